@@ -1,0 +1,133 @@
+"""PostgreSQL connections, each use of which has an end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from shared.errors import Outage, Transient
+
+_CONNECT_TIMEOUT_S = 10.0
+_STATEMENT_TIMEOUT_S = 30
+
+Connection = asyncpg.pool.PoolConnectionProxy
+OUTAGE_ERRORS = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.DiskFullError,
+    asyncpg.InterfaceError,
+    ConnectionError,
+    OSError,
+)
+CONFLICT_ERRORS = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+)
+
+
+class Database:
+    """A pool whose users cannot hang: taking, using and giving back a connection share one real-time deadline."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self, timeout_s: float = _STATEMENT_TIMEOUT_S) -> AsyncIterator[Connection]:
+        """One connection. Raises Outage when the server is away or silent, Transient on a conflict.
+
+        A frozen server answers neither the query nor the release (asyncpg 0.32), so past the deadline the
+        connection is cut, not returned.
+        """
+        connection: Connection | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                connection = await self._pool.acquire()
+                try:
+                    yield connection
+                finally:
+                    await self._give_back(connection)
+        except TimeoutError as error:
+            raise Outage("the database did not answer in time", reason="database_timeout") from error
+        except CONFLICT_ERRORS as error:
+            raise Transient(f"the database asked to try again: {type(error).__name__}", reason="database_conflict") from error
+        except OUTAGE_ERRORS as error:
+            raise Outage(f"the database is out of reach: {type(error).__name__}", reason="database_unreachable") from error
+
+    @asynccontextmanager
+    async def transaction(self, org_id: UUID | None = None, timeout_s: float = _STATEMENT_TIMEOUT_S) -> AsyncIterator[Connection]:
+        """One transaction. With an org, row-level security shows that org's rows only, whatever the role."""
+        async with self.connection(timeout_s) as connection, connection.transaction():
+            if org_id is not None:
+                await connection.execute(SCOPE_TO_ORG, str(org_id))
+            yield connection
+
+    async def ping(self) -> None:
+        """Raise when the database does not answer; for readiness."""
+        async with self.connection(1.5) as connection:
+            await connection.fetchval("SELECT 1")
+
+    async def _give_back(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(2):
+                await asyncio.shield(self._pool.release(connection, timeout=2))
+        except (TimeoutError, asyncio.CancelledError):
+            connection.terminate()
+            raise
+
+
+# The role changes too: policies of the worker role see all orgs, those of the tenant role only this one.
+SCOPE_TO_ORG = "SELECT set_config('app.org_id', $1, true), set_config('role', 'justai_tenant', true)"
+
+
+@asynccontextmanager
+async def open_database(
+    database_url: str, *, name: str, role: str = "justai_worker", max_size: int = 8
+) -> AsyncIterator[Database]:
+    """A pool that works as `role`, so that row-level security binds even where the login owns the tables."""
+    async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+        pool = await asyncpg.create_pool(
+            database_url,
+            min_size=1,
+            max_size=max_size,
+            init=_prepare,
+            command_timeout=_STATEMENT_TIMEOUT_S,
+            timeout=_CONNECT_TIMEOUT_S,
+            server_settings={
+                "application_name": name,
+                "role": role,
+                "timezone": "UTC",
+                "statement_timeout": f"{_STATEMENT_TIMEOUT_S}s",
+                "lock_timeout": "5s",
+                "idle_in_transaction_session_timeout": "60s",
+                "jit": "off",  # compiling costs more than our short statements take
+            },
+        )
+    try:
+        yield Database(pool)
+    finally:
+        try:
+            async with asyncio.timeout(5):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+
+async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(
+            kind, schema="pg_catalog", format="text", encoder=_to_json, decoder=orjson.loads
+        )
+
+
+def _to_json(value: Any) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,36 @@
+"""The failure words, raised where the knowledge is: the adapter that saw the status code names the failure.
+
+Failure
+├── Permanent     no retry can cure it: the job is buried with its reason
+├── Transient     the world is unkind for a moment: again later, one attempt spent
+│   └── Outage    a server that everything needs does not answer: hold on, no attempt spent
+└── Throttled     we are asked to wait: again later, no attempt spent
+"""
+
+
+class Failure(Exception):
+    """Why one job was not done. `reason` is a stable code for counting, `str()` is for people."""
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or type(self).__name__.lower()
+
+
+class Permanent(Failure):
+    """No retry can cure it."""
+
+
+class Transient(Failure):
+    """A retry may cure it."""
+
+
+class Outage(Transient):
+    """A server that every job needs (database, broker) does not answer; the whole batch waits where it is."""
+
+
+class Throttled(Failure):
+    """Somebody asked us to wait `wait_s` virtual seconds; nothing is wrong with the job."""
+
+    def __init__(self, message: str, *, wait_s: float, reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.wait_s = wait_s

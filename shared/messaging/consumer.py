@@ -1,0 +1,226 @@
+"""Runs a handler over a queue in batches, and settles each delivery once."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic
+
+from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
+from pydantic import ValidationError
+
+from shared import logs, metrics
+from shared.clock import Clock
+from shared.errors import Failure, Outage
+from shared.messaging.broker import open_channel
+from shared.messaging.publisher import Publisher
+from shared.messaging.topology import QueueSpec
+from shared.messaging.verdict import Bury, Later, Requeue, Verdict, decide
+from shared.schemas.jobs import Batch, J, encode_batch
+
+log = logs.get(__name__)
+
+Outcome = BaseException | None
+Handler = Callable[[Sequence[J]], Awaitable[Sequence[Outcome]]]
+"""Takes a batch, returns one outcome per job in the same order: None (done) or the error. Raising Outage means that
+nothing was done and the batch should be tried again as it is; raising anything else blames the whole batch, so its
+jobs are then tried one by one."""
+
+_OUTAGE_WAITS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+_BURY_WINDOW = 50
+_BURY_PAUSE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery(Generic[J]):
+    message: AbstractIncomingMessage
+    jobs: Sequence[J]
+    attempt: int
+
+
+class Consumer(Generic[J]):
+    """One kind of job, all its shards. `run` until stopped; `attached` for readiness."""
+
+    def __init__(
+        self,
+        connection: AbstractRobustConnection,
+        publisher: Publisher,
+        spec: QueueSpec,
+        job_type: type[J],
+        handler: Handler[J],
+        clock: Clock,
+    ) -> None:
+        self._connection, self._publisher, self._spec = connection, publisher, spec
+        self._envelope = Batch[job_type]  # type: ignore[valid-type]  # a runtime type
+        self._handler, self._clock = handler, clock
+        self._recent: deque[bool] = deque(maxlen=_BURY_WINDOW)
+        self._paused = False
+        self._attached: set[str] = set()
+
+    async def attached(self) -> None:
+        """Raise when the consumer does not take jobs right now."""
+        if self._paused:
+            raise Outage(f"{self._spec.name}: paused, more than half of the last {_BURY_WINDOW} jobs were buried")
+        if self._connection.is_closed or not self._connection.connected.is_set():
+            raise Outage(f"{self._spec.name}: the broker is out of reach")
+        if missing := set(self._spec.queues) - self._attached:
+            raise Outage(f"{self._spec.name}: not consuming {sorted(missing)}")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop` is set; the batch in hand is finished, the rest goes back untouched."""
+        async with asyncio.TaskGroup() as shards:
+            for queue in self._spec.queues:
+                shards.create_task(self._run_shard(queue, stop), name=f"consume {queue}")
+
+    async def _run_shard(self, queue_name: str, stop: asyncio.Event) -> None:
+        channel = await open_channel(self._connection, prefetch=self._spec.prefetch)
+        buffer: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        queue = await channel.declare_queue(queue_name, passive=True)
+        tag = await queue.consume(buffer.put)
+        self._attached.add(queue_name)
+        try:
+            while not stop.is_set():
+                if self._paused:
+                    await self._rest(stop)
+                if batch := await self._next_batch(buffer, queue_name, stop):
+                    await self._work(batch, queue_name, stop)
+        finally:
+            self._attached.discard(queue_name)
+            with suppress(AMQPError, ChannelInvalidStateError, TimeoutError, ConnectionError, RuntimeError):
+                async with asyncio.timeout(5):
+                    await queue.cancel(tag)
+                    await channel.close()  # what is still in the buffer goes back, uncounted
+
+    async def _next_batch(
+        self, buffer: asyncio.Queue[AbstractIncomingMessage], queue_name: str, stop: asyncio.Event
+    ) -> "list[_Delivery[J]]":
+        """Whatever is there, at least one message; empty when stopping."""
+        first = await _unless(stop, buffer.get())
+        batch: list[_Delivery[J]] = []
+        jobs = 0
+        while first is not None:
+            if delivery := await self._read(first, queue_name):
+                batch.append(delivery)
+                jobs += len(delivery.jobs)
+            first = None if jobs >= self._spec.batch_jobs or buffer.empty() else buffer.get_nowait()
+        return batch
+
+    async def _read(self, message: AbstractIncomingMessage, queue_name: str) -> "_Delivery[J] | None":
+        attempt = _attempt_of(message)
+        try:
+            envelope = self._envelope.model_validate_json(message.body)
+        except ValidationError as error:
+            reason = f"unreadable: {error.error_count()} faults, first at {error.errors(include_input=False)[0]['loc']}"
+            await self._move(Bury(reason), message.body, queue_name, attempt)
+            await _ack(message)
+            return None
+        return _Delivery(message, envelope.jobs, attempt)
+
+    async def _work(self, batch: "list[_Delivery[J]]", queue_name: str, stop: asyncio.Event) -> None:
+        jobs = [job for delivery in batch for job in delivery.jobs]
+        with metrics.timed("consumer_process_seconds", queue=self._spec.name):
+            outcomes = await self._handle(jobs, stop)
+        remaining = iter(outcomes)
+        for delivery in batch:
+            await self._settle(delivery, [next(remaining) for _ in delivery.jobs], queue_name, stop)
+
+    async def _handle(self, jobs: Sequence[J], stop: asyncio.Event) -> Sequence[Outcome]:
+        """One outcome per job, whatever the handler does."""
+        outages = 0
+        while True:
+            try:
+                async with asyncio.timeout(self._spec.handler_timeout_s):
+                    return await self._handler(jobs)
+            except Outage as outage:
+                if stop.is_set():
+                    return [outage] * len(jobs)
+                wait_s = _OUTAGE_WAITS_S[min(outages, len(_OUTAGE_WAITS_S) - 1)]
+                outages += 1
+                log.warning("consumer.outage", queue=self._spec.name, reason=outage.reason, wait_s=wait_s)
+                await _unless(stop, asyncio.sleep(wait_s))
+            except Exception as error:  # noqa: BLE001  # the house's one broad handler: the verdict decides
+                if len(jobs) == 1:
+                    return [error]
+                log.warning("consumer.isolating", queue=self._spec.name, jobs=len(jobs), error=type(error).__name__)
+                return [(await self._handle([job], stop))[0] for job in jobs]
+
+    async def _settle(
+        self, delivery: "_Delivery[J]", outcomes: Sequence[Outcome], queue_name: str, stop: asyncio.Event
+    ) -> None:
+        """Move what failed (confirmed), then ack. A crash in between repeats, never loses."""
+        moves: dict[Verdict, list[J]] = {}
+        for job, error in zip(delivery.jobs, outcomes, strict=True):
+            stopping = stop.is_set() and isinstance(error, Outage | TimeoutError)
+            verdict = decide(error, attempt=delivery.attempt, policy=self._spec.policy, stopping=stopping)
+            moves.setdefault(verdict, []).append(job)
+            metrics.count("jobs_settled_total", queue=self._spec.name, verdict=type(verdict).__name__.lower())
+            self._remember(verdict)
+            if error is not None:
+                trace = None if isinstance(error, Failure) else error  # a stack only for what nobody foresaw
+                log.warning("job.failed", queue=self._spec.name, verdict=str(verdict), exc_info=trace)
+        if Requeue() in moves:
+            with suppress(AMQPError, ChannelInvalidStateError):
+                await delivery.message.nack(requeue=True)
+            return
+        for verdict, jobs in moves.items():
+            await self._move(verdict, encode_batch(jobs), queue_name, delivery.attempt)
+        await _ack(delivery.message)
+
+    async def _move(self, verdict: Verdict, body: bytes, queue_name: str, attempt: int) -> None:
+        """A confirmed publish; as long as the broker does not take it, the delivery stays unacknowledged."""
+        match verdict:
+            case Later(wait_s=wait_s, attempt=next_attempt, reason=reason):
+                send = partial(
+                    self._publisher.send_later, queue_name, wait_s, body, attempt=next_attempt, reason=reason
+                )
+            case Bury(reason=reason):
+                at = self._clock.now().isoformat()
+                send = partial(
+                    self._publisher.bury, self._spec, body, queue=queue_name, attempt=attempt, reason=reason, at=at
+                )
+            case _:
+                return None
+        for wait_s in (*_OUTAGE_WAITS_S, None):
+            try:
+                return await send()
+            except Outage:
+                if wait_s is None:
+                    raise
+                await asyncio.sleep(wait_s)
+
+    def _remember(self, verdict: Verdict) -> None:
+        """A bad deploy must not empty the queue into the dead letters."""
+        self._recent.append(isinstance(verdict, Bury))
+        if len(self._recent) == _BURY_WINDOW and sum(self._recent) * 2 > _BURY_WINDOW:
+            self._paused = True
+            self._recent.clear()
+            log.error("consumer.paused", queue=self._spec.name, pause_s=_BURY_PAUSE_S)
+
+    async def _rest(self, stop: asyncio.Event) -> None:
+        await _unless(stop, asyncio.sleep(_BURY_PAUSE_S))
+        self._paused = False
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[J]) -> "J | None":
+    """What `work` gives, or None as soon as `stop` is set."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for pending in (task, stopped):
+            pending.cancel()
+
+
+async def _ack(message: AbstractIncomingMessage) -> None:
+    """A lost channel has given the message back already; doing it again is harmless by design."""
+    with suppress(AMQPError, ChannelInvalidStateError, ConnectionError):
+        await message.ack()
+
+
+def _attempt_of(message: AbstractIncomingMessage) -> int:
+    attempt = message.headers.get("x-attempt", 1)
+    return attempt if isinstance(attempt, int) else 1

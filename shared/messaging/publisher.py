@@ -1,0 +1,97 @@
+"""Publishing: every message is persistent, mandatory, confirmed, and bounded in time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from uuid import UUID
+
+import aio_pika
+from aio_pika.abc import AbstractRobustConnection
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError, PublishError
+from aiormq.exceptions import AMQPError as WireError
+
+from shared.errors import Outage
+from shared.messaging import topology
+from shared.messaging.broker import connect, declare, open_channel
+from shared.messaging.topology import QueueSpec
+from shared.schemas.jobs import J, encode_batch
+
+PUBLISH_TIMEOUT_S = 5.0
+_REASON_BYTES = 500
+
+
+class Publisher:
+    """Sends messages to queues by name. Safe for many tasks at once."""
+
+    def __init__(self, connection: AbstractRobustConnection, name: str) -> None:
+        self._connection, self._name = connection, name
+        self._sequence = count()
+        self._channel: aio_pika.abc.AbstractRobustChannel | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the broker is connected right now."""
+        return not self._connection.is_closed and self._connection.connected.is_set()
+
+    async def send(self, queue: str, body: bytes, *, headers: dict[str, str | int] | None = None) -> None:
+        """Return when the broker has the message on disk. Raises Outage: then its fate is unknown, and the caller
+        either repeats it (consumers are idempotent) or promises nothing."""
+        await self._publish("", queue, body, headers or {})
+
+    async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[J]) -> None:
+        """One confirmed message of jobs of one kind, to the shard of this org."""
+        await self.send(spec.queue_for(org_id), encode_batch(list(jobs)))
+
+    async def send_later(self, queue: str, wait_s: int, body: bytes, *, attempt: int, reason: str) -> None:
+        """The message reaches `queue` again after the wait tier's time."""
+        headers: dict[str, str | int] = {"wait": wait_s, "x-attempt": attempt, "x-reason": reason[:_REASON_BYTES]}
+        await self._publish(topology.WAIT_EXCHANGE, queue, body, headers)
+
+    async def bury(self, spec: QueueSpec, body: bytes, *, queue: str, attempt: int, reason: str, at: str) -> None:
+        """The message lies in the dead queue with its reason until somebody replays or drops it."""
+        headers: dict[str, str | int] = {
+            "x-origin": queue,
+            "x-attempt": attempt,
+            "x-reason": reason[:_REASON_BYTES],
+            "x-dead-at": at,
+        }
+        await self._publish("", spec.dead, body, headers)
+
+    async def _publish(self, exchange: str, routing_key: str, body: bytes, headers: dict[str, str | int]) -> None:
+        message = aio_pika.Message(
+            body,
+            headers=dict(headers),
+            content_type="application/json",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            message_id=f"{self._name}-{next(self._sequence)}",  # aiormq finds a returned message by it
+        )
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                channel = await self._open()
+                target = (
+                    channel.default_exchange if not exchange else await channel.get_exchange(exchange, ensure=False)
+                )
+                await target.publish(message, routing_key, mandatory=True)
+        except TimeoutError as error:
+            raise Outage("no confirm from the broker in time", reason="confirm_timeout") from error
+        except (DeliveryError, PublishError) as error:
+            raise Outage(f"the broker refused a message for {routing_key}", reason="publish_refused") from error
+        except (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, RuntimeError) as error:
+            raise Outage("the broker is out of reach", reason="broker_unreachable") from error
+
+    async def _open(self) -> aio_pika.abc.AbstractRobustChannel:
+        if self._channel is None or self._channel.is_closed:
+            async with self._opening:
+                if self._channel is None or self._channel.is_closed:
+                    self._channel = await open_channel(self._connection)
+        return self._channel
+
+
+@asynccontextmanager
+async def open_publisher(amqp_url: str, name: str, *specs: QueueSpec) -> AsyncIterator[Publisher]:
+    """A publisher on a connection of its own; the queues it will need are declared first."""
+    async with connect(amqp_url, f"{name}.publish") as connection:
+        await declare(connection, *specs)
+        yield Publisher(connection, name)

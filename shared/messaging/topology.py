@@ -1,0 +1,74 @@
+"""Every queue, as data. Services declare what they use; a changed argument needs a new queue name.
+
+A job that must wait goes to one of the shared wait queues: the message keeps the routing key of the queue it came
+from, so when its time-to-live ends the broker hands it back there. One time-to-live per queue, so nothing waits
+behind a longer wait. Dead letters go to `<name>.dead` with the reason in a header.
+"""
+
+import zlib
+from dataclasses import dataclass, field
+from uuid import UUID
+
+WAIT_EXCHANGE = "wait"
+DELIVERY_LIMIT = 20
+"""Only a net for messages that crash the process: our own attempts travel in a header, because brokers of different
+ages count deliveries differently (3.10 counts nacks, 4.3 does not)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Waits between attempts, real seconds; one attempt more than waits. Only tiers named here exist as queues.
+
+    | attempt that failed | waits | since the first |
+    | 1 | 5 s   | 5 s    |
+    | 2 | 30 s  | 35 s   |
+    | 3 | 120 s | 155 s  |
+    | 4 | 600 s | 755 s  |
+    | 5 | buried | |
+    """
+
+    waits_s: tuple[int, ...] = (5, 30, 120, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """One kind of job and how its consumers treat it."""
+
+    name: str
+    shards: int = 1
+    prefetch: int = 32  # messages in hand per shard: the bound on memory and on what a crash repeats
+    batch_jobs: int = 256  # jobs that one call of the handler gets at most
+    handler_timeout_s: float = 30  # real seconds for one batch
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+
+    @property
+    def dead(self) -> str:
+        return f"{self.name}.dead"
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        if self.shards == 1:
+            return (self.name,)
+        return tuple(f"{self.name}.{shard}" for shard in range(self.shards))
+
+    def queue_for(self, org_id: UUID) -> str:
+        """An org always lands on one shard, so that one customer's burst delays few others."""
+        return self.queues[zlib.crc32(org_id.bytes) % self.shards]
+
+
+GENERATE = QueueSpec("generate", shards=8, prefetch=16)
+WRITE = QueueSpec("write", prefetch=64, batch_jobs=1000)
+INGEST_FILE = QueueSpec("ingest_file", prefetch=2, batch_jobs=1, handler_timeout_s=3600)
+EXPORT_HOUR = QueueSpec("export_hour", prefetch=2, batch_jobs=1, handler_timeout_s=1500)
+
+ALL = (GENERATE, WRITE, INGEST_FILE, EXPORT_HOUR)
+
+
+def wait_queue(wait_s: int) -> str:
+    """The name of a wait tier's queue; the `wait` header routes to it (headers named `x-…` never route)."""
+    return f"wait.{wait_s}s"
+
+
+def wait_tiers() -> tuple[int, ...]:
+    """Every wait that some policy names, shortest first."""
+    return tuple(sorted({wait for spec in ALL for wait in spec.policy.waits_s}))

@@ -1,0 +1,99 @@
+"""The closed list of metrics, on prometheus_client. A misspelled name does not type-check; a wrong label raises."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CounterName = Literal[
+    "http_requests_total",  # gateway answers, by route and status code
+    "publish_failures_total",  # publishes without a confirm, by reason
+    "webhook_repairs_total",  # defects mended or dropped in webhook bodies, by repair
+    "webhook_refused_total",  # webhooks that no retry can cure, by code
+    "jobs_settled_total",  # verdicts on jobs, by queue and verdict
+    "generations_total",  # generations stored, by decision and reason
+    "profile_writes_total",  # ends of profile writes, by outcome
+    "klaviyo_requests_total",  # calls to Klaviyo, by operation and status
+    "ingest_files_total",  # files settled, by state
+    "ingest_rows_total",  # rows read from event files, by outcome
+    "export_hours_total",  # hours exported, by outcome
+    "export_bytes_total",  # Parquet bytes uploaded
+]
+HistogramName = Literal[
+    "http_request_duration_seconds",  # gateway, by route
+    "consumer_process_seconds",  # one batch in its handler, by queue
+    "job_end_to_end_seconds",  # webhook accepted → profile written; the promise of the product
+    "klaviyo_request_seconds",  # one call, by operation
+    "publish_confirm_seconds",  # one publish until its confirm
+]
+GaugeName = Literal[
+    "write_backlog",  # pending profile writes, by lane
+    "write_oldest_overdue_seconds",  # how far the most overdue pending write is past its deadline; 0 when none
+    "event_loop_lag_seconds",  # how late the loop wakes a one-second timer
+    "policy_templates",  # templates held in memory
+]
+
+REGISTRY = CollectorRegistry()
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+_LABELS: dict[str, tuple[str, ...]] = {
+    "http_requests_total": ("route", "code"),
+    "publish_failures_total": ("reason",),
+    "webhook_repairs_total": ("repair",),
+    "webhook_refused_total": ("code",),
+    "jobs_settled_total": ("queue", "verdict"),
+    "generations_total": ("decision", "reason"),
+    "profile_writes_total": ("outcome",),
+    "klaviyo_requests_total": ("operation", "status"),
+    "ingest_files_total": ("state",),
+    "ingest_rows_total": ("outcome",),
+    "export_hours_total": ("outcome",),
+    "http_request_duration_seconds": ("route",),
+    "consumer_process_seconds": ("queue",),
+    "klaviyo_request_seconds": ("operation",),
+    "write_backlog": ("lane",),
+}
+
+
+def _words(name: str) -> tuple[str, str, tuple[str, ...]]:
+    return f"jai_{name}", name.replace("_", " "), _LABELS.get(name, ())
+
+
+_counters = {name: Counter(*_words(name), registry=REGISTRY) for name in get_args(CounterName)}
+_histograms = {name: Histogram(*_words(name), registry=REGISTRY, buckets=_BUCKETS) for name in get_args(HistogramName)}
+_gauges = {name: Gauge(*_words(name), registry=REGISTRY) for name in get_args(GaugeName)}
+
+
+def count(name: CounterName, n: float = 1, **labels: str) -> None:
+    """Add n to a counter."""
+    metric = _counters[name]
+    (metric.labels(**labels) if labels else metric).inc(n)
+
+
+def observe(name: HistogramName, value: float, **labels: str) -> None:
+    """Add one observation, in the unit of the name."""
+    metric = _histograms[name]
+    (metric.labels(**labels) if labels else metric).observe(value)
+
+
+def gauge(name: GaugeName, value: float, **labels: str) -> None:
+    """Set a gauge."""
+    metric = _gauges[name]
+    (metric.labels(**labels) if labels else metric).set(value)
+
+
+@contextmanager
+def timed(name: HistogramName, **labels: str) -> Iterator[None]:
+    """Observe the real seconds that the block took."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        observe(name, time.perf_counter() - started, **labels)
+
+
+def exposition() -> bytes:
+    """The text format that Prometheus scrapes."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,110 @@
+"""What travels in queues. One message carries 1..N jobs of one kind; ids travel, content stays in PostgreSQL.
+
+Messages only grow: a new field is optional with a default one release before anyone needs it; a changed meaning is
+a new `version`, read beside the old one.
+"""
+
+from datetime import date, datetime
+from typing import Annotated, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Attrs = dict[str, str | list[str]]
+"""Ranking and selection only; lower-cased where they are read."""
+
+Fields = dict[str, str]
+"""Inserted in content; by type they cannot reach the choice."""
+
+
+class Job(BaseModel):
+    """One unit of work. Unknown keys are refused: our own messages have no strangers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GenerateJob(Job):
+    """One accepted webhook. `earlier_id` is the id the same request had in the window before this one."""
+
+    org_id: UUID
+    generation_id: UUID
+    earlier_id: UUID
+    day: date
+    template_id: str
+    user_id: str
+    tracking_id: str
+    attrs: Attrs = {}
+    fields: Fields = {}
+    repairs: list[str] = []
+    accepted_at: AwareDatetime
+
+
+class WriteJob(Job):
+    """Bring one profile to the state that one generation wants.
+
+    `write` puts the generation's copy and markers there; `clear` takes away whatever this prefix holds (the
+    generation is control, so an older copy must not show).
+    """
+
+    org_id: UUID
+    generation_id: UUID
+    day: date
+    profile_id: str
+    prefix: str
+    action: Literal["write", "clear"]
+    accepted_at: AwareDatetime
+    deadline_at: AwareDatetime
+
+
+class IngestFileJob(Job):
+    """Load one file of one source, as it was listed."""
+
+    org_id: UUID
+    source_id: UUID
+    file_id: UUID
+
+
+class ExportHourJob(Job):
+    """Write one org-hour of one table anew. `hour` is its UTC start."""
+
+    org_id: UUID
+    table: Literal["generations"] = "generations"
+    hour: AwareDatetime
+    reason: Literal["schedule", "backfill", "dirty"] = "schedule"
+
+
+J = TypeVar("J", bound=Job)
+
+
+class Batch(BaseModel, Generic[J]):
+    """The envelope of every message."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    version: Literal[1] = 1
+    jobs: Annotated[list[J], Field(min_length=1)]
+
+
+KINDS: dict[type[Job], str] = {
+    GenerateJob: "generate",
+    WriteJob: "write",
+    IngestFileJob: "ingest_file",
+    ExportHourJob: "export_hour",
+}
+
+
+def encode_batch(jobs: "list[J]") -> bytes:
+    """One message of jobs of one kind."""
+    kind = KINDS[type(jobs[0])]
+    return Batch[type(jobs[0])](kind=kind, jobs=jobs).model_dump_json().encode()  # type: ignore[misc]  # a runtime type
+
+
+def join_encoded(kind: str, jobs: list[bytes]) -> bytes:
+    """The same envelope around jobs that are JSON already; the gateway's hot path."""
+    return b'{"kind":"%s","version":1,"jobs":[%s]}' % (kind.encode(), b",".join(jobs))
+
+
+def hour_of(at: datetime) -> datetime:
+    """The UTC hour that a moment lies in."""
+    return at.replace(minute=0, second=0, microsecond=0)

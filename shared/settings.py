@@ -1,0 +1,123 @@
+"""Settings: one described, frozen model per service, read from `JUSTAI_*`; a bad one stops the start, with every fault.
+
+A field `gateway_listen` is the variable JUSTAI_GATEWAY_LISTEN. Where JUSTAI_SECRETS_DIR is set, a file of the same
+name in that folder is read too, so that secrets need not stand in the environment.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.clock import Clock, clock_from_spec
+
+PREFIX = "JUSTAI_"
+_SHARED_ENVIRONMENT = ("GATEWAY_", "GENERATOR_", "WRITER_", "INGEST_", "EGRESS_", "CONSOLE_", "SIMULATOR_", "TEST_")
+_READ_ELSEWHERE = {"JUSTAI_SECRETS_DIR"}
+
+
+class SettingsError(Exception):
+    """The environment does not make a configuration. The text lists every fault."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service is told."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    database_url: SecretStr = Field(description="PostgreSQL, as postgresql://user:password@host:port/database.")
+    amqp_url: SecretStr = Field(description="RabbitMQ, as amqp://user:password@host:port/vhost.")
+    seal_keys: SecretStr = Field(
+        description="Keys that seal stored secrets: `<name>:<32 bytes, base64>`, comma-separated; the first one seals, "
+        "all of them open. `justai keyring new` prints one."
+    )
+    api_key_peppers: SecretStr = Field(
+        description="Peppers of the stored API key digests: `<number>:<32 bytes, base64>`, comma-separated; the first "
+        "one is used for new keys. `justai keyring new` prints one."
+    )
+    clock: str = Field(
+        "system", description="`system`, or `scaled:<factor>:<real epoch s>:<ISO origin>` (demo, tests)."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+    log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for a terminal.")
+    health_listen: str = Field("127.0.0.1:0", description="host:port of /healthz, /readyz and /metrics; port 0: any.")
+    drain_s: float = Field(20, gt=0, description="Real seconds that work in hand gets to finish after SIGTERM.")
+    database_role: str = Field("justai_worker", description="The PostgreSQL role to work as; never the tables' owner.")
+    database_pool: int = Field(8, ge=1, le=100, description="Most database connections of this process.")
+
+    @field_validator("clock")
+    @classmethod
+    def _clock_is_readable(cls, spec: str) -> str:
+        clock_from_spec(spec)
+        return spec
+
+    @field_validator("health_listen")
+    @classmethod
+    def _listen_is_host_and_port(cls, listen: str) -> str:
+        host_and_port(listen)
+        return listen
+
+    def make_clock(self) -> Clock:
+        """The clock that this process passes everywhere."""
+        return clock_from_spec(self.clock)
+
+    @classmethod
+    def read(cls) -> Self:
+        """The settings of this process. Raises SettingsError with all faults at once."""
+        faults = [f"{name}: no such setting" for name in _unknown_variables(cls, os.environ.keys())]
+        secrets_dir = os.environ.get("JUSTAI_SECRETS_DIR")
+        try:
+            settings = cls(_secrets_dir=Path(secrets_dir) if secrets_dir else None)  # type: ignore[call-arg]  # environment
+        except ValidationError as error:
+            # Never the input: it may be the secret.
+            faults += [
+                f"{PREFIX}{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
+                for fault in error.errors(include_input=False, include_url=False)
+            ]
+            raise SettingsError("\n".join(faults)) from None
+        if faults:
+            raise SettingsError("\n".join(faults))
+        return settings
+
+    def summary(self) -> dict[str, object]:
+        """For one log line at start: secrets are `set` or `unset`."""
+        return {
+            name: ("set" if value.get_secret_value() else "unset") if isinstance(value, SecretStr) else value
+            for name, value in self
+        }
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def host_and_port(listen: str) -> tuple[str, int]:
+    """`host:port` taken apart; raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"expected host:port, not {listen!r}")
+    return host, int(port)
+
+
+def read_or_exit(model: type[S]) -> S:
+    """The settings, or every fault on stderr and exit code 2."""
+    try:
+        return model.read()
+    except SettingsError as error:
+        sys.stderr.write(f"The configuration is not usable:\n{error}\n")
+        raise SystemExit(2) from None
+
+
+def _unknown_variables(model: type[ServiceSettings], names: "os._Environ[str] | object") -> list[str]:
+    """Variables with our prefix that mean nothing to this service. One environment may serve several services, so
+    another service's prefix is not an error; a misspelled shared or own one is."""
+    known = {f"{PREFIX}{field.upper()}" for field in model.model_fields} | _READ_ELSEWHERE
+    own = {name.split("_")[0].upper() + "_" for name in model.model_fields}
+    others = tuple(f"{PREFIX}{service}" for service in _SHARED_ENVIRONMENT if service not in own)
+    return sorted(
+        name
+        for name in names  # type: ignore[attr-defined]  # the environment's keys
+        if name.startswith(PREFIX) and name not in known and not name.startswith(others)
+    )
