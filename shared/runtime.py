@@ -2,9 +2,10 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import uvloop
 from aiohttp import web
@@ -14,7 +15,7 @@ from shared.settings import S, ServiceSettings, host_and_port, read_or_exit
 
 log = logs.get(__name__)
 
-Runner = Callable[[asyncio.Event], Awaitable[None]]
+Runner = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 """Works until the event is set, then finishes what it has in hand. Ending early is a failure of the service."""
 
 Check = Callable[[], Awaitable[None]]
@@ -25,8 +26,7 @@ _CHECK_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What `build` hands over. `before_stop` is awaited at SIGTERM before the runners are told (the gateway
-    keeps answering while the load balancer takes it out)."""
+    """What `build` hands over."""
 
     name: str
     runners: Mapping[str, Runner]

@@ -6,6 +6,7 @@ name in that folder is read too, so that secrets need not stand in the environme
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -70,7 +71,7 @@ class ServiceSettings(BaseSettings):
         faults = [f"{name}: no such setting" for name in _unknown_variables(cls, os.environ.keys())]
         secrets_dir = os.environ.get("JUSTAI_SECRETS_DIR")
         try:
-            settings = cls(_secrets_dir=Path(secrets_dir) if secrets_dir else None)  # type: ignore[call-arg]  # environment
+            settings = cls(_secrets_dir=Path(secrets_dir) if secrets_dir else None)
         except ValidationError as error:
             # Never the input: it may be the secret.
             faults += [
@@ -110,14 +111,12 @@ def read_or_exit(model: type[S]) -> S:
         raise SystemExit(2) from None
 
 
-def _unknown_variables(model: type[ServiceSettings], names: "os._Environ[str] | object") -> list[str]:
+def _unknown_variables(model: type[ServiceSettings], names: Iterable[str]) -> list[str]:
     """Variables with our prefix that mean nothing to this service. One environment may serve several services, so
     another service's prefix is not an error; a misspelled shared or own one is."""
     known = {f"{PREFIX}{field.upper()}" for field in model.model_fields} | _READ_ELSEWHERE
     own = {name.split("_")[0].upper() + "_" for name in model.model_fields}
     others = tuple(f"{PREFIX}{service}" for service in _SHARED_ENVIRONMENT if service not in own)
     return sorted(
-        name
-        for name in names  # type: ignore[attr-defined]  # the environment's keys
-        if name.startswith(PREFIX) and name not in known and not name.startswith(others)
+        name for name in names if name.startswith(PREFIX) and name not in known and not name.startswith(others)
     )

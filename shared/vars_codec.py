@@ -38,6 +38,6 @@ def encode_vars(copy: Vars, source: VariantSource) -> bytes:
 
 
 def decode_vars(blob: bytes, source: VariantSource) -> Vars:
-    """The rendered copy again, byte for byte. Raises zstandard.ZstdError when blob and source do not belong together."""
+    """The rendered copy again, byte for byte. Raises zstandard.ZstdError when blob and source do not match."""
     subject, preheader, body = _codec(source).decompressor.decompress(blob).decode().split(_SEPARATOR)
     return Vars(subject, preheader, body)

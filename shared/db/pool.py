@@ -23,9 +23,7 @@ OUTAGE_ERRORS = (
     asyncpg.TooManyConnectionsError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.DiskFullError,
-    asyncpg.InterfaceError,
     ConnectionError,
-    OSError,
 )
 CONFLICT_ERRORS = (
     asyncpg.DeadlockDetectedError,
@@ -48,10 +46,9 @@ class Database:
         A frozen server answers neither the query nor the release (asyncpg 0.32), so past the deadline the
         connection is cut, not returned.
         """
-        connection: Connection | None = None
         try:
             async with asyncio.timeout(timeout_s):
-                connection = await self._pool.acquire()
+                connection = await self._acquire()
                 try:
                     yield connection
                 finally:
@@ -59,12 +56,19 @@ class Database:
         except TimeoutError as error:
             raise Outage("the database did not answer in time", reason="database_timeout") from error
         except CONFLICT_ERRORS as error:
-            raise Transient(f"the database asked to try again: {type(error).__name__}", reason="database_conflict") from error
+            raise Transient(f"the database asks to try again: {name_of(error)}", reason="database_conflict") from error
         except OUTAGE_ERRORS as error:
-            raise Outage(f"the database is out of reach: {type(error).__name__}", reason="database_unreachable") from error
+            raise Outage(f"the database is out of reach: {name_of(error)}", reason="database_unreachable") from error
+        except asyncpg.InterfaceError as error:
+            # The same class also tells of wrong arguments, which no waiting cures.
+            if isinstance(error, asyncpg.DataError) or "clos" not in str(error):
+                raise
+            raise Outage("the database connection was lost", reason="database_unreachable") from error
 
     @asynccontextmanager
-    async def transaction(self, org_id: UUID | None = None, timeout_s: float = _STATEMENT_TIMEOUT_S) -> AsyncIterator[Connection]:
+    async def transaction(
+        self, org_id: UUID | None = None, timeout_s: float = _STATEMENT_TIMEOUT_S
+    ) -> AsyncIterator[Connection]:
         """One transaction. With an org, row-level security shows that org's rows only, whatever the role."""
         async with self.connection(timeout_s) as connection, connection.transaction():
             if org_id is not None:
@@ -75,6 +79,12 @@ class Database:
         """Raise when the database does not answer; for readiness."""
         async with self.connection(1.5) as connection:
             await connection.fetchval("SELECT 1")
+
+    async def _acquire(self) -> Connection:
+        try:
+            return await self._pool.acquire()
+        except OSError as error:  # refused, unresolved, or several addresses that all failed
+            raise Outage(f"the database is out of reach: {name_of(error)}", reason="database_unreachable") from error
 
     async def _give_back(self, connection: Connection) -> None:
         try:
@@ -120,6 +130,11 @@ async def open_database(
                 await pool.close()
         except TimeoutError:
             pool.terminate()
+
+
+def name_of(error: BaseException) -> str:
+    """The type alone: a database message may quote a person's values."""
+    return type(error).__name__
 
 
 async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -42,7 +42,7 @@ async def open_channel(connection: AbstractRobustConnection, *, prefetch: int | 
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         if prefetch is not None:
             await channel.set_qos(prefetch_count=prefetch)
-    return channel  # type: ignore[return-value]  # a robust connection opens robust channels
+    return channel
 
 
 async def declare(connection: AbstractRobustConnection, *specs: QueueSpec) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic
+from typing import Generic, TypeVar
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
@@ -22,6 +22,8 @@ from shared.messaging.verdict import Bury, Later, Requeue, Verdict, decide
 from shared.schemas.jobs import Batch, J, encode_batch
 
 log = logs.get(__name__)
+
+T = TypeVar("T")
 
 Outcome = BaseException | None
 Handler = Callable[[Sequence[J]], Awaitable[Sequence[Outcome]]]
@@ -182,14 +184,15 @@ class Consumer(Generic[J]):
                     self._publisher.bury, self._spec, body, queue=queue_name, attempt=attempt, reason=reason, at=at
                 )
             case _:
-                return None
-        for wait_s in (*_OUTAGE_WAITS_S, None):
+                return
+        for pause_s in _OUTAGE_WAITS_S:
             try:
-                return await send()
+                await send()
             except Outage:
-                if wait_s is None:
-                    raise
-                await asyncio.sleep(wait_s)
+                await asyncio.sleep(pause_s)
+            else:
+                return
+        await send()
 
     def _remember(self, verdict: Verdict) -> None:
         """A bad deploy must not empty the queue into the dead letters."""
@@ -204,7 +207,7 @@ class Consumer(Generic[J]):
         self._paused = False
 
 
-async def _unless(stop: asyncio.Event, work: Awaitable[J]) -> "J | None":
+async def _unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
     """What `work` gives, or None as soon as `stop` is set."""
     task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:

@@ -42,7 +42,7 @@ class Publisher:
 
     async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[J]) -> None:
         """One confirmed message of jobs of one kind, to the shard of this org."""
-        await self.send(spec.queue_for(org_id), encode_batch(list(jobs)))
+        await self.send(spec.queue_for(org_id), encode_batch(jobs))
 
     async def send_later(self, queue: str, wait_s: int, body: bytes, *, attempt: int, reason: str) -> None:
         """The message reaches `queue` again after the wait tier's time."""

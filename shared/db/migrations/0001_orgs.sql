@@ -4,21 +4,21 @@
 -- justai_tenant: sees one org, the one in app.org_id; taken inside a transaction whenever one org is served.
 DO $$
 BEGIN
-    -- Roles belong to the whole server, so databases that are migrated at once race for them.
-    PERFORM pg_advisory_xact_lock(7331002);
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'justai_worker') THEN
+    -- Roles belong to the whole server: databases that are migrated at once race for them, and the loser is content.
+    BEGIN
         CREATE ROLE justai_worker NOLOGIN;
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'justai_tenant') THEN
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+    END;
+    BEGIN
         CREATE ROLE justai_tenant NOLOGIN;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+    END;
+    IF NOT pg_has_role('justai_worker', 'justai_tenant', 'MEMBER') THEN
+        GRANT justai_tenant TO justai_worker;
     END IF;
     IF NOT pg_has_role(current_user, 'justai_worker', 'MEMBER') THEN
         EXECUTE format('GRANT justai_worker TO %I', current_user);
     END IF;
-    IF NOT pg_has_role('justai_worker', 'justai_tenant', 'MEMBER') THEN
-        GRANT justai_tenant TO justai_worker;
-    END IF;
-    EXECUTE format('GRANT justai_tenant TO %I', current_user);
 END
 $$;
 
