@@ -1,0 +1,85 @@
+"""Dead letters: look at them, and send them round again once the cause is mended."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel, AbstractRobustConnection
+from aio_pika.exceptions import QueueEmpty
+
+from shared.messaging.broker import open_channel
+from shared.messaging.publisher import Publisher
+from shared.messaging.topology import QueueSpec
+
+_GET_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One buried message. `reason` is ours, or `delivery_limit` when the broker gave up on it (it crashed us)."""
+
+    letter_id: str
+    origin: str
+    reason: str
+    attempt: int
+    dead_at: str
+    body: bytes
+
+
+Wanted = Callable[[DeadLetter], bool]
+
+
+async def peek(connection: AbstractRobustConnection, spec: QueueSpec, *, limit: int = 100) -> Sequence[DeadLetter]:
+    """The oldest dead letters of one kind; they stay where they are."""
+    channel = await open_channel(connection)
+    try:
+        held = await _take(channel, spec, limit)
+        return [_letter(message, spec) for message in held]
+    finally:
+        await channel.close()  # whatever was held goes back
+
+
+async def replay(
+    connection: AbstractRobustConnection, publisher: Publisher, spec: QueueSpec, *, wanted: Wanted, limit: int = 1000
+) -> Sequence[DeadLetter]:
+    """Publish the wanted letters to the queue they came from, as first attempts; each is acked only once the broker
+    has the copy. Ids are unchanged, so a job that was done after all is done once. Returns what was replayed."""
+    channel = await open_channel(connection)
+    replayed: list[DeadLetter] = []
+    try:
+        for message in await _take(channel, spec, limit):
+            letter = _letter(message, spec)
+            if not wanted(letter):
+                continue
+            await publisher.send(letter.origin, letter.body)
+            await message.ack()
+            replayed.append(letter)
+    finally:
+        await channel.close()
+    return replayed
+
+
+async def _take(channel: AbstractRobustChannel, spec: QueueSpec, limit: int) -> list[AbstractIncomingMessage]:
+    held: list[AbstractIncomingMessage] = []
+    async with asyncio.timeout(_GET_TIMEOUT_S):
+        queue = await channel.declare_queue(spec.dead, passive=True)
+        while len(held) < limit:
+            try:
+                held.append(await queue.get(timeout=5))
+            except QueueEmpty:
+                break
+    return held
+
+
+def _letter(message: AbstractIncomingMessage, spec: QueueSpec) -> DeadLetter:
+    headers = message.headers
+    deaths = headers.get("x-death")
+    broker = deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
+    return DeadLetter(
+        letter_id=message.message_id or "",
+        origin=str(headers.get("x-origin") or broker.get("queue") or spec.queues[0]),
+        reason=str(headers.get("x-reason") or broker.get("reason") or "unknown"),
+        attempt=int(str(headers.get("x-attempt", 1))),
+        dead_at=str(headers.get("x-dead-at") or broker.get("time") or ""),
+        body=message.body,
+    )

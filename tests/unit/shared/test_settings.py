@@ -1,0 +1,59 @@
+import pytest
+from pydantic import Field, PositiveInt
+
+from shared.settings import ServiceSettings, SettingsError
+
+GOOD = {
+    "JUSTAI_DATABASE_URL": "postgresql://canary-db@127.0.0.1/x",
+    "JUSTAI_AMQP_URL": "amqp://canary-amqp@127.0.0.1/",
+    "JUSTAI_SEAL_KEYS": "canary-seal",
+    "JUSTAI_API_KEY_PEPPERS": "canary-pepper",
+}
+
+
+class _Settings(ServiceSettings):
+    egress_rows: PositiveInt = Field(5, description="Rows.")
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_a_complete_environment_makes_settings(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("JUSTAI_EGRESS_ROWS", "7")
+
+    assert _Settings.read().egress_rows == 7
+
+
+def test_all_faults_are_told_at_once(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("JUSTAI_AMQP_URL")
+    environment.setenv("JUSTAI_EGRESS_ROWS", "0")
+    environment.setenv("JUSTAI_EGRESS_ROW", "1")
+    environment.setenv("JUSTAI_CLOCK", "sundial")
+
+    with pytest.raises(SettingsError) as fault:
+        _Settings.read()
+
+    for name in ("JUSTAI_AMQP_URL", "JUSTAI_EGRESS_ROWS", "JUSTAI_EGRESS_ROW: no such setting", "JUSTAI_CLOCK"):
+        assert name in str(fault.value)
+    assert "canary" not in str(fault.value)
+
+
+def test_settings_of_other_services_are_no_faults(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("JUSTAI_GATEWAY_LISTEN", "127.0.0.1:1")
+
+    assert _Settings.read().egress_rows == 5
+
+
+def test_the_summary_tells_of_secrets_only_that_they_are_set(environment: pytest.MonkeyPatch) -> None:
+    summary = _Settings.read().summary()
+
+    assert summary["seal_keys"] == "set"
+    assert "canary" not in str(summary)
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in ServiceSettings.model_fields.values())
