@@ -1,0 +1,34 @@
+"""`justai`: set up orgs, keys, templates and connections; look after queues and exports."""
+
+import click
+
+from cli import dead, exports, flows, orgs, schema, sources, templates
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """Set up and look after JustAI for Klaviyo.
+
+    \b
+    A new org, from nothing to a live webhook:
+      justai migrate                               bring the database up to date
+      justai org create acme "Acme Coffee"         the tenant; its slug is part of the webhook URL
+      justai key create acme webhook               the X-Api-Key value, shown once
+      justai klaviyo connect acme                  asks for the private key, verifies and seals it
+      justai flows sync acme                       reads flows and messages from Klaviyo
+      justai template import acme welcome.yaml     a template with its variants
+      justai webhook acme welcome                  URL, headers and JSON body to paste into the flow
+      justai snippet acme welcome                  what to paste into the email
+
+    Connections come from the same JUSTAI_* settings as the services (docs/configuration.md).
+    """
+
+
+for command in (
+    schema.migrate, schema.keyring, orgs.org, orgs.key, flows.klaviyo, flows.flows,
+    templates.template, templates.snippet, templates.webhook, sources.source, exports.export, dead.dead,
+):  # fmt: skip
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()
