@@ -1,6 +1,7 @@
 """Runs a handler over a queue in batches, and settles each delivery once."""
 
 import asyncio
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -161,8 +162,7 @@ class Consumer(Generic[J]):
             metrics.count("jobs_settled_total", queue=self._spec.name, verdict=type(verdict).__name__.lower())
             self._remember(verdict)
             if error is not None:
-                trace = None if isinstance(error, Failure) else error  # a stack only for what nobody foresaw
-                log.warning("job.failed", queue=self._spec.name, verdict=str(verdict), exc_info=trace)
+                log.warning("job.failed", queue=self._spec.name, verdict=str(verdict), stack=_stack(error))
         if Requeue() in moves:
             with suppress(AMQPError, ChannelInvalidStateError):
                 await delivery.message.nack(requeue=True)
@@ -227,3 +227,10 @@ async def _ack(message: AbstractIncomingMessage) -> None:
 def _attempt_of(message: AbstractIncomingMessage) -> int:
     attempt = message.headers.get("x-attempt", 1)
     return attempt if isinstance(attempt, int) else 1
+
+
+def _stack(error: BaseException) -> str | None:
+    """Where an error that nobody foresaw came from; without its text, which may hold a person's values."""
+    if isinstance(error, Failure):
+        return None
+    return "".join(traceback.format_tb(error.__traceback__)[-6:])
