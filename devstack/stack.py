@@ -42,7 +42,9 @@ class Stack:
         self._sftp_root = (sftp_root or self._data_dir / "sftp").resolve()
         self._environ = os.environ if environ is None else environ
         self._running: dict[ServerName, Running] = {}
-        self._starting = threading.Lock()
+        self._stopped = False
+        # One lock per server: whoever needs PostgreSQL does not wait until RabbitMQ is up for somebody else.
+        self._starting = {name: threading.Lock() for name in SERVERS}
         self._lock_fd = _lock(self._data_dir)
 
     def need(self, *names: ServerName) -> Endpoints:
@@ -50,25 +52,31 @@ class Stack:
 
         Raises `ServerFailed`; servers that did start stay, until `stop`.
         """
-        with self._starting:
-            missing = [name for name in SERVERS if name in names and name not in self._running]
-            failures: list[ServerFailed] = []
-            if missing:
-                with ThreadPoolExecutor(len(missing), thread_name_prefix="devstack") as threads:
-                    futures = {name: threads.submit(self._find, name) for name in missing}
-                for name, future in futures.items():
-                    try:
-                        self._running[name] = future.result()
-                    except ServerFailed as failure:
-                        failures.append(failure)
-            if failures:
-                raise ServerFailed("\n".join(str(failure) for failure in failures))
-            return self.endpoints
+        wanted = [name for name in names if name not in self._running]
+        failures: list[str] = []
+        if wanted:
+            with ThreadPoolExecutor(len(wanted), thread_name_prefix="devstack") as threads:
+                futures = [threads.submit(self._ensure, name) for name in wanted]
+            for future in futures:
+                try:
+                    future.result()
+                except ServerFailed as failure:
+                    failures.append(str(failure))
+        if failures:
+            raise ServerFailed("\n".join(failures))
+        return self.endpoints
+
+    def _ensure(self, name: ServerName) -> None:
+        with self._starting[name]:
+            if self._stopped:
+                raise ServerFailed(f"{name} is not started any more: the stack was stopped")
+            if name not in self._running:
+                self._running[name] = self._find(name)
 
     @property
     def endpoints(self) -> Endpoints:
         fields: dict[str, Any] = {}
-        for running in self._running.values():
+        for running in list(self._running.values()):
             fields.update(running.fields)
         return dataclasses.replace(Endpoints(), **fields)
 
@@ -79,15 +87,19 @@ class Stack:
 
     def stop(self) -> None:
         """End what was started here, in parallel. May be called again."""
-        with self._starting:
-            running, self._running = self._running, {}
-            if running:
-                with ThreadPoolExecutor(len(running)) as threads:
-                    for future in [threads.submit(server.stop) for server in running.values()]:
-                        future.result()
-            if self._lock_fd >= 0:
-                os.close(self._lock_fd)
-                self._lock_fd = -1
+        self._stopped = True
+        with ThreadPoolExecutor(len(SERVERS), thread_name_prefix="devstack") as threads:
+            for future in [threads.submit(self._end, name) for name in SERVERS]:
+                future.result()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def _end(self, name: ServerName) -> None:
+        with self._starting[name]:  # a start under way comes to its end first
+            running = self._running.pop(name, None)
+            if running is not None:
+                running.stop()
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,153 @@
+"""Fixtures and walls for all tests: real servers, a clean environment, no foreign network, no skips in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from devstack import SERVERS, Endpoints
+from tests.support.isolation import SftpFolder, fresh_bucket, fresh_database, fresh_name, fresh_virtual_host
+from tests.support.servers import OwnersSocket, OwnServers, Servers, SharedServers
+
+_SERVERS = pytest.StashKey[Servers]()
+_SOCKET = pytest.StashKey[OwnersSocket]()
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    given = _scrub_environment()
+    forbid_foreign_networks(allowed={urlsplit(value).hostname for value in given.values()})
+    if hasattr(config, "workerinput"):
+        config.stash[_SERVERS] = SharedServers(config.workerinput["servers_socket"])
+        return
+    config.stash[_SERVERS] = own = OwnServers(given)
+    config.add_cleanup(own.close)  # also after Ctrl-C
+    if config.getoption("numprocesses", default=None):
+        config.stash[_SOCKET] = asked = OwnersSocket(own)
+        config.add_cleanup(asked.close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # xdist has no types for its nodes
+    node.workerinput["servers_socket"] = node.config.stash[_SOCKET].path
+
+
+def _scrub_environment() -> dict[str, str]:
+    """Take every setting of ours and of the S3 client out of the environment; return the URLs of given servers."""
+    given = {name: value for name, value in os.environ.items() if name.startswith("JUSTAI_TEST_")}
+    for name in list(os.environ):
+        if name.startswith(("JUSTAI_", "AWS_")):
+            del os.environ[name]
+    return given
+
+
+# --- walls -----------------------------------------------------------------------------------------------------------
+
+
+def forbid_foreign_networks(allowed: set[str | None]) -> None:
+    """Let sockets of this process reach this machine and the given servers only.
+
+    It guards against forgetting, not against malice: child processes and uvloop have their own way out.
+    """
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def check(host: object) -> None:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in (None, "", "localhost", "::1") and not str(name).startswith("127.") and name not in allowed:
+            raise PermissionError(f"a test tried to reach {name}; only this machine is allowed")
+
+    def checked_connect(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX:
+            check(address[0])
+        connect(self, address)
+
+    def checked_connect_ex(self: socket.socket, address: Any) -> int:
+        if self.family != socket.AF_UNIX:
+            check(address[0])
+        return connect_ex(self, address)
+
+    def checked_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        check(host)
+        return getaddrinfo(host, *args, **kwargs)
+
+    socket.socket.connect = checked_connect  # type: ignore[method-assign, assignment] # a wall, for the whole process
+    socket.socket.connect_ex = checked_connect_ex  # type: ignore[method-assign, assignment] # the same
+    socket.getaddrinfo = checked_getaddrinfo
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _fail_skips_in_ci(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_skips_in_ci(report)
+    return report
+
+
+def _fail_skips_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Where everything is there, a skipped test is a test that silently stopped proving anything."""
+    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: nothing may be skipped in CI, but: {reason}"
+
+
+# --- servers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def servers(pytestconfig: pytest.Config) -> Servers:
+    """Starts servers one by one, on request; most tests want one of the fixtures below."""
+    return pytestconfig.stash[_SERVERS]
+
+
+@pytest.fixture(scope="session")
+def endpoints(servers: Servers) -> Endpoints:
+    """All servers, shared by the whole run: leave nothing behind that another test could see."""
+    return servers.need(*SERVERS)
+
+
+@pytest.fixture
+async def database_url(servers: Servers) -> AsyncIterator[str]:
+    """A migrated database of this test's own; the URL is a superuser's."""
+    async with fresh_database(servers.need("postgres").database_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def amqp_url(servers: Servers) -> AsyncIterator[str]:
+    """A RabbitMQ virtual host of this test's own."""
+    async with fresh_virtual_host(servers.need("rabbitmq")) as url:
+        yield url
+
+
+@pytest.fixture
+async def bucket(servers: Servers) -> AsyncIterator[str]:
+    """Name of an S3 bucket of this test's own; the address and keys are in `servers.need("s3")`."""
+    async with fresh_bucket(servers.need("s3")) as name:
+        yield name
+
+
+@pytest.fixture
+def sftp_root(servers: Servers) -> Iterator[SftpFolder]:
+    """A folder of this test's own on the SFTP server; address and keys are in `servers.need("sshd")`."""
+    served = servers.need("sshd")
+    name = fresh_name("test")
+    path = Path(served.sftp_root) / name
+    path.mkdir()
+    yield SftpFolder(path, f"{served.sftp_remote_root.rstrip('/')}/{name}")
+    shutil.rmtree(path, ignore_errors=True)
