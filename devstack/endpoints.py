@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -40,8 +39,3 @@ class Endpoints:
     @classmethod
     def from_json(cls, text: str) -> Self:
         return cls(**json.loads(text))
-
-    def to_env(self) -> str:
-        """Lines for a shell or an env file, `JUSTAI_DEV_<FIELD>=value`, empty fields left out."""
-        pairs = ((name, value) for name, value in dataclasses.asdict(self).items() if value)
-        return "".join(f"JUSTAI_DEV_{name.upper()}={shlex.quote(str(value))}\n" for name, value in pairs)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from devstack.endpoints import ServerName
+from devstack.endpoints import Endpoints, ServerName
 from devstack.local import Running, ServerFailed
 
 _URL: dict[ServerName, str] = {
@@ -56,12 +56,11 @@ def _sftp_fields(url: str, environ: Mapping[str, str]) -> dict[str, str | int]:
     parts = urlsplit(url)
     if not parts.hostname or not parts.username or not parts.path:
         raise ServerFailed("JUSTAI_TEST_SFTP_URL: expected sftp://user@host:port/remote/root")
-    client_key = Path(_needed(environ, "JUSTAI_TEST_SFTP_CLIENT_KEY", "sshd"))
     return {
         "sftp_host": parts.hostname,
         "sftp_port": parts.port or 22,
         "sftp_user": parts.username,
-        "sftp_client_key_path": str(client_key),
+        "sftp_client_key_path": _needed(environ, "JUSTAI_TEST_SFTP_CLIENT_KEY", "sshd"),
         "sftp_host_key": _needed(environ, "JUSTAI_TEST_SFTP_HOST_KEY", "sshd"),
         "sftp_root": _needed(environ, "JUSTAI_TEST_SFTP_ROOT", "sshd"),
         "sftp_remote_root": parts.path,
@@ -73,3 +72,24 @@ def _needed(environ: Mapping[str, str], variable: str, server: ServerName) -> st
     if not value:
         raise ServerFailed(f"{_URL[server]} is set, so {variable} is needed too")
     return value
+
+
+def env_lines(endpoints: Endpoints) -> str:
+    """An env file by which `find` finds these servers again, and services their database and broker."""
+    remote = endpoints.sftp_remote_root
+    variables = {
+        "JUSTAI_DATABASE_URL": endpoints.database_url,
+        "JUSTAI_AMQP_URL": endpoints.amqp_url,
+        "JUSTAI_TEST_DATABASE_URL": endpoints.database_url,
+        "JUSTAI_TEST_AMQP_URL": endpoints.amqp_url,
+        "JUSTAI_TEST_AMQP_MANAGEMENT_URL": endpoints.amqp_management_url,
+        "JUSTAI_TEST_S3_URL": endpoints.s3_endpoint,
+        "JUSTAI_TEST_S3_ACCESS_KEY": endpoints.s3_access_key,
+        "JUSTAI_TEST_S3_SECRET_KEY": endpoints.s3_secret_key,
+        "JUSTAI_TEST_SFTP_URL": remote
+        and f"sftp://{endpoints.sftp_user}@{endpoints.sftp_host}:{endpoints.sftp_port}{remote}",
+        "JUSTAI_TEST_SFTP_CLIENT_KEY": endpoints.sftp_client_key_path,
+        "JUSTAI_TEST_SFTP_HOST_KEY": endpoints.sftp_host_key,
+        "JUSTAI_TEST_SFTP_ROOT": endpoints.sftp_root,
+    }
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items() if value)

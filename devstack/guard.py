@@ -70,7 +70,7 @@ def _watch(pid: int, channel: socket.socket, wake_read: int) -> int:
     while True:
         readable, _, _ = select.select([channel.fileno(), wake_read], [], [])
         if channel.fileno() in readable:
-            return 1
+            return 128 + signal.SIGKILL  # which is how the command ends now
         for number in os.read(wake_read, 64):
             if number == signal.SIGCHLD:
                 status = _reap(pid)
