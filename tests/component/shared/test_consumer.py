@@ -1,0 +1,225 @@
+"""The batch consumer on a real broker: what becomes of a job, and that nothing is lost on the way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID, uuid4
+
+import pytest
+
+from shared.clock import FrozenClock
+from shared.errors import Outage, Permanent, Transient
+from shared.messaging import dead
+from shared.messaging.broker import connect
+from shared.messaging.consumer import Consumer, Outcome
+from shared.messaging.publisher import Publisher, open_publisher
+from shared.messaging.topology import QueueSpec, RetryPolicy
+from shared.schemas.jobs import GenerateJob
+from tests.support.waiting import eventually
+
+ORG = UUID("6f1c1b1e-0000-4000-8000-000000000001")
+SPEC = QueueSpec("generate", shards=2, policy=RetryPolicy(waits_s=(5,)))
+
+Answer = Callable[[GenerateJob, int], Outcome]
+
+
+def job(template_id: str) -> GenerateJob:
+    at = FrozenClock().now()
+    return GenerateJob(
+        org_id=ORG, generation_id=uuid4(), earlier_id=uuid4(), day=at.date(), template_id=template_id, user_id="u",
+        tracking_id="u.f.a", accepted_at=at,
+    )  # fmt: skip
+
+
+class Recorder:
+    """A handler that answers as told and remembers every try, by template id."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.tries: list[str] = []
+        self.done: list[str] = []
+
+    async def __call__(self, jobs: Sequence[GenerateJob]) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = []
+        for given in jobs:
+            self.tries.append(given.template_id)
+            outcome = self._answer(given, self.tries.count(given.template_id))
+            outcomes.append(outcome)
+            if outcome is None:
+                self.done.append(given.template_id)
+        return outcomes
+
+
+@asynccontextmanager
+async def consuming(amqp_url: str, handler: Recorder) -> AsyncIterator[tuple[Publisher, Consumer[GenerateJob]]]:
+    async with open_publisher(amqp_url, "test", SPEC) as publisher, connect(amqp_url, "test") as connection:
+        consumer = Consumer(connection, publisher, SPEC, GenerateJob, handler, FrozenClock())
+        stop = asyncio.Event()
+        running = asyncio.create_task(consumer.run(stop))
+        await eventually(lambda: _attached(consumer))
+        try:
+            yield publisher, consumer
+        finally:
+            stop.set()
+            async with asyncio.timeout(10):
+                await running
+
+
+async def letters(amqp_url: str, count: int) -> Sequence[dead.DeadLetter]:
+    """The dead letters, once there are `count`."""
+
+    async def enough() -> tuple[Sequence[dead.DeadLetter]]:
+        async with connect(amqp_url, "look") as connection:
+            found = await dead.peek(connection, SPEC)
+        assert len(found) == count
+        return (found,)
+
+    [found] = await eventually(enough, within_s=10)
+    return found
+
+
+async def test_a_bad_job_is_buried_with_its_reason_and_its_neighbours_are_done(amqp_url: str) -> None:
+    handler = Recorder(lambda j, _: Permanent("no", reason="bad_copy") if j.template_id == "bad" else None)
+
+    async with consuming(amqp_url, handler) as (publisher, _):
+        await publisher.send_jobs(SPEC, ORG, [job("a"), job("bad"), job("b")])
+        [letter] = await letters(amqp_url, 1)
+
+    assert handler.done == ["a", "b"]
+    assert letter.reason == "bad_copy: no"
+    assert letter.origin == SPEC.queue_for(ORG)
+    assert b'"bad"' in letter.body
+    assert b'"a"' not in letter.body
+
+
+async def test_a_message_that_cannot_be_read_is_buried_and_the_next_one_is_done(amqp_url: str) -> None:
+    handler = Recorder(lambda *_: None)
+
+    async with consuming(amqp_url, handler) as (publisher, _):
+        await publisher.send(SPEC.queue_for(ORG), b"\x00 nonsense")
+        await publisher.send_jobs(SPEC, ORG, [job("a")])
+        [letter] = await letters(amqp_url, 1)
+
+        await eventually(lambda: _has(handler.done, "a"))
+    assert letter.reason.startswith("unreadable")
+
+
+async def test_a_transient_failure_comes_back_after_its_wait_and_then_gives_up(amqp_url: str) -> None:
+    handler = Recorder(lambda j, n: Transient("again") if j.template_id == "never" or n == 1 else None)
+
+    async with consuming(amqp_url, handler) as (publisher, _):
+        await publisher.send_jobs(SPEC, ORG, [job("heals"), job("never")])
+        await eventually(lambda: _has(handler.done, "heals"), within_s=15)
+        [letter] = await letters(amqp_url, 1)
+
+    assert handler.tries.count("never") == 2
+    assert "gave up after 2 attempts" in letter.reason
+
+
+async def test_an_exception_in_a_batch_blames_only_the_job_that_raises_it(amqp_url: str) -> None:
+    def answer(given: GenerateJob, _: int) -> Outcome:
+        if given.template_id == "poison":
+            raise ValueError("ann@example.com")
+        return None
+
+    handler = Recorder(answer)
+
+    async with consuming(amqp_url, handler) as (publisher, _):
+        await publisher.send_jobs(SPEC, ORG, [job("a"), job("poison"), job("b")])
+        await eventually(lambda: _has(handler.done, "b"))
+        [letter] = await letters(amqp_url, 1)
+
+    assert {"a", "b"} <= set(handler.done)
+    assert "ValueError" in letter.reason
+    assert "ann@example.com" not in letter.reason
+
+
+async def test_an_outage_holds_the_batch_and_spends_no_attempt(amqp_url: str) -> None:
+    down = True
+
+    def answer(_: GenerateJob, __: int) -> Outcome:
+        if down:
+            raise Outage("the database is away")
+        return None
+
+    handler = Recorder(answer)
+
+    async with consuming(amqp_url, handler) as (publisher, _):
+        await publisher.send_jobs(SPEC, ORG, [job("a")])
+        await eventually(lambda: _at_least(handler.tries, 3))
+        down = False
+        await eventually(lambda: _has(handler.done, "a"))
+
+    await letters(amqp_url, 0)
+
+
+async def test_jobs_in_hand_at_an_outage_go_back_untouched_when_we_stop(amqp_url: str) -> None:
+    def answer(_: GenerateJob, __: int) -> Outcome:
+        raise Outage("the database is away")
+
+    handler, later = Recorder(answer), Recorder(lambda *_: None)
+    async with consuming(amqp_url, handler) as (publisher, _):
+        await publisher.send_jobs(SPEC, ORG, [job("a")])
+        await eventually(lambda: _at_least(handler.tries, 1))
+
+    async with consuming(amqp_url, later):
+        await eventually(lambda: _has(later.done, "a"))
+
+
+async def test_a_mostly_failing_queue_pauses_instead_of_emptying_into_the_dead_letters(amqp_url: str) -> None:
+    handler = Recorder(lambda *_: Permanent("all wrong"))
+
+    async with consuming(amqp_url, handler) as (publisher, consumer):
+        for _ in range(4):
+            await publisher.send_jobs(SPEC, ORG, [job("bad") for _ in range(25)])
+        await eventually(lambda: _paused(consumer))
+
+        assert len(handler.tries) < 100
+
+
+async def test_a_replayed_letter_is_a_first_attempt_again(amqp_url: str) -> None:
+    broken = True
+    handler = Recorder(lambda *_: Permanent("broken") if broken else None)
+
+    async with consuming(amqp_url, handler) as (publisher, _):
+        await publisher.send_jobs(SPEC, ORG, [job("a")])
+        await letters(amqp_url, 1)
+        broken = False
+        async with connect(amqp_url, "replay") as connection:
+            moved = await dead.replay(connection, publisher, SPEC, wanted=lambda letter: "broken" in letter.reason)
+        await eventually(lambda: _has(handler.done, "a"))
+
+    assert len(moved) == 1
+    await letters(amqp_url, 0)
+
+
+async def test_publishing_to_a_queue_that_is_not_there_is_never_a_success(amqp_url: str) -> None:
+    async with open_publisher(amqp_url, "test", SPEC) as publisher:
+        with pytest.raises(Outage) as refused:
+            await publisher.send("nowhere", b"{}")
+
+    assert refused.value.reason == "publish_refused"
+
+
+async def _has(done: list[str], name: str) -> None:
+    assert name in done
+
+
+async def _at_least(tries: list[str], count: int) -> None:
+    assert len(tries) >= count
+
+
+async def _attached(consumer: Consumer[GenerateJob]) -> bool:
+    try:
+        await consumer.attached()
+    except Outage:
+        return False
+    return True
+
+
+async def _paused(consumer: Consumer[GenerateJob]) -> bool:
+    try:
+        await consumer.attached()
+    except Outage as outage:
+        return "paused" in str(outage)
+    return False

@@ -1,0 +1,118 @@
+"""Migrations and row-level security on a real server, with the roles that services use."""
+
+import asyncio
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from shared.clock import FrozenClock
+from shared.db.migrate import Migration, MigrationError, load, migrate, pending, require
+from shared.db.pool import Database, open_database
+from shared.errors import Outage
+
+NOW = FrozenClock().now()
+INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
+INSERT_TEMPLATE = """
+    INSERT INTO templates (org_id, template_id, name, created_at, updated_at) VALUES ($1, 'welcome', 'Welcome', $2, $2)
+"""
+
+
+async def two_orgs(db: Database) -> tuple[UUID, UUID]:
+    ours, theirs = uuid4(), uuid4()
+    async with db.transaction() as connection:
+        await connection.execute(INSERT_ORG, ours, "ours", NOW)
+        await connection.execute(INSERT_ORG, theirs, "theirs", NOW)
+        await connection.execute(INSERT_TEMPLATE, ours, NOW)
+        await connection.execute(INSERT_TEMPLATE, theirs, NOW)
+    return ours, theirs
+
+
+async def test_migrating_again_changes_nothing_and_services_may_start(database_url: str) -> None:
+    assert await migrate(database_url) == []
+    await require(database_url)
+
+
+async def test_a_service_does_not_start_on_an_older_schema(database_url: str) -> None:
+    newer = [*load(), Migration("9999_from_the_future", "SELECT 1")]
+
+    with pytest.raises(MigrationError, match="9999_from_the_future"):
+        await require(database_url, newer)
+
+
+async def test_a_failing_file_leaves_nothing_and_many_migrators_do_not_collide(database_url: str) -> None:
+    bad = [*load(), Migration("9998_half", "CREATE TABLE half (a int); SELECT 1 / 0")]
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(database_url, bad)
+
+    good = [*load(), Migration("9998_half", "CREATE TABLE half (a int)")]
+    ran = await asyncio.gather(*(migrate(database_url, good) for _ in range(4)))
+
+    assert sorted(ran, key=len) == [[], [], [], ["9998_half"]]
+
+
+def test_an_edited_file_is_refused(tmp_path: Path) -> None:
+    file = Migration("0001_x", "SELECT 2")
+
+    with pytest.raises(MigrationError, match="0001_x was edited"):
+        pending([file], {"0001_x": Migration("0001_x", "SELECT 1").sha256})
+
+
+async def test_a_tenant_sees_and_changes_its_own_rows_only(database_url: str) -> None:
+    async with open_database(database_url, name="test") as db:
+        ours, theirs = await two_orgs(db)
+
+        async with db.transaction(ours) as connection:
+            seen = await connection.fetch("SELECT org_id FROM templates")
+            touched = await connection.execute("UPDATE templates SET name = 'x' WHERE org_id = $1", theirs)
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                async with connection.transaction():
+                    await connection.execute(INSERT_ORG, uuid4(), "new", NOW)
+
+    assert [row["org_id"] for row in seen] == [ours]
+    assert touched == "UPDATE 0"
+
+
+async def test_a_tenant_without_an_org_sees_nothing(database_url: str) -> None:
+    async with open_database(database_url, name="test") as db, db.transaction() as connection:
+        await connection.execute("SET LOCAL ROLE justai_tenant")
+
+        assert await connection.fetch("SELECT 1 FROM orgs") == []
+
+
+async def test_every_table_forces_row_level_security(database_url: str) -> None:
+    async with open_database(database_url, name="test") as db, db.connection() as connection:
+        await connection.execute("SELECT ensure_partition('generations', $1)", NOW.date())
+        open_tables = await connection.fetch(
+            """
+            SELECT relname FROM pg_class
+            WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace
+              AND NOT (relrowsecurity AND relforcerowsecurity) AND relname <> 'schema_migrations'
+            """
+        )
+
+    assert [row["relname"] for row in open_tables] == []
+
+
+async def test_services_own_nothing(database_url: str) -> None:
+    async with open_database(database_url, name="test") as db, db.connection() as connection:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("ALTER TABLE orgs DISABLE ROW LEVEL SECURITY")
+
+
+async def test_a_silent_database_is_an_outage_in_time(database_url: str) -> None:
+    async with open_database(database_url, name="test") as db:
+        with pytest.raises(Outage) as outage:
+            async with db.connection(0.2) as connection:
+                await connection.execute("SELECT pg_sleep(5)")
+
+        await db.ping()
+    assert outage.value.reason == "database_timeout"
+
+
+async def test_a_wrong_argument_is_our_fault_and_no_outage(database_url: str) -> None:
+    async with open_database(database_url, name="test") as db:
+        with pytest.raises(asyncpg.DataError):
+            async with db.connection() as connection:
+                await connection.execute("SELECT $1::uuid", "no uuid")
