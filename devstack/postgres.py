@@ -24,15 +24,15 @@ from devstack.guarded import GuardedProcess
 from devstack.local import Folder, Running, ServerFailed, clean_env, launch
 from devstack.ports import LOOPBACK, free_ports
 
-_USER = "justai"
-_DATABASE = "justai"
+USER = "justai"
+DATABASE = "justai"
 _OLDEST = 15
 _INITDB_S = 120.0
 _READY_S = 60.0
 _STOP_S = 20.0
 _DEBIAN = Path("/usr/lib/postgresql")
 _PUBLIC = Path("/var/tmp")  # noqa: S108 - only for `nobody`, in a folder of mode 700 that it owns
-_AS_USER = ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
+_IN_NAMESPACE = ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
 _AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
 # Data that nobody wants after the run need not reach the disk.
@@ -59,7 +59,7 @@ def start(folder: Folder) -> Running:
     if not (place.data / "PG_VERSION").exists():
         _initdb(place, password)
     (port,) = free_ports(1)
-    url = f"postgresql://{_USER}:{password}@{LOOPBACK}:{port}/{_DATABASE}"
+    url = f"postgresql://{USER}:{password}@{LOOPBACK}:{port}/{DATABASE}"
     settings = {
         "listen_addresses": LOOPBACK,
         "port": str(port),
@@ -73,7 +73,7 @@ def start(folder: Folder) -> Running:
     process = launch(
         "postgres",
         [*place.prefix, place.programs / "postgres", "-D", place.data, *flags],
-        lambda: asyncio.run(_has_database(url)),
+        lambda: asyncio.run(has_database(url)),
         folder=folder,
         env=clean_env(),
         within_s=_READY_S,
@@ -86,8 +86,8 @@ def _place(folder: Folder) -> _Place:
     programs = _newest_programs()
     if os.getuid() != 0:
         return _Place(programs, folder.path, [])
-    if subprocess.run([*_AS_USER, "true"], capture_output=True, check=False).returncode == 0:
-        return _Place(programs, folder.path, _AS_USER)
+    if subprocess.run([*_IN_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0:
+        return _Place(programs, folder.path, _IN_NAMESPACE)
     home = _PUBLIC / f"justai-postgres-{hashlib.sha256(bytes(folder.path)).hexdigest()[:12]}"
     home.mkdir(mode=0o700, exist_ok=True)
     if not programs.is_relative_to(_DEBIAN):  # a virtual environment below /root is closed to nobody
@@ -120,7 +120,7 @@ def _initdb(place: _Place, password: str) -> None:
     read_end, write_end = os.pipe()
     os.write(write_end, password.encode() + b"\n")
     os.close(write_end)
-    command = [*place.prefix, str(place.programs / "initdb"), "-D", str(fresh), "-U", _USER]
+    command = [*place.prefix, str(place.programs / "initdb"), "-D", str(fresh), "-U", USER]
     command += ["-A", "scram-sha-256", "--pwfile=/dev/stdin", "-E", "UTF8", "--locale=C", "--no-sync"]
     try:
         done = subprocess.run(
@@ -133,7 +133,7 @@ def _initdb(place: _Place, password: str) -> None:
     fresh.rename(place.data)
 
 
-async def _has_database(url: str) -> bool:
+async def has_database(url: str) -> bool:
     """Whether the server takes connections and has our database, made here at the first start."""
     async with asyncio.timeout(5):
         try:
@@ -141,8 +141,8 @@ async def _has_database(url: str) -> bool:
         except asyncpg.CannotConnectNowError:  # it is still reading its log
             return False
         try:
-            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", _DATABASE):
-                await connection.execute(f"CREATE DATABASE {_DATABASE}")
+            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
+                await connection.execute(f"CREATE DATABASE {DATABASE}")
         finally:
             await connection.close()
     return True

@@ -16,7 +16,7 @@ from devstack.local import Folder, Running, ServerFailed, clean_env, launch
 from devstack.ports import LOOPBACK, free_ports
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-_USER = "devstack"
+USER = "devstack"
 _READY_S = 90.0  # 6 s on an idle machine; much more when all cores are busy
 _STOP_S = 20.0  # a clean stop takes 6 s, always
 
@@ -44,7 +44,7 @@ def start(folder: Folder) -> Running:
         raise ServerFailed("RabbitMQ is not installed; run devstack/bootstrap.sh servers")
     password = folder.secret("rabbitmq")
     amqp, management, distribution, epmd = free_ports(4)
-    config = _CONFIG.format(host=LOOPBACK, amqp=amqp, management=management, user=_USER, password=password)
+    config = _CONFIG.format(host=LOOPBACK, amqp=amqp, management=management, user=USER, password=password)
     file = folder.path / "rabbitmq.conf"
     file.touch(mode=0o600)
     file.write_text(config if folder.durable else config + _FRESH_FIGURES)
@@ -53,14 +53,14 @@ def start(folder: Folder) -> Running:
     process = launch(
         "rabbitmq",
         [SERVER],
-        lambda: _listens(management, amqp, password),
+        lambda: listens(management, amqp, password),
         folder=folder,
         env=_environment(folder, distribution, epmd),
         within_s=_READY_S,
     )
     fields = {
-        "amqp_url": f"amqp://{_USER}:{password}@{LOOPBACK}:{amqp}/",
-        "amqp_management_url": f"http://{_USER}:{password}@{LOOPBACK}:{management}",
+        "amqp_url": f"amqp://{USER}:{password}@{LOOPBACK}:{amqp}/",
+        "amqp_management_url": f"http://{USER}:{password}@{LOOPBACK}:{management}",
     }
     return Running(fields, partial(_stop, process, durable=folder.durable), source=f"private process, port {amqp}")
 
@@ -90,8 +90,9 @@ def _environment(folder: Folder, distribution: int, epmd: int) -> dict[str, str]
     )
 
 
-def _listens(management: int, amqp: int, password: str) -> bool:
-    token = base64.b64encode(f"{_USER}:{password}".encode()).decode()
+def listens(management: int, amqp: int, password: str) -> bool:
+    """Whether the node behind the management port takes AMQP connections on (its own) port `amqp`."""
+    token = base64.b64encode(f"{USER}:{password}".encode()).decode()
     connection = http.client.HTTPConnection(LOOPBACK, management, timeout=5)
     try:
         connection.request(

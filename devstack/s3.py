@@ -25,16 +25,16 @@ def start(folder: Folder) -> Running:
     if weed is None:
         raise ServerFailed("the S3 server `weed` is not installed; run `make setup`")
     secret = folder.secret("s3")
-    identities = folder.path / "s3.json"
-    identities.touch(mode=0o600)
-    identities.write_text(json.dumps(_identities(secret)))
+    config = folder.path / "s3.json"
+    config.touch(mode=0o600)
+    config.write_text(identities(secret))
     data = folder.path / "data"
     data.mkdir(exist_ok=True)
     ports = free_ports(5, also=S3_GRPC_OFFSET)
     process = launch(
         "s3",
-        [weed, "-logtostderr", "mini", f"-dir={data}", f"-s3.config={identities}", *_flags(ports)],
-        lambda: _is_healthy(ports[0]),
+        [weed, "-logtostderr", "mini", f"-dir={data}", f"-s3.config={config}", *_flags(ports)],
+        lambda: is_healthy(ports[0]),
         folder=folder,
         env=clean_env(HOME=str(folder.path)),
         within_s=_READY_S,
@@ -48,9 +48,11 @@ def start(folder: Folder) -> Running:
     return Running(fields, stop, source=f"private process, port {ports[0]}")
 
 
-def _identities(secret: str) -> object:
+def identities(secret: str) -> str:
+    """The server's file of identities: one administrator."""
     key = {"accessKey": ACCESS_KEY, "secretKey": secret}
-    return {"identities": [{"name": "devstack", "credentials": [key], "actions": ["Admin", "Read", "Write", "List"]}]}
+    rights = ["Admin", "Read", "Write", "List"]
+    return json.dumps({"identities": [{"name": "devstack", "credentials": [key], "actions": rights}]})
 
 
 def _flags(ports: tuple[int, ...]) -> list[str]:
@@ -71,7 +73,7 @@ def _flags(ports: tuple[int, ...]) -> list[str]:
     ]
 
 
-def _is_healthy(port: int) -> bool:
+def is_healthy(port: int) -> bool:
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
     try:
         connection.request("GET", "/healthz")

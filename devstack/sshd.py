@@ -40,8 +40,7 @@ def start(folder: Folder, root: Path) -> Running:
     if sshd is None:
         raise ServerFailed("sshd is not installed; run devstack/bootstrap.sh servers")
     root.mkdir(parents=True, exist_ok=True)
-    for key in ("host_key", "client_key"):
-        _make_key(folder.path / key)
+    make_keys(folder)
     user = pwd.getpwuid(os.getuid()).pw_name
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its privilege separation folder, fixed at its build
@@ -60,7 +59,7 @@ def start(folder: Folder, root: Path) -> Running:
     process = launch(
         "sshd",
         [sshd, "-D", "-e", "-f", config],
-        lambda: _greets(port),
+        lambda: greets(port),
         folder=folder,
         env=clean_env(),
         within_s=_READY_S,
@@ -69,18 +68,26 @@ def start(folder: Folder, root: Path) -> Running:
         "sftp_host": LOOPBACK,
         "sftp_port": port,
         "sftp_user": user,
-        "sftp_client_key_path": str(folder.path / "client_key"),
-        "sftp_host_key": " ".join((folder.path / "host_key.pub").read_text().split()[:2]),
+        **key_fields(folder),
         "sftp_root": str(root),
         "sftp_remote_root": str(root),
     }
     return Running(fields, process.kill, source=f"private process, port {port}")
 
 
-def _make_key(path: Path) -> None:
-    if not path.exists():
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "devstack", "-f", str(path)]
-        subprocess.run(command, check=True, env=clean_env(), timeout=_READY_S, capture_output=True)
+def make_keys(folder: Folder) -> None:
+    """The server's key and its only client's, made once."""
+    for path in (folder.path / "host_key", folder.path / "client_key"):
+        if not path.exists():
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "devstack", "-f", str(path)]
+            subprocess.run(command, check=True, env=clean_env(), timeout=_READY_S, capture_output=True)
+
+
+def key_fields(folder: Folder) -> dict[str, str]:
+    return {
+        "sftp_client_key_path": str(folder.path / "client_key"),
+        "sftp_host_key": " ".join((folder.path / "host_key.pub").read_text().split()[:2]),
+    }
 
 
 def _account_is_locked(user: str) -> bool:
@@ -92,6 +99,6 @@ def _account_is_locked(user: str) -> bool:
     return any(line.startswith(f"{user}:!") for line in lines)
 
 
-def _greets(port: int) -> bool:
+def greets(port: int) -> bool:
     with socket.create_connection((LOOPBACK, port), timeout=1) as connection:
         return connection.recv(8).startswith(b"SSH-2.0")

@@ -1,0 +1,104 @@
+# Two commands matter: `make demo` and `make test`. Each sets up what it needs. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PY := .venv/bin/python
+RUN_TESTS := .venv/bin/pytest
+LOCK_HASH := $(shell cat requirements/dev.txt pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
+STAMP := .venv/.stamp-$(LOCK_HASH)
+BENCH_HASH := $(shell cat requirements/bench.txt pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
+BENCH_STAMP := .venv-bench/.stamp-$(BENCH_HASH)
+PIP_FLAGS := --disable-pip-version-check --no-input --quiet
+
+##@ Start here
+.PHONY: help demo demo-once test
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup servers ## Play the story of a small shop: all services, real servers, Ctrl-C ends it
+	$(PY) -m demo
+
+demo-once: setup servers ## The same, once and unattended; exit 0 only if every message was right
+	$(PY) -m demo --once
+
+test: setup servers ## All tests, against real servers
+	$(RUN_TESTS) -n 2
+
+##@ Set-up
+.PHONY: setup servers lock up
+setup: $(STAMP) ## Make .venv from the locked requirements; instant when nothing changed
+
+$(STAMP):
+	@echo "Setting up .venv (once per change of requirements) …"
+	@python=$$(devstack/bootstrap.sh python); \
+	  [ -x $(PY) ] && $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || "$$python" -m venv --clear .venv
+	@$(PY) -m pip install $(PIP_FLAGS) --require-hashes -r requirements/dev.txt
+	@$(PY) -m pip install $(PIP_FLAGS) --no-build-isolation --no-deps -e .
+	@rm -f .venv/.stamp-*
+	@touch $@
+
+servers: ## Install the missing server programs (Debian packages; needs root only then)
+	@devstack/bootstrap.sh servers
+
+up: setup servers ## Run PostgreSQL, RabbitMQ, S3 and SFTP until Ctrl-C, addresses in .run/devstack.env
+	$(PY) -m devstack up
+
+LOCK := UV_PYTHON_DOWNLOADS=never .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml
+lock: setup ## Resolve the requirements again (names, versions, hashes; no addresses)
+	$(LOCK) -o requirements/runtime.txt
+	$(LOCK) --extra simulator -o requirements/simulator.txt
+	$(LOCK) --extra dev -o requirements/dev.txt
+	$(LOCK) --extra bench -o requirements/bench.txt
+
+##@ Checks
+.PHONY: check format lint types imports docs-check check-deploy
+check: lint types imports docs-check ## Everything that needs no server
+
+format: setup ## Format the code and fix what can be fixed
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lint: setup ## Style
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: setup ## Types, strict, tests too
+	.venv/bin/mypy
+
+imports: setup ## Who may import whom
+	.venv/bin/lint-imports
+
+docs-check: setup ## Generated pages are fresh
+	$(PY) -m cli.reference --check
+
+check-deploy: setup ## Dockerfile, compose file and kubernetes manifests are valid
+	$(PY) -m deploy.check
+
+##@ Tests
+.PHONY: test-unit smoke
+test-unit: setup ## Only the tests that need no server
+	$(RUN_TESTS) tests/unit
+
+smoke: setup servers ## Only the way of one webhook through all services
+	$(RUN_TESTS) tests/e2e
+
+##@ Benchmarks
+.PHONY: bench-gateway bench-pipeline
+bench-gateway: setup servers $(BENCH_STAMP) ## Webhooks per second beside bare aiohttp, FastStream and Celery
+	.venv-bench/bin/python -m bench.gateway
+
+bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine
+	$(PY) -m bench.pipeline
+
+# The rivals we measure against stay out of the environment we ship and test.
+$(BENCH_STAMP):
+	@echo "Setting up .venv-bench (once per change of requirements) …"
+	@[ -x .venv-bench/bin/python ] || "$$(devstack/bootstrap.sh python)" -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/bench.txt
+	@.venv-bench/bin/python -m pip install $(PIP_FLAGS) --no-build-isolation --no-deps -e .
+	@rm -f .venv-bench/.stamp-*
+	@touch $@
