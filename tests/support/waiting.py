@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
+async def eventually(check: Callable[[], Awaitable[T]], within_s: float = ..., every_s: float = ...) -> T: ...
+@overload
+async def eventually(check: Callable[[], T], within_s: float = ..., every_s: float = ...) -> T: ...
 async def eventually(check: Callable[[], T | Awaitable[T]], within_s: float = 5.0, every_s: float = 0.02) -> T:
     """Call `check` until it stops raising `AssertionError` or returning something false; return what it returned.
 
