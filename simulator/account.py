@@ -1,0 +1,147 @@
+"""One Klaviyo account: its keys, people, flows, metrics, campaigns, events, jobs and rate windows. Memory only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from simulator.flow.definitions import Flow, FlowAction, FlowMessage
+from simulator.people.behaviour import Behaviour
+from simulator.people.events import METRIC_NAMES, EventStore
+from simulator.profile import Profile, ProfileState, copies_in
+from simulator.windows import Quota, Windows
+
+
+@dataclass(slots=True)
+class PrivateKey:
+    value: str
+    scopes: frozenset[str]
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    id: str
+    name: str
+    created_at: datetime
+    integration: str = "Klaviyo"
+    category: str = "Internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    id: str
+    message_id: str
+    name: str
+    status: str
+    list_id: str
+    created_at: datetime
+    sent_at: datetime | None = None
+    channel: str = "email"
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    id: str
+    code: str
+    title: str
+    detail: str
+    pointer: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class ImportJob:
+    """A bulk import; its rows are applied at `completed_at`, which is drawn when the job is made."""
+
+    id: str
+    rows: list[Mapping[str, Any]]
+    list_ids: list[str]
+    created_at: datetime
+    started_at: datetime
+    completed_at: datetime
+    expires_at: datetime
+    errors: list[RowError] = field(default_factory=list)
+
+    def status(self, now: datetime) -> str:
+        if now < self.started_at:
+            return "queued"
+        return "processing" if now < self.completed_at else "complete"
+
+
+@dataclass(slots=True)
+class Account:
+    """`phase_s` is the hidden phase of the rate windows; `foreign_per_s` is other apps' traffic by operation."""
+
+    id: str
+    name: str
+    phase_s: float
+    created_at: datetime
+    timezone: str = "Europe/London"
+    keys: dict[str, PrivateKey] = field(default_factory=dict)
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    gone: dict[str, str | None] = field(default_factory=dict)
+    by_email: dict[str, str] = field(default_factory=dict)
+    flows: dict[str, Flow] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    campaigns: dict[str, Campaign] = field(default_factory=dict)
+    jobs: dict[str, ImportJob] = field(default_factory=dict)
+    events: EventStore = field(default_factory=EventStore)
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    windows: dict[str, Windows] = field(default_factory=dict)
+    foreign_per_s: dict[str, float] = field(default_factory=dict)
+    first_written_at: dict[str, datetime] = field(default_factory=dict)
+
+    def window(self, name: str, quota: Quota) -> Windows:
+        """The windows of one bucket: an operation, or an operation's stricter extra."""
+        if (windows := self.windows.get(name)) is None:
+            windows = self.windows[name] = Windows(quota, self.phase_s)
+        windows.foreign_per_s = self.foreign_per_s.get(name, 0.0)
+        return windows
+
+    def add_profile(self, person: Profile) -> None:
+        self.profiles[person.id] = person
+        self._index_email(person)
+        for copy in person.copies:
+            self.first_written_at.setdefault(copy.generation_id, copy.written_at)
+
+    def write(self, person: Profile, state: ProfileState, given: Mapping[str, Any], at: datetime) -> None:
+        """Put a profile into its next state. `given` is the `properties` object of the write, with its markers."""
+        copies = copies_in(given, at)
+        person.become(state, at, copies)
+        for copy in copies:
+            self.first_written_at.setdefault(copy.generation_id, at)
+        if person.state.fields.get("email") is not None:
+            self._index_email(person)
+
+    def _index_email(self, person: Profile) -> None:
+        if email := person.state.fields.get("email"):
+            self.by_email[email.lower()] = person.id
+
+    def remove(self, profile_id: str, merged_into: str | None) -> None:
+        """Delete a profile, or merge it into another; either way its id answers 404 from now on."""
+        person = self.profiles.pop(profile_id)
+        self.gone[profile_id] = merged_into
+        if email := person.state.fields.get("email"):
+            self.by_email.pop(email.lower(), None)
+
+    def find_action(self, action_id: str) -> tuple[Flow, FlowAction] | None:
+        for flow in self.flows.values():
+            if (action := flow.action(action_id)) is not None:
+                return flow, action
+        return None
+
+    def find_message(self, message_id: str) -> tuple[Flow, FlowMessage] | None:
+        for flow in self.flows.values():
+            for message in flow.messages():
+                if message.id == message_id:
+                    return flow, message
+        return None
+
+    def metric_named(self, name: str) -> Metric:
+        return next(metric for metric in self.metrics.values() if metric.name == name)
+
+
+def standard_metrics(new_id: list[str], at: datetime) -> dict[str, Metric]:
+    """The metrics every account has; `new_id` holds one fresh id per name, since metric ids differ per account."""
+    return {metric_id: Metric(metric_id, name, at) for metric_id, name in zip(new_id, METRIC_NAMES, strict=True)}
