@@ -1,0 +1,1 @@
+"""Klaviyo's HTTP API: who may call what, how often, and what comes back."""
