@@ -1,0 +1,82 @@
+"""Building and changing flows from the bodies of `/_sim`."""
+
+from simulator.account import Account
+from simulator.admin.bodies import ActionPatch, DelayBody, EmailBody, FlowBody, WebhookBody
+from simulator.flow.definitions import Flow, FlowAction, FlowMessage
+from simulator.world import World
+
+# What each type of action may have changed.
+CHANGEABLE = {
+    "send-webhook": {"status", "url", "headers", "body", "name"},
+    "time-delay": {"unit", "value"},
+    "send-email": {"status", "name", "subject", "preview_text", "html", "prefix"},
+}
+
+
+def build_flow(world: World, account: Account, wanted: FlowBody) -> Flow:
+    """A new flow with fresh ids, its actions chained in the order given."""
+    ids, now = world.ids, world.clock.now()
+    flow = Flow(ids.short(), wanted.name, wanted.status, wanted.trigger_type, ids.short(), now, now)
+    flow.actions = [_action(world, flow.id, body) for body in wanted.actions]
+    for action, follower in zip(flow.actions, flow.actions[1:], strict=False):
+        action.next_id = follower.id
+    treatment = next((action.id for action in flow.actions if action.type == "send-email"), "")
+    for message in flow.messages():
+        message.body = message.body.replace("<flow_id>", flow.id).replace("<treatment_action_id>", treatment)
+    account.flows[flow.id] = flow
+    return flow
+
+
+def _action(world: World, flow_id: str, wanted: WebhookBody | DelayBody | EmailBody) -> FlowAction:
+    ids, now = world.ids, world.clock.now()
+    action_id = ids.number()
+    if isinstance(wanted, DelayBody):
+        return FlowAction(
+            action_id, flow_id, "time-delay", "live", now, now, delay_unit=wanted.unit, delay_value=wanted.value
+        )
+    if isinstance(wanted, WebhookBody):
+        message = FlowMessage(
+            ids.short(), action_id, "webhook", wanted.name, now, now, url=wanted.url, headers=wanted.headers,
+            body=wanted.body,
+        )  # fmt: skip
+    else:
+        message = FlowMessage(
+            ids.short(), action_id, "email", wanted.name, now, now, template_id=ids.short(), subject=wanted.subject,
+            preview_text=wanted.preview_text, html=wanted.html, from_email=wanted.from_email,
+            from_label=wanted.from_label, prefix=wanted.prefix,
+        )  # fmt: skip
+    return FlowAction(action_id, flow_id, wanted.type, wanted.status, now, now, message=message)
+
+
+def change_action(world: World, action: FlowAction, patch: ActionPatch) -> None:
+    """Raises ValueError naming members that this type of action does not have; then nothing is changed."""
+    given = {name: value for name, value in patch.model_dump().items() if value is not None}
+    if wrong := sorted(set(given) - CHANGEABLE[action.type]):
+        raise ValueError(f"a {action.type} action has no {', '.join(wrong)}")
+    now = world.clock.now()
+    action.updated_at = now
+    for name, value in given.items():
+        match name:
+            case "status":
+                action.status = value
+            case "unit":
+                action.delay_unit = value
+            case "value":
+                action.delay_value = value
+            case _ if action.message is not None:
+                setattr(action.message, name, value)
+                action.message.updated_at = now
+
+
+def described(flow: Flow) -> dict[str, object]:
+    """A flow's ids, for the caller that has just built it."""
+    actions = [
+        {
+            "id": action.id,
+            "type": action.type,
+            "message_id": action.message.id if action.message else None,
+            "template_id": action.message.template_id if action.message else None,
+        }
+        for action in flow.actions
+    ]
+    return {"id": flow.id, "name": flow.name, "status": flow.status, "actions": actions}
