@@ -1,0 +1,290 @@
+"""Which column means what. Pure.
+
+Klaviyo publishes no schema for its file export, so columns are found by name: the fields of an event at the top
+(`id`, `metric`, `profile_id`, `datetime`), its properties either nested as JSON in one column or flattened into
+columns of their own. What cannot be found that way is named by the source's saved mapping. Nothing is guessed from
+values.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from services.ingest.records import Event, Unreadable
+
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+FUTURE = timedelta(days=2)
+"""An event outside [EARLIEST, now + FUTURE] is a broken clock or a broken column, not an event."""
+
+_LONGEST_DELIVERY, _SKEW = timedelta(days=3), timedelta(minutes=-1)
+_MAX_COLUMNS = 2000
+_MAX_ID = 200
+_MAX_URL = 2000
+
+# Names as `_plain` gives them, the better one first. `uuid` is not an id: Klaviyo's holds a time in seconds, and two
+# events of one second may share it. `$event_id` neither: its shape differs per metric.
+_TOP = {
+    "event_id": ("id", "event_id"),
+    "metric": ("metric", "metric_name", "event", "event_name"),
+    "profile_id": ("profile_id", "person_id"),
+    "event_at": ("datetime", "event_datetime", "timestamp", "event_timestamp"),
+    "properties": ("event_properties", "properties"),
+}
+_FLAT = {
+    "message_id": ("message", "message_id", "flow_message_id"),
+    "flow_id": ("flow", "flow_id"),
+    "transmission_id": ("internal_transmission_id", "transmission_id"),
+    "handoff_at": ("internal_handoff_time", "handoff_time"),
+    "machine_open": ("machine_open", "apple_privacy_open"),
+    "bot_click": ("bot_click",),
+    "url": ("url",),
+    "value": ("value",),
+    "internal": ("internal",),
+}
+FIELDS = (*_TOP, *_FLAT)
+_REQUIRED = ("event_id", "metric", "profile_id", "event_at")
+
+_METRICS = {
+    name.lower(): name
+    for name in (
+        "Received Email",
+        "Opened Email",
+        "Clicked Email",
+        "Bounced Email",
+        "Dropped Email",
+        "Marked Email as Spam",
+        "Unsubscribed",
+        "Unsubscribed from Email Marketing",
+        "Updated Email Preferences",
+        "Placed Order",
+    )
+}
+_PROPERTY_PREFIX = re.compile(r"^(event[ _])?propert(ies|y)[._]\s*")
+_SEPARATORS = re.compile(r"[^a-z0-9$]+")
+_MICROSECONDS, _MILLISECONDS = 1e14, 1e11  # a Unix time above is in that unit
+
+
+class Rejected(Exception):
+    """This record is not an event; the text is the reason and quotes no value."""
+
+
+class Columns:
+    """Reads records of one shape: a CSV file's rows, or JSON objects with the same keys."""
+
+    def __init__(self, names: Sequence[str], saved: Mapping[str, str], now: datetime) -> None:
+        """Raises Unreadable when the names do not tell where the fields are."""
+        if len(names) > _MAX_COLUMNS:
+            raise Unreadable(f"{len(names)} columns; at most {_MAX_COLUMNS} are read", reason="too_many_columns")
+        self._names = names
+        self._at = {field: index for field in FIELDS if (index := _find(field, names, saved)) is not None}
+        if missing := [field for field in _REQUIRED if field not in self._at]:
+            raise Unreadable(
+                f"no column for {', '.join(missing)}; found {_shown(names)}. If one of them is it, say so in the "
+                "source's mapping.",
+                reason="unknown_layout",
+            )
+        self._id, self._metric, self._profile, self._time = (self._at[field] for field in _REQUIRED)
+        self._properties = self._at.get("properties")
+        self._internal = self._at.get("internal")
+        self._flat = {field: index for field, index in self._at.items() if field in _FLAT and field != "internal"}
+        self._latest = now + FUTURE
+
+    def read(self, values: Sequence[Any], line: int) -> Event:
+        """One event. Raises Rejected."""
+        if len(values) != len(self._names):
+            raise Rejected(f"{len(values)} values for {len(self._names)} columns")
+        found = self._nested(values)
+        for field, index in self._flat.items():
+            if (value := values[index]) is not None and value != "":
+                found[field] = value
+        event_at = self._moment(values[self._time])
+        return Event(
+            line,
+            _id("event_id", values[self._id]),
+            _metric(values[self._metric]),
+            _id("profile_id", values[self._profile]),
+            event_at,
+            _id_or_none("message_id", found.get("message_id")),
+            _id_or_none("flow_id", found.get("flow_id")),
+            _id_or_none("transmission_id", found.get("transmission_id")),
+            _handoff(found.get("handoff_at"), event_at),
+            _flag(found.get("machine_open")),
+            _flag(found.get("bot_click")),
+            _url(found.get("url")),
+            _number(found.get("value")),
+        )
+
+    def _nested(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Fields out of the properties, or out of a flattened file's column that still holds `$internal` as JSON."""
+        properties = {} if self._properties is None else _object(values[self._properties], "event_properties")
+        internal = properties.get("$internal") if self._internal is None else values[self._internal]
+        internal = _object(internal, "$internal") if internal else {}
+        return {
+            "message_id": properties.get("$message"),
+            "flow_id": properties.get("$flow"),
+            "transmission_id": internal.get("Transmission ID"),
+            "handoff_at": internal.get("Handoff Time"),
+            "machine_open": properties.get("machine_open"),
+            "bot_click": properties.get("Bot Click"),
+            "url": properties.get("URL"),
+            "value": properties.get("$value"),
+        }
+
+    def _moment(self, value: Any) -> datetime:
+        moment = read_time(value)
+        if not EARLIEST <= moment <= self._latest:
+            raise Rejected("event_at is before 2020 or in the future")
+        return moment
+
+
+def read_time(value: Any) -> datetime:
+    """Unix seconds (also milli- and microseconds, also as text), or ISO 8601 with `T` or a space; without a zone it
+    is UTC. Orders of day and month that differ by country are not read. Raises Rejected."""
+    try:
+        if isinstance(value, str):
+            text = value.strip().removesuffix(" UTC").removesuffix(" GMT")
+            if not text[:5].isdigit():  # an ISO time has its first dash there
+                moment = datetime.fromisoformat(text)
+                return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+            value = float(text)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Rejected("event_at is not a time")
+        if value > _MILLISECONDS:
+            value /= 1e6 if value > _MICROSECONDS else 1e3
+        return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise Rejected("event_at is not a time") from None
+
+
+@lru_cache(maxsize=4096)
+def _plain(name: str) -> tuple[str, bool]:
+    """A name without its spelling, and whether it is a property's: `event_properties.$internal.Transmission ID` →
+    (`internal_transmission_id`, True)."""
+    text = name.strip().lower()
+    inner = _PROPERTY_PREFIX.sub("", text)
+    of_property = inner != text or inner.startswith("$")
+    return _SEPARATORS.sub("_", inner).replace("$", "").strip("_"), of_property
+
+
+def _find(field: str, names: Sequence[str], saved: Mapping[str, str]) -> int | None:
+    """The index of the field's column. Raises Unreadable when two columns have the name that decides."""
+    if field in saved:
+        chosen = [index for index, name in enumerate(names) if name == saved[field]]
+        if not chosen:
+            raise Unreadable(f"the mapping wants {field} from {saved[field]!r}, which is missing", reason="bad_mapping")
+    else:
+        chosen = _by_rank(field, names)
+    if len(chosen) > 1:
+        raise Unreadable(f"the column of {field} is there {len(chosen)} times", reason="duplicate_column")
+    return chosen[0] if chosen else None
+
+
+def _by_rank(field: str, names: Sequence[str]) -> list[int]:
+    top = field in _TOP
+    for wanted in _TOP[field] if top else _FLAT[field]:
+        for of_property in _kinds(wanted, top=top):
+            if chosen := [index for index, name in enumerate(names) if _plain(name) == (wanted, of_property)]:
+                return chosen
+    return []
+
+
+def _kinds(wanted: str, *, top: bool) -> tuple[bool, ...]:
+    """Whether to look among properties (True), other columns (False), or both: a column `message` may hold a text."""
+    if top:
+        return (False,)
+    return (True,) if wanted in ("message", "flow", "internal") else (True, False)
+
+
+def check_mapping(saved: object) -> dict[str, str]:
+    """A source's saved mapping, as stored. Raises Unreadable when it is none."""
+    if saved is None:
+        return {}
+    if not isinstance(saved, dict) or not all(isinstance(name, str) for name in saved.values()):
+        raise Unreadable('the mapping must be {"<field>": "<column name>"}', reason="bad_mapping")
+    if strangers := sorted(set(saved) - set(FIELDS)):
+        raise Unreadable(
+            f"the mapping names unknown fields {strangers}; known are {', '.join(FIELDS)}", reason="bad_mapping"
+        )
+    return saved
+
+
+def _shown(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:40]) for name in names[:20])
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown
+
+
+def _id(field: str, value: Any) -> str:
+    text = str(value) if type(value) is int else value
+    if not isinstance(text, str) or not text.strip():
+        raise Rejected(f"no {field}")
+    text = text.strip()
+    if len(text) > _MAX_ID or not text.isascii() or not text.isprintable() or " " in text:
+        raise Rejected(f"{field} is not an id")
+    return text
+
+
+def _id_or_none(field: str, value: Any) -> str | None:
+    return None if value is None or value == "" else _id(field, value)
+
+
+@lru_cache(maxsize=4096)
+def _metric_name(text: str) -> str:
+    """Webhooks say `event:klaviyo.opened_email` for `Opened Email`."""
+    plain = text.strip()
+    known = plain.lower().removeprefix("event:klaviyo.").removeprefix("klaviyo:").replace("_", " ")
+    if known in _METRICS:
+        return _METRICS[known]
+    if not plain or len(plain) > _MAX_ID or not plain.isprintable():
+        raise Rejected("metric is not a name")
+    return plain
+
+
+def _metric(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Rejected("no metric")
+    return _metric_name(value)
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if isinstance(value, str) and value:
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            raise Rejected(f"{name} is not JSON") from None
+    if value is None or value == "":
+        return {}
+    if not isinstance(value, dict):
+        raise Rejected(f"{name} is not an object")
+    return value
+
+
+def _flag(value: Any) -> bool | None:
+    """Klaviyo's aggregates say "1.0" where its events say true. Anything else is not known."""
+    if isinstance(value, str):
+        return {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}.get(value.lower())
+    return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
+
+
+def _handoff(value: Any, event_at: datetime) -> datetime | None:
+    """Only a plausible one: at most the three days before the event that a mail server keeps trying."""
+    try:
+        moment = None if value is None else read_time(value)
+    except Rejected:
+        return None
+    return moment if moment is not None and _LONGEST_DELIVERY >= event_at - moment >= _SKEW else None
+
+
+def _url(value: Any) -> str | None:
+    return value[:_MAX_URL].replace("\0", "") if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number - number == 0 else None  # neither infinite nor not-a-number

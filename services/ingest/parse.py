@@ -1,0 +1,371 @@
+"""Bytes → events and numbered rejects. Pure: reads a stream that it is given, in bounded memory whatever is in it.
+
+The kind of file is told by its content, never by its name: gzip by its first bytes, the encoding by its byte order
+mark, JSON lines by an opening brace, else CSV, whose delimiter and escaping are the ones under which the header is
+understood. Each record becomes an event or a reject; a record that cannot be told apart from its neighbours costs its
+first line only.
+"""
+
+import csv
+import gzip
+import io
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, BinaryIO, NamedTuple, TextIO
+
+import orjson
+
+from services.ingest.mapping import Columns, Rejected
+from services.ingest.records import Event, Piece, Reject, Unreadable
+
+PIECE_ROWS = 5000
+MAX_ROW_CHARS = 1 << 20
+MAX_ROW_LINES = 1000
+MAX_RAW_BYTES = 2048
+_HEAD_BYTES = 64 * 1024
+_SAMPLE_LINES = 200
+_MAX_LINE = 2**31 - 1  # what the database's line column holds
+_MAX_SHAPES = 1000  # distinct key sets of JSON objects that are remembered
+_HOPELESS = 20_000  # so many rejects, and more than events: the rest would not change the verdict
+
+_MAGIC = {
+    b"PAR1": "Parquet",
+    b"PK\x03\x04": "zip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+}
+_GZIP = b"\x1f\x8b"
+_MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),  # before UTF-16, whose mark it begins with
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+)
+_DELIMITERS = (",", ";", "\t", "|")
+
+# A limit of the whole process; ours is the smaller one, held by _Records.
+csv.field_size_limit(MAX_ROW_CHARS + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one file may ask of us. Unpacked: at most `max_ratio` times the packed size (and `slack_bytes`)."""
+
+    max_unpacked_bytes: int = 16 << 30
+    max_ratio: int = 200
+    slack_bytes: int = 16 << 20
+
+    def unpacked(self, packed_bytes: int) -> int:
+        """The most bytes that a file of this size may unpack to."""
+        return min(self.max_unpacked_bytes, self.slack_bytes + self.max_ratio * packed_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read one file: the source's saved mapping, the present moment, the limits."""
+
+    saved: Mapping[str, str]
+    now: datetime
+    limits: Limits = Limits()
+
+
+class _Dialect(NamedTuple):
+    delimiter: str
+    escape: str | None
+
+
+def read_pieces(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterator[Piece]:
+    """The file in pieces of at most PIECE_ROWS records. Raises Unreadable when the file as a whole makes no sense."""
+    events: list[Event] = []
+    rejects: list[Reject] = []
+    n_events = n_rejects = 0
+    for result in _read(stream, size_bytes, reading):
+        (rejects if type(result) is Reject else events).append(result)  # type: ignore[arg-type]  # told by its type
+        if result.line > _MAX_LINE:
+            raise Unreadable("more than two thousand million lines", reason="too_large_unpacked")
+        if len(events) + len(rejects) >= PIECE_ROWS:
+            n_events, n_rejects = n_events + len(events), n_rejects + len(rejects)
+            yield Piece(events, rejects)
+            events, rejects = [], []
+            if n_rejects > max(n_events, _HOPELESS):
+                return
+    if events or rejects:
+        yield Piece(events, rejects)
+
+
+def _read(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterator[Event | Reject]:
+    text, head = _text_of(stream, size_bytes, reading.limits)
+    match head.lstrip()[:1]:
+        case "":
+            return iter(())
+        case "{":
+            return _read_json(text, reading)
+        case "[":
+            raise Unreadable("a JSON array; one object a line is read", reason="unknown_format")
+        case _:
+            return _read_csv(text, _dialect_of(head, reading), reading)
+
+
+# --- from bytes to text
+
+
+def _text_of(stream: BinaryIO, size_bytes: int, limits: Limits) -> tuple[TextIO, str]:
+    """The text, from its start, and the first part of it. A character that is not in the encoding becomes U+FFFD:
+    it costs a record only where it stands in an id."""
+    if stream.read(len(_GZIP)) == _GZIP:
+        stream.seek(0)
+        stream = gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[assignment]  # reads like any stream
+    else:
+        stream.seek(0)
+    opened = _Bounded(stream, limits.unpacked(size_bytes))
+    head = opened.peek_head()
+    for magic, name in (*_MAGIC.items(), (_GZIP, "gzip in gzip")):
+        if head.startswith(magic):
+            raise Unreadable(f"a {name} file; CSV and JSON lines are read, plain or gzip", reason="unknown_format")
+    encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8")
+    text = io.TextIOWrapper(io.BufferedReader(opened, 1 << 18), encoding, errors="replace", newline="")
+    return text, head.decode(encoding, errors="replace")
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that can be looked at, and that ends with a clear word when it is damaged or a bomb."""
+
+    def __init__(self, stream: BinaryIO, most_bytes: int) -> None:
+        self._stream, self._left, self._head = stream, most_bytes, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def peek_head(self) -> bytes:
+        """The first _HEAD_BYTES, which will be read again."""
+        parts = []
+        missing = _HEAD_BYTES
+        while missing and (part := self._take(missing)):
+            parts.append(part)
+            missing -= len(part)
+        self._head = b"".join(parts)
+        return self._head
+
+    def readinto(self, buffer: Any) -> int:
+        if self._head:
+            data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
+        else:
+            data = self._take(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _take(self, size: int) -> bytes:
+        try:
+            data = self._stream.read(size)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise Unreadable(f"the gzip data is damaged or cut off: {error}", reason="damaged_gzip") from None
+        self._left -= len(data)
+        if self._left < 0:
+            raise Unreadable("the file unpacks to more than is read", reason="too_large_unpacked")
+        return data
+
+
+# --- CSV
+
+
+class _TooLong(Exception):
+    """No record is this long: a quote that never closes, or no text at all."""
+
+
+class _Cut(str):
+    """The first part of a line that is too long; the rest was skipped."""
+
+    __slots__ = ()
+
+
+class _Lines:
+    """The physical lines of a record, handed to csv.reader one at a time and remembered until the record is whole."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._readline = text.readline
+        self._waiting: deque[str] = deque()
+        self._chars = 0
+        self.pulled: list[str] = []
+        self.number = 1  # of the first line pulled
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._waiting.popleft() if self._waiting else self._next_line()
+        if not line:
+            raise StopIteration
+        self.pulled.append(line)
+        self._chars += len(line)
+        if self._chars > MAX_ROW_CHARS or len(self.pulled) > MAX_ROW_LINES or type(line) is _Cut:
+            raise _TooLong
+        return line
+
+    def done(self) -> None:
+        """What was pulled has been dealt with."""
+        self.number += len(self.pulled)
+        self.pulled.clear()
+        self._chars = 0
+
+    def give_back(self) -> str:
+        """Deal with the first line alone; the others will come again."""
+        first = self.pulled[0]
+        self._waiting.extendleft(reversed(self.pulled[1:]))
+        del self.pulled[1:]
+        self.done()
+        return first
+
+    def _next_line(self) -> str:
+        line = self._readline(MAX_ROW_CHARS + 1)
+        if len(line) <= MAX_ROW_CHARS:
+            return line
+        rest = line
+        while rest and rest[-1] not in "\r\n":
+            rest = self._readline(MAX_ROW_CHARS)
+        return _Cut(line[:MAX_RAW_BYTES])
+
+
+def _rows(lines: _Lines, dialect: _Dialect) -> Iterator[list[str] | Reject]:
+    """Each record, or the line that is none. Whoever takes a record calls lines.done()."""
+    reader = _reader(lines, dialect)
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except (csv.Error, _TooLong) as error:
+            reason = "the quoting is broken" if isinstance(error, csv.Error) else "too long, or a quote never closes"
+            number = lines.number
+            yield Reject(number, reason, _raw([lines.give_back()]))
+            reader = _reader(lines, dialect)
+
+
+def _reader(lines: Iterator[str], dialect: _Dialect) -> "Iterator[list[str]]":
+    return csv.reader(
+        lines,
+        delimiter=dialect.delimiter,
+        escapechar=dialect.escape,
+        doublequote=True,
+        strict=True,  # else a stray quote silently swallows the rows that follow
+    )
+
+
+def _read_csv(text: TextIO, dialect: _Dialect, reading: Reading) -> Iterator[Event | Reject]:
+    lines = _Lines(text)
+    columns: Columns | None = None
+    for row in _rows(lines, dialect):
+        if type(row) is Reject:
+            if columns is None:
+                raise Unreadable(f"the header cannot be read: {row.reason}", reason="unknown_layout")
+            yield row
+            continue
+        assert isinstance(row, list)  # noqa: S101  # for the type checker
+        if any(row) if len(row) < 2 else True:  # an empty line is no record
+            if columns is None:
+                columns = Columns(row, reading.saved, reading.now)
+            else:
+                yield _event_or_reject(columns, row, lines)
+        lines.done()
+
+
+def _event_or_reject(columns: Columns, row: Sequence[Any], lines: _Lines) -> Event | Reject:
+    try:
+        return columns.read(row, lines.number)
+    except Rejected as rejected:
+        return Reject(lines.number, str(rejected), _raw(lines.pulled))
+
+
+def _dialect_of(head: str, reading: Reading) -> _Dialect:
+    """The delimiter under which the header says where the fields are, and whether `\\` escapes. Raises Unreadable
+    with what the header says."""
+    sample = list(islice(io.StringIO(head, newline=""), _SAMPLE_LINES))
+    problems: list[tuple[int, Unreadable]] = []
+    for delimiter in _DELIMITERS:
+        names = _header(sample, _Dialect(delimiter, None))
+        try:
+            Columns(names, reading.saved, reading.now)
+        except Unreadable as problem:
+            problems.append((len(names), problem))
+            continue
+        choices = [_Dialect(delimiter, escape) for escape in ((None, "\\") if '\\"' in head else (None,))]
+        return min(choices, key=lambda dialect: _faults(head, dialect, reading))
+    raise max(problems, key=lambda found: found[0])[1]  # what the most likely delimiter found
+
+
+def _header(sample: Sequence[str], dialect: _Dialect) -> list[str]:
+    try:
+        return next((row for row in _reader(iter(sample), dialect) if any(row)), [])
+    except csv.Error:
+        return []
+
+
+def _faults(head: str, dialect: _Dialect, reading: Reading) -> int:
+    """How many records of the sample are no events; its last line may be cut and does not count."""
+    whole = head[: max(head.rfind("\n"), head.rfind("\r")) + 1] or head
+    return sum(type(result) is Reject for result in _read_csv(io.StringIO(whole, newline=""), dialect, reading))
+
+
+# --- JSON lines
+
+
+def _read_json(text: TextIO, reading: Reading) -> Iterator[Event | Reject]:
+    lines = _Lines(text)
+    shapes: dict[tuple[str, ...], Columns | Rejected] = {}
+    understood = False
+    while True:
+        try:
+            line = next(lines)
+        except StopIteration:
+            return
+        except _TooLong:
+            yield Reject(lines.number, "too long", _raw(lines.pulled))
+            lines.done()
+            continue
+        if not line.isspace():
+            result = _object_or_reject(line, lines, shapes, reading, understood=understood)
+            understood = understood or type(result) is Event
+            yield result
+        lines.done()
+
+
+def _object_or_reject(
+    line: str,
+    lines: _Lines,
+    shapes: dict[tuple[str, ...], Columns | Rejected],
+    reading: Reading,
+    *,
+    understood: bool,
+) -> Event | Reject:
+    """Objects with the same keys are read alike. Raises Unreadable when not even the first one is understood."""
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return Reject(lines.number, "not JSON", _raw(lines.pulled))
+    if not isinstance(found, dict):
+        return Reject(lines.number, "not a JSON object", _raw(lines.pulled))
+    keys = tuple(found)
+    if keys not in shapes:
+        if len(shapes) >= _MAX_SHAPES:
+            shapes.clear()
+        try:
+            shapes[keys] = Columns(keys, reading.saved, reading.now)
+        except Unreadable as problem:
+            if not understood:
+                raise
+            shapes[keys] = Rejected(str(problem).split(";")[0])
+    columns = shapes[keys]
+    if isinstance(columns, Rejected):
+        return Reject(lines.number, str(columns), _raw(lines.pulled))
+    return _event_or_reject(columns, list(found.values()), lines)
+
+
+def _raw(lines: Sequence[str]) -> str:
+    """For people: the record's beginning, in what PostgreSQL can store."""
+    text = "".join(lines[:50])[:MAX_RAW_BYTES].replace("\0", "\ufffd")
+    return text.encode("utf-8", "replace")[:MAX_RAW_BYTES].decode("utf-8", "ignore")

@@ -1,0 +1,108 @@
+"""What the parts of this service hand to each other."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.errors import Permanent, Transient
+
+
+class Event(NamedTuple):
+    """One thing a person (or a machine) did, as its row says. Times are UTC; None: the row does not say."""
+
+    line: int
+    event_id: str
+    metric: str
+    profile_id: str
+    event_at: datetime
+    message_id: str | None
+    flow_id: str | None
+    transmission_id: str | None
+    handoff_at: datetime | None
+    machine_open: bool | None
+    bot_click: bool | None
+    url: str | None
+    value: float | None
+
+
+class Reject(NamedTuple):
+    """One record that is not an event, and why."""
+
+    line: int
+    reason: str
+    raw: str
+
+
+class Piece(NamedTuple):
+    """A bounded part of a file."""
+
+    events: list[Event]
+    rejects: list[Reject]
+
+
+class Listed(NamedTuple):
+    """One version of a file, as a listing shows it."""
+
+    path: str
+    size: int
+    mtime: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A folder: the files that are for us, and how many entries are not."""
+
+    files: list[Listed]
+    ignored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where files come from."""
+
+    org_id: UUID
+    source_id: UUID
+    host: str
+    port: int
+    username: str
+    path: str
+    pattern: str
+    host_key: str
+    sealed_key: str
+    mapping: object  # as stored; mapping.check_mapping tells whether it is one
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A file that is ours to load until the lease ends."""
+
+    file_id: UUID
+    claim_id: UUID
+    listed: Listed
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What loading a file did. rows = events + rejects; `fresh` events were not known before."""
+
+    rows: int
+    rejects: int
+    fresh: int = 0
+
+
+class Unreadable(Permanent):
+    """The file as a whole cannot be read, and reading it again will not help: it is held for a person."""
+
+
+class Changed(Transient):
+    """The file is not what was listed: still being written, replaced, or gone. The next listings decide."""
+
+
+class SourceUnreachable(Transient):
+    """The server does not let us in right now; says why. Nothing is wrong with the file."""
+
+
+class SourceRefused(Permanent):
+    """The server is not the one whose key is pinned, or our key is unusable: not tried until the source is changed."""
