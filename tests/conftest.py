@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from devstack import SERVERS, Endpoints
-from tests.support.isolation import SftpFolder, fresh_bucket, fresh_database, fresh_name, fresh_virtual_host
+from devstack.isolation import SftpFolder, fresh_bucket, fresh_database, fresh_name, fresh_virtual_host
 from tests.support.servers import OwnersSocket, OwnServers, Servers, SharedServers
 
 _SERVERS = pytest.StashKey[Servers]()
@@ -24,7 +24,7 @@ _SOCKET = pytest.StashKey[OwnersSocket]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    given = _scrub_environment()
+    given = scrub(os.environ)
     forbid_foreign_networks(allowed={urlsplit(value).hostname for value in given.values()})
     if hasattr(config, "workerinput"):
         config.stash[_SERVERS] = SharedServers(config.workerinput["servers_socket"])
@@ -41,12 +41,12 @@ def pytest_configure_node(node: Any) -> None:  # xdist has no types for its node
     node.workerinput["servers_socket"] = node.config.stash[_SOCKET].path
 
 
-def _scrub_environment() -> dict[str, str]:
-    """Take every setting of ours and of the S3 client out of the environment; return the URLs of given servers."""
-    given = {name: value for name, value in os.environ.items() if name.startswith("JUSTAI_TEST_")}
-    for name in list(os.environ):
+def scrub(environ: MutableMapping[str, str]) -> dict[str, str]:
+    """Take every setting of ours and of the S3 client out of the environment; return what names given servers."""
+    given = {name: value for name, value in environ.items() if name.startswith("JUSTAI_TEST_")}
+    for name in list(environ):
         if name.startswith(("JUSTAI_", "AWS_")):
-            del os.environ[name]
+            del environ[name]
     return given
 
 
@@ -87,20 +87,20 @@ def forbid_foreign_networks(allowed: set[str | None]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    _fail_skips_in_ci(report)
+    fail_skips(report, in_ci=os.environ.get("CI") == "true")
     return report
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
-    _fail_skips_in_ci(report)
+    fail_skips(report, in_ci=os.environ.get("CI") == "true")
     return report
 
 
-def _fail_skips_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
+def fail_skips(report: pytest.TestReport | pytest.CollectReport, *, in_ci: bool) -> None:
     """Where everything is there, a skipped test is a test that silently stopped proving anything."""
-    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
+    if in_ci and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid}: nothing may be skipped in CI, but: {reason}"

@@ -8,7 +8,7 @@ import asyncssh
 import pytest
 from aiobotocore.session import get_session  # type: ignore[import-untyped] # ships none
 
-from tests.support.isolation import SftpFolder
+from devstack.isolation import SftpFolder
 from tests.support.servers import Servers
 
 # Two tests with the same wishes: whichever comes second would meet what the first one left.

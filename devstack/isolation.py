@@ -1,4 +1,4 @@
-"""A corner of a shared server for one test: a database, a virtual host, a bucket, a folder."""
+"""A corner of a shared server for one test, demo or benchmark: a database, a virtual host, a bucket, a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import asyncpg
 from devstack import Endpoints
 from shared.db.migrate import migrate
 
-_MIGRATIONS = Path(__file__).parents[2] / "shared" / "db"
+_MIGRATIONS = Path(__file__).parents[1] / "shared" / "db"
 _TEMPLATE_LOCK = 7_331_002  # PostgreSQL advisory lock of whoever builds the template
 
 
