@@ -1,0 +1,54 @@
+"""Composition root of the exporter."""
+
+from contextlib import AsyncExitStack
+from functools import partial
+
+from services.egress.handler import Deps, export_hours
+from services.egress.rows import Reader
+from services.egress.s3 import S3, S3Options
+from services.egress.scheduler import Scheduler
+from services.egress.settings import Settings
+from services.egress.store import Store
+from shared.crypto import KeyRing
+from shared.db import migrate
+from shared.db.pool import open_database
+from shared.messaging.broker import connect
+from shared.messaging.consumer import Consumer
+from shared.messaging.publisher import open_publisher
+from shared.messaging.topology import EXPORT_HOUR
+from shared.runtime import Service
+from shared.schemas.jobs import ExportHourJob
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> Service:
+    """Everything opened, nothing running yet."""
+    database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
+    await migrate.require(database_url)
+    clock = settings.make_clock()
+    db = await stack.enter_async_context(
+        open_database(database_url, name="egress", role=settings.database_role, max_size=settings.database_pool)
+    )
+    publisher = await stack.enter_async_context(open_publisher(amqp_url, "egress", EXPORT_HOUR))
+    connection = await stack.enter_async_context(connect(amqp_url, "egress.consume"))
+    store = Store(db, KeyRing(settings.seal_keys.get_secret_value()))
+    options = S3Options(
+        connect_timeout_s=settings.egress_connect_timeout_s,
+        read_timeout_s=settings.egress_read_timeout_s,
+        checksums=settings.egress_checksums,
+        sts_endpoint_url=settings.egress_sts_endpoint_url,
+    )
+    deps = Deps(store, Reader(db), S3(options, stack), clock, settings.egress_lease_s, settings.egress_spool_dir)
+    consumer = Consumer(connection, publisher, EXPORT_HOUR, ExportHourJob, partial(export_hours, deps=deps), clock)
+    scheduler = Scheduler(
+        store,
+        publisher,
+        clock,
+        settle_s=settings.egress_settle_s,
+        tick_s=settings.egress_tick_s,
+        requeue_s=settings.egress_requeue_s,
+    )
+    return Service(
+        "egress",
+        runners={"exports": consumer.run, "scheduler": scheduler.run},
+        checks={"database": db.ping, "exports": consumer.attached},
+    )

@@ -1,0 +1,229 @@
+"""One org-hour: claimed, read, encoded, put in the bucket, its manifest last, then recorded."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from io import BytesIO
+from typing import IO, Literal, Protocol
+from uuid import UUID
+
+from services.egress.layout import manifest, manifest_key, object_key
+from services.egress.model import Exported, Found, Lease, StoredRow, Superseded, Target
+from services.egress.parquet import HourFile, Summary
+from shared import logs, metrics
+from shared.clock import Clock
+from shared.errors import Failure, Outage, Permanent
+from shared.messaging.verdict import describe
+from shared.schemas.jobs import ExportHourJob
+
+log = logs.get(__name__)
+
+_GIVE_BACK_TIMEOUT_S = 5.0
+
+
+class Hours(Protocol):
+    """What the handler asks of the ledger; see store.Store."""
+
+    async def claim(self, job: ExportHourJob, now: datetime, lease_s: float) -> Lease | None: ...
+    async def wait_for_inserters(self, lease: Lease) -> None: ...
+    async def renew(self, lease: Lease, until: datetime) -> bool: ...
+    async def finish(self, lease: Lease, exported: Exported, at: datetime) -> bool: ...
+    async def fail(self, lease: Lease, state: Literal["pending", "blocked"], error: str) -> None: ...
+    async def target(self, org_id: UUID) -> Target: ...
+
+
+class Rows(Protocol):
+    """An open hour; see rows.HourRows."""
+
+    async def fetch(self) -> list[StoredRow]: ...
+
+
+class Reader(Protocol):
+    """Where rows come from; see rows.Reader."""
+
+    def hour(self, lease: Lease) -> AbstractAsyncContextManager[Rows]: ...
+    async def has_partition(self, lease: Lease) -> bool: ...
+
+
+class Bucket(Protocol):
+    """Where objects go; see s3.Bucket."""
+
+    async def find(self, key: str) -> Found | None: ...
+    async def replace(
+        self, key: str, content: IO[bytes], length: int, *, metadata: Mapping[str, str], kind: str, over: Found | None
+    ) -> str: ...
+    async def remove(self, key: str, over: Found) -> None: ...
+
+
+class Buckets(Protocol):
+    """See s3.S3."""
+
+    async def bucket(self, target: Target) -> Bucket: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What an export needs. `lease_s` is virtual; it is renewed while the export runs."""
+
+    hours: Hours
+    reader: Reader
+    buckets: Buckets
+    clock: Clock
+    lease_s: float
+    spool_dir: str | None = None
+
+
+async def export_hours(jobs: Sequence[ExportHourJob], deps: Deps) -> list[BaseException | None]:
+    """One outcome per job. Raises Outage when the database is away: then the batch waits as it is."""
+    return [await _outcome(job, deps) for job in jobs]
+
+
+async def _outcome(job: ExportHourJob, deps: Deps) -> BaseException | None:
+    with logs.bound(org_id=job.org_id, hour=job.hour):
+        try:
+            await export_hour(job, deps)
+        except Outage:
+            raise
+        except Failure as error:
+            return error
+        return None
+
+
+async def export_hour(job: ExportHourJob, deps: Deps) -> None:
+    """Bring the hour's object and manifest to what PostgreSQL holds; nothing to do when they are.
+
+    What only the bucket's owner can mend blocks the hour, visibly, and ends the job: buried jobs would stop the
+    consumer for everybody, and the scheduler asks again later anyway. Raises Transient for the rest.
+    """
+    lease = await deps.hours.claim(job, deps.clock.now(), deps.lease_s)
+    if lease is None:
+        return
+    try:
+        async with _renewed(lease, deps):
+            await _export(lease, deps)
+    except Permanent as error:
+        metrics.count("export_hours_total", outcome="blocked")
+        log.warning("export.blocked", reason=error.reason, error=str(error))
+        await deps.hours.fail(lease, "blocked", describe(error))
+    except BaseException as error:
+        metrics.count("export_hours_total", outcome="superseded" if isinstance(error, Superseded) else "failed")
+        # Best effort: a lease that is not given back runs out.
+        with suppress(Failure, TimeoutError):
+            async with asyncio.timeout(_GIVE_BACK_TIMEOUT_S):
+                await deps.hours.fail(lease, "pending", describe(error))
+        raise
+
+
+async def _export(lease: Lease, deps: Deps) -> None:
+    started = asyncio.get_running_loop().time()
+    target = await deps.hours.target(lease.org_id)
+    bucket = await deps.buckets.bucket(target)
+    await deps.hours.wait_for_inserters(lease)
+    with tempfile.TemporaryFile(dir=deps.spool_dir) as spool:
+        summary = await _encode(lease, deps, spool)
+        outcome, exported = await _publish(lease, deps, bucket, target.prefix, spool, summary)
+    if not await deps.hours.finish(lease, exported, deps.clock.now()):
+        raise Superseded("the hour was claimed again before its export was recorded")
+    metrics.count("export_hours_total", outcome=outcome)
+    took_s = round(asyncio.get_running_loop().time() - started, 3)
+    log.info("export.done", outcome=outcome, rows=summary.rows, bytes=exported.bytes, took_s=took_s)
+    if summary.rows_without_vars:
+        log.error("export.rows_without_vars", rows=summary.rows_without_vars)
+
+
+async def _encode(lease: Lease, deps: Deps, spool: IO[bytes]) -> Summary:
+    """Fetch and encode side by side, one batch ahead; only the file grows with the hour."""
+    file = HourFile(spool)
+    async with deps.reader.hour(lease) as rows:
+        batch = await rows.fetch()
+        while batch:
+            added, fetched = await asyncio.gather(
+                asyncio.to_thread(file.add, batch), rows.fetch(), return_exceptions=True
+            )
+            for result in (added, fetched):
+                if isinstance(result, BaseException):
+                    raise result
+            batch = fetched if isinstance(fetched, list) else []
+    summary = await asyncio.to_thread(file.close)
+    if summary.rows == 0 and lease.had_rows and not await deps.reader.has_partition(lease):
+        # Not an empty hour but a forgotten one: writing it anew would take from the customer what we no longer have.
+        raise Permanent("the rows of this hour are no longer kept; its export was left alone", reason="rows_are_gone")
+    return summary
+
+
+async def _publish(
+    lease: Lease, deps: Deps, bucket: Bucket, prefix: str, spool: IO[bytes], summary: Summary
+) -> tuple[str, Exported]:
+    """What was done (`written`, `empty`, `unchanged`), and what the ledger keeps of it."""
+    key, manifest_at = object_key(prefix, lease.hour), manifest_key(prefix, lease.hour)
+    there, manifest_there = await bucket.find(key), await bucket.find(manifest_at)
+    right = there is None if summary.rows == 0 else _says(there, summary)
+    if right and manifest_there and _says(manifest_there, summary):
+        return "unchanged", _exported(summary, there.etag if there else None, _revision(manifest_there))
+    # Above every earlier one, also where the ledger was restored from a backup and counts again.
+    revision = max(lease.epoch, _revision(there) + 1, _revision(manifest_there) + 1)
+    metadata = {"sha256": summary.sha256, "revision": str(revision)}
+    etag = there.etag if there else None
+    if not right:
+        await _hold(lease, deps)
+        if summary.rows:
+            kind = "application/vnd.apache.parquet"
+            etag = await bucket.replace(key, spool, summary.bytes, metadata=metadata, kind=kind, over=there)
+            metrics.count("export_bytes_total", summary.bytes)
+        elif there:
+            await bucket.remove(key, there)
+            etag = None
+    content = manifest(lease.hour, key, summary, revision=revision, exported_at=deps.clock.now())
+    await _hold(lease, deps)
+    await bucket.replace(
+        manifest_at,
+        BytesIO(content),
+        len(content),
+        metadata=metadata,
+        kind="application/json",
+        over=manifest_there,
+    )
+    return ("written" if summary.rows else "empty"), _exported(summary, etag, revision)
+
+
+def _says(found: Found | None, summary: Summary) -> bool:
+    return found is not None and found.metadata.get("sha256") == summary.sha256
+
+
+def _revision(found: Found | None) -> int:
+    text = "0" if found is None else found.metadata.get("revision", "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def _exported(summary: Summary, etag: str | None, revision: int) -> Exported:
+    if summary.rows == 0:
+        return Exported(0, 0, None, None, revision)
+    return Exported(summary.rows, summary.bytes, summary.sha256, etag, revision)
+
+
+async def _hold(lease: Lease, deps: Deps) -> None:
+    """Raise Superseded unless the hour is still ours; asked right before every write. The moment between the answer
+    and the write is covered by the write naming what it replaces."""
+    if not await deps.hours.renew(lease, deps.clock.now() + timedelta(seconds=deps.lease_s)):
+        raise Superseded("the hour was claimed again while it was being exported")
+
+
+@asynccontextmanager
+async def _renewed(lease: Lease, deps: Deps) -> AsyncIterator[None]:
+    """The lease is prolonged while the block runs. A renewal that fails is left to `_hold` to notice."""
+
+    async def renew() -> None:
+        while True:
+            await deps.clock.sleep(deps.lease_s / 3)
+            with suppress(Failure):
+                await deps.hours.renew(lease, deps.clock.now() + timedelta(seconds=deps.lease_s))
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)

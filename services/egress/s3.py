@@ -1,0 +1,252 @@
+"""The only S3 client in the house: one per target for the life of the process, every call bounded in time.
+
+Objects are replaced by compare-and-set: a write names the ETag that it replaces (or that there is none), so an
+exporter that was paused past its lease cannot put an old hour over a newer one, however late its request arrives.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import IO, Any, Literal, TypeVar
+
+# botocore and aiobotocore ship no types, hence the ignores.
+import aiohttp
+from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
+from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials  # type: ignore[import-untyped]
+from aiobotocore.session import AioSession  # type: ignore[import-untyped]
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+)
+from botocore.exceptions import ConnectionError as NotConnectedError
+
+from services.egress.model import Found, Superseded, Target
+from shared import logs
+from shared.errors import Failure, Permanent, Transient
+
+log = logs.get(__name__)
+
+T = TypeVar("T")
+
+# aiobotocore lets some errors of aiohttp through untranslated.
+_UNREACHABLE = (HTTPClientError, NotConnectedError, aiohttp.ClientError, OSError, TimeoutError)
+
+PART_BYTES = 16 << 20
+"""Above this an object goes up in parts of this size, so that an upload never holds more in memory. S3 takes 10,000
+parts; the largest hour is 156 GiB."""
+
+_ABORT_TIMEOUT_S = 10.0
+_ROLE_SESSION = "justai-egress"
+
+
+@dataclass(frozen=True, slots=True)
+class S3Options:
+    """How calls are made, the same for all targets. Seconds are real: a socket knows nothing of a scaled clock."""
+
+    connect_timeout_s: float = 5
+    read_timeout_s: float = 60
+    call_timeout_s: float = 180  # one call with its retries
+    attempts: int = 4
+    checksums: Literal["when_supported", "when_required"] = "when_supported"
+    sts_endpoint_url: str | None = None
+    part_bytes: int = PART_BYTES
+
+
+class S3:
+    """The buckets of all targets."""
+
+    def __init__(self, options: S3Options, stack: AsyncExitStack) -> None:
+        self._options, self._stack = options, stack
+        self._buckets: dict[Target, Bucket] = {}
+        self._opening = asyncio.Lock()
+
+    async def bucket(self, target: Target) -> "Bucket":
+        """The bucket of a target; its client is made once. Raises Permanent when no client can be made of it.
+
+        A target that was changed leaves its old client behind until the process ends: an idle client costs little,
+        closing it under an upload would cost the upload.
+        """
+        async with self._opening:
+            if target not in self._buckets:
+                client = await _named(self._client(target), self._options.call_timeout_s)
+                self._buckets[target] = Bucket(client, target.bucket, self._options)
+            return self._buckets[target]
+
+    async def _client(self, target: Target) -> Any:
+        session = AioSession()
+        keys: dict[str, str | None] = {}
+        if target.role_arn:
+            await self._take_role(session, target, target.role_arn)
+        else:
+            keys = {"aws_access_key_id": target.access_key, "aws_secret_access_key": target.secret}
+        config = self._config(s3={"addressing_style": "path" if target.endpoint_url else "auto"})
+        client = session.create_client(
+            "s3", region_name=target.region, endpoint_url=target.endpoint_url, config=config, **keys
+        )
+        return await self._stack.enter_async_context(client)
+
+    async def _take_role(self, session: AioSession, target: Target, role_arn: str) -> None:
+        """The session works with temporary credentials of the customer's role, renewed before they run out."""
+        if target.access_key and target.secret:
+            session.set_credentials(target.access_key, target.secret)
+        own = await session.get_credentials()
+        if own is None:
+            raise Permanent("there are no credentials to take the role with", reason="s3_no_credentials")
+
+        def create_sts(service: str, **keys: str) -> Any:
+            return session.create_client(
+                service,
+                region_name=target.region,
+                endpoint_url=self._options.sts_endpoint_url,
+                config=self._config(),
+                **keys,
+            )
+
+        extra = {"RoleSessionName": _ROLE_SESSION} | ({"ExternalId": target.external_id} if target.external_id else {})
+        fetcher = AioAssumeRoleCredentialFetcher(create_sts, own, role_arn, extra_args=extra)
+        # botocore offers no public way to hand a session credentials that renew themselves.
+        session._credentials = AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+
+    def _config(self, **more: Any) -> AioConfig:
+        return AioConfig(
+            retries={"mode": "standard", "total_max_attempts": self._options.attempts},
+            connect_timeout=self._options.connect_timeout_s,
+            read_timeout=self._options.read_timeout_s,
+            request_checksum_calculation=self._options.checksums,
+            response_checksum_validation=self._options.checksums,
+            **more,
+        )
+
+
+class Bucket:
+    """One bucket. Every method raises Permanent for what only the bucket's owner can mend, else Transient."""
+
+    def __init__(self, client: Any, name: str, options: S3Options) -> None:
+        self._client, self._name, self._options = client, name, options
+        self._conditional = True
+
+    async def find(self, key: str) -> Found | None:
+        """What lies at a key; None when nothing does."""
+        try:
+            answer = await self._call(self._client.head_object(Bucket=self._name, Key=key))
+        except Permanent as error:
+            # A HEAD has no body, so its 404 does not say whether key or bucket is missing; a write will.
+            if error.reason == "s3_404":
+                return None
+            if error.reason == "s3_403":
+                hint = "finding out what is there needs s3:GetObject, and s3:ListBucket where nothing is"
+                raise Permanent(f"{error}; {hint}", reason="s3_403") from error
+            raise
+        return Found(answer["ETag"], dict(answer["Metadata"]))
+
+    async def replace(
+        self, key: str, content: IO[bytes], length: int, *, metadata: Mapping[str, str], kind: str, over: Found | None
+    ) -> str:
+        """Put `content` in place of `over` (None: of nothing); the new ETag. Readers see the old object or the new
+        one, never less. Raises Superseded when something else lies there by now."""
+        about = {"Bucket": self._name, "Key": key, "Metadata": dict(metadata), "ContentType": kind}
+        if length > self._options.part_bytes:
+            return await self._replace_in_parts(key, content, length, about, over)
+        body = await asyncio.to_thread(_read, content, 0, length)
+        answer = await self._conditionally(over, lambda only: self._client.put_object(Body=body, **about, **only))
+        return str(answer["ETag"])
+
+    async def remove(self, key: str, over: Found) -> None:
+        """Delete `over`; servers that know no conditional delete (most) delete what is there."""
+        await self._conditionally(over, lambda only: self._client.delete_object(Bucket=self._name, Key=key, **only))
+
+    async def _replace_in_parts(
+        self, key: str, content: IO[bytes], length: int, about: Mapping[str, Any], over: Found | None
+    ) -> str:
+        created = await self._call(self._client.create_multipart_upload(**about))
+        upload = {"Bucket": self._name, "Key": key, "UploadId": created["UploadId"]}
+        try:
+            parts = []
+            for number, start in enumerate(range(0, length, self._options.part_bytes), 1):
+                body = await asyncio.to_thread(_read, content, start, min(self._options.part_bytes, length - start))
+                sent = await self._call(self._client.upload_part(PartNumber=number, Body=body, **upload))
+                # The checksum that the client sent with the part is named again when the parts are joined.
+                sums = {name: value for name, value in sent.items() if name.startswith("Checksum")}
+                sums.pop("ChecksumType", None)
+                parts.append({"PartNumber": number, "ETag": sent["ETag"], **sums})
+            joined = await self._conditionally(
+                over,
+                lambda only: self._client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **upload, **only),
+            )
+        except BaseException:
+            await asyncio.shield(self._abort(upload))
+            raise
+        return str(joined["ETag"])
+
+    async def _abort(self, upload: Mapping[str, str]) -> None:
+        """Parts of an upload that is neither completed nor aborted cost the customer money, unseen."""
+        try:
+            async with asyncio.timeout(_ABORT_TIMEOUT_S):
+                await self._client.abort_multipart_upload(**upload)
+        except (ClientError, BotoCoreError, *_UNREACHABLE) as error:
+            log.error("export.upload_left", key=upload["Key"], upload=upload["UploadId"], error=type(error).__name__)
+
+    async def _conditionally(self, over: Found | None, call: Callable[[dict[str, str]], Awaitable[T]]) -> T:
+        only = {"IfNoneMatch": "*"} if over is None else {"IfMatch": over.etag}
+        if self._conditional:
+            try:
+                return await self._call(call(only))
+            except Permanent as error:
+                if error.reason in ("s3_412", "s3_409", "s3_404") and "NoSuchBucket" not in str(error):
+                    raise Superseded(f"something else lies there by now ({error})") from error
+                if error.reason != "s3_501":
+                    raise
+                self._conditional = False
+                log.warning("export.unconditional", bucket=self._name)
+        return await self._call(call({}))
+
+    async def _call(self, call: Awaitable[T]) -> T:
+        return await _named(call, self._options.call_timeout_s)
+
+
+async def _named(call: Awaitable[T], timeout_s: float) -> T:
+    """What the call gives, or its failure in our words."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await call
+    except ClientError as error:
+        answer = error.response
+        code = answer.get("Error", {}).get("Code", "")
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        raise failure_of(error.operation_name, code, status) from error
+    except _UNREACHABLE as error:
+        raise Transient(f"the S3 server does not answer: {type(error).__name__}", reason="s3_unreachable") from error
+    except (BotoCoreError, ValueError) as error:
+        raise Permanent(f"this target cannot be used: {error}", reason="s3_bad_target") from error
+
+
+# Status codes that say "this cannot work", said of things that the next attempt may do right.
+_PASSING_CODES = frozenset(
+    {
+        "RequestTimeout",  # 400: the body came too slowly
+        "BadDigest",  # 400: damaged on the way, the server noticed
+        "XAmzContentSHA256Mismatch",
+        "XAmzContentChecksumMismatch",
+        "InvalidDigest",
+        "IncompleteBody",
+        "ExpiredToken",  # 400: temporary credentials ran out under a long upload; the next attempt takes new ones
+        "NoSuchUpload",  # 404: somebody swept it
+        "InvalidPart",
+        "OperationAborted",  # 409
+    }
+)
+
+
+def failure_of(operation: str, code: str, status: int) -> Failure:
+    """One S3 error answer in our words; the message never holds a key or a secret. `reason` is `s3_<status>`."""
+    message = f"{operation}: {status} {code}".strip()
+    if status == 429 or (status >= 500 and status != 501) or status == 0 or code in _PASSING_CODES:
+        return Transient(message, reason=f"s3_{status}")
+    return Permanent(message, reason=f"s3_{status}")
+
+
+def _read(content: IO[bytes], start: int, length: int) -> bytes:
+    content.seek(start)
+    return content.read(length)

@@ -1,0 +1,122 @@
+"""Which hours are due, and the runner that publishes them.
+
+Any number of replicas may run it: opening an hour twice changes nothing, and a job that comes twice finds the hour
+claimed or already exported.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from services.egress.model import Cadence, DueHour, Plan
+from shared import logs
+from shared.clock import Clock
+from shared.errors import Transient
+from shared.exports import HOUR, Publisher, hours_between
+from shared.messaging.topology import EXPORT_HOUR
+from shared.schemas.jobs import ExportHourJob, hour_of
+
+log = logs.get(__name__)
+
+_OPENED_AT_ONCE = 200  # hours per org and look, so that one org's long history does not keep the others waiting
+_PUBLISHED_AT_ONCE = 500
+
+
+def closed_until(now: datetime, cadence: Cadence, settle_s: float) -> datetime:
+    """The end of the newest hour that may be exported: of its day (`daily`) or itself (`hourly`) closed at least
+    `settle_s` ago. All in UTC, so no daylight saving time adds or takes an hour."""
+    settled = now - timedelta(seconds=settle_s)
+    return hour_of(settled) if cadence == "hourly" else hour_of(settled).replace(hour=0)
+
+
+def due_hours(
+    now: datetime, cadence: Cadence, first_hour: datetime, done: Collection[datetime], settle_s: float
+) -> list[datetime]:
+    """The hours from `first_hour` on that are closed and settled and not in `done`, oldest first."""
+    seen = set(done)
+    return [hour for hour in hours_between(first_hour, closed_until(now, cadence, settle_s)) if hour not in seen]
+
+
+class Hours(Protocol):
+    """What the scheduler asks of the ledger."""
+
+    async def plans(self) -> Sequence[Plan]:
+        """Of every enabled target."""
+
+    async def first_hour(self, org_id: UUID) -> datetime | None:
+        """The earliest hour that holds anything; None while there is nothing."""
+
+    async def known_hours(self, org_id: UUID, since: datetime) -> Sequence[datetime]:
+        """The hours of the ledger from `since` on."""
+
+    async def open_hours(self, org_id: UUID, hours: Sequence[datetime], due_at: datetime) -> None:
+        """Put hours into the ledger that are not there yet."""
+
+    async def due(self, now: datetime, settled_before: datetime, limit: int) -> Sequence[DueHour]:
+        """Hours that need an export, begin before `settled_before`, and whose due_at has come."""
+
+    async def queued(self, due: Sequence[DueHour], again_at: datetime) -> None:
+        """Their jobs are published; if they still need an export at `again_at`, they are due again."""
+
+
+class Scheduler:
+    """Looks every `tick_s`, opens hours that are due, and publishes a job for each that waits."""
+
+    def __init__(
+        self, hours: Hours, publisher: Publisher, clock: Clock, *, settle_s: float, tick_s: float, requeue_s: float
+    ) -> None:
+        self._hours, self._publisher, self._clock = hours, publisher, clock
+        self._settle_s, self._tick_s, self._requeue_s = settle_s, tick_s, requeue_s
+        self._opened: dict[UUID, tuple[datetime, datetime]] = {}  # per org: from its first hour, all are open until
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; a server that does not answer costs one look, not the service."""
+        while not stop.is_set():
+            try:
+                published = await self.look()
+            except Transient as error:
+                log.warning("exports.look_failed", reason=error.reason)
+            else:
+                if published:
+                    log.info("exports.published", hours=published)
+            await self._rest(stop)
+
+    async def look(self) -> int:
+        """One look; how many jobs were published."""
+        now = self._clock.now()
+        for plan in await self._hours.plans():
+            await self._open(plan, now)
+        # An hour that is still open is not due, even if a backfill exported it as it stood and more came since.
+        settled_before = now - timedelta(seconds=self._settle_s) - HOUR
+        due = await self._hours.due(now, settled_before, _PUBLISHED_AT_ONCE)
+        for hour in due:
+            job = ExportHourJob(org_id=hour.org_id, hour=hour.hour, reason=hour.reason)
+            await self._publisher.send_jobs(EXPORT_HOUR, hour.org_id, [job])
+        await self._hours.queued(due, now + timedelta(seconds=self._requeue_s))
+        return len(due)
+
+    async def _open(self, plan: Plan, now: datetime) -> None:
+        first = await self._hours.first_hour(plan.org_id)
+        if first is None:
+            return
+        known_first, opened_until = self._opened.get(plan.org_id, (first, first))
+        if first < known_first:  # rows arrived late, from before all others
+            opened_until = first
+        known = await self._hours.known_hours(plan.org_id, opened_until)
+        hours = due_hours(now, plan.cadence, opened_until, known, self._settle_s)
+        if opening := hours[:_OPENED_AT_ONCE]:
+            await self._hours.open_hours(plan.org_id, opening, now)
+        until = closed_until(now, plan.cadence, self._settle_s)
+        reached = hours[_OPENED_AT_ONCE] if len(hours) > _OPENED_AT_ONCE else max(opened_until, until)
+        self._opened[plan.org_id] = (first, reached)
+
+    async def _rest(self, stop: asyncio.Event) -> None:
+        resting = asyncio.ensure_future(self._clock.sleep(self._tick_s))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({resting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (resting, stopping):
+                task.cancel()

@@ -1,0 +1,34 @@
+"""Settings of the exporter."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Where exports go is per org, in the database; here stands how this process works."""
+
+    egress_settle_s: float = Field(
+        900, ge=0, description="Virtual seconds after an hour (or, daily, its day) has closed until it is exported."
+    )
+    egress_tick_s: float = Field(300, gt=0, description="Virtual seconds between two looks for hours that are due.")
+    egress_requeue_s: float = Field(
+        3600, gt=0, description="Virtual seconds after which an hour that is still not exported is tried again."
+    )
+    egress_lease_s: float = Field(
+        300, gt=0, description="Virtual seconds for which an exporter that fell silent keeps its hour from others."
+    )
+    egress_spool_dir: str | None = Field(
+        None, description="Folder for the Parquet file of the hour in hand; the system's temporary folder if unset."
+    )
+    egress_connect_timeout_s: float = Field(5, gt=0, description="Real seconds to connect to an S3 server.")
+    egress_read_timeout_s: float = Field(60, gt=0, description="Real seconds an S3 server may be silent.")
+    egress_checksums: Literal["when_supported", "when_required"] = Field(
+        "when_supported",
+        description="Whether uploads carry checksums of our own; `when_required` for S3 servers that refuse them.",
+    )
+    egress_sts_endpoint_url: str | None = Field(
+        None, description="STS server for targets with a role; the one of AWS for the target's region if unset."
+    )

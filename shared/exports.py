@@ -1,0 +1,156 @@
+"""What the exporter and those who ask it for exports share: UTC hours, and the ledger of hours that need an export.
+
+An hour needs an export while its dirty_seq is above its exported_seq. Asking for one is therefore one statement on
+the ledger; the job that follows only saves waiting for the scheduler's next look.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Literal, Protocol
+from uuid import UUID
+
+from shared.db.pool import Database
+from shared.errors import Permanent
+from shared.messaging.topology import EXPORT_HOUR, QueueSpec
+from shared.schemas.jobs import ExportHourJob, hour_of
+
+Reason = Literal["schedule", "backfill", "dirty"]
+Table = Literal["generations"]
+
+HOUR = timedelta(hours=1)
+_UNPUBLISHED_AFTER = timedelta(minutes=10)  # then the scheduler takes what a killed backfill marked but never published
+_PUBLISHED_AT_ONCE = 64
+
+
+class Publisher(Protocol):
+    """The part of messaging.publisher that is needed here."""
+
+    async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[ExportHourJob]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the hours of a range are, in hours; `errors` are the newest messages by hour, at most ten."""
+
+    asked: int
+    exported: int
+    blocked: int
+    rows: int
+    bytes: int
+    errors: dict[datetime, str]
+
+    @property
+    def waiting(self) -> int:
+        return self.asked - self.exported - self.blocked
+
+
+def hours_between(start: datetime, end: datetime) -> list[datetime]:
+    """The UTC hours that [start, end) touches, in order; empty when end is not after start."""
+    if start.tzinfo is None or end.tzinfo is None:
+        raise ValueError("a time range needs time zones")
+    if end <= start:
+        return []
+    first = hour_of(start.astimezone(UTC))
+    return [first + HOUR * n for n in range(-((first - end) // HOUR))]
+
+
+MARK_HOURS = """
+    INSERT INTO export_hours (org_id, table_name, hour, reason, due_at)
+    SELECT $1, $2, hour, $4, $5 FROM unnest($3::timestamptz[]) AS hour ORDER BY hour
+    ON CONFLICT (org_id, table_name, hour) DO UPDATE
+    SET dirty_seq = export_hours.dirty_seq + 1, reason = excluded.reason, due_at = excluded.due_at, error = NULL,
+        state = CASE WHEN export_hours.state = 'exporting' THEN export_hours.state ELSE 'pending' END
+"""
+
+SELECT_PROGRESS = """
+    SELECT count(*) AS asked,
+           count(*) FILTER (WHERE dirty_seq <= exported_seq) AS exported,
+           count(*) FILTER (WHERE dirty_seq > exported_seq AND state = 'blocked') AS blocked,
+           coalesce(sum(rows) FILTER (WHERE dirty_seq <= exported_seq), 0)::bigint AS rows,
+           coalesce(sum(bytes) FILTER (WHERE dirty_seq <= exported_seq), 0)::bigint AS bytes
+    FROM export_hours WHERE org_id = $1 AND table_name = $2 AND hour >= $3 AND hour < $4
+"""
+
+SELECT_ERRORS = """
+    SELECT hour, error FROM export_hours
+    WHERE org_id = $1 AND table_name = $2 AND hour >= $3 AND hour < $4 AND error IS NOT NULL
+    ORDER BY hour DESC LIMIT 10
+"""
+
+SELECT_FIRST = """
+    SELECT least(
+        (SELECT min(accepted_at) FROM generations WHERE org_id = $1),
+        (SELECT min(hour) FROM export_hours WHERE org_id = $1 AND table_name = $2)
+    )
+"""
+
+SELECT_HAS_TARGET = "SELECT EXISTS (SELECT FROM export_targets WHERE org_id = $1)"
+
+
+class ExportLedger:
+    """The part of `export_hours` that anyone may use: ask for hours, see how far they are."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def mark(
+        self, org_id: UUID, table: Table, hours: Sequence[datetime], reason: Reason, due_at: datetime
+    ) -> None:
+        """These hours need an export, whatever they had. From `due_at` the scheduler publishes those still waiting."""
+        async with self._db.transaction(org_id) as connection:
+            await connection.execute(MARK_HOURS, org_id, table, hours, reason, due_at)
+
+    async def progress(self, org_id: UUID, table: Table, start: datetime, end: datetime) -> Progress:
+        """Of the hours in [start, end) that were ever asked for."""
+        async with self._db.transaction(org_id) as connection:
+            row = await connection.fetchrow(SELECT_PROGRESS, org_id, table, start, end)
+            errors = await connection.fetch(SELECT_ERRORS, org_id, table, start, end)
+        if row is None:
+            raise AssertionError("an aggregate has one row")
+        return Progress(**dict(row), errors={error["hour"]: error["error"] for error in errors})
+
+    async def first_hour(self, org_id: UUID, table: Table) -> datetime | None:
+        """The earliest hour that holds anything, or was ever asked for; None while there is nothing."""
+        async with self._db.transaction(org_id) as connection:
+            first: datetime | None = await connection.fetchval(SELECT_FIRST, org_id, table)
+        return None if first is None else hour_of(first)
+
+    async def has_target(self, org_id: UUID) -> bool:
+        """Whether it is known where this org's exports go."""
+        async with self._db.transaction(org_id) as connection:
+            return bool(await connection.fetchval(SELECT_HAS_TARGET, org_id))
+
+
+async def publish_backfill(
+    publisher: Publisher,
+    ledger: ExportLedger,
+    org_id: UUID,
+    start: datetime,
+    end: datetime,
+    *,
+    at: datetime,
+    table: Table = "generations",
+) -> list[datetime]:
+    """Have every hour of [start, end) exported again; the hours asked for, in order.
+
+    Left out are hours before the org's first row and hours that have not begun at `at`. The hour still open is
+    exported as it stands, and again after it closes if more came. Ask `ledger.progress` how far it is. Killed half
+    way, it may be repeated or left: the scheduler publishes what was marked. Raises Permanent without a target.
+    """
+    if not await ledger.has_target(org_id):
+        raise Permanent("this org has no export target yet", reason="no_export_target")
+    first = await ledger.first_hour(org_id, table)
+    if first is None:
+        return []
+    hours = hours_between(max(start, first), min(end, hour_of(at) + HOUR))
+    if hours:
+        await ledger.mark(org_id, table, hours, "backfill", at + _UNPUBLISHED_AFTER)
+    left = iter(hours)
+    while chunk := list(islice(left, _PUBLISHED_AT_ONCE)):
+        jobs = [ExportHourJob(org_id=org_id, table=table, hour=hour, reason="backfill") for hour in chunk]
+        # One message an hour: messages are what exporters share, and what is retried.
+        await asyncio.gather(*(publisher.send_jobs(EXPORT_HOUR, org_id, [job]) for job in jobs))
+    return hours

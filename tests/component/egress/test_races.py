@@ -1,0 +1,229 @@
+"""Rows that come late, and exporters that come twice."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import IO
+
+import asyncpg
+import pytest
+
+from services.egress.handler import Bucket, Deps, Reader, export_hour
+from services.egress.model import Found, Lease, Superseded, Target
+from services.egress.rows import HourRows
+from shared.clock import FrozenClock
+from shared.errors import Throttled
+from tests.component.egress.shop import HOUR, Person, World, job, people
+from tests.support.waiting import eventually
+
+KEY = "2026/11/23/10/part-000.parquet"
+MANIFEST = "_manifests/2026/11/23/10.json"
+
+
+@dataclass
+class Gate:
+    """A place where an exporter can be held, as if its process were stopped there."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def pass_through(self) -> None:
+        self.reached.set()
+        async with asyncio.timeout(20):
+            await self.opened.wait()
+
+
+class GatedReader:
+    """Stops after all rows were read, before the snapshot is given up."""
+
+    def __init__(self, reader: Reader, gate: Gate) -> None:
+        self._reader, self._gate = reader, gate
+
+    @asynccontextmanager
+    async def hour(self, lease: Lease) -> AsyncIterator[HourRows]:
+        async with self._reader.hour(lease) as rows:
+            yield rows  # type: ignore[misc]  # the protocol's Rows is all that is used
+            await self._gate.pass_through()
+
+    async def has_partition(self, lease: Lease) -> bool:
+        return await self._reader.has_partition(lease)
+
+
+class GatedBuckets:
+    """Stops right before a write of the key leaves for S3, after the lease was asked for the last time."""
+
+    def __init__(self, world: World, gate: Gate, key: str) -> None:
+        self._buckets, self._gate, self._key = world.deps.buckets, gate, key
+
+    async def bucket(self, target: Target) -> "GatedBucket":
+        return GatedBucket(await self._buckets.bucket(target), self._gate, self._key)
+
+
+class GatedBucket:
+    def __init__(self, bucket: Bucket, gate: Gate, key: str) -> None:
+        self._bucket, self._gate, self._key = bucket, gate, key
+
+    async def find(self, key: str) -> Found | None:
+        return await self._bucket.find(key)
+
+    async def replace(
+        self, key: str, content: IO[bytes], length: int, *, metadata: Mapping[str, str], kind: str, over: Found | None
+    ) -> str:
+        if key == self._key:
+            await self._gate.pass_through()
+        return await self._bucket.replace(key, content, length, metadata=metadata, kind=kind, over=over)
+
+    async def remove(self, key: str, over: Found) -> None:
+        if key == self._key:
+            await self._gate.pass_through()
+        await self._bucket.remove(key, over)
+
+
+def gated(world: World, where: str, *, stopped: bool = False) -> tuple[Deps, Gate]:
+    """The exporter's dependencies with a gate in them. Of a process that is stopped the clock stands still too, so it
+    renews nothing."""
+    gate = Gate()
+    deps = replace(world.deps, clock=FrozenClock(world.clock.now())) if stopped else world.deps
+    if where == "reading":
+        return replace(deps, reader=GatedReader(world.deps.reader, gate)), gate
+    return replace(deps, buckets=GatedBuckets(world, gate, where)), gate
+
+
+@pytest.mark.parametrize("where", ["reading", KEY, MANIFEST])
+async def test_an_exporter_that_slept_past_its_lease_cannot_overwrite_what_is_newer(world: World, where: str) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(5))
+    sleepy, gate = gated(world, where, stopped=True)
+    first = asyncio.create_task(export_hour(job(shop), sleepy))
+    await asyncio.wait_for(gate.reached.wait(), 10)
+
+    await world.say(shop, [Person("late", HOUR + timedelta(minutes=59, seconds=59, milliseconds=900))])
+    world.clock.advance(world.deps.lease_s + 1)
+    await export_hour(job(shop), world.deps)
+    newer = await world.objects()
+    gate.opened.set()
+    with pytest.raises(Superseded):
+        await first
+
+    row = await world.hour(shop)
+    assert await world.objects() == newer
+    assert await world.rows(KEY) == shop.exported
+    assert (await world.manifest(MANIFEST))["rows"] == 6
+    assert (row["state"], row["rows"], row["epoch"]) == ("exported", 6, 2)
+
+
+async def test_an_exporter_that_slept_before_deleting_cannot_delete_what_is_newer(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(5))
+    await export_hour(job(shop), world.deps)
+    await world.admin.execute("DELETE FROM generations")
+    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    sleepy, gate = gated(world, "reading", stopped=True)
+    first = asyncio.create_task(export_hour(job(shop), sleepy))
+    await asyncio.wait_for(gate.reached.wait(), 10)
+
+    shop.exported.clear()
+    await world.say(shop, people(2))
+    world.clock.advance(world.deps.lease_s + 1)
+    await export_hour(job(shop), world.deps)
+    gate.opened.set()
+    with pytest.raises(Superseded):
+        await first
+
+    assert await world.rows(KEY) == shop.exported
+
+
+async def test_a_second_job_for_an_hour_in_work_waits_for_its_lease(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(5))
+    slow, gate = gated(world, KEY)
+    first = asyncio.create_task(export_hour(job(shop), slow))
+    await asyncio.wait_for(gate.reached.wait(), 10)
+
+    with pytest.raises(Throttled) as refused:
+        await export_hour(job(shop), world.deps)
+    gate.opened.set()
+    await first
+    await export_hour(job(shop), world.deps)
+
+    assert refused.value.wait_s == 300
+    assert (await world.hour(shop))["epoch"] == 1  # the repeated job found nothing to do
+
+
+async def test_a_lease_is_renewed_as_long_as_its_export_runs(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(5))
+    slow, gate = gated(world, KEY)
+    first = asyncio.create_task(export_hour(job(shop), slow))
+    await asyncio.wait_for(gate.reached.wait(), 10)
+
+    for _ in range(8):
+        world.clock.advance(100)
+
+        async def renewed() -> None:
+            assert (await world.hour(shop))["lease_until"] == world.clock.now() + timedelta(seconds=300)
+
+        await eventually(renewed)
+    gate.opened.set()
+    await first
+
+    assert (await world.hour(shop))["state"] == "exported"
+
+
+async def test_rows_that_come_while_an_hour_is_exported_make_it_dirty_again(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(5))
+    slow, gate = gated(world, "reading")
+    first = asyncio.create_task(export_hour(job(shop), slow))
+    await asyncio.wait_for(gate.reached.wait(), 10)
+
+    await world.say(shop, [Person("late", HOUR + timedelta(minutes=59, seconds=59, milliseconds=900))])
+    gate.opened.set()
+    await first
+
+    row = await world.hour(shop)
+    assert len(await world.rows(KEY)) == 5
+    assert (row["state"], row["exported_seq"] < row["dirty_seq"], row["reason"]) == ("pending", True, "dirty")
+    due = await world.store.due(world.clock.now(), HOUR, 10)
+    assert [hour.hour for hour in due] == [HOUR]
+
+
+async def test_an_insert_that_was_under_way_when_the_hour_was_claimed_is_in_the_export(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(5))
+    inserting = await asyncpg.connect(world.database_url, server_settings={"timezone": "UTC"})
+    transaction = inserting.transaction()
+    await transaction.start()
+    await world.say(shop, [Person("late", HOUR + timedelta(minutes=59, seconds=59, milliseconds=900))], inserting)
+
+    exporting = asyncio.create_task(export_hour(job(shop), world.deps))
+
+    async def is_claimed_and_waits() -> None:
+        assert (await world.hour(shop))["state"] == "exporting"
+        waiting = await world.admin.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        )
+        assert waiting == 1
+
+    await eventually(is_claimed_and_waits)
+    await transaction.commit()
+    await inserting.close()
+    await exporting
+
+    assert await world.rows(KEY) == shop.exported
+    assert (await world.hour(shop))["state"] == "exported"
+
+
+async def test_rows_of_one_hour_leave_all_other_hours_alone(world: World) -> None:
+    shop, neighbour = await world.shop("one", prefix="one"), await world.shop("two", prefix="two")
+    for org in (shop, neighbour):
+        await world.say(org, people(2) + people(2, hour=HOUR + timedelta(hours=1)))
+        for hours in (0, 1):
+            await export_hour(job(org, HOUR + timedelta(hours=hours)), world.deps)
+
+    await world.say(shop, [Person("late", HOUR + timedelta(minutes=30))])
+
+    dirty = await world.admin.fetch("SELECT org_id, hour FROM export_hours WHERE dirty_seq > exported_seq")
+    assert [tuple(row) for row in dirty] == [(shop.org_id, HOUR)]

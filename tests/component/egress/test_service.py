@@ -1,0 +1,200 @@
+"""The exporter as it runs: scheduler, queue, consumer, S3."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+import pytest
+from pydantic import SecretStr
+
+from services.egress.app import build
+from services.egress.settings import Settings
+from shared.errors import Permanent
+from shared.exports import Progress, publish_backfill
+from shared.messaging.publisher import open_publisher
+from shared.messaging.topology import EXPORT_HOUR
+from tests.component.egress.shop import HOUR, SEAL_KEYS, Shop, World, people
+from tests.support.waiting import eventually
+
+KEY = "2026/11/23/10/part-000.parquet"
+DAY = HOUR.replace(hour=0)
+
+
+@asynccontextmanager
+async def running(world: World, amqp_url: str, *, now: datetime) -> AsyncIterator[None]:
+    """The service, its clock at `now` and going; ends with a clean drain."""
+    settings = Settings(
+        database_url=SecretStr(world.database_url),
+        amqp_url=SecretStr(amqp_url),
+        seal_keys=SecretStr(SEAL_KEYS),
+        api_key_peppers=SecretStr("1:" + "A" * 43 + "="),
+        clock=f"scaled:1:{time.time()}:{now.isoformat()}",
+        egress_connect_timeout_s=1,
+        egress_tick_s=0.2,
+    )
+    async with AsyncExitStack() as stack:
+        service = await build(settings, stack)
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            for runner in service.runners.values():
+                tasks.create_task(runner(stop))
+            await eventually(lambda: _ready(service.checks["exports"]), within_s=10)
+            try:
+                yield
+            finally:
+                stop.set()
+
+
+async def _ready(check: object) -> bool:
+    with suppress(Exception):
+        await check()  # type: ignore[operator]  # a Check
+        return True
+    return False
+
+
+async def is_exported(world: World, shop: Shop, count: int) -> None:
+    rows = await world.admin.fetch("SELECT state, error FROM export_hours WHERE org_id = $1", shop.org_id)
+    assert [row["state"] for row in rows] == ["exported"] * count, [row["error"] for row in rows]
+
+
+async def test_closed_hours_are_exported_without_being_asked_for(world: World, amqp_url: str) -> None:
+    hourly, daily = await world.shop("hourly", cadence="hourly"), await world.shop("daily", prefix="daily")
+    for shop in (hourly, daily):
+        await world.say(shop, people(30))
+
+    async with running(world, amqp_url, now=HOUR + timedelta(hours=1, minutes=16)):
+        await eventually(lambda: is_exported(world, hourly, 1), within_s=10)
+
+        assert await world.rows(KEY) == hourly.exported
+        assert await world.admin.fetchval("SELECT count(*) FROM export_hours WHERE org_id = $1", daily.org_id) == 0
+
+
+async def test_the_day_is_exported_whole_after_it_has_closed(world: World, amqp_url: str) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(30))
+
+    async with running(world, amqp_url, now=DAY + timedelta(days=1, minutes=16)):
+        await eventually(lambda: is_exported(world, shop, 14), within_s=20)
+
+    objects = await world.objects()
+    assert [key for key in objects if key.endswith(".parquet")] == [KEY]
+    assert sum(key.startswith("_manifests/2026/11/23/") for key in objects) == 14  # from the first hour to the last
+
+
+async def test_a_backfill_brings_every_hour_of_its_range_and_tells_how_far_it_is(world: World, amqp_url: str) -> None:
+    shop = await world.shop()
+    for hours in range(8):
+        await world.say(shop, people(3, hour=DAY + timedelta(hours=hours)))
+    end = DAY + timedelta(hours=8)
+
+    async with (
+        running(world, amqp_url, now=HOUR),
+        open_publisher(amqp_url, "test", EXPORT_HOUR) as publisher,
+    ):
+        asked = await publish_backfill(publisher, world.ledger, shop.org_id, DAY - timedelta(days=9), end, at=HOUR)
+
+        async def finished() -> Progress:
+            progress = await world.ledger.progress(shop.org_id, "generations", DAY, end)
+            assert progress.waiting == 0, progress
+            return progress
+
+        progress = await eventually(finished, within_s=20)
+
+    assert asked == [DAY + timedelta(hours=n) for n in range(8)]  # not the days before the first row
+    assert (progress.asked, progress.exported, progress.blocked, progress.rows) == (8, 8, 0, 24)
+    exported = [record for n in range(8) for record in await world.rows(f"2026/11/23/{n:02}/part-000.parquet")]
+    assert exported == shop.exported
+
+
+async def test_a_backfill_without_a_target_says_so(world: World, amqp_url: str) -> None:
+    shop = await world.shop()
+    await world.admin.execute("DELETE FROM export_targets")
+
+    async with open_publisher(amqp_url, "test", EXPORT_HOUR) as publisher:
+        with pytest.raises(Permanent) as refused:
+            await publish_backfill(publisher, world.ledger, shop.org_id, DAY, HOUR, at=HOUR)
+
+    assert refused.value.reason == "no_export_target"
+
+
+async def test_a_target_that_refuses_blocks_its_own_hours_visibly_and_nobody_elses(world: World, amqp_url: str) -> None:
+    denied = await world.shop("one", prefix="denied", cadence="hourly")
+    wrong_secret = await world.shop("two", secret="not the secret", cadence="hourly")
+    wrong_name = await world.shop("three", bucket="Not a bucket", cadence="hourly")
+    right = await world.shop("four", prefix="right", cadence="hourly")
+    for shop in (denied, wrong_secret, wrong_name, right):
+        await world.say(shop, people(3))
+    rule = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject"}
+    rule["Resource"] = f"arn:aws:s3:::{world.bucket}/denied/*"
+    policy = {"Version": "2012-10-17", "Statement": [rule]}
+    await world.s3.put_bucket_policy(Bucket=world.bucket, Policy=json.dumps(policy))
+
+    async with running(world, amqp_url, now=HOUR + timedelta(hours=1, minutes=16)):
+        await eventually(lambda: is_exported(world, right, 1), within_s=15)
+
+        async def others_are_blocked() -> None:
+            rows = [await world.hour(shop) for shop in (denied, wrong_secret, wrong_name)]
+            assert [row["state"] for row in rows] == ["blocked"] * 3, rows
+            assert rows[0]["error"].startswith("s3_403: PutObject: 403 AccessDenied"), rows[0]["error"]
+            assert rows[1]["error"].startswith("s3_403: HeadObject: 403"), rows[1]["error"]
+            assert rows[2]["error"].startswith("s3_bad_target: "), rows[2]["error"]
+
+        await eventually(others_are_blocked, within_s=15)
+
+    assert await world.rows(f"right/{KEY}") == right.exported
+
+
+async def test_an_s3_server_that_is_away_is_waited_for(world: World, amqp_url: str) -> None:
+    async with Road(world.endpoints.s3_endpoint) as road:
+        shop = await world.shop(endpoint_url=road.url, cadence="hourly")
+        await world.say(shop, people(3))
+
+        async with running(world, amqp_url, now=HOUR + timedelta(hours=1, minutes=16)):
+
+            async def has_failed() -> None:
+                row = await world.hour(shop)
+                assert row["state"] == "pending"
+                assert (row["error"] or "").startswith("s3_unreachable:"), row["error"]
+
+            await eventually(has_failed, within_s=15)
+            road.is_open = True
+            await eventually(lambda: is_exported(world, shop, 1), within_s=20)
+
+    assert (await world.hour(shop))["error"] is None
+    assert await world.rows(KEY) == shop.exported
+
+
+class Road:
+    """A way to a server that can be closed: then every connection ends at once."""
+
+    def __init__(self, to: str) -> None:
+        parts = urlsplit(to)
+        self._host, self._port = parts.hostname, parts.port
+        self.is_open = False
+
+    async def __aenter__(self) -> "Road":
+        self._server = await asyncio.start_server(self._drive, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _drive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.is_open:
+            writer.transport.abort()
+            return
+        there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
+        await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+    writer.close()

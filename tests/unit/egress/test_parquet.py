@@ -1,0 +1,148 @@
+"""Rows survive the way through Parquet, and the same rows make the same bytes."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import duckdb
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.egress import parquet
+from services.egress.model import StoredRow
+from services.egress.parquet import HourFile, Summary
+from shared.schemas.copy import VariantSource, Vars
+from shared.vars_codec import encode_vars
+
+SOURCE = VariantSource(UUID(int=1), 3, "Hi {{ name }}", "Look", "<p>Dear {{ name }}, look.</p>")
+
+# What PostgreSQL can hold: any text without NUL and lone surrogates.
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
+attrs = st.dictionaries(texts, st.one_of(texts, st.lists(texts, max_size=3)), max_size=4)
+copies = st.builds(Vars, texts, texts, texts)
+
+
+@st.composite
+def stored_rows(draw: st.DrawFn) -> tuple[StoredRow, Vars]:
+    copy = draw(copies)
+    row = StoredRow(
+        draw(st.integers(0, 2**33)),
+        draw(texts),
+        draw(texts),
+        str(draw(st.uuids())),
+        draw(texts),
+        draw(attrs),
+        encode_vars(copy, SOURCE),
+        SOURCE,
+    )
+    return row, copy
+
+
+def encoded(rows: Sequence[StoredRow], *, batch: int = 1000) -> tuple[bytes, Summary]:
+    target = io.BytesIO()
+    file = HourFile(target)
+    for start in range(0, len(rows), batch):
+        file.add(rows[start : start + batch])
+    summary = file.close()
+    return target.getvalue(), summary
+
+
+def row(n: int, *, body: str = "<p>Dear Ann, look.</p>", **changes: Any) -> StoredRow:
+    copy = Vars("Hi Ann", "Look", body)
+    stored = StoredRow(1_763_892_000 + n, f"01H{n}", f"01H{n}.F.A", str(SOURCE.copy_id), "welcome", {"plan": "pro"},
+                       encode_vars(copy, SOURCE), SOURCE)  # fmt: skip
+    return stored._replace(**changes)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(stored_rows(), max_size=12))
+def test_what_is_read_back_is_what_was_written(drawn: list[tuple[StoredRow, Vars]]) -> None:
+    content, summary = encoded([stored for stored, _ in drawn])
+
+    read = pq.read_table(io.BytesIO(content)).to_pylist(maps_as_pydicts="strict")
+
+    assert summary.rows == len(drawn)
+    assert read == [
+        {
+            "event_timestamp": stored.event_timestamp,
+            "user_id": stored.user_id,
+            "tracking_id": stored.tracking_id,
+            "copy_id": stored.copy_id,
+            "template_id": stored.template_id,
+            "vars": copy._asdict(),
+            "attrs": {
+                key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+                for key, value in stored.attrs.items()
+            },
+        }
+        for stored, copy in drawn
+    ]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(stored_rows(), min_size=1, max_size=12), st.integers(1, 12))
+def test_the_same_rows_make_the_same_bytes_however_they_arrive(drawn: list[tuple[StoredRow, Vars]], batch: int) -> None:
+    rows = [stored for stored, _ in drawn]
+    turned = [stored._replace(attrs=dict(reversed(list(stored.attrs.items())))) for stored in rows]
+
+    assert encoded(rows) == encoded(turned, batch=batch)
+
+
+def test_the_columns_are_those_of_the_contract_in_its_order(tmp_path: Path) -> None:
+    content, _ = encoded([row(1)])
+    file = tmp_path / "hour.parquet"
+    file.write_bytes(content)
+
+    described = duckdb.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)]).fetchall()
+
+    assert [(name, kind) for name, kind, *_ in described] == [
+        ("event_timestamp", "BIGINT"),
+        ("user_id", "VARCHAR"),
+        ("tracking_id", "VARCHAR"),
+        ("copy_id", "VARCHAR"),
+        ("template_id", "VARCHAR"),
+        ("vars", "STRUCT(subject VARCHAR, preheader VARCHAR, body VARCHAR)"),
+        ("attrs", "MAP(VARCHAR, VARCHAR)"),
+    ]
+    assert pq.read_schema(file).metadata[b"justai.schema_version"] == b"1"
+
+
+def test_a_row_group_holds_no_more_text_than_memory_is_meant_for() -> None:
+    wide = "x" * 200_000
+    content, _ = encoded([row(n, body=f"{n}{wide}") for n in range(400)], batch=50)
+
+    metadata = pq.read_metadata(io.BytesIO(content))
+
+    sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+    assert sum(sizes) == 400
+    assert max(sizes) * 200_000 <= parquet.ROW_GROUP_BYTES + 200_000
+    assert sizes[:-1] == [sizes[0]] * (len(sizes) - 1)  # full but for the last, so readers get even pieces
+
+
+def test_a_copy_that_does_not_open_costs_its_text_and_not_the_hour() -> None:
+    rows = [row(1), row(2, vars=b"damaged"), row(3, source=None), row(4)]
+
+    content, summary = encoded(rows)
+
+    read = pq.read_table(io.BytesIO(content)).to_pylist()
+    assert summary.rows_without_vars == 2
+    assert [found["vars"] is None for found in read] == [False, True, True, False]
+    assert [found["user_id"] for found in read] == ["01H1", "01H2", "01H3", "01H4"]
+
+
+def test_the_summary_tells_what_the_file_holds() -> None:
+    content, summary = encoded([row(5), row(9)])
+
+    assert (summary.first_event, summary.last_event) == (1_763_892_005, 1_763_892_009)
+    assert summary.bytes == len(content)
+    assert summary == encoded([row(5), row(9)])[1]
+
+
+def test_an_hour_without_rows_still_has_a_name_for_its_content() -> None:
+    assert encoded([])[1].sha256 == encoded([])[1].sha256
+    assert encoded([])[1].sha256 != encoded([row(1)])[1].sha256
+    assert encoded([])[1].first_event is None

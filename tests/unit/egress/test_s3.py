@@ -1,0 +1,44 @@
+"""What an answer of an S3 server means for the job."""
+
+import pytest
+
+from services.egress.s3 import failure_of
+from shared.errors import Permanent, Transient
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (403, "AccessDenied"),
+        (403, "InvalidAccessKeyId"),
+        (403, "SignatureDoesNotMatch"),
+        (404, "NoSuchBucket"),
+        (301, "PermanentRedirect"),
+        (400, "AuthorizationHeaderMalformed"),
+        (501, "NotImplemented"),
+    ],
+)
+def test_what_only_the_owner_of_the_bucket_can_mend_blocks_the_hour(status: int, code: str) -> None:
+    failure = failure_of("PutObject", code, status)
+
+    assert isinstance(failure, Permanent)
+    assert failure.reason == f"s3_{status}"
+    assert str(failure) == f"PutObject: {status} {code}"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (429, "TooManyRequests"),
+        (503, "SlowDown"),
+        (500, "InternalError"),
+        (504, ""),
+        (0, ""),
+        (400, "BadDigest"),
+        (400, "RequestTimeout"),
+        (400, "ExpiredToken"),
+        (404, "NoSuchUpload"),
+    ],
+)
+def test_what_may_pass_is_tried_again(status: int, code: str) -> None:
+    assert isinstance(failure_of("UploadPart", code, status), Transient)
