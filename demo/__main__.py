@@ -1,0 +1,114 @@
+"""`python -m demo`: the main job, live, on real servers; `--once` for machines."""
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from demo import report
+from demo.story import ORG, Results, play
+from demo.world import CommandFailed, World, open_world, write_json
+from devstack import SERVERS, ServerFailed, start
+from devstack.processes import ProcessDied
+
+ROOT = Path(__file__).parent.parent
+RUN = ROOT / ".run" / "demo"
+RESULT = ROOT / "bench" / "results" / "demo.json"
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Play once, write bench/results/demo.json, exit 0 only if all was right.")
+@click.option("--people", default=300, show_default=True, help="Customers of the shop.")
+@click.option("--factor", default=10.0, show_default=True, help="How many times as fast as real time the clock runs.")
+@click.option("--logs", is_flag=True, help="Show the services' logs while the story plays.")
+def main(once: bool, people: int, factor: float, logs: bool) -> None:
+    """Play the story of a small shop: webhooks in, the right emails out, events back, records exported."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(highlight=False)
+    RESULT.unlink(missing_ok=True)
+    began = time.monotonic()
+    shutil.rmtree(RUN, ignore_errors=True)
+    RUN.mkdir(parents=True)
+    try:
+        with console.status("Starting PostgreSQL, RabbitMQ, S3 and SFTP…"):
+            stack = start(SERVERS, RUN / "servers", durable=False)
+        with stack:
+            console.print(f"Servers are up after {time.monotonic() - began:.1f} s.")
+            echo: Callable[[str], None] | None = (lambda line: console.print(line, markup=False)) if logs else None
+            ok = asyncio.run(_demo(console, stack.endpoints, people, factor, echo, once=once))
+    except KeyboardInterrupt:
+        console.print("Stopped; nothing is left running.")
+        sys.exit(130)
+    except (ServerFailed, ProcessDied, CommandFailed, RuntimeError) as failure:
+        console.print(f"[red]The demo could not be played to its end:[/] {failure}", markup=True)
+        console.print(f"Logs: {RUN / 'logs'}")
+        sys.exit(1)
+    sys.exit(0 if ok else 1)
+
+
+async def _demo(
+    console: Console, endpoints: object, people: int, factor: float, echo: Callable[[str], None] | None, *, once: bool
+) -> bool:
+    async with open_world(endpoints, RUN, factor=factor, echo=echo, colour=console.is_terminal) as world:  # type: ignore[arg-type]  # Endpoints
+        console.print(f"Five services and a Klaviyo account in a box are running; logs in {RUN / 'logs'}")
+        with _progress(console) as bar:
+            results = await play(world, people, _shower(bar))
+        report.show(console, results, factor=factor)
+        ok = report.passed(results)
+        if once:
+            write_json(RESULT, {"name": "demo", "figures": report.figures(results)})
+        console.print("[green]Every message was right or planned.[/]" if ok else "[red]Not every message was right.[/]")
+        if not once:
+            await _stay(console, world, results)
+        return ok
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
+
+
+def _shower(bar: Progress) -> Callable[[str, int, int], None]:
+    """One bar per act of the story."""
+    acts: dict[str, TaskID] = {}
+
+    def show(what: str, done: int, of: int) -> None:
+        act = what.split(":")[0]
+        if act not in acts:
+            acts[act] = bar.add_task(act, total=of)
+        bar.update(acts[act], description=what, completed=done, total=of)
+
+    return show
+
+
+async def _stay(console: Console, world: World, results: Results) -> None:
+    """Keep everything running for looking around, until Ctrl-C."""
+    env_file = RUN / "demo.env"
+    env_file.write_text("".join(f"{name}='{value}'\n" for name, value in world.env.items()))
+    env_file.chmod(0o600)
+    console.print("\nEverything keeps running until Ctrl-C. Where to look next, in another terminal:")
+    console.print(f"  set -a; . {env_file.relative_to(ROOT)}; set +a", markup=False)
+    for command in (
+        f"template show {ORG} welcome", f"snippet {ORG} welcome", f"webhook {ORG} welcome",
+        f"source files {ORG} klaviyo-events", f"export hours {ORG}", "dead list",
+    ):  # fmt: skip
+        console.print(f"  .venv/bin/justai {command}", markup=False)
+    console.print(f"  curl {world.gateway_url}/openapi.json", markup=False)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    with contextlib.suppress(asyncio.CancelledError):
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The Klaviyo account in a box, driven over its admin routes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from shared.snippet import Snippet
+
+WEBHOOK_BODY = """{{ "template_id": "{template_id}",
+  "user_id": "{{{{ person.KlaviyoID }}}}",
+  "tracking_id": "{{{{ person.KlaviyoID }}}}.<flow_id>.<treatment_action_id>",
+  "attrs": {{ "plan": "{{{{ person|lookup:'plan_type' }}}}" }},
+  "fields": {{ "first_name": "{{{{ person.first_name }}}}" }} }}"""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowIds:
+    """What the box called a flow and its email step."""
+
+    flow_id: str
+    treatment_action_id: str
+
+
+class Box:
+    """One account of the simulator."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
+        self._http, self._url = http, url
+        self._account = ""
+
+    async def open_account(self, name: str) -> str:
+        """A fresh account with the scopes of the integration page; its private key."""
+        account = await self._ask("POST", "/_sim/accounts", {"name": name})
+        self._account = f"/_sim/accounts/{account['id']}"
+        key = await self._ask("POST", f"{self._account}/keys", {"scopes": "page"})
+        return str(key["key"])
+
+    async def add_people(self, people: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Profiles; their Klaviyo ids."""
+        answer = await self._ask("POST", f"{self._account}/profiles", {"profiles": list(people)})
+        return [str(profile_id) for profile_id in answer["ids"]]
+
+    async def behave(self, **rates: Any) -> None:
+        """How people open and click."""
+        await self._ask("PUT", f"{self._account}/behaviour", rates)
+
+    async def add_flow(self, name: str, template_id: str, gateway_url: str, org: str, api_key: str) -> FlowIds:
+        """Trigger → webhook → two minutes → email, exactly as the integration page says."""
+        webhook = {
+            "type": "send-webhook",
+            "url": f"{gateway_url}/api/generate/{org}",
+            "headers": {"Content-Type": "application/json", "X-Api-Key": api_key},
+            "body": WEBHOOK_BODY.format(template_id=template_id),
+        }
+        email = {"type": "send-email", "name": f"{name} email", "subject": "-", "html": "-"}
+        actions = [webhook, {"type": "time-delay", "unit": "minutes", "value": 2}, email]
+        flow = await self._ask("POST", f"{self._account}/flows", {"name": name, "actions": actions})
+        return FlowIds(str(flow["id"]), str(flow["actions"][-1]["id"]))
+
+    async def paste(self, ids: FlowIds, snippet: Snippet) -> None:
+        """Put the handed-out snippet into the email step."""
+        text = {"subject": snippet.subject, "preview_text": snippet.preheader, "html": _email(snippet.body)}
+        await self._ask("PATCH", f"{self._account}/flows/{ids.flow_id}/actions/{ids.treatment_action_id}", text)
+
+    async def trigger(self, ids: FlowIds, people: Sequence[str], spread_s: float) -> int:
+        """Let people enter the flow, over some virtual seconds; how many were let in."""
+        body = {"profile_ids": list(people), "spread_s": spread_s}
+        answer = await self._ask("POST", f"{self._account}/flows/{ids.flow_id}/trigger", body)
+        return len(answer["entered"]) if isinstance(answer["entered"], list) else int(answer["entered"])
+
+    async def progress(self, ids: FlowIds) -> dict[str, Any]:
+        """Where a flow's people are."""
+        return await self._ask("GET", f"{self._account}/flows/{ids.flow_id}/progress")
+
+    async def tell_decisions(self, decisions: Mapping[str, str]) -> None:
+        """Which generations were control by plan; the judge cannot know."""
+        await self._ask("POST", "/_sim/decisions", {"decisions": dict(decisions)})
+
+    async def outcomes(self) -> dict[str, Any]:
+        """What every email showed, with the handed-out snippet and with the page's literal one."""
+        return await self._ask("GET", f"{self._account}/outcomes")
+
+    async def events(self) -> dict[str, Any]:
+        """How many events there are by now."""
+        return await self._ask("GET", f"{self._account}/events")
+
+    async def export(self, folder: str, **how: Any) -> dict[str, Any]:
+        """Drop the next file of events."""
+        return await self._ask("POST", f"{self._account}/export", {"folder": folder, **how})
+
+    async def properties(self, profile_id: str) -> dict[str, Any]:
+        """A profile's custom properties right now."""
+        profile = await self._ask("GET", f"{self._account}/profiles/{profile_id}")
+        return dict(profile["properties"])
+
+    async def set_plan(self, private_key: str, profile_id: str, plan: str) -> None:
+        """The shop's own system changes a person's plan, through Klaviyo's public API."""
+        body = {"data": {"type": "profile", "id": profile_id, "attributes": {"properties": {"plan_type": plan}}}}
+        headers = {
+            "Authorization": f"Klaviyo-API-Key {private_key}",
+            "revision": "2026-07-15",
+            "Content-Type": "application/vnd.api+json",
+            "Accept": "application/vnd.api+json",
+        }
+        url = f"{self._url}/api/profiles/{profile_id}"
+        async with self._http.patch(url, data=json.dumps(body), headers=headers) as response:
+            if response.status != 200:
+                raise RuntimeError(f"the plan of {profile_id} was not changed: {await response.text()}")
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body)
+        async with self._http.request(method, self._url + path, data=data) as response:
+            answer = await response.json()
+            if response.status >= 400:
+                raise RuntimeError(f"the simulator refused {method} {path}: {answer}")
+            return dict(answer)
+
+
+def _email(content: str) -> str:
+    """The customer's own frame around our content: header and the unsubscribe link stay in Klaviyo's template."""
+    return f"""<html><body>
+<p>Corner Coffee</p>
+{content}
+<footer><p>Corner Coffee, 1 Corner Street. {{% unsubscribe %}}</p></footer>
+</body></html>"""

@@ -1,0 +1,130 @@
+"""Everything the story plays in: the servers, our five services and the simulator, each as a process of its own."""
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pyarrow.fs  # type: ignore[import-untyped]  # ships no types
+
+from demo.box import Box
+from devstack import Endpoints
+from devstack.isolation import fresh_bucket, fresh_database, fresh_virtual_host
+from devstack.ports import LOOPBACK, free_ports
+from devstack.processes import Command, python, supervise
+from devstack.services import environment, justai, services
+from shared.clock import Clock, clock_from_spec
+
+_COMMAND_TIMEOUT_S = 120.0
+
+
+class CommandFailed(Exception):
+    """A `justai` command did not succeed; the text is what it printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where everything is while the story plays."""
+
+    endpoints: Endpoints
+    env: Mapping[str, str]
+    clock: Clock
+    gateway_url: str
+    simulator_url: str
+    event_folder: Path  # where the simulator drops event files
+    remote_event_folder: str  # the same, as the SFTP server says it
+    bucket: str
+    run_dir: Path
+    box: Box
+    database: "asyncpg.Pool[asyncpg.Record]"
+
+    async def justai(self, *arguments: str, given: str = "") -> str:
+        """Run the `justai` command as a person would; its output. Raises CommandFailed."""
+        process = await asyncio.create_subprocess_exec(
+            *justai(*arguments),
+            env={**os.environ, **self.env, "COLUMNS": "120"},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(_COMMAND_TIMEOUT_S):
+                output, _ = await process.communicate(given.encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+        if process.returncode:
+            raise CommandFailed(f"justai {' '.join(arguments)}\n{output.decode()}")
+        return output.decode()
+
+    def s3(self) -> pyarrow.fs.S3FileSystem:
+        """The bucket's server, for reading back what was exported."""
+        return pyarrow.fs.S3FileSystem(
+            endpoint_override=self.endpoints.s3_endpoint,
+            access_key=self.endpoints.s3_access_key,
+            secret_key=self.endpoints.s3_secret_key,
+            region="us-east-1",
+            scheme="http",
+        )
+
+
+@asynccontextmanager
+async def open_world(
+    endpoints: Endpoints, run_dir: Path, *, factor: float, echo: Callable[[str], None] | None, colour: bool
+) -> AsyncIterator[World]:
+    """Start the simulator and the services on the given servers; stop them on the way out.
+
+    The clock starts at the present and runs `factor` times as fast, for all processes alike.
+    """
+    clock_spec = f"scaled:{factor:g}:{time.time()}:{datetime.now(UTC).isoformat()}"
+    async with (
+        fresh_database(endpoints.database_url) as database_url,
+        fresh_virtual_host(endpoints) as amqp_url,
+        fresh_bucket(endpoints) as bucket,
+    ):
+        env = environment(
+            database_url=database_url,
+            amqp_url=amqp_url,
+            clock=clock_spec,
+            gateway_linger_s="0.1",
+            ingest_stable_s="20",
+            egress_settle_s="60",
+        )
+        running = services(env)
+        [simulator_port] = free_ports(1)
+        simulator_url = f"http://{LOOPBACK}:{simulator_port}"
+        folder = Path(endpoints.sftp_root) / bucket
+        folder.mkdir(parents=True)
+        commands: Sequence[Command] = [_simulator(simulator_port, clock_spec, folder, simulator_url), *running.commands]
+        async with (
+            supervise(commands, log_dir=run_dir / "logs", echo=echo, colour=colour),
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http,
+            asyncpg.create_pool(database_url, min_size=1, max_size=2) as database,
+        ):
+            yield World(
+                endpoints=endpoints, env=env, clock=clock_from_spec(clock_spec), gateway_url=running.gateway_url,
+                simulator_url=simulator_url, event_folder=folder,
+                remote_event_folder=f"{endpoints.sftp_remote_root.rstrip('/')}/{folder.name}", bucket=bucket,
+                run_dir=run_dir, box=Box(http, simulator_url), database=database,
+            )  # fmt: skip
+
+
+def _simulator(port: int, clock_spec: str, folder: Path, url: str) -> Command:
+    argv = [*python("simulator"), "--port", str(port), "--clock-spec", clock_spec, "--export-root", str(folder)]
+    return Command("simulator", argv, ready_url=f"{url}/_sim/health")
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replace a result file whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    path.write_text(json.dumps(content, indent=2) + "\n")
