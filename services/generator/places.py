@@ -1,0 +1,106 @@
+"""Where in an HTML body values land. Pure; run once per variant version, when it is compiled.
+
+Escaping `& < > " '` makes a value harmless as text and inside a quoted attribute, and nowhere else: without quotes a
+space starts a new attribute, in `style`, `on…`, <style> and <script> another language reads it, and at the start of
+a link it can choose the scheme. So the source is parsed once with a probe in the place of every output tag.
+"""
+
+import re
+from collections.abc import Iterable
+from html import unescape
+from html.parser import HTMLParser
+
+_URL_WORDS = (
+    "action archive background cite classid codebase data dynsrc formaction href icon longdesc lowsrc manifest ping "
+    "poster profile src srcset usemap xlink:href"
+)
+_URL_ATTRIBUTES = frozenset(_URL_WORDS.split())
+_SCHEMES = frozenset({"http", "https", "mailto", "tel", "sms"})
+_SCHEME = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
+_IGNORED_IN_URLS = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]+")  # browsers skip most of these before the colon
+_LINK = re.compile(
+    rf"(?:{'|'.join(sorted(_URL_ATTRIBUTES, key=len, reverse=True))})\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE
+)
+# The space inside shows missing quotes: a parser ends an unquoted attribute there.
+_PROBE = re.compile(r"jai (\d+)=jai")
+
+
+class UnsafePlace(Exception):
+    """An output tag stands where escaping does not protect."""
+
+
+def value_may_start_link(pieces: Iterable[str | None]) -> bool:
+    """Whether some link of this body begins with a value, so that rendered links must be checked.
+
+    `pieces`: the source cut at its output tags, each given as None; other tags left out. Raises UnsafePlace.
+    """
+    probed: list[str] = []
+    probes = 0
+    for piece in pieces:
+        probed.append(f"jai {probes}=jai" if piece is None else piece)
+        probes += piece is None
+    seen, starts_link = _read("".join(probed))
+    if missing := set(range(probes)) - seen:
+        raise UnsafePlace(f"output tag {min(missing) + 1} stands in a tag but not inside a quoted attribute")
+    return starts_link
+
+
+def links_are_safe(body: str) -> bool:
+    """Whether every link of a rendered body has a harmless scheme, or none."""
+    return all(_scheme_is_safe(unescape(double or single)) for double, single in _LINK.findall(body))
+
+
+def _scheme_is_safe(url: str) -> bool:
+    scheme = _SCHEME.match(_IGNORED_IN_URLS.sub("", url))
+    return scheme is None or scheme[1].lower() in _SCHEMES
+
+
+def _read(html: str) -> tuple[set[int], bool]:
+    reader = _PlaceReader()
+    try:
+        reader.feed(html)
+        reader.close()
+    except AssertionError as error:  # how html.parser reports a malformed <![…]
+        raise UnsafePlace("the body has a declaration that is not HTML") from error
+    seen, starts_link = reader.seen, reader.starts_link
+    for comment in reader.comments:  # Outlook renders what stands in conditional comments
+        seen_there, starts_link_there = _read(comment)
+        seen, starts_link = seen | seen_there, starts_link or starts_link_there
+    return seen, starts_link
+
+
+class _PlaceReader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.seen: set[int] = set()
+        self.starts_link = False
+        self.comments: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if value is not None and _PROBE.search(value):
+                self._read_attribute(tag, name, value)
+
+    def _read_attribute(self, tag: str, name: str, value: str) -> None:
+        if name.startswith("on") or name in ("style", "srcdoc") or tag == "meta":
+            raise UnsafePlace(f"an output tag stands in the attribute {name} of <{tag}>")
+        if name in _URL_ATTRIBUTES:
+            fixed = value[: _PROBE.search(value).start()]  # type: ignore[union-attr]  # the caller found one
+            if not _scheme_is_safe(fixed):
+                raise UnsafePlace(f"the attribute {name} of <{tag}> has a scheme that is not for mail")
+            self.starts_link |= not re.search(r"[:/?#]", fixed)
+        self._note(value)
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem in ("script", "style") and _PROBE.search(data):
+            raise UnsafePlace(f"an output tag stands in <{self.cdata_elem}>")
+        self._note(data)
+
+    def handle_comment(self, data: str) -> None:
+        self.comments.append(data)
+
+    def unknown_decl(self, data: str) -> None:
+        self.comments.append(data)
+
+    def _note(self, text: str) -> None:
+        self.seen.update(int(number) for number in _PROBE.findall(text))

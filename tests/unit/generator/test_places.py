@@ -1,0 +1,88 @@
+"""Where values land: escaping protects as text and inside quotes; everywhere else copy is refused."""
+
+import pytest
+
+from services.generator.places import UnsafePlace, links_are_safe, value_may_start_link
+from services.generator.render import RenderError, compile_copy
+from tests.unit.generator.given import source
+
+
+def starts_link(body: str) -> bool:
+    """`@` stands for an output tag."""
+    pieces: list[str | None] = []
+    for piece in body.split("@"):
+        pieces += [piece, None]
+    return value_may_start_link(pieces[:-1])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<a href=@>x</a>", "<@>", "<p @>", "<p @='x'>", "<p x@='x'>", '<p class="a"@>', '<p style="width:@px">',
+        '<p onclick="f(\'@\')">', "<style>p { color: @ }</style>", "<script>f('@')</script>",
+        '<a href="javascript:f(@)">x</a>', '<a href="data:text/html,@">x</a>', '<iframe srcdoc="@"></iframe>',
+        '<meta http-equiv="refresh" content="0;url=@">', "<!--[if mso]><a href=@>x</a><![endif]-->", "<!-- <p @> -->",
+    ],
+)  # fmt: skip
+def test_a_value_where_escaping_does_not_protect_is_refused(body: str) -> None:
+    with pytest.raises(UnsafePlace):
+        starts_link(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("<p>@</p>@", False),
+        ('<p title="a @ b">@</p>', False),
+        ("<p title='@'>x</p>", False),
+        ('<a href="https://shop.example/@?q=@">x</a>', False),
+        ('<a href="mailto:@">x</a>', False),
+        ('<a href="/@">x</a>', False),
+        ('<a href="@">x</a>', True),
+        ('<a href=" @/path">x</a>', True),
+        ('<img SRC="@">', True),
+        ('<!--[if mso]><a href="@">x</a><![endif]-->', True),
+        ('<table background="@"><tr><td>@</td></tr></table>', True),
+        ("<title>@</title>", False),
+        ("<!-- @ -->", False),
+        ("no markup @ at all", False),
+    ],
+)
+def test_links_are_checked_only_where_a_value_may_choose_the_scheme(body: str, expected: bool) -> None:
+    assert starts_link(body) is expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)", "JaVaScRiPt:alert(1)", " javascript:x", "java\nscript:x", "java&#10;script:x",
+        "&#106;avascript:x", "javascript&colon;x", "\x01javascript:x", "data:text/html,x", "vbscript:x", "file:///etc",
+    ],
+)  # fmt: skip
+def test_a_link_with_another_scheme_is_unsafe(url: str) -> None:
+    assert not links_are_safe(f'<p>Hi</p><a class="b" href="{url}">x</a>')
+    assert not links_are_safe(f"<img SRC = '{url}'>")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example/?b=c:d", "HTTP://a.example", "mailto:a@b.example", "tel:+1", "/x:y", "", "#x"]
+)
+def test_a_link_for_mail_is_safe(url: str) -> None:
+    assert links_are_safe(f'<a href="{url}">x</a>')
+
+
+def test_a_value_that_makes_a_link_dangerous_is_control() -> None:
+    copy = compile_copy(source(body='<a href="{{ link }}">Go</a>'))
+
+    assert copy.render({"link": "https://shop.example/?a=1&b=2"}).body == (
+        '<a href="https://shop.example/?a=1&amp;b=2">Go</a>'
+    )
+    with pytest.raises(RenderError) as caught:
+        copy.render({"link": "javascript:alert(1)"})
+    assert caught.value.reason == "unsafe_link"
+
+
+def test_an_unsafe_place_tells_its_author_where() -> None:
+    with pytest.raises(RenderError, match="attribute style of <p>") as caught:
+        compile_copy(source(body='<p>{{ a }}</p><p style="color:{{ b }}">x</p>'))
+    assert caught.value.reason == "unsafe_place"
