@@ -1,0 +1,57 @@
+"""The composition root of the generator."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from services.generator.catalog import Catalog
+from services.generator.handler import Generator
+from services.generator.listen import ConfigListener
+from services.generator.render import Renderer
+from services.generator.settings import Settings
+from services.generator.store import Store
+from shared.db.migrate import require
+from shared.db.pool import open_database
+from shared.errors import Outage
+from shared.messaging.broker import connect
+from shared.messaging.consumer import Consumer
+from shared.messaging.publisher import open_publisher
+from shared.messaging.topology import GENERATE, WRITE
+from shared.runtime import Service
+from shared.schemas.jobs import GenerateJob, WriteJob, encode_batch
+
+_SERVED_TABLES = frozenset({"templates", "variants", "policy_snapshots", "flow_messages"})
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> Service:
+    database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
+    clock = settings.make_clock()
+    await require(database_url)
+    database = await stack.enter_async_context(
+        open_database(database_url, name="generator", role=settings.database_role, max_size=settings.database_pool)
+    )
+    publisher = await stack.enter_async_context(open_publisher(amqp_url, "generator", GENERATE, WRITE))
+    connection = await stack.enter_async_context(connect(amqp_url, "generator.consume"))
+    store = Store(database, clock)
+    catalog = Catalog(store, clock, max_bytes=settings.generator_catalog_mb * 1_000_000)
+    listener = ConfigListener(
+        database_url,
+        _SERVED_TABLES,
+        on_change=catalog.forget,
+        on_listening=lambda listening: catalog.listen(listening=listening),
+    )
+
+    async def publish(writes: Sequence[WriteJob]) -> None:
+        await publisher.send(WRITE.name, encode_batch(list(writes)))
+
+    handler = Generator(store, catalog, Renderer(settings.generator_compiled_copies), publish)
+    consumer = Consumer(connection, publisher, GENERATE, GenerateJob, handler, clock)
+
+    async def broker() -> None:
+        if not publisher.ready:
+            raise Outage("the broker is out of reach")
+
+    return Service(
+        name="generator",
+        runners={"consume": consumer.run, "listen": listener.run, "partitions": store.keep_partitions},
+        checks={"database": database.ping, "broker": broker, "consume": consumer.attached},
+    )

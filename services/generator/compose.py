@@ -1,0 +1,107 @@
+"""One accepted webhook and what may be said now → the generation. Pure: no I/O, no clock, no randomness."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import orjson
+
+from services.generator.catalog import OrgConfig, Template
+from services.generator.records import UNKNOWN_TEMPLATE, Generation
+from services.generator.render import Renderer, RenderError
+from services.generator.select import Snapshot, cell_of, choose
+from shared.schemas.copy import VariantSource, Vars
+from shared.schemas.ids import generation_day
+from shared.schemas.jobs import Attrs, GenerateJob
+from shared.snippet import written_for
+from shared.vars_codec import encode_vars
+
+_SERVED = ("active", "shipped")
+_DEFAULT_PREFIX = "jai"
+_DEFAULT_SEND_WINDOW_S = 900
+_ID_CHARS = 512  # an index entry holds at most 2,704 bytes, and one insert carries the whole batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """What to show. `reason` says why: the policy's name for treatment, else what kept us from it."""
+
+    reason: str
+    copy: Vars | None = None
+    source: VariantSource | None = None
+    snapshot: Snapshot | None = None
+    probabilities: tuple[float, ...] = ()
+    propensity: float | None = None
+
+
+def fault_of(job: GenerateJob) -> str | None:
+    """Why this job can never be stored, if so. The gateway lets none of these through; a batch must not die of one."""
+    for name in ("template_id", "user_id", "tracking_id"):
+        text = getattr(job, name)
+        if "\x00" in text or len(text) > _ID_CHARS:
+            return f"unusable_{name}"
+    if abs(job.day - generation_day(job.accepted_at)) > timedelta(days=1):
+        return "wrong_day"
+    return None
+
+
+def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer) -> Generation:
+    """Choose, render, and say everything that is to be remembered of it."""
+    template = config.templates.get(job.template_id)
+    decision = _decide(job, template, renderer)
+    deadline_at = job.accepted_at + config.delay(template, job.tracking_id)
+    send_window_s = template.send_window_s if template else _DEFAULT_SEND_WINDOW_S
+    treated = decision.copy is not None and decision.source is not None
+    return Generation(
+        day=job.day,
+        generation_id=job.generation_id,
+        org_id=job.org_id,
+        template_id=job.template_id,
+        user_id=job.user_id,
+        tracking_id=job.tracking_id,
+        accepted_at=job.accepted_at,
+        deadline_at=deadline_at,
+        clean_at=deadline_at + timedelta(seconds=send_window_s),
+        decision="treatment" if treated else "control",
+        reason=decision.reason,
+        copy_id=decision.source.copy_id if decision.source else None,
+        variant_version=decision.source.version if decision.source else None,
+        property_prefix=template.property_prefix if template else _DEFAULT_PREFIX,
+        written_for=written_for(job.template_id, job.user_id, job.tracking_id),
+        snapshot=decision.snapshot,
+        cell=cell_of(job.attrs),
+        probabilities=decision.probabilities,
+        propensity=decision.propensity,
+        attrs_json=_json(job.attrs),
+        repairs=job.repairs,
+        vars=encode_vars(decision.copy, decision.source) if decision.copy and decision.source else None,
+    )
+
+
+def _decide(job: GenerateJob, template: Template | None, renderer: Renderer) -> _Decision:
+    if template is None:
+        return _Decision(UNKNOWN_TEMPLATE)
+    if template.state not in _SERVED:
+        return _Decision(f"template_{template.state}")
+    if template.snapshot is None:
+        return _Decision("no_approved_variant")
+    choice = choose(template.snapshot, job.attrs, job.generation_id)
+    source = template.variants[choice.copy_id]
+    try:
+        copy = renderer.render(source, job.fields)
+    except RenderError as error:
+        return _Decision(error.reason, snapshot=template.snapshot, probabilities=choice.probabilities)
+    return _Decision(template.snapshot.model, copy, source, template.snapshot, choice.probabilities, choice.propensity)
+
+
+def _json(attrs: Attrs) -> str:
+    """As given, but for NUL, which PostgreSQL cannot store."""
+    text = orjson.dumps(attrs).decode()
+    if "\\u0000" not in text:
+        return text
+    kept = {
+        name.replace("\x00", ""): [one.replace("\x00", "") for one in value]
+        if isinstance(value, list)
+        else value.replace("\x00", "")
+        for name, value in attrs.items()
+    }
+    return orjson.dumps(kept).decode()

@@ -1,0 +1,144 @@
+"""From accepted webhooks to stored generations and the profile writes that they ask for.
+
+A batch costs one look-up of what is stored, one insert and one publish, whatever its size. The publish comes after
+the insert, and what was stored before is published again: so a crash anywhere is healed by the repeated delivery,
+and no outbox is needed.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from services.generator.catalog import Catalog, OrgConfig
+from services.generator.compose import compose, fault_of
+from services.generator.records import Alias, Generation, Stored
+from services.generator.render import Renderer
+from services.generator.select import Snapshot
+from shared import metrics
+from shared.errors import Permanent
+from shared.schemas.ids import WINDOW_S, window_start
+from shared.schemas.jobs import GenerateJob, WriteJob
+
+Publish = Callable[[Sequence[WriteJob]], Awaitable[None]]
+"""Returns when the broker has them; raises Outage."""
+
+_WINDOW = timedelta(seconds=WINDOW_S)
+_COMPOSED_AT_ONCE = 32  # about 5 ms of work; then the loop may answer heartbeats and probes
+
+
+class Records(Protocol):
+    """What is remembered; every method may be repeated, and raises Outage."""
+
+    async def find(self, days: Sequence[date], generation_ids: Sequence[UUID]) -> Mapping[UUID, Stored]: ...
+    async def insert_generations_once(self, generations: Sequence[Generation]) -> set[UUID]: ...
+    async def insert_aliases_once(self, aliases: Sequence[Alias]) -> None: ...
+    async def insert_uniform_once(self, org_id: UUID, template_id: str, snapshot: Snapshot) -> None: ...
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """A batch taken apart: new requests, requests seen again under another id, and all that was stored before."""
+
+    fresh: list[GenerateJob] = field(default_factory=list)
+    aliases: list[Alias] = field(default_factory=list)
+    again: list[Stored] = field(default_factory=list)
+
+
+class Generator:
+    """The handler of `generate` jobs."""
+
+    def __init__(self, records: Records, catalog: Catalog, renderer: Renderer, publish: Publish) -> None:
+        self._records, self._catalog, self._renderer, self._publish = records, catalog, renderer, publish
+
+    async def __call__(self, jobs: Sequence[GenerateJob]) -> Sequence[Exception | None]:
+        """One outcome per job. Raises Outage with nothing promised: repeat the batch."""
+        faults = [fault_of(job) for job in jobs]
+        sound = [job for job, fault in zip(jobs, faults, strict=True) if fault is None]
+        batch = sort_out(sound, await self._find(sound))
+        generations, failures = await self._compose(batch.fresh)
+        writes = [*await self._remember(generations), *(stored.write for stored in batch.again)]
+        if batch.aliases:
+            await self._records.insert_aliases_once(batch.aliases)
+        if due := [write for write in writes if write is not None]:
+            await self._publish(due)
+        return [
+            Permanent("this job cannot be stored", reason=fault) if fault else failures.get(job.generation_id)
+            for job, fault in zip(jobs, faults, strict=True)
+        ]
+
+    async def _find(self, jobs: Iterable[GenerateJob]) -> Mapping[UUID, Stored]:
+        """What is stored of these requests, under their own id or the one of the window before."""
+        days = {job.day for job in jobs} | {_earlier_day(job) for job in jobs}
+        ids = [one for job in jobs for one in (job.generation_id, job.earlier_id)]
+        return await self._records.find(sorted(days), ids) if ids else {}
+
+    async def _compose(self, jobs: Sequence[GenerateJob]) -> tuple[list[Generation], dict[UUID, Exception]]:
+        configs = await self._catalog.orgs({job.org_id for job in jobs})
+        generations: list[Generation] = []
+        failures: dict[UUID, Exception] = {}
+        for number, job in enumerate(jobs, start=1):
+            try:
+                generations.append(compose(job, configs.get(job.org_id, OrgConfig()), self._renderer))
+            except Exception as error:  # noqa: BLE001  # a job that nobody foresaw must not stop its neighbours
+                failures[job.generation_id] = error
+            if number % _COMPOSED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return generations, failures
+
+    async def _remember(self, generations: Sequence[Generation]) -> list[WriteJob | None]:
+        """Store what is new; the writes of what is stored now, ours or that of whoever was faster."""
+        if not generations:
+            return []
+        unstored = {
+            one.snapshot.snapshot_id: (one.org_id, one.template_id, one.snapshot)
+            for one in generations
+            if one.snapshot is not None and not one.snapshot.stored
+        }
+        for org_id, template_id, snapshot in unstored.values():
+            await self._records.insert_uniform_once(org_id, template_id, snapshot)
+        inserted = await self._records.insert_generations_once(generations)
+        counts = Counter((one.decision, one.reason) for one in generations if one.generation_id in inserted)
+        for (decision, reason), number in counts.items():
+            metrics.count("generations_total", number, decision=decision, reason=reason)
+        writes = [one.write for one in generations if one.generation_id in inserted]
+        if overtaken := [one for one in generations if one.generation_id not in inserted]:
+            ids = [one.generation_id for one in overtaken]
+            stored = await self._records.find(sorted({one.day for one in overtaken}), ids)
+            writes += [one.write for one in stored.values()]
+        return writes
+
+
+def sort_out(jobs: Iterable[GenerateJob], stored: Mapping[UUID, Stored]) -> _Sorted:
+    """Tell new requests from repeated ones. Pure.
+
+    A request is the same as the one of the window before when that was accepted less than a window's length ago. The
+    request that it repeats may be stored, or stand in this very batch.
+    """
+    batch = _Sorted()
+    known: dict[UUID, Stored | GenerateJob] = dict(stored)
+    again: dict[UUID, Stored] = {}
+    for job in sorted(jobs, key=lambda job: job.accepted_at):
+        same, earlier = known.get(job.generation_id), known.get(job.earlier_id)
+        if same is not None:
+            if isinstance(same, Stored):
+                again[same.generation_id] = same
+        elif earlier is not None and earlier.accepted_at > job.accepted_at - _WINDOW:
+            batch.aliases.append(
+                Alias(job.generation_id, job.org_id, earlier.generation_id, earlier.day, job.accepted_at)
+            )
+            known[job.generation_id] = earlier
+            if isinstance(earlier, Stored):
+                again[earlier.generation_id] = earlier
+        else:
+            batch.fresh.append(job)
+            known[job.generation_id] = job
+    batch.again = [*again.values()]
+    return batch
+
+
+def _earlier_day(job: GenerateJob) -> date:
+    return (window_start(job.accepted_at) - _WINDOW).date()

@@ -1,0 +1,85 @@
+"""Hears of changed configuration within seconds, or says that it cannot."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from shared import logs
+
+log = logs.get(__name__)
+
+CHANNEL = "justai_config"
+_CONNECT_TIMEOUT_S = 5.0
+_CHECK_EVERY_S = 2.0  # with the time-out below, a connection that died silently is known to be dead within 4 s
+_CHECK_TIMEOUT_S = 2.0
+_RETRY_S = 1.0
+_WHAT_GOES_WRONG = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class ConfigListener:
+    """One connection of its own that listens until stopped, and comes back after every loss. Real time throughout."""
+
+    def __init__(
+        self,
+        database_url: str,
+        tables: frozenset[str],
+        *,
+        on_change: Callable[[UUID | None], None],
+        on_listening: Callable[[bool], None],
+    ) -> None:
+        """`on_change` gets the org of a change to one of `tables`, None when it is not known which;
+        `on_listening` is told when changes begin to reach us and when they do not any more."""
+        self._database_url, self._tables = database_url, tables
+        self._on_change, self._on_listening = on_change, on_listening
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """A runner."""
+        while not stop.is_set():
+            try:
+                await self._listen(stop)
+            except _WHAT_GOES_WRONG as error:
+                log.warning("config.not_heard", error=type(error).__name__)
+                await _stopped_within(stop, _RETRY_S)
+
+    async def _listen(self, stop: asyncio.Event) -> None:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            connection = await asyncpg.connect(
+                self._database_url, server_settings={"application_name": "generator.listen"}
+            )
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                await connection.add_listener(CHANNEL, self._heard)
+            self._on_listening(True)
+            while not await _stopped_within(stop, _CHECK_EVERY_S):
+                async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                    await connection.fetchval("SELECT 1")
+        finally:
+            self._on_listening(False)
+            await _close(connection)
+
+    def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        try:
+            change = orjson.loads(str(payload))
+            if change["table"] in self._tables:
+                self._on_change(UUID(change["org_id"]))
+        except (ValueError, KeyError, TypeError):
+            self._on_change(None)
+
+
+async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    return stop.is_set()
+
+
+async def _close(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    try:
+        async with asyncio.timeout(2):
+            await connection.close()
+    except _WHAT_GOES_WRONG:
+        connection.terminate()

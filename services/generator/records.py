@@ -1,0 +1,103 @@
+"""What the generator remembers of a request. Plain values, no behaviour."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+
+from services.generator.select import Snapshot
+from shared.schemas.jobs import WriteJob
+
+UNKNOWN_TEMPLATE = "unknown_template"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One row of `generations`, columns in their order; `snapshot` stands for three of them."""
+
+    day: date
+    generation_id: UUID
+    org_id: UUID
+    template_id: str
+    user_id: str
+    tracking_id: str
+    accepted_at: datetime
+    deadline_at: datetime
+    clean_at: datetime
+    decision: str
+    reason: str
+    copy_id: UUID | None
+    variant_version: int | None
+    property_prefix: str
+    written_for: str
+    snapshot: Snapshot | None
+    cell: str
+    probabilities: tuple[float, ...]
+    propensity: float | None
+    attrs_json: str
+    repairs: Sequence[str]
+    vars: bytes | None
+
+    @property
+    def write(self) -> WriteJob | None:
+        """The profile write that it asks for."""
+        return write_of(
+            org_id=self.org_id,
+            generation_id=self.generation_id,
+            day=self.day,
+            user_id=self.user_id,
+            property_prefix=self.property_prefix,
+            decision=self.decision,
+            reason=self.reason,
+            accepted_at=self.accepted_at,
+            deadline_at=self.deadline_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A generation that is there already, as far as a repeated request needs it."""
+
+    generation_id: UUID
+    day: date
+    accepted_at: datetime
+    write: WriteJob | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """`alias_id` was computed for a request that had become a generation in the window before."""
+
+    alias_id: UUID
+    org_id: UUID
+    generation_id: UUID
+    day: date
+    seen_at: datetime
+
+
+def write_of(
+    *,
+    org_id: UUID,
+    generation_id: UUID,
+    day: date,
+    user_id: str,
+    property_prefix: str,
+    decision: str,
+    reason: str,
+    accepted_at: datetime,
+    deadline_at: datetime,
+) -> WriteJob | None:
+    """The profile write that a generation asks for. None where the template is not known: its prefix is a guess, and
+    to clear it would take away what another template has just written there."""
+    if reason == UNKNOWN_TEMPLATE:
+        return None
+    return WriteJob.model_construct(  # every value was checked when the job was read
+        org_id=org_id,
+        generation_id=generation_id,
+        day=day,
+        profile_id=user_id,
+        prefix=property_prefix,
+        action="write" if decision == "treatment" else "clear",
+        accepted_at=accepted_at,
+        deadline_at=deadline_at,
+    )

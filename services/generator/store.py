@@ -1,0 +1,239 @@
+"""SQL of the generator: what it may say, what it said. Every write says its idempotency."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from services.generator.catalog import OrgConfig, Template
+from services.generator.records import Alias, Generation, Stored, write_of
+from services.generator.select import Snapshot, uniform, usable
+from shared import logs
+from shared.clock import Clock
+from shared.db.pool import Database
+from shared.errors import Transient
+from shared.schemas.copy import VariantSource
+
+log = logs.get(__name__)
+
+_PARTITIONS_EVERY_S = 3600.0
+
+
+class Store:
+    """All that the generator reads and writes. Every method raises Outage when the database is away."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+        self._days: set[date] = set()
+
+    # One row an org: everything that is served of it. The newest snapshot counts that covers exactly the approved
+    # variants; older policies over other sets stay for the record.
+    SELECT_ORGS = """
+        SELECT o.org_id,
+            (SELECT coalesce(json_object_agg(f.action_id, f.delay_s), '{}') FROM (
+                SELECT action_id, min(delay_s) AS delay_s FROM flow_messages
+                WHERE org_id = o.org_id AND delay_s IS NOT NULL GROUP BY action_id) f) AS delays_s,
+            (SELECT coalesce(json_agg(json_build_object(
+                'template_id', t.template_id, 'state', t.state, 'property_prefix', t.property_prefix,
+                'delay_s', t.delay_s, 'send_window_s', t.send_window_s,
+                'variants', approved.variants, 'snapshot', policy.snapshot)), '[]')
+             FROM templates t
+             CROSS JOIN LATERAL (
+                SELECT coalesce(array_agg(v.copy_id::text), '{}') AS copy_ids,
+                       coalesce(json_agg(json_build_object('copy_id', v.copy_id, 'version', v.version,
+                           'subject', s.subject, 'preheader', s.preheader, 'body', s.body)), '[]') AS variants
+                FROM variants v JOIN variant_versions s ON s.copy_id = v.copy_id AND s.version = v.version
+                WHERE v.org_id = t.org_id AND v.template_id = t.template_id AND v.state = 'approved'
+                  AND t.state IN ('active', 'shipped')) approved
+             LEFT JOIN LATERAL (
+                SELECT json_build_object('snapshot_id', p.snapshot_id, 'model', p.model, 'cells', p.cells,
+                                         'otherwise', p.otherwise) AS snapshot
+                FROM policy_snapshots p
+                WHERE p.org_id = t.org_id AND p.template_id = t.template_id AND approved.copy_ids <> '{}'
+                  AND p.otherwise ?& approved.copy_ids AND p.otherwise - approved.copy_ids = '{}'::jsonb
+                ORDER BY p.created_at DESC, p.snapshot_id DESC LIMIT 1) policy ON true
+             WHERE t.org_id = o.org_id) AS templates
+        FROM orgs o WHERE o.org_id = ANY ($1::uuid[])
+    """
+
+    async def load_orgs(self, org_ids: Sequence[UUID]) -> Mapping[UUID, OrgConfig]:
+        """What is served of these orgs now; one round trip."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(self.SELECT_ORGS, list(org_ids))
+        return {
+            row["org_id"]: OrgConfig(
+                {one["template_id"]: _template(row["org_id"], one) for one in row["templates"]}, row["delays_s"]
+            )
+            for row in rows
+        }
+
+    SELECT_STORED = """
+        SELECT generation_id AS asked_id, org_id, generation_id, day, user_id, property_prefix, decision, reason,
+               accepted_at, deadline_at
+        FROM generations
+        WHERE day = ANY ($1::date[]) AND generation_id = ANY ($2::uuid[])
+        UNION ALL
+        SELECT a.alias_id, g.org_id, g.generation_id, g.day, g.user_id, g.property_prefix, g.decision, g.reason,
+               g.accepted_at, g.deadline_at
+        FROM generation_aliases a JOIN generations g ON g.day = a.day AND g.generation_id = a.generation_id
+        WHERE a.alias_id = ANY ($2::uuid[])
+    """
+
+    async def find(self, days: Sequence[date], generation_ids: Sequence[UUID]) -> dict[UUID, Stored]:
+        """By asked id: the generations of these days that these ids name, themselves or as an alias."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(self.SELECT_STORED, list(days), list(generation_ids))
+        return {(values := dict(row)).pop("asked_id"): _stored(values) for row in rows}
+
+    # Arrays in arrays cannot be unnested one level, so those columns travel as array literals.
+    INSERT_GENERATIONS = """
+        INSERT INTO generations (
+            day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at, clean_at, decision,
+            reason, copy_id, variant_version, property_prefix, written_for, snapshot_id, cell, eligible, probabilities,
+            propensity, attrs, repairs, vars)
+        SELECT g.day, g.generation_id, g.org_id, g.template_id, g.user_id, g.tracking_id, g.accepted_at, g.deadline_at,
+            g.clean_at, g.decision, g.reason, g.copy_id, g.variant_version, g.property_prefix, g.written_for,
+            g.snapshot_id, g.cell, g.eligible::uuid[], g.probabilities::float8[], g.propensity, g.attrs::jsonb,
+            g.repairs::text[], g.vars
+        FROM unnest($1::date[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+            $8::timestamptz[], $9::timestamptz[], $10::text[], $11::text[], $12::uuid[], $13::int[], $14::text[],
+            $15::text[], $16::uuid[], $17::text[], $18::text[], $19::text[], $20::float8[], $21::text[], $22::text[],
+            $23::bytea[])
+          AS g (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at, clean_at,
+            decision, reason, copy_id, variant_version, property_prefix, written_for, snapshot_id, cell, eligible,
+            probabilities, propensity, attrs, repairs, vars)
+        ON CONFLICT (day, generation_id) DO NOTHING
+        RETURNING generation_id
+    """
+
+    async def insert_generations_once(self, generations: Sequence[Generation]) -> set[UUID]:
+        """The ids that were not there before; the others keep what is stored."""
+        for day in {generation.day for generation in generations} - self._days:
+            await self.ensure_day(day)
+        columns = list(zip(*map(_row, generations), strict=True))
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(self.INSERT_GENERATIONS, *columns)
+        return {row["generation_id"] for row in rows}
+
+    INSERT_ALIASES = """
+        INSERT INTO generation_aliases (alias_id, org_id, generation_id, day, seen_at)
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::date[], $5::timestamptz[])
+        ON CONFLICT (alias_id) DO NOTHING
+    """
+
+    async def insert_aliases_once(self, aliases: Sequence[Alias]) -> None:
+        """Remember which generations these ids name."""
+        rows = [(one.alias_id, one.org_id, one.generation_id, one.day, one.seen_at) for one in aliases]
+        async with self._database.connection() as connection:
+            await connection.execute(self.INSERT_ALIASES, *zip(*rows, strict=True))
+
+    INSERT_SNAPSHOT = """
+        INSERT INTO policy_snapshots (org_id, template_id, snapshot_id, model, cells, otherwise, created_at)
+        VALUES ($1, $2, $3, $4, '{}', $5, $6)
+        ON CONFLICT (org_id, snapshot_id) DO NOTHING
+    """
+
+    async def insert_uniform_once(self, org_id: UUID, template_id: str, snapshot: Snapshot) -> None:
+        """Make the row that logged snapshot ids point to."""
+        otherwise = dict(zip(map(str, snapshot.eligible), snapshot.otherwise, strict=True))
+        at = self._clock.now()
+        async with self._database.connection() as connection:
+            await connection.execute(
+                self.INSERT_SNAPSHOT, org_id, template_id, snapshot.snapshot_id, snapshot.model, otherwise, at
+            )
+
+    ENSURE_PARTITION = "SELECT ensure_partition('generations', $1)"
+
+    async def ensure_day(self, day: date) -> None:
+        """The partition of this day exists from here on."""
+        async with self._database.connection() as connection:
+            await connection.execute(self.ENSURE_PARTITION, day)
+        self._days.add(day)
+
+    async def keep_partitions(self, stop: asyncio.Event) -> None:
+        """A runner: today's and tomorrow's partitions are there before midnight needs them."""
+        due_s = self._clock.monotonic()
+        while not stop.is_set():
+            if self._clock.monotonic() >= due_s:
+                try:
+                    today = self._clock.now().date()
+                    for day in (today, today + timedelta(days=1)):
+                        await self.ensure_day(day)
+                    due_s += _PARTITIONS_EVERY_S
+                except Transient as error:
+                    log.warning("partitions.not_ensured", reason=error.reason)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await stop.wait()
+
+
+def _stored(values: dict[str, Any]) -> Stored:
+    return Stored(values["generation_id"], values["day"], values["accepted_at"], write_of(**values))
+
+
+def _row(one: Generation) -> tuple[Any, ...]:
+    snapshot = one.snapshot
+    return (
+        one.day, one.generation_id, one.org_id, one.template_id, one.user_id, one.tracking_id, one.accepted_at,
+        one.deadline_at, one.clean_at, one.decision, one.reason, one.copy_id, one.variant_version, one.property_prefix,
+        one.written_for, snapshot and snapshot.snapshot_id, one.cell, _literal(snapshot.eligible if snapshot else ()),
+        _literal(one.probabilities), one.propensity, one.attrs_json, _quoted_literal(one.repairs),
+        one.vars,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _literal(values: tuple[object, ...]) -> str:
+    """A PostgreSQL array of numbers or uuids; `str` of a float is exact."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def _quoted_literal(texts: Sequence[str]) -> str:
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return f"{{{','.join(f'{chr(34)}{text}{chr(34)}' for text in quoted)}}}" if texts else "{}"
+
+
+def _template(org_id: UUID, row: Mapping[str, Any]) -> Template:
+    variants = {
+        (copy_id := UUID(one["copy_id"])): VariantSource(
+            copy_id, one["version"], one["subject"], one["preheader"], one["body"]
+        )
+        for one in row["variants"]
+    }
+    return Template(
+        row["template_id"],
+        row["state"],
+        row["property_prefix"],
+        row["delay_s"],
+        row["send_window_s"],
+        variants,
+        _snapshot(org_id, row["template_id"], row["snapshot"], [*variants]) if variants else None,
+    )
+
+
+def _snapshot(org_id: UUID, template_id: str, row: Mapping[str, Any] | None, copy_ids: Sequence[UUID]) -> Snapshot:
+    """The stored policy where it can be drawn from, else the uniform one."""
+    if row is not None:
+        try:
+            snapshot = _stored_snapshot(row)
+        except (KeyError, TypeError, ValueError):
+            snapshot = None
+        if snapshot is not None and usable(snapshot, copy_ids):
+            return snapshot
+        log.error("snapshot.unusable", org_id=org_id, template_id=template_id, snapshot_id=row["snapshot_id"])
+    return uniform(org_id, template_id, copy_ids)
+
+
+def _stored_snapshot(row: Mapping[str, Any]) -> Snapshot:
+    eligible = tuple(sorted(map(UUID, row["otherwise"])))
+
+    def in_order(shares: Mapping[str, Any]) -> tuple[float, ...]:
+        if len(shares) != len(eligible):
+            raise ValueError("a cell names other variants")
+        return tuple(float(shares[str(copy_id)]) for copy_id in eligible)
+
+    cells = {cell: in_order(shares) for cell, shares in row["cells"].items()}
+    return Snapshot(UUID(row["snapshot_id"]), row["model"], eligible, in_order(row["otherwise"]), cells, stored=True)

@@ -1,0 +1,132 @@
+"""From one webhook to one generation: what is decided, why, and until when it counts."""
+
+import math
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from services.generator.catalog import OrgConfig
+from services.generator.compose import compose, fault_of
+from services.generator.records import Generation
+from services.generator.render import Renderer
+from shared.schemas.jobs import GenerateJob
+from shared.vars_codec import decode_vars
+from tests.unit.generator.given import COPIES, TEN, config, job, source, template
+
+
+def made(of: GenerateJob, served: OrgConfig) -> Generation:
+    return compose(of, served, Renderer())
+
+
+def test_a_served_template_is_treatment_with_everything_that_estimates_need() -> None:
+    variants = [source(copy_id, body="<p>{{ name }}</p>") for copy_id in COPIES]
+
+    generation = made(job(attrs={"Plan": "Pro"}, fields={"name": "Ann"}), config(template(*variants)))
+
+    chosen = next(variant for variant in variants if variant.copy_id == generation.copy_id)
+    assert (generation.decision, generation.reason, generation.variant_version) == ("treatment", "uniform", 1)
+    assert (generation.cell, generation.propensity, generation.probabilities) == ("plan=pro", 0.25, (0.25,) * 4)
+    assert generation.snapshot is not None
+    assert generation.snapshot.eligible == COPIES
+    assert generation.attrs_json == '{"Plan":"Pro"}'
+    assert generation.vars is not None
+    assert decode_vars(generation.vars, chosen) == ("Hello", "News", "<p>Ann</p>")
+
+
+@pytest.mark.parametrize(
+    ("served", "reason"),
+    [
+        (config(), "unknown_template"),
+        (config(template(source(), state="draft")), "template_draft"),
+        (config(template(source(), state="archived")), "template_archived"),
+        (config(template()), "no_approved_variant"),
+        (config(template(source(body="{{ name }}"))), "field_missing"),
+        (config(template(source(body="{{ name | safe }}"))), "copy_broken"),
+        (config(template(source(body="<a href={{ name }}>x</a>"))), "unsafe_place"),
+    ],
+)
+def test_whatever_keeps_our_copy_back_is_control_with_its_reason(served: OrgConfig, reason: str) -> None:
+    generation = made(job(), served)
+
+    assert (generation.decision, generation.reason) == ("control", reason)
+    assert (generation.copy_id, generation.variant_version, generation.vars) == (None, None, None)
+    assert generation.propensity is None
+
+
+def test_a_shipped_template_is_still_served() -> None:
+    assert made(job(), config(template(source(), state="shipped"))).decision == "treatment"
+
+
+def test_treatment_asks_for_a_write_and_control_for_a_clear_of_the_templates_own_prefix() -> None:
+    written = made(job(), config(template(source(), property_prefix="jai_welcome"))).write
+    cleared = made(job(), config(template(source(), property_prefix="jai_welcome", state="draft"))).write
+
+    assert written is not None
+    assert cleared is not None
+    assert (written.action, written.prefix, written.profile_id) == ("write", "jai_welcome", "ABC123")
+    assert (cleared.action, cleared.prefix, cleared.profile_id) == ("clear", "jai_welcome", "ABC123")
+
+
+def test_an_unknown_template_clears_nothing_because_its_prefix_is_a_guess() -> None:
+    assert made(job(), config()).write is None
+
+
+def test_the_delay_is_flow_syncs_then_the_templates_then_two_minutes() -> None:
+    synced = made(job(), config(template(source(), delay_s=300), delays_s={"77": 240}))
+    set_by_hand = made(job(), config(template(source(), delay_s=300), delays_s={"78": 240}))
+    default = made(job(), config(template(source())))
+
+    assert synced.deadline_at == TEN + timedelta(seconds=240)
+    assert set_by_hand.deadline_at == TEN + timedelta(seconds=300)
+    assert default.deadline_at == TEN + timedelta(seconds=120)
+
+
+def test_clean_up_is_due_one_send_window_after_the_deadline() -> None:
+    generation = made(job(), config(template(source(), delay_s=60, send_window_s=600)))
+
+    assert generation.clean_at == TEN + timedelta(seconds=660)
+
+
+@pytest.mark.parametrize(
+    ("tracking_id", "marker"),
+    [
+        ("ABC123.FLOW1.77", "welcome.FLOW1.77"),
+        ("free text", "welcome"),
+        ("OTHER1.FLOW1.77", "welcome"),
+        ("", "welcome"),
+    ],
+)
+def test_the_marker_names_the_flow_message_where_the_tracking_id_does(tracking_id: str, marker: str) -> None:
+    assert made(job(tracking_id=tracking_id), config(template(source()))).written_for == marker
+
+
+def test_attrs_are_stored_as_given_but_for_what_postgresql_cannot_store() -> None:
+    attrs: dict[str, str | list[str]] = {"a\x00": "b\x00c", "d": ["e\x00", "\\u0000"]}
+
+    assert made(job(attrs=attrs), config(template(source()))).attrs_json == '{"a":"bc","d":["e","\\\\u0000"]}'
+
+
+@pytest.mark.parametrize("name", ["template_id", "user_id", "tracking_id"])
+def test_an_id_that_cannot_be_stored_is_a_fault_of_the_job(name: str) -> None:
+    assert fault_of(job().model_copy(update={name: "a\x00b"})) == f"unusable_{name}"
+    assert fault_of(job().model_copy(update={name: "a" * 513})) == f"unusable_{name}"
+    assert fault_of(job().model_copy(update={name: "a" * 512})) is None
+
+
+def test_a_day_far_from_the_acceptance_is_a_fault_of_the_job() -> None:
+    far = job().model_copy(update={"day": TEN.date() + timedelta(days=2)})
+
+    assert fault_of(far) == "wrong_day"
+    assert fault_of(job()) is None
+
+
+def test_the_choice_is_the_same_for_every_delivery_and_shared_evenly_over_many() -> None:
+    served = config(template(*(source(copy_id) for copy_id in COPIES)))
+    jobs = [job().model_copy(update={"generation_id": UUID(int=number)}) for number in range(800)]
+
+    first = [made(one, served).copy_id for one in jobs]
+
+    assert first == [made(one, served).copy_id for one in jobs]
+    for copy_id in COPIES:
+        assert abs(first.count(copy_id) - 200) < 5 * math.sqrt(800 * 0.25 * 0.75)

@@ -1,0 +1,184 @@
+"""The handler on its own: repeated requests, neighbours of a failing job, and what is published when."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from services.generator.catalog import Catalog, OrgConfig
+from services.generator.handler import Generator, sort_out
+from services.generator.records import Alias, Generation, Stored
+from services.generator.render import Renderer
+from services.generator.select import Snapshot
+from shared.clock import FrozenClock
+from shared.errors import Outage, Permanent
+from shared.schemas.copy import VariantSource, Vars
+from shared.schemas.ids import window_start
+from shared.schemas.jobs import Fields, GenerateJob, WriteJob
+from tests.unit.generator.given import ORG, TEN, config, job, source, template
+
+EDGE = window_start(TEN) + timedelta(hours=1)
+
+
+class Memory:
+    """Records in memory; the real ones are tested against PostgreSQL."""
+
+    def __init__(self) -> None:
+        self.generations: dict[UUID, Generation] = {}
+        self.aliases: dict[UUID, Alias] = {}
+        self.snapshots: list[UUID] = []
+        self.overtaken_by: list[Generation] = []
+
+    async def load_orgs(self, org_ids: Sequence[UUID]) -> Mapping[UUID, OrgConfig]:
+        return {ORG: config(template(source(body="<p>{{ name | default: 'there' }}</p>")))}
+
+    async def find(self, days: Sequence[date], generation_ids: Sequence[UUID]) -> Mapping[UUID, Stored]:
+        found = {}
+        for asked in generation_ids:
+            named = self.aliases[asked].generation_id if asked in self.aliases else asked
+            if (one := self.generations.get(named)) is not None and one.day in days:
+                found[asked] = Stored(one.generation_id, one.day, one.accepted_at, one.write)
+        return found
+
+    async def insert_generations_once(self, generations: Sequence[Generation]) -> set[UUID]:
+        for other in self.overtaken_by:
+            self.generations[other.generation_id] = other
+        new = {one.generation_id: one for one in generations if one.generation_id not in self.generations}
+        self.generations.update(new)
+        return set(new)
+
+    async def insert_aliases_once(self, aliases: Sequence[Alias]) -> None:
+        self.aliases.update({one.alias_id: one for one in aliases})
+
+    async def insert_uniform_once(self, org_id: UUID, template_id: str, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot.snapshot_id)
+
+
+class Fragile(Renderer):
+    """Meets something nobody foresaw in one person's fields."""
+
+    def render(self, source: VariantSource, fields: Fields) -> Vars:
+        if fields.get("name") == "poison":
+            raise ZeroDivisionError
+        return super().render(source, fields)
+
+
+def generator(memory: Memory, published: list[WriteJob]) -> Generator:
+    async def publish(writes: Sequence[WriteJob]) -> None:
+        published.extend(writes)
+
+    return Generator(memory, Catalog(memory, FrozenClock(), max_bytes=10_000), Fragile(), publish)
+
+
+def stored(one: GenerateJob, accepted_at: datetime | None = None) -> Stored:
+    return Stored(one.generation_id, one.day, accepted_at or one.accepted_at, None)
+
+
+async def test_a_batch_is_stored_once_and_its_writes_are_published() -> None:
+    memory, published = Memory(), list[WriteJob]()
+    jobs = [job(user_id=f"USER0{number}") for number in range(3)]
+
+    outcomes = await generator(memory, published)(jobs)
+
+    assert list(outcomes) == [None] * 3
+    assert set(memory.generations) == {one.generation_id for one in jobs}
+    assert [write.profile_id for write in published] == ["USER00", "USER01", "USER02"]
+    assert len(memory.snapshots) == 1
+
+
+async def test_a_repeated_delivery_changes_nothing_and_publishes_what_is_stored_again() -> None:
+    memory, published = Memory(), list[WriteJob]()
+    handle = generator(memory, published)
+    one = job()
+    await handle([one])
+    before = dict(memory.generations)
+
+    later = one.model_copy(update={"accepted_at": one.accepted_at + timedelta(minutes=5)})
+    assert list(await handle([one, later])) == [None, None]
+
+    assert memory.generations == before
+    assert published[0] == published[1]
+    assert len(published) == 2
+
+
+async def test_who_was_overtaken_publishes_what_the_faster_one_stored() -> None:
+    memory, published = Memory(), list[WriteJob]()
+    one = job()
+    await generator(memory, [])([one])
+    faster = memory.generations.pop(one.generation_id)
+    memory.overtaken_by = [faster]
+
+    await generator(memory, published)([one])
+
+    assert published == [faster.write]
+
+
+async def test_a_job_that_nobody_foresaw_and_one_that_cannot_be_stored_do_not_stop_their_neighbours() -> None:
+    memory, published = Memory(), list[WriteJob]()
+    jobs = [job(user_id="GOOD01"), job(fields={"name": "poison"}), job(user_id="BAD\x00"), job(user_id="GOOD02")]
+
+    outcomes = await generator(memory, published)(jobs)
+
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], ZeroDivisionError)
+    assert isinstance(outcomes[2], Permanent)
+    assert outcomes[2].reason == "unusable_user_id"
+    assert outcomes[3] is None
+    assert [write.profile_id for write in published] == ["GOOD01", "GOOD02"]
+
+
+async def test_an_outage_while_publishing_is_healed_by_the_repeated_batch() -> None:
+    memory, published = Memory(), list[WriteJob]()
+
+    async def refuse(writes: Sequence[WriteJob]) -> None:
+        raise Outage("the broker is out of reach")
+
+    broken = Generator(memory, Catalog(memory, FrozenClock(), max_bytes=10_000), Renderer(), refuse)
+    with pytest.raises(Outage):
+        await broken([job()])
+    await generator(memory, published)([job()])
+
+    assert len(memory.generations) == len(published) == 1
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_request_repeated_across_a_windows_edge_is_one_generation_with_an_alias(together: bool) -> None:
+    memory, published = Memory(), list[WriteJob]()
+    handle = generator(memory, published)
+    first, again = job(EDGE - timedelta(minutes=10)), job(EDGE + timedelta(minutes=10))
+
+    for jobs in [[again, first]] if together else [[first], [again]]:
+        assert not any(await handle(jobs))
+
+    assert set(memory.generations) == {first.generation_id}
+    assert memory.aliases[again.generation_id].generation_id == first.generation_id
+    assert {write.generation_id for write in published} == {first.generation_id}
+
+
+def case(**minutes: Any) -> list[GenerateJob]:
+    return [job(EDGE + timedelta(minutes=at)) for at in minutes.values()]
+
+
+def test_a_request_more_than_a_window_later_is_a_new_generation() -> None:
+    first, later = case(first=-50, later=20)
+
+    assert sort_out([later], {first.generation_id: stored(first)}).fresh == [later]
+
+
+def test_an_alias_that_is_repeated_stays_an_alias_of_the_same_generation() -> None:
+    first, alias, repeated = case(first=-30, alias=20, repeated=40)
+    known = {first.generation_id: stored(first), alias.generation_id: stored(first)}
+
+    in_memory = sort_out([alias, repeated], {first.generation_id: stored(first)})
+    from_records = sort_out([repeated], known)
+
+    assert (in_memory.fresh, len(in_memory.aliases)) == ([], 1)
+    assert (from_records.fresh, from_records.aliases, len(from_records.again)) == ([], [], 1)
+
+
+def test_another_body_is_another_request() -> None:
+    first, other = job(TEN, b'{"a":1}'), job(TEN + timedelta(seconds=1), b'{"a":2}')
+
+    assert sort_out([other], {first.generation_id: stored(first)}).fresh == [other]
