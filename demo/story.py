@@ -126,7 +126,8 @@ async def first_emails(world: World, shop: Shop, show: Show) -> int:
 async def people_come_back(world: World, shop: Shop, before: int, show: Show) -> int:
     """Another flow with the same properties, a template that is still a draft, and people who changed their plan and
     enter the welcome flow again, while the first flow's copy is still on their profiles."""
-    # Nobody is in two of them at once: one set of properties holds one copy at a time (a prefix per template lifts that).
+    # Nobody is in two of them at once: one set of properties holds one copy at a time. A prefix of its own per
+    # template would lift that.
     gone, born, again = shop.people[0::3], shop.people[1::6], shop.people[2::6]
     for profile_id in again:
         await world.box.set_plan(shop.private_key, profile_id, "changed")
