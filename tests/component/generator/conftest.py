@@ -1,0 +1,14 @@
+"""One rig per test; the generator itself is started by the test that needs it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.component.generator.rig import Rig
+from tests.component.generator.rig import rig as open_rig
+
+
+@pytest.fixture
+async def rig(database_url: str, amqp_url: str) -> AsyncIterator[Rig]:
+    async with open_rig(database_url, amqp_url) as made:
+        yield made

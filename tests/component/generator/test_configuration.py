@@ -1,0 +1,123 @@
+"""What is served follows what is stored: changes within five seconds, policies by the newest that fits."""
+
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from tests.component.generator.rig import AT, INSERT_VERSION, Rig, running, shop
+from tests.support.waiting import eventually
+from tests.unit.generator.given import job
+
+INSERT_SNAPSHOT = """
+    INSERT INTO policy_snapshots (org_id, template_id, snapshot_id, model, cells, otherwise, created_at)
+    VALUES ($1, 'welcome', $2, $3, $4, $5, $6)
+"""
+
+
+async def served(rig: Rig, org_id: UUID, number: int) -> str:
+    """The reason or the variant version of a fresh webhook."""
+    webhook = job(AT, org_id=org_id, user_id=f"U{number:05}")
+    await rig.send(webhook)
+    (row,) = await eventually(
+        lambda: rig.rows(
+            "SELECT reason, variant_version FROM generations WHERE generation_id = $1", webhook.generation_id
+        )
+    )
+    return f"version {row['variant_version']}" if row["variant_version"] else str(row["reason"])
+
+
+async def eventually_served(rig: Rig, org_id: UUID, expected: str, first_number: int) -> None:
+    numbers = iter(range(first_number, first_number + 10_000))
+
+    async def check() -> None:
+        assert await served(rig, org_id, next(numbers)) == expected
+
+    await eventually(check, within_s=5)
+
+
+async def test_a_change_is_served_within_five_seconds(rig: Rig) -> None:
+    org_id, (copy_id,) = await shop(rig, bodies=["<p>A</p>"])
+
+    async with running(rig):
+        assert await served(rig, org_id, 0) == "version 1"
+
+        await rig.rows("UPDATE templates SET state = 'draft' WHERE org_id = $1", org_id)
+        await eventually_served(rig, org_id, "template_draft", 1)
+
+        await rig.rows("UPDATE templates SET state = 'active' WHERE org_id = $1", org_id)
+        await rig.rows(INSERT_VERSION, org_id, copy_id, 2, "<p>A2</p>", AT)
+        await rig.rows("UPDATE variants SET version = 2 WHERE copy_id = $1", copy_id)
+        await eventually_served(rig, org_id, "version 2", 20_000)
+
+        await rig.rows("UPDATE variants SET state = 'archived' WHERE copy_id = $1", copy_id)
+        await eventually_served(rig, org_id, "no_approved_variant", 40_000)
+
+
+async def test_a_change_is_served_even_when_the_listening_connection_was_cut(rig: Rig) -> None:
+    org_id, _ = await shop(rig)
+
+    async with running(rig):
+        assert await served(rig, org_id, 0) == "version 1"
+
+        await rig.rows("UPDATE templates SET state = 'draft' WHERE org_id = $1", org_id)
+        await eventually_served(rig, org_id, "template_draft", 1)
+        (cut,) = await _cut_listener(rig.database_url)
+        await rig.rows("UPDATE templates SET state = 'active' WHERE org_id = $1", org_id)
+        await eventually_served(rig, org_id, "version 1", 20_000)
+
+    assert cut
+
+
+async def _cut_listener(database_url: str) -> list[bool]:
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch(
+            "SELECT pg_terminate_backend(pid) AS cut FROM pg_stat_activity "
+            "WHERE application_name = 'generator.listen' AND datname = current_database()"
+        )
+    finally:
+        await connection.close()
+    return [row["cut"] for row in rows]
+
+
+async def test_every_logged_snapshot_is_stored_and_an_unchanged_template_has_one(rig: Rig) -> None:
+    org_id, copy_ids = await shop(rig, bodies=["<p>A</p>", "<p>B</p>", "<p>C</p>"])
+
+    async with running(rig):
+        for start in (0, 100, 200):
+            await rig.send(*(job(AT, org_id=org_id, user_id=f"U{start + number}") for number in range(30)))
+        rows = await rig.generations(90)
+    snapshots = await rig.rows("SELECT snapshot_id, model, otherwise FROM policy_snapshots")
+
+    assert {row["snapshot_id"] for row in rows} == {snapshot["snapshot_id"] for snapshot in snapshots}
+    assert [(one["model"], one["otherwise"]) for one in snapshots] == [
+        ("uniform", {str(copy_id): 1 / 3 for copy_id in copy_ids})
+    ]
+    assert {row["copy_id"] for row in rows} == set(copy_ids)
+
+
+async def test_the_newest_policy_that_covers_exactly_the_approved_variants_is_used(rig: Rig) -> None:
+    org_id, (one, two) = await shop(rig)
+    old, newest, partial, broken = uuid4(), uuid4(), uuid4(), uuid4()
+    only_two = {str(one): 0.0, str(two): 1.0}
+    cells = {"plan=pro": {str(one): 1.0, str(two): 0.0}}
+    for days, (snapshot_id, otherwise) in enumerate(
+        [(old, {str(one): 1.0, str(two): 0.0}), (newest, only_two), (partial, {str(one): 1.0})]
+    ):
+        await rig.rows(INSERT_SNAPSHOT, org_id, snapshot_id, "fitted", cells, otherwise, AT.replace(day=1 + days))
+
+    async with running(rig):
+        await rig.send(job(AT, org_id=org_id, user_id="A"), job(AT, org_id=org_id, user_id="B", attrs={"plan": "PRO"}))
+        plain, pro = await rig.generations(2)
+        await rig.rows(INSERT_SNAPSHOT, org_id, broken, "broken", {}, {str(one): 0.9, str(two): 0.9}, AT)
+        await eventually_served(rig, org_id, "version 1", 1)
+        rows = await rig.rows("SELECT DISTINCT reason FROM generations WHERE user_id LIKE 'U%'")
+
+    assert (plain["reason"], plain["copy_id"], plain["snapshot_id"], plain["propensity"]) == (
+        "fitted",
+        two,
+        newest,
+        1.0,
+    )
+    assert (pro["cell"], pro["copy_id"], pro["snapshot_id"], pro["propensity"]) == ("plan=pro", one, newest, 1.0)
+    assert "broken" not in {row["reason"] for row in rows}

@@ -1,0 +1,197 @@
+"""Generations on a real database and broker: stored once, whatever is delivered how often."""
+
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from shared.schemas.copy import VariantSource
+from shared.schemas.ids import window_start
+from shared.vars_codec import decode_vars
+from tests.component.generator.rig import AT, Rig, running, shop
+from tests.support.waiting import eventually
+from tests.unit.generator.given import job
+
+EDGE = window_start(AT) + timedelta(hours=1)
+
+
+async def test_a_webhook_becomes_a_stored_generation_and_a_write(rig: Rig) -> None:
+    org_id, copy_ids = await shop(rig, bodies=["<p>Hello {{ first_name }}</p>"])
+    webhook = job(AT, org_id=org_id, attrs={"Plan": ["Pro", "a,b"]}, fields={"first_name": "<Ann>"}, repairs=['a"\\b,'])
+
+    async with running(rig):
+        await rig.send(webhook)
+        (row,) = await rig.generations(1)
+        (write,) = await eventually(rig.writes)
+
+    assert (row["org_id"], row["generation_id"], row["day"]) == (org_id, webhook.generation_id, webhook.day)
+    assert (row["decision"], row["reason"], row["copy_id"]) == ("treatment", "uniform", copy_ids[0])
+    assert (row["cell"], row["attrs"], row["repairs"]) == ("plan=a%2cb,pro", webhook.attrs, ['a"\\b,'])
+    assert (row["eligible"], row["probabilities"], row["propensity"]) == (copy_ids, [1.0], 1.0)
+    assert (row["property_prefix"], row["written_for"]) == ("jai_welcome", "welcome.FLOW1.77")
+    assert row["deadline_at"] == AT + timedelta(seconds=300)
+    assert row["clean_at"] == AT + timedelta(seconds=300 + 900)
+    source = VariantSource(
+        copy_ids[0], 1, "Hello {{ first_name | default: 'there' }}", "News", "<p>Hello {{ first_name }}</p>"
+    )
+    assert decode_vars(row["vars"], source) == ("Hello <Ann>", "News", "<p>Hello &lt;Ann&gt;</p>")
+    assert (write.action, write.profile_id, write.prefix) == ("write", "ABC123", "jai_welcome")
+    assert (write.generation_id, write.deadline_at) == (webhook.generation_id, row["deadline_at"])
+
+
+async def test_a_repeated_delivery_changes_nothing_and_asks_for_the_same_write_again(rig: Rig) -> None:
+    org_id, _ = await shop(rig)
+    webhook = job(AT, org_id=org_id)
+    retried = webhook.model_copy(update={"accepted_at": AT + timedelta(minutes=3)})
+
+    async with running(rig):
+        await rig.send(webhook, webhook)
+        before = await rig.generations(1)
+        first = await eventually(rig.writes)
+        for again in (webhook, retried):
+            await rig.send(again)
+            assert await eventually(rig.writes) == first
+        await rig.settled()
+        after = await rig.generations(1)
+
+    assert [dict(row) for row in after] == [dict(row) for row in before]
+    assert len(first) == 1
+
+
+async def test_two_replicas_that_are_given_the_same_webhooks_store_each_once(rig: Rig) -> None:
+    org_id, _ = await shop(rig)
+    webhooks = [job(AT, org_id=org_id, user_id=f"USR{number:03}") for number in range(100)]
+
+    async with running(rig), running(rig):
+        for start in range(0, 100, 10):
+            await rig.send(*webhooks[start : start + 10])
+            await rig.send(*reversed(webhooks[start : start + 10]))
+        rows = await rig.generations(100)
+        await rig.settled()
+        writes = await rig.writes()
+
+    stored = {row["generation_id"]: row["deadline_at"] for row in rows}
+    assert {write.generation_id: write.deadline_at for write in writes} == stored
+
+
+async def test_a_request_repeated_across_a_windows_edge_is_one_generation_with_an_alias(rig: Rig) -> None:
+    org_id, _ = await shop(rig)
+    first, again, later = (job(EDGE + timedelta(minutes=at), org_id=org_id) for at in (-10, 10, 55))
+
+    async with running(rig):
+        await rig.send(first)
+        await rig.generations(1)
+        await rig.send(again)
+        (alias,) = await eventually(lambda: rig.rows("SELECT * FROM generation_aliases"))
+        await rig.send(again.model_copy(update={"accepted_at": EDGE + timedelta(minutes=40)}))
+        await rig.settled()
+        await rig.generations(1)
+        await rig.send(later)
+        rows = await rig.generations(1)
+        await rig.settled()
+
+    assert later.generation_id == again.generation_id
+    assert (alias["alias_id"], alias["generation_id"]) == (again.generation_id, rows[0]["generation_id"])
+    assert (alias["day"], alias["org_id"], alias["seen_at"]) == (rows[0]["day"], org_id, again.accepted_at)
+
+
+async def test_the_edge_between_two_days_is_an_edge_like_any_other(rig: Rig) -> None:
+    midnight = AT.replace(hour=0, minute=0) + timedelta(days=1)
+    org_id, _ = await shop(rig)
+    first, again, other = (
+        job(midnight + timedelta(minutes=at), org_id=org_id, user_id=user)
+        for at, user in ((-5, "ABC123"), (5, "ABC123"), (5, "OTHER1"))
+    )
+
+    async with running(rig):
+        await rig.send(first, again, other)
+        rows = await rig.generations(2)
+        (alias,) = await eventually(lambda: rig.rows("SELECT * FROM generation_aliases"))
+
+    assert {row["day"] for row in rows} == {midnight.date(), midnight.date() - timedelta(days=1)}
+    assert (alias["alias_id"], alias["generation_id"]) == (again.generation_id, first.generation_id)
+
+
+@pytest.mark.parametrize("state", ["draft", "archived"])
+async def test_a_template_that_is_not_served_is_control_and_clears_its_prefix(rig: Rig, state: str) -> None:
+    org_id, _ = await shop(rig, state=state)
+
+    async with running(rig):
+        await rig.send(job(AT, org_id=org_id))
+        (row,) = await rig.generations(1)
+        (write,) = await eventually(rig.writes)
+
+    assert (row["decision"], row["reason"], row["copy_id"], row["vars"]) == ("control", f"template_{state}", None, None)
+    assert (write.action, write.prefix) == ("clear", "jai_welcome")
+
+
+async def test_no_approved_variant_is_control_and_an_unknown_template_or_org_is_too(rig: Rig) -> None:
+    org_id, _ = await shop(rig, bodies=[])
+
+    async with running(rig):
+        await rig.send(
+            job(AT, org_id=org_id, user_id="A"),
+            job(AT, org_id=org_id, user_id="B", template_id="other"),
+            job(AT, org_id=uuid4(), user_id="C"),
+        )
+        rows = await rig.generations(3)
+        await rig.settled()
+        writes = await rig.writes()
+
+    assert [row["reason"] for row in rows] == ["no_approved_variant", "unknown_template", "unknown_template"]
+    assert [(write.profile_id, write.action) for write in writes] == [("A", "clear")]
+
+
+async def test_a_poisonous_job_does_not_stop_its_neighbours(rig: Rig) -> None:
+    org_id, _ = await shop(rig)
+    # The second is refused by a check of ours; the third is one that only PostgreSQL finds.
+    jobs = [
+        job(AT, org_id=org_id, user_id="GOOD01"),
+        job(AT, org_id=org_id, user_id="BAD\x00"),
+        job(AT, org_id=org_id, user_id="BAD002", repairs=["\x00"]),
+        job(AT, org_id=org_id, user_id="GOOD02"),
+    ]
+
+    async with running(rig):
+        await rig.send(*jobs)
+        rows = await rig.generations(2)
+        await rig.settled()
+        writes = await rig.writes()
+        reasons = await eventually(rig.dead_reasons)
+
+    assert [row["user_id"] for row in rows] == ["GOOD01", "GOOD02"]
+    assert sorted(write.profile_id for write in writes) == ["GOOD01", "GOOD02"]
+    assert [reason.split(":")[0] for reason in reasons] == ["unusable_user_id"]
+
+
+async def test_what_one_org_said_is_invisible_to_another(rig: Rig) -> None:
+    org_id, _ = await shop(rig)
+    other_id, _ = await shop(rig)
+    across_the_edge = [job(EDGE + timedelta(minutes=at), org_id=org_id) for at in (-5, 5)]
+
+    async with running(rig):
+        await rig.send(*across_the_edge)
+        await rig.send(job(AT, org_id=other_id))
+        await rig.generations(2)
+        await rig.settled()
+
+    assert await _orgs_seen_by(rig, org_id) == {
+        "generations": {org_id},
+        "generation_aliases": {org_id},
+        "policy_snapshots": {org_id},
+        "variant_versions": {org_id},
+    }
+    assert await _orgs_seen_by(rig, other_id) == {
+        "generations": {other_id},
+        "generation_aliases": set(),
+        "policy_snapshots": {other_id},
+        "variant_versions": {other_id},
+    }
+
+
+async def _orgs_seen_by(rig: Rig, org_id: UUID) -> dict[str, set[UUID]]:
+    async with rig.database.transaction(org_id) as connection:
+        return {
+            table: {row["org_id"] for row in await connection.fetch(f"SELECT org_id FROM {table}")}
+            for table in ("generations", "generation_aliases", "policy_snapshots", "variant_versions")
+        }
