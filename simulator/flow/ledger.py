@@ -140,9 +140,9 @@ def summary(table: list[dict[str, Any]]) -> dict[str, Any]:
     )
     return {
         "messages": len(table),
-        "real": dict(Counter(row["outcome"] for row in table)),
+        "real": dict(Counter(str(row["outcome"]) for row in table)),
         "real_reasons": dict(Counter(f"{row['outcome']}: {row['reason']}" for row in table if row["reason"])),
-        "literal": dict(Counter(row["literal_outcome"] for row in table)),
+        "literal": dict(Counter(str(row["literal_outcome"]) for row in table)),
         "literal_reasons": dict(
             Counter(f"{row['literal_outcome']}: {row['literal_reason']}" for row in table if row["literal_reason"])
         ),
