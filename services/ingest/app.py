@@ -1,0 +1,91 @@
+"""What ingest is made of."""
+
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+from uuid import uuid4
+
+from services.ingest.handler import Deps, ingest_files
+from services.ingest.parse import Limits
+from services.ingest.poller import Pace, Poller
+from services.ingest.settings import Settings
+from services.ingest.sftp import Servers
+from services.ingest.staging import Stagings
+from services.ingest.store import Ledger, Sources
+from shared.crypto import KeyRing
+from shared.db.migrate import require
+from shared.db.pool import open_database
+from shared.errors import Outage
+from shared.messaging.broker import connect
+from shared.messaging.consumer import Consumer
+from shared.messaging.publisher import Publisher, open_publisher
+from shared.messaging.topology import INGEST_FILE
+from shared.runtime import Service
+from shared.schemas.jobs import IngestFileJob
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> Service:
+    """The composition root."""
+    url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
+    clock = settings.make_clock()
+    await require(url)
+    database = await stack.enter_async_context(
+        open_database(url, name="ingest", role=settings.database_role, max_size=settings.database_pool)
+    )
+    publisher = await stack.enter_async_context(open_publisher(amqp_url, "ingest", INGEST_FILE))
+    connection = await stack.enter_async_context(connect(amqp_url, "ingest.consume"))
+    servers = Servers(
+        KeyRing(settings.seal_keys.get_secret_value()),
+        connect_timeout_s=settings.ingest_connect_timeout_s,
+        read_timeout_s=settings.ingest_read_timeout_s,
+    )
+    sources = Sources(database)
+    ledger = Ledger(database, lease=timedelta(seconds=settings.ingest_lease_s), max_attempts=settings.ingest_attempts)
+    deps = Deps(
+        ledger=ledger,
+        sources=sources,
+        servers=servers,
+        stagings=Stagings(database, window=timedelta(seconds=settings.ingest_window_s)),
+        clock=clock,
+        new_id=uuid4,
+        lease_s=settings.ingest_lease_s,
+        limits=Limits(settings.ingest_max_unpacked_bytes, settings.ingest_max_ratio),
+        max_file_bytes=settings.ingest_max_file_bytes,
+        spool_dir=settings.ingest_spool_dir,
+    )
+    poller = Poller(sources, ledger, servers, partial(_publish, publisher), clock, uuid4, _pace(settings))
+    # Several consumers, each with one file in hand: a long file holds up few others.
+    consumers = {
+        f"files_{number}": Consumer(
+            connection, publisher, INGEST_FILE, IngestFileJob, partial(ingest_files, deps=deps), clock
+        )
+        for number in range(settings.ingest_parallel_files)
+    }
+    return Service(
+        name="ingest",
+        runners={"poller": poller.run, **{name: consumer.run for name, consumer in consumers.items()}},
+        checks={
+            "database": database.ping,
+            "publisher": partial(_demand_broker, publisher),
+            **{name: consumer.attached for name, consumer in consumers.items()},
+        },
+    )
+
+
+def _pace(settings: Settings) -> Pace:
+    return Pace(
+        tick_s=settings.ingest_tick_s,
+        stable=timedelta(seconds=settings.ingest_stable_s),
+        requeue=timedelta(seconds=settings.ingest_requeue_s),
+        parallel=settings.ingest_parallel_polls,
+    )
+
+
+async def _publish(publisher: Publisher, job: IngestFileJob) -> None:
+    """One message a file, so that replicas share them."""
+    await publisher.send_jobs(INGEST_FILE, job.org_id, [job])
+
+
+async def _demand_broker(publisher: Publisher) -> None:
+    if not publisher.ready:
+        raise Outage("the broker is out of reach")

@@ -1,0 +1,251 @@
+"""From events to sends to rollups, in SQL: always computed from the facts, for exactly what was touched.
+
+A send is one real email, known by its Transmission ID, which its delivery, opens and clicks share. It showed the
+newest generation of the person that was accepted before it was handed over and that was made for its flow message:
+
+| attribution | the send's message … |
+| message | is, by flow sync, the message of the action that the generation was written for |
+| flow | is in no synced flow; it belongs to the generation's flow, whose action is in no synced flow either |
+| other_message | fits none of the person's generations |
+| no_generation | … the person has none that was accepted before and cleaned up less than the window before |
+| not_a_flow | has no flow: a campaign |
+
+The statements work on temporary tables: `touched` says which transmissions, `tallies` what their events say together,
+`cells` which rollups that concerns.
+"""
+
+from datetime import date, timedelta
+from uuid import UUID
+
+from shared.db.pool import SCOPE_TO_ORG, Connection, Database
+
+STATEMENT_TIMEOUT_S = 600.0  # of one statement over all that one file, or one day, touched
+_REBUILD_TIMEOUT_S = 6 * 3600.0
+
+CREATE_WORK_TABLES = """
+    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.tallies, pg_temp.cells;
+    CREATE TEMP TABLE touched (transmission_id text, since date, n bigint) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE tallies (
+        transmission_id text, profile_id text, message_id text, flow_id text, sent_at timestamptz, day date,
+        delivered bool, bounced bool, unsubscribed bool, spam bool, first_open_at timestamptz, human_opens int,
+        machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int
+    ) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE cells (template_id text, copy_id uuid, cell text, day date) ON COMMIT DELETE ROWS;
+"""
+DROP_WORK_TABLES = "DROP TABLE IF EXISTS pg_temp.touched, pg_temp.tallies, pg_temp.cells"
+
+BEGIN_LONG_WORK = "SET LOCAL statement_timeout = '600s'; SET LOCAL lock_timeout = '300s'"
+
+# Several orgs switch at once; within one, two files could each miss what the other is about to commit.
+LOCK_ORG = "SELECT pg_advisory_xact_lock(hashtextextended('ingest:' || $1, 0))"
+
+SELECT_SINCE = """
+    SELECT min(least(t.since, s.day)) - 1 FROM touched t
+    LEFT JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
+    WHERE t.transmission_id IS NOT NULL
+"""
+
+# A transmission without delivery or bounce is no send yet: its opens wait among the events until the file with the
+# delivery comes. $2 and `since` lie a day before the send: partitions before them are not looked at.
+TALLY = r"""
+    INSERT INTO tallies
+    WITH facts AS (
+        SELECT e.*,
+            e.metric IN ('Received Email', 'Bounced Email', 'Dropped Email') AS sending,
+            e.metric = 'Opened Email' AND e.machine_open IS FALSE AS human_open,
+            e.metric = 'Clicked Email' AND e.bot_click IS NOT TRUE AND (e.url IS NULL OR e.url !~*
+                '^https?://[^/]*kmail-lists\.|/(unsubscribe|manage-preferences|preferences|web-?view|view-in-browser)([/?#]|$)'
+            ) AS human_click
+        FROM (
+            SELECT t.transmission_id, least(t.since, s.day) - 1 AS since FROM touched t
+            LEFT JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
+            WHERE t.transmission_id IS NOT NULL
+        ) t
+        JOIN events e ON e.org_id = $1 AND e.transmission_id = t.transmission_id AND e.day >= t.since
+        WHERE e.day >= $2
+    ), sums AS (
+        SELECT transmission_id,
+            min(profile_id) FILTER (WHERE sending) AS profile_id,
+            min(message_id) FILTER (WHERE sending) AS message_id,
+            min(flow_id) FILTER (WHERE sending) AS flow_id,
+            coalesce(
+                min(handoff_at),
+                min(event_at) FILTER (WHERE metric = 'Received Email'),
+                min(event_at) FILTER (WHERE sending)
+            ) AS sent_at,
+            bool_or(metric = 'Received Email') AS delivered,
+            bool_or(metric IN ('Bounced Email', 'Dropped Email')) AS bounced,
+            bool_or(metric IN ('Unsubscribed', 'Unsubscribed from Email Marketing')) AS unsubscribed,
+            bool_or(metric = 'Marked Email as Spam') AS spam,
+            min(event_at) FILTER (WHERE human_open) AS first_open_at,
+            count(*) FILTER (WHERE human_open) AS human_opens,
+            count(*) FILTER (WHERE metric = 'Opened Email' AND NOT human_open) AS machine_opens,
+            min(event_at) FILTER (WHERE human_click) AS first_click_at,
+            count(*) FILTER (WHERE human_click) AS human_clicks,
+            count(*) FILTER (WHERE metric = 'Clicked Email' AND bot_click) AS bot_clicks
+        FROM facts GROUP BY transmission_id HAVING bool_or(sending)
+    )
+    SELECT transmission_id, profile_id, message_id, flow_id, sent_at, (sent_at AT TIME ZONE 'UTC')::date, delivered,
+        bounced, unsubscribed, spam, first_open_at, human_opens, machine_opens, first_click_at, human_clicks, bot_clicks
+    FROM sums
+"""
+
+# How many days before a send its generation may lie: the longest delay and send window in use, and our own window.
+SELECT_LOOKBACK_DAYS = """
+    SELECT 1 + ceil(extract(epoch FROM $2::interval) / 86400 + greatest(
+        (SELECT max(delay_s) FROM flow_messages WHERE org_id = $1),
+        (SELECT max(delay_s) FROM templates WHERE org_id = $1), 120) / 86400.0
+        + coalesce((SELECT max(send_window_s) FROM templates WHERE org_id = $1), 0) / 86400.0)::int
+"""
+
+UPSERT_SENDS = """
+    INSERT INTO sends (org_id, transmission_id, profile_id, message_id, flow_id, sent_at, day, delivered, bounced,
+        unsubscribed, spam, first_open_at, human_opens, machine_opens, first_click_at, human_clicks, bot_clicks,
+        attribution, generation_id, generation_day, template_id, copy_id, cell)
+    SELECT $1, t.transmission_id, t.profile_id, t.message_id, t.flow_id, t.sent_at, t.day, t.delivered, t.bounced,
+        t.unsubscribed, t.spam, t.first_open_at, t.human_opens, t.machine_opens, t.first_click_at, t.human_clicks,
+        t.bot_clicks,
+        CASE WHEN t.flow_id IS NULL AND m.actions IS NULL THEN 'not_a_flow'
+             WHEN g.generation_id IS NULL THEN 'no_generation'
+             WHEN NOT g.fits THEN 'other_message'
+             WHEN m.actions IS NULL THEN 'flow'
+             ELSE 'message' END,
+        CASE WHEN g.fits THEN g.generation_id END, CASE WHEN g.fits THEN g.day END,
+        CASE WHEN g.fits THEN g.template_id END, CASE WHEN g.fits THEN g.copy_id END,
+        CASE WHEN g.fits THEN g.cell ELSE '' END
+    FROM tallies t
+    LEFT JOIN (
+        SELECT message_id, array_agg(action_id) AS actions FROM flow_messages WHERE org_id = $1 GROUP BY message_id
+    ) m ON m.message_id = t.message_id
+    LEFT JOIN LATERAL (
+        SELECT g.generation_id, g.day, g.template_id, g.copy_id, g.cell, (CASE
+            WHEN m.actions IS NOT NULL THEN a.action_id = ANY (m.actions)
+            ELSE a.flow_id = t.flow_id AND NOT EXISTS (
+                SELECT FROM flow_messages f WHERE f.org_id = $1 AND f.action_id = a.action_id)
+            END) IS TRUE AS fits
+        FROM generations g
+        LEFT JOIN templates p ON p.org_id = $1 AND p.template_id = g.template_id
+        CROSS JOIN LATERAL (
+            -- written_for is `<template>.<flow>.<action>`, or the template alone where the webhook did not say.
+            SELECT coalesce(nullif(split_part(g.written_for, '.', 2), ''), p.flow_id) AS flow_id,
+                coalesce(nullif(split_part(g.written_for, '.', 3), ''), p.treatment_action_id) AS action_id
+        ) a
+        WHERE g.org_id = $1 AND g.user_id = t.profile_id AND (t.flow_id IS NOT NULL OR m.actions IS NOT NULL)
+          AND g.accepted_at <= t.sent_at AND g.clean_at >= t.sent_at - $3::interval
+          AND g.day BETWEEN t.day - $4::int AND t.day AND g.day >= $2::date - $4::int
+        ORDER BY fits DESC, g.accepted_at DESC LIMIT 1
+    ) g ON true
+    ON CONFLICT (org_id, transmission_id) DO UPDATE SET profile_id = excluded.profile_id,
+        message_id = excluded.message_id, flow_id = excluded.flow_id, sent_at = excluded.sent_at, day = excluded.day,
+        delivered = excluded.delivered, bounced = excluded.bounced, unsubscribed = excluded.unsubscribed,
+        spam = excluded.spam, first_open_at = excluded.first_open_at, human_opens = excluded.human_opens,
+        machine_opens = excluded.machine_opens, first_click_at = excluded.first_click_at,
+        human_clicks = excluded.human_clicks, bot_clicks = excluded.bot_clicks, attribution = excluded.attribution,
+        generation_id = excluded.generation_id, generation_day = excluded.generation_day,
+        template_id = excluded.template_id, copy_id = excluded.copy_id, cell = excluded.cell
+"""
+
+# Asked before the sends change and after: a send may move from one cell to another.
+NOTE_CELLS = """
+    INSERT INTO cells
+    SELECT DISTINCT s.template_id, s.copy_id, s.cell, s.day FROM tallies t
+    JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
+    WHERE s.template_id IS NOT NULL
+"""
+
+NOTE_ALL_CELLS = """
+    INSERT INTO cells
+    SELECT template_id, copy_id, cell, day FROM sends WHERE org_id = $1 AND template_id IS NOT NULL
+    UNION
+    SELECT template_id, copy_id, cell, day FROM rollups WHERE org_id = $1
+"""
+
+DELETE_ROLLUPS = """
+    DELETE FROM rollups r USING cells c
+    WHERE r.org_id = $1 AND r.template_id = c.template_id AND r.day = c.day
+      AND r.copy_id IS NOT DISTINCT FROM c.copy_id AND r.cell = c.cell
+"""
+
+INSERT_ROLLUPS = """
+    INSERT INTO rollups (org_id, template_id, copy_id, cell, day, sends, delivered, human_opens, machine_opens,
+        human_clicks, bot_clicks, unsubscribes, bounces, spam)
+    SELECT $1, s.template_id, s.copy_id, s.cell, s.day, count(*),
+        count(*) FILTER (WHERE s.delivered), count(*) FILTER (WHERE s.human_opens > 0),
+        count(*) FILTER (WHERE s.machine_opens > 0), count(*) FILTER (WHERE s.human_clicks > 0),
+        count(*) FILTER (WHERE s.bot_clicks > 0), count(*) FILTER (WHERE s.unsubscribed),
+        count(*) FILTER (WHERE s.bounced), count(*) FILTER (WHERE s.spam)
+    FROM (SELECT DISTINCT template_id, copy_id, cell, day FROM cells) c
+    JOIN sends s ON s.org_id = $1 AND s.template_id = c.template_id AND s.day = c.day
+        AND s.copy_id IS NOT DISTINCT FROM c.copy_id AND s.cell = c.cell
+    GROUP BY s.template_id, s.copy_id, s.cell, s.day
+"""
+
+
+async def recompute_sends(connection: Connection, org_id: UUID, window: timedelta) -> None:
+    """Bring the sends in `touched`, and the rollups they are and were part of, to what the events say. Within the
+    caller's transaction, which holds LOCK_ORG. `window`: how long after its clean-up time a generation still counts."""
+    await connection.execute("ANALYZE touched")
+    since: date | None = await connection.fetchval(SELECT_SINCE, org_id, timeout=STATEMENT_TIMEOUT_S)
+    if since is None:
+        return
+    await connection.execute(TALLY, org_id, since, timeout=STATEMENT_TIMEOUT_S)
+    await connection.execute("ANALYZE tallies")
+    lookback_days: int = await connection.fetchval(SELECT_LOOKBACK_DAYS, org_id, window)
+    await connection.execute(NOTE_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await connection.execute(UPSERT_SENDS, org_id, since, window, lookback_days, timeout=STATEMENT_TIMEOUT_S)
+    await connection.execute(NOTE_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await _roll_up(connection, org_id)
+
+
+async def _roll_up(connection: Connection, org_id: UUID) -> None:
+    """Count what is in `cells` anew."""
+    await connection.execute("ANALYZE cells")
+    await connection.execute(DELETE_ROLLUPS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await connection.execute(INSERT_ROLLUPS, org_id, timeout=STATEMENT_TIMEOUT_S)
+
+
+SELECT_SEND_DAYS = """
+    SELECT DISTINCT day FROM events
+    WHERE org_id = $1 AND transmission_id IS NOT NULL
+      AND metric IN ('Received Email', 'Bounced Email', 'Dropped Email')
+    ORDER BY day
+"""
+
+TOUCH_DAY = """
+    INSERT INTO touched
+    SELECT transmission_id, min(least(day, (handoff_at AT TIME ZONE 'UTC')::date)), count(*) FROM events
+    WHERE org_id = $1 AND day = $2 AND transmission_id IS NOT NULL
+      AND metric IN ('Received Email', 'Bounced Email', 'Dropped Email')
+    GROUP BY transmission_id
+"""
+
+COUNT_ROLLUPS = "SELECT count(*) FROM rollups WHERE org_id = $1"
+
+
+async def rebuild_rollups(database: Database, org_id: UUID, window: timedelta = timedelta(days=1)) -> int:
+    """Compute all sends and rollups of an org anew from its events, day by day, as after a flow sync that told more
+    about its messages. Files may be loaded meanwhile. Returns the number of rollup rows."""
+    async with database.connection(_REBUILD_TIMEOUT_S) as connection:
+        async with connection.transaction():
+            await connection.execute(SCOPE_TO_ORG, str(org_id))
+            await connection.execute(CREATE_WORK_TABLES)
+            days = [row["day"] for row in await connection.fetch(SELECT_SEND_DAYS, org_id, timeout=STATEMENT_TIMEOUT_S)]
+        for day in days:
+            async with connection.transaction():
+                await begin_switch(connection, org_id)
+                await connection.execute(TOUCH_DAY, org_id, day, timeout=STATEMENT_TIMEOUT_S)
+                await recompute_sends(connection, org_id, window)
+        async with connection.transaction():
+            await begin_switch(connection, org_id)
+            await connection.execute(NOTE_ALL_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
+            await _roll_up(connection, org_id)
+            count: int = await connection.fetchval(COUNT_ROLLUPS, org_id)
+        await connection.execute(DROP_WORK_TABLES)
+    return count
+
+
+async def begin_switch(connection: Connection, org_id: UUID) -> None:
+    """At the start of a transaction that changes what follows from events: this org only, one at a time."""
+    await connection.execute(SCOPE_TO_ORG, str(org_id))
+    await connection.execute(BEGIN_LONG_WORK)
+    await connection.execute(LOCK_ORG, str(org_id), timeout=STATEMENT_TIMEOUT_S)

@@ -1,0 +1,254 @@
+"""Loads one file: fetch it whole, prove that it did not change, stage its rows, switch.
+
+| what happened | the ledger says | the message |
+| loaded, or its bytes were loaded before | done | acked |
+| unknown layout, mostly rejects, a bomb, … | held, with what is wrong | acked: a person decides |
+| still being written, replaced, gone | listed, from now on anew | acked: the poller will bring it again |
+| its server cannot be reached | listed | acked: same; the source's row says why |
+| trouble while reading it | queued, failed after the last attempt | later |
+"""
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from uuid import UUID
+
+from services.ingest.mapping import check_mapping
+from services.ingest.parse import Limits, Reading, read_pieces
+from services.ingest.records import (
+    Changed,
+    Claimed,
+    Listed,
+    Loaded,
+    Piece,
+    Source,
+    SourceRefused,
+    SourceUnreachable,
+    Unreadable,
+)
+from shared import logs, metrics
+from shared.clock import Clock
+from shared.errors import Failure, Outage, Transient
+from shared.schemas.jobs import IngestFileJob
+
+log = logs.get(__name__)
+
+_GIVE_BACK_TIMEOUT_S = 5.0
+
+
+class Folder(Protocol):
+    """A source's folder, opened."""
+
+    async def look(self, path: str) -> Listed: ...
+    def read(self, path: str) -> AsyncGenerator[bytes, None]: ...
+
+
+class Servers(Protocol):
+    def open(self, source: Source) -> AbstractAsyncContextManager[Folder]: ...
+
+
+class Staged(Protocol):
+    """A place for the rows of one file until they all count, or none."""
+
+    async def add(self, piece: Piece) -> None: ...
+    async def switch(self, loaded: Loaded, sha256: str, now: datetime) -> Loaded: ...
+    async def hold(self, loaded: Loaded, sha256: str, error: str, now: datetime) -> None: ...
+
+
+class Stagings(Protocol):
+    def open(self, file: Claimed) -> AbstractAsyncContextManager[Staged]: ...
+
+
+class Ledger(Protocol):
+    async def claim(self, org_id: UUID, file_id: UUID, claim_id: UUID, now: datetime) -> Claimed | None: ...
+    async def extend(self, file: Claimed, now: datetime) -> bool: ...
+    async def same_bytes(self, file: Claimed, sha256: str) -> UUID | None: ...
+    async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> None: ...
+    async def give_back(self, file: Claimed, error: str, *, attempts: int) -> None: ...
+    async def list_again(self, file: Claimed, error: str, now: datetime, *, changed: bool) -> None: ...
+
+
+class Sources(Protocol):
+    async def poll_failed(self, source: Source, error: str, now: datetime, *, refused: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """`lease_s`: after a third of it, the claim is extended. `new_id` makes claim ids."""
+
+    ledger: Ledger
+    sources: Sources
+    servers: Servers
+    stagings: Stagings
+    clock: Clock
+    new_id: Callable[[], UUID]
+    lease_s: float
+    limits: Limits
+    max_file_bytes: int
+    spool_dir: Path | None
+
+
+async def ingest_files(jobs: Sequence[IngestFileJob], deps: Deps) -> list[BaseException | None]:
+    """One outcome per job. Raises Outage."""
+    outcomes: list[BaseException | None] = []
+    for job in jobs:
+        try:
+            await _ingest(job, deps)
+            outcomes.append(None)
+        except Outage:
+            raise
+        except Failure as failure:
+            outcomes.append(failure)
+    return outcomes
+
+
+async def _ingest(job: IngestFileJob, deps: Deps) -> None:
+    now = deps.clock.now()
+    file = await deps.ledger.claim(job.org_id, job.file_id, deps.new_id(), now)
+    if file is None:
+        return  # done already: a repeated message
+    with logs.bound(org_id=job.org_id, source_id=job.source_id, file_id=job.file_id):
+        try:
+            await _Loading(file, deps).run()
+        except Changed as changed:
+            log.info("file.changed", reason=changed.reason)
+            await deps.ledger.list_again(file, str(changed), deps.clock.now(), changed=True)
+        except (SourceUnreachable, SourceRefused) as trouble:
+            log.warning("source.failed", reason=trouble.reason)
+            refused = isinstance(trouble, SourceRefused)
+            await deps.sources.poll_failed(file.source, str(trouble), deps.clock.now(), refused=refused)
+            await deps.ledger.list_again(file, str(trouble), deps.clock.now(), changed=False)
+        except (Outage, asyncio.CancelledError) as stopped:
+            await _give_back(file, f"interrupted: {type(stopped).__name__}", deps, attempts=0)
+            raise
+        except Failure as failure:
+            await _give_back(file, f"{failure.reason}: {failure}", deps, attempts=1)
+            raise
+        except Exception as error:
+            await _give_back(file, f"unexpected: {type(error).__name__}", deps, attempts=1)
+            raise
+
+
+async def _give_back(file: Claimed, error: str, deps: Deps, *, attempts: int) -> None:
+    """As good as may be: where the database is away, the lease ends by itself."""
+    with suppress(Failure, TimeoutError):
+        async with asyncio.timeout(_GIVE_BACK_TIMEOUT_S):
+            await deps.ledger.give_back(file, error, attempts=attempts)
+
+
+class _Loading:
+    """One attempt at one file."""
+
+    def __init__(self, file: Claimed, deps: Deps) -> None:
+        self._file, self._deps = file, deps
+        self._extend_at = deps.clock.monotonic() + deps.lease_s / 3
+
+    async def run(self) -> None:
+        if self._file.listed.size > self._deps.max_file_bytes:
+            async with self._deps.stagings.open(self._file) as staged:
+                await self._hold(staged, Loaded(0, 0), "", _too_large(self._deps.max_file_bytes))
+            return
+        with tempfile.TemporaryFile(dir=self._deps.spool_dir) as spool:  # has no name: a kill leaves nothing
+            sha256 = await self._fetch(spool)
+            if same_as := await self._deps.ledger.same_bytes(self._file, sha256):
+                await self._deps.ledger.settle_as_same(self._file, sha256, same_as, self._deps.clock.now())
+                self._report("done", Loaded(0, 0), same=True)
+                return
+            await self._load(spool, sha256)
+
+    async def _fetch(self, spool: BinaryIO) -> str:
+        """The whole file, and its digest. Raises Changed unless it is what was listed, before and after."""
+        listed = self._file.listed
+        digest = hashlib.sha256()
+        fetched = 0
+        async with self._deps.servers.open(self._file.source) as folder:
+            self._demand_unchanged(await folder.look(listed.path))
+            async with aclosing(folder.read(listed.path)) as blocks:
+                async for block in blocks:
+                    fetched += len(block)
+                    if fetched > listed.size:
+                        break
+                    _write(spool, block)
+                    digest.update(block)
+                    await self._stay_claimed()
+            self._demand_unchanged(await folder.look(listed.path))
+        if fetched != listed.size:
+            raise Changed(f"{fetched} bytes came of a file of {listed.size}", reason="file_changed")
+        spool.seek(0)
+        return digest.hexdigest()
+
+    def _demand_unchanged(self, seen: Listed) -> None:
+        if seen != self._file.listed:
+            raise Changed("size or time are not what was listed", reason="file_changed")
+
+    async def _load(self, spool: BinaryIO, sha256: str) -> None:
+        rows = rejects = 0
+        async with self._deps.stagings.open(self._file) as staged:
+            try:
+                saved = check_mapping(self._file.source.mapping)
+                reading = Reading(saved, self._deps.clock.now(), self._deps.limits)
+                async with aclosing(_in_thread(spool, self._file.listed.size, reading)) as pieces:
+                    async for piece in pieces:
+                        rows += len(piece.events) + len(piece.rejects)
+                        rejects += len(piece.rejects)
+                        await staged.add(piece)
+                        await self._stay_claimed()
+                if rejects * 2 > rows:
+                    raise Unreadable(
+                        f"{rejects} of {rows} rows are no events; see its rejects", reason="mostly_rejects"
+                    )
+            except Unreadable as problem:
+                await self._hold(staged, Loaded(rows, rejects), sha256, problem)
+            else:
+                loaded = await staged.switch(Loaded(rows, rejects), sha256, self._deps.clock.now())
+                self._report("done", loaded)
+
+    async def _hold(self, staged: Staged, loaded: Loaded, sha256: str, problem: Unreadable) -> None:
+        await staged.hold(loaded, sha256, f"{problem.reason}: {problem}", self._deps.clock.now())
+        self._report("held", loaded, reason=problem.reason)
+
+    async def _stay_claimed(self) -> None:
+        if self._deps.clock.monotonic() < self._extend_at:
+            return
+        if not await self._deps.ledger.extend(self._file, self._deps.clock.now()):
+            raise Transient("another worker took the file over", reason="lease_lost")
+        self._extend_at = self._deps.clock.monotonic() + self._deps.lease_s / 3
+
+    def _report(self, state: str, loaded: Loaded, **fields: object) -> None:
+        metrics.count("ingest_files_total", state=state)
+        metrics.count("ingest_rows_total", loaded.fresh, outcome="fresh")
+        metrics.count("ingest_rows_total", loaded.rejects, outcome="rejected")
+        if state == "done":
+            metrics.count("ingest_rows_total", loaded.rows - loaded.rejects - loaded.fresh, outcome="known")
+        log.info(f"file.{state}", rows=loaded.rows, rejects=loaded.rejects, fresh=loaded.fresh, **fields)
+
+
+def _too_large(most_bytes: int) -> Unreadable:
+    return Unreadable(f"larger than the {most_bytes} bytes that are read", reason="too_large")
+
+
+def _write(spool: BinaryIO, block: bytes) -> None:
+    try:
+        spool.write(block)
+    except OSError as error:
+        raise Transient(f"the spool folder does not take the file: {error.strerror}", reason="spool_full") from None
+
+
+async def _in_thread(spool: BinaryIO, size_bytes: int, reading: Reading) -> AsyncGenerator[Piece, None]:
+    """The file's pieces, read in a thread, one ahead of who takes them."""
+    pieces = read_pieces(spool, size_bytes, reading)
+    ahead = asyncio.ensure_future(asyncio.to_thread(next, pieces, None))
+    try:
+        while (piece := await asyncio.shield(ahead)) is not None:
+            ahead = asyncio.ensure_future(asyncio.to_thread(next, pieces, None))
+            yield piece
+    finally:
+        # The thread must have left the file before the file is closed; a piece takes a fraction of a second.
+        await asyncio.wait({ahead})
+        _ = ahead.cancelled() or ahead.exception()  # seen: whoever left early does not need it

@@ -1,0 +1,120 @@
+"""Looks into every source's folder when it is due, and queues the files that have stopped changing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from services.ingest.records import Listed, Listing, Source, SourceRefused, SourceUnreachable
+from shared import logs
+from shared.clock import Clock
+from shared.errors import Failure
+from shared.schemas.jobs import IngestFileJob
+
+log = logs.get(__name__)
+
+
+class Folder(Protocol):
+    async def list(self) -> Listing: ...
+
+
+class Servers(Protocol):
+    def open(self, source: Source) -> AbstractAsyncContextManager[Folder]: ...
+
+
+class Sources(Protocol):
+    async def take_poll_slot(self, now: datetime) -> Source | None: ...
+    async def poll_succeeded(self, source: Source, listing: Listing, now: datetime) -> None: ...
+    async def poll_failed(self, source: Source, error: str, now: datetime, *, refused: bool) -> None: ...
+
+
+class Ledger(Protocol):
+    async def record_listing(self, source: Source, listing: Sequence[tuple[UUID, Listed]], now: datetime) -> None: ...
+    async def candidates(
+        self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta
+    ) -> list[UUID]: ...
+    async def mark_queued(self, org_id: UUID, file_id: UUID, now: datetime) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Virtual times; `parallel` folders are listed at once, so one silent server holds up few others."""
+
+    tick_s: float
+    stable: timedelta
+    requeue: timedelta
+    parallel: int
+
+
+class Poller:
+    """A runner. Replicas share the sources: each takes those that are due and not taken."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        ledger: Ledger,
+        servers: Servers,
+        publish: Callable[[IngestFileJob], Awaitable[None]],
+        clock: Clock,
+        new_id: Callable[[], UUID],
+        pace: Pace,
+    ) -> None:
+        self._sources, self._ledger, self._servers = sources, ledger, servers
+        self._publish, self._clock, self._new_id, self._pace = publish, clock, new_id, pace
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; the folders in hand are finished."""
+        async with asyncio.TaskGroup() as lanes:
+            for lane in range(self._pace.parallel):
+                lanes.create_task(self._run_lane(stop), name=f"poll {lane}")
+
+    async def _run_lane(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                polled = await self.poll_one()
+            except Failure as failure:  # the database or the broker is away; the slot comes again
+                log.warning("poll.interrupted", reason=failure.reason)
+                polled = False
+            if not polled:
+                await self._pause(stop)
+
+    async def poll_one(self) -> bool:
+        """Look into one folder that is due. False when none is."""
+        source = await self._sources.take_poll_slot(self._clock.now())
+        if source is None:
+            return False
+        with logs.bound(org_id=source.org_id, source_id=source.source_id):
+            try:
+                now = self._clock.now()  # before the listing: what it shows was so then, or later
+                async with self._servers.open(source) as folder:
+                    listing = await folder.list()
+            except (SourceUnreachable, SourceRefused) as trouble:
+                log.warning("source.failed", reason=trouble.reason)
+                refused = isinstance(trouble, SourceRefused)
+                await self._sources.poll_failed(source, str(trouble), self._clock.now(), refused=refused)
+                return True
+            await self._take_in(source, listing, now)
+        return True
+
+    async def _take_in(self, source: Source, listing: Listing, now: datetime) -> None:
+        files = [(self._new_id(), file) for file in dict.fromkeys(listing.files)]
+        await self._ledger.record_listing(source, files, now)
+        await self._sources.poll_succeeded(source, listing, now)
+        ready = await self._ledger.candidates(source, now, stable=self._pace.stable, requeue=self._pace.requeue)
+        for file_id in ready:
+            # Publish, then note it: a crash in between queues the file twice, and the second message finds it done.
+            await self._publish(IngestFileJob(org_id=source.org_id, source_id=source.source_id, file_id=file_id))
+            await self._ledger.mark_queued(source.org_id, file_id, now)
+        log.info("source.listed", files=len(listing.files), ignored=listing.ignored, queued=len(ready))
+
+    async def _pause(self, stop: asyncio.Event) -> None:
+        sleeping = asyncio.ensure_future(self._clock.sleep(self._pace.tick_s))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            stopping.cancel()

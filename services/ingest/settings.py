@@ -1,0 +1,34 @@
+"""What ingest is told."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Durations are virtual seconds unless they say real."""
+
+    ingest_stable_s: float = Field(
+        60, gt=0, description="A file is read when two listings this far apart show the same size and time."
+    )
+    ingest_tick_s: float = Field(5, gt=0, description="How often to look for sources that are due.")
+    ingest_parallel_polls: int = Field(4, ge=1, le=64, description="Folders listed at the same time.")
+    ingest_parallel_files: int = Field(2, ge=1, le=16, description="Files loaded at the same time; each costs a core.")
+    ingest_lease_s: float = Field(300, gt=0, description="A silent worker's file may be taken over after this time.")
+    ingest_requeue_s: float = Field(3600, gt=0, description="A queued file of which nothing was heard is queued again.")
+    ingest_attempts: int = Field(5, ge=1, description="Failed attempts after which a file counts as failed.")
+    ingest_window_s: float = Field(
+        86400, ge=0, description="How long after its clean-up time a generation may still have been shown by a send."
+    )
+    ingest_connect_timeout_s: float = Field(15, gt=0, description="Real seconds to connect and log in to a server.")
+    ingest_read_timeout_s: float = Field(30, gt=0, description="Real seconds that one read of a file may take.")
+    ingest_spool_dir: Path | None = Field(
+        None, description="Folder for the file in hand (never in memory, removed at once); default: the system's."
+    )
+    ingest_max_file_bytes: int = Field(4 << 30, gt=0, description="Larger files are held.")
+    ingest_max_unpacked_bytes: int = Field(16 << 30, gt=0, description="Files that unpack to more are held.")
+    ingest_max_ratio: int = Field(
+        200, gt=0, description="Files that unpack to more than this times their size are held."
+    )

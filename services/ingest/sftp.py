@@ -1,0 +1,203 @@
+"""The one home of asyncssh: a folder on somebody's SFTP server, whose host key is pinned."""
+
+import asyncio
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any, cast
+
+import asyncssh
+
+from services.ingest.records import Changed, Listed, Listing, Source, SourceRefused, SourceUnreachable
+from shared.crypto import KeyRing, SealError
+from shared.errors import Transient
+
+READ_BYTES = 1 << 20  # one read of ours; asyncssh splits it into parallel requests
+_MAX_ENTRIES = 200_000
+_LIST_TIMEOUT_S = 120.0
+_CLOSE_TIMEOUT_S = 5.0
+# What uploaders call a file that is not whole yet.
+_UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
+
+
+class Folder:
+    """One source's folder, over one connection. Every call ends within `read_timeout_s`, a listing within 2 minutes
+    (real seconds)."""
+
+    def __init__(self, client: asyncssh.SFTPClient, source: Source, read_timeout_s: float) -> None:
+        self._client, self._source, self._timeout_s = client, source, read_timeout_s
+
+    async def list(self) -> Listing:
+        """The regular files that fit the pattern. Raises SourceUnreachable."""
+        files: list[Listed] = []
+        ignored = 0
+        with _named(self._source):
+            async with asyncio.timeout(_LIST_TIMEOUT_S):
+                # As bytes: one name in another encoding must not hide the others.
+                async for entry in self._client.scandir(self._source.path.encode()):
+                    if listed := _listed(entry, self._source):
+                        files.append(listed)
+                    elif entry.filename not in (b".", b".."):
+                        ignored += 1
+                    if len(files) + ignored > _MAX_ENTRIES:
+                        raise SourceUnreachable(f"more than {_MAX_ENTRIES} entries in {self._source.path!r}")
+        return Listing(files, ignored)
+
+    async def look(self, path: str) -> Listed:
+        """The file as it is now; a link is not followed. Raises Changed when it is no file any more."""
+        with _reading(path):
+            async with asyncio.timeout(self._timeout_s):
+                attrs = await self._client.lstat(path)
+        if not _is_regular(attrs):
+            raise Changed(f"{path} is not a regular file any more", reason="file_gone")
+        return Listed(path, attrs.size or 0, _mtime(attrs))
+
+    async def read(self, path: str) -> AsyncGenerator[bytes, None]:
+        """Its bytes, in blocks of at most READ_BYTES. Raises Changed or Transient."""
+        with _reading(path):
+            async with asyncio.timeout(self._timeout_s):
+                file = await self._client.open(path, "rb")
+            try:
+                offset = 0
+                while True:
+                    async with asyncio.timeout(self._timeout_s):
+                        block = await file.read(READ_BYTES, offset)
+                    if not block:
+                        return
+                    offset += len(block)
+                    yield cast(bytes, block)  # opened without an encoding
+            finally:
+                with suppress(asyncssh.Error, OSError, TimeoutError):
+                    async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                        await file.close()
+
+
+class Servers:
+    """Opens sources."""
+
+    def __init__(self, ring: KeyRing, *, connect_timeout_s: float, read_timeout_s: float) -> None:
+        self._ring, self._connect_timeout_s, self._read_timeout_s = ring, connect_timeout_s, read_timeout_s
+
+    @asynccontextmanager
+    async def open(self, source: Source) -> AsyncIterator[Folder]:
+        """A connection to the source's server. Raises SourceRefused or SourceUnreachable."""
+        options = self._options(source)
+        with _named(source):
+            async with asyncio.timeout(self._connect_timeout_s):
+                connection = await asyncssh.connect(source.host, source.port, **options)
+        try:
+            with _named(source):
+                async with asyncio.timeout(self._connect_timeout_s):
+                    client = await connection.start_sftp_client()
+            yield Folder(client, source, self._read_timeout_s)
+        finally:
+            connection.close()
+            with suppress(asyncssh.Error, OSError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    await connection.wait_closed()
+            connection.abort()  # a frozen server answers no farewell
+
+    def _options(self, source: Source) -> dict[str, Any]:
+        try:
+            pinned = asyncssh.import_public_key(source.host_key)
+        except (asyncssh.KeyImportError, ValueError):
+            raise SourceRefused(
+                "the pinned host key is not a public key like `ssh-ed25519 AAAA…`", reason="bad_host_key"
+            ) from None
+        try:
+            secret = self._ring.open(source.sealed_key, f"{source.org_id}/source/{source.source_id}")
+            key = asyncssh.import_private_key(secret)
+        except (SealError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
+            why = str(error) if isinstance(error, SealError) else "it is not a private key without a passphrase"
+            raise SourceRefused(f"our private key is unusable: {why}", reason="bad_private_key") from None
+        return {
+            "username": source.username,
+            "known_hosts": ([pinned], [], []),
+            "client_keys": [key],
+            "client_host_keysign": False,
+            "agent_path": None,
+            "config": None,
+            "preferred_auth": ("publickey",),
+            "connect_timeout": self._connect_timeout_s,
+            "login_timeout": self._connect_timeout_s,
+            "keepalive_interval": 15,  # without it a frozen server is noticed only by our own time limit
+            "keepalive_count_max": 3,
+        }
+
+
+def _listed(entry: asyncssh.SFTPName, source: Source) -> Listed | None:
+    """The entry as a file for us, or None: a folder, a link, another name, a name that is no name."""
+    raw = entry.filename
+    try:
+        name = raw.decode() if isinstance(raw, bytes) else raw
+    except UnicodeDecodeError:
+        return None
+    if not name.isprintable() or "/" in name or name.startswith(".") or name.lower().endswith(_UNFINISHED):
+        return None
+    if not fnmatchcase(name, source.pattern) or not _is_regular(entry.attrs):
+        return None
+    folder = "" if source.path == "/" else source.path.rstrip("/")
+    return Listed(f"{folder}/{name}", entry.attrs.size or 0, _mtime(entry.attrs))
+
+
+def _is_regular(attrs: asyncssh.SFTPAttrs) -> bool:
+    if attrs.permissions is not None and stat.S_IFMT(attrs.permissions):
+        return stat.S_ISREG(attrs.permissions)
+    return attrs.type == asyncssh.FILEXFER_TYPE_REGULAR
+
+
+def _mtime(attrs: asyncssh.SFTPAttrs) -> datetime:
+    return datetime.fromtimestamp(attrs.mtime or 0, UTC)
+
+
+@contextmanager
+def _named(source: Source) -> Iterator[None]:
+    """What can go wrong between us and a server, in a line that says what to do."""
+    server = f"{source.host}:{source.port}"
+    try:
+        yield
+    except asyncssh.HostKeyNotVerifiable:
+        raise SourceRefused(
+            f"{server} showed another host key than the pinned one; if the change is right, set the new key",
+            reason="host_key_changed",
+        ) from None
+    except asyncssh.PermissionDenied:
+        raise SourceUnreachable(
+            f"{server} refused our key for user {source.username}; give the public key to whoever runs it",
+            reason="key_refused",
+        ) from None
+    except asyncssh.SFTPNoSuchFile:
+        raise SourceUnreachable(f"no folder {source.path!r} on {server}", reason="no_folder") from None
+    except asyncssh.SFTPPermissionDenied:
+        raise SourceUnreachable(
+            f"user {source.username} may not list {source.path!r} on {server}", reason="folder_denied"
+        ) from None
+    except asyncssh.KeyExchangeFailed:
+        # Also when the server has no key of the pinned kind at all.
+        raise SourceUnreachable(
+            f"{server} and we have no method in common; does it still have a {source.host_key.split()[0]} key?",
+            reason="no_common_method",
+        ) from None
+    except (TimeoutError, asyncssh.Error, OSError) as error:
+        raise SourceUnreachable(
+            f"{server} does not answer as an SFTP server: {type(error).__name__}", reason="unreachable"
+        ) from None
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """What can go wrong with one file."""
+    try:
+        yield
+    except asyncssh.SFTPNoSuchFile:
+        raise Changed(f"{path} is gone", reason="file_gone") from None
+    except asyncssh.SFTPPermissionDenied:
+        raise Transient(f"the server does not let us read {path}", reason="file_denied") from None
+    except TimeoutError:
+        raise Transient(f"the server fell silent while we read {path}", reason="read_timeout") from None
+    except (asyncssh.Error, OSError) as error:
+        raise Transient(
+            f"the connection broke while we read {path}: {type(error).__name__}", reason="read_failed"
+        ) from None

@@ -1,0 +1,137 @@
+"""Rows of one file wait in temporary tables; then one transaction makes them facts, or nothing happened."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from services.ingest import attribute
+from services.ingest.attribute import STATEMENT_TIMEOUT_S
+from services.ingest.records import Claimed, Event, Loaded, Piece, Reject
+from services.ingest.store import settle
+from shared.db.pool import SCOPE_TO_ORG, Connection, Database
+from shared.errors import Transient
+
+_FILE_TIMEOUT_S = 2 * 3600.0  # more than a handler gets: its own time limit must be the one that strikes
+
+# Temporary: no WAL, no vacuum, gone with the connection, so a killed worker leaves nothing behind.
+CREATE_STAGING = """
+    DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_rejects;
+    CREATE TEMP TABLE staged (
+        line int, event_id text, metric text, profile_id text, event_at timestamptz, message_id text, flow_id text,
+        transmission_id text, handoff_at timestamptz, machine_open bool, bot_click bool, url text, value float8
+    );
+    CREATE TEMP TABLE staged_rejects (line int, reason text, raw text);
+"""
+DROP_STAGING = "DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_rejects"
+
+SELECT_DAYS = "SELECT DISTINCT (event_at AT TIME ZONE 'UTC')::date AS day FROM staged"
+# Days before this lie in one partition, made by the migration.
+FIRST_DAILY_PARTITION = datetime(2026, 1, 1).date()  # noqa: DTZ001  # a date
+ENSURE_PARTITION = "SELECT ensure_partition('events', $1)"
+
+# Locks the ledger's row until the end: whoever claims the file next waits, and finds it done.
+KEEP_CLAIM = "SELECT true FROM ingest_files WHERE file_id = $1 AND claim_id = $2 AND state = 'loading' FOR UPDATE"
+
+INSERT_EVENTS = """
+    WITH fresh AS (
+        INSERT INTO events (day, org_id, event_id, metric, profile_id, event_at, message_id, flow_id, transmission_id,
+            handoff_at, machine_open, bot_click, url, value, file_id, line)
+        SELECT (event_at AT TIME ZONE 'UTC')::date, $1, event_id, metric, profile_id, event_at, message_id, flow_id,
+            transmission_id, handoff_at, machine_open, bot_click, url, value, $2, line
+        FROM staged
+        ON CONFLICT (org_id, event_id, day) DO NOTHING
+        RETURNING transmission_id, metric, day, handoff_at
+    )
+    INSERT INTO touched
+    SELECT transmission_id,
+        min(least(day, (handoff_at AT TIME ZONE 'UTC')::date))
+            FILTER (WHERE metric IN ('Received Email', 'Bounced Email', 'Dropped Email')),
+        count(*)
+    FROM fresh GROUP BY transmission_id
+"""
+COUNT_FRESH = "SELECT coalesce(sum(n), 0)::bigint FROM touched"
+
+DELETE_REJECTS = "DELETE FROM ingest_rejects WHERE org_id = $1 AND file_id = $2"
+INSERT_REJECTS = """
+    INSERT INTO ingest_rejects (org_id, file_id, line, reason, raw)
+    SELECT $1, $2, line, reason, raw FROM staged_rejects
+"""
+
+
+class LeaseLost(Transient):
+    """Somebody else has taken the file over; nothing of ours was kept."""
+
+
+class Staged:
+    """The rows of one file on their way in."""
+
+    def __init__(self, connection: Connection, file: Claimed, window: timedelta) -> None:
+        self._connection, self._file, self._window = connection, file, window
+
+    async def add(self, piece: Piece) -> None:
+        """Stage a bounded piece."""
+        if piece.events:
+            await self._connection.copy_records_to_table("staged", records=piece.events, columns=Event._fields)
+        if piece.rejects:
+            await self._connection.copy_records_to_table(
+                "staged_rejects", records=piece.rejects, columns=Reject._fields
+            )
+
+    async def switch(self, loaded: Loaded, sha256: str, now: datetime) -> Loaded:
+        """Events, sends, rollups, rejects and the ledger change together. Raises LeaseLost."""
+        connection, org_id, file_id = self._connection, self._file.source.org_id, self._file.file_id
+        await self._make_partitions()
+        async with connection.transaction():
+            await attribute.begin_switch(connection, org_id)
+            if not await connection.fetchval(KEEP_CLAIM, file_id, self._file.claim_id):
+                raise LeaseLost("another worker took the file over", reason="lease_lost")
+            await connection.execute("ANALYZE staged")
+            await connection.execute(INSERT_EVENTS, org_id, file_id, timeout=STATEMENT_TIMEOUT_S)
+            loaded = replace(loaded, fresh=await connection.fetchval(COUNT_FRESH))
+            await attribute.recompute_sends(connection, org_id, self._window)
+            await self._keep_rejects()
+            await settle(connection, self._file, "done", now, sha256=sha256, loaded=loaded)
+        return loaded
+
+    async def hold(self, loaded: Loaded, sha256: str, error: str, now: datetime) -> None:
+        """No event is kept; what is wrong with the file is. Raises LeaseLost."""
+        async with self._connection.transaction():
+            await self._connection.execute(SCOPE_TO_ORG, str(self._file.source.org_id))
+            if not await settle(self._connection, self._file, "held", now, sha256=sha256, loaded=loaded, error=error):
+                raise LeaseLost("another worker took the file over", reason="lease_lost")
+            await self._keep_rejects()
+
+    async def _keep_rejects(self) -> None:
+        ids = self._file.source.org_id, self._file.file_id
+        await self._connection.execute(DELETE_REJECTS, *ids, timeout=STATEMENT_TIMEOUT_S)
+        await self._connection.execute(INSERT_REJECTS, *ids, timeout=STATEMENT_TIMEOUT_S)
+
+    async def _make_partitions(self) -> None:
+        """Apart from the switch: making one locks the parent."""
+        rows = await self._connection.fetch(SELECT_DAYS, timeout=STATEMENT_TIMEOUT_S)
+        for day in sorted(row["day"] for row in rows):
+            if day >= FIRST_DAILY_PARTITION:
+                await self._connection.execute(ENSURE_PARTITION, day)
+
+
+class Stagings:
+    """Opens a place to stage."""
+
+    def __init__(self, database: Database, *, window: timedelta) -> None:
+        self._database, self._window = database, window
+
+    @asynccontextmanager
+    async def open(self, file: Claimed) -> AsyncIterator[Staged]:
+        """Empty tables on a connection of our own, dropped afterwards."""
+        async with self._database.connection(_FILE_TIMEOUT_S) as connection:
+            async with connection.transaction():
+                await connection.execute(SCOPE_TO_ORG, str(file.source.org_id))
+                await connection.execute(CREATE_STAGING)
+                await connection.execute(attribute.CREATE_WORK_TABLES)
+            try:
+                yield Staged(connection, file, self._window)
+            finally:
+                if not connection.is_closed():
+                    await connection.execute(DROP_STAGING)
+                    await connection.execute(attribute.DROP_WORK_TABLES)

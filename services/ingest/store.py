@@ -1,0 +1,242 @@
+"""SQL of the sources and of the ledger of files."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from services.ingest.records import Claimed, Listed, Listing, Loaded, Source
+from shared.db.pool import Database
+from shared.errors import Throttled
+
+_MAX_ERROR = 1000
+_NOTHING = Loaded(0, 0)
+
+TAKE_POLL_SLOT = """
+    UPDATE sources SET next_poll_at = $1::timestamptz + poll_s * interval '1 second'
+    WHERE source_id = (
+        SELECT source_id FROM sources
+        WHERE enabled AND refused_at IS NULL AND (next_poll_at IS NULL OR next_poll_at <= $1)
+        ORDER BY next_poll_at NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING org_id, source_id, host, port, username, path, pattern, host_key, sealed_key, mapping
+"""
+
+POLL_SUCCEEDED = """
+    UPDATE sources SET last_polled_at = $3, listed = $4, ignored = $5, last_error = NULL, last_error_at = NULL
+    WHERE org_id = $1 AND source_id = $2
+"""
+
+# Only if the row still says what was tried: meanwhile somebody may have put the right key there.
+POLL_FAILED = """
+    UPDATE sources SET last_error = $3, last_error_at = $4,
+        refused_at = CASE WHEN $5 AND host_key = $6 AND sealed_key = $7 THEN $4 ELSE refused_at END
+    WHERE org_id = $1 AND source_id = $2
+"""
+
+
+class Sources:
+    """The sources of all orgs, and who looks at them when."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take_poll_slot(self, now: datetime) -> Source | None:
+        """One source that is due, for this replica; it is due again after its interval, whatever becomes of us."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(TAKE_POLL_SLOT, now)
+        return _source(row) if row else None
+
+    async def poll_succeeded(self, source: Source, listing: Listing, now: datetime) -> None:
+        async with self._database.transaction(source.org_id) as connection:
+            await connection.execute(
+                POLL_SUCCEEDED, source.org_id, source.source_id, now, len(listing.files), listing.ignored
+            )
+
+    async def poll_failed(self, source: Source, error: str, now: datetime, *, refused: bool) -> None:
+        """Visible on the source's row; `refused`: not tried again until the row is changed."""
+        async with self._database.transaction(source.org_id) as connection:
+            await connection.execute(
+                POLL_FAILED,
+                source.org_id,
+                source.source_id,
+                error[:_MAX_ERROR],
+                now,
+                refused,
+                source.host_key,
+                source.sealed_key,
+            )
+
+
+# A version that is settled or on its way keeps its row; one that was only listed was seen once more.
+RECORD_LISTING = """
+    INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, first_seen_at, last_seen_at)
+    SELECT file_id, $1, $2, path, size, mtime, $3, $3
+    FROM unnest($4::uuid[], $5::text[], $6::bigint[], $7::timestamptz[]) AS listing (file_id, path, size, mtime)
+    ON CONFLICT (source_id, path, size, mtime) DO UPDATE SET last_seen_at = $3 WHERE ingest_files.state = 'listed'
+"""
+
+# What this listing does not show was written on, replaced or removed; should it come back, its time starts anew.
+FORGET_UNSEEN = """
+    DELETE FROM ingest_files WHERE org_id = $1 AND source_id = $2 AND state = 'listed' AND last_seen_at < $3
+"""
+
+# Stable ones, and those whose message or worker was lost. Oldest first.
+SELECT_CANDIDATES = """
+    SELECT file_id FROM ingest_files
+    WHERE org_id = $1 AND source_id = $2
+      AND ((state = 'listed' AND last_seen_at - first_seen_at >= $4::interval)
+        OR (state IN ('queued', 'loading') AND queued_at < $3::timestamptz - $5::interval
+            AND (lease_until IS NULL OR lease_until < $3)))
+    ORDER BY mtime, path
+"""
+
+MARK_QUEUED = """
+    UPDATE ingest_files SET queued_at = $3, state = CASE WHEN state = 'listed' THEN 'queued' ELSE state END
+    WHERE org_id = $1 AND file_id = $2 AND state IN ('listed', 'queued', 'loading')
+"""
+
+# Somebody who replays a dead letter means it: held and failed files are taken too.
+CLAIM = """
+    UPDATE ingest_files f SET state = 'loading', claim_id = $3, lease_until = $4
+    FROM sources s
+    WHERE f.org_id = $1 AND f.file_id = $2 AND s.source_id = f.source_id
+      AND f.state <> 'done' AND (f.state <> 'loading' OR f.lease_until IS NULL OR f.lease_until < $5)
+    RETURNING f.path AS file_path, f.size, f.mtime, s.org_id, s.source_id, s.host, s.port, s.username, s.path,
+        s.pattern, s.host_key, s.sealed_key, s.mapping
+"""
+SELECT_LEASE = "SELECT lease_until FROM ingest_files WHERE org_id = $1 AND file_id = $2 AND state = 'loading'"
+
+EXTEND = """
+    UPDATE ingest_files SET lease_until = $3 WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
+"""
+
+SELECT_SAME_BYTES = """
+    SELECT file_id FROM ingest_files WHERE org_id = $1 AND sha256 = $2 AND state = 'done' AND file_id <> $3
+    ORDER BY settled_at LIMIT 1
+"""
+
+SETTLE = """
+    UPDATE ingest_files SET state = $3, sha256 = $4, rows = $5, rejects = $6, fresh = $7, same_as = $8, error = $9,
+        settled_at = $10, claim_id = NULL, lease_until = NULL
+    WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
+"""
+
+GIVE_BACK = """
+    UPDATE ingest_files SET claim_id = NULL, lease_until = NULL, error = $3, attempts = attempts + $4,
+        state = CASE WHEN attempts + $4 >= $5 THEN 'failed' ELSE 'queued' END
+    WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
+"""
+
+LIST_AGAIN = """
+    UPDATE ingest_files SET claim_id = NULL, lease_until = NULL, error = $3, state = 'listed',
+        first_seen_at = CASE WHEN $4 THEN $5 ELSE first_seen_at END, last_seen_at = $5
+    WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
+"""
+
+
+class Ledger:
+    """What became of each version of each file."""
+
+    def __init__(self, database: Database, *, lease: timedelta, max_attempts: int) -> None:
+        self._database, self._lease, self._max_attempts = database, lease, max_attempts
+
+    async def record_listing(self, source: Source, listing: Sequence[tuple[UUID, Listed]], now: datetime) -> None:
+        """Each (id for a new row, file) of a whole listing. Safe to repeat."""
+        columns = ([n for n, _ in listing], *zip(*(f for _, f in listing), strict=True)) if listing else ([],) * 4
+        async with self._database.transaction(source.org_id) as connection:
+            await connection.execute(RECORD_LISTING, source.org_id, source.source_id, now, *columns)
+            await connection.execute(FORGET_UNSEEN, source.org_id, source.source_id, now)
+
+    async def candidates(self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta) -> list[UUID]:
+        """Files to queue now, oldest first: unchanged for `stable`, or lost on their way for `requeue`."""
+        async with self._database.transaction(source.org_id) as connection:
+            rows = await connection.fetch(SELECT_CANDIDATES, source.org_id, source.source_id, now, stable, requeue)
+        return [row["file_id"] for row in rows]
+
+    async def mark_queued(self, org_id: UUID, file_id: UUID, now: datetime) -> None:
+        async with self._database.transaction(org_id) as connection:
+            await connection.execute(MARK_QUEUED, org_id, file_id, now)
+
+    async def claim(self, org_id: UUID, file_id: UUID, claim_id: UUID, now: datetime) -> Claimed | None:
+        """The file, ours until the lease ends; None when it is done or unknown. Raises Throttled while it is
+        somebody else's."""
+        async with self._database.transaction(org_id) as connection:
+            row = await connection.fetchrow(CLAIM, org_id, file_id, claim_id, now + self._lease, now)
+            if row is None and (lease_until := await connection.fetchval(SELECT_LEASE, org_id, file_id)):
+                wait_s = max(1.0, (lease_until - now).total_seconds())
+                raise Throttled("another worker has the file", wait_s=wait_s, reason="file_taken")
+        if row is None:
+            return None
+        return Claimed(file_id, claim_id, Listed(row["file_path"], row["size"], row["mtime"]), _source(row))
+
+    async def extend(self, file: Claimed, now: datetime) -> bool:
+        """Whether the file is still ours; then it is for another lease."""
+        async with self._database.transaction(file.source.org_id) as connection:
+            status = await connection.execute(EXTEND, file.file_id, file.claim_id, now + self._lease)
+        return status == "UPDATE 1"
+
+    async def same_bytes(self, file: Claimed, sha256: str) -> UUID | None:
+        """A file of this org that was loaded with these very bytes."""
+        async with self._database.transaction(file.source.org_id) as connection:
+            found: UUID | None = await connection.fetchval(SELECT_SAME_BYTES, file.source.org_id, sha256, file.file_id)
+        return found
+
+    async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> None:
+        async with self._database.transaction(file.source.org_id) as connection:
+            await settle(connection, file, "done", now, sha256=sha256, same_as=same_as)
+
+    async def give_back(self, file: Claimed, error: str, *, attempts: int) -> None:
+        """It was not loaded; `attempts` are spent. Past the most attempts it has failed."""
+        async with self._database.transaction(file.source.org_id) as connection:
+            await connection.execute(
+                GIVE_BACK, file.file_id, file.claim_id, error[:_MAX_ERROR], attempts, self._max_attempts
+            )
+
+    async def list_again(self, file: Claimed, error: str, now: datetime, *, changed: bool) -> None:
+        """The next listings decide about it; when it has changed, it must be seen unchanged from now on."""
+        async with self._database.transaction(file.source.org_id) as connection:
+            await connection.execute(LIST_AGAIN, file.file_id, file.claim_id, error[:_MAX_ERROR], changed, now)
+
+
+async def settle(
+    connection: Any,
+    file: Claimed,
+    state: str,
+    now: datetime,
+    *,
+    sha256: str | None = None,
+    loaded: Loaded = _NOTHING,
+    same_as: UUID | None = None,
+    error: str | None = None,
+) -> bool:
+    """Within the caller's transaction. False when the file is no longer ours: then nothing may be kept."""
+    status = await connection.execute(
+        SETTLE,
+        file.file_id,
+        file.claim_id,
+        state,
+        sha256,
+        loaded.rows,
+        loaded.rejects,
+        loaded.fresh,
+        same_as,
+        error and error[:_MAX_ERROR],
+        now,
+    )
+    return bool(status == "UPDATE 1")
+
+
+def _source(row: Any) -> Source:
+    return Source(
+        org_id=row["org_id"],
+        source_id=row["source_id"],
+        host=row["host"],
+        port=row["port"],
+        username=row["username"],
+        path=row["path"],
+        pattern=row["pattern"],
+        host_key=row["host_key"],
+        sealed_key=row["sealed_key"],
+        mapping=row["mapping"],
+    )
