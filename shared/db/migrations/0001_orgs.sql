@@ -52,10 +52,14 @@ BEGIN
         RAISE EXCEPTION 'no partitioned table %', parent;
     END IF;
     PERFORM pg_advisory_xact_lock(7331003);
-    IF to_regclass(child) IS NULL THEN
+    BEGIN
         EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', child, parent, day, day + 1);
         PERFORM secure_table(child::regclass);
-    END IF;
+    EXCEPTION WHEN duplicate_table THEN
+        -- Somebody was faster, and is done since we hold the lock. Asking again instead would be answered from the
+        -- catalogue cache, which waiting for an advisory lock does not refresh.
+        NULL;
+    END;
 END
 $$;
 REVOKE ALL ON FUNCTION ensure_partition(text, date) FROM PUBLIC;

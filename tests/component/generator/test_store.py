@@ -1,0 +1,49 @@
+"""The generator's SQL where only concurrency or odd rows show a fault."""
+
+import asyncio
+from datetime import timedelta
+
+from services.generator.store import Store
+from shared.clock import FrozenClock
+from shared.db.pool import open_database
+from tests.component.generator.rig import AT
+from tests.support.waiting import eventually
+
+
+async def test_regression_writers_that_need_the_same_new_partition_do_not_fail(database_url: str) -> None:
+    async with open_database(database_url, name="test", max_size=8) as database:
+        store = Store(database, FrozenClock(AT))
+
+        for days in range(5):
+            day = AT.date() + timedelta(days=days)
+            await asyncio.gather(*(store.ensure_day(day) for _ in range(8)))
+
+        async with database.connection() as connection:
+            made = await connection.fetchval(
+                "SELECT count(*) FROM pg_inherits WHERE inhparent = 'generations'::regclass"
+            )
+    assert made == 5
+
+
+async def test_partitions_are_there_before_midnight_needs_them(database_url: str) -> None:
+    clock, stop = FrozenClock(AT), asyncio.Event()
+    async with open_database(database_url, name="test") as database:
+
+        async def there(*days: str) -> bool:
+            async with database.connection() as connection:
+                return bool(
+                    await connection.fetchval(
+                        "SELECT bool_and(to_regclass('generations_' || day) IS NOT NULL) FROM unnest($1::text[]) AS day",
+                        days,
+                    )
+                )
+
+        keeping = asyncio.create_task(Store(database, clock).keep_partitions(stop))
+        try:
+            await eventually(lambda: there("20261123", "20261124"))
+            assert not await there("20261125")
+            clock.advance(24 * 3600)
+            await eventually(lambda: there("20261125"))
+        finally:
+            stop.set()
+            await keeping
