@@ -54,23 +54,25 @@ class Rig:
 
         return await eventually(stored)
 
-    async def settled(self) -> None:
-        """Every message is acknowledged: nothing waits, nothing is in hand."""
-
-        async def empty() -> None:
-            for queue in GENERATE.queues:
-                state = await self.channel.declare_queue(queue, passive=True)
-                assert state.declaration_result.message_count == 0
-
-        await eventually(empty)
-
-    async def writes(self) -> list[WriteJob]:
-        """The profile writes that were asked for since the last call."""
+    async def writes(self, at_least: int) -> list[WriteJob]:
+        """The profile writes that were asked for since the last call, once there are this many. A batch publishes
+        them last, so whoever waits for them knows that all else is done."""
         jobs: list[WriteJob] = []
         queue = await self.channel.get_queue(WRITE.name, ensure=False)
-        while (message := await queue.get(no_ack=True, fail=False)) is not None:
-            jobs += Batch[WriteJob].model_validate_json(message.body).jobs
+
+        async def came() -> bool:
+            while (message := await queue.get(no_ack=True, fail=False)) is not None:
+                jobs.extend(Batch[WriteJob].model_validate_json(message.body).jobs)
+            return len(jobs) >= at_least
+
+        await eventually(came)
         return jobs
+
+    async def left_over(self) -> tuple[int, list[WriteJob]]:
+        """After the generator stopped: messages that it did not finish, and writes that nobody expected."""
+        states = [await self.channel.declare_queue(queue, passive=True) for queue in GENERATE.queues]
+        unfinished = sum(state.declaration_result.message_count or 0 for state in states)
+        return unfinished, await self.writes(at_least=0)
 
     async def dead_reasons(self) -> list[str]:
         """Why the buried jobs were buried."""

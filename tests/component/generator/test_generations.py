@@ -22,7 +22,7 @@ async def test_a_webhook_becomes_a_stored_generation_and_a_write(rig: Rig) -> No
     async with running(rig):
         await rig.send(webhook)
         (row,) = await rig.generations(1)
-        (write,) = await eventually(rig.writes)
+        (write,) = await rig.writes(1)
 
     assert (row["org_id"], row["generation_id"], row["day"]) == (org_id, webhook.generation_id, webhook.day)
     assert (row["decision"], row["reason"], row["copy_id"]) == ("treatment", "uniform", copy_ids[0])
@@ -47,15 +47,15 @@ async def test_a_repeated_delivery_changes_nothing_and_asks_for_the_same_write_a
     async with running(rig):
         await rig.send(webhook, webhook)
         before = await rig.generations(1)
-        first = await eventually(rig.writes)
+        first = await rig.writes(1)
         for again in (webhook, retried):
             await rig.send(again)
-            assert await eventually(rig.writes) == first
-        await rig.settled()
+            assert await rig.writes(1) == first
         after = await rig.generations(1)
 
     assert [dict(row) for row in after] == [dict(row) for row in before]
     assert len(first) == 1
+    assert await rig.left_over() == (0, [])
 
 
 async def test_two_replicas_that_are_given_the_same_webhooks_store_each_once(rig: Rig) -> None:
@@ -67,8 +67,7 @@ async def test_two_replicas_that_are_given_the_same_webhooks_store_each_once(rig
             await rig.send(*webhooks[start : start + 10])
             await rig.send(*reversed(webhooks[start : start + 10]))
         rows = await rig.generations(100)
-        await rig.settled()
-        writes = await rig.writes()
+        writes = await rig.writes(200)
 
     stored = {row["generation_id"]: row["deadline_at"] for row in rows}
     assert {write.generation_id: write.deadline_at for write in writes} == stored
@@ -79,16 +78,12 @@ async def test_a_request_repeated_across_a_windows_edge_is_one_generation_with_a
     first, again, later = (job(EDGE + timedelta(minutes=at), org_id=org_id) for at in (-10, 10, 55))
 
     async with running(rig):
-        await rig.send(first)
-        await rig.generations(1)
-        await rig.send(again)
-        (alias,) = await eventually(lambda: rig.rows("SELECT * FROM generation_aliases"))
-        await rig.send(again.model_copy(update={"accepted_at": EDGE + timedelta(minutes=40)}))
-        await rig.settled()
-        await rig.generations(1)
-        await rig.send(later)
+        for webhook in (first, again, again.model_copy(update={"accepted_at": EDGE + timedelta(minutes=40)}), later):
+            await rig.send(webhook)
+            (write,) = await rig.writes(1)
+            assert write.generation_id == first.generation_id
         rows = await rig.generations(1)
-        await rig.settled()
+    (alias,) = await rig.rows("SELECT * FROM generation_aliases")
 
     assert later.generation_id == again.generation_id
     assert (alias["alias_id"], alias["generation_id"]) == (again.generation_id, rows[0]["generation_id"])
@@ -119,7 +114,7 @@ async def test_a_template_that_is_not_served_is_control_and_clears_its_prefix(ri
     async with running(rig):
         await rig.send(job(AT, org_id=org_id))
         (row,) = await rig.generations(1)
-        (write,) = await eventually(rig.writes)
+        (write,) = await rig.writes(1)
 
     assert (row["decision"], row["reason"], row["copy_id"], row["vars"]) == ("control", f"template_{state}", None, None)
     assert (write.action, write.prefix) == ("clear", "jai_welcome")
@@ -135,11 +130,11 @@ async def test_no_approved_variant_is_control_and_an_unknown_template_or_org_is_
             job(AT, org_id=uuid4(), user_id="C"),
         )
         rows = await rig.generations(3)
-        await rig.settled()
-        writes = await rig.writes()
+        writes = await rig.writes(1)
 
     assert [row["reason"] for row in rows] == ["no_approved_variant", "unknown_template", "unknown_template"]
     assert [(write.profile_id, write.action) for write in writes] == [("A", "clear")]
+    assert await rig.left_over() == (0, [])
 
 
 async def test_a_poisonous_job_does_not_stop_its_neighbours(rig: Rig) -> None:
@@ -155,8 +150,7 @@ async def test_a_poisonous_job_does_not_stop_its_neighbours(rig: Rig) -> None:
     async with running(rig):
         await rig.send(*jobs)
         rows = await rig.generations(2)
-        await rig.settled()
-        writes = await rig.writes()
+        writes = await rig.writes(2)
         reasons = await eventually(rig.dead_reasons)
 
     assert [row["user_id"] for row in rows] == ["GOOD01", "GOOD02"]
@@ -172,8 +166,7 @@ async def test_what_one_org_said_is_invisible_to_another(rig: Rig) -> None:
     async with running(rig):
         await rig.send(*across_the_edge)
         await rig.send(job(AT, org_id=other_id))
-        await rig.generations(2)
-        await rig.settled()
+        await rig.writes(2)
 
     assert await _orgs_seen_by(rig, org_id) == {
         "generations": {org_id},
