@@ -33,7 +33,7 @@ async def test_partitions_are_there_before_midnight_needs_them(database_url: str
             async with database.connection() as connection:
                 return bool(
                     await connection.fetchval(
-                        "SELECT bool_and(to_regclass('generations_' || day) IS NOT NULL) FROM unnest($1::text[]) AS day",
+                        "SELECT bool_and(to_regclass('generations_' || d) IS NOT NULL) FROM unnest($1::text[]) AS d",
                         days,
                     )
                 )
