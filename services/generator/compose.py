@@ -47,7 +47,8 @@ def fault_of(job: GenerateJob) -> str | None:
 def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer) -> Generation:
     """Choose, render, and say everything that is to be remembered of it."""
     template = config.templates.get(job.template_id)
-    decision = _decide(job, template, renderer)
+    cell = cell_of(job.attrs)
+    decision = _decide(job, cell, template, renderer)
     deadline_at = job.accepted_at + config.delay(template, job.tracking_id)
     send_window_s = template.send_window_s if template else _DEFAULT_SEND_WINDOW_S
     treated = decision.copy is not None and decision.source is not None
@@ -68,7 +69,7 @@ def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer) -> Generati
         property_prefix=template.property_prefix if template else _DEFAULT_PREFIX,
         written_for=written_for(job.template_id, job.user_id, job.tracking_id),
         snapshot=decision.snapshot,
-        cell=cell_of(job.attrs),
+        cell=cell,
         probabilities=decision.probabilities,
         propensity=decision.propensity,
         attrs_json=_json(job.attrs),
@@ -77,14 +78,14 @@ def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer) -> Generati
     )
 
 
-def _decide(job: GenerateJob, template: Template | None, renderer: Renderer) -> _Decision:
+def _decide(job: GenerateJob, cell: str, template: Template | None, renderer: Renderer) -> _Decision:
     if template is None:
         return _Decision(UNKNOWN_TEMPLATE)
     if template.state not in _SERVED:
         return _Decision(f"template_{template.state}")
     if template.snapshot is None:
         return _Decision("no_approved_variant")
-    choice = choose(template.snapshot, job.attrs, job.generation_id)
+    choice = choose(template.snapshot, cell, job.generation_id)
     source = template.variants[choice.copy_id]
     try:
         copy = renderer.render(source, job.fields)

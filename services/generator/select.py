@@ -8,6 +8,7 @@ import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID, uuid5
 
@@ -43,11 +44,9 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One draw, with all that off-policy estimates need of it later; probabilities are those drawn from, unrounded."""
+    """One draw, with what off-policy estimates need of it later: the very probabilities drawn from, unrounded."""
 
     copy_id: UUID
-    cell: str
-    snapshot: Snapshot
     probabilities: tuple[float, ...]
     propensity: float
 
@@ -85,12 +84,11 @@ def usable(snapshot: Snapshot, copy_ids: Sequence[UUID]) -> bool:
     )
 
 
-def choose(snapshot: Snapshot, attrs: Attrs, generation_id: UUID) -> Choice:
-    """The variant of this generation."""
-    cell = cell_of(attrs)
+def choose(snapshot: Snapshot, cell: str, generation_id: UUID) -> Choice:
+    """The variant of this generation, whose attrs are in this cell."""
     probabilities = snapshot.cells.get(cell, snapshot.otherwise)
     index = _draw(probabilities, _fraction(generation_id))
-    return Choice(snapshot.eligible[index], cell, snapshot, probabilities, probabilities[index])
+    return Choice(snapshot.eligible[index], probabilities, probabilities[index])
 
 
 def _draw(probabilities: Sequence[float], fraction: float) -> int:
@@ -111,6 +109,7 @@ def _fraction(generation_id: UUID) -> float:
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 
 
+@lru_cache(maxsize=16_384)  # names and values come again and again; of most orgs there are a few dozen
 def _canonical(text: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
     return " ".join(folded.split())[:_VALUE_CHARS].strip().translate(_RESERVED)
