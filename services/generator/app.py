@@ -5,10 +5,10 @@ from contextlib import AsyncExitStack
 
 from services.generator.catalog import Catalog
 from services.generator.handler import Generator
-from services.generator.listen import ConfigListener
 from services.generator.render import Renderer
 from services.generator.settings import Settings
 from services.generator.store import Store
+from shared.db.listen import ConfigListener
 from shared.db.migrate import require
 from shared.db.pool import open_database
 from shared.errors import Outage
@@ -36,6 +36,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     listener = ConfigListener(
         database_url,
         _SERVED_TABLES,
+        name="generator.listen",
         on_change=catalog.forget,
         on_listening=lambda listening: catalog.listen(listening=listening),
     )

@@ -19,7 +19,7 @@ CREATE TABLE klaviyo_accounts (
     failures             int NOT NULL DEFAULT 0,               -- turns in a row in which no call was answered usefully
     advertised_limit     int,                                  -- RateLimit-*, as last seen
     advertised_remaining int,
-    advertised_reset_at  timestamptz,
+    advertised_reset_s   int,                                  -- from advertised_at on
     advertised_at        timestamptz,
     last_served_at       timestamptz,
     runnable_at          timestamptz                           -- look at it then; null: nothing waits. May be early, never late
@@ -69,7 +69,8 @@ CREATE TABLE pending_writes (
     PRIMARY KEY (account_key, profile_id, prefix)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 CREATE INDEX pending_writes_by_turn ON pending_writes (account_key, lane, deadline_at);
-CREATE INDEX pending_writes_by_attempt ON pending_writes (account_key, next_attempt_at);
+CREATE INDEX pending_writes_by_attempt ON pending_writes (account_key, next_attempt_at) WHERE lane < 3;
+CREATE INDEX pending_writes_by_clean_up ON pending_writes (account_key, next_attempt_at) WHERE lane = 3;
 SELECT secure_table('pending_writes');
 
 -- What each profile's prefix may show. Set to `unknown` before a write leaves, so that no crash forgets a dirty

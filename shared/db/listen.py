@@ -28,12 +28,15 @@ class ConfigListener:
         database_url: str,
         tables: frozenset[str],
         *,
+        name: str,
         on_change: Callable[[UUID | None], None],
         on_listening: Callable[[bool], None],
     ) -> None:
-        """`on_change` gets the org of a change to one of `tables`, None when it is not known which;
+        """`name` is what the database shows of the connection.
+
+        `on_change` gets the org of a change to one of `tables`, None when it is not known which;
         `on_listening` is told when changes begin to reach us and when they do not any more."""
-        self._database_url, self._tables = database_url, tables
+        self._database_url, self._tables, self._name = database_url, tables, name
         self._on_change, self._on_listening = on_change, on_listening
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -47,9 +50,7 @@ class ConfigListener:
 
     async def _listen(self, stop: asyncio.Event) -> None:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            connection = await asyncpg.connect(
-                self._database_url, server_settings={"application_name": "generator.listen"}
-            )
+            connection = await asyncpg.connect(self._database_url, server_settings={"application_name": self._name})
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT_S):
                 await connection.add_listener(CHANNEL, self._heard)

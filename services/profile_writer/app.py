@@ -1,0 +1,68 @@
+"""The composition root of the profile writer."""
+
+from contextlib import AsyncExitStack
+from random import SystemRandom
+from uuid import uuid4
+
+import aiohttp
+
+from services.profile_writer.content import Contents, Integration
+from services.profile_writer.handler import Intake
+from services.profile_writer.scheduler import Alarm, Scheduler
+from services.profile_writer.sender import Patch, Sender
+from services.profile_writer.settings import Settings
+from services.profile_writer.store import Store
+from services.profile_writer.turn import Turns
+from shared.crypto import KeyRing
+from shared.db.listen import ConfigListener
+from shared.db.migrate import require
+from shared.db.pool import open_database
+from shared.klaviyo.client import KlaviyoClient
+from shared.messaging.broker import connect
+from shared.messaging.consumer import Consumer
+from shared.messaging.publisher import open_publisher
+from shared.messaging.topology import WRITE
+from shared.runtime import Service
+from shared.schemas.jobs import WriteJob
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> Service:
+    database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
+    clock = settings.make_clock()
+    await require(database_url)
+    database = await stack.enter_async_context(
+        open_database(database_url, name="profile_writer", role=settings.database_role, max_size=settings.database_pool)
+    )
+    publisher = await stack.enter_async_context(open_publisher(amqp_url, "profile_writer", WRITE))
+    connection = await stack.enter_async_context(connect(amqp_url, "profile_writer.consume"))
+    session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+
+    def klaviyo(integration: Integration) -> Patch:
+        return KlaviyoClient(session, integration.base_url, integration.private_key or "", clock=clock)
+
+    store = Store(database)
+    turns = Turns(store, settings, clock, SystemRandom(), uuid4)
+    contents = Contents(database, KeyRing(settings.seal_keys.get_secret_value()))
+    sender = Sender(contents, klaviyo, clock)
+    scheduler = Scheduler(store, turns, sender, clock, side_by_side=settings.writer_turns)
+    alarm = Alarm(store, scheduler, clock)
+    intake = Intake(store, clock, margin_s=settings.writer_deadline_margin_s, wake=scheduler.wake)
+    consumer = Consumer(connection, publisher, WRITE, WriteJob, intake, clock)
+    listener = ConfigListener(
+        database_url,
+        frozenset({"integrations"}),
+        name="profile_writer.listen",
+        on_change=alarm.changed,
+        on_listening=lambda listening: alarm.changed(None) if listening else None,
+    )
+    return Service(
+        name="profile_writer",
+        runners={
+            "intake": consumer.run,
+            "schedule": scheduler.run,
+            "backlog": scheduler.watch_backlog,
+            "alarm": alarm.run,
+            "listen": listener.run,
+        },
+        checks={"database": database.ping, "intake": consumer.attached},
+    )

@@ -1,0 +1,107 @@
+"""What a write says and with which key: read when it is about to leave, never carried in messages."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from services.profile_writer.rows import Pending
+from shared.crypto import KeyRing, SealError
+from shared.db.pool import Database
+from shared.schemas.copy import VariantSource
+from shared.snippet import properties
+from shared.vars_codec import decode_vars
+
+_SOURCES_MAX: Final = 4096  # versions of variants in memory; at 20 KB each about 80 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """One org's connection. `private_key` None: what is stored does not open with our key ring."""
+
+    org_id: UUID
+    base_url: str
+    private_key: str | None
+    updated_at: datetime
+
+
+class Contents:
+    """Reads generations, variant sources and integrations."""
+
+    def __init__(self, db: Database, ring: KeyRing) -> None:
+        self._db, self._ring = db, ring
+        self._sources: dict[tuple[UUID, int], VariantSource] = {}
+        self._opened: dict[tuple[UUID, datetime], Integration] = {}
+
+    SELECT_INTEGRATIONS = """
+        SELECT org_id, base_url, sealed_key, updated_at FROM integrations WHERE org_id = ANY($1)
+    """
+
+    async def integrations(self, org_ids: Collection[UUID]) -> dict[UUID, Integration]:
+        """The orgs' connections; opened once per stored key."""
+        async with self._db.connection() as connection:
+            rows = await connection.fetch(self.SELECT_INTEGRATIONS, list(org_ids))
+        found: dict[UUID, Integration] = {}
+        for row in rows:
+            version = (row["org_id"], row["updated_at"])
+            if version not in self._opened:
+                stale = [known for known in self._opened if known[0] == row["org_id"]]
+                for known in stale:
+                    del self._opened[known]
+                self._opened[version] = self._open(row["org_id"], row["base_url"], row["sealed_key"], row["updated_at"])
+            found[row["org_id"]] = self._opened[version]
+        return found
+
+    def _open(self, org_id: UUID, base_url: str, sealed_key: str, updated_at: datetime) -> Integration:
+        try:
+            private_key: str | None = self._ring.open(sealed_key, f"{org_id}/klaviyo")
+        except SealError:
+            private_key = None
+        return Integration(org_id, base_url, private_key, updated_at)
+
+    SELECT_VARS = """
+        SELECT g.generation_id, g.copy_id, g.variant_version, g.vars
+        FROM unnest($1::date[], $2::uuid[]) AS k (day, generation_id)
+        JOIN generations g ON g.day = k.day AND g.generation_id = k.generation_id
+        WHERE g.vars IS NOT NULL
+    """
+    SELECT_SOURCES = """
+        SELECT v.copy_id, v.version, v.subject, v.preheader, v.body
+        FROM unnest($1::uuid[], $2::int[]) AS k (copy_id, version)
+        JOIN variant_versions v ON v.copy_id = k.copy_id AND v.version = k.version
+    """
+
+    async def texts(self, rows: Sequence[Pending]) -> Mapping[UUID, dict[str, str]]:
+        """By generation id, the five properties of each write; a generation without copy is missing."""
+        writes = [row for row in rows if row.action == "write"]
+        if not writes:
+            return {}
+        by_id = {row.ref.generation_id: row for row in writes}
+        async with self._db.connection() as connection:
+            stored = await connection.fetch(
+                self.SELECT_VARS, [row.ref.day for row in writes], [row.ref.generation_id for row in writes]
+            )
+            versions = {(one["copy_id"], one["variant_version"]) for one in stored}
+            if unknown := versions - self._sources.keys():
+                columns = list(zip(*unknown, strict=True))
+                self._remember(
+                    [VariantSource(**dict(row)) for row in await connection.fetch(self.SELECT_SOURCES, *columns)]
+                )
+        return {
+            one["generation_id"]: self._properties(by_id[one["generation_id"]], one["vars"], source)
+            for one in stored
+            if (source := self._sources.get((one["copy_id"], one["variant_version"]))) is not None
+        }
+
+    def _remember(self, sources: Sequence[VariantSource]) -> None:
+        for source in sources:
+            self._sources[source.copy_id, source.version] = source
+        while len(self._sources) > _SOURCES_MAX:
+            del self._sources[next(iter(self._sources))]
+
+    @staticmethod
+    def _properties(row: Pending, blob: bytes, source: VariantSource) -> dict[str, str]:
+        copy = decode_vars(blob, source)
+        values = (*copy, str(row.ref.generation_id), row.written_for)
+        return dict(zip(properties(row.key.prefix), values, strict=True))

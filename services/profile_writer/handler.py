@@ -1,0 +1,68 @@
+"""Intake: write jobs become pending writes, one row per profile and prefix; then the message is acked.
+
+Nothing is sent here. RabbitMQ never holds throttled work: it would fill the prefetch window and starve everybody.
+"""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from services.profile_writer.intake_rules import place
+from services.profile_writer.rows import Outcome, Ref
+from services.profile_writer.store import Known, Store
+from shared.clock import Clock
+from shared.errors import Permanent
+from shared.schemas.jobs import WriteJob
+
+Result = Exception | None
+
+
+class Intake:
+    """The handler of `write` jobs. `wake` is called when something may be due."""
+
+    def __init__(self, store: Store, clock: Clock, *, margin_s: float, wake: Callable[[], None]) -> None:
+        self._store, self._clock, self._margin_s, self._wake = store, clock, margin_s, wake
+
+    async def __call__(self, jobs: Sequence[WriteJob]) -> Sequence[Result]:
+        """One outcome per job; repeating a batch changes nothing. Raises Outage with nothing taken in."""
+        account_keys = await self._store.account_keys({job.org_id for job in jobs})
+        await self._store.ensure_days({job.day for job in jobs})
+        placed = [(account_keys[job.org_id], job) for job in jobs if job.org_id in account_keys]
+        missing: set[UUID] = set()
+        if placed:
+            # The order of acceptance is the order of generations, whatever the order of delivery.
+            missing = await self._take_in(sorted(placed, key=lambda item: item[1].accepted_at))
+            self._wake()
+        if homeless := [job for job in jobs if job.org_id not in account_keys]:
+            await self._reject(homeless)
+        return [
+            Permanent("the generation of this write is not stored", reason="no_such_generation")
+            if job.generation_id in missing
+            else None
+            for job in jobs
+        ]
+
+    async def _take_in(self, jobs: Sequence[tuple[str, WriteJob]]) -> set[UUID]:
+        """Place the jobs; the ids of generations that are not stored."""
+        now = self._clock.now()
+        accounts = {account_key for account_key, _ in jobs}
+        async with self._store.desk(accounts) as desk:
+            known = await desk.known(jobs)
+            wanted = [one.wanted for one in known if one.wanted is not None and not one.ended]
+            book = await desk.open_book({one.key for one in wanted})
+            for one in wanted:
+                book.record(one.key, place(one, book.pending(one.key), book.held(one.key), now, self._margin_s))
+            await desk.save(book, now)
+            await desk.wake(accounts, now)
+        return {job.generation_id for (_, job), one in zip(jobs, known, strict=True) if _unknown(one)}
+
+    async def _reject(self, jobs: Sequence[WriteJob]) -> None:
+        """An org without a connection to Klaviyo: nothing can be written, and that is to be seen."""
+        outcomes = [
+            Outcome(Ref(job.day, job.generation_id, job.org_id), "rejected", "no_integration", 0) for job in jobs
+        ]
+        async with self._store.free_desk() as desk:
+            await desk.save_outcomes(outcomes, self._clock.now())
+
+
+def _unknown(one: Known) -> bool:
+    return one.wanted is None and not one.ended

@@ -1,0 +1,136 @@
+"""What becomes of a write job that arrives. Pure.
+
+The promise behind every rule: no email ever shows an older generation's copy. An email shows what its message's marker
+(`written_for`) names, so an older copy is a danger only for a generation of the same message.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from services.profile_writer.rows import Action, Ending, Held, Lane, Outcome, Pending, Ref, Verdict, Wanted
+
+
+def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datetime, margin_s: float) -> Verdict:
+    """The newest accepted generation wins; the order of arrival does not matter; a repetition changes nothing.
+
+    | the job | becomes |
+    | known already (waiting, in flight, sent) | nothing |
+    | known already, but accepted again later | the copy stays, or returns, until the later send window ends |
+    | older than what was decided | superseded |
+    | write, its deadline is over | expired; an older copy that could show is cleared |
+    | write | pending: lane 0 where an older copy could show, else 1 |
+    | clear, an older copy could show or is just being written | pending in lane 0 |
+    | clear otherwise | nothing_to_clear, and remembered |
+    """
+    unchanged = Verdict(pending, held)
+    same = [known for known in (pending, held) if known and known.ref.generation_id == wanted.ref.generation_id]
+    if same and wanted.accepted_at <= max(known.accepted_at for known in same):
+        return unchanged
+    if any(known is not None and known.accepted_at > wanted.accepted_at for known in (pending, held)):
+        return replace(unchanged, outcomes=(_ended(wanted.ref, "superseded"),))
+    if wanted.action == "clear":
+        return _place_clear(wanted, pending, held, now)
+    if (renewed := _renewed(wanted, pending, held)) is not None:
+        return renewed
+    displaced = _displaced(pending)
+    if (wanted.deadline_at - now).total_seconds() <= margin_s:
+        late = _ended(wanted.ref, "expired", "arrived_late")
+        if pending is not None and pending.taken_by is not None:
+            # What is in flight is older. Whether it must be taken away again is known when it has landed.
+            return Verdict(_waiting(wanted, "clean_up", Lane.DIRTY, pending, now), held, (*displaced, late))
+        left = leave(wanted_as_pending(wanted, now), held, now)
+        return replace(left, outcomes=(*displaced, late))
+    lane = Lane.DIRTY if dangerous(held, wanted.ref, wanted.written_for) else Lane.FRESH
+    return Verdict(_waiting(wanted, "write", lane, pending, now), held, displaced)
+
+
+def _renewed(wanted: Wanted, pending: Pending | None, held: Held | None) -> Verdict | None:
+    """The same webhook accepted once more (a retry of Klaviyo's, or a person who came back with the same body): what
+    waits or is there already is right for the later email too, if it stays until that one's window ends. None where
+    nothing of it waits or is there any more: then it is written like a new one."""
+    if pending is not None and pending.ref.generation_id == wanted.ref.generation_id and pending.action == "write":
+        return Verdict(replace(pending, accepted_at=wanted.accepted_at, clean_at=wanted.clean_at), held)
+    if held is None or held.ref.generation_id != wanted.ref.generation_id or held.state != "holding":
+        return None
+    if pending is not None:
+        return None  # it is on its way to be taken off
+    return Verdict(None, replace(held, accepted_at=wanted.accepted_at, clean_at=wanted.clean_at))
+
+
+def _place_clear(wanted: Wanted, pending: Pending | None, held: Held | None, now: datetime) -> Verdict:
+    in_flight = pending is not None and pending.taken_by is not None
+    if in_flight or dangerous(held, wanted.ref, wanted.written_for):
+        return Verdict(_waiting(wanted, "clear", Lane.DIRTY, pending, now), held, _displaced(pending))
+    outcomes: tuple[Outcome, ...] = (_ended(wanted.ref, "nothing_to_clear"),)
+    if pending is not None and pending.action == "write" and pending.written_for == wanted.written_for:
+        # The older generation of the same message must not be written any more.
+        left = leave(replace(pending, ref=wanted.ref, accepted_at=wanted.accepted_at), held, now)
+        pending, held, outcomes = left.pending, left.held, (*_displaced(pending), *outcomes)
+    return Verdict(pending, _remembered(wanted, held), outcomes)
+
+
+def dangerous(held: Held | None, ref: Ref, written_for: str) -> bool:
+    """Whether an email of this generation could show an older one's copy."""
+    if held is None or not held.dirty:
+        return False
+    newest_is_older = held.ref.generation_id != ref.generation_id and held.written_for == written_for
+    return newest_is_older or written_for in held.older_for
+
+
+def leave(row: Pending, held: Held | None, now: datetime) -> Verdict:
+    """A row that will not be written: does something have to be taken away in its place?
+
+    No dirty profile is ever forgotten: where the clean-up relied on this row, the row becomes the clean-up.
+    """
+    if held is None or not held.dirty:
+        return Verdict(None, held)
+    if dangerous(held, row.ref, row.written_for):
+        return Verdict(as_clean_up(row, Lane.DIRTY, now), replace(held, clean_queued=True))
+    if held.clean_queued or held.clean_at <= now:
+        return Verdict(as_clean_up(row, Lane.CLEAN_UP, now), replace(held, clean_queued=True))
+    return Verdict(None, held)
+
+
+def as_clean_up(row: Pending, lane: Lane, now: datetime) -> Pending:
+    """The same key, to be cleared on our own account; nobody holds it. Giving up is counted from now, not from when it
+    should have been: after a long outage everything is tried first."""
+    return replace(
+        row, action="clean_up", lane=lane, deadline_at=max(row.deadline_at, now), next_attempt_at=now, attempt=0,
+        last_reason=None, taken_by=None, sent=None,
+    )  # fmt: skip
+
+
+def wanted_as_pending(wanted: Wanted, now: datetime) -> Pending:
+    """A row of its own for this job, in the lane of fresh writes."""
+    return Pending(
+        wanted.key, wanted.ref, wanted.action, Lane.FRESH, wanted.written_for,
+        wanted.accepted_at, wanted.deadline_at, wanted.clean_at, next_attempt_at=now,
+    )  # fmt: skip
+
+
+def _waiting(wanted: Wanted, action: Action, lane: Lane, before: Pending | None, now: datetime) -> Pending:
+    """The job's row. While an older generation is in flight, the row stays taken: one write at a time per profile."""
+    row = replace(wanted_as_pending(wanted, now), action=action, lane=lane)
+    if before is None or before.taken_by is None:
+        return row
+    return replace(row, next_attempt_at=before.next_attempt_at, taken_by=before.taken_by, sent=before.sent)
+
+
+def _displaced(pending: Pending | None) -> tuple[Outcome, ...]:
+    """What a newer generation ends. One in flight ends when its answer is known; a clean-up has no end of its own."""
+    if pending is None or pending.action == "clean_up":
+        return ()
+    if pending.sent is not None and pending.sent.generation_id == pending.ref.generation_id:
+        return ()
+    return (_ended(pending.ref, "superseded", attempts=pending.attempt),)
+
+
+def _remembered(wanted: Wanted, held: Held | None) -> Held:
+    """That this generation was decided, until its deadline: an older one that arrives later must not be written."""
+    if held is not None and held.dirty:
+        return replace(held, accepted_at=wanted.accepted_at)
+    return Held(wanted.key, wanted.ref, "clean", wanted.written_for, (), wanted.accepted_at, wanted.deadline_at)
+
+
+def _ended(ref: Ref, ending: Ending, reason: str | None = None, attempts: int = 0) -> Outcome:
+    return Outcome(ref, ending, reason, attempts)

@@ -1,0 +1,107 @@
+"""What the rules speak of: one pending write, what a profile is believed to hold, one outcome."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import IntEnum
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+Action = Literal["write", "clear", "clean_up"]
+State = Literal["clean", "holding", "unknown"]
+Ending = Literal["written", "cleared", "expired", "superseded", "rejected", "nothing_to_clear"]
+
+
+class Lane(IntEnum):
+    """Who is served first."""
+
+    DIRTY = 0  # an older copy could show in the very message that this is about
+    FRESH = 1
+    RETRY = 2
+    CLEAN_UP = 3
+
+
+class Key(NamedTuple):
+    """One set of properties on one profile of one Klaviyo account."""
+
+    account_key: str
+    profile_id: str
+    prefix: str
+
+
+class Ref(NamedTuple):
+    """One generation, as outcomes name it."""
+
+    day: date
+    generation_id: UUID
+    org_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One row of `pending_writes`."""
+
+    key: Key
+    ref: Ref
+    action: Action
+    lane: Lane
+    written_for: str
+    accepted_at: datetime
+    deadline_at: datetime
+    clean_at: datetime
+    next_attempt_at: datetime
+    attempt: int = 0
+    last_reason: str | None = None
+    taken_by: UUID | None = None
+    sent: Ref | None = None  # what is in flight while `taken_by` is set
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One row of `profile_state`."""
+
+    key: Key
+    ref: Ref
+    state: State
+    written_for: str
+    older_for: tuple[str, ...]
+    accepted_at: datetime
+    clean_at: datetime
+    clean_queued: bool = False
+
+    @property
+    def dirty(self) -> bool:
+        """Whether any copy of ours may be there."""
+        return self.state != "clean"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One row of `write_outcomes`."""
+
+    ref: Ref
+    ending: Ending
+    reason: str | None
+    attempts: int
+    waited_s: float | None = None  # accepted → written, for the histogram
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one key looks like afterwards, and what ended by it. None: no row."""
+
+    pending: Pending | None
+    held: Held | None
+    outcomes: tuple[Outcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One write job with what its generation says."""
+
+    key: Key
+    ref: Ref
+    action: Literal["write", "clear"]
+    written_for: str
+    accepted_at: datetime
+    deadline_at: datetime
+    clean_at: datetime

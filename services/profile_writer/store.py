@@ -1,0 +1,286 @@
+"""The rows of accounts in PostgreSQL. Every method of `Desk` runs inside one transaction that holds its accounts' rows,
+so what it reads cannot change before it writes."""
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+
+import asyncpg
+
+from services.profile_writer.book import Book
+from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Wanted
+from shared import metrics
+from shared.db.pool import Connection, Database
+from shared.schemas.jobs import WriteJob
+
+_SEPARATOR = "\x1f"  # of `older_for` on its way: PostgreSQL has no ragged arrays of arrays
+
+# Tables that have just been filled have no statistics yet, and a plan made for them while they were empty would read
+# them whole. Every statement here finds its rows by key, so the other ways are closed.
+BY_KEY_ONLY = """
+    SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+           set_config('enable_mergejoin', 'off', true)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is there about one job: what its generation says, or None where it is not stored; whether its write has
+    ended already, so that this job is a repetition."""
+
+    wanted: Wanted | None
+    ended: bool
+
+
+class Store:
+    """Opens transactions on accounts."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._accounts: set[str] = set()
+        self._days: set[date] = set()
+
+    SELECT_ACCOUNT_KEYS = "SELECT org_id, account_key FROM integrations WHERE org_id = ANY($1)"
+
+    async def account_keys(self, org_ids: Collection[UUID]) -> dict[UUID, str]:
+        """The quota that each org writes on; orgs without an integration are missing."""
+        async with self._db.connection() as connection:
+            rows = await connection.fetch(self.SELECT_ACCOUNT_KEYS, list(org_ids))
+        return {row["org_id"]: row["account_key"] for row in rows}
+
+    ENSURE_OUTCOMES = "SELECT ensure_partition('write_outcomes', $1)"
+
+    async def ensure_days(self, days: Iterable[date]) -> None:
+        """Make sure that outcomes of these days have a partition. Before the transaction that needs it: creating one
+        waits for everybody who writes outcomes."""
+        for day in sorted(set(days) - self._days):
+            async with self._db.connection() as connection:
+                await connection.execute(self.ENSURE_OUTCOMES, day)
+            self._days.add(day)
+
+    INSERT_ACCOUNTS = """
+        INSERT INTO klaviyo_accounts (account_key) SELECT * FROM unnest($1::text[]) ON CONFLICT (account_key) DO NOTHING
+    """
+    LOCK_ACCOUNTS = """
+        SELECT account_key FROM klaviyo_accounts WHERE account_key = ANY($1) ORDER BY account_key FOR UPDATE
+    """
+
+    @asynccontextmanager
+    async def desk(self, account_keys: Collection[str]) -> AsyncIterator["Desk"]:
+        """A transaction that holds these accounts; waits for turns and other intakes that hold them."""
+        keys = sorted(set(account_keys))
+        async with self._db.transaction() as connection:
+            await connection.execute(BY_KEY_ONLY)
+            if not self._accounts.issuperset(keys):
+                await connection.execute(self.INSERT_ACCOUNTS, keys)
+            await connection.fetch(self.LOCK_ACCOUNTS, keys)
+            yield Desk(connection)
+        self._accounts.update(keys)
+
+    @asynccontextmanager
+    async def free_desk(self) -> AsyncIterator["Desk"]:
+        """A transaction that holds no account yet; for a turn, which claims one."""
+        async with self._db.transaction() as connection:
+            await connection.execute(BY_KEY_ONLY)
+            yield Desk(connection)
+
+
+class Desk:
+    """One transaction's view."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    SELECT_KNOWN = """
+        SELECT k.ord, g.written_for, g.deadline_at, g.clean_at, o.generation_id IS NOT NULL AS ended
+        FROM unnest($1::date[], $2::uuid[]) WITH ORDINALITY AS k (day, generation_id, ord)
+        LEFT JOIN generations g ON g.day = k.day AND g.generation_id = k.generation_id
+        LEFT JOIN write_outcomes o ON o.day = k.day AND o.generation_id = k.generation_id
+        ORDER BY k.ord
+    """
+
+    async def known(self, jobs: Sequence[tuple[str, WriteJob]]) -> list[Known]:
+        """What there is about each (account key, job), in their order."""
+        rows = await self.connection.fetch(
+            self.SELECT_KNOWN, [job.day for _, job in jobs], [job.generation_id for _, job in jobs]
+        )
+        return [_known(account_key, job, row) for (account_key, job), row in zip(jobs, rows, strict=True)]
+
+    SELECT_PENDING = """
+        SELECT p.account_key, p.profile_id, p.prefix, p.org_id, p.action, p.lane, p.day, p.generation_id, p.written_for,
+               p.accepted_at, p.deadline_at, p.clean_at, p.next_attempt_at, p.attempt, p.last_reason, p.taken_by,
+               p.sent_day, p.sent_generation_id, p.sent_org_id
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS k (account_key, profile_id, prefix)
+        JOIN pending_writes p
+          ON p.account_key = k.account_key AND p.profile_id = k.profile_id AND p.prefix = k.prefix
+    """
+    SELECT_HELD = """
+        SELECT s.account_key, s.profile_id, s.prefix, s.org_id, s.state, s.day, s.generation_id, s.written_for,
+               s.older_for, s.accepted_at, s.clean_at, s.clean_queued
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS k (account_key, profile_id, prefix)
+        JOIN profile_state s
+          ON s.account_key = k.account_key AND s.profile_id = k.profile_id AND s.prefix = k.prefix
+    """
+
+    async def open_book(self, keys: Collection[Key]) -> Book:
+        """What waits for these keys and what their profiles hold."""
+        if not keys:
+            return Book()
+        columns = list(zip(*keys, strict=True))
+        pending = await self.connection.fetch(self.SELECT_PENDING, *columns)
+        held = await self.connection.fetch(self.SELECT_HELD, *columns)
+        return Book(map(_pending, pending), map(_held, held))
+
+    async def save(self, book: Book, now: datetime) -> None:
+        """Write back what has changed, and count what ended."""
+        if changed := book.pending_changed():
+            await self.connection.execute(self.UPSERT_PENDING, *zip(*map(_pending_values, changed), strict=True))
+        if gone := book.pending_gone():
+            await self.connection.execute(self.DELETE_PENDING, *zip(*gone, strict=True))
+        if held := book.held_changed():
+            await self.connection.execute(self.UPSERT_HELD, *zip(*map(_held_values, held), strict=True))
+        if gone := book.held_gone():
+            await self.connection.execute(self.DELETE_HELD, *zip(*gone, strict=True))
+        if book.outcomes:
+            await self.save_outcomes(book.outcomes, now)
+
+    UPSERT_PENDING = """
+        INSERT INTO pending_writes AS p (
+            account_key, profile_id, prefix, org_id, action, lane, day, generation_id, written_for, accepted_at,
+            deadline_at, clean_at, next_attempt_at, attempt, last_reason, taken_by, sent_day, sent_generation_id,
+            sent_org_id)
+        SELECT * FROM unnest(
+            $1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::smallint[], $7::date[], $8::uuid[],
+            $9::text[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::int[],
+            $15::text[], $16::uuid[], $17::date[], $18::uuid[], $19::uuid[])
+        ON CONFLICT (account_key, profile_id, prefix) DO UPDATE SET
+            org_id = excluded.org_id, action = excluded.action, lane = excluded.lane, day = excluded.day,
+            generation_id = excluded.generation_id, written_for = excluded.written_for,
+            accepted_at = excluded.accepted_at, deadline_at = excluded.deadline_at, clean_at = excluded.clean_at,
+            next_attempt_at = excluded.next_attempt_at, attempt = excluded.attempt,
+            last_reason = excluded.last_reason, taken_by = excluded.taken_by, sent_day = excluded.sent_day,
+            sent_generation_id = excluded.sent_generation_id, sent_org_id = excluded.sent_org_id
+    """
+    DELETE_PENDING = """
+        DELETE FROM pending_writes p
+        USING unnest($1::text[], $2::text[], $3::text[]) AS k (account_key, profile_id, prefix)
+        WHERE p.account_key = k.account_key AND p.profile_id = k.profile_id AND p.prefix = k.prefix
+    """
+    UPSERT_HELD = """
+        INSERT INTO profile_state (
+            account_key, profile_id, prefix, org_id, state, day, generation_id, written_for, older_for, accepted_at,
+            clean_at, clean_queued)
+        SELECT account_key, profile_id, prefix, org_id, state, day, generation_id, written_for,
+               string_to_array(older_for, E'\\x1f'), accepted_at, clean_at, clean_queued
+        FROM unnest(
+            $1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::date[], $7::uuid[], $8::text[], $9::text[],
+            $10::timestamptz[], $11::timestamptz[], $12::boolean[])
+            AS h (account_key, profile_id, prefix, org_id, state, day, generation_id, written_for, older_for,
+                  accepted_at, clean_at, clean_queued)
+        ON CONFLICT (account_key, profile_id, prefix) DO UPDATE SET
+            org_id = excluded.org_id, state = excluded.state, day = excluded.day,
+            generation_id = excluded.generation_id, written_for = excluded.written_for,
+            older_for = excluded.older_for, accepted_at = excluded.accepted_at, clean_at = excluded.clean_at,
+            clean_queued = excluded.clean_queued
+    """
+    DELETE_HELD = """
+        DELETE FROM profile_state s
+        USING unnest($1::text[], $2::text[], $3::text[]) AS k (account_key, profile_id, prefix)
+        WHERE s.account_key = k.account_key AND s.profile_id = k.profile_id AND s.prefix = k.prefix
+    """
+    INSERT_OUTCOMES = """
+        INSERT INTO write_outcomes (day, generation_id, org_id, outcome, reason, at, attempts)
+        SELECT day, generation_id, org_id, outcome, reason, $7, attempts
+        FROM unnest($1::date[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::int[])
+            AS o (day, generation_id, org_id, outcome, reason, attempts)
+        ON CONFLICT (day, generation_id) DO NOTHING
+        RETURNING generation_id
+    """
+
+    async def save_outcomes(self, outcomes: Sequence[Outcome], now: datetime) -> None:
+        """The first outcome of a generation stands; only those that are new are counted."""
+        columns = zip(*((*o.ref[:2], o.ref.org_id, o.ending, o.reason, o.attempts) for o in outcomes), strict=True)
+        rows = await self.connection.fetch(self.INSERT_OUTCOMES, *columns, now)
+        new = {row["generation_id"] for row in rows}
+        for outcome in outcomes:
+            if outcome.ref.generation_id in new:
+                new.discard(outcome.ref.generation_id)
+                metrics.count("profile_writes_total", outcome=outcome.ending)
+                if outcome.waited_s is not None:
+                    metrics.observe("job_end_to_end_seconds", outcome.waited_s)
+
+    WAKE_ACCOUNTS = """
+        UPDATE klaviyo_accounts SET runnable_at = least(runnable_at, $2) WHERE account_key = ANY($1)
+    """
+
+    async def wake(self, account_keys: Collection[str], at: datetime) -> None:
+        """Have these accounts looked at no later than then."""
+        await self.connection.execute(self.WAKE_ACCOUNTS, list(account_keys), at)
+
+
+def _pending_values(row: Pending) -> tuple[object, ...]:
+    sent = row.sent or (None, None, None)
+    return (
+        *row.key, row.ref.org_id, row.action, int(row.lane), row.ref.day, row.ref.generation_id, row.written_for,
+        row.accepted_at, row.deadline_at, row.clean_at, row.next_attempt_at, row.attempt, row.last_reason, row.taken_by,
+        *sent,
+    )  # fmt: skip
+
+
+def _held_values(row: Held) -> tuple[object, ...]:
+    return (
+        *row.key, row.ref.org_id, row.state, row.ref.day, row.ref.generation_id, row.written_for,
+        _SEPARATOR.join(row.older_for), row.accepted_at, row.clean_at, row.clean_queued,
+    )  # fmt: skip
+
+
+def _pending(row: asyncpg.Record) -> Pending:
+    sent = None
+    if row["sent_generation_id"] is not None:
+        sent = Ref(row["sent_day"], row["sent_generation_id"], row["sent_org_id"])
+    return Pending(
+        key=Key(row["account_key"], row["profile_id"], row["prefix"]),
+        ref=Ref(row["day"], row["generation_id"], row["org_id"]),
+        action=row["action"],
+        lane=Lane(row["lane"]),
+        written_for=row["written_for"],
+        accepted_at=row["accepted_at"],
+        deadline_at=row["deadline_at"],
+        clean_at=row["clean_at"],
+        next_attempt_at=row["next_attempt_at"],
+        attempt=row["attempt"],
+        last_reason=row["last_reason"],
+        taken_by=row["taken_by"],
+        sent=sent,
+    )
+
+
+def _held(row: asyncpg.Record) -> Held:
+    return Held(
+        key=Key(row["account_key"], row["profile_id"], row["prefix"]),
+        ref=Ref(row["day"], row["generation_id"], row["org_id"]),
+        state=row["state"],
+        written_for=row["written_for"],
+        older_for=tuple(row["older_for"]),
+        accepted_at=row["accepted_at"],
+        clean_at=row["clean_at"],
+        clean_queued=row["clean_queued"],
+    )
+
+
+def _known(account_key: str, job: WriteJob, row: asyncpg.Record) -> Known:
+    if row["written_for"] is None:
+        return Known(None, row["ended"])
+    wanted = Wanted(
+        key=Key(account_key, job.profile_id, job.prefix),
+        ref=Ref(job.day, job.generation_id, job.org_id),
+        action=job.action,
+        written_for=row["written_for"],
+        accepted_at=job.accepted_at,
+        deadline_at=job.deadline_at,
+        # A webhook accepted again later asks for the same copy until its own, later window ends.
+        clean_at=row["clean_at"] + (job.deadline_at - row["deadline_at"]),
+    )
+    return Known(wanted, row["ended"] and job.deadline_at <= row["deadline_at"])

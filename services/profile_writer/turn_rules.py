@@ -1,0 +1,195 @@
+"""What becomes of a pending write when its turn comes, when it was sent, and when its time is over. Pure."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from random import Random
+from uuid import UUID
+
+from services.profile_writer.intake_rules import as_clean_up, dangerous, leave
+from services.profile_writer.rows import Held, Lane, Outcome, Pending, Verdict
+from shared.errors import Failure, Permanent, Throttled, Transient
+from shared.klaviyo.errors import KeyRefused, MaybeApplied
+
+GIVE_UP_AFTER = timedelta(hours=24)
+"""How long a clear is tried; after that it counts as one to be found again a day later. Klaviyo itself retries a
+webhook for as long."""
+
+_BACKOFF_FIRST_S, _BACKOFF_MAX_S = 1.0, 60.0
+
+
+class NotSent(Transient):
+    """The turn ended before this write left: too late in its slot, or the account stopped. No attempt spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One write of a turn: the row as it was taken, and what the profile held before."""
+
+    row: Pending
+    before: Held | None
+
+
+def take(row: Pending, held: Held | None, turn_id: UUID, lease_until: datetime) -> Verdict:
+    """The row in flight. The profile counts as `unknown` from now on: should we die, the write may have happened."""
+    outcomes = _overtaken(row)
+    attempt = row.attempt + (row.taken_by is not None)
+    taken = replace(row, taken_by=turn_id, sent=row.ref, next_attempt_at=lease_until, attempt=attempt)
+    if row.action != "write":
+        return Verdict(taken, held, outcomes)
+    accepted_at = max(row.accepted_at, held.accepted_at) if held else row.accepted_at
+    older_for = _older_for(row, held)
+    after = Held(row.key, row.ref, "unknown", row.written_for, older_for, accepted_at, row.clean_at)
+    return Verdict(taken, after, outcomes)
+
+
+def _older_for(row: Pending, held: Held | None) -> tuple[str, ...]:
+    """The messages in which something older than this row could show, if the row's write is not applied."""
+    if held is None or not held.dirty:
+        return ()
+    newest = () if held.ref.generation_id == row.ref.generation_id else (held.written_for,)
+    return tuple(sorted({*held.older_for, *newest}))
+
+
+def _overtaken(row: Pending) -> tuple[Outcome, ...]:
+    """The end of what was in flight without being confirmed, when a newer generation has taken the row meanwhile."""
+    if row.sent is None or row.sent.generation_id == row.ref.generation_id:
+        return ()
+    return (Outcome(row.sent, "superseded", "unconfirmed", 1),)
+
+
+def settle(
+    sent: Sent, result: Failure | None, row: Pending, held: Held | None, now: datetime, margin_s: float, rng: Random
+) -> Verdict:
+    """What follows from one answer. `row` is the row as it is now, still taken by the turn that asks.
+
+    | answer | the profile | the row |
+    | applied | holds it, or is clean | gone |
+    | throttled, key refused, not sent | as before | due again, no attempt spent |
+    | permanent | as before; gone with the profile | gone, with its reason; a danger becomes a clean-up |
+    | no connection, edge page | as before | later, one attempt spent |
+    | no answer, 5xx | unknown | later, one attempt spent |
+
+    When a newer generation has taken the row meanwhile, the row is due at once, in the lane that fits what is now held.
+    """
+    newer = row.ref.generation_id != sent.row.ref.generation_id or row.action != sent.row.action
+    if not isinstance(result, MaybeApplied) and result is not None and sent.row.action == "write":
+        held = _restored(sent.before, held)
+    match result:
+        case None:
+            held, outcomes = _applied(sent, held, now)
+            return _due_again(row, held, now, outcomes) if newer else Verdict(None, held, outcomes)
+        case Throttled() | KeyRefused() | NotSent() | Transient() if newer:
+            return _due_again(row, held, now, _overtaken(row))
+        case Throttled() | KeyRefused() | NotSent():
+            return Verdict(_released(row, now, last_reason=result.reason), held)
+        case Permanent():
+            return _rejected(sent, result, row, held, now, newer=newer)
+        case _:
+            return Verdict(_backed_off(row, held, result, now, margin_s, rng), held)
+
+
+def _applied(sent: Sent, held: Held | None, now: datetime) -> tuple[Held | None, tuple[Outcome, ...]]:
+    row = sent.row
+    if row.action == "write":
+        waited_s = (now - row.accepted_at).total_seconds()
+        accepted_at = max(row.accepted_at, held.accepted_at) if held else row.accepted_at
+        holding = Held(row.key, row.ref, "holding", row.written_for, (), accepted_at, row.clean_at)
+        return holding, (Outcome(row.ref, "written", None, row.attempt + 1, waited_s),)
+    # Until its deadline we remember what was decided; afterwards nothing older can come.
+    clean = Held(row.key, row.ref, "clean", row.written_for, (), row.accepted_at, row.deadline_at)
+    outcomes = (Outcome(row.ref, "cleared", None, row.attempt + 1),) if row.action == "clear" else ()
+    return (clean if row.deadline_at > now else None), outcomes
+
+
+def _restored(before: Held | None, held: Held | None) -> Held | None:
+    """What the profile held before a write that was certainly not applied, but for what was decided meanwhile."""
+    if before is None or held is None or held.accepted_at <= before.accepted_at:
+        return before
+    return replace(before, accepted_at=held.accepted_at)
+
+
+def _rejected(
+    sent: Sent, failure: Permanent, row: Pending, held: Held | None, now: datetime, *, newer: bool
+) -> Verdict:
+    outcomes: tuple[Outcome, ...] = ()
+    if sent.row.action != "clean_up":
+        outcomes = (Outcome(sent.row.ref, "rejected", failure.reason, sent.row.attempt + 1),)
+    if failure.reason == "profile_not_found":
+        held = None  # merged away or deleted, and everything on it
+    if newer:
+        return _due_again(row, held, now, outcomes)
+    if sent.row.action == "write":
+        left = leave(row, held, now)
+        return replace(left, outcomes=outcomes)
+    return Verdict(None, _tomorrow(held, now), outcomes)
+
+
+def _due_again(row: Pending, held: Held | None, now: datetime, outcomes: tuple[Outcome, ...]) -> Verdict:
+    """A row that waited for an older one to land, seen again with what is now held."""
+    free = _released(row, now)
+    danger = dangerous(held, row.ref, row.written_for)
+    if row.action == "write":
+        return Verdict(replace(free, lane=Lane.DIRTY if danger else Lane.FRESH), held, outcomes)
+    if danger:
+        return Verdict(replace(free, lane=Lane.DIRTY), held, outcomes)
+    if row.action == "clear":
+        outcomes = (*outcomes, Outcome(row.ref, "nothing_to_clear", None, 0))
+    left = leave(free, held, now)
+    return replace(left, outcomes=outcomes)
+
+
+def _released(row: Pending, now: datetime, last_reason: str | None = None) -> Pending:
+    return replace(row, taken_by=None, sent=None, next_attempt_at=now, last_reason=last_reason or row.last_reason)
+
+
+def _backed_off(
+    row: Pending, held: Held | None, failure: Failure, now: datetime, margin_s: float, rng: Random
+) -> Pending:
+    """Twice as long each time, with jitter, but a last try before the deadline if that is still ahead."""
+    wait = timedelta(seconds=min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2.0 ** min(row.attempt, 10)) * rng.uniform(0.5, 1))
+    at = now + wait
+    lane = row.lane
+    if row.action == "write":
+        at = min(at, max(now + wait / 4, row.deadline_at - timedelta(seconds=margin_s + 1)))
+        lane = Lane.DIRTY if dangerous(held, row.ref, row.written_for) else Lane.RETRY
+    free = _released(row, now, last_reason=failure.reason)
+    return replace(free, lane=lane, next_attempt_at=at, attempt=row.attempt + 1)
+
+
+def over(row: Pending, now: datetime, margin_s: float) -> bool:
+    """Whether this row is not to be sent any more."""
+    if row.action == "write":
+        return row.deadline_at <= now + timedelta(seconds=margin_s)
+    return row.deadline_at <= now - GIVE_UP_AFTER
+
+
+def expire(row: Pending, held: Held | None, now: datetime, reason: str) -> Verdict:
+    """The end of a row whose time is over; its danger, if any, stays a clean-up."""
+    outcomes = _overtaken(row)
+    if row.action != "clean_up":
+        outcomes = (*outcomes, Outcome(row.ref, "expired", reason, row.attempt))
+    if row.action == "write":
+        left = leave(row, held, now)
+        return replace(left, outcomes=outcomes)
+    return Verdict(None, _tomorrow(held, now), outcomes)
+
+
+def _tomorrow(held: Held | None, now: datetime) -> Held | None:
+    """A profile that could not be cleared is never forgotten, only looked at again a day later."""
+    if held is None or not held.dirty:
+        return held
+    return replace(held, clean_queued=False, clean_at=now + GIVE_UP_AFTER)
+
+
+def clean_up(held: Held, pending: Pending | None, now: datetime) -> Verdict:
+    """The send window of what a profile holds is over: take it away, or rely on the row that is waiting already."""
+    if not held.dirty:
+        return Verdict(pending, None)
+    queued = replace(held, clean_queued=True)
+    if pending is not None:
+        return Verdict(pending, queued)
+    row = Pending(
+        held.key, held.ref, "clean_up", Lane.CLEAN_UP, held.written_for,
+        held.accepted_at, held.clean_at, held.clean_at, next_attempt_at=now,
+    )  # fmt: skip
+    return Verdict(as_clean_up(row, Lane.CLEAN_UP, now), queued)

@@ -1,0 +1,239 @@
+"""What a turn reads and writes of its account's row, and which rows it is about."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from services.profile_writer.budget import Budget
+from services.profile_writer.rows import Key
+from services.profile_writer.standing import Standing
+from shared.db.pool import Connection
+from shared.klaviyo.limits import RateLimit
+
+AT_ONCE = 500
+"""Rows that one turn expires, and cleans up after: the bound on how long it holds the account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The account whose turn it is. `paused`: its orgs whose key is refused; `open`: there is one whose key is not."""
+
+    standing: Standing
+    paused: tuple[UUID, ...]
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """The keys that a turn is about; `send` in the order of sending, one per profile."""
+
+    over: tuple[Key, ...]
+    clean: tuple[Key, ...]
+    send: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """When something of an account is next due; None: never."""
+
+    write_at: datetime | None  # a row of lanes 0 to 2 may be tried, or its lease ends
+    clean_up_at: datetime | None  # the same of lane 3
+    deadline_at: datetime | None  # of the first write
+    clear_wanted_at: datetime | None  # of the oldest clear
+    clean_at: datetime | None  # the first send window ends
+
+
+class TurnStore:
+    """Works on the connection of a transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # The least recently served account that has something to do and that nobody else holds. A few thousand accounts
+    # are read in a millisecond; an index would have to be kept up at each of many updates a second.
+    CLAIM_ACCOUNT = """
+        SELECT account_key, burst_limit, steady_limit, factor, factor_at, newest_slot, slots, busy_until, busy_by,
+               blocked_until, blocked_reason, failures, advertised_limit, advertised_remaining, advertised_reset_s,
+               advertised_at, last_served_at, runnable_at
+        FROM klaviyo_accounts
+        WHERE runnable_at <= $1
+        ORDER BY last_served_at NULLS FIRST, account_key
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+    """
+    # A pause holds for the integration that was refused; a newer one ends it.
+    SELECT_PAUSED = """
+        SELECT p.org_id
+        FROM write_pauses p LEFT JOIN integrations i ON i.org_id = p.org_id
+        WHERE p.account_key = $1 AND p.integration_at IS NOT DISTINCT FROM i.updated_at
+    """
+    SELECT_OPEN = """
+        SELECT EXISTS (SELECT FROM integrations WHERE account_key = $1 AND org_id <> ALL($2::uuid[]))
+    """
+
+    async def claim(self, now: datetime) -> Claim | None:
+        """The account whose turn it is, held until the transaction ends; None when none has anything to do."""
+        row = await self._connection.fetchrow(self.CLAIM_ACCOUNT, now)
+        if row is None:
+            return None
+        account_key = row["account_key"]
+        paused = tuple(found["org_id"] for found in await self._connection.fetch(self.SELECT_PAUSED, account_key))
+        is_open = not paused or await self._connection.fetchval(self.SELECT_OPEN, account_key, paused)
+        return Claim(_standing(row), paused, is_open)
+
+    SELECT_ACCOUNT = """
+        SELECT account_key, burst_limit, steady_limit, factor, factor_at, newest_slot, slots, busy_until, busy_by,
+               blocked_until, blocked_reason, failures, advertised_limit, advertised_remaining, advertised_reset_s,
+               advertised_at, last_served_at, runnable_at
+        FROM klaviyo_accounts
+        WHERE account_key = $1
+    """
+
+    async def standing(self, account_key: str) -> Standing:
+        """The row of an account that this transaction holds already."""
+        (row,) = await self._connection.fetch(self.SELECT_ACCOUNT, account_key)
+        return _standing(row)
+
+    UPDATE_ACCOUNT = """
+        UPDATE klaviyo_accounts SET
+            steady_limit = $2, factor = $3, factor_at = $4, newest_slot = $5, slots = $6, busy_until = $7, busy_by = $8,
+            blocked_until = $9, blocked_reason = $10, failures = $11, advertised_limit = $12,
+            advertised_remaining = $13, advertised_reset_s = $14, advertised_at = $15, last_served_at = $16,
+            runnable_at = $17
+        WHERE account_key = $1
+    """
+
+    async def save(self, standing: Standing) -> None:
+        """Write the account's row back."""
+        budget, told = standing.budget, standing.advertised
+        await self._connection.execute(
+            self.UPDATE_ACCOUNT, standing.account_key, budget.steady_limit, budget.factor, standing.factor_at,
+            budget.newest, budget.slots, standing.busy_until, standing.busy_by, standing.blocked_until,
+            standing.blocked_reason, standing.failures, told.limit, told.remaining, told.reset_s,
+            standing.advertised_at, standing.last_served_at, standing.runnable_at,
+        )  # fmt: skip
+
+    # Four scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
+    # whose send window is over; and what is sent now, by lane and deadline, no profile twice at a time. Clean-ups are
+    # asked for on their own, since they may spend less.
+    SELECT_AGENDA = """
+        (SELECT 'over' AS what, first.profile_id, first.prefix
+         FROM unnest('{0,1,2}'::smallint[]) AS lanes (lane),
+              LATERAL (SELECT profile_id, prefix FROM pending_writes p
+                       WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.deadline_at <= $3 AND p.action = 'write'
+                         AND (p.taken_by IS NULL OR p.next_attempt_at <= $2)
+                       ORDER BY p.deadline_at LIMIT $5) first
+         LIMIT $5)
+        UNION ALL
+        (SELECT 'over', first.profile_id, first.prefix
+         FROM unnest('{0,2,3}'::smallint[]) AS lanes (lane),
+              LATERAL (SELECT profile_id, prefix FROM pending_writes p
+                       WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.deadline_at <= $4 AND p.action <> 'write'
+                         AND (p.taken_by IS NULL OR p.next_attempt_at <= $2)
+                       ORDER BY p.deadline_at LIMIT $5) first
+         LIMIT $5)
+        UNION ALL
+        (SELECT 'clean', profile_id, prefix FROM profile_state
+         WHERE account_key = $1 AND NOT clean_queued AND clean_at <= $2
+         ORDER BY clean_at LIMIT $5)
+        UNION ALL
+        (SELECT 'send', p.profile_id, p.prefix FROM pending_writes p
+         WHERE p.account_key = $1 AND p.lane < 3 AND p.next_attempt_at <= $2
+           AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
+           AND NOT EXISTS (
+               SELECT FROM pending_writes o
+               WHERE o.account_key = $1 AND o.profile_id = p.profile_id AND o.prefix <> p.prefix
+                 AND o.taken_by IS NOT NULL AND o.next_attempt_at > $2)
+         ORDER BY p.lane, p.deadline_at LIMIT $6)
+        UNION ALL
+        (SELECT 'send', p.profile_id, p.prefix FROM pending_writes p
+         WHERE p.account_key = $1 AND p.lane = 3 AND p.next_attempt_at <= $2 AND p.org_id <> ALL($8::uuid[])
+           AND NOT EXISTS (
+               SELECT FROM pending_writes o
+               WHERE o.account_key = $1 AND o.profile_id = p.profile_id AND o.prefix <> p.prefix
+                 AND o.taken_by IS NOT NULL AND o.next_attempt_at > $2)
+         ORDER BY p.deadline_at LIMIT $7)
+    """
+
+    async def agenda(
+        self, claim: Claim, now: datetime, *, over_before: datetime, given_up_before: datetime, tokens: int,
+        clean_up_tokens: int,
+    ) -> Agenda:  # fmt: skip
+        """What this turn is about. `over_before`: writes with an earlier deadline are not sent."""
+        account_key = claim.standing.account_key
+        rows = await self._connection.fetch(
+            self.SELECT_AGENDA, account_key, now, over_before, given_up_before, AT_ONCE, tokens, clean_up_tokens,
+            claim.paused,
+        )  # fmt: skip
+        found: dict[str, list[Key]] = {"over": [], "clean": [], "send": []}
+        for row in rows:
+            found[row["what"]].append(Key(account_key, row["profile_id"], row["prefix"]))
+        over = set(found["over"])
+        send: dict[str, Key] = {}
+        for key in found["send"]:
+            if key not in over:
+                send.setdefault(key.profile_id, key)
+        return Agenda(tuple(found["over"]), tuple(found["clean"]), tuple(send.values())[:tokens])
+
+    SELECT_MOMENTS = """
+        SELECT
+            (SELECT min(next_attempt_at) FROM pending_writes
+             WHERE account_key = $1 AND lane < 3 AND org_id <> ALL($2::uuid[])) AS write_at,
+            (SELECT min(next_attempt_at) FROM pending_writes
+             WHERE account_key = $1 AND lane = 3 AND org_id <> ALL($2::uuid[])) AS clean_up_at,
+            (SELECT min(first.deadline_at) FROM unnest('{0,1,2}'::smallint[]) AS lanes (lane),
+                LATERAL (SELECT deadline_at FROM pending_writes p
+                         WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.action = 'write' AND p.taken_by IS NULL
+                         ORDER BY deadline_at LIMIT 1) first) AS deadline_at,
+            (SELECT min(first.deadline_at) FROM unnest('{0,2,3}'::smallint[]) AS lanes (lane),
+                LATERAL (SELECT deadline_at FROM pending_writes p
+                         WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.action <> 'write' AND p.taken_by IS NULL
+                         ORDER BY deadline_at LIMIT 1) first) AS clear_wanted_at,
+            (SELECT min(clean_at) FROM profile_state WHERE account_key = $1 AND NOT clean_queued) AS clean_at
+    """
+
+    async def moments(self, claim: Claim) -> Moments:
+        """When this account is next of interest; what paused orgs could send is left out."""
+        (row,) = await self._connection.fetch(self.SELECT_MOMENTS, claim.standing.account_key, claim.paused)
+        return Moments(**row)
+
+    SELECT_NEXT_LOOK = "SELECT min(runnable_at) FROM klaviyo_accounts"
+
+    async def next_look(self) -> datetime | None:
+        """When any account is to be looked at next."""
+        moment: datetime | None = await self._connection.fetchval(self.SELECT_NEXT_LOOK)
+        return moment
+
+    UPSERT_PAUSES = """
+        INSERT INTO write_pauses (org_id, account_key, reason, message, paused_at, integration_at)
+        SELECT org_id, $2, $3, $4, $5, $6 FROM orgs WHERE org_id = $1
+        ON CONFLICT (org_id) DO UPDATE SET
+            account_key = excluded.account_key, reason = excluded.reason, message = excluded.message,
+            paused_at = excluded.paused_at, integration_at = excluded.integration_at
+    """
+
+    async def pause(
+        self, org_id: UUID, account_key: str, reason: str, message: str, now: datetime, integration_at: datetime | None
+    ) -> None:
+        """Let this org's writes wait until it has another integration than the one of `integration_at`."""
+        await self._connection.execute(self.UPSERT_PAUSES, org_id, account_key, reason, message, now, integration_at)
+
+
+def _standing(row: asyncpg.Record) -> Standing:
+    budget = Budget(row["burst_limit"], row["steady_limit"], row["factor"], row["newest_slot"], tuple(row["slots"]))
+    return Standing(
+        account_key=row["account_key"],
+        budget=budget,
+        factor_at=row["factor_at"],
+        busy_until=row["busy_until"],
+        busy_by=row["busy_by"],
+        blocked_until=row["blocked_until"],
+        blocked_reason=row["blocked_reason"],
+        failures=row["failures"],
+        advertised=RateLimit(row["advertised_limit"], row["advertised_remaining"], row["advertised_reset_s"]),
+        advertised_at=row["advertised_at"],
+        last_served_at=row["last_served_at"],
+        runnable_at=row["runnable_at"],
+    )
