@@ -1,4 +1,4 @@
-"""Servers in containers, where a container engine answers.
+"""Servers in containers. Imported only where a container engine answers (see `engine`).
 
 The engine's own reaper ends them when we are killed. Throw-away data lives in the container, durable data in a named
 volume per data folder.
@@ -7,7 +7,6 @@ volume per data folder.
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import os
 import sys
@@ -18,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import docker  # type: ignore[import-untyped] # ships no types
-import requests
 from docker.errors import DockerException  # type: ignore[import-untyped] # ships no types
 from testcontainers.core.container import DockerContainer
 
@@ -27,7 +24,6 @@ from devstack import postgres, rabbitmq, s3, sshd
 from devstack.endpoints import ServerName
 from devstack.local import Folder, Running, ServerFailed
 
-_ENGINE_S = 2
 _READY_S = 120.0
 _POSTGRES_IMAGE = "postgres:17-alpine"
 _RABBITMQ_IMAGE = "rabbitmq:4-management-alpine"
@@ -47,23 +43,8 @@ class _Recipe:
     fields: Callable[[Port], dict[str, Any]]
 
 
-@functools.cache
-def engine_answers() -> bool:
-    """Whether containers can be started here; asked once per process."""
-    try:
-        client = docker.from_env(timeout=_ENGINE_S)
-        try:
-            return bool(client.ping())
-        finally:
-            client.close()
-    except (DockerException, requests.RequestException):
-        return False
-
-
 def start(name: ServerName, folder: Folder, sftp_root: Path) -> Running | None:
-    """The server in a container; None where no engine answers, or (said on stderr) it cannot run the image."""
-    if not engine_answers():
-        return None
+    """The server in a container; None where the engine cannot run the image, which is said on stderr."""
     recipe = _recipe(name, folder, sftp_root)
     container = recipe.container
     if folder.durable:

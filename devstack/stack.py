@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from devstack import containers, given, postgres, rabbitmq, s3, sshd
+from devstack import engine, given, postgres, rabbitmq, s3, sshd
 from devstack.endpoints import SERVERS, Endpoints, ServerName
 from devstack.local import Folder, Running, ServerFailed
 
@@ -110,11 +110,14 @@ class Stack:
         self.stop()
 
     def _find(self, name: ServerName) -> Running:
-        return (
-            given.find(name, self._environ)
-            or containers.start(name, self._folder(name), self._sftp_root)
-            or self._start_process(name)
-        )
+        return given.find(name, self._environ) or self._start_container(name) or self._start_process(name)
+
+    def _start_container(self, name: ServerName) -> Running | None:
+        if not engine.answers():
+            return None
+        from devstack import containers  # late, because its library takes half a second to import
+
+        return containers.start(name, self._folder(name), self._sftp_root)
 
     def _start_process(self, name: ServerName) -> Running:
         folder = self._folder(name)

@@ -53,7 +53,7 @@ class OwnServers:
     def _opened(self) -> Stack:
         with self._opening:
             if self._stack is None:
-                _remove_abandoned_folders()
+                remove_abandoned_folders(Path(tempfile.gettempdir()))
                 self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
                 self._stack = Stack(self._folder, durable=False, environ=self._environ)
             return self._stack
@@ -117,9 +117,9 @@ class SharedServers:
         return Endpoints.from_json(body)
 
 
-def _remove_abandoned_folders() -> None:
+def remove_abandoned_folders(parent: Path) -> None:
     """Delete what killed runs have left; the lock of a living run is held by it and by each of its servers."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for folder in parent.glob(f"{_PREFIX}*"):
         try:
             fd = os.open(folder / "lock", os.O_RDWR)
         except OSError:  # no folder of ours, or one that is being made or removed
