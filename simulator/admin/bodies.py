@@ -46,6 +46,7 @@ class WebhookBody(Body):
     """`<flow_id>` and `<treatment_action_id>` in `body` become the flow's id and its first email action's."""
 
     type: Literal["send-webhook"]
+    id: str | None = None
     url: str
     headers: dict[str, str] = Field(default_factory=dict)
     body: str
@@ -55,6 +56,7 @@ class WebhookBody(Body):
 
 class DelayBody(Body):
     type: Literal["time-delay"]
+    id: str | None = None
     unit: DelayUnit = "minutes"
     value: int = Field(2, ge=0)
 
@@ -63,6 +65,8 @@ class EmailBody(Body):
     """`prefix` names the profile properties with generated content, for the judge and the literal snippet."""
 
     type: Literal["send-email"]
+    id: str | None = None
+    message_id: str | None = None
     name: str = "Email"
     subject: str
     preview_text: str = ""
@@ -77,6 +81,9 @@ ActionBody = Annotated[WebhookBody | DelayBody | EmailBody, Field(discriminator=
 
 
 class FlowBody(Body):
+    """Ids are drawn unless given; given ones must be new in the account."""
+
+    id: str | None = None
     name: str
     trigger_type: Literal["Added to List", "Date Based", "Low Inventory", "Metric", "Price Drop", "Unconfigured"] = (
         "Added to List"

@@ -14,9 +14,10 @@ CHANGEABLE = {
 
 
 def build_flow(world: World, account: Account, wanted: FlowBody) -> Flow:
-    """A new flow with fresh ids, its actions chained in the order given."""
+    """A new flow, its actions chained in the order given. Raises ValueError for an id that is taken."""
     ids, now = world.ids, world.clock.now()
-    flow = Flow(ids.short(), wanted.name, wanted.status, wanted.trigger_type, ids.short(), now, now)
+    _refuse_taken(account, wanted)
+    flow = Flow(wanted.id or ids.short(), wanted.name, wanted.status, wanted.trigger_type, ids.short(), now, now)
     flow.actions = [_action(world, flow.id, body) for body in wanted.actions]
     for action, follower in zip(flow.actions, flow.actions[1:], strict=False):
         action.next_id = follower.id
@@ -29,7 +30,7 @@ def build_flow(world: World, account: Account, wanted: FlowBody) -> Flow:
 
 def _action(world: World, flow_id: str, wanted: WebhookBody | DelayBody | EmailBody) -> FlowAction:
     ids, now = world.ids, world.clock.now()
-    action_id = ids.number()
+    action_id = wanted.id or ids.number()
     if isinstance(wanted, DelayBody):
         return FlowAction(
             action_id, flow_id, "time-delay", "live", now, now, delay_unit=wanted.unit, delay_value=wanted.value
@@ -41,11 +42,24 @@ def _action(world: World, flow_id: str, wanted: WebhookBody | DelayBody | EmailB
         )  # fmt: skip
     else:
         message = FlowMessage(
-            ids.short(), action_id, "email", wanted.name, now, now, template_id=ids.short(), subject=wanted.subject,
+            wanted.message_id or ids.short(), action_id, "email", wanted.name, now, now, template_id=ids.short(),
+            subject=wanted.subject,
             preview_text=wanted.preview_text, html=wanted.html, from_email=wanted.from_email,
             from_label=wanted.from_label, prefix=wanted.prefix,
         )  # fmt: skip
     return FlowAction(action_id, flow_id, wanted.type, wanted.status, now, now, message=message)
+
+
+def _refuse_taken(account: Account, wanted: FlowBody) -> None:
+    actions = [action.id for action in wanted.actions if action.id]
+    messages = [action.message_id for action in wanted.actions if isinstance(action, EmailBody) and action.message_id]
+    for kind, taken in (
+        ("flow", [wanted.id] if wanted.id in account.flows else []),
+        ("action", [it for it in actions if account.find_action(it) or actions.count(it) > 1]),
+        ("message", [it for it in messages if account.find_message(it) or messages.count(it) > 1]),
+    ):
+        if taken:
+            raise ValueError(f"{kind} {taken[0]} exists")
 
 
 def change_action(world: World, action: FlowAction, patch: ActionPatch) -> None:

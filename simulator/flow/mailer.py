@@ -1,5 +1,6 @@
 """Sending one email: render it from the profile as it was at the due moment, look at it, remember what was seen."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,6 +10,8 @@ from simulator.flow.judge import Sight, look, own_values
 from simulator.flow.ledger import Entry, Ledger, Seen, Send
 from simulator.flow.templating import BrokenTemplate, Rendered, render_email
 from simulator.profile import Copy, Profile, ProfileState, without_copies
+
+MARKER_PARTS = re.compile(r"[^A-Za-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,11 @@ def send_email(
     return Posted(send, shown, moment.state)
 
 
+def names_message(marker: str, message: FlowMessage) -> bool:
+    """Whether a `<prefix>_for` marker names this message: its id or its action's, alone or as a part of the marker."""
+    return not {message.id, message.action_id}.isdisjoint(MARKER_PARTS.split(marker))
+
+
 def _unasked(
     moment: Moment, ledger: Ledger, message: FlowMessage, entry: Entry, newest: str | None
 ) -> tuple[str | None, frozenset[str]]:
@@ -93,7 +101,7 @@ def _unasked(
     witnesses = [
         copy
         for copy in moment.copies
-        if copy.written_for in (message.id, message.action_id) and copy.generation_id not in ledger.known
+        if names_message(copy.written_for, message) and copy.generation_id not in ledger.known
     ]
     if newest is None:
         since_entry = [copy for copy in witnesses if copy.written_at >= entry.entered_at]
