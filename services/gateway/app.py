@@ -1,0 +1,64 @@
+"""Wiring of the gateway."""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from functools import partial
+
+from services.gateway.auth import Keys
+from services.gateway.coalescer import Coalescer
+from services.gateway.routes import Generate
+from services.gateway.server import Server, bind
+from services.gateway.settings import Settings
+from services.gateway.store import Changes, Store
+from shared.api_keys import Peppers
+from shared.db import migrate
+from shared.db.pool import open_database
+from shared.errors import Outage
+from shared.messaging.publisher import Publisher, open_publisher
+from shared.messaging.topology import GENERATE
+from shared.runtime import Service
+from shared.schemas.jobs import KINDS, GenerateJob, join_encoded
+from shared.settings import host_and_port
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> Service:
+    """The gateway: webhooks in, jobs out. Readiness asks the broker alone: known keys do without the database."""
+    database_url = settings.database_url.get_secret_value()
+    await migrate.require(database_url)
+    bound = stack.enter_context(bind(*host_and_port(settings.gateway_listen)))
+    database = await stack.enter_async_context(
+        open_database(database_url, name="gateway", role=settings.database_role, max_size=2)
+    )
+    publisher = await stack.enter_async_context(
+        open_publisher(settings.amqp_url.get_secret_value(), "gateway", GENERATE)
+    )
+    seconds = asyncio.get_running_loop().time
+    keys = Keys(
+        Store(database),
+        Peppers(settings.api_key_peppers.get_secret_value()),
+        seconds=seconds,
+        random_bytes=os.urandom,
+    )
+    changes = Changes(database_url, keys.changed)
+    generate = Generate(keys, Coalescer(partial(_send, publisher), seconds=seconds), settings.make_clock())
+    server = Server(bound, linger_s=settings.gateway_linger_s, drain_s=settings.drain_s)
+    checks = {"broker": partial(_reachable, publisher)}
+
+    async def serve(stop: asyncio.Event) -> None:
+        await server.run(generate, checks, stop)
+
+    return Service(
+        name="gateway",
+        runners={"http": serve, "keys": partial(keys.run, telling=changes), "changes": changes.run},
+        checks=checks,
+    )
+
+
+async def _send(publisher: Publisher, queue: str, jobs: list[bytes]) -> None:
+    await publisher.send(queue, join_encoded(KINDS[GenerateJob], jobs))
+
+
+async def _reachable(publisher: Publisher) -> None:
+    if not publisher.ready:
+        raise Outage("the broker is out of reach")

@@ -1,0 +1,252 @@
+"""The OpenAPI 3.1 document: every route, every code, generated from the table of errors where it can be."""
+
+from typing import Any, Final, get_args
+
+from services.gateway.errors import BODY_LIMIT_BYTES, MEANINGS, ErrorType, Meaning
+
+_REF_ERROR: Final = {"$ref": "#/components/schemas/Error"}
+_GENERATE_STATUSES: Final = (400, 401, 403, 413, 415, 422, 500, 503)
+_STATUS_TEXT: Final = {
+    400: "Not HTTP as it should be.",
+    401: "No key, or none that is valid. A repetition does not help; Klaviyo skips the person.",
+    403: "A valid key that may not do this.",
+    404: "There is nothing at this address.",
+    405: "This address does not take this method.",
+    413: "The body is too large.",
+    415: "The body is compressed.",
+    422: "The body cannot be used, and no repetition can change that.",
+    500: "Unforeseen. Nothing is promised; send it again.",
+    503: "Nothing is promised; send it again after Retry-After. The same body then gets the same generation_id.",
+}
+_EXAMPLE_ID: Final = "0b8f2f0e-58a1-8d3c-9a60-3f1c7f1f2a11"
+
+
+def document() -> dict[str, Any]:
+    """A new document; validated in tests."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "JustAI gateway",
+            "version": "1.0.0",
+            "description": "Takes the webhook of a Klaviyo flow. The answer 202 means that it is stored durably; the "
+            "copy reaches the person's profile before the flow's delay ends.",
+        },
+        "servers": [{"url": "/"}],
+        "tags": [
+            {"name": "generate", "description": "What a flow's webhook calls."},
+            {"name": "operation", "description": "For load balancers, probes and Prometheus."},
+        ],
+        "paths": {
+            "/api/generate/{org_slug}": {"post": _generate()},
+            "/healthz": {"get": _probe("healthz", "Whether the process turns.", {"200": _json("It does.", "Health")})},
+            "/readyz": {
+                "get": _probe(
+                    "readyz",
+                    "Whether webhooks can be accepted: the broker is there, and the service is not stopping.",
+                    {"200": _json("They can.", "Readiness"), "503": _json("They cannot, and why.", "Readiness")},
+                )
+            },
+            "/metrics": {"get": _probe("metrics", "Metrics in the text format of Prometheus.", {"200": _metrics()})},
+            "/openapi.json": {"get": _probe("openapi", "This document.", {"200": _json("The document.", None)})},
+        },
+        "components": {
+            "securitySchemes": {
+                "api_key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+            "schemas": _schemas(),
+        },
+    }
+
+
+def _generate() -> dict[str, Any]:
+    return {
+        "operationId": "generate",
+        "tags": ["generate"],
+        "summary": "Choose, personalise and write the copy for one person.",
+        "description": "A webhook that is repeated with the same body within the hour is the same generation: it gets "
+        "202 and the same generation_id. Bodies that are almost JSON (a quote or a newline pasted unescaped, HTML "
+        "entities, 'None', a tag that was not filled) are read all the same; a defect in attrs or fields costs that "
+        "value only.",
+        "security": [{"api_key": []}, {"bearer": []}],
+        "parameters": [
+            {
+                "name": "org_slug",
+                "in": "path",
+                "required": True,
+                "description": "The org that the key belongs to.",
+                "schema": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"},
+                "example": "acme",
+            },
+            {
+                "name": "X-Klaviyo-Flow-ID",
+                "in": "header",
+                "required": False,
+                "description": "Sent by Klaviyo; noted for operators, decides nothing.",
+                "schema": {"type": "string"},
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "description": f"At most {BODY_LIMIT_BYTES} bytes, not compressed.",
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/Webhook"},
+                    "examples": {
+                        "plain": {"value": _EXAMPLE_WEBHOOK},
+                        "personal": {
+                            "value": _EXAMPLE_WEBHOOK
+                            | {"attrs": {"persona": "runner", "plan": "gold"}, "fields": {"first_name": "Ada"}}
+                        },
+                    },
+                }
+            },
+        },
+        "responses": {
+            "202": {
+                "description": "Stored durably. For a repetition: it was stored before.",
+                "content": {
+                    "application/json": {
+                        "schema": {"$ref": "#/components/schemas/Accepted"},
+                        "example": {"generation_id": _EXAMPLE_ID, "status": "accepted"},
+                    }
+                },
+            },
+        }
+        | {str(status): _refused(status) for status in _GENERATE_STATUSES}
+        | {"default": {"description": "Any other refusal: 404, 405.", "content": _error_content((404, 405))}},
+    }
+
+
+def _refused(status: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": _STATUS_TEXT[status], "content": _error_content((status,))}
+    headers: dict[str, Any] = {}
+    if any(meaning.retry_after_s is not None for meaning in _meanings((status,)).values()):
+        headers["Retry-After"] = {"description": "Seconds.", "required": True, "schema": {"type": "integer"}}
+    if status == 401:
+        headers["WWW-Authenticate"] = {"required": True, "schema": {"const": "Bearer"}}
+    if headers:
+        answer["headers"] = headers
+    return answer
+
+
+def _meanings(statuses: tuple[int, ...]) -> dict[str, Meaning]:
+    return {code: meaning for code, meaning in MEANINGS.items() if meaning.status in statuses}
+
+
+def _error_content(statuses: tuple[int, ...]) -> dict[str, Any]:
+    examples = {
+        code: {
+            "value": {"error": {"type": meaning.type, "code": code, "message": meaning.message, "param": _param(code)}}
+        }
+        for code, meaning in _meanings(statuses).items()
+    }
+    return {"application/json": {"schema": _REF_ERROR, "examples": examples}}
+
+
+def _param(code: str) -> str | None:
+    return next((param for param in ("template_id", "user_id", "tracking_id") if code.endswith(param)), None)
+
+
+def _probe(operation_id: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    refused = {"description": "Another method, or another address.", "content": _error_content((404, 405))}
+    return {
+        "operationId": operation_id,
+        "tags": ["operation"],
+        "summary": summary,
+        "security": [],
+        "responses": responses | {"default": refused},
+    }
+
+
+def _json(description: str, schema: str | None) -> dict[str, Any]:
+    shape = {"$ref": f"#/components/schemas/{schema}"} if schema else {"type": "object"}
+    return {"description": description, "content": {"application/json": {"schema": shape}}}
+
+
+def _metrics() -> dict[str, Any]:
+    return {"description": "The metrics.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+_EXAMPLE_WEBHOOK: Final = {
+    "template_id": "welcome_1",
+    "user_id": "01HZY6Q3V9C5W0K7M2N4P8R1ST",
+    "tracking_id": "01HZY6Q3V9C5W0K7M2N4P8R1ST.Xy12Ab.9876543",
+}
+
+
+def _schemas() -> dict[str, Any]:
+    return {
+        "Webhook": {
+            "type": "object",
+            "required": ["template_id", "user_id", "tracking_id"],
+            "additionalProperties": True,
+            "properties": {
+                "template_id": {
+                    "type": "string",
+                    "maxLength": 128,
+                    "description": "The template, as the console shows it.",
+                },
+                "user_id": {
+                    "type": "string",
+                    "description": "The Klaviyo profile: {{ person.KlaviyoID }}.",
+                },
+                "tracking_id": {
+                    "type": "string",
+                    "maxLength": 256,
+                    "description": "{{ person.KlaviyoID }}.<flow_id>.<treatment_action_id>",
+                },
+                "attrs": {
+                    "type": "object",
+                    "description": "For ranking and selection: at most 64, of 1,000 characters each; or lists.",
+                    "additionalProperties": True,
+                },
+                "fields": {
+                    "type": "object",
+                    "description": "Inserted in the copy, without effect on which one: at most 128, of 16,384 "
+                    "characters each.",
+                    "additionalProperties": True,
+                },
+            },
+        },
+        "Accepted": {
+            "type": "object",
+            "required": ["generation_id", "status"],
+            "additionalProperties": False,
+            "properties": {
+                "generation_id": {"type": "string", "format": "uuid"},
+                "status": {"const": "accepted"},
+            },
+        },
+        "Error": {
+            "type": "object",
+            "required": ["error"],
+            "additionalProperties": False,
+            "properties": {
+                "error": {
+                    "type": "object",
+                    "required": ["type", "code", "message", "param"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "type": {"enum": list(get_args(ErrorType))},
+                        "code": {"enum": sorted(MEANINGS)},
+                        "message": {"type": "string", "description": "For people; free to change."},
+                        "param": {"type": ["string", "null"], "description": "The member of the body that is meant."},
+                    },
+                }
+            },
+        },
+        "Health": {
+            "type": "object",
+            "required": ["status"],
+            "properties": {"status": {"const": "ok"}},
+        },
+        "Readiness": {
+            "type": "object",
+            "required": ["status", "reasons"],
+            "properties": {
+                "status": {"enum": ["ready", "not ready"]},
+                "reasons": {"type": "object", "additionalProperties": {"type": "string"}},
+            },
+        },
+    }

@@ -1,0 +1,35 @@
+"""What the gateway is told."""
+
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from shared.settings import ServiceSettings, host_and_port
+
+
+class Settings(ServiceSettings):
+    """Settings of the gateway."""
+
+    gateway_listen: str = Field(
+        "127.0.0.1:8080", description="host:port where webhooks arrive; TLS ends in front of it."
+    )
+    gateway_linger_s: float = Field(
+        5,
+        ge=0,
+        description="Real seconds after SIGTERM in which webhooks are still answered while /readyz is red, so that a "
+        "load balancer takes this replica out first; less than drain_s.",
+    )
+
+    @field_validator("gateway_listen")
+    @classmethod
+    def _gateway_listen_is_host_and_port(cls, listen: str) -> str:
+        host_and_port(listen)
+        return listen
+
+    @model_validator(mode="after")
+    def _lingering_leaves_time_to_drain(self) -> Self:
+        if self.gateway_linger_s >= self.drain_s:
+            raise ValueError(
+                f"gateway_linger_s ({self.gateway_linger_s:g}) must be less than drain_s ({self.drain_s:g})"
+            )
+        return self
