@@ -60,7 +60,8 @@ def snippet(prefix: str, fits: str, control: Control) -> Snippet:
     fitting = f"person|lookup:'{prefix}_for' == '{fits}' and person|lookup:'{prefix}_body'"
 
     def guarded(name: str, filters: str, otherwise: str) -> str:
-        return f"{{% if {fitting} %}}{{{{ person|lookup:'{prefix}_{name}'{filters} }}}}{{% else %}}{otherwise}{{% endif %}}"
+        ours = f"{{{{ person|lookup:'{prefix}_{name}'{filters} }}}}"
+        return f"{{% if {fitting} %}}{ours}{{% else %}}{otherwise}{{% endif %}}"
 
     return Snippet(
         subject=guarded("subject", "", control.subject),
