@@ -125,14 +125,14 @@ def sort_out(jobs: Iterable[GenerateJob], stored: Mapping[UUID, Stored]) -> _Sor
         same, earlier = known.get(job.generation_id), known.get(job.earlier_id)
         if same is not None:
             if isinstance(same, Stored):
-                again[same.generation_id] = same
+                again[same.generation_id] = same.accepted_again(job.accepted_at)
         elif earlier is not None and earlier.accepted_at > job.accepted_at - _WINDOW:
             batch.aliases.append(
                 Alias(job.generation_id, job.org_id, earlier.generation_id, earlier.day, job.accepted_at)
             )
             known[job.generation_id] = earlier
             if isinstance(earlier, Stored):
-                again[earlier.generation_id] = earlier
+                again[earlier.generation_id] = earlier.accepted_again(job.accepted_at)
         else:
             batch.fresh.append(job)
             known[job.generation_id] = job

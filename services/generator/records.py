@@ -1,7 +1,7 @@
 """What the generator remembers of a request. Plain values, no behaviour."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from uuid import UUID
 
@@ -62,6 +62,17 @@ class Stored:
     day: date
     accepted_at: datetime
     write: WriteJob | None
+
+    def accepted_again(self, at: datetime) -> "Stored":
+        """The same generation, its write due for the email that this later webhook leads to.
+
+        A redelivered message carries the first moment and changes nothing. A webhook that Klaviyo repeats, or a person
+        who comes back within the window with the same body, leads to a later email: the copy must be there then too.
+        """
+        if self.write is None or at <= self.accepted_at:
+            return self
+        later = {"accepted_at": at, "deadline_at": self.write.deadline_at + (at - self.accepted_at)}
+        return replace(self, write=self.write.model_copy(update=later))
 
 
 @dataclass(frozen=True, slots=True)

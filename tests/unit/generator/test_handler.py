@@ -95,12 +95,25 @@ async def test_a_repeated_delivery_changes_nothing_and_publishes_what_is_stored_
     await handle([one])
     before = dict(memory.generations)
 
-    later = one.model_copy(update={"accepted_at": one.accepted_at + timedelta(minutes=5)})
-    assert list(await handle([one, later])) == [None, None]
+    assert list(await handle([one, one])) == [None, None]
 
     assert memory.generations == before
     assert published[0] == published[1]
     assert len(published) == 2
+
+
+async def test_a_webhook_accepted_again_later_asks_for_the_same_copy_until_its_own_email() -> None:
+    memory, published = Memory(), list[WriteJob]()
+    handle = generator(memory, published)
+    one, wait = job(), timedelta(minutes=5)
+    await handle([one])
+
+    await handle([one.model_copy(update={"accepted_at": one.accepted_at + wait})])
+
+    first, second = published
+    assert len(memory.generations) == 1
+    assert second.generation_id == first.generation_id
+    assert second.deadline_at - first.deadline_at == second.accepted_at - first.accepted_at == wait
 
 
 async def test_who_was_overtaken_publishes_what_the_faster_one_stored() -> None:
