@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from services.generator.catalog import Catalog
+from services.generator.gather import Gather
 from services.generator.handler import Generator
 from services.generator.render import Renderer
 from services.generator.settings import Settings
@@ -20,6 +21,9 @@ from shared.runtime import Service
 from shared.schemas.jobs import GenerateJob, WriteJob, encode_batch
 
 _SERVED_TABLES = frozenset({"templates", "variants", "policy_snapshots", "flow_messages"})
+
+
+_BATCHES_AT_ONCE = 2
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> Service:
@@ -45,7 +49,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         await publisher.send(WRITE.name, encode_batch(list(writes)))
 
     handler = Generator(store, catalog, Renderer(settings.generator_compiled_copies), publish)
-    consumer = Consumer(connection, publisher, GENERATE, GenerateJob, handler, clock)
+    gathered = Gather(handler, most_jobs=GENERATE.batch_jobs, at_once=_BATCHES_AT_ONCE)
+    consumer = Consumer(connection, publisher, GENERATE, GenerateJob, gathered, clock)
 
     async def broker() -> None:
         if not publisher.ready:
