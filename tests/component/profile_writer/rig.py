@@ -1,0 +1,179 @@
+"""The profile writer on a real database and broker, writing to a Klaviyo account in a box; all on one scaled clock."""
+
+import asyncio
+import base64
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from services.profile_writer.app import build
+from services.profile_writer.settings import Settings
+from shared.clock import Clock, clock_from_spec
+from shared.crypto import KeyRing
+from shared.db.pool import Database, open_database
+from shared.messaging.publisher import Publisher, open_publisher
+from shared.messaging.topology import WRITE
+from shared.schemas.copy import VariantSource, Vars
+from shared.schemas.ids import generation_day
+from shared.schemas.jobs import WriteJob
+from shared.vars_codec import encode_vars
+from simulator.account import Account, PrivateKey
+from simulator.app import Box, serving
+from simulator.settings import SimulatorSettings
+from simulator.world import World
+from tests.support.waiting import eventually
+
+FACTOR = 10.0
+_KEY = base64.b64encode(bytes(32)).decode()
+RING = KeyRing(f"k1:{_KEY}")
+MESSAGE = "welcome.FLOW01.70000001"
+
+INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
+INSERT_INTEGRATION = """
+    INSERT INTO integrations (org_id, account_key, base_url, sealed_key, last4, updated_at)
+    VALUES ($1, $2, $3, $4, '....', $5)
+    ON CONFLICT (org_id) DO UPDATE SET sealed_key = excluded.sealed_key, updated_at = excluded.updated_at
+"""
+INSERT_TEMPLATE = """
+    INSERT INTO templates (org_id, template_id, name, created_at, updated_at) VALUES ($1, 'welcome', 'Welcome', $2, $2)
+"""
+INSERT_VARIANT = """
+    INSERT INTO variants (org_id, copy_id, template_id, name, created_at, updated_at)
+    VALUES ($1, $2, 'welcome', 'A', $3, $3)
+"""
+INSERT_VERSION = """
+    INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at)
+    VALUES ($1, $2, 1, 'Hi {{ name }}', 'pre', '<p>Hello {{ name }}</p>', $3)
+"""
+INSERT_GENERATION = """
+    INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at,
+                             clean_at, decision, reason, copy_id, variant_version, property_prefix, written_for, vars)
+    VALUES ($1, $2, $3, 'welcome', $4, 't', $5, $6, $7, $8, 'uniform', $9, 1, 'jai', $10, $11)
+"""
+SELECT_OUTCOMES = "SELECT generation_id, outcome, reason, attempts FROM write_outcomes"
+SELECT_STATE = "SELECT profile_id, state FROM profile_state WHERE state <> 'clean'"
+
+
+@dataclass
+class Rig:
+    """One org, its account in a box, and the writer beside them."""
+
+    database_url: str
+    amqp_url: str
+    clock_spec: str
+    clock: Clock
+    db: Database
+    publisher: Publisher
+    box: Box
+    account: Account
+    key: PrivateKey
+    org_id: UUID
+    source: VariantSource
+
+    def people(self, count: int) -> list[str]:
+        return [self.box.world.add_profile(self.account, {"email": f"p{n}@people.example"}) for n in range(count)]
+
+    async def generate(
+        self, profile_id: str, *, delay_s: float = 120, window_s: float = 600, name: str = "Ann", control: bool = False,
+        written_for: str = MESSAGE,
+    ) -> WriteJob:  # fmt: skip
+        """Store a generation as the generator does; its write job."""
+        now, generation_id = self.clock.now(), uuid4()
+        deadline_at = now + timedelta(seconds=delay_s)
+        copy = Vars(f"Hi {name}", "pre", f"<p>Hello {name}</p>")
+        async with self.db.connection() as connection:
+            await connection.execute("SELECT ensure_partition('generations', $1)", generation_day(now))
+            await connection.execute(
+                INSERT_GENERATION, generation_day(now), generation_id, self.org_id, profile_id, now, deadline_at,
+                deadline_at + timedelta(seconds=window_s), "control" if control else "treatment",
+                None if control else self.source.copy_id, written_for,
+                None if control else encode_vars(copy, self.source),
+            )  # fmt: skip
+        return WriteJob(
+            org_id=self.org_id, generation_id=generation_id, day=generation_day(now), profile_id=profile_id,
+            prefix="jai", action="clear" if control else "write", accepted_at=now, deadline_at=deadline_at,
+        )  # fmt: skip
+
+    async def send(self, *jobs: WriteJob) -> None:
+        await self.publisher.send_jobs(WRITE, self.org_id, jobs)
+
+    async def outcomes(self, count: int, within_s: float = 15) -> dict[UUID, asyncpg.Record]:
+        """The outcomes by generation, once there are this many."""
+
+        async def enough() -> dict[UUID, asyncpg.Record]:
+            async with self.db.connection() as connection:
+                rows = await connection.fetch(SELECT_OUTCOMES)
+            assert len(rows) == count, [dict(row) for row in rows]
+            return {row["generation_id"]: row for row in rows}
+
+        return await eventually(enough, within_s=within_s)
+
+    async def dirty(self) -> list[str]:
+        async with self.db.connection() as connection:
+            return [row["profile_id"] for row in await connection.fetch(SELECT_STATE)]
+
+    def properties(self, profile_id: str) -> dict[str, Any]:
+        return dict(self.account.profiles[profile_id].state.properties)
+
+    def patches(self) -> list[Any]:
+        """What the box was asked to write, oldest first."""
+        return list(self.box.world.log.since(0, "update_profile", 100_000))
+
+    async def connect(self, private_key: str) -> None:
+        """Store a Klaviyo key for the org, as `justai klaviyo connect` does."""
+        sealed = RING.seal(private_key, f"{self.org_id}/klaviyo")
+        async with self.db.transaction() as connection:
+            await connection.execute(
+                INSERT_INTEGRATION, self.org_id, f"acct:{self.account.id}", self.box.url, sealed, self.clock.now()
+            )
+
+
+@asynccontextmanager
+async def rigged(database_url: str, amqp_url: str) -> AsyncIterator[Rig]:
+    """Everything but the writer itself, which `writing` starts."""
+    spec = f"scaled:{FACTOR:g}:{time.time()}:{datetime(2026, 11, 23, 10, 0, tzinfo=UTC).isoformat()}"
+    clock = clock_from_spec(spec)
+    world = World(clock, SimulatorSettings(), 1, None)
+    async with (
+        serving(world) as box,
+        open_database(database_url, name="rig") as db,
+        open_publisher(amqp_url, "rig", WRITE) as publisher,
+    ):
+        account = world.add_account("Shop", phase_s=random.Random(3).uniform(0, 59))
+        key = world.add_key(account, {"profiles:write"})
+        org_id, copy_id, now = uuid4(), uuid4(), clock.now()
+        async with db.transaction() as connection:
+            await connection.execute(INSERT_ORG, org_id, "shop", now)
+            await connection.execute(INSERT_TEMPLATE, org_id, now)
+            await connection.execute(INSERT_VARIANT, org_id, copy_id, now)
+            await connection.execute(INSERT_VERSION, org_id, copy_id, now)
+        source = VariantSource(copy_id, 1, "Hi {{ name }}", "pre", "<p>Hello {{ name }}</p>")
+        rig = Rig(database_url, amqp_url, spec, clock, db, publisher, box, account, key, org_id, source)
+        await rig.connect(key.value)
+        yield rig
+
+
+@asynccontextmanager
+async def writing(rig: Rig) -> AsyncIterator[None]:
+    """One replica of the writer, started through its own composition root, stopped as on SIGTERM."""
+    settings = Settings(
+        database_url=rig.database_url, amqp_url=rig.amqp_url, clock=rig.clock_spec, seal_keys=f"k1:{_KEY}",
+        api_key_peppers=f"1:{_KEY}",
+    )  # type: ignore[arg-type]  # texts become secrets  # fmt: skip
+    stop = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        service = await build(settings, stack)
+        async with asyncio.TaskGroup() as runners:
+            for name, runner in service.runners.items():
+                runners.create_task(runner(stop), name=name)
+            try:
+                yield
+            finally:
+                stop.set()
