@@ -26,8 +26,11 @@ async def test_an_async_check_may_use_asserts_and_return_nothing() -> None:
 
 
 async def test_the_last_failure_is_raised_at_the_deadline() -> None:
+    def check() -> None:
+        raise AssertionError("still 2 in the queue")
+
     with pytest.raises(AssertionError, match="still 2 in the queue"):
-        await eventually(lambda: pytest.fail("still 2 in the queue"), within_s=0.02, every_s=0.005)
+        await eventually(check, within_s=0.02, every_s=0.005)
 
 
 async def test_a_false_answer_is_shown_at_the_deadline() -> None:
