@@ -227,6 +227,16 @@ def test_what_is_stored_against_the_source_is_what_was_rendered(name: str, note:
     assert decode_vars(encode_vars(rendered, copy), copy) == rendered
 
 
+def test_the_largest_body_is_stored_small_too() -> None:
+    rows = "".join(f"<p>{number}: {number * 7919 % 99991} ü</p>" for number in range(3_600))
+    copy = source(body=f"<p>{{{{ name }}}}</p>{rows}<p>{{{{ name }}}}</p>")
+
+    rendered = compile_copy(copy).render({"name": "Ann"})
+
+    assert len(rendered.body.encode()) > BODY_BYTES * 0.9
+    assert len(encode_vars(rendered, copy)) < 200
+
+
 def test_a_renderer_forgets_the_copy_that_was_not_used_lately_and_still_renders_it() -> None:
     renderer = Renderer(max_compiled=2)
     copies = [source(copy_id, body=f"<p>{number}</p>") for number, copy_id in enumerate(COPIES)]
