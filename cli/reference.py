@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import orjson
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
@@ -66,8 +67,8 @@ def _walk(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple
 
 def api() -> str:
     """The gateway's OpenAPI document."""
-    document = importlib.import_module("services.gateway.openapi")
-    return str(document.as_json())
+    document = importlib.import_module("services.gateway.openapi").document()
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 PAGES = {"configuration.md": configuration, "cli.md": commands, "openapi.json": api}
