@@ -14,34 +14,43 @@ from shared.schemas.copy import VariantSource, Vars
 
 _SEPARATOR = "\x00"  # cannot occur in a text: PostgreSQL refuses it, so the reader and the renderer remove it
 
-# What level 3 does, in smaller tables. By itself zstd sizes them for inputs of any length: 460 KB a source, where
-# these take 135, at the same speed and 174 bytes instead of 166 (`make bench-codec`). The window must hold a body.
-_PARAMETERS = {
-    "window_log": 17,
-    "hash_log": 12,
-    "chain_log": 12,
-    "search_log": 1,
-    "min_match": 5,
-    "strategy": zstandard.STRATEGY_DFAST,
-}
-_CACHED_COMPRESSORS = 256  # 35 MB at most; a source that is not among them costs some 150 µs
+# What level 3 does, in tables of the source's size. By itself zstd sizes them for inputs of any length: 460 KB a 10 KB
+# source, where these take 135, at the same speed and 5 bytes more a generation. The window must hold a body.
+_WINDOW_LOG = 17
+_LEAST_TABLE_LOG, _MOST_TABLE_LOG = 11, 16
+_CACHED_COMPRESSORS = 256  # 35 MB with 10 KB sources; one that is not among them costs some 150 µs
 _CACHED_DECOMPRESSORS = 1024  # some 50 KB each
 
 
-def _dictionary(source: VariantSource) -> zstandard.ZstdCompressionDict:
-    text = _SEPARATOR.join((source.subject, source.preheader, source.body)).encode()
-    return zstandard.ZstdCompressionDict(text.ljust(8, b" "), dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+def _text(source: VariantSource) -> bytes:
+    return _SEPARATOR.join((source.subject, source.preheader, source.body)).encode().ljust(8, b" ")
+
+
+def _dictionary(text: bytes) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(text, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 
 
 @lru_cache(maxsize=_CACHED_COMPRESSORS)
 def _compressor(source: VariantSource) -> zstandard.ZstdCompressor:
-    parameters = zstandard.ZstdCompressionParameters(**_PARAMETERS, write_content_size=True, write_dict_id=False)
-    return zstandard.ZstdCompressor(dict_data=_dictionary(source), compression_params=parameters)
+    text = _text(source)
+    # Two to four bytes of text an entry; with more, matches begin to be missed (measured from 2 to 80 KB).
+    table_log = min(max(len(text).bit_length() - 2, _LEAST_TABLE_LOG), _MOST_TABLE_LOG)
+    parameters = zstandard.ZstdCompressionParameters(
+        window_log=_WINDOW_LOG,
+        hash_log=table_log,
+        chain_log=table_log,
+        search_log=1,
+        min_match=5,
+        strategy=zstandard.STRATEGY_DFAST,
+        write_content_size=True,
+        write_dict_id=False,
+    )
+    return zstandard.ZstdCompressor(dict_data=_dictionary(text), compression_params=parameters)
 
 
 @lru_cache(maxsize=_CACHED_DECOMPRESSORS)
 def _decompressor(source: VariantSource) -> zstandard.ZstdDecompressor:
-    return zstandard.ZstdDecompressor(dict_data=_dictionary(source))
+    return zstandard.ZstdDecompressor(dict_data=_dictionary(_text(source)))
 
 
 def encode_vars(copy: Vars, source: VariantSource) -> bytes:
