@@ -46,7 +46,7 @@ class Folder(Protocol):
     """A source's folder, opened."""
 
     async def look(self, path: str) -> Listed: ...
-    def read(self, path: str) -> AsyncGenerator[bytes, None]: ...
+    def read(self, path: str, at_most: int) -> AsyncGenerator[bytes, None]: ...
 
 
 class Servers(Protocol):
@@ -169,11 +169,10 @@ class _Loading:
         fetched = 0
         async with self._deps.servers.open(self._file.source) as folder:
             self._demand_unchanged(await folder.look(listed.path))
-            async with aclosing(folder.read(listed.path)) as blocks:
+            # One byte more than was listed, to see a file that grows without following it.
+            async with aclosing(folder.read(listed.path, listed.size + 1)) as blocks:
                 async for block in blocks:
                     fetched += len(block)
-                    if fetched > listed.size:
-                        break
                     _write(spool, block)
                     digest.update(block)
                     await self._stay_claimed()

@@ -26,8 +26,15 @@ class Folder:
     """One source's folder, over one connection. Every call ends within `read_timeout_s`, a listing within 2 minutes
     (real seconds)."""
 
-    def __init__(self, client: asyncssh.SFTPClient, source: Source, read_timeout_s: float) -> None:
-        self._client, self._source, self._timeout_s = client, source, read_timeout_s
+    def __init__(
+        self,
+        connection: asyncssh.SSHClientConnection,
+        client: asyncssh.SFTPClient,
+        source: Source,
+        read_timeout_s: float,
+    ) -> None:
+        self._connection, self._client = connection, client
+        self._source, self._timeout_s = source, read_timeout_s
 
     async def list(self) -> Listing:
         """The regular files that fit the pattern. Raises SourceUnreachable."""
@@ -54,24 +61,34 @@ class Folder:
             raise Changed(f"{path} is not a regular file any more", reason="file_gone")
         return Listed(path, attrs.size or 0, _mtime(attrs))
 
-    async def read(self, path: str) -> AsyncGenerator[bytes, None]:
-        """Its bytes, in blocks of at most READ_BYTES. Raises Changed or Transient."""
+    async def read(self, path: str, at_most: int) -> AsyncGenerator[bytes, None]:
+        """Its first bytes, in blocks of at most READ_BYTES. Raises Changed or Transient."""
         with _reading(path):
             async with asyncio.timeout(self._timeout_s):
                 file = await self._client.open(path, "rb")
-            try:
-                offset = 0
-                while True:
-                    async with asyncio.timeout(self._timeout_s):
-                        block = await file.read(READ_BYTES, offset)
-                    if not block:
-                        return
-                    offset += len(block)
-                    yield cast(bytes, block)  # opened without an encoding
-            finally:
-                with suppress(asyncssh.Error, OSError, TimeoutError):
-                    async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                        await file.close()
+            # Not closed here: its connection ends with it, and a frozen server would cost one more time limit.
+            offset = 0
+            while offset < at_most:
+                block = await self._block(file, offset, min(READ_BYTES, at_most - offset))
+                if not block:
+                    return
+                offset += len(block)
+                yield block
+
+    async def _block(self, file: asyncssh.SFTPClientFile, offset: int, size: int) -> bytes:
+        """One read. A read that is cancelled leaves its parallel requests behind (asyncssh 2.24); one whose
+        connection is cut ends by itself."""
+        reading = asyncio.ensure_future(file.read(size, offset))
+        try:
+            done, _ = await asyncio.wait({reading}, timeout=self._timeout_s)
+        finally:
+            if not reading.done():
+                self._connection.abort()
+                await asyncio.wait({reading}, timeout=_CLOSE_TIMEOUT_S)
+                _ = reading.cancelled() or reading.exception()  # seen: it only says that we hung up
+        if not done:
+            raise TimeoutError
+        return cast(bytes, reading.result())  # opened without an encoding
 
 
 class Servers:
@@ -91,7 +108,7 @@ class Servers:
             with _named(source):
                 async with asyncio.timeout(self._connect_timeout_s):
                     client = await connection.start_sftp_client()
-            yield Folder(client, source, self._read_timeout_s)
+            yield Folder(connection, client, source, self._read_timeout_s)
         finally:
             connection.close()
             with suppress(asyncssh.Error, OSError, TimeoutError):
@@ -159,10 +176,7 @@ def _named(source: Source) -> Iterator[None]:
     try:
         yield
     except asyncssh.HostKeyNotVerifiable:
-        raise SourceRefused(
-            f"{server} showed another host key than the pinned one; if the change is right, set the new key",
-            reason="host_key_changed",
-        ) from None
+        raise _other_host_key(server) from None
     except asyncssh.PermissionDenied:
         raise SourceUnreachable(
             f"{server} refused our key for user {source.username}; give the public key to whoever runs it",
@@ -174,16 +188,23 @@ def _named(source: Source) -> Iterator[None]:
         raise SourceUnreachable(
             f"user {source.username} may not list {source.path!r} on {server}", reason="folder_denied"
         ) from None
-    except asyncssh.KeyExchangeFailed:
-        # Also when the server has no key of the pinned kind at all.
+    except asyncssh.KeyExchangeFailed as error:
+        if "host key" in error.reason:  # it has no key of the pinned one's kind; asyncssh has no class for that
+            raise _other_host_key(server) from None
         raise SourceUnreachable(
-            f"{server} and we have no method in common; does it still have a {source.host_key.split()[0]} key?",
-            reason="no_common_method",
+            f"{server} and we have no method in common: {error.reason}", reason="no_method"
         ) from None
     except (TimeoutError, asyncssh.Error, OSError) as error:
         raise SourceUnreachable(
             f"{server} does not answer as an SFTP server: {type(error).__name__}", reason="unreachable"
         ) from None
+
+
+def _other_host_key(server: str) -> SourceRefused:
+    return SourceRefused(
+        f"{server} showed another host key than the pinned one; if the change is right, set the new key",
+        reason="host_key_changed",
+    )
 
 
 @contextmanager

@@ -46,10 +46,11 @@ class Rig:
 
     def __post_init__(self) -> None:
         servers = Servers(KeyRing(RING), connect_timeout_s=5, read_timeout_s=3)
-        sources, ledger = Sources(self.database), Ledger(self.database, lease=timedelta(minutes=5), max_attempts=3)
+        self.sources = Sources(self.database)
+        self.ledger = Ledger(self.database, lease=timedelta(minutes=5), max_attempts=3)
         self.deps = Deps(
-            ledger=ledger,
-            sources=sources,
+            ledger=self.ledger,
+            sources=self.sources,
             servers=servers,
             stagings=Stagings(self.database, window=timedelta(days=1)),
             clock=self.clock,
@@ -59,8 +60,12 @@ class Rig:
             max_file_bytes=1 << 30,
             spool_dir=None,
         )
+        self.use_servers(servers)
+
+    def use_servers(self, servers: Servers) -> None:
+        self.with_deps(servers=servers)
         pace = Pace(tick_s=5, stable=timedelta(seconds=STABLE_S), requeue=timedelta(hours=1), parallel=1)
-        self.poller = Poller(sources, ledger, servers, self._publish, self.clock, uuid4, pace)
+        self.poller = Poller(self.sources, self.ledger, servers, self._publish, self.clock, uuid4, pace)
 
     def with_deps(self, **changes: Any) -> None:
         self.deps = replace(self.deps, **changes)
@@ -71,9 +76,13 @@ class Rig:
     async def add_org(self, slug: str = "shop") -> None:
         await self.run("INSERT INTO orgs VALUES ($1, $2, $2, $3)", self.org_id, slug, SENT)
 
+    def seal(self, server: Server, source_id: UUID) -> str:
+        """The key for a server as the source's row holds it."""
+        return KeyRing(RING).seal(server.private_key, f"{self.org_id}/source/{source_id}")
+
     async def add_source(self, server: Server, path: str, *, pattern: str = "*", name: str = "klaviyo") -> UUID:
         source_id = uuid4()
-        sealed = KeyRing(RING).seal(server.private_key, f"{self.org_id}/source/{source_id}")
+        sealed = self.seal(server, source_id)
         await self.run(
             "INSERT INTO sources (source_id, org_id, name, host, port, username, path, pattern, host_key, sealed_key)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -120,11 +129,15 @@ class Rig:
         for job in jobs:
             self.outcomes += await ingest_files([job], self.deps)
 
-    async def settle(self) -> None:
-        """Two listings a stable time apart, then the files."""
+    async def list_twice(self) -> None:
+        """Two listings a stable time apart."""
         for _ in range(2):
             self.clock.advance(STABLE_S)
             await self.poll()
+
+    async def settle(self) -> None:
+        """Two listings a stable time apart, then the files."""
+        await self.list_twice()
         await self.work()
 
     async def run(self, sql: str, *arguments: Any) -> None:
