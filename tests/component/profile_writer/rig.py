@@ -166,7 +166,7 @@ async def writing(rig: Rig) -> AsyncIterator[None]:
     settings = Settings(
         database_url=rig.database_url, amqp_url=rig.amqp_url, clock=rig.clock_spec, seal_keys=f"k1:{_KEY}",
         api_key_peppers=f"1:{_KEY}",
-    )  # type: ignore[arg-type]  # texts become secrets  # fmt: skip
+    )  # fmt: skip
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         service = await build(settings, stack)
