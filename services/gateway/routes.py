@@ -40,7 +40,8 @@ class Generate:
         self._keys, self._coalescer, self._clock = keys, coalescer, clock
         self.leaving = False
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.Response:
+        """The answer to one webhook, whatever happens."""
         started = time.perf_counter()
         try:
             response = await self._answer(request)
@@ -126,7 +127,7 @@ def add_routes(app: web.Application, generate: Generate) -> None:
     async def serve_openapi(_: web.Request) -> web.Response:
         return web.Response(body=document, content_type=_JSON)
 
-    app.router.add_post(GENERATE_PATH, generate)
+    app.router.add_post(GENERATE_PATH, generate.handle)
     app.router.add_get("/openapi.json", serve_openapi)
     app.router.add_route("*", GENERATE_PATH, refusing("method_not_allowed", "generate", "POST"))
     for path in ("/openapi.json", "/healthz", "/readyz", "/metrics"):

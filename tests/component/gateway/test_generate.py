@@ -1,0 +1,355 @@
+"""The gateway over HTTP, on a real broker and database, started through its own composition root."""
+
+import asyncio
+import base64
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import aiohttp
+import asyncpg
+import pytest
+from openapi_spec_validator import validate
+
+from devstack.ports import LOOPBACK, free_ports
+from services.gateway.app import build
+from services.gateway.settings import Settings
+from shared import api_keys
+from shared.clock import FrozenClock
+from shared.db.pool import Database, open_database
+from shared.messaging.broker import connect, open_channel
+from shared.messaging.topology import GENERATE
+from shared.schemas.jobs import Batch, GenerateJob
+from tests.support.waiting import eventually
+
+NOW = FrozenClock().now()
+_KEY = base64.b64encode(bytes(32)).decode()
+PEPPERS = api_keys.Peppers(f"1:{_KEY}")
+USER = "01HZX3V8J5Q2W9N4K7M6P0R1ST"
+
+INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
+INSERT_KEY = """
+    INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, scopes, created_at, expires_at)
+    VALUES ($1, $2, 'webhook', '…', $3, $4, $5, $6, $7)
+"""
+
+
+@dataclass
+class Rig:
+    """One gateway, two orgs."""
+
+    url: str
+    database_url: str
+    db: Database
+    amqp_url: str
+    http: aiohttp.ClientSession
+    acme: UUID
+    other: UUID
+
+    async def new_key(self, org_id: UUID, **given: Any) -> str:
+        key = api_keys.mint(os.urandom)
+        pepper, digest = PEPPERS.digest(key)
+        async with self.db.transaction() as connection:
+            await connection.execute(
+                INSERT_KEY, uuid4(), org_id, digest, pepper, given.get("scopes", ["generate"]), NOW,
+                given.get("expires_at"),
+            )  # fmt: skip
+        return key
+
+    async def post(
+        self,
+        key: str | None,
+        body: bytes | None = None,
+        *,
+        slug: str = "acme",
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, dict[str, Any], Mapping[str, str]]:
+        sent = {"Content-Type": "application/json", **({"X-Api-Key": key} if key else {}), **(headers or {})}
+        data = webhook() if body is None else body
+        async with self.http.post(f"{self.url}/api/generate/{slug}", data=data, headers=sent) as answer:
+            return answer.status, json.loads(await answer.read()), answer.headers
+
+    async def queued(self) -> list[GenerateJob]:
+        """Every job in every shard; reading them as jobs proves that nothing poisonous is there."""
+        jobs: list[GenerateJob] = []
+        async with connect(self.amqp_url, "look") as connection:
+            channel = await open_channel(connection)
+            for name in GENERATE.queues:
+                queue = await channel.declare_queue(name, passive=True)
+                while (message := await queue.get(fail=False, no_ack=True)) is not None:
+                    jobs += Batch[GenerateJob].model_validate_json(message.body).jobs
+        return jobs
+
+
+def webhook(**changes: Any) -> bytes:
+    body = {
+        "template_id": "welcome",
+        "user_id": USER,
+        "tracking_id": f"{USER}.FLOW01.70000001",
+        "attrs": {"persona": "Runner"},
+        "fields": {"first_name": "Ann"},
+        **changes,
+    }
+    return json.dumps({name: value for name, value in body.items() if value is not None}).encode()
+
+
+@pytest.fixture
+async def rig(database_url: str, amqp_url: str) -> AsyncIterator[Rig]:
+    async with running(database_url, amqp_url) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running(database_url: str, amqp_url: str) -> AsyncIterator[Rig]:
+    [port] = free_ports(1)
+    settings = Settings(
+        database_url=database_url, amqp_url=amqp_url, seal_keys=f"k1:{_KEY}", api_key_peppers=f"1:{_KEY}",
+        gateway_listen=f"{LOOPBACK}:{port}", gateway_linger_s=0.01,
+    )  # fmt: skip
+    stop, url = asyncio.Event(), f"http://{LOOPBACK}:{port}"
+    async with (
+        AsyncExitStack() as stack,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http,
+        open_database(database_url, name="rig") as db,
+    ):
+        service = await build(settings, stack)
+        async with asyncio.TaskGroup() as runners:
+            for name, runner in service.runners.items():
+                runners.create_task(runner(stop), name=name)
+            try:
+                await eventually(lambda: _answers(http, url))
+                made = Rig(url, database_url, db, amqp_url, http, uuid4(), uuid4())
+                async with db.transaction() as connection:
+                    await connection.execute(INSERT_ORG, made.acme, "acme", NOW)
+                    await connection.execute(INSERT_ORG, made.other, "other", NOW)
+                yield made
+            finally:
+                stop.set()
+
+
+async def _answers(http: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with http.get(f"{url}/healthz") as answer:
+            return answer.status == 200
+    except aiohttp.ClientConnectionError:
+        return False
+
+
+async def test_a_webhook_is_answered_202_and_is_in_the_queue(rig: Rig) -> None:
+    status, answer, _ = await rig.post(await rig.new_key(rig.acme))
+    [job] = await rig.queued()
+
+    assert (status, answer["status"]) == (202, "accepted")
+    assert str(job.generation_id) == answer["generation_id"]
+    assert (job.org_id, job.template_id, job.user_id) == (rig.acme, "welcome", USER)
+    assert (job.attrs, job.fields) == ({"persona": "Runner"}, {"first_name": "Ann"})
+
+
+async def test_the_key_may_come_as_a_bearer_token(rig: Rig) -> None:
+    key = await rig.new_key(rig.acme)
+
+    status, _, _ = await rig.post(None, headers={"Authorization": f"Bearer {key}"})
+
+    assert status == 202
+
+
+async def test_a_repeated_webhook_names_the_same_generation(rig: Rig) -> None:
+    key = await rig.new_key(rig.acme)
+
+    answers = await asyncio.gather(*(rig.post(key) for _ in range(5)))
+
+    assert {status for status, _, _ in answers} == {202}
+    assert len({answer["generation_id"] for _, answer, _ in answers}) == 1
+
+
+async def test_many_at_once_are_all_confirmed(rig: Rig) -> None:
+    key = await rig.new_key(rig.acme)
+    bodies = [webhook(attrs={"number": str(number)}) for number in range(200)]
+
+    answers = await asyncio.gather(*(rig.post(key, body) for body in bodies))
+
+    assert {status for status, _, _ in answers} == {202}
+    assert {job.attrs["number"] for job in await rig.queued()} == {str(number) for number in range(200)}
+
+
+@pytest.mark.parametrize(
+    ("broken", "first_name"),
+    [
+        (b'{"template_id":"welcome","user_id":"%s","tracking_id":"%s.F.A","fields":{"first_name":"D\'Arcy "Bob""}}',
+         'D\'Arcy "Bob"'),
+        (b'{"template_id":"welcome","user_id":"%s","tracking_id":"%s.F.A","fields":{"first_name":"O\nNeil"}}',
+         "O\nNeil"),
+        (b'{"template_id":"welcome","user_id":"%s","tracking_id":"%s.F.A","fields":{"first_name":"None"}}', None),
+        (b'{"template_id":"welcome","user_id":"%s","tracking_id":"%s.F.A","fields":{"first_name":"{{ person.x }}"}}',
+         None),
+    ],
+)  # fmt: skip
+async def test_pasted_values_that_break_the_body_never_cost_the_send(
+    rig: Rig, broken: bytes, first_name: str | None
+) -> None:
+    status, _, _ = await rig.post(await rig.new_key(rig.acme), broken % (USER.encode(), USER.encode()))
+    [job] = await rig.queued()
+
+    assert status == 202
+    assert job.fields.get("first_name") == first_name
+    assert job.repairs
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"template_id": None}, "template_id"),
+        ({"template_id": "../../etc"}, "template_id"),
+        ({"user_id": "{{ person.KlaviyoID }}"}, "user_id"),
+        ({"user_id": ""}, "user_id"),
+        ({"user_id": "ann@example.com"}, "user_id"),
+        ({"user_id": True}, "user_id"),
+    ],
+)
+async def test_what_no_repetition_can_cure_is_422_and_names_the_field(
+    rig: Rig, changes: dict[str, Any], param: str
+) -> None:
+    status, answer, _ = await rig.post(await rig.new_key(rig.acme), webhook(**changes))
+
+    assert status == 422
+    assert answer["error"]["param"] == param
+    assert set(answer["error"]) == {"type", "code", "message", "param"}
+    assert await rig.queued() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"x" * 262_145, 413),
+        (b"[" * 1_000, 422),
+        (b"\x00", 422),
+        (b"", 422),
+        (b'{"template_id": 1e400}', 422),
+        (b"\xff\xfe{\x00}\x00", 422),
+    ],
+)
+async def test_hostile_bodies_get_their_documented_answer(rig: Rig, body: bytes, status: int) -> None:
+    got, answer, _ = await rig.post(await rig.new_key(rig.acme), body)
+
+    assert got == status
+    assert answer["error"]["code"]
+    assert await rig.queued() == []
+
+
+async def test_a_compressed_body_is_refused_before_it_is_unpacked(rig: Rig) -> None:
+    status, answer, _ = await rig.post(await rig.new_key(rig.acme), headers={"Content-Encoding": "gzip"})
+
+    assert (status, answer["error"]["code"]) == (415, "compressed_body")
+
+
+async def test_keys_that_are_no_keys_are_401_without_the_database(rig: Rig) -> None:
+    key = await rig.new_key(rig.acme)
+    mistyped = key[:-1] + ("a" if key[-1] != "a" else "b")
+
+    for wrong, code in [(None, "missing_api_key"), (mistyped, "malformed_api_key"), ("jai", "malformed_api_key")]:
+        status, answer, _ = await rig.post(wrong)
+        assert (status, answer["error"]["code"]) == (401, code)
+    status, answer, _ = await rig.post(api_keys.mint(os.urandom))
+    assert (status, answer["error"]["code"]) == (401, "unknown_api_key")
+
+
+async def test_a_key_opens_its_own_org_alone_and_tells_nothing_of_others(rig: Rig) -> None:
+    key = await rig.new_key(rig.other)
+
+    existing = await rig.post(key, slug="acme")
+    missing = await rig.post(key, slug="nobody")
+
+    assert existing[0] == missing[0] == 403
+    assert existing[1] == missing[1]
+
+
+async def test_an_expired_key_and_a_key_without_the_scope_are_refused(rig: Rig) -> None:
+    expired = await rig.new_key(rig.acme, expires_at=NOW)
+    narrow = await rig.new_key(rig.acme, scopes=["export:read"])
+
+    assert (await rig.post(expired))[1]["error"]["code"] == "expired_api_key"
+    assert (await rig.post(narrow))[1]["error"]["code"] == "missing_scope"
+
+
+async def test_a_revoked_key_is_refused_within_five_seconds(rig: Rig) -> None:
+    key = await rig.new_key(rig.acme)
+    assert (await rig.post(key))[0] == 202
+
+    async with rig.db.transaction() as connection:
+        await connection.execute("UPDATE api_keys SET revoked_at = $1", NOW)
+
+    async def refused() -> bool:
+        status, answer, _ = await rig.post(key)
+        return (status, answer["error"]["code"] if status != 202 else "") == (401, "revoked_api_key")
+
+    await eventually(refused, within_s=5)
+
+
+async def test_without_the_database_known_keys_go_on_and_unknown_ones_may_come_again(rig: Rig) -> None:
+    known, unknown = await rig.new_key(rig.acme), await rig.new_key(rig.acme)
+    assert (await rig.post(known))[0] == 202
+
+    async with away(rig):
+        assert (await rig.post(known))[0] == 202
+        status, answer, headers = await rig.post(unknown)
+        assert (status, answer["error"]["code"]) == (503, "keys_unavailable")
+        assert int(headers["Retry-After"]) > 0
+
+
+async def test_without_its_queue_nothing_is_promised(rig: Rig) -> None:
+    key = await rig.new_key(rig.acme)
+    assert (await rig.post(key))[0] == 202
+    async with connect(rig.amqp_url, "saboteur") as connection:
+        channel = await open_channel(connection)
+        for name in GENERATE.queues:
+            await channel.queue_delete(name)
+
+    status, answer, headers = await rig.post(key)
+
+    assert (status, answer["error"]["code"]) == (503, "broker_unavailable")
+    assert int(headers["Retry-After"]) > 0
+
+
+async def test_unknown_addresses_and_methods_answer_in_the_same_shape(rig: Rig) -> None:
+    async with rig.http.get(f"{rig.url}/api/generate/acme") as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (405, "method_not_allowed")
+    async with rig.http.get(f"{rig.url}/nothing") as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (404, "no_such_route")
+        assert "Server" not in answer.headers
+
+
+async def test_the_served_document_is_openapi_and_names_every_answer(rig: Rig) -> None:
+    async with rig.http.get(f"{rig.url}/openapi.json") as answer:
+        document = await answer.json()
+
+    validate(document)
+    operation = document["paths"]["/api/generate/{org_slug}"]["post"]
+    assert {"202", "401", "403", "413", "415", "422", "500", "503"} <= set(operation["responses"])
+
+
+async def test_health_readiness_and_metrics_are_served(rig: Rig) -> None:
+    await rig.post(await rig.new_key(rig.acme))
+
+    async with rig.http.get(f"{rig.url}/readyz") as answer:
+        assert answer.status == 200
+    async with rig.http.get(f"{rig.url}/metrics") as answer:
+        assert 'jai_http_requests_total{code="202",route="generate"}' in await answer.text()
+
+
+@asynccontextmanager
+async def away(rig: Rig) -> AsyncIterator[None]:
+    """The gateway's database, gone: its connections are cut and new ones refused."""
+    async with rig.db.connection() as connection:
+        name = await connection.fetchval("SELECT current_database()")
+    admin = await asyncpg.connect(rig.database_url.rpartition("/")[0] + "/postgres")
+    try:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        yield
+    finally:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        await admin.close()
