@@ -5,7 +5,21 @@ copy on the profile is (that keeps foreign copy out), but not *how old* it is: t
 is kept by clean-up after the send window and by serving people who come back first. Pure.
 """
 
+import re
 from dataclasses import dataclass
+
+IDENTIFIER = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+"""Template, flow and action ids as markers take them: no dot, which parts a marker, no quote, which would end it."""
+
+PREFIX = r"[a-z][a-z0-9_]{0,31}"
+"""Of the five profile properties."""
+
+_FITS = re.compile(rf"{IDENTIFIER}\.{IDENTIFIER}\.{IDENTIFIER}")
+_PLACE = re.compile(rf"{IDENTIFIER}\.{IDENTIFIER}")
+_TAG = re.compile(r"\{%(.*?)%\}|\{\{(.*?)\}\}|\{#.*?#\}")  # as Django cuts a text: no tag goes over a line's end
+_OPENED = re.compile(r"\{[{%#]")
+_BLOCKS = {"if", "for", "comment"}
+_BRANCHES = {"else": {"if"}, "elif": {"if"}, "elseif": {"if"}, "empty": {"for"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +43,20 @@ class Snippet:
 def written_for(template_id: str, user_id: str, tracking_id: str) -> str:
     """The value of `<prefix>_for`: which flow message a generation's copy is for.
 
-    `tracking_id` is `<user_id>.<flow_id>.<action_id>`; without such a tail the marker is the bare template id, which
-    no handed-out snippet accepts, so the email shows the control content.
+    `tracking_id` is `<user_id>.<flow_id>.<action_id>`; without exactly such a tail the marker is the bare template id,
+    which no handed-out snippet accepts, so the email shows the control content.
     """
-    head, _, tail = tracking_id.partition(".")
-    flow_id, _, action_id = tail.partition(".")
-    if head != user_id or not flow_id or not action_id:
+    place = tracking_id.removeprefix(f"{user_id}.")
+    if place == tracking_id or not _PLACE.fullmatch(place):
         return template_id
-    return marker(template_id, flow_id, action_id)
+    return f"{template_id}.{place}"
 
 
 def marker(template_id: str, flow_id: str, action_id: str) -> str:
-    """The literal that the snippet of one flow message compares with."""
+    """The literal that the snippet of one flow message compares with. Raises ValueError for what is no id."""
+    for name, value in (("template_id", template_id), ("flow_id", flow_id), ("action_id", action_id)):
+        if not re.fullmatch(IDENTIFIER, value):
+            raise ValueError(f"{name} {value!r} is no id: letters, digits, - and _, at most 64")
     return f"{template_id}.{flow_id}.{action_id}"
 
 
@@ -50,24 +66,71 @@ def properties(prefix: str) -> tuple[str, str, str, str, str]:
 
 
 def snippet(prefix: str, fits: str, control: Control) -> Snippet:
-    """The guarded snippet. Each place checks the marker itself: Klaviyo renders them one by one.
+    """The guarded snippet. Raises ValueError where prefix, marker or control content would break it.
 
-    The three texts and both markers are written in one call, so when the marker fits, all of them are there; the
-    body is asked for as well, because a blank body is the worst of all outcomes.
+    Klaviyo renders the three places one by one, so each asks the same question and all give the same answer: a
+    subject of ours never stands over the control's body. The texts are written together with the marker; subject and
+    body are asked for as well, because something else may have taken them away, and a blank email is the worst of all.
+    A preheader of ours may be empty.
+
+    The subject is a header, never HTML, so `|safe` is right whether or not Klaviyo escapes there. Preview text ends up
+    inside the HTML: there Klaviyo's own rule stands.
     """
-    if "'" in fits:
-        raise ValueError("a marker with a quote would end the comparison early")
-    fitting = f"person|lookup:'{prefix}_for' == '{fits}' and person|lookup:'{prefix}_body'"
+    if not re.fullmatch(PREFIX, prefix):
+        raise ValueError(f"{prefix!r} is no property prefix: lower-case letters, digits and _, at most 32")
+    if not _FITS.fullmatch(fits):
+        raise ValueError(f"{fits!r} is no marker: <template_id>.<flow_id>.<action_id>")
+    subject, preheader, body, _, written = properties(prefix)
+    fitting = f"person|lookup:'{written}' == '{fits}' and person|lookup:'{subject}' and person|lookup:'{body}'"
 
-    def guarded(name: str, filters: str, otherwise: str) -> str:
-        ours = f"{{{{ person|lookup:'{prefix}_{name}'{filters} }}}}"
-        return f"{{% if {fitting} %}}{ours}{{% else %}}{otherwise}{{% endif %}}"
+    def guarded(ours: str, filters: str, otherwise: str) -> str:
+        if fault := control_fault(otherwise):
+            raise ValueError(f"control content in place of {ours}: {fault}")
+        return f"{{% if {fitting} %}}{{{{ person|lookup:'{ours}'{filters} }}}}{{% else %}}{otherwise}{{% endif %}}"
 
     return Snippet(
-        subject=guarded("subject", "", control.subject),
-        preheader=guarded("preheader", "|default:''", control.preheader),
-        body=guarded("body", "|safe", control.body),
+        subject=guarded(subject, "|safe", control.subject),
+        preheader=guarded(preheader, "|default:''", control.preheader),
+        body=guarded(body, "|safe", control.body),
     )
+
+
+def control_fault(text: str) -> str | None:
+    """Why this control text cannot stand inside the snippet's `{% else %}`; None when it can.
+
+    A tag that is cut off, or an `{% else %}` or `{% endif %}` too many, would join with the snippet's own tags: then a
+    person would see half of each content, or the email would not render.
+    """
+    if _OPENED.search(_TAG.sub(" ", text)) or text.endswith("{"):
+        return "a tag is opened and not closed on the same line"
+    names: list[str] = []
+    for found in _TAG.finditer(text):
+        inside = found[1] if found[1] is not None else found[2]
+        if inside is None:
+            continue
+        if not inside.strip() or _OPENED.search(inside):
+            return f"{found[0]} is no tag"
+        if found[1] is not None:
+            names.append(inside.split(maxsplit=1)[0])
+    return _nesting_fault(names)
+
+
+def _nesting_fault(names: list[str]) -> str | None:
+    blocks = _BLOCKS | {name.removeprefix("end") for name in names if name.startswith("end")}
+    opened: list[str] = []
+    for name in names:
+        inside = opened[-1] if opened else ""
+        if inside == "comment" and name != "endcomment":
+            continue
+        if name.startswith("end") and name != "end":
+            if inside != name.removeprefix("end"):
+                return f"{{% {name} %}} closes nothing that this text has opened"
+            opened.pop()
+        elif name in _BRANCHES and inside not in _BRANCHES[name]:
+            return f"{{% {name} %}} belongs to nothing that this text has opened"
+        elif name in blocks:
+            opened.append(name)
+    return f"{{% {opened[-1]} %}} is never closed" if opened else None
 
 
 def page_snippet() -> Snippet:
