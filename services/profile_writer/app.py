@@ -8,11 +8,13 @@ import aiohttp
 
 from services.profile_writer.content import Contents, Integration
 from services.profile_writer.handler import Intake
-from services.profile_writer.scheduler import Alarm, Scheduler
+from services.profile_writer.scheduler import Scheduler
 from services.profile_writer.sender import Patch, Sender
 from services.profile_writer.settings import Settings
 from services.profile_writer.store import Store
 from services.profile_writer.turn import Turns
+from services.profile_writer.upkeep import Upkeep
+from services.profile_writer.upkeep_store import UpkeepStore
 from shared.crypto import KeyRing
 from shared.db.listen import ConfigListener
 from shared.db.migrate import require
@@ -44,24 +46,23 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     turns = Turns(store, settings, clock, SystemRandom(), uuid4)
     contents = Contents(database, KeyRing(settings.seal_keys.get_secret_value()))
     sender = Sender(contents, klaviyo, clock)
-    scheduler = Scheduler(store, turns, sender, clock, side_by_side=settings.writer_turns)
-    alarm = Alarm(store, scheduler, clock)
+    scheduler = Scheduler(turns, sender, clock, side_by_side=settings.writer_turns)
+    upkeep = Upkeep(UpkeepStore(database, store), clock, wake=scheduler.wake)
     intake = Intake(store, clock, margin_s=settings.writer_deadline_margin_s, wake=scheduler.wake)
     consumer = Consumer(connection, publisher, WRITE, WriteJob, intake, clock)
     listener = ConfigListener(
         database_url,
         frozenset({"integrations"}),
         name="profile_writer.listen",
-        on_change=alarm.changed,
-        on_listening=lambda listening: alarm.changed(None) if listening else None,
+        on_change=upkeep.changed,
+        on_listening=lambda listening: upkeep.changed(None) if listening else None,
     )
     return Service(
         name="profile_writer",
         runners={
             "intake": consumer.run,
             "schedule": scheduler.run,
-            "backlog": scheduler.watch_backlog,
-            "alarm": alarm.run,
+            "upkeep": upkeep.run,
             "listen": listener.run,
         },
         checks={"database": database.ping, "intake": consumer.attached},

@@ -66,9 +66,14 @@ class Budget:
             return self
         return replace(self, newest=second, slots=((0,) * min(passed, _SLOTS) + self.slots)[:_SLOTS])
 
+    @property
+    def spent(self) -> int:
+        """Tokens that still count."""
+        return sum(self.slots)
+
     def room(self, share: float = 1.0) -> int:
         """Tokens that may be paid now, as long as no more than `share` of the ceiling is in use."""
-        return max(0, floor(self.ceiling * share) - sum(self.slots))
+        return max(0, floor(self.ceiling * share) - self.spent)
 
     def paid(self, tokens: int) -> "Budget":
         """The budget after paying; `tokens` is at most `room()`."""
@@ -86,7 +91,7 @@ class Budget:
 
     def wait_s(self, now: datetime, share: float = 1.0) -> float:
         """Seconds until there is room for at least one token; 0 when there is."""
-        over = sum(self.slots) - floor(self.ceiling * share) + 1
+        over = self.spent - floor(self.ceiling * share) + 1
         if over <= 0:
             return 0.0
         for age in range(len(self.slots) - 1, -1, -1):

@@ -6,12 +6,17 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import zstandard
+
 from services.profile_writer.rows import Pending
+from shared import logs
 from shared.crypto import KeyRing, SealError
 from shared.db.pool import Database
 from shared.schemas.copy import VariantSource
 from shared.snippet import properties
 from shared.vars_codec import decode_vars
+
+log = logs.get(__name__)
 
 _SOURCES_MAX: Final = 4096  # versions of variants in memory; at 20 KB each about 80 MB
 
@@ -73,7 +78,7 @@ class Contents:
     """
 
     async def texts(self, rows: Sequence[Pending]) -> Mapping[UUID, dict[str, str]]:
-        """By generation id, the five properties of each write; a generation without copy is missing."""
+        """By generation id, the five properties of each write; a generation without readable copy is missing."""
         writes = [row for row in rows if row.action == "write"]
         if not writes:
             return {}
@@ -88,11 +93,16 @@ class Contents:
                 self._remember(
                     [VariantSource(**dict(row)) for row in await connection.fetch(self.SELECT_SOURCES, *columns)]
                 )
-        return {
-            one["generation_id"]: self._properties(by_id[one["generation_id"]], one["vars"], source)
-            for one in stored
-            if (source := self._sources.get((one["copy_id"], one["variant_version"]))) is not None
-        }
+        texts: dict[UUID, dict[str, str]] = {}
+        for one in stored:
+            row, source = by_id[one["generation_id"]], self._sources.get((one["copy_id"], one["variant_version"]))
+            try:
+                if source is not None:
+                    texts[row.ref.generation_id] = self._properties(row, one["vars"], source)
+            except (zstandard.ZstdError, ValueError) as error:
+                # Damaged on its way through backup or hand: this one is refused, its neighbours are written.
+                log.error("copy.unreadable", generation_id=row.ref.generation_id, error=type(error).__name__)
+        return texts
 
     def _remember(self, sources: Sequence[VariantSource]) -> None:
         for source in sources:

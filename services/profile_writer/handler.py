@@ -10,7 +10,7 @@ from services.profile_writer.intake_rules import place
 from services.profile_writer.rows import Outcome, Ref
 from services.profile_writer.store import Known, Store
 from shared.clock import Clock
-from shared.errors import Permanent
+from shared.errors import Outage, Permanent, Transient
 from shared.schemas.jobs import WriteJob
 
 Result = Exception | None
@@ -30,7 +30,7 @@ class Intake:
         missing: set[UUID] = set()
         if placed:
             # The order of acceptance is the order of generations, whatever the order of delivery.
-            missing = await self._take_in(sorted(placed, key=lambda item: item[1].accepted_at))
+            missing = await self._retried(sorted(placed, key=lambda item: item[1].accepted_at))
             self._wake()
         if homeless := [job for job in jobs if job.org_id not in account_keys]:
             await self._reject(homeless)
@@ -40,6 +40,13 @@ class Intake:
             else None
             for job in jobs
         ]
+
+    async def _retried(self, jobs: Sequence[tuple[str, WriteJob]]) -> set[UUID]:
+        """A conflict in the database is no job's fault: the whole batch is tried again as it is."""
+        try:
+            return await self._take_in(jobs)
+        except Transient as conflict:
+            raise Outage(str(conflict), reason=conflict.reason) from conflict
 
     async def _take_in(self, jobs: Sequence[tuple[str, WriteJob]]) -> set[UUID]:
         """Place the jobs; the ids of generations that are not stored."""

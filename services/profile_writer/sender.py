@@ -1,7 +1,7 @@
 """Sends a turn's writes: spaced, bounded in flight, stopped by the first answer that tells us to."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -10,18 +10,21 @@ from services.profile_writer.content import Contents, Integration
 from services.profile_writer.rows import Pending
 from services.profile_writer.turn import Refusal, Report, Turn
 from services.profile_writer.turn_rules import NotSent
+from shared import logs
 from shared.clock import Clock
 from shared.errors import Failure, Permanent, Throttled
-from shared.klaviyo.errors import KeyRefused
+from shared.klaviyo.errors import KeyRefused, MaybeApplied
 from shared.klaviyo.limits import RateLimit
 from shared.snippet import properties
+
+log = logs.get(__name__)
 
 
 class Patch(Protocol):
     """The part of the Klaviyo client that is needed here."""
 
     async def patch_profile(
-        self, profile_id: str, *, properties: Mapping[str, str] | None = None, unset: tuple[str, ...] = ()
+        self, profile_id: str, *, properties: Mapping[str, str] | None = None, unset: Sequence[str] = ()
     ) -> RateLimit: ...
 
 
@@ -42,7 +45,7 @@ class Sender:
         integrations = await self._contents.integrations({row.ref.org_id for row in rows})
         round_ = _Round(turn, texts, integrations, self._connect, self._clock, stop)
         results = await round_.run()
-        return Report(results, round_.limit, round_.refusals())
+        return Report(results, round_.limit, round_.refusals(), round_.last_sent_at)
 
 
 class _Round:
@@ -61,28 +64,44 @@ class _Round:
         self._connect, self._clock, self._stop = connect, clock, stop
         self._clients: dict[UUID, Patch] = {}
         self._refused: dict[UUID, KeyRefused] = {}
-        self._throttled: Throttled | None = None
+        self._throttled = False
+        self._slot_at = turn.paid_at
         self.limit: RateLimit | None = None
+        self.last_sent_at: datetime | None = None
 
     async def run(self) -> list[Failure | None]:
         in_flight = asyncio.Semaphore(self._turn.in_flight_max)
         tasks: list[asyncio.Task[Failure | None]] = []
         async with asyncio.TaskGroup() as group:
-            for number, sent in enumerate(self._turn.sends):
-                await self._until_slot(number)
+            guard = group.create_task(self._cut_off(tasks))
+            for sent in self._turn.sends:
                 await in_flight.acquire()
+                await self._slot()
                 tasks.append(group.create_task(self._one(sent.row, in_flight)))
-        return [task.result() for task in tasks]
+            if tasks:
+                await asyncio.wait(tasks)
+            guard.cancel()
+        cut_off = MaybeApplied("no answer within the lease", reason="lease_over")
+        return [cut_off if task.cancelled() else task.result() for task in tasks]
 
-    async def _until_slot(self, number: int) -> None:
-        """Requests of one account leave at least `spacing_s` apart."""
-        slot_at = self._turn.paid_at + timedelta(seconds=self._turn.spacing_s * number)
-        wait_s = (slot_at - self._clock.now()).total_seconds()
-        if wait_s > 0 and not self._over():
+    async def _cut_off(self, tasks: Sequence[asyncio.Task[Failure | None]]) -> None:
+        """Nothing may be on its way when the lease is over: another turn may send a newer write then. The time-outs of
+        sockets are real, the lease is the product's time."""
+        left_s = (self._turn.answers_until - self._clock.now()).total_seconds()
+        await self._clock.sleep(left_s)
+        for task in tasks:
+            task.cancel()
+
+    async def _slot(self) -> None:
+        """Requests of one account leave at least `spacing_s` apart. After a hold-up they go on at that pace: to catch
+        up would be a burst."""
+        now = self._clock.now()
+        if (wait_s := (self._slot_at - now).total_seconds()) > 0 and not self._over():
             await self._clock.sleep(wait_s)
+        self._slot_at = max(self._slot_at, now) + timedelta(seconds=self._turn.spacing_s)
 
     def _over(self) -> bool:
-        return self._stop.is_set() or self._throttled is not None or self._clock.now() >= self._turn.lease_until
+        return self._stop.is_set() or self._throttled or self._clock.now() >= self._turn.send_until
 
     async def _one(self, row: Pending, in_flight: asyncio.Semaphore) -> Failure | None:
         try:
@@ -91,10 +110,13 @@ class _Round:
             self._refused[row.ref.org_id] = refused
             return refused
         except Throttled as throttled:
-            self._throttled = throttled
+            self._throttled = True
             return throttled
         except Failure as failure:
             return failure
+        except Exception as error:  # a row that nobody foresaw must not stop its neighbours
+            log.error("write.failed", generation_id=row.ref.generation_id, exc_info=error)
+            return MaybeApplied(f"unexpected: {type(error).__name__}", reason="unexpected")
         else:
             return None
         finally:
@@ -106,10 +128,11 @@ class _Round:
         if row.action == "write" and row.deadline_at <= self._clock.now():
             raise NotSent("its deadline passed while it waited in the turn", reason="deadline_passed")
         client = self._client(row.ref.org_id)
+        text = self._texts.get(row.ref.generation_id)
+        if row.action == "write" and text is None:
+            raise Permanent("the copy of this generation cannot be read", reason="no_stored_copy")
+        self.last_sent_at = self._clock.now()
         if row.action == "write":
-            text = self._texts.get(row.ref.generation_id)
-            if text is None:
-                raise Permanent("the copy of this generation is not stored", reason="no_stored_copy")
             self.limit = await client.patch_profile(row.key.profile_id, properties=text)
         else:
             self.limit = await client.patch_profile(row.key.profile_id, unset=properties(row.key.prefix))

@@ -16,14 +16,23 @@ from services.profile_writer.settings import Settings
 from services.profile_writer.standing import Answers, Standing, after
 from services.profile_writer.store import Store
 from services.profile_writer.turn_rules import GIVE_UP_AFTER, Sent, clean_up, expire, over, settle, take
-from services.profile_writer.turn_store import Agenda, Claim, Moments, TurnStore
+from services.profile_writer.turn_store import AT_ONCE, Agenda, Claim, Moments, TurnStore
 from shared.clock import Clock
 from shared.errors import Failure
 from shared.klaviyo.limits import RateLimit
 
-_ANSWER_GRACE_S = 2.0
-"""A turn's answers usually come within this time of its last request; the account's next turn waits so long at most,
-and is set free earlier when all have come."""
+_SENDING_GRACE_S = 1.0
+"""What a turn may lag behind its spacing. What it has not sent by then it gives back: the account is free for the next
+turn then, and two turns must not add up. It is free earlier when all answers have come."""
+
+_LEASE_MARGIN_S = 1.0
+"""Time to settle before the lease ends."""
+
+_LOOK_AGAIN_S = 0.25
+"""A turn that found nothing to do is not followed by another one at once, whatever it was looked at for."""
+
+_EXPIRE_EVERY_S = 0.5
+"""Deadlines pass one by one; they are dealt with together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,8 @@ class Turn:
     account_key: str
     sends: Sequence[Sent]
     paid_at: datetime
-    lease_until: datetime
+    send_until: datetime  # no request leaves later
+    answers_until: datetime  # no answer is waited for longer
     spacing_s: float
     in_flight_max: int
 
@@ -56,6 +66,7 @@ class Report:
     results: Sequence[Failure | None]
     limit: RateLimit | None
     refusals: Sequence[Refusal]
+    last_sent_at: datetime | None
 
 
 class Turns:
@@ -64,14 +75,15 @@ class Turns:
     def __init__(self, store: Store, settings: Settings, clock: Clock, rng: Random, new_id: Callable[[], UUID]) -> None:
         self._store, self._settings, self._clock, self._rng, self._new_id = store, settings, clock, rng, new_id
 
-    async def open(self) -> Turn | None:
-        """The next turn, perhaps with nothing to send; None when no account has anything to do now."""
+    async def open(self) -> Turn | datetime | None:
+        """The next turn, perhaps with nothing to send. When no account has anything to do now: when one will, or None
+        when nothing waits at all."""
         now = self._clock.now()
         async with self._store.free_desk() as desk:
             rows = TurnStore(desk.connection)
             claim = await rows.claim(now)
             if claim is None:
-                return None
+                return await rows.next_look()
             claim = replace(claim, standing=replace(claim.standing, budget=claim.standing.budget.at(now)))
             agenda = await self._agenda(rows, claim, now)
             book = await desk.open_book({*agenda.over, *agenda.clean, *agenda.send})
@@ -83,7 +95,7 @@ class Turns:
             await desk.save(book, now)
             standing = self._paid(claim.standing, turn, now)
             moments = await rows.moments(claim)
-            await rows.save(replace(standing, runnable_at=self._runnable_at(standing, moments, now)))
+            await rows.save(replace(standing, runnable_at=self._runnable_at(claim, standing, agenda, moments, now)))
         return turn
 
     async def close(self, turn: Turn, report: Report) -> None:
@@ -106,7 +118,7 @@ class Turns:
             standing = replace(before, budget=before.budget.at(now))
             standing = after(standing, Answers(report.results, report.limit), turn.paid_at, now, self._rng)
             if standing.busy_by == turn.turn_id:
-                standing = replace(standing, busy_until=None, busy_by=None)
+                standing = replace(standing, busy_until=_next_slot(turn, report), busy_by=None)
             await rows.save(replace(standing, runnable_at=now))  # the next look works out when it is really due
 
     async def _agenda(self, rows: TurnStore, claim: Claim, now: datetime) -> Agenda:
@@ -126,56 +138,85 @@ class Turns:
         for key in keys:
             row = book.pending(key)
             if row is not None and over(row, now, self._settings.writer_deadline_margin_s):
-                book.record(key, expire(row, book.held(key), now, _why_late(row, claim)))
+                book.record(key, expire(row, book.held(key), now, _why_late(row, claim, now)))
 
     def _take(self, book: Book, keys: Sequence[Key], standing: Standing, now: datetime) -> Turn:
-        turn_id, lease_until = self._new_id(), now + timedelta(seconds=self._settings.writer_lease_s)
+        turn_id, lease_s = self._new_id(), self._settings.writer_lease_s
         sends: list[Sent] = []
         for key in keys:
             row, before = book.pending(key), book.held(key)
             if row is None or over(row, now, self._settings.writer_deadline_margin_s):
                 continue
-            verdict = take(row, before, turn_id, lease_until)
+            verdict = take(row, before, turn_id, now + timedelta(seconds=lease_s))
             book.record(key, verdict)
             if verdict.pending is not None:
                 sends.append(Sent(verdict.pending, before))
         budget = standing.budget
-        return Turn(turn_id, standing.account_key, sends, now, lease_until, budget.spacing_s, budget.in_flight_max)
+        answers_s = max(0.0, lease_s - _LEASE_MARGIN_S)
+        sending_s = min(budget.spacing_s * len(sends) + _SENDING_GRACE_S, answers_s)
+        return Turn(
+            turn_id=turn_id,
+            account_key=standing.account_key,
+            sends=sends,
+            paid_at=now,
+            send_until=now + timedelta(seconds=sending_s),
+            answers_until=now + timedelta(seconds=answers_s),
+            spacing_s=budget.spacing_s,
+            in_flight_max=budget.in_flight_max,
+        )
 
     @staticmethod
     def _paid(standing: Standing, turn: Turn, now: datetime) -> Standing:
-        count = len(turn.sends)
-        if not count:
-            return standing
-        busy = timedelta(seconds=turn.spacing_s * count + _ANSWER_GRACE_S)
-        return replace(
-            standing, budget=standing.budget.paid(count), busy_until=now + busy, busy_by=turn.turn_id,
-            last_served_at=now,
-        )  # fmt: skip
+        served = replace(standing, last_served_at=now)
+        if not turn.sends:
+            return served
+        budget = standing.budget.paid(len(turn.sends))
+        return replace(served, budget=budget, busy_until=turn.send_until, busy_by=turn.turn_id)
 
-    def _runnable_at(self, standing: Standing, moments: Moments, now: datetime) -> datetime | None:
+    def _runnable_at(
+        self, claim: Claim, standing: Standing, agenda: Agenda, moments: Moments, now: datetime
+    ) -> datetime | None:
         """When this account is next worth a look. May be early, never late."""
-        open_at = standing.closed_until(now)
-        margin = timedelta(seconds=self._settings.writer_deadline_margin_s)
-        share = self._settings.writer_clean_up_share
-        due = [
-            _latest(moments.write_at, open_at, now + timedelta(seconds=standing.budget.wait_s(now))),
-            _latest(moments.clean_up_at, open_at, now + timedelta(seconds=standing.budget.wait_s(now, share))),
-            moments.deadline_at and moments.deadline_at - margin,
+        settings = self._settings
+        due: list[datetime | None] = []
+        if claim.open:
+            open_at = standing.closed_until(now)
+            room_at = now + timedelta(seconds=standing.budget.wait_s(now))
+            clean_up_room_at = now + timedelta(seconds=standing.budget.wait_s(now, settings.writer_clean_up_share))
+            due += [
+                _latest(moments.write_at, open_at, room_at),
+                _latest(moments.clean_up_at, open_at, clean_up_room_at),
+            ]
+        over_at = [
+            moments.deadline_at and moments.deadline_at - timedelta(seconds=settings.writer_deadline_margin_s),
             moments.clear_wanted_at and moments.clear_wanted_at + GIVE_UP_AFTER,
             moments.clean_at,
         ]
-        return min((moment for moment in due if moment is not None), default=None)
+        more = max(len(agenda.over), len(agenda.clean)) >= AT_ONCE
+        pause = timedelta(seconds=0 if more else _EXPIRE_EVERY_S)
+        due += [_latest(moment, now + pause) for moment in over_at]
+        first = min((moment for moment in due if moment is not None), default=None)
+        idle = not (agenda.over or agenda.clean or agenda.send)
+        return _latest(first, now + timedelta(seconds=_LOOK_AGAIN_S)) if idle else first
+
+
+def _next_slot(turn: Turn, report: Report) -> datetime | None:
+    """The next turn's first request keeps the distance to this one's last."""
+    return report.last_sent_at and report.last_sent_at + timedelta(seconds=turn.spacing_s)
 
 
 def _latest(moment: datetime | None, *others: datetime) -> datetime | None:
     return None if moment is None else max(moment, *others)
 
 
-def _why_late(row: Pending, claim: Claim) -> str:
-    """The reason of an expired write, for people: what it was waiting for."""
+def _why_late(row: Pending, claim: Claim, now: datetime) -> str:
+    """The reason of an expired write, one of three: `key_refused`; `outage`, when it was tried and Klaviyo did not
+    answer, or nobody served its account; else `quota`: it was served, but could not carry this one in time."""
+    standing = claim.standing
     if row.ref.org_id in claim.paused:
         return "key_refused"
-    if row.last_reason is not None:
-        return row.last_reason
-    return claim.standing.blocked_reason or "quota"
+    if row.attempt > 0:
+        return "outage"
+    if standing.blocked_until is not None and standing.blocked_until > now:
+        return "outage" if standing.failures else "quota"
+    return "quota" if standing.budget.spent * 2 >= standing.budget.ceiling else "outage"

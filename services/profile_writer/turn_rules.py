@@ -76,7 +76,7 @@ def settle(
         held = _restored(sent.before, held)
     match result:
         case None:
-            held, outcomes = _applied(sent, held, now)
+            held, outcomes = _applied(sent, row if not newer else sent.row, held, now)
             return _due_again(row, held, now, outcomes) if newer else Verdict(None, held, outcomes)
         case Throttled() | KeyRefused() | NotSent() | Transient() if newer:
             return _due_again(row, held, now, _overtaken(row))
@@ -88,10 +88,10 @@ def settle(
             return Verdict(_backed_off(row, held, result, now, margin_s, rng), held)
 
 
-def _applied(sent: Sent, held: Held | None, now: datetime) -> tuple[Held | None, tuple[Outcome, ...]]:
-    row = sent.row
+def _applied(sent: Sent, row: Pending, held: Held | None, now: datetime) -> tuple[Held | None, tuple[Outcome, ...]]:
+    """`row` says until when: the same generation may have been accepted again while it was in flight."""
     if row.action == "write":
-        waited_s = (now - row.accepted_at).total_seconds()
+        waited_s = (now - sent.row.accepted_at).total_seconds()
         accepted_at = max(row.accepted_at, held.accepted_at) if held else row.accepted_at
         holding = Held(row.key, row.ref, "holding", row.written_for, (), accepted_at, row.clean_at)
         return holding, (Outcome(row.ref, "written", None, row.attempt + 1, waited_s),)

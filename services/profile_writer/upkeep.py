@@ -1,0 +1,79 @@
+"""What is looked after beside the turns: changed integrations, forgotten accounts, and how much waits."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from uuid import UUID
+
+from services.profile_writer.upkeep_store import UpkeepStore
+from shared import logs, metrics
+from shared.clock import Clock
+from shared.errors import Transient
+
+log = logs.get(__name__)
+
+_EVERY_S = 10.0  # real: gauges, and the net below everything that should have been noticed by itself
+_RETRY_S = 0.5
+_LANES = ("dirty", "fresh", "retry", "clean_up")
+
+
+class Upkeep:
+    """`run` until stopped; `changed` when an org's integration was."""
+
+    def __init__(self, store: UpkeepStore, clock: Clock, *, wake: Callable[[], None]) -> None:
+        self._store, self._clock, self._wake = store, clock, wake
+        self._due = asyncio.Event()
+        self._changed: set[UUID | None] = {None}  # at the start nobody knows what was missed
+
+    def changed(self, org_id: UUID | None) -> None:
+        """An org's integration is another one now; None: perhaps any. A new key ends a pause, and may name another
+        quota."""
+        self._changed.add(org_id)
+        self._due.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """A runner."""
+        while not stop.is_set():
+            self._due.clear()
+            try:
+                await self._follow_changes()
+                await self._look_after()
+            except Transient as error:
+                log.warning("upkeep.failed", reason=error.reason)
+                await _first(stop.wait(), within_s=_RETRY_S)
+            else:
+                await _first(stop.wait(), self._due.wait(), within_s=_EVERY_S)
+
+    async def _follow_changes(self) -> None:
+        if not self._changed:
+            return
+        changed, self._changed = self._changed, set()
+        now, left = self._clock.now(), 1
+        try:
+            await self._store.end_pauses(now)
+            self._wake()
+            left = sum(
+                [await self._store.follow_accounts(one, now) for one in ({None} if None in changed else changed)]
+            )
+            self._wake()
+        finally:
+            if left:  # what is in flight follows next time
+                self._changed |= changed
+
+    async def _look_after(self) -> None:
+        now = self._clock.now()
+        await self._store.wake_forgotten(now)
+        self._wake()
+        backlog = await self._store.backlog()
+        for lane, name in enumerate(_LANES):
+            metrics.gauge("write_backlog", backlog.waiting.get(lane, 0), lane=name)
+        first = backlog.first_deadline_at
+        metrics.gauge("write_oldest_overdue_seconds", max(0.0, (now - first).total_seconds()) if first else 0.0)
+
+
+async def _first(*waits: Coroutine[object, object, object], within_s: float) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
