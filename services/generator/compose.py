@@ -7,8 +7,9 @@ import orjson
 
 from services.generator.catalog import OrgConfig, Template
 from services.generator.records import UNKNOWN_TEMPLATE, Generation
-from services.generator.render import Renderer, RenderError
+from services.generator.render import Renderer
 from services.generator.select import Snapshot, cell_of, choose
+from shared.rendering.copy import RenderError
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.ids import generation_day
 from shared.schemas.jobs import Attrs, GenerateJob

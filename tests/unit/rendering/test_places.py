@@ -2,9 +2,9 @@
 
 import pytest
 
-from services.generator.places import UnsafePlace, links_are_safe, value_may_start_link
-from services.generator.render import RenderError, compile_copy
-from tests.unit.generator.given import source
+from shared.rendering.copy import RenderError, compile_copy
+from shared.rendering.places import UnsafePlace, links_are_safe, value_may_start_link
+from tests.unit.rendering.given import source
 
 
 def starts_link(body: str) -> bool:
