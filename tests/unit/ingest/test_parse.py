@@ -161,7 +161,7 @@ def test_json_lines_may_differ_in_their_keys() -> None:
         (b"PK\x03\x04....", "unknown_format"),
         (b"PAR1....", "unknown_format"),
         (b"\x28\xb5\x2f\xfd....", "unknown_format"),
-        (gzip.compress(gzip.compress(b"x"), mtime=0), "unknown_format"),
+        (gzip.compress(gzip.compress(b"x", mtime=0), mtime=0), "unknown_format"),
         (gzip.compress((HEADER + row(1)).encode(), mtime=0)[:-9], "damaged_gzip"),
         (gzip.compress((HEADER + row(1)).encode(), mtime=0)[:12], "damaged_gzip"),
         (gzip.compress((HEADER + row(1)).encode(), mtime=0) + b"rubbish", "damaged_gzip"),
