@@ -1,16 +1,27 @@
-"""How a service starts, tells its health, and stops. The only place that knows signals, ports and exit codes."""
+"""How a service starts, tells its health, and stops. The only place that knows signals, ports and exit codes.
+
+From the first signal, or the first runner that ended, on: readiness is red, runners finish what they have in hand
+within `drain_s`, resources close in reverse order within 10 s more; whatever hangs then, the process ends. An
+orchestrator must not kill it earlier: the grace periods in deploy/ are checked for that.
+"""
 
 import asyncio
+import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import uvloop
 from aiohttp import web
+from pydantic import SecretStr
 
 from shared import logs, metrics
+from shared.errors import Failure
 from shared.settings import S, ServiceSettings, host_and_port, read_or_exit
 
 log = logs.get(__name__)
@@ -22,6 +33,9 @@ Check = Callable[[], Awaitable[None]]
 """Raises when the service cannot do its work; the text says why."""
 
 _CHECK_TIMEOUT_S = 2.0
+_CANCEL_S = 2.0  # what a runner that was not drained gets to clean up after itself
+_CLOSE_S = 10.0
+_LAST_WORDS_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,68 +53,133 @@ Build = Callable[[S, AsyncExitStack], Awaitable[Service]]
 def run(build: "Build[S]", settings_type: type[S]) -> int:
     """The whole life of a service process; returns its exit code: 0 stopped as asked, 1 failed, 2 misconfigured."""
     settings = read_or_exit(settings_type)
+    name = _name_of(settings_type)
+    logs.configure(name, level=settings.log_level, style=settings.log_format, secrets=_secrets(settings))
     return uvloop.run(_live(build, settings))
+
+
+def _name_of(settings_type: type[ServiceSettings]) -> str:
+    """`services.gateway.settings` is the gateway."""
+    *_, package, module = ("", *settings_type.__module__.split("."))
+    return package or module
+
+
+def _secrets(settings: ServiceSettings) -> Iterator[str]:
+    """Everything that no log line may show: the secrets, the keys in lists of them, the passwords in URLs."""
+    for _, value in settings:
+        if isinstance(value, SecretStr):
+            text = value.get_secret_value()
+            yield text
+            yield from (part.partition(":")[2].strip() for part in text.split(","))
+            with suppress(ValueError):
+                password = urlsplit(text).password or ""
+                yield password
+                yield unquote(password)
 
 
 async def _live(build: "Build[S]", settings: S) -> int:
     stop = asyncio.Event()
+    end = _End(settings.drain_s + _CLOSE_S)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, stop)
-    async with AsyncExitStack() as stack:
-        service = await _start(build, settings, stack, stop)
-        if service is None:
-            return 1
-        failed = await _run_until_stopped(service, stop, settings.drain_s)
+        loop.add_signal_handler(number, _on_signal, stop, end)
+    stopping = asyncio.create_task(stop.wait())
+    stopping.add_done_callback(lambda _: end.must_come())
+    try:
+        async with AsyncExitStack() as stack:
+            failed = await _work(build, settings, stack, stop)
+            stop.set()
+    except Exception as error:  # a resource that does not close: the others were closed all the same
+        log.error("service.close_failed", exc_info=error)
+        failed = True
     log.info("service.stopped", failed=failed)
     return 1 if failed else 0
 
 
-async def _start(build: "Build[S]", settings: S, stack: AsyncExitStack, stop: asyncio.Event) -> Service | None:
-    name = type(settings).__module__.split(".")[-2]
-    logs.configure(name, level=settings.log_level, style=settings.log_format)
-    log.info("service.configured", **settings.summary())
-    try:
-        service = await build(settings, stack)
-        port = await _serve_health(service, settings, stack, stop)
-    except Exception as error:  # whatever went wrong at start: one line, exit 1, the orchestrator retries
-        log.error("service.start_failed", exc_info=error)
-        return None
-    log.info("service.started", health_port=port)
-    return service
-
-
-def _on_signal(stop: asyncio.Event) -> None:
+def _on_signal(stop: asyncio.Event, end: "_End") -> None:
     if stop.is_set():
-        raise SystemExit(1)  # asked twice: now
+        end.now()  # asked twice
     stop.set()
 
 
+class _End:
+    """The last resort: a thread that ends the process, whatever the event loop, a thread or a socket waits for."""
+
+    def __init__(self, within_s: float) -> None:
+        self._timer = threading.Timer(within_s, self.now)
+        self._timer.daemon = True
+
+    def must_come(self) -> None:
+        """From now on the time runs. To be called once."""
+        self._timer.start()
+
+    def now(self) -> None:
+        """Leave without a farewell; even the log may be what hangs."""
+        words = threading.Thread(target=partial(log.error, "service.forced_out"), daemon=True)
+        words.start()
+        words.join(_LAST_WORDS_S)
+        os._exit(1)
+
+
+async def _work(build: "Build[S]", settings: S, stack: AsyncExitStack, stop: asyncio.Event) -> bool:
+    """All that lies between opening and closing; True when it failed."""
+    log.info("service.configured", **settings.summary())
+    try:
+        service = await _start(build, settings, stack, stop)
+    except Exception as error:  # whatever went wrong at start: one line, exit 1, the orchestrator retries
+        # No person's value is in this process yet, and the text is what the operator needs.
+        log.error("service.start_failed", error=str(error), exc_info=error)
+        return True
+    if service is None:
+        log.info("service.not_started", why="asked to stop")
+        return False
+    return await _run_until_stopped(service, stop, settings.drain_s)
+
+
+async def _start(build: "Build[S]", settings: S, stack: AsyncExitStack, stop: asyncio.Event) -> Service | None:
+    """The service, its health served; None when it was asked to stop before it was there."""
+    asked = asyncio.create_task(stop.wait())
+
+    def cut_short(_: "asyncio.Task[Any]") -> None:
+        if stop.is_set():
+            with suppress(RuntimeError):  # it is there already
+                patience.reschedule(0)
+
+    try:
+        # Cut short from within, not run as a task: what `build` enters must be left by the task that entered it.
+        async with asyncio.timeout(None) as patience:
+            asked.add_done_callback(cut_short)
+            service = await build(settings, stack)
+            port = await _serve_health(service, settings, stack, stop)
+    except TimeoutError:
+        if patience.expired():
+            return None
+        raise
+    finally:
+        asked.cancel()
+    log.info("service.started", name=service.name, health_port=port)
+    return service
+
+
 async def _run_until_stopped(service: Service, stop: asyncio.Event, drain_s: float) -> bool:
-    """True when a runner ended on its own or did not drain in time."""
-    tasks = {
-        asyncio.create_task(runner(stop), name=name)
-        for name, runner in {**service.runners, "loop_lag": _watch_loop}.items()
-    }
+    """True when a runner ended on its own, crashed, or did not drain in time."""
+    runners: Mapping[str, Runner] = {**service.runners, "loop_lag": _watch_loop}
+    tasks = {asyncio.create_task(runner(stop), name=name) for name, runner in runners.items()}
     stopped = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait({*tasks, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    failed = False
-    for task in done - {stopped}:
-        if not stop.is_set() or task.exception() is not None:
-            failed = True
-            log.error("runner.ended", runner=task.get_name(), exc_info=task.exception())
+    await asyncio.wait({*tasks, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    early = set() if stop.is_set() else {task for task in tasks if task.done()}
     stop.set()
     stopped.cancel()
     _, late = await asyncio.wait(tasks, timeout=drain_s)
     for task in late:
         log.error("runner.not_drained", runner=task.get_name(), drain_s=drain_s)
         task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for task, result in zip(tasks, results, strict=True):
-        if isinstance(result, Exception) and task not in done:
-            failed = True
-            log.error("runner.ended", runner=task.get_name(), exc_info=result)
-    return failed or bool(late)
+    if late:
+        await asyncio.wait(late, timeout=_CANCEL_S)
+    crashed = {task for task in tasks - late if task.cancelled() or task.exception() is not None}
+    for task in early | crashed:
+        log.error("runner.ended", runner=task.get_name(), exc_info=None if task.cancelled() else task.exception())
+    return bool(early or late or crashed)
 
 
 async def _watch_loop(stop: asyncio.Event) -> None:
@@ -118,7 +197,7 @@ async def _watch_loop(stop: asyncio.Event) -> None:
 async def _serve_health(service: Service, settings: ServiceSettings, stack: AsyncExitStack, stop: asyncio.Event) -> int:
     app = web.Application()
     add_health(app, service.checks, stop)
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=15)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=15, shutdown_timeout=_CHECK_TIMEOUT_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     host, port = host_and_port(settings.health_listen)
@@ -143,7 +222,9 @@ def add_health(app: web.Application, checks: Mapping[str, Check], stop: asyncio.
         )
 
     async def exposition(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        return web.Response(
+            body=metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
 
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -151,12 +232,17 @@ def add_health(app: web.Application, checks: Mapping[str, Check], stop: asyncio.
 
 
 async def failing(checks: Mapping[str, Check]) -> dict[str, str]:
-    """The checks that fail now, with why."""
-    reasons: dict[str, str] = {}
-    for name, check in checks.items():
-        try:
-            async with asyncio.timeout(_CHECK_TIMEOUT_S):
-                await check()
-        except Exception as error:  # noqa: BLE001  # any failure of a check is its answer
-            reasons[name] = str(error) or type(error).__name__
-    return reasons
+    """The checks that fail now, with why; all are asked at once, so the answer takes no longer than the slowest."""
+    answers = await asyncio.gather(*(_answer(check) for check in checks.values()))
+    return {name: why for name, why in zip(checks, answers, strict=True) if why is not None}
+
+
+async def _answer(check: Check) -> str | None:
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            await check()
+    except TimeoutError:
+        return f"no answer within {_CHECK_TIMEOUT_S:g} s"
+    except Exception as error:  # noqa: BLE001  # any failure of a check is its answer
+        return str(error) if isinstance(error, Failure | OSError) and str(error) else type(error).__name__
+    return None
