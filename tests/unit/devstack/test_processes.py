@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +27,4 @@ def test_what_is_not_ours_is_shown_as_it_is(line: str) -> None:
 
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner)))
 def test_any_json_is_shown_somehow(value: object) -> None:
-    import json
-
     assert readable("x", json.dumps(value)).startswith("x              | ")
