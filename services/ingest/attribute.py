@@ -10,8 +10,11 @@ newest generation of the person that was accepted before it was handed over and 
 | no_generation | … the person has none that was accepted before and cleaned up less than the window before |
 | not_a_flow | has no flow: a campaign |
 
-The statements work on temporary tables: `touched` says which transmissions, `tallies` what their events say together,
-`cells` which rollups that concerns.
+An unsubscribe or a complaint that names no transmission belongs to the person's newest send of its message, or to the
+one whose hand-over it names.
+
+The statements work on temporary tables: `touched` says which transmissions, `loose` which events name none, `tallies`
+what the events of a transmission say together, `cells` which rollups that concerns.
 """
 
 from datetime import date, timedelta
@@ -23,21 +26,36 @@ STATEMENT_TIMEOUT_S = 600.0  # of one statement over all that one file, or one d
 _REBUILD_TIMEOUT_S = 6 * 3600.0
 
 CREATE_WORK_TABLES = """
-    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.tallies, pg_temp.cells;
+    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells;
     CREATE TEMP TABLE touched (transmission_id text, since date, n bigint) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE loose (
+        profile_id text, message_id text, event_at timestamptz, handoff_at timestamptz
+    ) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE tallies (
         transmission_id text, profile_id text, message_id text, flow_id text, sent_at timestamptz, day date,
         delivered bool, bounced bool, unsubscribed bool, spam bool, first_open_at timestamptz, human_opens int,
-        machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int
+        machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, loose int
     ) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE cells (template_id text, copy_id uuid, cell text, day date) ON COMMIT DELETE ROWS;
 """
-DROP_WORK_TABLES = "DROP TABLE IF EXISTS pg_temp.touched, pg_temp.tallies, pg_temp.cells"
+DROP_WORK_TABLES = "DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells"
 
-BEGIN_LONG_WORK = "SET LOCAL statement_timeout = '600s'; SET LOCAL lock_timeout = '300s'"
+BEGIN_LONG_WORK = """
+    SET LOCAL statement_timeout = '600s'; SET LOCAL lock_timeout = '300s'; SET LOCAL work_mem = '64MB'
+"""
 
 # Several orgs switch at once; within one, two files could each miss what the other is about to commit.
 LOCK_ORG = "SELECT pg_advisory_xact_lock(hashtextextended('ingest:' || $1, 0))"
+
+# Which send an event without transmission belongs to shows only when all sends of its person and message are there,
+# those of this very file too; and one that comes late may take the event from another.
+TOUCH_NEIGHBOURS = """
+    INSERT INTO touched
+    SELECT s.transmission_id, s.day, 0 FROM (
+        SELECT profile_id, message_id FROM loose
+        UNION SELECT profile_id, message_id FROM tallies WHERE loose > 0
+    ) p JOIN sends s ON s.org_id = $1 AND s.profile_id = p.profile_id AND s.message_id = p.message_id
+"""
 
 SELECT_SINCE = """
     SELECT min(least(t.since, s.day)) - 1 FROM touched t
@@ -49,18 +67,19 @@ SELECT_SINCE = """
 # delivery comes. $2 and `since` lie a day before the send: partitions before them are not looked at.
 TALLY = r"""
     INSERT INTO tallies
-    WITH facts AS (
+    WITH known AS MATERIALIZED (
+        SELECT t.transmission_id, min(least(t.since, s.day)) - 1 AS since FROM touched t
+        LEFT JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
+        WHERE t.transmission_id IS NOT NULL
+        GROUP BY t.transmission_id
+    ), facts AS (
         SELECT e.*,
             e.metric IN ('Received Email', 'Bounced Email', 'Dropped Email') AS sending,
             e.metric = 'Opened Email' AND e.machine_open IS FALSE AS human_open,
             e.metric = 'Clicked Email' AND e.bot_click IS NOT TRUE AND (e.url IS NULL OR e.url !~*
                 '^https?://[^/]*kmail-lists\.|/(unsubscribe|manage-preferences|preferences|web-?view|view-in-browser)([/?#]|$)'
             ) AS human_click
-        FROM (
-            SELECT t.transmission_id, least(t.since, s.day) - 1 AS since FROM touched t
-            LEFT JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
-            WHERE t.transmission_id IS NOT NULL
-        ) t
+        FROM known t
         JOIN events e ON e.org_id = $1 AND e.transmission_id = t.transmission_id AND e.day >= t.since
         WHERE e.day >= $2
     ), sums AS (
@@ -69,6 +88,7 @@ TALLY = r"""
             min(message_id) FILTER (WHERE sending) AS message_id,
             min(flow_id) FILTER (WHERE sending) AS flow_id,
             coalesce(
+                min(handoff_at) FILTER (WHERE sending),
                 min(handoff_at),
                 min(event_at) FILTER (WHERE metric = 'Received Email'),
                 min(event_at) FILTER (WHERE sending)
@@ -85,9 +105,23 @@ TALLY = r"""
             count(*) FILTER (WHERE metric = 'Clicked Email' AND bot_click) AS bot_clicks
         FROM facts GROUP BY transmission_id HAVING bool_or(sending)
     )
-    SELECT transmission_id, profile_id, message_id, flow_id, sent_at, (sent_at AT TIME ZONE 'UTC')::date, delivered,
-        bounced, unsubscribed, spam, first_open_at, human_opens, machine_opens, first_click_at, human_clicks, bot_clicks
-    FROM sums
+    SELECT s.transmission_id, s.profile_id, s.message_id, s.flow_id, s.sent_at, s.day, s.delivered, s.bounced,
+        s.unsubscribed OR coalesce(l.unsubscribed, false), s.spam OR coalesce(l.spam, false),
+        s.first_open_at, s.human_opens, s.machine_opens, s.first_click_at, s.human_clicks, s.bot_clicks,
+        coalesce(l.n, 0)
+    FROM (SELECT *, (sent_at AT TIME ZONE 'UTC')::date AS day FROM sums) s
+    LEFT JOIN LATERAL (
+        SELECT bool_or(e.metric IN ('Unsubscribed', 'Unsubscribed from Email Marketing')) AS unsubscribed,
+            bool_or(e.metric = 'Marked Email as Spam') AS spam, count(*) AS n
+        FROM events e
+        WHERE e.org_id = $1 AND e.transmission_id IS NULL AND e.message_id IS NOT NULL
+          AND e.profile_id = s.profile_id AND e.message_id = s.message_id
+          AND e.day BETWEEN s.day AND s.day + 30 AND e.event_at >= s.sent_at - interval '1 minute'
+          AND CASE WHEN e.handoff_at IS NOT NULL THEN e.handoff_at = s.sent_at ELSE NOT EXISTS (
+              SELECT FROM sends later WHERE later.org_id = $1 AND later.profile_id = s.profile_id
+                AND later.message_id = s.message_id AND later.sent_at > s.sent_at AND later.sent_at <= e.event_at
+          ) END
+    ) l ON s.message_id IS NOT NULL
 """
 
 # How many days before a send its generation may lie: the longest delay and send window in use, and our own window.
@@ -166,6 +200,7 @@ DELETE_ROLLUPS = """
       AND r.copy_id IS NOT DISTINCT FROM c.copy_id AND r.cell = c.cell
 """
 
+# Each day of a template is read once, then its cells are chosen: a join by cell would read the day once per cell.
 INSERT_ROLLUPS = """
     INSERT INTO rollups (org_id, template_id, copy_id, cell, day, sends, delivered, human_opens, machine_opens,
         human_clicks, bot_clicks, unsubscribes, bounces, spam)
@@ -174,16 +209,27 @@ INSERT_ROLLUPS = """
         count(*) FILTER (WHERE s.machine_opens > 0), count(*) FILTER (WHERE s.human_clicks > 0),
         count(*) FILTER (WHERE s.bot_clicks > 0), count(*) FILTER (WHERE s.unsubscribed),
         count(*) FILTER (WHERE s.bounced), count(*) FILTER (WHERE s.spam)
-    FROM (SELECT DISTINCT template_id, copy_id, cell, day FROM cells) c
-    JOIN sends s ON s.org_id = $1 AND s.template_id = c.template_id AND s.day = c.day
-        AND s.copy_id IS NOT DISTINCT FROM c.copy_id AND s.cell = c.cell
+    FROM (SELECT DISTINCT template_id, day FROM cells) d
+    JOIN sends s ON s.org_id = $1 AND s.template_id = d.template_id AND s.day = d.day
     GROUP BY s.template_id, s.copy_id, s.cell, s.day
+    HAVING EXISTS (SELECT FROM cells c WHERE c.template_id = s.template_id AND c.day = s.day
+        AND c.copy_id IS NOT DISTINCT FROM s.copy_id AND c.cell = s.cell)
 """
 
 
 async def recompute_sends(connection: Connection, org_id: UUID, window: timedelta) -> None:
     """Bring the sends in `touched`, and the rollups they are and were part of, to what the events say. Within the
     caller's transaction, which holds LOCK_ORG. `window`: how long after its clean-up time a generation still counts."""
+    await _recompute_touched(connection, org_id, window)
+    await connection.execute("TRUNCATE touched")
+    neighbours = await connection.execute(TOUCH_NEIGHBOURS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    if neighbours != "INSERT 0 0":
+        await connection.execute("TRUNCATE tallies")
+        await _recompute_touched(connection, org_id, window)
+    await _roll_up(connection, org_id)
+
+
+async def _recompute_touched(connection: Connection, org_id: UUID, window: timedelta) -> None:
     await connection.execute("ANALYZE touched")
     since: date | None = await connection.fetchval(SELECT_SINCE, org_id, timeout=STATEMENT_TIMEOUT_S)
     if since is None:
@@ -194,7 +240,6 @@ async def recompute_sends(connection: Connection, org_id: UUID, window: timedelt
     await connection.execute(NOTE_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute(UPSERT_SENDS, org_id, since, window, lookback_days, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute(NOTE_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
-    await _roll_up(connection, org_id)
 
 
 async def _roll_up(connection: Connection, org_id: UUID) -> None:

@@ -20,7 +20,7 @@ EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 FUTURE = timedelta(days=2)
 """An event outside [EARLIEST, now + FUTURE] is a broken clock or a broken column, not an event."""
 
-_LONGEST_DELIVERY, _SKEW = timedelta(days=3), timedelta(minutes=-1)
+_LONGEST_DELIVERY, _LONGEST_INTEREST, _SKEW = timedelta(days=3), timedelta(days=365), timedelta(minutes=-1)
 _MAX_COLUMNS = 2000
 _MAX_ID = 200
 _MAX_URL = 2000
@@ -39,6 +39,7 @@ _FLAT = {
     "flow_id": ("flow", "flow_id"),
     "transmission_id": ("internal_transmission_id", "transmission_id"),
     "handoff_at": ("internal_handoff_time", "handoff_time"),
+    "cohort": ("cohortmessage_send_cohort",),
     "machine_open": ("machine_open", "apple_privacy_open"),
     "bot_click": ("bot_click",),
     "url": ("url",),
@@ -63,6 +64,9 @@ _METRICS = {
         "Placed Order",
     )
 }
+# The rows that are known name no transmission here: the email that did not arrive is a send of its own.
+_UNSENT = ("Bounced Email", "Dropped Email")
+_SENDING = ("Received Email", *_UNSENT)
 _PROPERTY_PREFIX = re.compile(r"^(event[ _])?propert(ies|y)[._]\s*")
 _SEPARATORS = re.compile(r"[^a-z0-9$]+")
 _MICROSECONDS, _MILLISECONDS = 1e14, 1e11  # a Unix time above is in that unit
@@ -102,16 +106,23 @@ class Columns:
             if (value := values[index]) is not None and value != "":
                 found[field] = value
         event_at = self._moment(values[self._time])
+        metric = _metric(values[self._metric])
+        profile_id = _id("profile_id", values[self._profile])
+        message_id = _id_or_none("message_id", found.get("message_id"))
+        handoff_at = _handoff(found.get("handoff_at") or _cohort_time(found.get("cohort")), event_at, metric)
+        transmission_id = _id_or_none("transmission_id", found.get("transmission_id"))
+        if transmission_id is None and message_id and metric in _UNSENT:
+            transmission_id = f"bounce:{message_id}:{profile_id}:{int((handoff_at or event_at).timestamp())}"
         return Event(
             line,
             _id("event_id", values[self._id]),
-            _metric(values[self._metric]),
-            _id("profile_id", values[self._profile]),
+            metric,
+            profile_id,
             event_at,
-            _id_or_none("message_id", found.get("message_id")),
+            message_id,
             _id_or_none("flow_id", found.get("flow_id")),
-            _id_or_none("transmission_id", found.get("transmission_id")),
-            _handoff(found.get("handoff_at"), event_at),
+            transmission_id,
+            handoff_at,
             _flag(found.get("machine_open")),
             _flag(found.get("bot_click")),
             _url(found.get("url")),
@@ -128,6 +139,7 @@ class Columns:
             "flow_id": properties.get("$flow"),
             "transmission_id": internal.get("Transmission ID"),
             "handoff_at": internal.get("Handoff Time"),
+            "cohort": properties.get("$_cohort$message_send_cohort"),
             "machine_open": properties.get("machine_open"),
             "bot_click": properties.get("Bot Click"),
             "url": properties.get("URL"),
@@ -218,13 +230,18 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def _id(field: str, value: Any) -> str:
-    text = str(value) if type(value) is int else value
-    if not isinstance(text, str) or not text.strip():
-        raise Rejected(f"no {field}")
-    text = text.strip()
-    if len(text) > _MAX_ID or not text.isascii() or not text.isprintable() or " " in text:
-        raise Rejected(f"{field} is not an id")
+    text = value if type(value) is str else str(value) if type(value) is int else ""
+    if not _is_id(text):
+        text = text.strip()
+        if not text:
+            raise Rejected(f"no {field}")
+        if not _is_id(text):
+            raise Rejected(f"{field} is not an id")
     return text
+
+
+def _is_id(text: str) -> bool:
+    return 0 < len(text) <= _MAX_ID and text.isascii() and text.isprintable() and " " not in text
 
 
 def _id_or_none(field: str, value: Any) -> str | None:
@@ -269,13 +286,19 @@ def _flag(value: Any) -> bool | None:
     return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
 
 
-def _handoff(value: Any, event_at: datetime) -> datetime | None:
-    """Only a plausible one: at most the three days before the event that a mail server keeps trying."""
+def _cohort_time(value: Any) -> str | None:
+    """`$_cohort$message_send_cohort` is `<Unix time of the hand-over>:<message id>`."""
+    return value.partition(":")[0] or None if isinstance(value, str) else None
+
+
+def _handoff(value: Any, event_at: datetime, metric: str) -> datetime | None:
+    """Only a plausible one: a mail server keeps trying for three days, a person may open a year later."""
     try:
         moment = None if value is None else read_time(value)
     except Rejected:
         return None
-    return moment if moment is not None and _LONGEST_DELIVERY >= event_at - moment >= _SKEW else None
+    longest = _LONGEST_DELIVERY if metric in _SENDING else _LONGEST_INTEREST
+    return moment if moment is not None and longest >= event_at - moment >= _SKEW else None
 
 
 def _url(value: Any) -> str | None:

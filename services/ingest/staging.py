@@ -41,7 +41,11 @@ INSERT_EVENTS = """
             transmission_id, handoff_at, machine_open, bot_click, url, value, $2, line
         FROM staged
         ON CONFLICT (org_id, event_id, day) DO NOTHING
-        RETURNING transmission_id, metric, day, handoff_at
+        RETURNING transmission_id, metric, day, handoff_at, profile_id, message_id, event_at
+    ), without AS (
+        INSERT INTO loose
+        SELECT profile_id, message_id, event_at, handoff_at FROM fresh
+        WHERE transmission_id IS NULL AND message_id IS NOT NULL
     )
     INSERT INTO touched
     SELECT transmission_id,

@@ -95,7 +95,8 @@ CREATE TABLE events (
     event_at        timestamptz NOT NULL,
     message_id      text,
     flow_id         text,                            -- null: a campaign
-    transmission_id text,                            -- one real email; shared by received, opened, clicked
+    transmission_id text,                            -- one real email; shared by received, opened, clicked; a bounce
+                                                     -- that names none has one of its own, `bounce:…`
     handoff_at      timestamptz,                     -- when Klaviyo handed the email over; it was rendered before that
     machine_open    bool,                            -- null: not said, so not known to be a person
     bot_click       bool,
@@ -106,6 +107,9 @@ CREATE TABLE events (
     PRIMARY KEY (org_id, event_id, day)
 ) PARTITION BY RANGE (day);
 CREATE INDEX events_by_transmission ON events (org_id, transmission_id) WHERE transmission_id IS NOT NULL;
+-- Unsubscribes and complaints may name only the message; few, and looked for once per send.
+CREATE INDEX events_by_message ON events (org_id, profile_id, message_id)
+    WHERE transmission_id IS NULL AND message_id IS NOT NULL;
 SELECT secure_table('events');
 -- Nothing of ours was sent before: years of a customer's history need no daily partitions.
 CREATE TABLE events_history PARTITION OF events FOR VALUES FROM (MINVALUE) TO ('2026-01-01');

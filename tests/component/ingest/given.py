@@ -44,8 +44,16 @@ class Mail:
     def clicked(self, url: str = "https://shop.example/item", *, bot: bool = False) -> Row:
         return self._event("Clicked Email", timedelta(minutes=6), {"URL": url, "Bot Click": bot})
 
-    def happened(self, metric: str) -> Row:
-        return self._event(metric, timedelta(minutes=7), {})
+    def happened(self, metric: str, after: timedelta = timedelta(minutes=7)) -> Row:
+        return self._event(metric, after, {})
+
+    def happened_somehow(self, metric: str, after: timedelta = timedelta(minutes=7), *, cohort: bool = False) -> Row:
+        """As Klaviyo tells bounces and unsubscribes: without the transmission, perhaps with its hand-over."""
+        row = self._event(metric, after, {})
+        properties = {name: value for name, value in row.properties.items() if name != "$internal"}
+        if cohort:
+            properties["$_cohort$message_send_cohort"] = f"{int(self.sent_at.timestamp())}:{self.message_id}"
+        return replace(row, properties=properties)
 
     def _event(self, metric: str, after: timedelta, properties: dict[str, Any]) -> Row:
         always: dict[str, Any] = {

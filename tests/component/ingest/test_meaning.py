@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.ingest.attribute import rebuild_rollups
-from tests.component.ingest.given import SENT, Mail, Row, flat_csv, json_lines, nested_csv
+from tests.component.ingest.given import SENT, Mail, Row, again, flat_csv, json_lines, nested_csv
 from tests.component.ingest.rig import Rig
 
 COPY = UUID("00000000-0000-4000-8000-000000000001")
@@ -117,6 +117,41 @@ async def test_a_bounce_is_a_send_that_was_not_delivered(rig: Rig, folder: Path)
 
     rollup = await rig.one("SELECT sends, delivered, bounces FROM rollups")
     assert rollup == {"sends": 1, "delivered": 0, "bounces": 1}
+
+
+async def test_a_bounce_that_names_no_transmission_is_a_send_of_its_own_once(rig: Rig, folder: Path) -> None:
+    await rig.add_generation(copy_id=COPY)
+    bounce = Mail("T1").happened_somehow("Bounced Email", cohort=True)
+
+    await load(rig, folder, bounce, again(bounce, event_id="ANOTHER", at=bounce.at + timedelta(hours=1)))
+
+    rollup = await rig.one("SELECT sends, delivered, bounces FROM rollups")
+    assert rollup == {"sends": 1, "delivered": 0, "bounces": 1}
+
+
+@pytest.mark.parametrize("cohort", [True, False])
+@pytest.mark.parametrize("order", [("sent", "left"), ("left", "sent"), ("both",)])
+async def test_an_unsubscribe_without_transmission_finds_the_send_it_followed(
+    rig: Rig, folder: Path, cohort: bool, order: tuple[str, ...]
+) -> None:
+    await rig.add_generation(copy_id=COPY)
+    earlier = Mail("T0", sent_at=SENT - timedelta(days=3))
+    mail = Mail("T1")
+    left = mail.happened_somehow("Unsubscribed from Email Marketing", timedelta(hours=1), cohort=cohort)
+    complaint = mail.happened_somehow("Marked Email as Spam", timedelta(hours=2), cohort=cohort)
+    stranger = Mail("T9", message_id="MSG9").happened_somehow("Unsubscribed from Email Marketing")
+    await load(rig, folder, earlier.received(), stranger, name="0.csv")
+    files = {"sent": [mail.received()], "left": [left, complaint], "both": [left, complaint, mail.received()]}
+
+    for number, name in enumerate(order, 1):
+        await load(rig, folder, *files[name], name=f"{number}.csv")
+
+    send = await rig.send("T1")
+    assert (send["unsubscribed"], send["spam"]) == (True, True)
+    assert not (await rig.send("T0"))["unsubscribed"]
+    sends = await rig.rows("SELECT * FROM sends ORDER BY transmission_id")
+    await rebuild_rollups(rig.database, rig.org_id)
+    assert await rig.rows("SELECT * FROM sends ORDER BY transmission_id") == sends
 
 
 async def test_opens_that_come_before_their_delivery_are_counted_when_it_comes(rig: Rig, folder: Path) -> None:

@@ -202,6 +202,24 @@ def test_a_bad_value_rejects_its_row_and_is_not_quoted(field: str, value: object
         read(plain(**{field: value}))
 
 
+@pytest.mark.parametrize("metric", ["Bounced Email", "Dropped Email"])
+def test_a_bounce_without_transmission_gets_one_of_its_own(metric: str) -> None:
+    properties = {"$message": "M1", "$_cohort$message_send_cohort": f"{int(AT.timestamp()) - 60}:M1"}
+
+    event = read(plain(metric=metric, event_properties=properties))
+
+    assert event.transmission_id == f"bounce:M1:P1:{int(AT.timestamp()) - 60}"
+    assert event.handoff_at == AT - timedelta(seconds=60)
+
+
+def test_the_cohort_tells_the_hand_over_in_a_flat_file_too() -> None:
+    cohort = f"{int(AT.timestamp()) - 60}:M1"
+
+    event = read(plain(**{"event_properties.$_cohort$message_send_cohort": cohort}))
+
+    assert (event.handoff_at, event.transmission_id) == (AT - timedelta(seconds=60), None)
+
+
 def test_a_hand_off_that_cannot_be_is_ignored() -> None:
     later = (AT + timedelta(days=1)).timestamp()
     event = read(plain(event_properties={"$internal": {"Transmission ID": "T1", "Handoff Time": later}}))
