@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from devstack import SERVERS, ServerFailed, start
+from devstack import SERVERS, ServerFailed, ServerName, start
 from devstack.given import env_lines
 
 RUN = Path(__file__).resolve().parent.parent / ".run"
@@ -22,50 +22,54 @@ ENV_FILE = RUN / "devstack.env"
 @click.group()
 def main() -> None:
     """PostgreSQL, RabbitMQ, S3 and SFTP for development."""
-    # A closed terminal or `kill` must end like Ctrl-C does, with the servers stopped cleanly.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # A closed terminal or `kill` must end like Ctrl-C does, with the servers stopped cleanly; so must Ctrl-C itself
+    # where a shell has started us in the background and told us to ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
 
 
 @main.command()
+@click.argument("names", nargs=-1, type=click.Choice(SERVERS))
 @click.option("--data-dir", type=click.Path(path_type=Path), default=RUN / "devstack", show_default=True)
-def up(data_dir: Path) -> None:
-    """Run the servers until Ctrl-C."""
+@click.option("--env-file", type=click.Path(path_type=Path), default=ENV_FILE, show_default=True)
+def up(names: tuple[ServerName, ...], data_dir: Path, env_file: Path) -> None:
+    """Run the servers (all, or those named) until Ctrl-C."""
     began = time.monotonic()
-    print("Starting " + ", ".join(SERVERS) + " …", flush=True)
+    names = names or SERVERS
+    print(f"Starting {', '.join(names)} …", flush=True)
     try:
-        stack = start(SERVERS, data_dir, durable=True)
+        with start(names, data_dir, durable=True) as stack:
+            _write_env(env_file, env_lines(stack.endpoints))
+            try:
+                for name, source in stack.sources.items():
+                    print(f"  {name:<9} {source}")
+                print(f"Ready after {time.monotonic() - began:.1f} s. Addresses: set -a; . {env_file}; set +a")
+                print("Ctrl-C stops them; the data stays.", flush=True)
+                signal.pause()
+            except KeyboardInterrupt:
+                print("Stopping …", flush=True)
+            finally:
+                env_file.unlink(missing_ok=True)
     except ServerFailed as failure:
         raise click.ClickException(str(failure)) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # while starting, or a second one while stopping: nothing is left either way
         sys.exit(130)
-    with stack:
-        _write_env(env_lines(stack.endpoints))
-        try:
-            for name, source in stack.sources.items():
-                print(f"  {name:<9} {source}")
-            print(f"Ready after {time.monotonic() - began:.1f} s. Addresses: set -a; . {ENV_FILE}; set +a")
-            print("Ctrl-C stops them; the data stays.", flush=True)
-            signal.pause()
-        except KeyboardInterrupt:
-            print("\nStopping …", flush=True)
-        finally:
-            ENV_FILE.unlink(missing_ok=True)
 
 
 @main.command()
-def env() -> None:
+@click.option("--env-file", type=click.Path(path_type=Path), default=ENV_FILE, show_default=True)
+def env(env_file: Path) -> None:
     """Print the addresses of the running servers as an env file."""
-    if not ENV_FILE.exists():
+    if not env_file.exists():
         raise click.ClickException("no servers are up; run `make up` in another terminal")
-    print(ENV_FILE.read_text(), end="")
+    print(env_file.read_text(), end="")
 
 
-def _write_env(text: str) -> None:
-    ENV_FILE.parent.mkdir(exist_ok=True)
-    ENV_FILE.unlink(missing_ok=True)
-    ENV_FILE.touch(mode=0o600)
-    ENV_FILE.write_text(text)
+def _write_env(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(text)
 
 
 main()

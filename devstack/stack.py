@@ -83,7 +83,7 @@ class Stack:
     @property
     def sources(self) -> dict[ServerName, str]:
         """How each available server was found, for people."""
-        return {name: running.source for name, running in self._running.items()}
+        return {name: self._running[name].source for name in SERVERS if name in self._running}
 
     def stop(self) -> None:
         """End what was started here, in parallel. May be called again."""

@@ -21,6 +21,7 @@ from typing import Protocol
 from devstack import Endpoints, ServerFailed, ServerName, Stack
 
 _PREFIX = "justai-test-"
+_SOCKET_PREFIX = "justai-ask-"
 _ANSWER_S = 110.0  # less than the time limit of a test, so that the reason is seen
 
 
@@ -69,7 +70,7 @@ class OwnersSocket:
     """Answers the workers' requests, each in a thread of its own."""
 
     def __init__(self, servers: Servers) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="justai-ask-")
+        self._folder = tempfile.TemporaryDirectory(prefix=_SOCKET_PREFIX)
         self.path = str(Path(self._folder.name) / "socket")
 
         class Handler(socketserver.StreamRequestHandler):
@@ -132,3 +133,11 @@ def remove_abandoned_folders(parent: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(fd)
+    for folder in parent.glob(f"{_SOCKET_PREFIX}*"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(folder / "socket"))
+            except ConnectionRefusedError:  # its owner was killed
+                shutil.rmtree(folder, ignore_errors=True)
+            except OSError:
+                continue

@@ -102,12 +102,17 @@ def test_a_worker_learns_why_a_server_is_missing() -> None:
 
 
 def test_folders_of_killed_runs_go_and_those_of_living_runs_stay(tmp_path: Path) -> None:
-    for name in ("justai-test-dead", "justai-test-alive", "justai-test-being-made", "else"):
-        (tmp_path / name).mkdir()
+    for name in ("test-dead", "test-alive", "test-being-made", "ask-dead", "ask-alive", "ask-being-made", "else"):
+        (tmp_path / f"justai-{name}").mkdir()
     (tmp_path / "justai-test-dead" / "lock").touch()
-    with (tmp_path / "justai-test-alive" / "lock").open("w") as lock:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "justai-ask-dead" / "socket"))
+    with (tmp_path / "justai-test-alive" / "lock").open("w") as lock, socket.socket(socket.AF_UNIX) as asked:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        asked.bind(str(tmp_path / "justai-ask-alive" / "socket"))
+        asked.listen()
 
         remove_abandoned_folders(tmp_path)
 
-    assert {path.name for path in tmp_path.iterdir()} == {"justai-test-alive", "justai-test-being-made", "else"}
+    left = {path.name.removeprefix("justai-") for path in tmp_path.iterdir()}
+    assert left == {"test-alive", "test-being-made", "ask-alive", "ask-being-made", "else"}
