@@ -92,12 +92,13 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How far everything was at one moment; memory in MB by service."""
+    """How far everything was at one moment; memory in MB and CPU seconds by service."""
 
     at: datetime
     stored: int
     pending: int
     rss_mb: Mapping[str, float]
+    cpu_s: Mapping[str, float]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -193,7 +194,8 @@ async def _watch(
         await asyncio.sleep(LOOK_EVERY_S)
         rss_mb = {name: process.memory_info().rss / 1e6 for name, process in processes.items()}
         stored, pending = (await connection.fetchrow(SELECT_DONE) or (0, 0)) if sending.done() else (0, 0)
-        looks.append(Look(datetime.now(UTC), stored, pending, rss_mb))
+        cpu_s = {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
+        looks.append(Look(datetime.now(UTC), stored, pending, rss_mb, cpu_s))
     return looks
 
 
@@ -219,11 +221,17 @@ def _report(report: Report, jobs: int, measured: Measured) -> None:
     )
     most = {name: max(look.rss_mb[name] for look in looks) for name in SERVICES}
     growth = {name: last.rss_mb[name] - half.rss_mb[name] for name in SERVICES}
+    cpu_us = {name: (last.cpu_s[name] - looks[0].cpu_s[name]) / jobs * 1e6 for name in SERVICES}
     report.table(
-        "Resident memory, MB",
-        ("service", "first", "half-way", "end", "most"),
+        "Resident memory, MB, and CPU",
+        ("service", "first", "half-way", "end", "most", "µs a webhook"),
         [
-            (name, *(f"{look.rss_mb[name]:.0f}" for look in (looks[0], half, last)), f"{most[name]:.0f}")
+            (
+                name,
+                *(f"{look.rss_mb[name]:.0f}" for look in (looks[0], half, last)),
+                f"{most[name]:.0f}",
+                f"{cpu_us[name]:.0f}",
+            )
             for name in SERVICES
         ],
     )
@@ -232,6 +240,7 @@ def _report(report: Report, jobs: int, measured: Measured) -> None:
             "generations_per_s": jobs / seconds(last),
             "rss_mb_max": max(most.values()),
             "rss_mb_growth_second_half": max(growth.values()),
+            "services_cpu_us": sum(cpu_us.values()),
             "accepted_per_s": measured.sent.rate,
             "accept_p99_ms": measured.sent.p99_ms,
         },
