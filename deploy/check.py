@@ -6,21 +6,25 @@ and probed, that every service is deployed, or that a variable exists. That is w
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cli.reference import SERVICES
 from deploy.generate_env import TARGET, example
 from shared.settings import PREFIX, ServiceSettings
 
 ROOT = Path(__file__).parent
 BIN = Path(sys.executable).parent
-DRAIN_S = ServiceSettings.model_fields["drain_s"].default
+SERVICES = sorted(path.parent.name for path in (ROOT.parent / "services").glob("*/__main__.py"))
+GRACE_S = ServiceSettings.model_fields["drain_s"].default + 10
+"""What an orchestrator must wait before it kills: the drain, and time to close connections."""
+
 # Servers of others, that run as their images are made.
-_FOREIGN = {"postgres", "rabbitmq", "s3"}
+_FOREIGN = {"postgres", "rabbitmq", "s3", "sftp"}
+
+Document = dict[str, Any]
 
 
 def main() -> int:
@@ -29,8 +33,9 @@ def main() -> int:
         "compose file fits the compose specification": compose_schema,
         "Dockerfile passes hadolint": dockerfile,
         "kubernetes manifests fit their schemas": kubernetes_schemas,
-        "compose keeps our rules": compose_rules,
-        "kubernetes keeps our rules": kubernetes_rules,
+        "compose keeps our rules": lambda: compose_rules(yaml.safe_load((ROOT / "compose.yaml").read_text())),
+        "kubernetes keeps our rules": lambda: kubernetes_rules(manifests()),
+        "kustomize names every manifest": kustomizations,
         "the environment example is fresh": fresh_example,
     }
     failed = 0
@@ -39,6 +44,9 @@ def main() -> int:
         failed += bool(faults)
         sys.stdout.write(f"{'FAILED' if faults else 'ok    '} {name}\n" + "".join(f"       {it}\n" for it in faults))
     return 1 if failed else 0
+
+
+# --- schemas, known to others ----------------------------------------------------------------------------------------
 
 
 def compose_schema() -> Iterator[str]:
@@ -51,65 +59,7 @@ def dockerfile() -> Iterator[str]:
 
 
 def kubernetes_schemas() -> Iterator[str]:
-    files = [path for path in _manifests() if path.name != "kustomization.yaml"]
-    yield from _run("kubernetes-validate", "--strict", *map(str, files))
-
-
-def compose_rules(path: Path = ROOT / "compose.yaml") -> Iterator[str]:
-    """Non-root comes from the image; the rest is said here."""
-    services = yaml.safe_load(path.read_text())["services"]
-    for name in SERVICES:
-        if name not in services:
-            yield f"{name}: not in compose.yaml"
-    for name, service in services.items():
-        if "limits" not in str(service.get("deploy")):
-            yield f"{name}: no resource limits"
-        if name in _FOREIGN:
-            continue
-        if not service.get("read_only") or service.get("cap_drop") != ["ALL"]:
-            yield f"{name}: not read-only, or keeps capabilities"
-        if "healthcheck" not in service:
-            yield f"{name}: no health check"
-        yield from _unknown_variables(name, service.get("environment", {}))
-        if name in SERVICES and float(service["stop_grace_period"].rstrip("s")) < DRAIN_S + 10:
-            yield f"{name}: stop_grace_period must be at least the drain of {DRAIN_S:g} s plus 10 s"
-
-
-def kubernetes_rules() -> Iterator[str]:
-    """Every container non-root, read-only, without capabilities, limited; services probed and given time to drain."""
-    deployed = set()
-    for path in _manifests():
-        for document in yaml.safe_load_all(path.read_text()):
-            if document.get("kind") not in ("Deployment", "Job"):
-                if document.get("kind") == "ConfigMap":
-                    yield from _unknown_variables(path.name, document["data"])
-                continue
-            pod = document["spec"]["template"]["spec"]
-            deployed.add(document["metadata"]["name"].replace("-", "_"))
-            for container in pod["containers"]:
-                yield from _container_faults(path.name, document["kind"], pod, container)
-            grace_s = pod.get("terminationGracePeriodSeconds", 30)
-            if document["kind"] == "Deployment" and grace_s < DRAIN_S + 10:
-                yield f"{path.name}: terminationGracePeriodSeconds must be at least {DRAIN_S + 10:g}"
-    for name in SERVICES:
-        if name not in deployed:
-            yield f"{name}: no Deployment"
-
-
-def _container_faults(where: str, kind: str, pod: dict[str, Any], container: dict[str, Any]) -> Iterator[str]:
-    security = container.get("securityContext", {})
-    if not pod.get("securityContext", {}).get("runAsNonRoot"):
-        yield f"{where}: may run as root"
-    if not security.get("readOnlyRootFilesystem") or security.get("capabilities", {}).get("drop") != ["ALL"]:
-        yield f"{where}: {container['name']} is not read-only, or keeps capabilities"
-    if security.get("allowPrivilegeEscalation") is not False:
-        yield f"{where}: {container['name']} may gain privileges"
-    if "memory" not in container.get("resources", {}).get("limits", {}):
-        yield f"{where}: {container['name']} has no memory limit"
-    if kind == "Deployment":
-        missing = {"startupProbe", "livenessProbe", "readinessProbe"} - set(container)
-        yield from (f"{where}: {container['name']} has no {probe}" for probe in sorted(missing))
-    yield from _unknown_variables(where, {entry["name"]: "" for entry in container.get("env", [])})
+    yield from _run("kubernetes-validate", "--strict", *(str(path) for path in _manifest_files()))
 
 
 def fresh_example() -> Iterator[str]:
@@ -117,13 +67,147 @@ def fresh_example() -> Iterator[str]:
         yield "run `python -m deploy.generate_env`"
 
 
-def _unknown_variables(where: str, names: dict[str, Any]) -> Iterator[str]:
+# --- compose ---------------------------------------------------------------------------------------------------------
+
+
+def compose_rules(document: Document) -> Iterator[str]:
+    """Every service there, limited and checked; ours also non-root, read-only and given time to drain."""
+    services: dict[str, Document] = document["services"]
+    for name in SERVICES:
+        if name not in services:
+            yield f"{name}: not in compose.yaml"
+    for name, service in services.items():
+        limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
+        if not {"cpus", "memory"} <= set(limits):
+            yield f"{name}: no limits of cpus and memory"
+        if "healthcheck" not in service:
+            yield f"{name}: no health check"
+        if _has_registry(service.get("image", "")):
+            yield f"{name}: image {service['image']} names a registry; which one is the site's choice"
+        if name not in _FOREIGN:
+            yield from _our_compose_faults(name, service)
+
+
+def _our_compose_faults(name: str, service: Document) -> Iterator[str]:
+    if not service.get("read_only") or service.get("cap_drop") != ["ALL"]:
+        yield f"{name}: not read-only, or keeps capabilities"
+    if str(service.get("user", "0")).partition(":")[0] in ("", "0", "root"):
+        yield f"{name}: runs as root"
+    if "no-new-privileges:true" not in service.get("security_opt", ()):
+        yield f"{name}: may gain privileges"
+    if float(service.get("stop_grace_period", "10s").rstrip("s")) < GRACE_S:
+        yield f"{name}: stop_grace_period must be at least {GRACE_S:g}s"
+    yield from _missing_module(name, service.get("command", ()))
+    yield from _unknown_variables(name, service.get("environment", {}))
+
+
+# --- kubernetes ------------------------------------------------------------------------------------------------------
+
+
+def manifests() -> list[Document]:
+    """Every document under k8s/, without the kustomizations."""
+    return [found for path in _manifest_files() for found in yaml.safe_load_all(path.read_text())]
+
+
+def kubernetes_rules(documents: Iterable[Document]) -> Iterator[str]:
+    """Every service deployed and protected from eviction; every pod locked down; nothing open that is not named."""
+    by_kind: dict[str, list[Document]] = {}
+    for document in documents:
+        by_kind.setdefault(document["kind"], []).append(document)
+    workloads = by_kind.get("Deployment", []) + by_kind.get("Job", [])
+    deployed = {_name(found) for found in by_kind.get("Deployment", [])}
+    kept = {found["spec"]["selector"]["matchLabels"].get("app.kubernetes.io/name")
+            for found in by_kind.get("PodDisruptionBudget", [])}  # fmt: skip
+    for service in (name.replace("_", "-") for name in SERVICES):
+        if service not in deployed:
+            yield f"{service}: no Deployment"
+        if service not in kept:
+            yield f"{service}: no PodDisruptionBudget"
+    for workload in workloads:
+        yield from _workload_faults(workload)
+    for kind, values in (("ConfigMap", "data"), ("Secret", "stringData")):
+        for found in by_kind.get(kind, []):
+            yield from _unknown_variables(_name(found), found[values])
+    if not any(_denies_everything(policy["spec"]) for policy in by_kind.get("NetworkPolicy", [])):
+        yield "no NetworkPolicy denies by default"
+
+
+def kustomizations() -> Iterator[str]:
+    for path in sorted((ROOT / "k8s").rglob("kustomization.yaml")):
+        listed = set(yaml.safe_load(path.read_text())["resources"])
+        here = {file.name for file in path.parent.glob("*.yaml")} - {path.name}
+        yield from (f"{path.parent.name}: {name} is not a resource" for name in sorted(here - listed))
+        missing = (name for name in listed if not (path.parent / name).exists())
+        yield from (f"{path.parent.name}: {name} does not exist" for name in sorted(missing))
+
+
+def _workload_faults(workload: Document) -> Iterator[str]:
+    where = _name(workload)
+    pod = workload["spec"]["template"]["spec"]
+    security = pod.get("securityContext", {})
+    if not security.get("runAsNonRoot") or not security.get("runAsUser"):
+        yield f"{where}: may run as root"
+    if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+        yield f"{where}: no seccomp profile"
+    if pod.get("automountServiceAccountToken") is not False:
+        yield f"{where}: carries a token for the cluster"
+    if workload["kind"] == "Deployment" and pod.get("terminationGracePeriodSeconds", 30) < GRACE_S:
+        yield f"{where}: terminationGracePeriodSeconds must be at least {GRACE_S:g}"
+    for volume in pod.get("volumes", ()):
+        if "emptyDir" in volume and "sizeLimit" not in volume["emptyDir"]:
+            yield f"{where}: volume {volume['name']} may fill the node's disk"
+    for container in pod["containers"]:
+        yield from _container_faults(where, workload["kind"], container)
+
+
+def _container_faults(where: str, kind: str, container: Document) -> Iterator[str]:
+    security, resources = container.get("securityContext", {}), container.get("resources", {})
+    if not security.get("readOnlyRootFilesystem") or security.get("capabilities", {}).get("drop") != ["ALL"]:
+        yield f"{where}: not read-only, or keeps capabilities"
+    if security.get("allowPrivilegeEscalation") is not False:
+        yield f"{where}: may gain privileges"
+    if "memory" not in resources.get("limits", {}) or not {"cpu", "memory"} <= set(resources.get("requests", {})):
+        yield f"{where}: no memory limit, or no requests"
+    if _has_registry(container["image"]):
+        yield f"{where}: image {container['image']} names a registry; which one is the site's choice"
+    if kind == "Deployment":
+        missing = {"startupProbe", "livenessProbe", "readinessProbe"} - set(container)
+        yield from (f"{where}: no {probe}" for probe in sorted(missing))
+    yield from _missing_module(where, container.get("command", ()))
+    yield from _unknown_variables(where, [entry["name"] for entry in container.get("env", ())])
+
+
+def _denies_everything(policy: Document) -> bool:
+    return set(policy["policyTypes"]) == {"Ingress", "Egress"} and not (policy.get("ingress") or policy.get("egress"))
+
+
+# --- both ------------------------------------------------------------------------------------------------------------
+
+
+def _missing_module(where: str, command: Iterable[str]) -> Iterator[str]:
+    match list(command):
+        case ["python", "-m", module, *_] if not (ROOT.parent / module.replace(".", "/") / "__main__.py").exists():
+            yield f"{where}: no module {module} to run"
+        case []:
+            yield f"{where}: no command"
+
+
+def _unknown_variables(where: str, names: Iterable[str]) -> Iterator[str]:
     known = {line.lstrip("# ").partition("=")[0] for line in example().splitlines()}
     yield from (f"{where}: no setting {name}" for name in names if name.startswith(PREFIX) and name not in known)
 
 
-def _manifests() -> list[Path]:
-    return sorted((ROOT / "k8s").rglob("*.yaml"))
+def _has_registry(image: str) -> bool:
+    host, slash, _ = image.partition("/")
+    return bool(slash) and ("." in host or ":" in host or host == "localhost")
+
+
+def _name(document: Document) -> str:
+    return str(document["metadata"]["name"])
+
+
+def _manifest_files() -> list[Path]:
+    return sorted(path for path in (ROOT / "k8s").rglob("*.yaml") if path.name != "kustomization.yaml")
 
 
 def _run(tool: str, *arguments: str) -> Iterator[str]:
