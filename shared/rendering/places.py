@@ -15,7 +15,9 @@ _URL_WORDS = (
     "poster profile src srcset usemap xlink:href"
 )
 _URL_ATTRIBUTES = frozenset(_URL_WORDS.split())
-_SCHEMES = frozenset({"http", "https", "mailto", "tel", "sms"})
+SCHEMES = frozenset({"http", "https", "mailto", "tel", "sms"})
+"""What a link in a mail may do."""
+
 _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _IGNORED_IN_URLS = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]+")  # browsers skip most of these before the colon
 _LINK = re.compile(
@@ -39,10 +41,10 @@ def value_may_start_link(pieces: Iterable[str | None]) -> bool:
     for piece in pieces:
         probed.append(f"jai {probes}=jai" if piece is None else piece)
         probes += piece is None
-    seen, starts_link = _read("".join(probed))
-    if missing := set(range(probes)) - seen:
+    reader = _read("".join(probed))
+    if missing := set(range(probes)) - reader.seen:
         raise UnsafePlace(f"output tag {min(missing) + 1} stands in a tag but not inside a quoted attribute")
-    return starts_link
+    return reader.starts_link
 
 
 def links_are_safe(body: str) -> bool:
@@ -50,23 +52,37 @@ def links_are_safe(body: str) -> bool:
     return all(_scheme_is_safe(unescape(double or single)) for double, single in _LINK.findall(body))
 
 
+def links_of(pieces: Iterable[str | None]) -> list[tuple[str, str, str]]:
+    """Every link of a source, cut as above: element, attribute, and the fixed text that it begins with (up to the
+    first value in it)."""
+    reader = _read("".join("jai 0=jai" if piece is None else piece for piece in pieces))
+    return [(tag, name, _PROBE.split(url)[0]) for tag, name, url in reader.links if not _PROBE.match(url.lstrip())]
+
+
 def _scheme_is_safe(url: str) -> bool:
+    scheme = scheme_of(url)
+    return scheme is None or scheme in SCHEMES
+
+
+def scheme_of(url: str) -> str | None:
+    """The scheme as a browser would read it, in lower case; None where the link has none."""
     scheme = _SCHEME.match(_IGNORED_IN_URLS.sub("", url))
-    return scheme is None or scheme[1].lower() in _SCHEMES
+    return scheme[1].lower() if scheme else None
 
 
-def _read(html: str) -> tuple[set[int], bool]:
+def _read(html: str) -> "_PlaceReader":
     reader = _PlaceReader()
     try:
         reader.feed(html)
         reader.close()
     except AssertionError as error:  # how html.parser reports a malformed <![…]
         raise UnsafePlace("the body has a declaration that is not HTML") from error
-    seen, starts_link = reader.seen, reader.starts_link
     for comment in reader.comments:  # Outlook renders what stands in conditional comments
-        seen_there, starts_link_there = _read(comment)
-        seen, starts_link = seen | seen_there, starts_link or starts_link_there
-    return seen, starts_link
+        inside = _read(comment)
+        reader.seen |= inside.seen
+        reader.starts_link |= inside.starts_link
+        reader.links += inside.links
+    return reader
 
 
 class _PlaceReader(HTMLParser):
@@ -75,9 +91,12 @@ class _PlaceReader(HTMLParser):
         self.seen: set[int] = set()
         self.starts_link = False
         self.comments: list[str] = []
+        self.links: list[tuple[str, str, str]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
+            if name in _URL_ATTRIBUTES:
+                self.links.append((tag, name, value or ""))
             if value is not None and _PROBE.search(value):
                 self._read_attribute(tag, name, value)
 

@@ -1,12 +1,44 @@
 """A template with its variants as people write it in YAML; `justai template import` reads it."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-Text = Annotated[str, StringConstraints(max_length=80_000)]
-Line = Annotated[str, StringConstraints(max_length=1_000)]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+from shared.snippet import IDENTIFIER, PREFIX, control_fault
+
+_CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def _printable(text: str) -> str:
+    if found := _CONTROL_CHARACTERS.search(text):
+        raise ValueError(f"holds the control character U+{ord(found[0]):04X}")
+    return text
+
+
+def _on_one_line(text: str) -> str:
+    if len(text.splitlines()) > 1:
+        raise ValueError("must stand on one line")
+    return text
+
+
+def _fits_the_snippet(text: str) -> str:
+    if fault := control_fault(text):
+        raise ValueError(f"cannot stand in the snippet's control branch: {fault}")
+    return text
+
+
+Text = Annotated[str, StringConstraints(max_length=200_000), AfterValidator(_printable)]
+"""A body. Whether it fits a profile is judged in bytes, where its rendering is known."""
+
+Line = Annotated[
+    str,
+    StringConstraints(max_length=1_000, strip_whitespace=True),
+    AfterValidator(_printable),
+    AfterValidator(_on_one_line),
+]
+Identifier = Annotated[str, StringConstraints(pattern=f"^{IDENTIFIER}$")]
+FieldName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,127}$")]
 
 
 class _Part(BaseModel):
@@ -14,11 +46,11 @@ class _Part(BaseModel):
 
 
 class ControlCopy(_Part):
-    """The customer's own content: what the email shows when ours must not."""
+    """The customer's own content: what the email shows when ours must not. Klaviyo's tags are welcome in it."""
 
-    subject: Annotated[Line, StringConstraints(min_length=1)]
-    preheader: Line = ""
-    body: Annotated[Text, StringConstraints(min_length=1)]
+    subject: Annotated[Line, StringConstraints(min_length=1), AfterValidator(_fits_the_snippet)]
+    preheader: Annotated[Line, AfterValidator(_fits_the_snippet)] = ""
+    body: Annotated[Text, StringConstraints(pattern=r"\S"), AfterValidator(_fits_the_snippet)]
 
 
 class FlowPlace(_Part):
@@ -32,24 +64,29 @@ class FlowPlace(_Part):
 class VariantCopy(_Part):
     """One variant; texts are Liquid over `fields`, like {{ first_name | default: 'there' }}."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    name: Annotated[Line, StringConstraints(min_length=1, max_length=100)]
     theme: Line = ""
     approved: bool = False
     subject: Annotated[Line, StringConstraints(min_length=1)]
     preheader: Line = ""
-    body: Annotated[Text, StringConstraints(min_length=1)]
+    body: Annotated[Text, StringConstraints(pattern=r"\S")]
 
 
 class TemplateFile(_Part):
-    """One template."""
+    """One template.
+
+    `required_fields` are those that its copy may print without a fallback: whoever comes without one of them gets the
+    control content, and whoever writes the file says so by naming them.
+    """
 
     template_id: Identifier
-    name: str
+    name: Annotated[Line, StringConstraints(min_length=1, max_length=200)]
     state: Literal["draft", "active", "shipped", "archived"] = "draft"
-    property_prefix: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "jai"
+    property_prefix: Annotated[str, StringConstraints(pattern=f"^{PREFIX}$")] = "jai"
     delay_s: Annotated[int, Field(ge=1, le=2_592_000)] | None = None
     send_window_s: Annotated[int, Field(ge=1, le=604_800)] = 900
     flow: FlowPlace | None = None
+    required_fields: list[FieldName] = []
     control: ControlCopy
     variants: list[VariantCopy] = []
 

@@ -1,0 +1,127 @@
+"""Reads a template's YAML file, or says everything that is wrong with it at once."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from cli.copy_check import Finding, check_variant
+from shared.schemas.template_file import TemplateFile, VariantCopy
+from shared.snippet import IDENTIFIER, PREFIX
+
+
+class BadFile(Exception):
+    """The file is no template that can be imported. The text lists every fault."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML lets a key stand twice and takes the last one: half the variants could vanish by it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_template(file: Path) -> tuple[TemplateFile, list[Finding]]:
+    """The template, and warnings about its copy. Raises BadFile."""
+    raw = _load(file)
+    faults: list[str] = []
+    parsed: TemplateFile | None = None
+    try:
+        parsed = TemplateFile.model_validate(raw)
+    except ValidationError as error:
+        faults += [f"{_place(raw, fault['loc'])}: {_what(fault)}" for fault in error.errors(include_url=False)]
+    findings = [finding for variant in _variants(raw) for finding in check_variant(variant, _required(raw))]
+    faults += [str(finding) for finding in findings if not finding.warning]
+    if faults or parsed is None:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise BadFile(f"{file} cannot be imported, {count}:\n" + "\n".join(f"  {fault}" for fault in faults))
+    return parsed, findings
+
+
+def _load(file: Path) -> object:
+    try:
+        return yaml.load(file.read_text("utf-8"), _Loader)  # noqa: S506  # a SafeLoader
+    except UnicodeDecodeError:
+        raise BadFile(f"{file} is no UTF-8 text") from None
+    except yaml.MarkedYAMLError as error:
+        mark = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise BadFile(f"{file}{mark} is no YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise BadFile(f"{file} is no YAML: {error}") from None
+
+
+def _variants(raw: object) -> list[VariantCopy]:
+    """Those whose shape is right: their copy is judged even if something else in the file is wrong."""
+    listed = raw.get("variants") if isinstance(raw, dict) else None
+    found = []
+    for one in listed if isinstance(listed, list) else []:
+        try:
+            found.append(VariantCopy.model_validate(one))
+        except ValidationError:
+            continue  # told by the model of the whole file
+    return found
+
+
+def _required(raw: object) -> list[str]:
+    listed = raw.get("required_fields") if isinstance(raw, dict) else None
+    return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+
+
+def _place(raw: object, loc: tuple[int | str, ...]) -> str:
+    """`control.body`; a variant by its name."""
+    if len(loc) > 1 and loc[0] == "variants" and isinstance(raw, dict):
+        variant = raw["variants"][loc[1]]
+        name = variant.get("name") if isinstance(variant, dict) else None
+        number = f"number {int(loc[1]) + 1}"
+        return ", ".join([f'variant "{name}"' if isinstance(name, str) else f"variant {number}", *map(str, loc[2:])])
+    return ".".join(map(str, loc)) or "the file"
+
+
+def _what(fault: ErrorDetails) -> str:
+    """What is wrong, in words for whoever wrote the file."""
+    known = fault.get("ctx", {})
+    match fault["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return "is no field of a template file; is it misspelled?"
+        case "string_type" if isinstance(fault["input"], dict | list):
+            return "must be a text"
+        case "string_type":
+            return f"must be a text, but {fault['input']!r} is none to YAML; put it in quotes"
+        case "string_pattern_mismatch":
+            return _SHAPES.get(str(known.get("pattern")), "has the wrong form")
+        case "too_short" | "string_too_short":
+            return "is empty"
+        case "too_long" | "string_too_long":
+            return f"is longer than {known.get('max_length')} characters"
+        case "literal_error":
+            return f"must be {known.get('expected')}"
+        case "model_type" | "model_attributes_type":
+            return "must have fields of its own, one a line, indented"
+        case "list_type":
+            return "must be a list, each entry after a dash"
+        case "value_error":
+            return str(known.get("error"))
+        case "bool_parsing" | "bool_type":
+            return "must be true or false"
+        case "int_parsing" | "int_type" | "int_from_float":
+            return "must be a whole number"
+        case _:
+            return fault["msg"][:1].lower() + fault["msg"][1:]
+
+
+_SHAPES = {
+    r"\S": "is blank",
+    f"^{IDENTIFIER}$": "must be an id: letters, digits, - and _, at most 64",
+    f"^{PREFIX}$": "must begin with a lower-case letter, then lower-case letters, digits and _, at most 32",
+    r"^[A-Za-z_][A-Za-z0-9_-]{0,127}$": "must be the name of a field: letters, digits, - and _",
+}
