@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 
 import aio_pika
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
+from aiormq.exceptions import InvalidFrameError
 
+from shared.errors import Outage
 from shared.messaging import topology
 from shared.messaging.topology import QueueSpec
 
@@ -21,10 +23,16 @@ _DEAD_ARGUMENTS: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-l
 async def connect(amqp_url: str, name: str) -> AsyncIterator[AbstractRobustConnection]:
     """One connection that heals itself. Publishing and consuming each get their own: an alarm in the broker
     blocks everything that a publishing connection sends, acks included."""
-    async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-        connection = await aio_pika.connect_robust(
-            amqp_url, client_properties={"connection_name": name}, heartbeat=15, reconnect_interval=1
-        )
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            connection = await aio_pika.connect_robust(
+                amqp_url, client_properties={"connection_name": name}, heartbeat=15, reconnect_interval=1
+            )
+    except InvalidFrameError as error:  # how the library reports that opening the virtual host was answered by a close
+        raise Outage(
+            "the broker does not let us in: does the virtual host exist, and may this user use it?",
+            reason="broker_refused",
+        ) from error
     try:
         yield connection
     finally:

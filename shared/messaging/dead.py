@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel, AbstractRobustConnection
 from aio_pika.exceptions import QueueEmpty
@@ -16,7 +17,8 @@ _GET_TIMEOUT_S = 10
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One buried message. `reason` is ours, or `delivery_limit` when the broker gave up on it (it crashed us)."""
+    """One buried message. `letter_id` is a digest of it, the same at every look; `reason` is ours, or `delivery_limit`
+    when the broker gave up on it (it crashed us)."""
 
     letter_id: str
     origin: str
@@ -76,10 +78,16 @@ def _letter(message: AbstractIncomingMessage, spec: QueueSpec) -> DeadLetter:
     deaths = headers.get("x-death")
     broker = deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
     return DeadLetter(
-        letter_id=message.message_id or "",
+        letter_id=_letter_id(message),
         origin=str(headers.get("x-origin") or broker.get("queue") or spec.queues[0]),
         reason=str(headers.get("x-reason") or broker.get("reason") or "unknown"),
         attempt=int(str(headers.get("x-attempt", 1))),
         dead_at=str(headers.get("x-dead-at") or broker.get("time") or ""),
         body=message.body,
     )
+
+
+def _letter_id(message: AbstractIncomingMessage) -> str:
+    """Message ids are counted anew by every process, so several letters may share one."""
+    parts = (message.message_id or "", str(message.headers.get("x-dead-at", "")))
+    return blake2b("\n".join(parts).encode() + b"\n" + message.body, digest_size=6).hexdigest()
