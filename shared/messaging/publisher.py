@@ -1,8 +1,8 @@
 """Publishing: every message is persistent, mandatory, confirmed, and bounded in time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryErr
 from aiormq.exceptions import AMQPError as WireError
 
 from shared.errors import Outage
-from shared.messaging import topology
+from shared.messaging import topology, wire
 from shared.messaging.broker import connect, declare, open_channel
 from shared.messaging.topology import QueueSpec
 from shared.schemas.jobs import J, encode_batch
@@ -38,7 +38,13 @@ class Publisher:
     async def send(self, queue: str, body: bytes, *, headers: dict[str, str | int] | None = None) -> None:
         """Return when the broker has the message on disk. Raises Outage: then its fate is unknown, and the caller
         either repeats it (consumers are idempotent) or promises nothing."""
-        await self._publish("", queue, body, headers or {})
+        if headers:
+            await self._publish("", queue, body, headers)
+            return
+        with _outages(queue):
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                channel = await (await self._open()).get_underlay_channel()
+                await wire.publish(channel, queue, body, self._next_id())
 
     async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[J]) -> None:
         """One confirmed message of jobs of one kind, to the shard of this org."""
@@ -65,21 +71,19 @@ class Publisher:
             headers=dict(headers),
             content_type="application/json",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            message_id=f"{self._name}-{next(self._sequence)}",  # aiormq finds a returned message by it
+            message_id=self._next_id(),
         )
-        try:
+        with _outages(routing_key):
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 channel = await self._open()
                 target = (
                     channel.default_exchange if not exchange else await channel.get_exchange(exchange, ensure=False)
                 )
                 await target.publish(message, routing_key, mandatory=True)
-        except TimeoutError as error:
-            raise Outage("no confirm from the broker in time", reason="confirm_timeout") from error
-        except (DeliveryError, PublishError) as error:
-            raise Outage(f"the broker refused a message for {routing_key}", reason="publish_refused") from error
-        except (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, RuntimeError) as error:
-            raise Outage("the broker is out of reach", reason="broker_unreachable") from error
+
+    def _next_id(self) -> str:
+        """aiormq finds a returned message by it."""
+        return f"{self._name}-{next(self._sequence)}"
 
     async def _open(self) -> aio_pika.abc.AbstractRobustChannel:
         if self._channel is None or self._channel.is_closed:
@@ -87,6 +91,18 @@ class Publisher:
                 if self._channel is None or self._channel.is_closed:
                     self._channel = await open_channel(self._connection)
         return self._channel
+
+
+@contextmanager
+def _outages(queue: str) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise Outage("no confirm from the broker in time", reason="confirm_timeout") from error
+    except (DeliveryError, PublishError) as error:
+        raise Outage(f"the broker refused a message for {queue}", reason="publish_refused") from error
+    except (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, RuntimeError) as error:
+        raise Outage("the broker is out of reach", reason="broker_unreachable") from error
 
 
 @asynccontextmanager

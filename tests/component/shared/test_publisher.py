@@ -1,0 +1,115 @@
+"""Publishing to a real broker: confirmed means it is there, anything else is an Outage."""
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+
+from shared.errors import Outage
+from shared.messaging.broker import connect, open_channel
+from shared.messaging.publisher import open_publisher
+from shared.messaging.topology import QueueSpec
+from tests.support.link import link_to
+from tests.support.waiting import eventually
+
+SPEC = QueueSpec("published")
+
+
+async def bodies(amqp_url: str, queue: str = SPEC.name) -> list[bytes]:
+    found = []
+    async with connect(amqp_url, "look") as connection:
+        channel = await open_channel(connection)
+        declared = await channel.declare_queue(queue, passive=True)
+        while (message := await declared.get(fail=False, no_ack=True)) is not None:
+            assert message.content_type == "application/json"
+            assert message.delivery_mode == 2
+            found.append(message.body)
+    return found
+
+
+async def test_a_message_of_any_size_arrives_as_it_was_sent(amqp_url: str) -> None:
+    sent = [b"{}", os.urandom(131_064), os.urandom(131_065), os.urandom(600_000)]  # one frame holds 131,064
+
+    async with open_publisher(amqp_url, "test", SPEC) as publisher:
+        for body in sent:
+            await publisher.send(SPEC.name, body)
+
+    assert await bodies(amqp_url) == sent
+
+
+async def test_many_at_once_are_each_confirmed_also_beside_messages_with_headers(amqp_url: str) -> None:
+    plain = [b"plain-%d" % number for number in range(200)]
+    late = [b"late-%d" % number for number in range(50)]
+
+    async with open_publisher(amqp_url, "test", SPEC) as publisher, asyncio.TaskGroup() as sending:
+        for body in plain:
+            sending.create_task(publisher.send(SPEC.name, body))
+        for body in late:
+            sending.create_task(publisher.send(SPEC.name, body, headers={"x-attempt": 2}))
+
+    assert sorted(await bodies(amqp_url)) == sorted([*plain, *late])
+
+
+async def test_a_message_to_a_missing_queue_is_no_success(amqp_url: str) -> None:
+    async with open_publisher(amqp_url, "test", SPEC) as publisher:
+        with pytest.raises(Outage) as raised:
+            await publisher.send("nowhere", b"{}")
+        await publisher.send(SPEC.name, b"{}")
+
+    assert raised.value.reason == "publish_refused"
+    assert await bodies(amqp_url) == [b"{}"]
+
+
+async def test_a_cancelled_sender_disturbs_no_other(amqp_url: str) -> None:
+    async with open_publisher(amqp_url, "test", SPEC) as publisher:
+        doomed = [asyncio.create_task(publisher.send(SPEC.name, b"doomed")) for _ in range(40)]
+        await asyncio.sleep(0)
+        for task in doomed[::2]:
+            task.cancel()
+        others = [asyncio.create_task(publisher.send(SPEC.name, b"other")) for _ in range(40)]
+
+        results = await asyncio.gather(*doomed, *others, return_exceptions=True)
+
+    assert all(isinstance(result, asyncio.CancelledError | None) for result in results)
+    found = await bodies(amqp_url)
+    assert found.count(b"other") == 40
+    assert found.count(b"doomed") >= 20
+
+
+async def test_a_lost_connection_fails_what_is_under_way_and_later_messages_go(amqp_url: str) -> None:
+    async with link_to(amqp_url) as (link, url), open_publisher(url, "test", SPEC) as publisher:
+        await publisher.send(SPEC.name, b"before")
+        link.freeze()
+        under_way = asyncio.create_task(publisher.send(SPEC.name, b"unknown"))
+        await eventually(lambda: under_way.get_stack())  # it waits for its confirm
+        link.cut()
+        with pytest.raises(Outage):
+            await under_way
+        link.mend()
+
+        async def sent() -> bool:
+            try:
+                await publisher.send(SPEC.name, b"after")
+            except Outage:
+                return False
+            return True
+
+        await eventually(sent, within_s=20)
+
+    assert set(await bodies(amqp_url)) - {b"unknown"} == {b"before", b"after"}
+
+
+async def test_a_broker_that_reads_no_more_does_not_fill_our_memory(amqp_url: str) -> None:
+    async with link_to(amqp_url) as (link, url), open_publisher(url, "test", SPEC) as publisher:
+        await publisher.send(SPEC.name, b"before")
+        link.freeze()
+        waiting = [asyncio.create_task(publisher.send(SPEC.name, bytes(500_000))) for _ in range(200)]
+
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        channel: Any = await (await publisher._open()).get_underlay_channel()
+        unconfirmed = len(channel.confirmations)
+        link.cut()
+
+    assert all(isinstance(result, Outage) for result in results)
+    assert unconfirmed < 50
