@@ -38,7 +38,7 @@ def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datet
         if pending is not None and pending.taken_by is not None:
             # What is in flight is older. Whether it must be taken away again is known when it has landed.
             return Verdict(_waiting(wanted, "clean_up", Lane.DIRTY, pending, now), held, (*displaced, late))
-        left = leave(wanted_as_pending(wanted, now), held, now)
+        left = leave(wanted_as_pending(wanted, now), remembered(wanted, held), now)
         return replace(left, outcomes=(*displaced, late))
     lane = Lane.DIRTY if dangerous(held, wanted.ref, wanted.written_for) else Lane.FRESH
     return Verdict(_waiting(wanted, "write", lane, pending, now), held, displaced)
@@ -66,7 +66,7 @@ def _place_clear(wanted: Wanted, pending: Pending | None, held: Held | None, now
         # The older generation of the same message must not be written any more.
         left = leave(replace(pending, ref=wanted.ref, accepted_at=wanted.accepted_at), held, now)
         pending, held, outcomes = left.pending, left.held, (*_displaced(pending), *outcomes)
-    return Verdict(pending, _remembered(wanted, held), outcomes)
+    return Verdict(pending, remembered(wanted, held), outcomes)
 
 
 def dangerous(held: Held | None, ref: Ref, written_for: str) -> bool:
@@ -125,11 +125,12 @@ def _displaced(pending: Pending | None) -> tuple[Outcome, ...]:
     return (_ended(pending.ref, "superseded", attempts=pending.attempt),)
 
 
-def _remembered(wanted: Wanted, held: Held | None) -> Held:
-    """That this generation was decided, until its deadline: an older one that arrives later must not be written."""
+def remembered(decided: Wanted | Pending, held: Held | None) -> Held:
+    """That this generation was decided, until its send window is over: an older one that arrives later must not be
+    written."""
     if held is not None and held.dirty:
-        return replace(held, accepted_at=wanted.accepted_at)
-    return Held(wanted.key, wanted.ref, "clean", wanted.written_for, (), wanted.accepted_at, wanted.deadline_at)
+        return replace(held, accepted_at=max(held.accepted_at, decided.accepted_at))
+    return Held(decided.key, decided.ref, "clean", decided.written_for, (), decided.accepted_at, decided.clean_at)
 
 
 def _ended(ref: Ref, ending: Ending, reason: str | None = None, attempts: int = 0) -> Outcome:

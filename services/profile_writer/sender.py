@@ -95,10 +95,9 @@ class _Round:
     async def _slot(self) -> None:
         """Requests of one account leave at least `spacing_s` apart. After a hold-up they go on at that pace: to catch
         up would be a burst."""
-        now = self._clock.now()
-        if (wait_s := (self._slot_at - now).total_seconds()) > 0 and not self._over():
+        if (wait_s := (self._slot_at - self._clock.now()).total_seconds()) > 0 and not self._over():
             await self._clock.sleep(wait_s)
-        self._slot_at = max(self._slot_at, now) + timedelta(seconds=self._turn.spacing_s)
+        self._slot_at = max(self._slot_at, self._clock.now()) + timedelta(seconds=self._turn.spacing_s)
 
     def _over(self) -> bool:
         return self._stop.is_set() or self._throttled or self._clock.now() >= self._turn.send_until

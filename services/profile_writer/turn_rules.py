@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from random import Random
 from uuid import UUID
 
-from services.profile_writer.intake_rules import as_clean_up, dangerous, leave
+from services.profile_writer.intake_rules import as_clean_up, dangerous, leave, remembered
 from services.profile_writer.rows import Held, Lane, Outcome, Pending, Verdict
 from shared.errors import Failure, Permanent, Throttled, Transient
 from shared.klaviyo.errors import KeyRefused, MaybeApplied
@@ -95,10 +95,10 @@ def _applied(sent: Sent, row: Pending, held: Held | None, now: datetime) -> tupl
         accepted_at = max(row.accepted_at, held.accepted_at) if held else row.accepted_at
         holding = Held(row.key, row.ref, "holding", row.written_for, (), accepted_at, row.clean_at)
         return holding, (Outcome(row.ref, "written", None, row.attempt + 1, waited_s),)
-    # Until its deadline we remember what was decided; afterwards nothing older can come.
-    clean = Held(row.key, row.ref, "clean", row.written_for, (), row.accepted_at, row.deadline_at)
+    # Until its send window is over we remember what was decided; afterwards nothing older can come.
+    clean = remembered(row, None)
     outcomes = (Outcome(row.ref, "cleared", None, row.attempt + 1),) if row.action == "clear" else ()
-    return (clean if row.deadline_at > now else None), outcomes
+    return (clean if row.clean_at > now else None), outcomes
 
 
 def _restored(before: Held | None, held: Held | None) -> Held | None:
@@ -119,8 +119,10 @@ def _rejected(
     if newer:
         return _due_again(row, held, now, outcomes)
     if sent.row.action == "write":
-        left = leave(row, held, now)
+        left = leave(row, remembered(row, held), now)
         return replace(left, outcomes=outcomes)
+    if sent.row.action == "clear":
+        held = remembered(row, held)
     return Verdict(None, _tomorrow(held, now), outcomes)
 
 
@@ -133,7 +135,7 @@ def _due_again(row: Pending, held: Held | None, now: datetime, outcomes: tuple[O
     if danger:
         return Verdict(replace(free, lane=Lane.DIRTY), held, outcomes)
     if row.action == "clear":
-        outcomes = (*outcomes, Outcome(row.ref, "nothing_to_clear", None, 0))
+        held, outcomes = remembered(row, held), (*outcomes, Outcome(row.ref, "nothing_to_clear", None, 0))
     left = leave(free, held, now)
     return replace(left, outcomes=outcomes)
 
@@ -169,7 +171,7 @@ def expire(row: Pending, held: Held | None, now: datetime, reason: str) -> Verdi
     if row.action != "clean_up":
         outcomes = (*outcomes, Outcome(row.ref, "expired", reason, row.attempt))
     if row.action == "write":
-        left = leave(row, held, now)
+        left = leave(row, remembered(row, held), now)
         return replace(left, outcomes=outcomes)
     return Verdict(None, _tomorrow(held, now), outcomes)
 

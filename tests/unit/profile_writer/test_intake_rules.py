@@ -1,0 +1,137 @@
+"""What becomes of a job that arrives. (That the rules hold together is shown in test_rules_together.)"""
+
+import pytest
+
+from services.profile_writer.intake_rules import dangerous, place
+from services.profile_writer.rows import Lane
+from tests.unit.profile_writer.given import MARGIN_S, NOW, TURN, endings, held, pending, ref, seconds, taken, wanted
+
+
+def test_a_write_for_a_clean_profile_waits_among_the_fresh() -> None:
+    verdict = place(wanted(2), None, None, NOW, MARGIN_S)
+
+    assert verdict.pending == pending(2, lane=Lane.FRESH)
+    assert verdict.held is None
+    assert verdict.outcomes == ()
+
+
+def test_a_person_who_comes_back_before_clean_up_is_served_first() -> None:
+    assert place(wanted(2), None, held(1), NOW, MARGIN_S).pending == pending(2, lane=Lane.DIRTY)
+
+
+def test_another_messages_copy_on_the_profile_is_no_danger() -> None:
+    verdict = place(wanted(2), None, held(1, written_for="B"), NOW, MARGIN_S)
+
+    assert verdict.pending == pending(2, lane=Lane.FRESH)
+
+
+@pytest.mark.parametrize("older_for", [("A",), ("A", "B")])
+def test_an_older_copy_beneath_an_unconfirmed_write_is_a_danger(older_for: tuple[str, ...]) -> None:
+    unconfirmed = held(1, state="unknown", written_for="C", older_for=older_for)
+
+    assert dangerous(unconfirmed, ref(2), "A")
+    assert not dangerous(unconfirmed, ref(2), "D")
+
+
+def test_the_newer_generation_replaces_the_waiting_one_which_says_so() -> None:
+    older = pending(1, accepted_at=NOW - seconds(60))
+
+    verdict = place(wanted(2), older, None, NOW, MARGIN_S)
+
+    assert verdict.pending == pending(2)
+    assert endings(verdict) == [(1, "superseded", None)]
+
+
+def test_a_newer_generation_waits_until_the_one_in_flight_has_landed() -> None:
+    in_flight = taken(1, accepted_at=NOW - seconds(60))
+
+    verdict = place(wanted(2), in_flight, held(1, state="unknown"), NOW, MARGIN_S)
+
+    assert verdict.pending is not None
+    assert verdict.pending.ref == ref(2)
+    assert (verdict.pending.taken_by, verdict.pending.sent) == (TURN, ref(1))
+    assert verdict.pending.next_attempt_at == in_flight.next_attempt_at
+    assert verdict.outcomes == ()  # the answer will say how it ended
+
+
+def test_an_older_generation_that_arrives_later_is_superseded() -> None:
+    waiting = pending(2)
+
+    verdict = place(wanted(1, accepted_at=NOW - seconds(60)), waiting, None, NOW, MARGIN_S)
+
+    assert verdict.pending == waiting
+    assert endings(verdict) == [(1, "superseded", None)]
+
+
+def test_a_repetition_changes_nothing() -> None:
+    for row, known in ((pending(2), None), (taken(2), held(2, state="unknown")), (None, held(2))):
+        verdict = place(wanted(2, accepted_at=NOW - seconds(601)), row, known, NOW, MARGIN_S)
+
+        assert (verdict.pending, verdict.held, verdict.outcomes) == (row, known, ())
+
+
+def test_copy_that_is_there_stays_for_the_later_email_of_a_repeated_webhook() -> None:
+    again = wanted(2, clean_at=NOW + seconds(5000))
+
+    verdict = place(again, None, held(2), NOW, MARGIN_S)
+
+    assert verdict.pending is None
+    assert verdict.held == held(2, accepted_at=again.accepted_at, clean_at=again.clean_at)
+
+
+def test_a_write_that_arrives_late_is_not_sent_and_is_remembered() -> None:
+    verdict = place(wanted(2, deadline_at=NOW + seconds(MARGIN_S)), None, None, NOW, MARGIN_S)
+
+    assert verdict.pending is None
+    assert verdict.held is not None
+    assert not verdict.held.dirty
+    assert endings(verdict) == [(2, "expired", "arrived_late")]
+
+
+def test_an_older_copy_is_taken_away_when_the_newer_one_comes_too_late() -> None:
+    verdict = place(wanted(2, deadline_at=NOW), None, held(1), NOW, MARGIN_S)
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
+    assert verdict.held is not None
+    assert verdict.held.clean_queued
+
+
+def test_a_control_decision_takes_an_older_copy_of_its_message_away_first() -> None:
+    verdict = place(wanted(2, action="clear"), None, held(1), NOW, MARGIN_S)
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clear", Lane.DIRTY)
+
+
+def test_a_control_decision_leaves_another_messages_copy_alone() -> None:
+    other = held(1, written_for="B")
+
+    verdict = place(wanted(2, action="clear"), None, other, NOW, MARGIN_S)
+
+    assert verdict.pending is None
+    assert verdict.held is not None
+    assert (verdict.held.ref, verdict.held.state) == (other.ref, "holding")
+    assert endings(verdict) == [(2, "nothing_to_clear", None)]
+
+
+def test_a_control_decision_leaves_another_messages_waiting_write_alone() -> None:
+    other = pending(1, accepted_at=NOW - seconds(60), written_for="B")
+
+    assert place(wanted(2, action="clear"), other, None, NOW, MARGIN_S).pending == other
+
+
+def test_a_control_decision_ends_the_waiting_write_of_its_own_message() -> None:
+    older = pending(1, accepted_at=NOW - seconds(60))
+
+    verdict = place(wanted(2, action="clear"), older, None, NOW, MARGIN_S)
+
+    assert verdict.pending is None
+    assert endings(verdict) == [(1, "superseded", None), (2, "nothing_to_clear", None)]
+
+
+def test_a_control_decision_waits_for_what_is_in_flight() -> None:
+    verdict = place(wanted(2, action="clear"), taken(1, accepted_at=NOW - seconds(60)), None, NOW, MARGIN_S)
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.taken_by) == ("clear", TURN)

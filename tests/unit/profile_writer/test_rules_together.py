@@ -1,0 +1,272 @@
+"""The rules against a model: one profile, whatever order jobs, answers, deaths and clocks come in.
+
+The model knows what is really on the profile, which the rules never see; it only tells them what a network tells.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from uuid import UUID
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from services.profile_writer.intake_rules import place
+from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Verdict, Wanted
+from services.profile_writer.turn_rules import NotSent, Sent, clean_up, expire, over, settle, take
+from shared.errors import Failure, Permanent, Throttled
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable
+
+START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+KEY = Key("acct:A", "01GDDKASAP8TKDDA2GRZDSVP4H", "jai")
+ORG = UUID(int=1)
+MARGIN_S, LEASE_S, DELAY_S, WINDOW_S = 2.0, 30.0, 60.0, 120.0
+
+NOT_APPLIED = st.sampled_from(
+    [
+        Throttled("429", wait_s=1),
+        KeyRefused("401"),
+        NotSent("late"),
+        Unreachable("refused"),
+        Permanent("400", reason="invalid"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What is really on the profile."""
+
+    generation_id: UUID
+    written_for: str
+    accepted_at: datetime
+
+
+class OneProfile(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.now, self.rng = START, Random(0)
+        self.pending: Pending | None = None
+        self.held: Held | None = None
+        self.really: Copy | None = None
+        self.turn: Sent | None = None
+        self.turn_ids = 0
+        self.accepted: list[Wanted] = []
+        self.undelivered: list[Wanted] = []
+        self.delivered: list[Wanted] = []
+        self.outcomes: dict[UUID, Outcome] = {}
+        self.klaviyo_refused_to_clear = False  # nothing can be done then but to try again a day later
+
+    # --- what happens outside ----------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.5, 3, 20, 61, 200]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule(
+        action=st.sampled_from(["write", "write", "clear"]),
+        written_for=st.sampled_from(["A", "A", "B"]),
+        at_once=st.sampled_from([True, True, False]),
+    )
+    def a_webhook_is_accepted(self, action: str, written_for: str, at_once: bool) -> None:
+        self.now += timedelta(milliseconds=1)
+        ref = Ref(self.now.date(), UUID(int=len(self.accepted) + 100), ORG)
+        deadline_at = self.now + timedelta(seconds=DELAY_S)
+        clean_at = deadline_at + timedelta(seconds=WINDOW_S)
+        wanted = Wanted(KEY, ref, action, written_for, self.now, deadline_at, clean_at)  # type: ignore[arg-type]  # a literal
+        self.accepted.append(wanted)
+        self.undelivered.append(wanted)
+        if at_once:
+            self.a_job_is_delivered(-1)
+
+    @precondition(lambda self: self.accepted)
+    @rule(which=st.integers(0, 100))
+    def it_is_accepted_again(self, which: int) -> None:
+        """A webhook repeated with the same body: the same generation, for a later email."""
+        self.now += timedelta(milliseconds=1)
+        first = self.accepted[which % len(self.accepted)]
+        later = self.now - first.accepted_at
+        again = replace(
+            first, accepted_at=self.now, deadline_at=first.deadline_at + later, clean_at=first.clean_at + later
+        )
+        self.undelivered.append(again)
+
+    @precondition(lambda self: self.undelivered)
+    @rule(which=st.integers(0, 100))
+    def a_job_is_delivered(self, which: int) -> None:
+        job = self.undelivered.pop(which % len(self.undelivered))
+        self.delivered.append(job)
+        self.deliver(job)
+
+    @precondition(lambda self: self.delivered)
+    @rule(which=st.integers(0, 100))
+    def a_job_is_delivered_again(self, which: int) -> None:
+        self.deliver(self.delivered[which % len(self.delivered)])
+
+    # --- turns -------------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.turn is None)
+    @rule(result=st.one_of(st.none(), NOT_APPLIED, st.just(MaybeApplied("reset"))))
+    def a_whole_turn(self, result: Failure | None) -> None:
+        self.a_turn_begins()
+        if self.turn is not None and result is None:
+            self.it_is_applied()
+        elif self.turn is not None and result is not None:
+            self.it_fails(result)
+
+    @precondition(lambda self: self.turn is None)
+    @rule()
+    def a_turn_begins(self) -> None:
+        self.housekeeping()
+        row = self.pending
+        if row is None or row.next_attempt_at > self.now or over(row, self.now, MARGIN_S):
+            return
+        self.turn_ids += 1
+        verdict = take(row, self.held, UUID(int=self.turn_ids), self.now + timedelta(seconds=LEASE_S))
+        assert verdict.pending is not None
+        self.turn = Sent(verdict.pending, self.held)
+        self.apply(verdict)
+
+    @precondition(lambda self: self.turn is not None)
+    @rule()
+    def it_is_applied(self) -> None:
+        self.really_apply()
+        self.close(None)
+
+    @precondition(lambda self: self.turn is not None)
+    @rule(failure=NOT_APPLIED)
+    def it_fails(self, failure: Failure) -> None:
+        assert self.turn is not None
+        if failure.reason == "invalid" and self.turn.row.action != "write":
+            self.klaviyo_refused_to_clear = True
+        self.close(failure)
+
+    @precondition(lambda self: self.turn is not None)
+    @rule(applied=st.booleans())
+    def its_answer_is_lost(self, applied: bool) -> None:
+        if applied:
+            self.really_apply()
+        self.close(MaybeApplied("reset"))
+
+    @precondition(lambda self: self.turn is not None)
+    @rule(applied=st.booleans())
+    def the_worker_dies(self, applied: bool) -> None:
+        """The lease keeps the row until nothing of it can be on its way."""
+        if applied:
+            self.really_apply()
+        self.turn = None
+        self.now += timedelta(seconds=LEASE_S)
+
+    @precondition(lambda self: self.turn is not None)
+    @rule()
+    def the_profile_is_gone(self) -> None:
+        self.really = None
+        self.close(Permanent("404", reason="profile_not_found"))
+
+    # --- what must hold ----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def a_dirty_profile_is_never_forgotten(self) -> None:
+        if self.really is not None:
+            assert self.held is not None
+            assert self.held.dirty
+
+    @invariant()
+    def a_queued_clean_up_has_a_row(self) -> None:
+        if self.held is not None and self.held.dirty and self.held.clean_queued:
+            assert self.pending is not None
+
+    @invariant()
+    def an_older_copy_that_could_show_is_seen_to_first(self) -> None:
+        """For every generation that was decided last for its message: an older copy for that message is on the profile
+        only while a row of the first lane is about to replace or remove it."""
+        if self.really is None or self.turn is not None or not self.delivered or self.klaviyo_refused_to_clear:
+            return
+        newest = max(self.delivered, key=lambda job: job.accepted_at)
+        same_message = newest.written_for == self.really.written_for
+        if not same_message or self.really.generation_id == newest.ref.generation_id:
+            return
+        assert self.pending is not None
+        assert self.pending.lane == Lane.DIRTY or self.pending.taken_by is not None
+
+    def teardown(self) -> None:
+        """Now everything works: the newest decision is on the profile, and in the end nothing is."""
+        for job in list(self.undelivered):
+            self.undelivered.remove(job)
+            self.delivered.append(job)
+            self.deliver(job)
+        self.turn = None
+        self.now += timedelta(seconds=LEASE_S)
+        self.run_until_idle()
+        self.check_newest()
+        assert {job.ref.generation_id for job in self.delivered} == set(self.outcomes)
+        for _ in range(3):
+            self.now += timedelta(days=2)
+            self.run_until_idle()
+        assert self.really is None
+        assert self.held is None
+        assert self.pending is None
+
+    # --- the machinery -----------------------------------------------------------------------------------------------
+
+    def check_newest(self) -> None:
+        if not self.delivered or self.klaviyo_refused_to_clear:
+            return
+        newest = max(self.delivered, key=lambda job: job.accepted_at)
+        outcome = self.outcomes.get(newest.ref.generation_id)
+        if self.really is None or outcome is None or newest.deadline_at <= self.now:
+            return
+        if self.really.written_for == newest.written_for:
+            assert self.really.generation_id == newest.ref.generation_id
+            assert newest.action == "write"
+
+    def deliver(self, job: Wanted) -> None:
+        first = next(known for known in self.accepted if known.ref.generation_id == job.ref.generation_id)
+        if job.ref.generation_id in self.outcomes and job.deadline_at <= first.deadline_at:
+            return
+        self.apply(place(job, self.pending, self.held, self.now, MARGIN_S))
+
+    def housekeeping(self) -> None:
+        row = self.pending
+        if (
+            row is not None
+            and over(row, self.now, MARGIN_S)
+            and (row.taken_by is None or row.next_attempt_at <= self.now)
+        ):
+            self.apply(expire(row, self.held, self.now, "quota"))
+        if self.held is not None and not self.held.clean_queued and self.held.clean_at <= self.now:
+            self.apply(clean_up(self.held, self.pending, self.now))
+
+    def really_apply(self) -> None:
+        assert self.turn is not None
+        row = self.turn.row
+        written = Copy(row.ref.generation_id, row.written_for, row.accepted_at)
+        self.really = written if row.action == "write" else None
+
+    def close(self, result: Failure | None) -> None:
+        assert self.turn is not None
+        sent, self.turn = self.turn, None
+        if self.pending is not None and self.pending.taken_by == sent.row.taken_by:
+            self.apply(settle(sent, result, self.pending, self.held, self.now, MARGIN_S, self.rng))
+
+    def run_until_idle(self) -> None:
+        for _ in range(20):
+            self.now += timedelta(milliseconds=1)
+            self.a_turn_begins()
+            if self.turn is not None:
+                self.it_is_applied()
+            elif self.pending is not None:
+                self.now = max(self.now, self.pending.next_attempt_at)
+            else:
+                return
+        raise AssertionError(f"it never comes to rest: {self.pending}, {self.held}")
+
+    def apply(self, verdict: Verdict) -> None:
+        self.pending, self.held = verdict.pending, verdict.held
+        for outcome in verdict.outcomes:
+            self.outcomes.setdefault(outcome.ref.generation_id, outcome)
+
+
+OneProfile.TestCase.settings = settings(max_examples=400, stateful_step_count=25, deadline=None)
+TestOneProfile = OneProfile.TestCase

@@ -1,0 +1,245 @@
+"""How a turn's writes leave: spaced, bounded, stopped in time. The clock moves only when the test says so."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from itertools import pairwise
+from typing import cast
+from uuid import UUID
+
+from services.profile_writer.content import Contents, Integration
+from services.profile_writer.rows import Key, Pending
+from services.profile_writer.sender import Sender
+from services.profile_writer.turn import Report, Turn
+from services.profile_writer.turn_rules import NotSent, Sent
+from shared.clock import FrozenClock
+from shared.errors import Permanent, Throttled
+from shared.klaviyo.errors import KeyRefused, MaybeApplied
+from shared.klaviyo.limits import RateLimit
+from tests.unit.profile_writer.given import NOW, ORG, ref, seconds, taken
+
+SPACING_S, TICK_S = 0.02, 0.005
+
+
+class Texts:
+    """Copy and keys from nowhere."""
+
+    def __init__(self, missing: Collection[UUID] = (), private_key: str | None = "pk") -> None:
+        self._missing, self._private_key = missing, private_key
+
+    async def texts(self, rows: Sequence[Pending]) -> Mapping[UUID, dict[str, str]]:
+        ids = [row.ref.generation_id for row in rows]
+        return {id_: {"jai_subject": "Hi"} for id_ in ids if id_ not in self._missing}
+
+    async def integrations(self, org_ids: Collection[UUID]) -> dict[UUID, Integration]:
+        return {id_: Integration(id_, "http://klaviyo.example", self._private_key, NOW) for id_ in org_ids}
+
+
+class Klaviyo:
+    """Answers after `latency_s`, or with what `says` gives for the n-th request (from 0)."""
+
+    def __init__(self, clock: FrozenClock, latency_s: float = 0.0, says: Mapping[int, BaseException] = {}) -> None:
+        self._clock, self._latency_s, self._says = clock, latency_s, says
+        self.sent_at: list[datetime] = []
+        self.unanswered = self.most_unanswered = 0
+
+    async def patch_profile(
+        self, profile_id: str, *, properties: Mapping[str, str] | None = None, unset: Sequence[str] = ()
+    ) -> RateLimit:
+        number = len(self.sent_at)
+        self.sent_at.append(self._clock.now())
+        self.unanswered += 1
+        self.most_unanswered = max(self.most_unanswered, self.unanswered)
+        try:
+            await self._clock.sleep(self._latency_s)
+            if number in self._says:
+                raise self._says[number]
+            return RateLimit(limit=750)
+        finally:
+            self.unanswered -= 1
+
+
+def turn(count: int, *, send_s: float = 2.0, answers_s: float = 29.0, in_flight_max: int = 10) -> Turn:
+    sends = []
+    for number in range(count):
+        row = taken(number)
+        sends.append(Sent(replace(row, key=Key(row.key.account_key, f"P{number:05}", "jai")), None))
+    return Turn(
+        UUID(int=77), "acct:A", sends, NOW, NOW + seconds(send_s), NOW + seconds(answers_s), SPACING_S, in_flight_max
+    )
+
+
+@asynccontextmanager
+async def sending(
+    clock: FrozenClock, klaviyo: Klaviyo, wanted: Turn, texts: Texts | None = None, stop: asyncio.Event | None = None
+) -> AsyncIterator["asyncio.Task[Report]"]:
+    sender = Sender(cast(Contents, texts or Texts()), lambda _: klaviyo, clock)
+    task = asyncio.create_task(sender.send(wanted, stop or asyncio.Event()))
+    try:
+        yield task
+    finally:
+        task.cancel()
+
+
+async def play(clock: FrozenClock, task: "asyncio.Task[Report]") -> Report:
+    """Let time pass in small steps until the turn is over."""
+    for _ in range(20_000):
+        await settled()
+        if task.done():
+            return task.result()
+        clock.advance(TICK_S)
+    raise AssertionError("the turn does not end")
+
+
+async def settled() -> None:
+    for _ in range(8):
+        await asyncio.sleep(0)
+
+
+async def sent(klaviyo: Klaviyo, clock: FrozenClock, wanted: Turn, texts: Texts | None = None) -> Report:
+    async with sending(clock, klaviyo, wanted, texts) as task:
+        return await play(clock, task)
+
+
+def gaps_s(moments: Sequence[datetime]) -> list[float]:
+    return [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
+
+
+async def test_requests_keep_their_distance() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock)
+
+    report = await sent(klaviyo, clock, turn(25))
+
+    assert list(report.results) == [None] * 25
+    assert min(gaps_s(klaviyo.sent_at)) >= SPACING_S - 1e-9
+    assert report.limit == RateLimit(limit=750)
+    assert report.last_sent_at == klaviyo.sent_at[-1]
+
+
+async def test_a_turn_that_was_held_up_does_not_catch_up_in_a_burst() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock)
+
+    async with sending(clock, klaviyo, turn(25)) as task:
+        for _ in range(20):
+            await settled()
+            clock.advance(TICK_S)
+        clock.advance(0.4)
+        await play(clock, task)
+
+    assert min(gaps_s(klaviyo.sent_at)) >= SPACING_S - 1e-9
+
+
+async def test_no_more_requests_are_unanswered_than_allowed() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock, latency_s=0.5)
+
+    report = await sent(klaviyo, clock, turn(12, in_flight_max=4))
+
+    assert klaviyo.most_unanswered == 4
+    assert list(report.results) == [None] * 12
+
+
+async def test_what_a_slow_account_leaves_no_time_for_is_given_back() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock, latency_s=1.5)
+
+    report = await sent(klaviyo, clock, turn(12, in_flight_max=4, send_s=2.0))
+
+    assert [type(result) for result in report.results] == [type(None)] * 8 + [NotSent] * 4
+    assert max(klaviyo.sent_at) <= NOW + seconds(2)
+
+
+async def test_nothing_is_on_its_way_when_the_lease_is_over() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock, latency_s=3600)
+
+    report = await sent(klaviyo, clock, turn(3))
+
+    assert klaviyo.unanswered == 0
+    assert clock.now() <= NOW + seconds(29.1)
+    assert [type(result) for result in report.results] == [MaybeApplied] * 3
+
+
+async def test_the_first_429_ends_the_turn() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock, says={1: Throttled("429", wait_s=5)})
+
+    report = await sent(klaviyo, clock, turn(10))
+
+    assert len(klaviyo.sent_at) == 2
+    assert [type(result) for result in report.results] == [type(None), Throttled] + [NotSent] * 8
+
+
+async def test_a_refused_key_is_tried_once_and_named() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock, says={0: KeyRefused("401", reason="key_refused")})
+
+    report = await sent(klaviyo, clock, turn(5))
+
+    assert len(klaviyo.sent_at) == 1
+    assert [(refusal.org_id, refusal.reason, refusal.integration_at) for refusal in report.refusals] == [
+        (ORG, "key_refused", NOW)
+    ]
+
+
+async def test_a_key_that_does_not_open_is_a_refused_key() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock)
+
+    report = await sent(klaviyo, clock, turn(2), Texts(private_key=None))
+
+    assert klaviyo.sent_at == []
+    assert [refusal.reason for refusal in report.refusals] == ["key_not_readable"]
+
+
+async def test_copy_that_cannot_be_read_costs_its_own_write_only() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock)
+
+    report = await sent(klaviyo, clock, turn(3), Texts(missing=[ref(1).generation_id]))
+
+    first, broken, last = report.results
+    assert (first, last) == (None, None)
+    assert isinstance(broken, Permanent)
+    assert broken.reason == "no_stored_copy"
+
+
+async def test_what_nobody_foresaw_costs_its_own_write_only() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock, says={1: RuntimeError("surprise")})
+
+    report = await sent(klaviyo, clock, turn(3))
+
+    first, broken, last = report.results
+    assert (first, last) == (None, None)
+    assert isinstance(broken, MaybeApplied)
+    assert "surprise" not in str(broken)
+
+
+async def test_a_stopping_writer_gives_back_what_it_has_not_sent() -> None:
+    clock, stop = FrozenClock(NOW), asyncio.Event()
+    klaviyo = Klaviyo(clock)
+
+    async with sending(clock, klaviyo, turn(10), stop=stop) as task:
+        await settled()
+        stop.set()
+        report = await play(clock, task)
+
+    assert 1 <= len(klaviyo.sent_at) <= 2
+    assert sum(isinstance(result, NotSent) for result in report.results) >= 8
+
+
+async def test_a_write_whose_deadline_passes_in_the_turn_is_not_sent() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock)
+    late = turn(1)
+    late = replace(late, sends=[replace(late.sends[0], row=replace(late.sends[0].row, deadline_at=NOW))])
+
+    report = await sent(klaviyo, clock, late)
+
+    assert klaviyo.sent_at == []
+    assert isinstance(report.results[0], NotSent)

@@ -1,0 +1,192 @@
+"""What becomes of a row when it is taken, answered, over. (Together: test_rules_together.)"""
+
+from random import Random
+
+import pytest
+
+from services.profile_writer.rows import Held, Lane, Pending, Verdict
+from services.profile_writer.turn_rules import GIVE_UP_AFTER, NotSent, Sent, clean_up, expire, over, settle, take
+from shared.errors import Failure, Permanent, Throttled, Transient
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable
+from tests.unit.profile_writer.given import (
+    MARGIN_S,
+    NOW,
+    OTHER_TURN,
+    TURN,
+    endings,
+    held,
+    pending,
+    ref,
+    seconds,
+    taken,
+)
+
+LEASE_UNTIL = NOW + seconds(30)
+
+
+def answered(
+    result: Failure | None, *, before: Held | None = None, row: Pending | None = None, sent: Pending | None = None
+) -> Verdict:
+    """The verdict on generation 2's write; `before` is what the profile held, `row` the row as it is by now."""
+    sent = sent or taken(2)
+    known = take(pending(2, action=sent.action), before, TURN, LEASE_UNTIL).held
+    return settle(Sent(sent, before), result, row or sent, known, NOW, MARGIN_S, Random(1))
+
+
+def test_a_profile_counts_as_unknown_before_the_write_leaves() -> None:
+    verdict = take(pending(2), held(1), TURN, LEASE_UNTIL)
+
+    assert verdict.pending == taken(2)
+    assert verdict.held is not None
+    assert (verdict.held.state, verdict.held.ref, verdict.held.older_for) == ("unknown", ref(2), ("A",))
+
+
+def test_taking_over_from_a_dead_turn_spends_an_attempt_and_ends_what_was_overtaken() -> None:
+    left_behind = pending(2, taken_by=OTHER_TURN, sent=ref(1), next_attempt_at=NOW)
+
+    verdict = take(left_behind, held(1, state="unknown"), TURN, LEASE_UNTIL)
+
+    assert verdict.pending is not None
+    assert verdict.pending.attempt == 1
+    assert endings(verdict) == [(1, "superseded", "unconfirmed")]
+
+
+def test_an_applied_write_is_held_until_its_window_ends() -> None:
+    verdict = answered(None, before=held(1))
+
+    assert verdict.pending is None
+    assert verdict.held is not None
+    assert (verdict.held.state, verdict.held.older_for, verdict.held.clean_at) == ("holding", (), pending(2).clean_at)
+    assert endings(verdict) == [(2, "written", None)]
+    assert verdict.outcomes[0].waited_s == 1
+
+
+@pytest.mark.parametrize(
+    "failure", [Throttled("429", wait_s=5), KeyRefused("401", reason="key_refused"), NotSent("late")]
+)
+def test_waiting_for_others_spends_no_attempt_and_leaves_the_profile_as_it_was(failure: Failure) -> None:
+    verdict = answered(failure, before=held(1))
+
+    assert verdict.pending == pending(2, last_reason=failure.reason)
+    assert verdict.held == held(1, accepted_at=pending(2).accepted_at)
+    assert verdict.outcomes == ()
+
+
+@pytest.mark.parametrize("failure", [Unreachable("refused"), Transient("edge page")])
+def test_a_write_that_was_surely_not_applied_leaves_a_clean_profile_clean(failure: Failure) -> None:
+    verdict = answered(failure)
+
+    assert verdict.held is None
+    assert verdict.pending is not None
+    assert (verdict.pending.attempt, verdict.pending.lane, verdict.pending.taken_by) == (1, Lane.RETRY, None)
+    assert NOW < verdict.pending.next_attempt_at <= NOW + seconds(1)
+
+
+def test_a_lost_answer_leaves_the_profile_unknown_and_is_tried_again() -> None:
+    verdict = answered(MaybeApplied("reset"))
+
+    assert verdict.held is not None
+    assert verdict.held.state == "unknown"
+    assert verdict.pending is not None
+    assert (verdict.pending.attempt, verdict.pending.lane) == (1, Lane.RETRY)
+
+
+def test_a_retry_over_an_older_copy_stays_in_the_first_lane() -> None:
+    verdict = answered(MaybeApplied("reset"), before=held(1))
+
+    assert verdict.pending is not None
+    assert verdict.pending.lane == Lane.DIRTY
+
+
+def test_the_last_retry_comes_before_the_deadline() -> None:
+    late = taken(2, attempt=9, deadline_at=NOW + seconds(20))
+
+    verdict = answered(MaybeApplied("reset"), sent=late)
+
+    assert verdict.pending is not None
+    assert verdict.pending.next_attempt_at <= late.deadline_at - seconds(MARGIN_S)
+
+
+def test_a_refused_write_parks_its_own_row_with_the_reason() -> None:
+    verdict = answered(Permanent("400", reason="invalid"))
+
+    assert verdict.pending is None
+    assert endings(verdict) == [(2, "rejected", "invalid")]
+
+
+def test_an_older_copy_is_taken_away_when_the_newer_one_is_refused() -> None:
+    verdict = answered(Permanent("too large", reason="body_too_large"), before=held(1))
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
+
+
+def test_a_profile_that_is_gone_holds_nothing() -> None:
+    verdict = answered(Permanent("404", reason="profile_not_found"), before=held(1))
+
+    assert verdict.pending is None
+    assert verdict.held is None or not verdict.held.dirty
+    assert endings(verdict) == [(2, "rejected", "profile_not_found")]
+
+
+def test_a_newer_generation_that_came_meanwhile_is_due_at_once_and_first() -> None:
+    newer = pending(3, taken_by=TURN, sent=ref(2), next_attempt_at=LEASE_UNTIL)
+
+    verdict = answered(None, row=newer)
+
+    assert verdict.pending == pending(3, lane=Lane.DIRTY)
+    assert endings(verdict) == [(2, "written", None)]
+
+
+def test_what_was_in_flight_without_an_answer_is_superseded_when_a_newer_one_waits() -> None:
+    newer = pending(3, taken_by=TURN, sent=ref(2), next_attempt_at=LEASE_UNTIL)
+
+    verdict = answered(MaybeApplied("reset"), row=newer)
+
+    assert verdict.pending == pending(3, lane=Lane.DIRTY)
+    assert endings(verdict) == [(2, "superseded", "unconfirmed")]
+
+
+def test_a_window_that_was_prolonged_in_flight_counts() -> None:
+    prolonged = taken(2, clean_at=NOW + seconds(9000))
+
+    verdict = answered(None, row=prolonged)
+
+    assert verdict.held is not None
+    assert verdict.held.clean_at == prolonged.clean_at
+
+
+def test_a_write_is_over_at_its_deadline_a_clear_only_a_day_later() -> None:
+    assert over(pending(2, deadline_at=NOW + seconds(MARGIN_S)), NOW, MARGIN_S)
+    assert not over(pending(2, deadline_at=NOW + seconds(MARGIN_S + 0.1)), NOW, MARGIN_S)
+    assert not over(pending(2, action="clear", deadline_at=NOW - seconds(3600)), NOW, MARGIN_S)
+    assert over(pending(2, action="clear", deadline_at=NOW - GIVE_UP_AFTER), NOW, MARGIN_S)
+
+
+def test_an_expired_write_over_an_older_copy_becomes_its_clean_up() -> None:
+    verdict = expire(pending(2), held(1), NOW, "quota")
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
+    assert endings(verdict) == [(2, "expired", "quota")]
+
+
+def test_a_clear_that_nobody_could_make_is_found_again_a_day_later() -> None:
+    verdict = expire(pending(2, action="clean_up"), held(1, clean_queued=True), NOW, "key_refused")
+
+    assert verdict.pending is None
+    assert verdict.held == held(1, clean_at=NOW + GIVE_UP_AFTER)
+    assert verdict.outcomes == ()
+
+
+def test_clean_up_is_last_in_line_and_relies_on_a_row_that_waits_already() -> None:
+    alone, beside = clean_up(held(1), None, NOW), clean_up(held(1), pending(2), NOW)
+
+    assert alone.pending is not None
+    assert (alone.pending.action, alone.pending.lane) == ("clean_up", Lane.CLEAN_UP)
+    assert beside.pending == pending(2)
+    assert alone.held == beside.held == held(1, clean_queued=True)
+
+
+def test_what_was_only_remembered_is_forgotten() -> None:
+    assert clean_up(held(1, state="clean"), None, NOW) == Verdict(None, None)
