@@ -1,17 +1,16 @@
 """`justai export`: where an org's records go, and sending a range of hours there again."""
 
 import asyncio
-import sys
 from datetime import UTC, datetime
 from uuid import UUID
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from cli.session import Session, command, out, session
-from shared.crypto import KeyRing
-from shared.exports import ExportLedger, publish_backfill
+from cli.display import console, moment, printable, show_table
+from cli.session import command, reaching, read_secret, session
+from shared.exports import HOUR, ExportLedger, publish_backfill
+from shared.exports import Progress as Reached
 from shared.messaging.publisher import open_publisher
 from shared.messaging.topology import EXPORT_HOUR
 
@@ -25,9 +24,11 @@ UPSERT_TARGET = """
         role_arn = excluded.role_arn, external_id = excluded.external_id, cadence = excluded.cadence,
         updated_at = excluded.updated_at
 """
+SELECT_TARGET = "SELECT bucket, prefix, cadence, enabled FROM export_targets WHERE org_id = $1"
 SELECT_HOURS = """
-    SELECT hour, state, rows, bytes, revision, exported_at, error FROM export_hours
-    WHERE table_name = 'generations' ORDER BY hour DESC LIMIT $1
+    SELECT hour, CASE WHEN dirty_seq > exported_seq AND state = 'exported' THEN 'pending' ELSE state END AS state,
+           reason, rows, bytes, revision, exported_at, due_at, error
+    FROM export_hours WHERE org_id = $1 AND table_name = 'generations' ORDER BY hour DESC LIMIT $2
 """
 _POLL_S = 0.5  # real seconds between looks at a running backfill
 _STALL_S = 600.0
@@ -53,36 +54,61 @@ async def export_target(
     org_slug: str, bucket: str, prefix: str, endpoint_url: str | None, region: str, access_key: str | None,
     role_arn: str | None, external_id: str | None, cadence: str,
 ) -> None:  # fmt: skip
-    """Say where the records go. With --access-key, the secret key is read from standard input."""
+    """Say where the records go; what was said before is replaced.
+
+    With --access-key, the secret key is asked for, or read from standard input; it is stored sealed.
+    """
+    if not bucket.strip():
+        raise click.ClickException("--bucket: is empty.")
+    if endpoint_url and not endpoint_url.startswith(("https://", "http://")):
+        raise click.ClickException(f"--endpoint-url: {endpoint_url!r} must begin with https:// or http://.")
+    if external_id and not role_arn:
+        raise click.ClickException("--external-id: belongs to a role; give --role-arn too.")
+    prefix = prefix.strip("/")
     async with session() as s:
         org_id = await s.org_id(org_slug)
         sealed = None
         if access_key is not None:
-            secret = sys.stdin.readline().strip()
-            if not secret:
-                raise click.ClickException("--access-key: the secret key is read from standard input; it was empty.")
-            sealed = KeyRing(s.settings.seal_keys.get_secret_value()).seal(secret, f"{org_id}/export")
+            sealed = s.ring.seal(read_secret("Secret access key"), f"{org_id}/export")
         async with s.db.transaction(org_id) as connection:
             await connection.execute(
-                UPSERT_TARGET, org_id, bucket, prefix.strip("/"), endpoint_url, region, access_key, sealed, role_arn,
+                UPSERT_TARGET, org_id, bucket.strip(), prefix, endpoint_url, region, access_key, sealed, role_arn,
                 external_id, cadence, s.clock.now(),
             )  # fmt: skip
-    out.print(f"Exports of [bold]{org_slug}[/] go to s3://{bucket}/{prefix} ({cadence}).")
+    click.echo(f"Exports of {org_slug} go to s3://{'/'.join(filter(None, (bucket.strip(), prefix)))} ({cadence}).")
 
 
 @export.command("hours")
 @click.argument("org_slug")
-@click.option("--limit", default=24, show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=24, show_default=True)
 @command
 async def export_hours(org_slug: str, limit: int) -> None:
     """List the newest hours: what was exported, and what went wrong."""
-    table = Table("hour (UTC)", "state", "rows", "bytes", "revision", "exported", "trouble")
-    async with session() as s, s.db.transaction(await s.org_id(org_slug)) as connection:
-        for row in await connection.fetch(SELECT_HOURS, limit):
-            exported = f"{row['exported_at']:%Y-%m-%d %H:%M}" if row["exported_at"] else ""
-            numbers = ("" if row[name] is None else str(row[name]) for name in ("rows", "bytes", "revision"))
-            table.add_row(f"{row['hour']:%Y-%m-%d %H}", row["state"], *numbers, exported, row["error"] or "")
-    out.print(table)
+    async with session() as s:
+        org_id = await s.org_id(org_slug)
+        async with s.db.transaction(org_id) as connection:
+            target = await connection.fetchrow(SELECT_TARGET, org_id)
+            rows = await connection.fetch(SELECT_HOURS, org_id, limit)
+    if target is None:
+        click.echo(f"There is no export target yet: justai export target {org_slug} --bucket …")
+    else:
+        place = "/".join(filter(None, (target["bucket"], target["prefix"])))
+        click.echo(f"To s3://{place}, {target['cadence']}{'' if target['enabled'] else ', switched off'}.")
+    show_table(
+        ("hour (UTC)", "state", "because of", "rows", "bytes", "revision", "exported", "due", "trouble"),
+        (
+            (
+                f"{row['hour']:%Y-%m-%d %H}", row["state"], row["reason"], row["rows"], row["bytes"], row["revision"],
+                moment(row["exported_at"]), "" if row["state"] == "exported" else _due(row["due_at"]), row["error"],
+            )
+            for row in rows
+        ),
+        empty="No hour was asked for yet.",
+    )  # fmt: skip
+
+
+def _due(at: datetime) -> str:
+    return "now" if at.year <= 1 else moment(at)  # -infinity
 
 
 @export.command("backfill")
@@ -97,53 +123,57 @@ async def export_backfill(org_slug: str, start: str, end: str, no_wait: bool) ->
     The same bytes are not uploaded twice, so loaders see only hours that changed.
     """
     first, last = _moment("--from", start), _moment("--to", end)
+    if last <= first:
+        raise click.ClickException(f"--to: {end} is not after --from {start}; it is exclusive.")
     async with session() as s:
         org_id = await s.org_id(org_slug)
         ledger = ExportLedger(s.db)
-        amqp_url = s.settings.amqp_url.get_secret_value()
-        async with open_publisher(amqp_url, "justai-cli", EXPORT_HOUR) as publisher:
-            hours = await publish_backfill(publisher, ledger, org_id, first, last, at=s.clock.now())
+        if not await ledger.has_target(org_id):
+            raise click.ClickException(f"There is no export target yet: justai export target {org_slug} --bucket …")
+        with reaching("RabbitMQ", "JUSTAI_AMQP_URL"):
+            async with open_publisher(s.amqp_url, "justai-cli", EXPORT_HOUR) as publisher:
+                hours = await publish_backfill(publisher, ledger, org_id, first, last, at=s.clock.now())
         if not hours:
-            raise click.ClickException("No hour of that range holds anything yet.")
-        if not no_wait:
-            await _watch(s, ledger, org_id, hours)
-    if no_wait:
-        out.print(f"Asked for {len(hours)} hours; see `justai export hours {org_slug}`.")
+            raise click.ClickException(
+                f"No hour from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC holds anything yet."
+            )
+        if no_wait:
+            click.echo(f"Asked for {len(hours)} hours; see `justai export hours {org_slug}`.")
+            return
+        reached = await _watch(ledger, org_id, hours, org_slug)
+    click.echo(f"{reached.exported} hours exported: {reached.rows} rows, {reached.bytes} bytes.")
+    for hour, error in reached.errors.items():
+        click.echo(f"{hour:%Y-%m-%d %H} {printable(error)}", err=True)
+    if reached.blocked:
+        raise click.ClickException(f"{reached.blocked} hours are blocked; mend the cause above and run it again.")
 
 
-async def _watch(s: Session, ledger: ExportLedger, org_id: UUID, hours: list[datetime]) -> None:
+async def _watch(ledger: ExportLedger, org_id: UUID, hours: list[datetime], org_slug: str) -> Reached:
     """A progress bar until every hour is exported or blocked."""
-    bar = Progress(
-        TextColumn("Exporting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("hours"),
-        TimeRemainingColumn(),
-        console=out,
-    )
-    end = datetime.fromtimestamp(hours[-1].timestamp() + 3600, UTC)
-    async with asyncio.timeout(_STALL_S) as patience:
-        with bar:
-            task = bar.add_task("", total=len(hours))
-            while True:
-                state = await ledger.progress(org_id, "generations", hours[0], end)
-                settled = state.exported + state.blocked
-                if settled != bar.tasks[0].completed:
-                    patience.reschedule(asyncio.get_running_loop().time() + _STALL_S)
-                bar.update(task, completed=settled)
-                if settled >= len(hours):
-                    break
-                await asyncio.sleep(_POLL_S)
-    out.print(f"{state.exported} hours exported: {state.rows} rows, {state.bytes} bytes.")
-    for hour, error in state.errors.items():
-        out.print(f"[red]{hour:%Y-%m-%d %H}[/] {error}")
-    if state.blocked:
-        raise click.ClickException(f"{state.blocked} hours are blocked; mend the cause above and run it again.")
+    columns = (TextColumn("Exporting"), BarColumn(), MofNCompleteColumn(), TextColumn("hours"), TimeRemainingColumn())
+    bar = Progress(*columns, console=console(stderr=True))
+    now = asyncio.get_running_loop().time
+    moved_at, settled = now(), -1
+    with bar:
+        task = bar.add_task("", total=len(hours))
+        while True:
+            reached = await ledger.progress(org_id, "generations", hours[0], hours[-1] + HOUR)
+            if reached.exported + reached.blocked != settled:
+                moved_at, settled = now(), reached.exported + reached.blocked
+            bar.update(task, completed=settled)
+            if settled >= len(hours):
+                return reached
+            if now() - moved_at > _STALL_S:
+                raise click.ClickException(
+                    f"No hour was finished within {_STALL_S:g} s. They stay asked for: is the exporter running? "
+                    f"See `justai export hours {org_slug}`."
+                )
+            await asyncio.sleep(_POLL_S)
 
 
 def _moment(option: str, text: str) -> datetime:
     try:
-        parsed = datetime.fromisoformat(text if len(text) != 13 else f"{text}:00")
+        parsed = datetime.fromisoformat(text)
     except ValueError:
         raise click.ClickException(f"{option}: {text!r} is no moment; write 2026-11-23 or 2026-11-23T10.") from None
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)

@@ -1,33 +1,72 @@
 """What every command stands on: settings, one database, one org by its slug, and errors people can act on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, ParamSpec
+from urllib.parse import urlsplit
 from uuid import UUID
 
+import asyncpg
 import click
-from rich.console import Console
+from pydantic import SecretStr, ValidationInfo, field_validator
 
+from shared.api_keys import Peppers
 from shared.clock import Clock
+from shared.crypto import KeyRing, SealError
+from shared.db import migrate
 from shared.db.pool import Database, open_database
-from shared.errors import Failure
+from shared.errors import Failure, Outage
 from shared.settings import ServiceSettings, SettingsError
 
 P = ParamSpec("P")
 
-out = Console()
+SELECT_ORG = "SELECT org_id FROM orgs WHERE slug = $1"
+SELECT_SLUGS = "SELECT slug FROM orgs ORDER BY slug LIMIT 20"
 
-SELECT_ORG = "SELECT org_id, name FROM orgs WHERE slug = $1"
+_KEY_SHAPE = "must be `{}:<32 bytes, base64>`, several separated by commas; `justai keyring new {}` prints one"
 
 
 class Settings(ServiceSettings):
     """The command line needs what every service needs."""
 
+    @field_validator("database_url", "amqp_url")
+    @classmethod
+    def _url_is_readable(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
+        schemes = ("postgresql", "postgres") if info.field_name == "database_url" else ("amqp", "amqps")
+        try:
+            parts = urlsplit(url.get_secret_value())
+            readable = parts.scheme in schemes and parts.port != 0 and bool(parts.hostname or parts.query)
+        except ValueError:  # its text may be a part of the password
+            readable = False
+        if not readable:
+            raise ValueError(f"is no URL like {schemes[0]}://user:password@host:port/name (password URL-encoded)")
+        return url
 
-@dataclass(frozen=True, slots=True)
+    @field_validator("seal_keys")
+    @classmethod
+    def _keys_are_keys(cls, spec: SecretStr) -> SecretStr:
+        try:
+            KeyRing(spec.get_secret_value())
+        except ValueError:
+            raise ValueError(_KEY_SHAPE.format("<name>", "k1")) from None
+        return spec
+
+    @field_validator("api_key_peppers")
+    @classmethod
+    def _peppers_are_peppers(cls, spec: SecretStr) -> SecretStr:
+        try:
+            Peppers(spec.get_secret_value())
+        except ValueError:
+            raise ValueError(_KEY_SHAPE.format("<number>", "1")) from None
+        return spec
+
+
+@dataclass(frozen=True)
 class Session:
     """Open connections of one command."""
 
@@ -35,29 +74,58 @@ class Session:
     db: Database
     clock: Clock
 
+    @cached_property
+    def ring(self) -> KeyRing:
+        """Seals and opens stored secrets."""
+        return KeyRing(self.settings.seal_keys.get_secret_value())
+
+    @property
+    def amqp_url(self) -> str:
+        return self.settings.amqp_url.get_secret_value()
+
     async def org_id(self, slug: str) -> UUID:
         """The org of a slug, or a message that says what there is."""
         async with self.db.connection() as connection:
-            row = await connection.fetchrow(SELECT_ORG, slug)
-            if row is None:
-                known = await connection.fetch("SELECT slug FROM orgs ORDER BY slug LIMIT 20")
-        if row is None:
+            org_id = await connection.fetchval(SELECT_ORG, slug)
+            known = [] if org_id else await connection.fetch(SELECT_SLUGS)
+        if org_id is None:
             names = ", ".join(found["slug"] for found in known) or "none yet; create one with `justai org create`"
             raise click.ClickException(f"There is no org {slug!r}. Orgs: {names}.")
-        return UUID(str(row["org_id"]))
+        return UUID(str(org_id))
+
+
+def read_settings() -> Settings:
+    """The settings, or all their faults."""
+    try:
+        return Settings.read()
+    except SettingsError as error:
+        raise click.ClickException(f"The configuration is not usable:\n{error}") from None
 
 
 @asynccontextmanager
 async def session() -> AsyncIterator[Session]:
-    """Settings read, database open."""
-    try:
-        settings = Settings.read()
-    except SettingsError as error:
-        raise click.ClickException(f"The configuration is not usable:\n{error}") from None
-    async with open_database(
-        settings.database_url.get_secret_value(), name="justai-cli", role=settings.database_role, max_size=2
-    ) as db:
+    """Settings read, database open and up to date."""
+    settings = read_settings()
+    url = settings.database_url.get_secret_value()
+    async with AsyncExitStack() as stack:
+        with reaching("PostgreSQL", "JUSTAI_DATABASE_URL"):
+            await migrate.require(url)
+            opening = open_database(url, name="justai-cli", role=settings.database_role, max_size=2)
+            db = await stack.enter_async_context(opening)
         yield Session(settings, db, settings.make_clock())
+
+
+@contextmanager
+def reaching(server: str, variable: str) -> Iterator[None]:
+    """Says which server does not let us in, and where its address is set."""
+    try:
+        yield
+    except TimeoutError:
+        raise click.ClickException(f"{server} does not answer in time ({variable}).") from None
+    except OSError as error:
+        raise click.ClickException(f"{server} is out of reach ({variable}): {error}") from None
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, Outage) as error:
+        raise click.ClickException(f"{server} refuses us ({variable}): {error}") from None
 
 
 def command(work: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -65,11 +133,32 @@ def command(work: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 
     @wraps(work)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        logging.disable(logging.CRITICAL)  # what libraries say about a failure comes as our one line
         try:
             asyncio.run(work(*args, **kwargs))
         except Failure as error:
             raise click.ClickException(f"{error} ({error.reason})") from error
+        except migrate.MigrationError as error:
+            raise click.ClickException(str(error)) from error
+        except SealError as error:
+            raise click.ClickException(
+                f"A stored secret does not open: {error}. Put the key it names behind the others in JUSTAI_SEAL_KEYS, "
+                "or store the secret again."
+            ) from error
+        except asyncpg.PostgresError as error:
+            raise click.ClickException(f"The database refuses this: {error}") from error
         except OSError as error:
-            raise click.ClickException(f"A server is out of reach: {error}") from error
+            raise click.ClickException(f"A server is out of reach: {error or 'no answer in time'}") from error
+        finally:
+            logging.disable(logging.NOTSET)
 
     return run
+
+
+def read_secret(what: str) -> str:
+    """A secret, asked for without showing it, or one line of standard input: on a command line it would stay in the
+    shell's history and show in the list of processes."""
+    given = str(click.prompt(what, hide_input=True)) if sys.stdin.isatty() else sys.stdin.readline()
+    if not given.strip():
+        raise click.ClickException(f"{what}: it is read from standard input, which was empty.")
+    return given.strip()

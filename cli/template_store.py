@@ -20,6 +20,13 @@ UPSERT_TEMPLATE = """
         treatment_action_id = excluded.treatment_action_id, control_action_id = excluded.control_action_id,
         control_subject = excluded.control_subject, control_preheader = excluded.control_preheader,
         control_body = excluded.control_body, updated_at = excluded.updated_at
+    WHERE (templates.name, templates.state, templates.property_prefix, templates.delay_s, templates.send_window_s,
+           templates.flow_id, templates.treatment_action_id, templates.control_action_id, templates.control_subject,
+           templates.control_preheader, templates.control_body)
+        IS DISTINCT FROM
+          (excluded.name, excluded.state, excluded.property_prefix, excluded.delay_s, excluded.send_window_s,
+           excluded.flow_id, excluded.treatment_action_id, excluded.control_action_id, excluded.control_subject,
+           excluded.control_preheader, excluded.control_body)
 """
 SELECT_VARIANTS = """
     SELECT v.copy_id, v.name, v.theme, v.state, v.version, t.subject, t.preheader, t.body
@@ -45,7 +52,7 @@ SELECT_TEMPLATES = """
     SELECT t.template_id, t.name, t.state, t.property_prefix, t.flow_id, t.treatment_action_id,
            count(v.copy_id) FILTER (WHERE v.state = 'approved') AS approved
     FROM templates t LEFT JOIN variants v ON v.org_id = t.org_id AND v.template_id = t.template_id
-    GROUP BY t.org_id, t.template_id ORDER BY t.template_id
+    WHERE t.org_id = $1 GROUP BY t.org_id, t.template_id ORDER BY t.template_id
 """
 SELECT_TEMPLATE = """
     SELECT property_prefix, flow_id, treatment_action_id, control_subject, control_preheader, control_body
@@ -63,6 +70,14 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did. `snippet_changed`: an email with the earlier snippet would not show what it should."""
+
+    changes: Sequence[Change]
+    snippet_changed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """What a snippet needs of a template."""
 
@@ -72,9 +87,10 @@ class Place:
     control: Control
 
 
-async def import_template(connection: Connection, org_id: UUID, file: TemplateFile, at: datetime) -> Sequence[Change]:
+async def import_template(connection: Connection, org_id: UUID, file: TemplateFile, at: datetime) -> Imported:
     """Make the stored template equal to the file, in the caller's transaction. Repeating changes nothing."""
     flow = file.flow
+    before = await place_of(connection, org_id, file.template_id)
     await connection.execute(
         UPSERT_TEMPLATE, org_id, file.template_id, file.name, file.state, file.property_prefix, file.delay_s,
         file.send_window_s, flow and flow.flow_id, flow and flow.treatment_action_id, flow and flow.control_action_id,
@@ -101,7 +117,8 @@ async def import_template(connection: Connection, org_id: UUID, file: TemplateFi
     names = [variant.name for variant in file.variants]
     for row in await connection.fetch(ARCHIVE_VARIANTS, org_id, file.template_id, names, at):
         changes.append(Change(row["name"], stored[row["name"]]["copy_id"], "archived"))  # noqa: PERF401  # reads better
-    return changes
+    after = await place_of(connection, org_id, file.template_id)
+    return Imported(changes, snippet_changed=before is not None and before != after)
 
 
 async def _insert_version(

@@ -2,17 +2,22 @@
 
 import json
 from pathlib import Path
+from uuid import UUID
 
 import click
-import yaml
-from pydantic import ValidationError
-from rich.table import Table
 
-from cli.session import Session, command, out, session
+from cli.display import show_table
+from cli.session import Session, command, session
+from cli.template_file import BadFile, read_template
 from cli.template_store import SELECT_TEMPLATES, SELECT_VARIANTS, Place, import_template, place_of
 from shared.schemas.template_file import TemplateFile
 from shared.snippet import Snippet, marker, page_snippet
 from shared.snippet import snippet as make_snippet
+
+SELECT_FLOW_READ = """
+    SELECT count(*) AS messages, count(*) FILTER (WHERE flow_id = $2 AND action_id = $3) AS fitting
+    FROM flow_messages WHERE org_id = $1
+"""
 
 
 @click.group()
@@ -23,24 +28,63 @@ def template() -> None:
 @template.command("import")
 @click.argument("org_slug")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@command
-async def template_import(org_slug: str, file: Path) -> None:
+@click.option("--check", is_flag=True, help="Only judge the file; the database is not needed.")
+def template_import(org_slug: str, file: Path, check: bool) -> None:
     """Create or update a template from a YAML FILE.
 
     A variant is known by its name: changed texts become a new version, a variant that is missing from the file is
     archived. Importing the same file again changes nothing. Example: demo/shop/welcome.yaml
+
+    Copy that some people could not be shown is refused, all faults at once: what is not the language, a field without
+    a fallback (`| default: '…'` or an `if` around it, unless the file lists it under `required_fields`), Klaviyo's own
+    tags, links that are not for mail, bodies above 80 KB.
     """
-    parsed = read_template(file)
+    try:
+        parsed, warnings = read_template(file)
+    except BadFile as error:
+        raise click.ClickException(str(error)) from None
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if check:
+        click.echo(f"{file} can be imported.")
+    else:
+        _import(org_slug, parsed)
+
+
+@command
+async def _import(org_slug: str, parsed: TemplateFile) -> None:
     async with session() as s:
         org_id = await s.org_id(org_slug)
         async with s.db.transaction(org_id) as connection:
-            changes = await import_template(connection, org_id, parsed, s.clock.now())
-    for change in changes:
-        out.print(f"{change.what:12} {change.name}  [dim]{change.copy_id}[/]")
-    approved = sum(variant.approved for variant in parsed.variants)
-    out.print(f"Template [bold]{parsed.template_id}[/] is {parsed.state}, {approved} variants approved.")
-    if parsed.state not in ("active", "shipped") or not approved:
-        out.print("People get the control content until the template is active and has an approved variant.")
+            done = await import_template(connection, org_id, parsed, s.clock.now())
+        for change in done.changes:
+            click.echo(f"{change.what:12} {change.name}  {change.copy_id}")
+        approved = sum(variant.approved for variant in parsed.variants)
+        variants = "1 variant" if approved == 1 else f"{approved} variants"
+        click.echo(f"Template {parsed.template_id} is {parsed.state}, {variants} approved.")
+        if parsed.state not in ("active", "shipped") or not approved:
+            click.echo("People get the control content until the template is active and has an approved variant.")
+        if done.snippet_changed:
+            click.echo(
+                "The email snippet changed (property prefix, flow message or control content): paste it again: "
+                f"justai snippet {org_slug} {parsed.template_id}"
+            )
+        await _warn_of_place(s, org_id, org_slug, parsed)
+
+
+async def _warn_of_place(s: Session, org_id: UUID, org_slug: str, parsed: TemplateFile) -> None:
+    """A wrong id is found here, and not by all emails showing control."""
+    if parsed.flow is None:
+        return
+    flow_id, action_id = parsed.flow.flow_id, parsed.flow.treatment_action_id
+    async with s.db.transaction(org_id) as connection:
+        row = await connection.fetchrow(SELECT_FLOW_READ, org_id, flow_id, action_id)
+    if row is not None and row["messages"] and not row["fitting"]:
+        click.echo(
+            f"Warning: flow {flow_id} had no email step {action_id} when flows were last read; see "
+            f"`justai flows sync {org_slug}`.",
+            err=True,
+        )
 
 
 @template.command("list")
@@ -48,14 +92,21 @@ async def template_import(org_slug: str, file: Path) -> None:
 @command
 async def template_list(org_slug: str) -> None:
     """List an org's templates."""
-    table = Table("template", "name", "state", "approved variants", "property prefix", "flow", "action")
-    async with session() as s, s.db.transaction(await s.org_id(org_slug)) as connection:
-        for row in await connection.fetch(SELECT_TEMPLATES):
-            table.add_row(
-                row["template_id"], row["name"], row["state"], str(row["approved"]), row["property_prefix"],
-                row["flow_id"] or "-", row["treatment_action_id"] or "-",
-            )  # fmt: skip
-    out.print(table)
+    async with session() as s:
+        org_id = await s.org_id(org_slug)
+        async with s.db.transaction(org_id) as connection:
+            rows = await connection.fetch(SELECT_TEMPLATES, org_id)
+    show_table(
+        ("template", "name", "state", "approved variants", "property prefix", "flow", "action"),
+        (
+            (
+                row["template_id"], row["name"], row["state"], row["approved"], row["property_prefix"],
+                row["flow_id"], row["treatment_action_id"],
+            )
+            for row in rows
+        ),
+        empty=f"No templates yet; import one with `justai template import {org_slug} FILE`.",
+    )  # fmt: skip
 
 
 @template.command("show")
@@ -64,15 +115,19 @@ async def template_list(org_slug: str) -> None:
 @command
 async def template_show(org_slug: str, template_id: str) -> None:
     """List a template's variants."""
-    table = Table("variant", "state", "version", "theme", "subject", "copy_id")
     async with session() as s:
         org_id = await s.org_id(org_slug)
+        await _place(s, org_id, org_slug, template_id)
         async with s.db.transaction(org_id) as connection:
-            for row in await connection.fetch(SELECT_VARIANTS, org_id, template_id):
-                table.add_row(
-                    row["name"], row["state"], str(row["version"]), row["theme"], row["subject"], str(row["copy_id"])
-                )
-    out.print(table)
+            rows = await connection.fetch(SELECT_VARIANTS, org_id, template_id)
+    show_table(
+        ("variant", "state", "version", "theme", "subject", "copy_id"),
+        (
+            (row["name"], row["state"], row["version"], row["theme"], row["subject"], row["copy_id"])
+            for row in rows
+        ),
+        empty="It has no variants: everybody gets the control content.",
+    )  # fmt: skip
 
 
 @click.command()
@@ -87,8 +142,11 @@ async def snippet(org_slug: str, template_id: str, as_json: bool, page: bool) ->
     The email then shows our copy only when the profile holds copy for exactly this flow message; otherwise it shows
     the template's control content. It is never blank and never another template's copy.
     """
-    async with session() as s:
-        made = page_snippet() if page else await _snippet_of(s, org_slug, template_id)
+    if page:
+        made = page_snippet()
+    else:
+        async with session() as s:
+            made = _snippet_of(await _place(s, await s.org_id(org_slug), org_slug, template_id), template_id)
     if as_json:
         click.echo(json.dumps({"subject": made.subject, "preheader": made.preheader, "body": made.body}))
         return
@@ -104,7 +162,7 @@ async def snippet(org_slug: str, template_id: str, as_json: bool, page: bool) ->
 async def webhook(org_slug: str, template_id: str, base_url: str) -> None:
     """Print what to enter in the flow's Webhook step: destination URL, headers, JSON body."""
     async with session() as s:
-        place = await _place(s, org_slug, template_id)
+        place = await _place(s, await s.org_id(org_slug), org_slug, template_id)
     tail = f"{place.flow_id or '<flow_id>'}.{place.treatment_action_id or '<treatment_action_id>'}"
     body = {
         "template_id": template_id,
@@ -113,24 +171,12 @@ async def webhook(org_slug: str, template_id: str, base_url: str) -> None:
         "attrs": {},
         "fields": {"first_name": "{{ person.first_name }}"},
     }
-    click.echo(f"Destination URL: {base_url}/api/generate/{org_slug}")
+    click.echo(f"Destination URL: {base_url.rstrip('/')}/api/generate/{org_slug}")
     click.echo("Headers:\n  Content-Type: application/json\n  X-Api-Key: <JUSTAI_API_KEY>")
     click.echo(f"JSON body:\n{json.dumps(body, indent=2)}")
 
 
-def read_template(file: Path) -> TemplateFile:
-    """The parsed file, or every fault of it by field."""
-    try:
-        return TemplateFile.model_validate(yaml.safe_load(file.read_text()))
-    except yaml.YAMLError as error:
-        raise click.ClickException(f"{file} is not YAML: {error}") from None
-    except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors()]
-        raise click.ClickException(f"{file} is not a template:\n" + "\n".join(faults)) from None
-
-
-async def _place(s: Session, org_slug: str, template_id: str) -> Place:
-    org_id = await s.org_id(org_slug)
+async def _place(s: Session, org_id: UUID, org_slug: str, template_id: str) -> Place:
     async with s.db.transaction(org_id) as connection:
         place = await place_of(connection, org_id, template_id)
     if place is None:
@@ -138,12 +184,14 @@ async def _place(s: Session, org_slug: str, template_id: str) -> Place:
     return place
 
 
-async def _snippet_of(s: Session, org_slug: str, template_id: str) -> Snippet:
-    place = await _place(s, org_slug, template_id)
+def _snippet_of(place: Place, template_id: str) -> Snippet:
     if place.flow_id is None or place.treatment_action_id is None:
         raise click.ClickException(
             f"Template {template_id!r} has no flow message yet, so no snippet can fit it: set `flow.flow_id` and "
             "`flow.treatment_action_id` in its file and import it again."
         )
-    fits = marker(template_id, place.flow_id, place.treatment_action_id)
-    return make_snippet(place.property_prefix, fits, place.control)
+    try:
+        fits = marker(template_id, place.flow_id, place.treatment_action_id)
+        return make_snippet(place.property_prefix, fits, place.control)
+    except ValueError as error:
+        raise click.ClickException(f"No snippet can be made of template {template_id!r}: {error}.") from None

@@ -1,0 +1,113 @@
+"""What became of generations, as an operator sees it."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from shared.schemas.ids import generation_day
+from tests.component.cli.rig import Cli, settings
+
+NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def cli(database_url: str) -> Cli:
+    clock = f"scaled:1:{datetime.now(UTC).timestamp()}:{NOW.isoformat()}"
+    return Cli(settings(database_url, "amqp://127.0.0.1:1/") | {"JUSTAI_CLOCK": clock})
+
+
+def a_generation(
+    cli: Cli, *, decision: str = "treatment", decided: str = "uniform", outcome: str | None = "written",
+    reason: str | None = None, user_id: str = "01PERSON", template_id: str = "welcome", ago_s: float = 600,
+) -> None:  # fmt: skip
+    at, generation_id = NOW - timedelta(seconds=ago_s), uuid4()
+    day = generation_day(at)
+    for table in ("generations", "write_outcomes"):
+        cli.rows("SELECT ensure_partition($1, $2)", table, day)
+    cli.rows(
+        "INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, "
+        "deadline_at, clean_at, decision, reason, property_prefix, written_for) SELECT $1, $2, org_id, $3, $4, "
+        "'u.f.a', $5, $5::timestamptz + interval '120 s', $5, $6, $7, 'jai', 't.f.a' FROM orgs WHERE slug = 'acme'",
+        day, generation_id, template_id, user_id, at, decision, decided,
+    )  # fmt: skip
+    if outcome:
+        cli.rows(
+            "INSERT INTO write_outcomes SELECT $1, $2, org_id, $3, $4, $5, 1 FROM orgs WHERE slug = 'acme'",
+            day, generation_id, outcome, reason, at,
+        )  # fmt: skip
+
+
+def lines(said: str) -> list[list[str]]:
+    """The cells of the table's rows."""
+    rows = [line for line in said.splitlines() if line.startswith("welcome")]
+    return [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows]
+
+
+def test_without_generations_it_says_so(acme: Cli) -> None:
+    assert acme.ok("outcomes", "acme") == "No generations within 1 h.\n"
+
+
+def test_generations_are_counted_by_decision_and_end_with_what_the_email_shows(acme: Cli) -> None:
+    for _ in range(3):
+        a_generation(acme)
+    a_generation(acme, outcome="expired", reason="deadline_passed")
+    a_generation(acme, outcome="rejected", reason="profile_not_found")
+    a_generation(acme, outcome=None)
+    a_generation(acme, decision="control", decided="field_missing", outcome="nothing_to_clear")
+    a_generation(acme, ago_s=7200)
+
+    said = acme.ok("outcomes", "acme")
+
+    assert sorted(lines(said)) == sorted([
+        ["welcome", "treatment", "uniform", "written", "3", "our copy"],
+        ["welcome", "treatment", "uniform", "expired", "deadline_passed", "1", "control, missed"],
+        ["welcome", "treatment", "uniform", "rejected", "profile_not_found", "1", "control, missed"],
+        ["welcome", "treatment", "uniform", "not settled", "1", "control, unless it is written in time"],
+        ["welcome", "control", "field_missing", "nothing_to_clear", "1", "control, as decided"],
+    ])  # fmt: skip
+
+
+def test_older_ones_other_templates_and_other_orgs_are_left_out_unless_asked_for(acme: Cli) -> None:
+    a_generation(acme)
+    a_generation(acme, template_id="welcome2", ago_s=3 * 3600)
+    acme.ok("org", "create", "other", "Other")
+
+    assert len(lines(acme.ok("outcomes", "acme"))) == 1
+    assert len(lines(acme.ok("outcomes", "acme", "--hours", "4"))) == 2
+    assert len(lines(acme.ok("outcomes", "acme", "--hours", "4", "--template", "welcome2"))) == 1
+    assert acme.ok("outcomes", "other", "--hours", "4") == "No generations within 4 h.\n"
+
+
+def test_one_person_is_shown_newest_first(acme: Cli) -> None:
+    a_generation(acme, ago_s=60, outcome=None)
+    a_generation(acme, ago_s=900, outcome="superseded")
+    a_generation(acme, user_id="01OTHER")
+
+    said = acme.ok("outcomes", "acme", "--user", "01PERSON").splitlines()
+
+    shown = [line for line in said if line.startswith("2026-")]
+    assert ["waiting" in shown[0], "superseded" in shown[1]] == [True, True]
+    assert "01OTHER" not in "".join(said)
+    assert len(shown) == 2
+
+
+def test_what_holds_up_writing_is_said_first(acme: Cli) -> None:
+    acme.rows(
+        "INSERT INTO integrations (org_id, account_key, sealed_key, last4, updated_at) "
+        "SELECT org_id, 'key:1', 'x', 'abcd', created_at FROM orgs"
+    )
+    acme.rows(
+        "INSERT INTO write_pauses SELECT org_id, 'key:1', 'key_refused', 'Klaviyo answered 401', $1, $1 FROM orgs", NOW
+    )
+    acme.rows(
+        "INSERT INTO klaviyo_accounts (account_key, blocked_until, blocked_reason) VALUES ('key:1', $1, 'klaviyo_503')",
+        NOW + timedelta(minutes=5),
+    )
+
+    said = acme.ok("outcomes", "acme").splitlines()
+
+    assert said[:2] == [
+        "Writing is paused since 2026-11-23 14:30:00: Klaviyo answered 401 (key_refused).",
+        "Klaviyo is left alone until 2026-11-23 14:35:00 (klaviyo_503).",
+    ]
