@@ -17,6 +17,8 @@ CREATE TABLE export_targets (
     CHECK ((access_key IS NULL) = (sealed_secret IS NULL))
 );
 SELECT secure_table('export_targets');
+-- Two orgs in one folder would overwrite each other's hours.
+CREATE UNIQUE INDEX export_targets_place ON export_targets (bucket, prefix, coalesce(endpoint_url, ''));
 
 -- One row per hour that is or was to be exported. It needs an export while dirty_seq > exported_seq; whoever changes
 -- what the hour holds raises dirty_seq, the exporter sets exported_seq to the dirty_seq that its snapshot covers.

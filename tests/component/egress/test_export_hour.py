@@ -6,7 +6,9 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import duckdb
+import pytest
 
 from services.egress.handler import export_hour, export_hours
 from services.egress.model import Found
@@ -180,6 +182,13 @@ async def test_two_orgs_in_one_bucket_never_mix(world: World) -> None:
     assert await world.rows(f"one/{KEY}") == one.exported
     assert await world.rows(f"other/exports/{KEY}") == other.exported
     assert len(await world.objects()) == 4
+
+
+async def test_two_orgs_cannot_be_sent_to_the_same_folder(world: World) -> None:
+    await world.shop("one", prefix="shared")
+
+    with pytest.raises(asyncpg.UniqueViolationError, match="export_targets_place"):
+        await world.shop("other", prefix="shared")
 
 
 async def test_a_large_object_goes_up_in_parts_and_comes_back_whole(world: World) -> None:
