@@ -1,14 +1,20 @@
 """A usable webhook as the job that the generator gets, encoded once."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from uuid import UUID
 
 import orjson
 
 from services.gateway.reader import Webhook
-from shared.schemas.ids import WINDOW_S, GenerationId, generation_day, generation_id, window_start
+from shared.schemas.ids import WINDOW_S, GenerationId, generation_day, generation_ids
 
-_WINDOW = timedelta(seconds=WINDOW_S)
+
+@lru_cache(maxsize=4)
+def _window(number: int) -> tuple[datetime, date]:
+    """The start of a window and the day it lies in; an hour long the same answer."""
+    start = datetime.fromtimestamp(number * WINDOW_S, UTC)
+    return start, generation_day(start)
 
 
 def accept(org_id: UUID, webhook: Webhook, body: bytes, now: datetime) -> tuple[GenerationId, bytes]:
@@ -17,14 +23,15 @@ def accept(org_id: UUID, webhook: Webhook, body: bytes, now: datetime) -> tuple[
     A repetition within the window gets the same id by computation. One from the window before has another id, so
     the job names that one too: the generator finds it there and keeps the new id as an alias.
     """
-    window_at = window_start(now)
-    parts = org_id, webhook.template_id, webhook.user_id, webhook.tracking_id, body
-    the_id = generation_id(*parts, window_at)
+    window_at, day = _window(int(now.timestamp()) // WINDOW_S)
+    the_id, earlier_id = generation_ids(
+        org_id, webhook.template_id, webhook.user_id, webhook.tracking_id, body, window_at
+    )
     job = {
         "org_id": org_id,
         "generation_id": the_id,
-        "earlier_id": generation_id(*parts, window_at - _WINDOW),
-        "day": generation_day(now),
+        "earlier_id": earlier_id,
+        "day": day,
         "template_id": webhook.template_id,
         "user_id": webhook.user_id,
         "tracking_id": webhook.tracking_id,
