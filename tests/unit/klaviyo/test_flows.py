@@ -1,0 +1,87 @@
+"""From a flow's graph to the delay before each email."""
+
+from typing import Any
+
+import pytest
+
+from shared.klaviyo.client import Flow, FlowAction, Message
+from shared.klaviyo.flows import FlowMessage, delays_after_webhook, read_flow_messages
+
+OURS = {"message": {"url": "https://copy.example/api/generate/acme"}}
+
+
+def step(action_id: str, kind: str, following: str | None = None, **data: Any) -> FlowAction:
+    return FlowAction(action_id, {"id": action_id, "type": kind, "links": {"next": following}, "data": data})
+
+
+def webhook(action_id: str, following: str | None) -> FlowAction:
+    return step(action_id, "send-webhook", following, **OURS)
+
+
+def delay(action_id: str, following: str | None, value: int, unit: str = "minutes", **more: Any) -> FlowAction:
+    return step(action_id, "time-delay", following, value=value, unit=unit, **more)
+
+
+def test_the_delays_between_webhook_and_email_add_up() -> None:
+    graph = [webhook("1", "2"), delay("2", "3", 2), delay("3", "4", 1, "hours"), step("4", "send-email")]
+
+    assert delays_after_webhook(graph)["4"] == 120 + 3600
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "secondary", "expected_s"),
+    [("days", 1, 6, 86_400 + 6 * 3600), ("hours", 2, 30, 9000), ("minutes", 5, None, 300), ("minutes", 5, 3, 300)],
+)
+def test_a_second_value_belongs_to_the_smaller_unit(
+    unit: str, value: int, secondary: int | None, expected_s: int
+) -> None:
+    graph = [webhook("1", "2"), delay("2", "3", value, unit, secondary_value=secondary), step("3", "send-email")]
+
+    assert delays_after_webhook(graph)["3"] == expected_s
+
+
+def test_the_nearest_webhook_and_the_shortest_way_count() -> None:
+    split = FlowAction(
+        "2", {"type": "conditional-split", "links": {"next_if_true": "3", "next_if_false": "4"}, "data": {}}
+    )
+    graph = [
+        webhook("1", "2"), split, delay("3", "5", 60), delay("4", "5", 3), step("5", "send-email", "6"),
+        delay("6", "7", 1440), webhook("7", "8"), delay("8", "9", 4), step("9", "send-email"),
+    ]  # fmt: skip
+
+    delays = delays_after_webhook(graph)
+
+    assert (delays["5"], delays["9"]) == (180, 240)
+
+
+def test_an_email_without_our_webhook_has_no_delay() -> None:
+    graph = [
+        step("1", "send-webhook", "2", message={"url": "https://elsewhere.example/hook"}),
+        delay("2", "3", 2),
+        step("3", "send-email"),
+    ]
+
+    assert delays_after_webhook(graph) == {}
+
+
+def test_a_circle_or_a_broken_definition_ends() -> None:
+    graph = [webhook("1", "2"), delay("2", "1", 1), FlowAction("3", {}), FlowAction("4", {"type": "send-webhook"})]
+
+    assert delays_after_webhook(graph) == {"2": 0}
+
+
+class Account:
+    async def flows(self) -> list[Flow]:
+        return [Flow("F1", "Welcome", "live", archived=False), Flow("F2", "Old", "manual", archived=True)]
+
+    async def flow_actions(self, flow_id: str) -> list[FlowAction]:
+        assert flow_id == "F1"
+        return [webhook("1", "2"), delay("2", "3", 2), step("3", "send-email", "4"), step("4", "send-sms")]
+
+    async def flow_messages(self, action_id: str) -> list[Message]:
+        assert action_id == "3"
+        return [Message("M1", "Hello", "email"), Message("M2", "Hello by text", "sms")]
+
+
+async def test_emails_of_living_flows_are_mapped() -> None:
+    assert await read_flow_messages(Account()) == [FlowMessage("F1", "Welcome", "live", "3", "M1", "Hello", 120)]
