@@ -1,0 +1,52 @@
+"""What the runbooks tell people to type exists."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from cli.__main__ import main
+
+RUNBOOKS = sorted((Path(__file__).parents[3] / "docs" / "runbooks").glob("*.md"))
+
+
+def typed(text: str) -> list[list[str]]:
+    """The `justai …` commands in backticks, cut into words."""
+    return [found.split() for found in re.findall(r"`justai ([^`]+)`", text)]
+
+
+def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that the first words name, and the rest."""
+    command: click.Command = main
+    while isinstance(command, click.Group) and words and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+def test_the_runbooks_are_there() -> None:
+    assert {path.stem for path in RUNBOOKS} == {
+        "dead-letters", "klaviyo-key-refused", "emails-show-control", "export-late", "event-files-held", "rotate-keys",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_every_command_of_a_runbook_exists_with_its_options(runbook: Path) -> None:
+    commands = typed(runbook.read_text())
+
+    assert commands
+    for words in commands:
+        command, rest = resolve(words)
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert not isinstance(command, click.Group), words
+        assert {word for word in rest if word.startswith("--")} <= known, words
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_a_runbook_is_one_page_and_says_how_to_verify(runbook: Path) -> None:
+    text = runbook.read_text()
+
+    assert len(text.splitlines()) <= 60
+    assert runbook.stem == "rotate-keys" or all(f"**{part}.**" in text for part in ("Symptom", "Check", "Do", "Verify"))
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert [link for link in links if not (runbook.parent / link).exists()] == []
