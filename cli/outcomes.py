@@ -28,7 +28,11 @@ SELECT_OF_PERSON = """
       AND g.user_id = $5
     ORDER BY g.accepted_at DESC LIMIT 50
 """
-SELECT_PAUSE = "SELECT reason, message, paused_at FROM write_pauses WHERE org_id = $1"
+# A pause holds for the integration that was refused; where there is a newer one it has ended.
+SELECT_PAUSE = """
+    SELECT p.reason, p.message, p.paused_at FROM write_pauses p LEFT JOIN integrations i USING (org_id)
+    WHERE p.org_id = $1 AND p.integration_at IS NOT DISTINCT FROM i.updated_at
+"""
 SELECT_WAITING = """
     SELECT count(*) FILTER (WHERE action = 'write') AS writes, count(*) FILTER (WHERE action <> 'write') AS clears,
            min(deadline_at) FILTER (WHERE action = 'write') AS first_deadline_at

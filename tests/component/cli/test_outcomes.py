@@ -95,7 +95,8 @@ def test_one_person_is_shown_newest_first(acme: Cli) -> None:
 def test_what_holds_up_writing_is_said_first(acme: Cli) -> None:
     acme.rows(
         "INSERT INTO integrations (org_id, account_key, sealed_key, last4, updated_at) "
-        "SELECT org_id, 'key:1', 'x', 'abcd', created_at FROM orgs"
+        "SELECT org_id, 'key:1', 'x', 'abcd', $1 FROM orgs",
+        NOW,
     )
     acme.rows(
         "INSERT INTO write_pauses SELECT org_id, 'key:1', 'key_refused', 'Klaviyo answered 401', $1, $1 FROM orgs", NOW
@@ -106,7 +107,10 @@ def test_what_holds_up_writing_is_said_first(acme: Cli) -> None:
     )
 
     said = acme.ok("outcomes", "acme").splitlines()
+    acme.rows("UPDATE integrations SET updated_at = $1", NOW + timedelta(minutes=1))
+    after_a_new_key = acme.ok("outcomes", "acme")
 
+    assert "paused" not in after_a_new_key
     assert said[:2] == [
         "Writing is paused since 2026-11-23 14:30:00: Klaviyo answered 401 (key_refused).",
         "Klaviyo is left alone until 2026-11-23 14:35:00 (klaviyo_503).",
