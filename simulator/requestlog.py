@@ -29,7 +29,8 @@ class LoggedRequest:
             "operation": self.operation,
             "method": self.method,
             "path": self.path,
-            "headers": {name: _masked(name, value) for name, value in self.headers.items()},
+            # The server gives header names as a subclass of str, which the JSON encoder refuses as keys.
+            "headers": {str(name): _masked(name, value) for name, value in self.headers.items()},
             "body": self.body.decode("utf-8", "replace"),
             "status": self.status,
         }

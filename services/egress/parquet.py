@@ -24,13 +24,13 @@ SCHEMA_VERSION = 1
 """Columns are only ever added, at the end; each addition raises it."""
 
 ROW_GROUP_ROWS = 10_000
-ROW_GROUP_BYTES = 32 << 20
-"""Of text before compression; bounds memory however wide the bodies are.
+ROW_GROUP_BYTES = 16 << 20
+"""Of text before compression; bounds memory however wide the bodies are. 40,000 rows of 10 KB, pyarrow 26:
 
-| body     | rows in a group | memory for it (text, Arrow copy, pages) |
-| 1 KB     | 10,000          | ~ 30 MB  |
-| 10 KB    | 3,200           | ~ 100 MB |
-| 100 KB   | 320             | ~ 100 MB |
+| group | rows in it | bytes a row in the file | memory of the exporter (102 MB when idle) |
+| 32 MB | 3,200 | 49.8 | 329 MB |
+| 16 MB | 1,600 | 50.7 | 259 MB |
+|  8 MB |   800 | 51.9 | 211 MB |
 """
 
 # Pages this large let zstd see many copies of the same variant: 20,000 bodies of 10 KB from 8 variants took 72 bytes a

@@ -225,7 +225,7 @@ class _Loading:
         metrics.count("ingest_rows_total", loaded.rejects, outcome="rejected")
         if state == "done":
             metrics.count("ingest_rows_total", loaded.rows - loaded.rejects - loaded.fresh, outcome="known")
-        log.info(f"file.{state}", rows=loaded.rows, rejects=loaded.rejects, fresh=loaded.fresh, **fields)
+        log.info("file.settled", state=state, rows=loaded.rows, rejects=loaded.rejects, fresh=loaded.fresh, **fields)
 
 
 def _too_large(most_bytes: int) -> Unreadable:

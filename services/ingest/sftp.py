@@ -151,7 +151,7 @@ def _listed(entry: asyncssh.SFTPName, source: Source) -> Listed | None:
         name = raw.decode() if isinstance(raw, bytes) else raw
     except UnicodeDecodeError:
         return None
-    if not name.isprintable() or "/" in name or name.startswith(".") or name.lower().endswith(_UNFINISHED):
+    if not name or not name.isprintable() or "/" in name or name.startswith(".") or name.lower().endswith(_UNFINISHED):
         return None
     if not fnmatchcase(name, source.pattern) or not _is_regular(entry.attrs):
         return None

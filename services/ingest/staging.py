@@ -112,11 +112,13 @@ class Staged:
         await self._connection.execute(INSERT_REJECTS, *ids, timeout=STATEMENT_TIMEOUT_S)
 
     async def _make_partitions(self) -> None:
-        """Apart from the switch: making one locks the parent."""
+        """Apart from the switch: making one locks the parent, and must wait for the switches of others."""
         rows = await self._connection.fetch(SELECT_DAYS, timeout=STATEMENT_TIMEOUT_S)
         for day in sorted(row["day"] for row in rows):
             if day >= FIRST_DAILY_PARTITION:
-                await self._connection.execute(ENSURE_PARTITION, day)
+                async with self._connection.transaction():
+                    await self._connection.execute(attribute.BEGIN_LONG_WORK)
+                    await self._connection.execute(ENSURE_PARTITION, day, timeout=STATEMENT_TIMEOUT_S)
 
 
 class Stagings:

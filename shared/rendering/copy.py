@@ -48,7 +48,7 @@ class CompiledCopy:
 
     def render(self, fields: Fields) -> Vars:
         """The three texts for one person. Raises RenderError."""
-        values = {name: _UNWANTED.sub("", value) for name, value in fields.items()}
+        values = {name: value if value.isprintable() else _UNWANTED.sub("", value) for name, value in fields.items()}
         subject = _one_line(_fill(self.subject, values), SUBJECT_CHARS)
         preheader = _one_line(_fill(self.preheader, values), PREHEADER_CHARS)
         body = _fill(self.body, values)

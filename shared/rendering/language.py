@@ -5,15 +5,16 @@ careless nor a hostile author can stop the process; a field that did not come ma
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, NoReturn
 
 from liquid import BoundTemplate, Environment, RenderContext
 from liquid.ast import Node
 from liquid.builtin.expressions.primitive import Blank
-from liquid.exceptions import FilterArgumentError, LiquidError, UndefinedError
+from liquid.exceptions import FilterArgumentError, LiquidError, OutputStreamLimitError, UndefinedError
 from liquid.expression import Expression
+from liquid.output import LimitedStringIO
 from liquid.token import TOKEN_CONTENT, TOKEN_EXPRESSION, TOKEN_ILLEGAL, TOKEN_OUTPUT, TOKEN_TAG
 from liquid.utils import ReadOnlyChainMap
 
@@ -25,6 +26,7 @@ _FILTERS = (
     "split squish strip strip_newlines times truncate truncatewords upcase url_encode"
 )
 _FILTER_CHARS = 100_000
+_OUTPUT_CHARS = 500_000
 _LITERALS = re.compile(r"\"[^\"]*\"|'[^']*'")
 
 
@@ -73,14 +75,41 @@ class _Context(RenderContext):
         self.scope = ReadOnlyChainMap(self.locals, self.globals)
 
 
+class _Output(LimitedStringIO):
+    """Counts characters; the engine's own buffer encodes every piece once more to count its bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit=limit)
+        self._parts: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.size += len(text)
+        if self.size > self.limit:
+            raise OutputStreamLimitError("output limit reached", token=None)
+        self._parts.append(text)
+        return len(text)
+
+    def getvalue(self) -> str:
+        return "".join(self._parts)
+
+
 class _Template(BoundTemplate):
     context_class = _Context
+
+    def render(self, values: Mapping[str, object]) -> str:
+        """Without what the engine does for partial templates and lax modes, a third of the time (three texts with
+        ten values: 85 → 59 µs). Errors leave as they are raised."""
+        context = _Context(self, globals=values)
+        output = _Output(_OUTPUT_CHARS)
+        for node in self.nodes:
+            node.render_to_output(context, output)
+        return output.getvalue()
 
 
 class _Environment(Environment):
     template_class = _Template
     loop_iteration_limit = 1_000
-    output_stream_limit = 500_000
+    output_stream_limit = _OUTPUT_CHARS
     local_namespace_limit = 100_000
     context_depth_limit = 10
     block_nesting_limit = 10

@@ -89,7 +89,9 @@ def encode_cursor(position: str) -> str:
 
 
 def decode_cursor(cursor: str) -> str:
+    # The official SDK cuts a cursor out of a link together with its equals sign.
+    cursor = cursor.strip("=")
     try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):
         raise invalid("Invalid page cursor.", parameter="page[cursor]") from None

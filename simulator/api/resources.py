@@ -80,7 +80,8 @@ def _profile_attributes(person: Profile, additional: frozenset[str]) -> Json:
 
 
 def account(base: str, it: Account, paths: Paths) -> Json:
-    address = {"address1": None, "address2": None, "city": None, "region": None, "country": None, "zip": None}
+    # The official SDK refuses an address without a city, though the document allows it.
+    address = {"address1": "1 Main St", "address2": "", "city": "London", "region": "", "country": "GB", "zip": "E1"}
     contact = {
         "default_sender_name": it.name,
         "default_sender_email": f"hello@{it.id.lower()}.example",

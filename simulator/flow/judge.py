@@ -93,10 +93,11 @@ def look(shown: Rendered, control: Rendered | None, copies: Sequence[Copy], valu
     if broken := _broken(shown, values):
         return Sight(broken=broken)
     matching = frozenset(copy.generation_id for copy in copies if _equals(copy, shown))
+    is_control = control == shown
     return Sight(
-        blank=_blank(shown),
+        blank=_blank(shown) or ("" if matching or is_control else _blank_within(shown, control)),
         shown=matching,
-        control=control == shown,
+        control=is_control,
         partly=frozenset(copy.generation_id for copy in copies if _touches(copy, shown)) - matching,
     )
 
@@ -165,6 +166,24 @@ def _blank(shown: Rendered) -> str:
     if "<img" in content.lower() or _visible(html.unescape(ELEMENT.sub(" ", content))):
         return ""
     return "body"
+
+
+def _blank_within(shown: Rendered, control: Rendered | None) -> str:
+    """Blank inside a frame that has a text of its own: what the email and its control share on both ends is the frame.
+
+    Asked only for an email that shows nothing known, so that a copy which begins like control is not mistaken.
+    """
+    if control is None:
+        return ""
+    head = _shared_length(shown.html, control.html)
+    backwards, control_backwards = shown.html[head:][::-1], control.html[head:][::-1]
+    content = backwards[_shared_length(backwards, control_backwards) :][::-1]
+    return "" if "<img" in content.lower() or _visible(html.unescape(ELEMENT.sub(" ", content))) else "body"
+
+
+def _shared_length(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def _visible(text: str) -> str:

@@ -1,7 +1,7 @@
 """An SFTP server that fails on request: what a well-behaved OpenSSH cannot be asked to do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +14,12 @@ from tests.component.ingest.rig import Server
 
 @dataclass
 class Faults:
-    """`on_read` is called with the offset before each read and may raise, wait or change the file."""
+    """`on_read` is called with the offset before each read and may raise or change the file."""
 
     on_read: Callable[[int], None] | None = None
     freeze: bool = False
     reads: int = 0
+    names: Sequence[bytes] = ()  # listed on top of what is there
     files: set[Any] = field(default_factory=set)
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
 
@@ -35,6 +36,12 @@ class _Files(asyncssh.SFTPServer):
     def __init__(self, channel: "asyncssh.SSHServerChannel[bytes]", root: Path, faults: Faults) -> None:
         super().__init__(channel, chroot=str(root).encode())
         self._faults = faults
+
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        async for entry in super().scandir(path):
+            yield entry
+        for name in self._faults.names:
+            yield asyncssh.SFTPName(name, attrs=asyncssh.SFTPAttrs(permissions=0o100644, size=5, mtime=1_700_000_000))
 
     async def read(self, file_obj: object, offset: int, size: int) -> bytes:
         self._faults.reads += 1

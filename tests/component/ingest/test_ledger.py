@@ -281,6 +281,22 @@ async def test_every_stored_event_can_be_traced_to_its_file_and_line(rig: Rig, f
     assert (Path(traced["path"]).name, traced["line"]) == ("events.csv", 3)
 
 
+async def test_years_of_history_need_no_daily_partitions(rig: Rig, folder: Path) -> None:
+    days = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(0, 2192, 7)]
+    days += [datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)]
+    (folder / "history.csv").write_bytes(
+        nested_csv(Mail(f"T{number}", sent_at=day).received() for number, day in enumerate(days))
+    )
+
+    await rig.settle()
+
+    assert len(await rig.event_ids()) == len(days)
+    partitions = await rig.rows(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'events'::regclass"
+    )
+    assert sorted(row["name"] for row in partitions) == ["events_20260101", "events_history"]
+
+
 # --- several workers
 
 

@@ -149,6 +149,27 @@ async def test_a_file_that_cannot_be_read_fails_after_its_attempts_and_others_go
     )
 
 
+async def test_names_that_lead_elsewhere_or_come_twice_do_no_harm(
+    faulty_rig: Rig, faults: Faults, tmp_path: Path
+) -> None:
+    (tmp_path / "events.csv").write_bytes(nested_csv(ROWS))
+    faults.names = [
+        b"../../etc/passwd",
+        b"/etc/passwd",
+        b"a\0b.csv",
+        b"new\nline.csv",
+        b"\xff.csv",
+        b"",
+        b"ghost.csv",
+    ] * 2
+
+    await faulty_rig.settle()
+
+    assert await faulty_rig.files() == {"events.csv": "done", "ghost.csv": "listed"}
+    source = await faulty_rig.one("SELECT listed, ignored, last_error FROM sources")
+    assert source == {"listed": 3, "ignored": 12, "last_error": None}
+
+
 @pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256"])
 async def test_another_host_key_than_the_pinned_one_stops_the_source_until_it_is_changed(
     bare_rig: Rig, server: Server, tmp_path: Path, sshd: Server, folder: Path, kind: str

@@ -66,6 +66,19 @@ def test_packing_encoding_and_line_ends_do_not_matter(spell: Callable[[str], byt
     assert ids(spell(text)) == ["E1", "E2", "E3"]
 
 
+def test_one_file_may_mix_its_line_ends() -> None:
+    text = (
+        HEADER.replace("\n", "\r")
+        + row(1)
+        + row(2).replace("\n", "\r\n")
+        + "\r\n"
+        + row(3).replace("\n", "\r")
+        + row(4)
+    )
+
+    assert ids(text) == ["E1", "E2", "E3", "E4"]
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
 @pytest.mark.parametrize("escape", [None, "\\"])
@@ -101,6 +114,7 @@ def test_a_quoted_line_break_does_not_disturb_line_numbers() -> None:
         ('E9,Opened Email,P1,2026-11-23T09:00:00Z,"{}"x\n', "the quoting is broken"),
         ('"\n', "the quoting is broken"),
         ("\0\0\0\n", "1 values for 5 columns"),
+        ("," * 500_000 + "\n", "500001 values for 5 columns"),
         (",,,,\n", "event_at is not a time"),
         ("E9,Opened Email,P1,2126-11-23T09:00:00Z,\n", "event_at is before 2020 or in the future"),
         ("E9,Opened Email,P1,-5,\n", "event_at is not a time"),
@@ -129,6 +143,8 @@ def test_one_bad_row_costs_only_itself(bad: str, reason: str, place: str) -> Non
         ("[1, 2]\n", "not a JSON object"),
         ('{"id": "\\ud800"}\n', "not JSON"),
         ("[" * 5000 + "\n", "not JSON"),
+        (json_line(9, id=10**400), "not JSON"),
+        (json_line(9, datetime=10**30), "event_at is not a time"),
         ("{}\n", "no column for event_id, metric, profile_id, event_at"),
         ('{"x": "' + "y" * parse.MAX_ROW_CHARS + '"}\n', "too long"),
         (json_line(9, datetime="never"), "event_at is not a time"),

@@ -94,6 +94,16 @@ def test_the_frame_of_the_mail_does_not_hide_a_blank_body() -> None:
     assert outcome(Rendered("s", "", f"<html><title>t</title>{frame}</html>"), []) == Outcome(Kind.BLANK, "body")
 
 
+def test_a_frame_with_a_text_of_its_own_does_not_hide_a_blank_body() -> None:
+    def framed(content: str) -> Rendered:
+        return Rendered("s", "", f"<html><p>Corner Coffee</p>\n{content}\n<footer>Street 1</footer></html>")
+
+    control = framed("<p>Our best sellers</p>")
+
+    assert judge(look(framed(""), control, [NEW], []), due()) == Outcome(Kind.BLANK, "body")
+    assert judge(look(framed("<p>Someone else's</p>"), control, [NEW], []), due()).kind is Kind.BROKEN
+
+
 def test_of_two_generations_with_equal_text_the_newest_is_believed() -> None:
     assert outcome(email(), [copy("old"), copy("new")]).kind is Kind.RIGHT
 

@@ -1,0 +1,543 @@
+"""People walk through flows: a real webhook receiver, a frozen clock, and the judge's word on every email."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from shared.clock import FrozenClock
+from simulator.account import Account
+from simulator.profile import written
+from simulator.settings import SimulatorSettings
+from tests.contract.simulator_box import Caller, profile_body, running_box
+from tests.support.waiting import eventually
+
+DELAY_S = 120.0
+BODY = '{"user_id": "{{ person.KlaviyoID }}", "name": "{{ person.first_name|escapejs }}", "plan": "{{ person.plan }}"}'
+CONTROL_HTML = "<p>Our best sellers</p>"
+
+
+@dataclass
+class Gateway:
+    """The receiver of a flow's webhooks. It answers `statuses` in turn, the last one for ever, and names a fresh
+    generation with every 2xx unless `generation_id` is set; an empty one is left out of the answer."""
+
+    clock: FrozenClock
+    url: str = ""
+    statuses: list[int] = field(default_factory=lambda: [202])
+    generation_id: str | None = None
+    works_s: float = 0.0
+    calls: list[tuple[datetime, Mapping[str, str], bytes]] = field(default_factory=list)
+    generations: dict[str, str] = field(default_factory=dict)
+    busy: int = 0
+    busiest: int = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.busy += 1
+        self.busiest = max(self.busiest, self.busy)
+        try:
+            raw = await request.read()
+            self.calls.append((self.clock.now(), dict(request.headers), raw))
+            status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+            if status >= 300:
+                return web.json_response({"error": {}}, status=status)
+            named = str(uuid.uuid4()) if self.generation_id is None else self.generation_id
+            self.generations[json.loads(raw)["user_id"]] = named
+            await asyncio.sleep(self.works_s)
+            return web.json_response({"generation_id": named} if named else {}, status=status)
+        finally:
+            self.busy -= 1
+
+
+@asynccontextmanager
+async def receiving(clock: FrozenClock) -> AsyncIterator[Gateway]:
+    gateway = Gateway(clock)
+    app = web.Application()
+    app.router.add_post("/api/generate/shop", gateway.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    gateway.url = f"http://127.0.0.1:{runner.addresses[0][1]}/api/generate/shop"
+    try:
+        yield gateway
+    finally:
+        await runner.cleanup()
+
+
+@dataclass
+class Stage:
+    """One flow with its people, and the moves of the story."""
+
+    caller: Caller
+    account: Account
+    clock: FrozenClock
+    gateway: Gateway
+    flow: dict[str, Any]
+    people: list[str]
+
+    @property
+    def email(self) -> dict[str, Any]:
+        action: dict[str, Any] = self.flow["actions"][-1]
+        return action
+
+    def flow_path(self, button: str) -> str:
+        return f"/accounts/{self.account.id}/flows/{self.flow['id']}/{button}"
+
+    async def enter(self, people: Sequence[str] | None = None, **how: Any) -> Any:
+        """Let people in, and wait until their webhooks have been answered or sent away."""
+        wanted = list(people or self.people)
+        admitted = await self.caller.sim("POST", self.flow_path("trigger"), {"profile_ids": wanted, **how})
+        await self.until(lambda progress: "waiting" not in progress["webhooks"])
+        return admitted
+
+    async def until(self, reached: Any) -> dict[str, Any]:
+        async def check() -> Any:
+            progress = await self.caller.sim("GET", self.flow_path("progress"))
+            return progress if reached(progress) else None or False
+
+        progress: dict[str, Any] = await eventually(check, within_s=10)
+        return progress
+
+    async def write(self, profile_id: str, generation_id: str, subject: str = "Hi", **more: Any) -> None:
+        """Write a generation's copy as our writer does."""
+        copy = {
+            "jai_subject": subject,
+            "jai_preheader": "pre",
+            "jai_body": f"<p>{subject} body</p>",
+            "jai_generation": generation_id,
+            "jai_for": f"welcome.{self.flow['id']}.{self.email['id']}",
+        }
+        reply = await self.caller.api("PATCH", f"/api/profiles/{profile_id}", profile_body(profile_id, copy | more))
+        assert reply.status == 200
+
+    async def write_all(self, subject: str = "Hi") -> None:
+        for profile_id in self.people:
+            await self.write(profile_id, self.gateway.generations[profile_id], subject)
+
+    async def clean(self, profile_id: str) -> None:
+        body = profile_body(profile_id)
+        body["data"]["meta"] = {"patch_properties": {"unset": ["jai_subject", "jai_body", "jai_generation", "jai_for"]}}
+        assert (await self.caller.api("PATCH", f"/api/profiles/{profile_id}", body)).status == 200
+
+    async def send(self, seconds: float = DELAY_S) -> None:
+        """Let time pass and wait until everyone's email has left."""
+        self.clock.advance(seconds)
+        await self.until(lambda progress: progress["finished"] == progress["entered"])
+
+    async def outcomes(self) -> Any:
+        return await self.caller.sim("GET", f"/accounts/{self.account.id}/outcomes?rows=1&flow_id={self.flow['id']}")
+
+
+def guarded(marker: str) -> dict[str, str]:
+    """An email that checks the marker, in the form of the handed-out snippet."""
+    fits = f"person|lookup:'jai_for' == '{marker}' and person|lookup:'jai_body'"
+
+    def place(name: str, filters: str, otherwise: str) -> str:
+        shown = f"{{{{ person|lookup:'jai_{name}'{filters} }}}}"
+        return f"{{% if {fits} %}}{shown}{{% else %}}{otherwise}{{% endif %}}"
+
+    body = place("body", "|safe", CONTROL_HTML)
+    return {
+        "subject": place("subject", "", "This week"),
+        "preview_text": place("preheader", "|default:''", ""),
+        "html": f"<html><p>Corner Shop</p>{body}<footer>{{% unsubscribe %}}</footer></html>",
+    }
+
+
+async def add_flow(caller: Caller, account: Account, gateway: Gateway, **changed: Any) -> dict[str, Any]:
+    webhook = {"type": "send-webhook", "url": gateway.url, "headers": {"X-Api-Key": "k1"}, "body": BODY}
+    delay = {"type": "time-delay", "unit": "minutes", "value": 2}
+    mail = {"type": "send-email", "name": "Welcome 1", "subject": "-", "html": "-"}
+    flow: dict[str, Any] = await caller.sim(
+        "POST", f"/accounts/{account.id}/flows", {"name": "Welcome", "actions": [webhook | changed, delay, mail]}
+    )
+    email = flow["actions"][-1]
+    path = f"/accounts/{account.id}/flows/{flow['id']}/actions/{email['id']}"
+    await caller.sim("PATCH", path, guarded(f"welcome.{flow['id']}.{email['id']}"))
+    return flow
+
+
+@asynccontextmanager
+async def staged(people: int = 1, settings: SimulatorSettings | None = None, **changed: Any) -> AsyncIterator[Stage]:
+    clock = FrozenClock()
+    async with running_box(clock, settings) as (caller, account), receiving(clock) as gateway:
+        persons = [{"email": f"p{n}@x.example", "first_name": 'D\'Arcy "Bob"'} for n in range(people)]
+        made = await caller.sim("POST", f"/accounts/{account.id}/profiles", {"profiles": persons})
+        flow = await add_flow(caller, account, gateway, **changed)
+        yield Stage(caller, account, clock, gateway, flow, made["ids"])
+
+
+# --- the way that goes well ------------------------------------------------------------------------------------------
+
+
+async def test_everyone_whose_copy_came_in_time_sees_it() -> None:
+    async with staged(people=5) as stage:
+        await stage.enter()
+        stage.clock.advance(10)
+        await stage.write_all()
+        await stage.send()
+        result = await stage.outcomes()
+
+    assert (result["messages"], result["real"], result["literal"]) == (5, {"right": 5}, {"right": 5})
+    assert result["webhook_to_profile_s"] == {"p50": 10.0, "p99": 10.0, "n": 5}
+
+
+async def test_the_webhook_carries_headers_and_the_rendered_body() -> None:
+    async with staged() as stage:
+        await stage.enter()
+        ((_, headers, raw),) = stage.gateway.calls
+
+    assert headers["X-Klaviyo-Flow-ID"] == stage.flow["id"]
+    assert headers["X-Api-Key"] == "k1"
+    assert headers["Content-Type"] == "application/json"
+    assert json.loads(raw) == {"user_id": stage.people[0], "name": 'D\'Arcy "Bob"', "plan": ""}
+
+
+async def test_the_email_leaves_when_the_delay_after_the_answer_is_over() -> None:
+    async with staged() as stage:
+        await stage.enter()
+        started = stage.clock.now()
+        stage.clock.advance(DELAY_S - 1)
+        assert (await stage.until(lambda progress: True))["sent"] == 0
+        await stage.send(1)
+        (row,) = (await stage.outcomes())["rows"]
+
+    assert datetime.fromisoformat(row["sent_at"]) == started + timedelta(seconds=DELAY_S)
+
+
+async def test_people_may_enter_spread_over_time() -> None:
+    async with staged(people=4) as stage:
+        trigger = {"profile_ids": "all", "spread_s": 40}
+        assert (await stage.caller.sim("POST", stage.flow_path("trigger"), trigger))["entered"] == 4
+        for entered in range(1, 5):
+            progress = await stage.until(partial(_accepted, entered))
+            assert progress["webhooks"].get("accepted") == len(stage.gateway.calls) == entered
+            stage.clock.advance(10)
+
+
+def _accepted(count: int, progress: dict[str, Any]) -> bool:
+    return bool(progress["webhooks"].get("accepted") == count)
+
+
+async def test_thousands_enter_at_once_and_only_so_many_webhooks_are_in_flight() -> None:
+    async with staged(people=2000, settings=SimulatorSettings(webhook_concurrency=20)) as stage:
+        stage.gateway.works_s = 0.001
+        await stage.enter()
+        await stage.send()
+        result = await stage.outcomes()
+
+    assert result["messages"] == 2000
+    assert len(stage.gateway.calls) == 2000
+    assert 1 < stage.gateway.busiest <= 20
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+async def test_a_late_write_shows_control_and_a_blank_literal() -> None:
+    async with staged() as stage:
+        await stage.enter()
+        await stage.send()
+        stage.clock.advance(1)
+        await stage.write_all()
+        result = await stage.outcomes()
+
+    assert result["real_reasons"] == {"control_missed: write_late": 1}
+    assert result["literal"] == {"blank": 1}
+
+
+async def test_a_write_that_never_comes_is_missing() -> None:
+    async with staged() as stage:
+        await stage.enter()
+        await stage.send()
+
+        assert (await stage.outcomes())["real_reasons"] == {"control_missed: write_missing": 1}
+
+
+async def test_a_busy_box_never_makes_a_late_write_punctual() -> None:
+    async with staged() as stage:
+        await stage.enter()
+        profile_id = stage.people[0]
+        person = stage.account.profiles[profile_id]
+        stage.clock.advance(DELAY_S + 30)
+        # Before the flow gets its turn a write arrives, half a minute after the email was due.
+        copy = {"jai_subject": "Hi", "jai_body": "<p>x</p>", "jai_generation": stage.gateway.generations[profile_id]}
+        state = written(person.state, {"properties": copy}, {}, keep_nulls=False)
+        stage.account.write(person, state, copy, stage.clock.now())
+        await stage.send(1)
+
+        assert (await stage.outcomes())["real_reasons"] == {"control_missed: write_late": 1}
+
+
+async def test_planned_control_is_told_apart_from_missed_copy() -> None:
+    async with staged(people=2) as stage:
+        await stage.enter()
+        await stage.send()
+        planned = stage.gateway.generations[stage.people[0]]
+        await stage.caller.sim("POST", "/decisions", {"decisions": {planned: "control"}})
+
+        assert (await stage.outcomes())["real"] == {"control_planned": 1, "control_missed": 1}
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 422])
+async def test_a_refused_webhook_is_skipped_for_ever(status: int) -> None:
+    async with staged() as stage:
+        stage.gateway.statuses = [status]
+        await stage.enter()
+        await stage.send(86_400)
+        result = await stage.outcomes()
+
+    assert len(stage.gateway.calls) == 1
+    assert result["real_reasons"] == {"control_missed: no_webhook": 1}
+    assert (result["rows"][0]["webhook"], result["rows"][0]["webhook_status"]) == ("skipped", status)
+
+
+async def test_a_failing_webhook_is_tried_17_times_more_within_24_hours() -> None:
+    async with staged() as stage:
+        stage.gateway.statuses = [503]
+        await stage.enter()
+        started = stage.clock.now()
+        for _ in range(24 * 60):
+            calls = len(stage.gateway.calls)
+            stage.clock.advance(61)
+            for _ in range(30):
+                await asyncio.sleep(0)
+            if calls < 18:
+                await eventually(lambda: stage.gateway.busy == 0)
+        await stage.until(lambda progress: progress["webhooks"] == {"failed": 1})
+
+    assert len(stage.gateway.calls) == 18
+    assert stage.gateway.calls[-1][0] - started < timedelta(hours=24, minutes=20)
+    assert len({raw for _, _, raw in stage.gateway.calls}) == 1
+
+
+async def test_a_webhook_that_heals_is_accepted() -> None:
+    async with staged() as stage:
+        stage.gateway.statuses = [503, 429, 202]
+        await stage.enter()
+        stage.clock.advance(3)
+        await eventually(lambda: len(stage.gateway.calls) == 2)
+        stage.clock.advance(3)
+        await stage.until(lambda progress: progress["webhooks"] == {"accepted": 1})
+        await stage.write_all()
+        await stage.send()
+
+        assert (await stage.outcomes())["real"] == {"right": 1}
+
+
+@pytest.mark.parametrize(("hold", "outcome"), [(True, {"right": 1}), (False, {"control_missed": 1})])
+async def test_a_person_waits_for_the_retries_only_when_held(hold: bool, outcome: dict[str, int]) -> None:
+    async with staged(settings=SimulatorSettings(hold_on_retry=hold, webhook_retries=1)) as stage:
+        stage.gateway.statuses = [500, 202]
+        await stage.enter()
+        await eventually(lambda: len(stage.gateway.calls) == 1)
+        # The only retry comes a whole day later; an email that is not held has long left.
+        stage.clock.advance(3_600)
+        if not hold:
+            await stage.until(lambda progress: progress["sent"] == 1)
+        stage.clock.advance(86_400)
+        await stage.until(lambda progress: progress["webhooks"] == {"accepted": 1})
+        await stage.write_all()
+        await stage.send()
+
+        assert (await stage.outcomes())["real"] == outcome
+
+
+async def test_a_gateway_that_hangs_is_given_up_and_the_marker_is_the_witness() -> None:
+    async with staged(settings=SimulatorSettings(webhook_timeout_s=0.2)) as stage:
+        stage.gateway.works_s = 30
+        await stage.enter()
+        await stage.write_all()
+        await stage.send()
+        result = await stage.outcomes()
+
+    assert result["rows"][0]["webhook"] == "skipped"
+    assert result["real"] == {"right": 1}
+
+
+async def test_a_webhook_without_a_server_is_skipped() -> None:
+    async with staged(url="http://127.0.0.1:9/") as stage:
+        await stage.enter()
+
+        assert (await stage.until(lambda progress: True))["webhooks"] == {"skipped": 1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "body", "calls"),
+    [
+        (SimulatorSettings(invalid_json="skip"), '{"n": "{{ person.first_name }}"', 0),
+        (SimulatorSettings(), '{"user_id": "x", "n": {% now "Y" %}}', 0),
+    ],
+)
+async def test_a_body_that_klaviyo_would_not_send_is_skipped(
+    settings: SimulatorSettings, body: str, calls: int
+) -> None:
+    async with staged(settings=settings, body=body) as stage:
+        await stage.enter()
+
+        assert (await stage.until(lambda progress: True))["webhooks"] == {"skipped": 1}
+        assert len(stage.gateway.calls) == calls
+
+
+async def test_an_answer_without_a_generation_says_so() -> None:
+    async with staged() as stage:
+        stage.gateway.generation_id = ""
+        await stage.enter()
+        await stage.send()
+
+        assert (await stage.outcomes())["real_reasons"] == {"control_missed: no_generation": 1}
+
+
+# --- people who come back, and other messages ------------------------------------------------------------------------
+
+
+async def test_a_failed_second_run_shows_stale_copy_unless_it_was_cleaned() -> None:
+    async with staged(people=2) as stage:
+        await stage.enter()
+        await stage.write_all("First")
+        await stage.send()
+        cleaned = stage.people[1]
+        await stage.clean(cleaned)
+        stage.gateway.statuses = [422]
+        await stage.enter()
+        await stage.send()
+        rows = (await stage.outcomes())["rows"][2:]
+
+    seen = {row["profile_id"]: (row["outcome"], row["literal_outcome"]) for row in rows}
+    assert seen[stage.people[0]] == ("stale", "stale")
+    assert seen[cleaned] == ("control_missed", "blank")
+
+
+async def test_a_second_run_shows_the_newest_copy() -> None:
+    async with staged() as stage:
+        for subject in ("First", "Second"):
+            await stage.enter()
+            await stage.write_all(subject)
+            await stage.send()
+        result = await stage.outcomes()
+
+    assert result["real"] == {"right": 2}
+    assert [row["subject"] for row in result["rows"]] == ["First", "Second"]
+
+
+async def test_a_duplicate_answer_that_names_the_same_generation_is_not_stale() -> None:
+    async with staged() as stage:
+        stage.gateway.generation_id = str(uuid.uuid4())
+        await stage.enter()
+        await stage.write_all()
+        await stage.send()
+        await stage.enter()
+        await stage.send()
+
+        assert (await stage.outcomes())["real"] == {"right": 2}
+
+
+async def test_two_flows_with_one_set_of_properties_show_each_others_copy_in_the_literal_snippet() -> None:
+    async with staged() as stage:
+        other = Stage(
+            stage.caller, stage.account, stage.clock, stage.gateway,
+            await add_flow(stage.caller, stage.account, stage.gateway), stage.people,
+        )  # fmt: skip
+        await stage.enter()
+        await stage.write_all("Ours")
+        await other.enter()
+        await other.write_all("Theirs")
+        await stage.send()
+        await other.send(0.1)
+        ours, theirs = await stage.outcomes(), await other.outcomes()
+
+    assert theirs["real"] == theirs["literal"] == {"right": 1}
+    assert ours["real_reasons"] == {"control_missed: superseded": 1}
+    assert ours["literal"] == {"foreign": 1}
+
+
+async def test_a_template_with_an_unknown_tag_is_broken() -> None:
+    async with staged() as stage:
+        path = f"/accounts/{stage.account.id}/flows/{stage.flow['id']}/actions/{stage.email['id']}"
+        await stage.caller.sim("PATCH", path, {"html": "<p>{% now 'Y' %}</p>"})
+        await stage.enter()
+        await stage.send()
+        result = await stage.outcomes()
+
+    assert result["real"] == {"broken": 1}
+    assert result["rows"][0]["reason"].startswith("render failed")
+
+
+async def test_nobody_is_let_in_twice_or_into_a_draft() -> None:
+    async with staged(people=2) as stage:
+        await stage.enter(stage.people[:1])
+        again = await stage.enter()
+        await stage.caller.sim("PATCH", stage.flow_path("").rstrip("/"), {"status": "draft"})
+        drafted = await stage.enter(["nobody", stage.people[0]])
+
+    assert (again["entered"], again["refused"]) == (1, {stage.people[0]: "already_inside"})
+    assert drafted["refused"] == dict.fromkeys(["nobody", stage.people[0]], "flow_not_live")
+
+
+async def test_a_person_who_is_gone_gets_no_email() -> None:
+    async with staged(people=2) as stage:
+        await stage.enter()
+        await stage.caller.sim("POST", f"/accounts/{stage.account.id}/profiles/{stage.people[0]}/merge", {})
+        await stage.send()
+
+        assert (await stage.outcomes())["messages"] == 1
+
+
+# --- what people do then ---------------------------------------------------------------------------------------------
+
+
+def read(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+async def test_emails_leave_events_that_the_api_shows_and_the_export_drops(tmp_path: Path) -> None:
+    async with staged(people=50) as stage:
+        rates = {"bounce": 0, "late": 0, "duplicate": 0, "campaign_noise": 0, "open": 1}
+        await stage.caller.sim("PUT", f"/accounts/{stage.account.id}/behaviour", rates)
+        await stage.enter()
+        await stage.write_all("Boots")
+        await stage.send()
+        stage.clock.advance(86_400)
+        metric = stage.account.metric_named("Received Email").id
+        page = await stage.caller.api(
+            "GET", f"/api/events?filter=equals(metric_id,%22{metric}%22)&include=metric,profile"
+        )
+        export = {"folder": str(tmp_path), "layout": "nested", "format": "jsonl"}
+        dropped = await stage.caller.sim("POST", f"/accounts/{stage.account.id}/export", export)
+        sends = {row["transmission_id"]: row for row in (await stage.outcomes())["rows"]}
+
+    assert len(page.json["data"]) == 50
+    assert {it["type"] for it in page.json["included"]} == {"metric", "profile"}
+    rows = [json.loads(line) for line in read(dropped["path"]).splitlines()]
+    assert len(rows) == dropped["rows"] == dropped["events"]
+    received = [row for row in rows if row["metric"] == "Received Email"]
+    assert {row["event_properties"]["$internal"]["Transmission ID"] for row in received} == set(sends)
+    for row in received:
+        assert row["event_properties"]["$message"] == stage.email["message_id"]
+        assert row["event_properties"]["$flow"] == stage.flow["id"]
+        assert row["event_properties"]["Subject"] == "Boots"
+        assert row["event_properties"]["Campaign Name"] == "Welcome 1"
+
+
+async def test_a_half_written_export_is_finished_later(tmp_path: Path) -> None:
+    async with staged(people=3) as stage:
+        await stage.enter()
+        await stage.send()
+        stage.clock.advance(86_400)
+        path = f"/accounts/{stage.account.id}/export"
+        half = await stage.caller.sim("POST", path, {"folder": str(tmp_path), "half": True})
+        size = len(read(half["path"]))
+        done = await stage.caller.sim("POST", f"{path}/finish", {"path": half["path"]})
+
+    assert size == half["bytes"] // 2
+    assert len(read(half["path"])) == done["bytes"] == half["bytes"]
