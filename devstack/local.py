@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +34,7 @@ class Folder:
     path: Path
     durable: bool  # data must survive a restart of the machine; otherwise every shortcut is taken
     lock_fd: int  # kept open by whatever runs below the folder
+    stopping: threading.Event  # set when nobody waits for the server any more
 
     def secret(self, name: str) -> str:
         """A password made at the first start and kept, because the server has kept it too."""
@@ -77,16 +79,24 @@ def launch(
             [str(word) for word in command], env=env, output=output, cwd=folder.path, keep_open=[folder.lock_fd]
         )
     try:
-        _wait_until(ready, process, name=name, log=log, within_s=within_s)
+        _wait_until(ready, process, folder.stopping, name=name, log=log, within_s=within_s)
     except BaseException:
         process.kill()
         raise
     return process
 
 
-def _wait_until(ready: Callable[[], bool], process: GuardedProcess, *, name: str, log: Path, within_s: float) -> None:
+def _wait_until(
+    ready: Callable[[], bool],
+    process: GuardedProcess,
+    stopping: threading.Event,
+    *,
+    name: str,
+    log: Path,
+    within_s: float,
+) -> None:
     deadline = time.monotonic() + within_s
-    while True:
+    while not stopping.wait(_POLL_S):
         code = process.poll()
         if code is not None:
             raise ServerFailed(f"{name} ended with code {code} while starting\n{last_lines(log)}")
@@ -95,7 +105,7 @@ def _wait_until(ready: Callable[[], bool], process: GuardedProcess, *, name: str
                 return
         if time.monotonic() > deadline:
             raise ServerFailed(f"{name} did not answer within {within_s:g} s\n{last_lines(log)}")
-        time.sleep(_POLL_S)
+    raise ServerFailed(f"{name} was stopped while starting")
 
 
 def last_lines(log: Path, count: int = 15) -> str:

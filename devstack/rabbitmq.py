@@ -17,7 +17,7 @@ from devstack.ports import LOOPBACK, free_ports
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 USER = "devstack"
-_READY_S = 90.0  # 6 s on an idle machine; much more when all cores are busy
+READY_S = 90.0  # 6 s on an idle machine; much more when all cores are busy
 _STOP_S = 20.0  # a clean stop takes 6 s, always
 
 _CONFIG = """\
@@ -56,7 +56,7 @@ def start(folder: Folder) -> Running:
         lambda: listens(management, amqp, password),
         folder=folder,
         env=_environment(folder, distribution, epmd),
-        within_s=_READY_S,
+        within_s=READY_S,
     )
     fields = {
         "amqp_url": f"amqp://{USER}:{password}@{LOOPBACK}:{amqp}/",

@@ -17,7 +17,7 @@ from devstack import engine, given, postgres, rabbitmq, s3, sshd
 from devstack.endpoints import SERVERS, Endpoints, ServerName
 from devstack.local import Folder, Running, ServerFailed
 
-_LOCK_S = 30.0  # a stack that is being stopped in the same folder needs up to 20 s
+LOCK_S = 30.0  # a stack that is being stopped in the same folder needs up to 20 s
 _PORT_ATTEMPTS = 4
 
 
@@ -42,7 +42,7 @@ class Stack:
         self._sftp_root = (sftp_root or self._data_dir / "sftp").resolve()
         self._environ = os.environ if environ is None else environ
         self._running: dict[ServerName, Running] = {}
-        self._stopped = False
+        self._stopping = threading.Event()
         # One lock per server: whoever needs PostgreSQL does not wait until RabbitMQ is up for somebody else.
         self._starting = {name: threading.Lock() for name in SERVERS}
         self._lock_fd = _lock(self._data_dir)
@@ -52,23 +52,24 @@ class Stack:
 
         Raises `ServerFailed`; servers that did start stay, until `stop`.
         """
-        wanted = [name for name in names if name not in self._running]
         failures: list[str] = []
-        if wanted:
-            with ThreadPoolExecutor(len(wanted), thread_name_prefix="devstack") as threads:
-                futures = [threads.submit(self._ensure, name) for name in wanted]
-            for future in futures:
-                try:
-                    future.result()
-                except ServerFailed as failure:
-                    failures.append(str(failure))
+        with ThreadPoolExecutor(len(SERVERS), thread_name_prefix="devstack") as threads:
+            try:
+                for future in [threads.submit(self._ensure, name) for name in names if name not in self._running]:
+                    try:
+                        future.result()
+                    except ServerFailed as failure:
+                        failures.append(str(failure))
+            except BaseException:  # Ctrl-C ends the wait of our threads too
+                self._stopping.set()
+                raise
         if failures:
             raise ServerFailed("\n".join(failures))
         return self.endpoints
 
     def _ensure(self, name: ServerName) -> None:
         with self._starting[name]:
-            if self._stopped:
+            if self._stopping.is_set():
                 raise ServerFailed(f"{name} is not started any more: the stack was stopped")
             if name not in self._running:
                 self._running[name] = self._find(name)
@@ -87,7 +88,7 @@ class Stack:
 
     def stop(self) -> None:
         """End what was started here, in parallel. May be called again."""
-        self._stopped = True
+        self._stopping.set()
         with ThreadPoolExecutor(len(SERVERS), thread_name_prefix="devstack") as threads:
             for future in [threads.submit(self._end, name) for name in SERVERS]:
                 future.result()
@@ -96,7 +97,7 @@ class Stack:
             self._lock_fd = -1
 
     def _end(self, name: ServerName) -> None:
-        with self._starting[name]:  # a start under way comes to its end first
+        with self._starting[name]:  # a start under way notices first that nobody waits for it
             running = self._running.pop(name, None)
             if running is not None:
                 running.stop()
@@ -140,7 +141,7 @@ class Stack:
     def _folder(self, name: ServerName) -> Folder:
         path = self._data_dir / name
         path.mkdir(exist_ok=True)
-        return Folder(path, durable=self._durable, lock_fd=self._lock_fd)
+        return Folder(path, durable=self._durable, lock_fd=self._lock_fd, stopping=self._stopping)
 
 
 def start(names: Iterable[ServerName], data_dir: Path, *, durable: bool, sftp_root: Path | None = None) -> Stack:
@@ -158,7 +159,7 @@ def _lock(data_dir: Path) -> int:
     """Take the folder for us alone. The lock lives until the last process below it has ended, even if we are killed."""
     data_dir.mkdir(parents=True, exist_ok=True)
     fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + _LOCK_S
+    deadline = time.monotonic() + LOCK_S
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

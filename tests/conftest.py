@@ -17,6 +17,7 @@ from devstack.isolation import SftpFolder, fresh_bucket, fresh_database, fresh_n
 from tests.support.servers import OwnersSocket, OwnServers, Servers, SharedServers
 
 _SERVERS = pytest.StashKey[Servers]()
+_OWN: list[OwnServers] = []
 _SOCKET = pytest.StashKey[OwnersSocket]()
 
 
@@ -30,10 +31,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_SERVERS] = SharedServers(config.workerinput["servers_socket"])
         return
     config.stash[_SERVERS] = own = OwnServers(given)
-    config.add_cleanup(own.close)  # also after Ctrl-C
+    _OWN.append(own)
+    config.add_cleanup(own.close)
     if config.getoption("numprocesses", default=None):
         config.stash[_SOCKET] = asked = OwnersSocket(own)
         config.add_cleanup(asked.close)
+
+
+def pytest_keyboard_interrupt() -> None:
+    for own in _OWN:  # before xdist waits for its workers, because they may be waiting for a server
+        own.close()
 
 
 @pytest.hookimpl(optionalhook=True)

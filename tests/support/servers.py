@@ -15,6 +15,7 @@ import socketserver
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -80,7 +81,8 @@ class OwnersSocket:
                     answer = "ok " + servers.need(*names).to_json()
                 except ServerFailed as failure:
                     answer = f"failed {failure}"
-                self.wfile.write(answer.encode())
+                with suppress(BrokenPipeError):  # the worker was interrupted meanwhile
+                    self.wfile.write(answer.encode())
 
         self._server = socketserver.ThreadingUnixStreamServer(self.path, Handler)
         self._server.daemon_threads = True
