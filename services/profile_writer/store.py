@@ -17,11 +17,13 @@ from shared.schemas.jobs import WriteJob
 
 _SEPARATOR = "\x1f"  # of `older_for` on its way: PostgreSQL has no ragged arrays of arrays
 
-# Tables that have just been filled have no statistics yet, and a plan made for them while they were empty would read
-# them whole. Every statement here finds its rows by key, so the other ways are closed.
+# Every statement here finds its rows by key, in the order of an index, and stops early. A planner without fresh
+# statistics, which tables that fill and empty within minutes never have, reads and sorts them whole instead: a turn
+# took 55 ms with 15,000 rows waiting, and takes as long with none. So the other ways are closed.
 BY_KEY_ONLY = """
-    SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-           set_config('enable_mergejoin', 'off', true)
+    SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+           set_config('enable_sort', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)
 """
 
 

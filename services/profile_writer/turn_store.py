@@ -179,10 +179,12 @@ class TurnStore:
 
     SELECT_MOMENTS = """
         SELECT
-            (SELECT min(next_attempt_at) FROM pending_writes
-             WHERE account_key = $1 AND lane < 3 AND org_id <> ALL($2::uuid[])) AS write_at,
-            (SELECT min(next_attempt_at) FROM pending_writes
-             WHERE account_key = $1 AND lane = 3 AND org_id <> ALL($2::uuid[])) AS clean_up_at,
+            (SELECT next_attempt_at FROM pending_writes
+             WHERE account_key = $1 AND lane < 3 AND org_id <> ALL($2::uuid[])
+             ORDER BY next_attempt_at LIMIT 1) AS write_at,
+            (SELECT next_attempt_at FROM pending_writes
+             WHERE account_key = $1 AND lane = 3 AND org_id <> ALL($2::uuid[])
+             ORDER BY next_attempt_at LIMIT 1) AS clean_up_at,
             (SELECT min(first.deadline_at) FROM unnest('{0,1,2}'::smallint[]) AS lanes (lane),
                 LATERAL (SELECT deadline_at FROM pending_writes p
                          WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.action = 'write' AND p.taken_by IS NULL
@@ -191,7 +193,8 @@ class TurnStore:
                 LATERAL (SELECT deadline_at FROM pending_writes p
                          WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.action <> 'write' AND p.taken_by IS NULL
                          ORDER BY deadline_at LIMIT 1) first) AS clear_wanted_at,
-            (SELECT min(clean_at) FROM profile_state WHERE account_key = $1 AND NOT clean_queued) AS clean_at
+            (SELECT clean_at FROM profile_state WHERE account_key = $1 AND NOT clean_queued
+             ORDER BY clean_at LIMIT 1) AS clean_at
     """
 
     async def moments(self, claim: Claim) -> Moments:
