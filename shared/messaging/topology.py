@@ -58,8 +58,10 @@ class QueueSpec:
 
 GENERATE = QueueSpec("generate", shards=8, prefetch=16)
 WRITE = QueueSpec("write", prefetch=64, batch_jobs=1000)
-INGEST_FILE = QueueSpec("ingest_file", prefetch=2, batch_jobs=1, handler_timeout_s=3600)
-EXPORT_HOUR = QueueSpec("export_hour", prefetch=2, batch_jobs=1, handler_timeout_s=1500)
+# Long jobs: one in hand at a time, done well within the 30 minutes after which a broker takes an unacknowledged message
+# back and closes the channel.
+INGEST_FILE = QueueSpec("ingest_file", prefetch=1, batch_jobs=1, handler_timeout_s=1500)
+EXPORT_HOUR = QueueSpec("export_hour", prefetch=1, batch_jobs=1, handler_timeout_s=1500)
 
 ALL = (GENERATE, WRITE, INGEST_FILE, EXPORT_HOUR)
 
