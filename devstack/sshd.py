@@ -59,7 +59,7 @@ def start(folder: Folder, root: Path) -> Running:
     process = launch(
         "sshd",
         [sshd, "-D", "-e", "-f", config],
-        lambda: greets(port),
+        lambda: _listens(folder.path / "sshd.log", port) and greets(port),
         folder=folder,
         env=clean_env(),
         within_s=_READY_S,
@@ -97,6 +97,11 @@ def _account_is_locked(user: str) -> bool:
     except OSError:  # only root reads it, and only root's sshd looks at it
         return False
     return any(line.startswith(f"{user}:!") for line in lines)
+
+
+def _listens(log: Path, port: int) -> bool:
+    """Whether this very server has the port: a greeting alone may come from whoever took it first."""
+    return f"Server listening on {LOOPBACK} port {port}." in log.read_text(errors="replace")
 
 
 def greets(port: int) -> bool:
