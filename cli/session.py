@@ -8,14 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Any, ParamSpec
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
 import click
-from pydantic import SecretStr, ValidationInfo, field_validator
 
-from shared.api_keys import Peppers
 from shared.clock import Clock
 from shared.crypto import KeyRing, SealError
 from shared.db import migrate
@@ -28,42 +25,9 @@ P = ParamSpec("P")
 SELECT_ORG = "SELECT org_id FROM orgs WHERE slug = $1"
 SELECT_SLUGS = "SELECT slug FROM orgs ORDER BY slug LIMIT 20"
 
-_KEY_SHAPE = "must be `{}:<32 bytes, base64>`, several separated by commas; `justai keyring new {}` prints one"
-
 
 class Settings(ServiceSettings):
     """The command line needs what every service needs."""
-
-    @field_validator("database_url", "amqp_url")
-    @classmethod
-    def _url_is_readable(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
-        schemes = ("postgresql", "postgres") if info.field_name == "database_url" else ("amqp", "amqps")
-        try:
-            parts = urlsplit(url.get_secret_value())
-            readable = parts.scheme in schemes and parts.port != 0 and bool(parts.hostname or parts.query)
-        except ValueError:  # its text may be a part of the password
-            readable = False
-        if not readable:
-            raise ValueError(f"is no URL like {schemes[0]}://user:password@host:port/name (password URL-encoded)")
-        return url
-
-    @field_validator("seal_keys")
-    @classmethod
-    def _keys_are_keys(cls, spec: SecretStr) -> SecretStr:
-        try:
-            KeyRing(spec.get_secret_value())
-        except ValueError:
-            raise ValueError(_KEY_SHAPE.format("<name>", "k1")) from None
-        return spec
-
-    @field_validator("api_key_peppers")
-    @classmethod
-    def _peppers_are_peppers(cls, spec: SecretStr) -> SecretStr:
-        try:
-            Peppers(spec.get_secret_value())
-        except ValueError:
-            raise ValueError(_KEY_SHAPE.format("<number>", "1")) from None
-        return spec
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,21 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.api_keys import Peppers
 from shared.clock import Clock, clock_from_spec
+from shared.crypto import KeyRing
 
 PREFIX = "JUSTAI_"
 _SHARED_ENVIRONMENT = ("GATEWAY_", "GENERATOR_", "WRITER_", "INGEST_", "EGRESS_", "CONSOLE_", "SIMULATOR_", "TEST_")
 _READ_ELSEWHERE = {"JUSTAI_SECRETS_DIR"}
+
+
+_KEY_SHAPE = "must be `{}:<32 bytes, base64>`, several separated by commas; `justai keyring new {}` prints one"
 
 
 class SettingsError(Exception):
@@ -48,6 +54,37 @@ class ServiceSettings(BaseSettings):
     drain_s: float = Field(20, gt=0, description="Real seconds that work in hand gets to finish after SIGTERM.")
     database_role: str = Field("justai_worker", description="The PostgreSQL role to work as; never the tables' owner.")
     database_pool: int = Field(8, ge=1, le=100, description="Most database connections of this process.")
+
+    @field_validator("database_url", "amqp_url")
+    @classmethod
+    def _url_is_readable(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
+        schemes = ("postgresql", "postgres") if info.field_name == "database_url" else ("amqp", "amqps")
+        try:
+            parts = urlsplit(url.get_secret_value())
+            readable = parts.scheme in schemes and parts.port != 0 and bool(parts.hostname or parts.query)
+        except ValueError:  # its text may be a part of the password
+            readable = False
+        if not readable:
+            raise ValueError(f"is no URL like {schemes[0]}://user:password@host:port/name (password URL-encoded)")
+        return url
+
+    @field_validator("seal_keys")
+    @classmethod
+    def _keys_are_keys(cls, spec: SecretStr) -> SecretStr:
+        try:
+            KeyRing(spec.get_secret_value())
+        except ValueError:
+            raise ValueError(_KEY_SHAPE.format("<name>", "k1")) from None
+        return spec
+
+    @field_validator("api_key_peppers")
+    @classmethod
+    def _peppers_are_peppers(cls, spec: SecretStr) -> SecretStr:
+        try:
+            Peppers(spec.get_secret_value())
+        except ValueError:
+            raise ValueError(_KEY_SHAPE.format("<number>", "1")) from None
+        return spec
 
     @field_validator("clock")
     @classmethod

@@ -6,8 +6,8 @@ from shared.settings import ServiceSettings, SettingsError
 GOOD = {
     "JUSTAI_DATABASE_URL": "postgresql://canary-db@127.0.0.1/x",
     "JUSTAI_AMQP_URL": "amqp://canary-amqp@127.0.0.1/",
-    "JUSTAI_SEAL_KEYS": "canary-seal",
-    "JUSTAI_API_KEY_PEPPERS": "canary-pepper",
+    "JUSTAI_SEAL_KEYS": "canary:" + "A" * 43 + "=",
+    "JUSTAI_API_KEY_PEPPERS": "7:" + "B" * 43 + "=",
 }
 
 
@@ -33,11 +33,20 @@ def test_all_faults_are_told_at_once(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("JUSTAI_EGRESS_ROWS", "0")
     environment.setenv("JUSTAI_EGRESS_ROW", "1")
     environment.setenv("JUSTAI_CLOCK", "sundial")
+    environment.setenv("JUSTAI_SEAL_KEYS", "canary")
+    environment.setenv("JUSTAI_DATABASE_URL", "http://canary@127.0.0.1")
 
     with pytest.raises(SettingsError) as fault:
         _Settings.read()
 
-    for name in ("JUSTAI_AMQP_URL", "JUSTAI_EGRESS_ROWS", "JUSTAI_EGRESS_ROW: no such setting", "JUSTAI_CLOCK"):
+    for name in (
+        "JUSTAI_AMQP_URL",
+        "JUSTAI_EGRESS_ROWS",
+        "JUSTAI_EGRESS_ROW: no such setting",
+        "JUSTAI_CLOCK",
+        "JUSTAI_SEAL_KEYS",
+        "JUSTAI_DATABASE_URL",
+    ):
         assert name in str(fault.value)
     assert "canary" not in str(fault.value)
 
