@@ -67,7 +67,6 @@ class Ledger:
     accepted: dict[tuple[str, str], list[Accepted]] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
     sends: list[Send] = field(default_factory=list)
-    unjudged: int = 0
 
     def accept(self, message_ids: list[str], profile_id: str, generation_id: str, at: datetime) -> None:
         self.known.add(generation_id)

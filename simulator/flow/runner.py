@@ -198,9 +198,7 @@ class FlowRunner:
         )
         if posted is None:
             return
-        if flow.webhook_before(message) is None:
-            ledger.unjudged += 1  # an email that no webhook feeds shows nobody's generation
-        else:
+        if flow.webhook_before(message) is not None:  # an email that no webhook feeds shows nobody's generation
             ledger.sends.append(posted.send)
         if posted.shown is None:
             return

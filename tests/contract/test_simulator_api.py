@@ -1,6 +1,5 @@
 """Every operation of the simulator, success and refusal; each answer is also held to Klaviyo's document."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
@@ -14,27 +13,6 @@ from tests.contract import klaviyo_spec
 from tests.contract.simulator_box import Caller, profile_body, running_box
 
 PAGE_SCOPES = ["flows:read", "campaigns:read", "metrics:read", "profiles:write"]
-
-
-@pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
-
-
-@pytest.fixture
-async def boxed(clock: FrozenClock) -> AsyncIterator[tuple[Caller, Account]]:
-    async with running_box(clock) as made:
-        yield made
-
-
-@pytest.fixture
-def caller(boxed: tuple[Caller, Account]) -> Caller:
-    return boxed[0]
-
-
-@pytest.fixture
-def account(boxed: tuple[Caller, Account]) -> Account:
-    return boxed[1]
 
 
 async def add_people(caller: Caller, account: Account, *people: dict[str, Any]) -> list[str]:

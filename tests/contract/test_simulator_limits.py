@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -11,27 +10,6 @@ from shared.clock import FrozenClock
 from simulator.account import Account
 from simulator.settings import SimulatorSettings
 from tests.contract.simulator_box import REVISION, Caller, Reply, profile_body, running_box
-
-
-@pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
-
-
-@pytest.fixture
-async def boxed(clock: FrozenClock) -> AsyncIterator[tuple[Caller, Account]]:
-    async with running_box(clock) as made:
-        yield made
-
-
-@pytest.fixture
-def caller(boxed: tuple[Caller, Account]) -> Caller:
-    return boxed[0]
-
-
-@pytest.fixture
-def account(boxed: tuple[Caller, Account]) -> Account:
-    return boxed[1]
 
 
 async def person(caller: Caller, account: Account) -> str:
