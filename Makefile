@@ -55,7 +55,7 @@ lock: setup ## Resolve the requirements again (names, versions, hashes; no addre
 	$(LOCK) --extra bench -o requirements/bench.txt
 
 ##@ Checks
-.PHONY: check format lint types imports docs-check check-deploy
+.PHONY: check format lint types imports docs docs-check check-deploy
 check: lint types imports docs-check ## Everything that needs no server
 
 format: setup ## Format the code and fix what can be fixed
@@ -72,6 +72,10 @@ types: setup ## Types, strict, tests too
 imports: setup ## Who may import whom
 	.venv/bin/lint-imports
 
+docs: setup ## Generate the reference pages and the environment example anew
+	$(PY) -m cli.reference
+	$(PY) -m deploy.generate_env
+
 docs-check: setup ## Generated pages are fresh
 	$(PY) -m cli.reference --check
 
@@ -79,17 +83,17 @@ check-deploy: setup ## Dockerfile, compose file and kubernetes manifests are val
 	$(PY) -m deploy.check
 
 ##@ Tests
-.PHONY: test-unit smoke
+.PHONY: test-unit
 test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 
-smoke: setup servers ## Only the way of one webhook through all services
-	$(RUN_TESTS) tests/e2e
-
 ##@ Benchmarks
-.PHONY: bench-gateway bench-pipeline
+.PHONY: bench-gateway bench-pipeline bench-codec
 bench-gateway: setup servers $(BENCH_STAMP) ## Webhooks per second beside bare aiohttp, FastStream and Celery
 	.venv-bench/bin/python -m bench.gateway
+
+bench-codec: setup ## Bytes and time of a stored copy, beside plain zstd and rendering again
+	$(PY) -m bench.codec
 
 bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine
 	$(PY) -m bench.pipeline

@@ -83,18 +83,9 @@ class Box:
         """What every email showed, with the handed-out snippet and with the page's literal one."""
         return await self._ask("GET", f"{self._account}/outcomes")
 
-    async def events(self) -> dict[str, Any]:
-        """How many events there are by now."""
-        return await self._ask("GET", f"{self._account}/events")
-
     async def export(self, folder: str, **how: Any) -> dict[str, Any]:
         """Drop the next file of events."""
         return await self._ask("POST", f"{self._account}/export", {"folder": folder, **how})
-
-    async def properties(self, profile_id: str) -> dict[str, Any]:
-        """A profile's custom properties right now."""
-        profile = await self._ask("GET", f"{self._account}/profiles/{profile_id}")
-        return dict(profile["properties"])
 
     async def set_plan(self, private_key: str, profile_id: str, plan: str) -> None:
         """The shop's own system changes a person's plan, through Klaviyo's public API."""

@@ -237,7 +237,7 @@ def _source(world: World) -> list[str]:
     at = world.endpoints
     return [
         "source", "add", ORG, "klaviyo-events", "--host", at.sftp_host, "--port", str(at.sftp_port),
-        "--user", at.sftp_user, "--path", world.remote_event_folder, "--pattern", "klaviyo_events_*",
+        "--user", at.sftp_user, "--path", world.event_folder, "--pattern", "klaviyo_events_*",
         "--host-key", at.sftp_host_key, "--key-file", at.sftp_client_key_path, "--poll-s", "10",
     ]  # fmt: skip
 

@@ -39,8 +39,7 @@ class World:
     clock: Clock
     gateway_url: str
     simulator_url: str
-    event_folder: Path  # where the simulator drops event files
-    remote_event_folder: str  # the same, as the SFTP server says it
+    event_folder: str  # where the simulator drops event files, as the SFTP server says it
     bucket: str
     run_dir: Path
     box: Box
@@ -111,8 +110,8 @@ async def open_world(
         ):
             yield World(
                 endpoints=endpoints, env=env, clock=clock_from_spec(clock_spec), gateway_url=running.gateway_url,
-                simulator_url=simulator_url, event_folder=folder,
-                remote_event_folder=f"{endpoints.sftp_remote_root.rstrip('/')}/{folder.name}", bucket=bucket,
+                simulator_url=simulator_url,
+                event_folder=f"{endpoints.sftp_remote_root.rstrip('/')}/{folder.name}", bucket=bucket,
                 run_dir=run_dir, box=Box(http, simulator_url), database=database,
             )  # fmt: skip
 

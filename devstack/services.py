@@ -23,7 +23,6 @@ class Running:
 
     commands: Sequence[Command]
     gateway_url: str
-    health_urls: Mapping[str, str]
 
 
 def environment(*, database_url: str, amqp_url: str, clock: str = "system", **more: str) -> dict[str, str]:
@@ -57,7 +56,7 @@ def services(env: Mapping[str, str], names: Sequence[str] = SERVICES) -> Running
         )
         for name in names
     ]
-    return Running(commands, gateway_url, health)
+    return Running(commands, gateway_url)
 
 
 def justai(*arguments: str) -> list[str]:

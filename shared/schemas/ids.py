@@ -1,4 +1,4 @@
-"""Ids are distinct types. `copy_id` is the variant; `generation_id` is one logical request of one person."""
+"""`generation_id` is one logical request of one person; `copy_id`, which is the variant, is never computed."""
 
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
@@ -6,13 +6,7 @@ from struct import Struct
 from typing import NewType
 from uuid import UUID
 
-OrgId = NewType("OrgId", UUID)
-OrgSlug = NewType("OrgSlug", str)
-TemplateId = NewType("TemplateId", str)
-CopyId = NewType("CopyId", UUID)
 GenerationId = NewType("GenerationId", UUID)
-ProfileId = NewType("ProfileId", str)
-AccountKey = NewType("AccountKey", str)  # one Klaviyo account = one quota; two orgs may share it
 
 WINDOW_S = 3600
 """Two equal webhooks within one window are one generation. Klaviyo's first retries fall well inside an hour, and
