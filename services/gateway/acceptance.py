@@ -7,31 +7,30 @@ from uuid import UUID
 import orjson
 
 from services.gateway.reader import Webhook
-from shared.schemas.ids import WINDOW_S, GenerationId, generation_day, generation_ids
+from shared.schemas.ids import WINDOW_S, generation_day, generation_ids
 
 
 @lru_cache(maxsize=4)
-def _window(number: int) -> tuple[datetime, date]:
-    """The start of a window and the day it lies in; an hour long the same answer."""
-    start = datetime.fromtimestamp(number * WINDOW_S, UTC)
-    return start, generation_day(start)
+def _day(window_s: int) -> date:
+    """The day that a window lies in; an hour long the same answer."""
+    return generation_day(datetime.fromtimestamp(window_s, UTC))
 
 
-def accept(org_id: UUID, webhook: Webhook, body: bytes, now: datetime) -> tuple[GenerationId, bytes]:
-    """The id that the 202 names, and one GenerateJob in JSON.
+def accept(org_id: UUID, webhook: Webhook, body: bytes, now: datetime) -> tuple[str, bytes]:
+    """The generation id that the 202 names, and one GenerateJob in JSON.
 
     A repetition within the window gets the same id by computation. One from the window before has another id, so
     the job names that one too: the generator finds it there and keeps the new id as an alias.
     """
-    window_at, day = _window(int(now.timestamp()) // WINDOW_S)
+    window_s = int(now.timestamp()) // WINDOW_S * WINDOW_S
     the_id, earlier_id = generation_ids(
-        org_id, webhook.template_id, webhook.user_id, webhook.tracking_id, body, window_at
+        org_id, webhook.template_id, webhook.user_id, webhook.tracking_id, body, window_s
     )
     job = {
         "org_id": org_id,
         "generation_id": the_id,
         "earlier_id": earlier_id,
-        "day": day,
+        "day": _day(window_s),
         "template_id": webhook.template_id,
         "user_id": webhook.user_id,
         "tracking_id": webhook.tracking_id,

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from services.gateway import openapi
 from services.gateway.acceptance import accept
+from services.gateway.accepted import accepted
 from services.gateway.api_key import ApiKey
 from services.gateway.auth import Keys, presented_key
 from services.gateway.coalescer import Coalescer, Full
@@ -40,11 +41,11 @@ class Generate:
         self._keys, self._coalescer, self._clock = keys, coalescer, clock
         self.leaving = False
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """The answer to one webhook, whatever happens."""
         started = time.perf_counter()
         try:
-            response = await self._answer(request)
+            response: web.StreamResponse = await self._answer(request)
         except Refused as refused:
             response = refusal(refused, request)
         except Exception as error:  # whatever nobody foresaw is a 500 with our body, which is repeated
@@ -56,7 +57,7 @@ class Generate:
         metrics.observe("http_request_duration_seconds", time.perf_counter() - started, route="generate")
         return response
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         now = self._clock.now()
         api_key = await self._keys.check(presented_key(request.headers), now)
         if api_key.org_slug != request.match_info["org_slug"]:
@@ -75,8 +76,7 @@ class Generate:
             raise Refused("overloaded") from None
         if webhook.repairs:
             _tell_repairs(webhook, api_key, request)
-        accepted = orjson.dumps({"generation_id": generation_id, "status": "accepted"})
-        return web.Response(body=accepted, status=202, content_type=_JSON)
+        return accepted(request, generation_id, closing=self.leaving)
 
 
 async def _body(request: web.Request) -> bytes:
@@ -87,7 +87,10 @@ async def _body(request: web.Request) -> bytes:
         raise Refused("body_too_large")
     try:
         if request.content.is_eof():  # it came with the headers: nothing to wait for
-            return await request.read()
+            body = request.content.read_nowait()
+            if len(body) > BODY_LIMIT_BYTES:  # chunked, so its length was not announced
+                raise Refused("body_too_large")
+            return body
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()
     except TimeoutError:

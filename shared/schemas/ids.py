@@ -14,7 +14,8 @@ a person who enters the flow again within the hour with the very same body gets 
 day, so a window lies within one day and the day belongs to the id."""
 
 
-_LENGTH = Struct(">I").pack
+_LENGTHS = Struct(">III").pack
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # the two bits that RFC 9562 fixes
 
 
 def window_start(accepted_at: datetime) -> datetime:
@@ -35,32 +36,27 @@ def generation_id(
 
     `body` is the body as received: Klaviyo renders it anew for a new entry, but repeats it for a retry.
     """
-    return _in_window(_digest(org_id, template_id, user_id, tracking_id, body), int(window_at.timestamp()))
+    the_id, _ = generation_ids(org_id, template_id, user_id, tracking_id, body, int(window_at.timestamp()))
+    return GenerationId(UUID(the_id))
 
 
 def generation_ids(
-    org_id: UUID, template_id: str, user_id: str, tracking_id: str, body: bytes, window_at: datetime
-) -> tuple[GenerationId, GenerationId]:
-    """The id of a request in the window that starts at `window_at`, and its id in the window before that."""
-    digest = _digest(org_id, template_id, user_id, tracking_id, body)
-    start_s = int(window_at.timestamp())
-    return _in_window(digest.copy(), start_s), _in_window(digest, start_s - WINDOW_S)
+    org_id: UUID, template_id: str, user_id: str, tracking_id: str, body: bytes, window_s: int
+) -> tuple[str, str]:
+    """The id of a request in the window that starts at `window_s` (Unix time), and its id in the window before that.
+
+    As text, because each webhook needs both in its job and one in its answer, and none of them as an object.
+    """
+    template, user, tracking = template_id.encode(), user_id.encode(), tracking_id.encode()
+    told_apart = _LENGTHS(len(template), len(user), len(tracking)) + org_id.bytes + template + user + tracking
+    body_digest = blake2b(body, digest_size=16).digest()
+    digest = blake2b(told_apart + body_digest, digest_size=16, person=b"generation")
+    earlier = digest.copy()
+    digest.update(window_s.to_bytes(8, "big"))
+    earlier.update((window_s - WINDOW_S).to_bytes(8, "big"))
+    return _uuid8(digest.hexdigest()), _uuid8(earlier.hexdigest())
 
 
-def _digest(org_id: UUID, template_id: str, user_id: str, tracking_id: str, body: bytes) -> "blake2b":
-    parts = (org_id.bytes, template_id.encode(), user_id.encode(), tracking_id.encode())
-    told_apart = b"".join([_LENGTH(len(part)) + part for part in parts])
-    return blake2b(told_apart + blake2b(body, digest_size=16).digest(), digest_size=16, person=b"generation")
-
-
-def _in_window(digest: "blake2b", start_s: int) -> GenerationId:
-    digest.update(start_s.to_bytes(8, "big"))
-    return GenerationId(_uuid8(digest.digest()))
-
-
-def _uuid8(raw: bytes) -> UUID:
-    """RFC 9562 version 8 (custom) around 122 bits of hash; Python 3.11's `UUID(version=8)` refuses to set it."""
-    value = int.from_bytes(raw, "big")
-    value = value & ~(0xF << 76) | (0x8 << 76)
-    value = value & ~(0x3 << 62) | (0x2 << 62)
-    return UUID(int=value)
+def _uuid8(raw: str) -> str:
+    """RFC 9562 version 8 (custom) around 122 bits of hash, given and returned as hexadecimal text."""
+    return f"{raw[:8]}-{raw[8:12]}-8{raw[13:16]}-{_VARIANT[raw[16]]}{raw[17:20]}-{raw[20:]}"
