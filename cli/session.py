@@ -26,15 +26,11 @@ SELECT_ORG = "SELECT org_id FROM orgs WHERE slug = $1"
 SELECT_SLUGS = "SELECT slug FROM orgs ORDER BY slug LIMIT 20"
 
 
-class Settings(ServiceSettings):
-    """The command line needs what every service needs."""
-
-
 @dataclass(frozen=True)
 class Session:
     """Open connections of one command."""
 
-    settings: Settings
+    settings: ServiceSettings
     db: Database
     clock: Clock
 
@@ -58,10 +54,10 @@ class Session:
         return UUID(str(org_id))
 
 
-def read_settings() -> Settings:
+def read_settings() -> ServiceSettings:
     """The settings, or all their faults."""
     try:
-        return Settings.read()
+        return ServiceSettings.read()
     except SettingsError as error:
         raise click.ClickException(f"The configuration is not usable:\n{error}") from None
 

@@ -21,8 +21,6 @@ from shared.crypto import KeyRing
 PREFIX = "JUSTAI_"
 _SHARED_ENVIRONMENT = ("GATEWAY_", "GENERATOR_", "WRITER_", "INGEST_", "EGRESS_", "CONSOLE_", "SIMULATOR_", "TEST_")
 _READ_ELSEWHERE = {"JUSTAI_SECRETS_DIR"}
-
-
 _KEY_SHAPE = "must be `{}:<32 bytes, base64>`, several separated by commas; `justai keyring new {}` prints one"
 
 
@@ -68,22 +66,14 @@ class ServiceSettings(BaseSettings):
             raise ValueError(f"is no URL like {schemes[0]}://user:password@host:port/name (password URL-encoded)")
         return url
 
-    @field_validator("seal_keys")
+    @field_validator("seal_keys", "api_key_peppers")
     @classmethod
-    def _keys_are_keys(cls, spec: SecretStr) -> SecretStr:
+    def _keys_are_keys(cls, spec: SecretStr, info: ValidationInfo) -> SecretStr:
+        sealing = info.field_name == "seal_keys"
         try:
-            KeyRing(spec.get_secret_value())
-        except ValueError:
-            raise ValueError(_KEY_SHAPE.format("<name>", "k1")) from None
-        return spec
-
-    @field_validator("api_key_peppers")
-    @classmethod
-    def _peppers_are_peppers(cls, spec: SecretStr) -> SecretStr:
-        try:
-            Peppers(spec.get_secret_value())
-        except ValueError:
-            raise ValueError(_KEY_SHAPE.format("<number>", "1")) from None
+            (KeyRing if sealing else Peppers)(spec.get_secret_value())
+        except ValueError:  # as above
+            raise ValueError(_KEY_SHAPE.format(*("<name>", "k1") if sealing else ("<number>", "1"))) from None
         return spec
 
     @field_validator("clock")

@@ -3,16 +3,12 @@
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from struct import Struct
-from typing import NewType
 from uuid import UUID
-
-GenerationId = NewType("GenerationId", UUID)
 
 WINDOW_S = 3600
 """Two equal webhooks within one window are one generation. Klaviyo's first retries fall well inside an hour, and
 a person who enters the flow again within the hour with the very same body gets the very same copy. It divides a
 day, so a window lies within one day and the day belongs to the id."""
-
 
 _LENGTHS = Struct(">III").pack
 _VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # the two bits that RFC 9562 fixes
@@ -29,23 +25,14 @@ def generation_day(accepted_at: datetime) -> date:
     return window_start(accepted_at).date()
 
 
-def generation_id(
-    org_id: UUID, template_id: str, user_id: str, tracking_id: str, body: bytes, window_at: datetime
-) -> GenerationId:
-    """The same request in the same window always has the same id, whichever gateway computes it.
-
-    `body` is the body as received: Klaviyo renders it anew for a new entry, but repeats it for a retry.
-    """
-    the_id, _ = generation_ids(org_id, template_id, user_id, tracking_id, body, int(window_at.timestamp()))
-    return GenerationId(UUID(the_id))
-
-
 def generation_ids(
     org_id: UUID, template_id: str, user_id: str, tracking_id: str, body: bytes, window_s: int
 ) -> tuple[str, str]:
     """The id of a request in the window that starts at `window_s` (Unix time), and its id in the window before that.
 
-    As text, because each webhook needs both in its job and one in its answer, and none of them as an object.
+    The same request in the same window always has the same id, whichever gateway computes it. `body` is the body as
+    received: Klaviyo renders it anew for a new entry, but repeats it for a retry. Ids are text here, because a webhook
+    needs both in its job and one in its answer, and none of them as an object.
     """
     template, user, tracking = template_id.encode(), user_id.encode(), tracking_id.encode()
     told_apart = _LENGTHS(len(template), len(user), len(tracking)) + org_id.bytes + template + user + tracking

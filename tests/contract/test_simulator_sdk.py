@@ -1,37 +1,25 @@
 """Klaviyo's official SDK, pointed at the simulator, understands every answer and every refusal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from klaviyo_api import KlaviyoAPI  # type: ignore[import-untyped]  # the SDK's front ships no types
 from openapi_client.exceptions import ApiException
 
-from shared.clock import FrozenClock
 from simulator.account import Account
 from simulator.admin.bodies import DelayBody, EmailBody, FlowBody, WebhookBody
 from simulator.admin.build import build_flow
 from simulator.people.behaviour import Behaviour, EventMaker
 from simulator.people.events import RECEIVED, Sent
-from tests.contract.simulator_box import Caller, profile_body, running_box
+from tests.contract.simulator_box import Caller, profile_body
 
 # The SDK's generated models warn about their own field names and about pydantic's newer ways.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-
-
-@pytest.fixture
-async def boxed() -> AsyncIterator[tuple[Caller, Account]]:
-    async with running_box(FrozenClock()) as made:
-        yield made
-
-
-@pytest.fixture
-def account(boxed: tuple[Caller, Account]) -> Account:
-    return boxed[1]
 
 
 @pytest.fixture

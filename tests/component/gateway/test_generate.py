@@ -7,6 +7,8 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -139,6 +141,35 @@ async def _answers(http: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
+@dataclass
+class Answer:
+    """One HTTP answer as it stood on the wire; header names in lower case."""
+
+    status_line: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+async def _raw_answers(rig: Rig, version: str, header: str, *, count: int, then_end: bool = False) -> list[Answer]:
+    """The answers to `count` webhooks on one connection, which aiohttp's client would tidy up."""
+    key, answers = await rig.new_key(rig.acme), []
+    async with asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(LOOPBACK, int(rig.url.rpartition(":")[2]))
+        for number in range(count):
+            body = webhook(attrs={"number": str(number)})
+            head = f"POST /api/generate/acme {version}\r\nHost: x\r\nX-Api-Key: {key}\r\n{header}"
+            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+            answers.append(
+                Answer(status_line, headers, json.loads(await reader.readexactly(int(headers["content-length"]))))
+            )
+        if then_end:
+            assert await reader.read() == b""
+        writer.close()
+    return answers
+
+
 async def test_a_webhook_is_answered_202_and_is_in_the_queue(rig: Rig) -> None:
     status, answer, _ = await rig.post(await rig.new_key(rig.acme))
     [job] = await rig.queued()
@@ -147,6 +178,27 @@ async def test_a_webhook_is_answered_202_and_is_in_the_queue(rig: Rig) -> None:
     assert str(job.generation_id) == answer["generation_id"]
     assert (job.org_id, job.template_id, job.user_id) == (rig.acme, "welcome", USER)
     assert (job.attrs, job.fields) == ({"persona": "Runner"}, {"first_name": "Ann"})
+
+
+async def test_two_webhooks_on_one_connection_get_two_whole_answers(rig: Rig) -> None:
+    first, second = await _raw_answers(rig, "HTTP/1.1", "", count=2)
+
+    for answer in (first, second):
+        assert answer.status_line == "HTTP/1.1 202 Accepted"
+        assert answer.headers.keys() == {"content-type", "content-length", "date"}
+        assert answer.headers["content-type"] == "application/json"
+        assert abs(parsedate_to_datetime(answer.headers["date"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert first.body["generation_id"] != second.body["generation_id"]
+
+
+@pytest.mark.parametrize(("version", "header"), [("HTTP/1.1", "Connection: close\r\n"), ("HTTP/1.0", "")])
+async def test_who_wants_the_connection_closed_gets_the_answer_and_the_end(rig: Rig, version: str, header: str) -> None:
+    [answer] = await _raw_answers(rig, version, header, count=1, then_end=True)
+    [job] = await rig.queued()
+
+    assert answer.status_line == f"{version} 202 Accepted"
+    assert answer.headers.get("connection") == ("close" if header else None)
+    assert answer.body == {"generation_id": str(job.generation_id), "status": "accepted"}
 
 
 async def test_the_key_may_come_as_a_bearer_token(rig: Rig) -> None:
@@ -237,6 +289,19 @@ async def test_hostile_bodies_get_their_documented_answer(rig: Rig, body: bytes,
 
     assert got == status
     assert answer["error"]["code"]
+    assert await rig.queued() == []
+
+
+async def test_a_body_in_pieces_has_the_same_limit(rig: Rig) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b"x" * 60_000
+
+    headers = {"X-Api-Key": await rig.new_key(rig.acme)}
+    async with rig.http.post(f"{rig.url}/api/generate/acme", data=pieces(), headers=headers) as answer:
+        refused = await answer.json()
+
+    assert (answer.status, refused["error"]["code"]) == (413, "body_too_large")
     assert await rig.queued() == []
 
 

@@ -1,14 +1,14 @@
 """Requests, templates and variants for the generator's tests; say only what matters."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from services.generator.catalog import OrgConfig, Template
 from services.generator.select import uniform
 from shared.schemas.copy import VariantSource
-from shared.schemas.ids import WINDOW_S, generation_day, generation_id, window_start
+from shared.schemas.ids import generation_day, generation_ids, window_start
 from shared.schemas.jobs import GenerateJob
 
 ORG = UUID("0b5e7d5c-0000-4000-8000-000000000001")
@@ -20,14 +20,12 @@ def job(at: datetime = TEN, body: bytes = b"{}", **given: Any) -> GenerateJob:
     """An accepted webhook; its ids are computed as the gateway computes them."""
     values = {"org_id": ORG, "template_id": "welcome", "user_id": "ABC123", **given}
     tracking_id = values.setdefault("tracking_id", f"{values['user_id']}.FLOW1.77")
-    start = window_start(at)
-
-    def identity(window: datetime) -> UUID:
-        return generation_id(values["org_id"], values["template_id"], values["user_id"], tracking_id, body, window)
-
+    the_id, earlier_id = generation_ids(
+        values["org_id"], values["template_id"], values["user_id"], tracking_id, body, int(window_start(at).timestamp())
+    )
     return GenerateJob(
-        generation_id=identity(start),
-        earlier_id=identity(start - timedelta(seconds=WINDOW_S)),
+        generation_id=UUID(the_id),
+        earlier_id=UUID(earlier_id),
         day=generation_day(at),
         accepted_at=at,
         **values,

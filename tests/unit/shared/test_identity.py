@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import api_keys
-from shared.schemas.ids import WINDOW_S, generation_day, generation_id, window_start
+from shared.schemas.ids import WINDOW_S, generation_day, generation_ids, window_start
 from shared.schemas.jobs import Batch, GenerateJob, encode_batch, join_encoded
 
 ORG = UUID("6f1c1b1e-0000-4000-8000-000000000001")
@@ -33,15 +33,18 @@ def test_the_window_does_not_depend_on_how_the_moment_is_written() -> None:
 def test_generation_ids_differ_exactly_when_the_request_differs(
     parts: tuple[str, str, str], others: tuple[str, str, str], body: bytes
 ) -> None:
-    window = window_start(AT)
+    window_s = int(window_start(AT).timestamp())
 
-    first = generation_id(ORG, *parts, body, window)
+    first, earlier = generation_ids(ORG, *parts, body, window_s)
 
-    assert first.version == 8
-    assert (first == generation_id(ORG, *others, body, window)) == (parts == others)
-    assert first != generation_id(ORG, *parts, body + b"!", window)
-    assert first != generation_id(ORG, *parts, body, window + timedelta(seconds=WINDOW_S))
-    assert first != generation_id(uuid4(), *parts, body, window)
+    assert {(UUID(text).version, str(UUID(text)) == text) for text in (first, earlier)} == {(8, True)}
+    assert (first == generation_ids(ORG, *others, body, window_s)[0]) == (parts == others)
+    assert first != generation_ids(ORG, *parts, body + b"!", window_s)[0]
+    assert first != generation_ids(uuid4(), *parts, body, window_s)[0]
+    assert (earlier, first) == (
+        generation_ids(ORG, *parts, body, window_s - WINDOW_S)[0],
+        generation_ids(ORG, *parts, body, window_s + WINDOW_S)[1],
+    )
 
 
 def test_pre_encoded_jobs_make_the_same_message_as_models() -> None:
