@@ -18,13 +18,25 @@ from devstack.guarded import GuardedProcess
 _POLL_S = 0.02
 
 
+# As PostgreSQL, OpenSSH, SeaweedFS and Erlang say it. Erlang's node is without distribution when its name service did
+# not answer as one: somebody else has that port.
+_TAKEN = re.compile(r"addr(ess)?[ _]?(already )?in[ _]?use|port_already_used|nodistribution", re.IGNORECASE)
+
+
 class ServerFailed(Exception):
-    """A server cannot be started. The message names it, says why, and ends with its last lines."""
+    """A server cannot be started. The message names it, says why, and ends with its last lines.
+
+    Some servers say why long before their last line: `port_was_taken` goes by all that they said.
+    """
+
+    def __init__(self, message: str, *, said: str = "") -> None:
+        super().__init__(message)
+        self._said = said or message
 
     @property
     def port_was_taken(self) -> bool:
         """Another process was faster; other ports may work."""
-        return re.search(r"addr(ess)?[ _]?(already )?in[ _]?use", str(self), re.IGNORECASE) is not None
+        return _TAKEN.search(self._said) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,8 @@ def _wait_until(
     while not stopping.wait(_POLL_S):
         code = process.poll()
         if code is not None:
-            raise ServerFailed(f"{name} ended with code {code} while starting\n{last_lines(log)}")
+            said = log.read_text(errors="replace")
+            raise ServerFailed(f"{name} ended with code {code} while starting\n{last_lines(log)}", said=said)
         with suppress(OSError):
             if ready():
                 return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from devstack import ServerFailed, Stack, rabbitmq, start
+from devstack.local import Folder
+from devstack.ports import LOOPBACK, free_ports
 
 
 def test_stopping_does_not_wait_for_a_start_under_way(tmp_path: Path) -> None:
@@ -60,15 +64,29 @@ def test_a_port_that_somebody_took_meanwhile_is_replaced(tmp_path: Path, monkeyp
     with start(["sshd"], tmp_path / "other", durable=False) as other:
         taken = other.endpoints.sftp_port
 
-        def free_ports(count: int) -> tuple[int, ...]:
-            from devstack.ports import free_ports as really_free
-
-            offered.append(really_free(1)[0] if offered else taken)
+        def offer(count: int) -> tuple[int, ...]:
+            offered.append(free_ports(1)[0] if offered else taken)
             return (offered[-1],)
 
-        monkeypatch.setattr("devstack.sshd.free_ports", free_ports)
+        monkeypatch.setattr("devstack.sshd.free_ports", offer)
         with start(["sshd"], tmp_path / "mine", durable=False) as mine:
             port = mine.endpoints.sftp_port
 
     assert len(offered) == 2
     assert port == offered[1] != taken
+
+
+@pytest.mark.parametrize("which", range(4), ids=["amqp", "management", "distribution", "epmd"])
+def test_the_broker_tells_that_any_of_its_ports_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    ports = free_ports(4)
+    monkeypatch.setattr(rabbitmq, "free_ports", lambda count: ports)
+    lock_fd = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    folder = Folder(tmp_path, durable=False, lock_fd=lock_fd, stopping=threading.Event())
+
+    with socket.create_server((LOOPBACK, ports[which])), pytest.raises(ServerFailed) as failed:
+        rabbitmq.start(folder)
+    os.close(lock_fd)
+
+    assert failed.value.port_was_taken
