@@ -16,8 +16,6 @@ from typing import Any
 from devstack.guarded import GuardedProcess
 
 _POLL_S = 0.02
-
-
 # As PostgreSQL, OpenSSH, SeaweedFS and Erlang say it. Erlang's node is without distribution when its name service did
 # not answer as one: somebody else has that port.
 _TAKEN = re.compile(r"addr(ess)?[ _]?(already )?in[ _]?use|port_already_used|nodistribution", re.IGNORECASE)
