@@ -192,9 +192,9 @@ async def test_folders_links_and_other_names_are_ignored_and_counted(bare_rig: R
     [
         (GARBAGE, "unknown_layout: no column for event_id, metric, profile_id, event_at; found 'this', 'is', 'no'"),
         (b"id,metric,profile_id,datetime\nE1,a\nE2,b\nE3,Opened Email,P1,2026-11-23\n", "mostly_rejects: 2 of 3 rows"),
-        (gzip.compress(b"id,metric,profile_id,datetime\n")[:-4], "damaged_gzip"),
+        (gzip.compress(b"id,metric,profile_id,datetime\n", mtime=0)[:-4], "damaged_gzip"),
         (b"PK\x03\x04rest", "unknown_format: a zip file"),
-        (gzip.compress(b"id,metric,profile_id,datetime\n" + b" " * (64 << 20)), "too_large_unpacked"),
+        (gzip.compress(b"id,metric,profile_id,datetime\n" + b" " * (64 << 20), mtime=0), "too_large_unpacked"),
     ],
 )
 async def test_a_bad_file_is_held_with_a_clear_word_and_never_stops_others(
