@@ -2,8 +2,9 @@
 
 All servers run on this machine in one run, each in its own process, and are measured in turn in short rounds, so that
 noise hits all alike; ratios are medians over the rounds. Every answer counted is a 202; the gateway's means that the
-job is confirmed by a quorum queue with fsync on. The aiohttp peers answer through its Response, where the gateway
-writes its 202 itself: the ratio to the limit counts what that wins against what publishing costs.
+job is confirmed by a quorum queue with fsync on. The aiohttp peers are applications with a router and a Response, as
+its documents show them; the gateway is a server of the same library without these, and writes its 202 itself: the
+ratio to the limit counts what that wins against what ids and publishing cost.
 """
 
 import asyncio

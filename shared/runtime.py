@@ -196,7 +196,8 @@ async def _watch_loop(stop: asyncio.Event) -> None:
 
 async def _serve_health(service: Service, settings: ServiceSettings, stack: AsyncExitStack, stop: asyncio.Event) -> int:
     app = web.Application()
-    add_health(app, service.checks, stop)
+    for path, answer in health_routes(service.checks, stop).items():
+        app.router.add_get(path, answer)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=15, shutdown_timeout=_CHECK_TIMEOUT_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -206,14 +207,17 @@ async def _serve_health(service: Service, settings: ServiceSettings, stack: Asyn
     return int(runner.addresses[0][1])
 
 
-def add_health(app: web.Application, checks: Mapping[str, Check], stop: asyncio.Event) -> None:
-    """/healthz: the loop turns (never looks at other servers: a restart would not heal them). /readyz: it can do
-    its work, else 503 with the reasons. /metrics: for Prometheus."""
+HealthRoute = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-    async def healthz(_: web.Request) -> web.Response:
+
+def health_routes(checks: Mapping[str, Check], stop: asyncio.Event) -> dict[str, HealthRoute]:
+    """By path. /healthz: the loop turns (never looks at other servers: a restart would not heal them). /readyz: it can
+    do its work, else 503 with the reasons. /metrics: for Prometheus."""
+
+    async def healthz(_: web.BaseRequest) -> web.Response:
         return web.json_response({"status": "ok"})
 
-    async def readyz(_: web.Request) -> web.Response:
+    async def readyz(_: web.BaseRequest) -> web.Response:
         reasons = await failing(checks)
         if stop.is_set():
             reasons["service"] = "stopping"
@@ -221,14 +225,12 @@ def add_health(app: web.Application, checks: Mapping[str, Check], stop: asyncio.
             {"status": "not ready" if reasons else "ready", "reasons": reasons}, status=503 if reasons else 200
         )
 
-    async def exposition(_: web.Request) -> web.Response:
+    async def exposition(_: web.BaseRequest) -> web.Response:
         return web.Response(
             body=metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", exposition)
+    return {"/healthz": healthz, "/readyz": readyz, "/metrics": exposition}
 
 
 async def failing(checks: Mapping[str, Check]) -> dict[str, str]:

@@ -16,7 +16,7 @@ _BODY: Final = b'{"generation_id":"%s","status":"accepted"}'
 _BODY_BYTES: Final = len(_BODY % (b"-" * 36))
 
 
-def accepted(request: web.Request, generation_id: str, *, closing: bool) -> web.StreamResponse:
+def accepted(request: web.BaseRequest, generation_id: str, *, closing: bool) -> web.StreamResponse:
     """202 with the id; `closing` when the connection will end with it."""
     body = _BODY % generation_id.encode()
     if request.keep_alive and request.version == HttpVersion11 and not closing:
