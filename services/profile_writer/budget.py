@@ -1,56 +1,131 @@
 """How many requests an account may be sent now, and how far apart. Arithmetic on a clock; no I/O.
 
-Klaviyo counts per account and operation in two fixed windows, 1 s and 60 s, whose phase we do not know. A fixed window
-always lies inside some sliding window of the same length, so keeping every sliding window below the limit is safe for
-any phase. (A token bucket that holds the limit and refills at limit/window would admit twice the limit.)
+Klaviyo counts per account and operation in two fixed windows, 1 s and 60 s.
 
-- 60 s: tokens are counted per second in which they were paid; they count for `STEADY_S + SLACK_S`, because a request
-  may arrive up to the slack after it was paid for. So 60/63 of the limit can be used, times the factor.
-- 1 s: requests of one account leave at least `spacing_s` apart, and at most `in_flight_max` are unanswered. What can
-  arrive within one second is what was on its way at its start plus what left during it: `in_flight_max` +
-  1/`spacing_s` + 1, which is the limit times the factor, however the network bunches them.
+- 60 s, once answers have told when the minute ends (`phase.py`): the whole limit, times the factor, in each window.
+  Tokens count for the window in which what they are for may arrive: from `SLACK_S` before its start on.
+- 60 s, as long as that is unknown: a fixed window always lies inside some sliding window of the same length, so
+  keeping every sliding window of `STEADY_S + SLACK_S` below a share of the limit is safe for any phase. (A token
+  bucket that holds the limit and refills at limit/window would admit twice the limit.)
+- 1 s, of unknown phase always: requests of one account leave at least `spacing_s` apart, and at most `in_flight_max`
+  are unanswered. What can arrive within one second is what was on its way at its start plus what left during it:
+  `in_flight_max` + 1/`spacing_s` + 1, which is a share of the limit times the factor, however the network bunches them.
+
+Other apps of the account spend of the same limit. What they have spent is what Klaviyo says is gone and is not ours;
+what they are used to spending until the minute ends is left to them: they would get the 429s that we avoid. And so
+is one burst of theirs, in the minute and in the second, because it may come between our look and our arrival.
 
 Tokens are paid before anything is sent. A paused or dead worker leaves them unused; it can never use them twice.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from math import floor
+from math import ceil, exp, floor, sqrt
+
+from services.profile_writer.phase import MINUTE_S, PAY_UNTIL_S, SEND_UNTIL_S, Phase, Window
 
 STEADY_S = 60
 SLACK_S = 2
-_SLOTS = STEADY_S + SLACK_S + 1  # the present second is counted whole
+_SLIDING_SLOTS = STEADY_S + SLACK_S + 1  # the present second is counted whole
+_SLOTS = _SLIDING_SLOTS + 3  # a window of unknown edge reaches a little further back
+_BLIND_SHARE = 0.9  # of the minute's limit while its phase is unknown
+_BURST_SHARE = 0.9  # of the second's limit: its phase is never known
 _IN_FLIGHT_SHARE = 0.15  # of the burst limit; 10 of 75: at 150 ms an answer that still carries the whole rate
 _SKEW_MAX_S = 600  # a row from further in the future was written by a clock gone wrong
-_FACTOR_MIN, _FACTOR_MAX = 0.3, 0.95
-_FACTOR_FALL, _FACTOR_RISE_PER_MIN = 0.8, 0.02
+_FACTOR_MIN, _FACTOR_MAX = 0.3, 1.0
+_FACTOR_FALL, _FACTOR_RISE_PER_MIN = 0.8, 0.05
+_BURST_MEMORY_S = 300.0
+_RATE_SEEN_S = 3.0  # a shorter look at a minute says little of its rate
+_OTHERS_BURST_SHARE_MAX = 0.6  # of the second's limit: we must be able to send at all
+_LOOK_AGAIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What the account's other apps spend: `spent` in the minute of `at`; from experience `per_s`, None before a whole
+    minute was seen, and `burst`, what came at once."""
+
+    spent: int = 0
+    at: datetime | None = None
+    per_s: float | None = None
+    burst: float = 0.0
+
+    def seen(self, spent: int, window: Window, now: datetime) -> "Others":
+        """After a look at `now`: in this window they have spent so much."""
+        since_s = max(0.0, (now - self.at).total_seconds()) if self.at else 0.0
+        burst = self.burst * exp(-since_s / _BURST_MEMORY_S)
+        if not self.in_window(window):
+            return Others(spent, now, self._rate_so_far(window), burst)
+        # Hardly any time has passed between two looks: what came is one burst.
+        jump = float(max(0, spent - self.spent)) if since_s < _LOOK_AGAIN_S else 0.0
+        return Others(max(spent, self.spent), now, self.per_s, max(jump, burst))
+
+    def _rate_so_far(self, window: Window) -> float | None:
+        """With the minute that is over counted in, as far as it was seen."""
+        if self.at is None:
+            return None
+        seen_s = (self.at.timestamp() - window.starts_s) % MINUTE_S
+        rate = self.spent / max(_RATE_SEEN_S, seen_s)
+        return rate if self.per_s is None else (self.per_s + rate) / 2
+
+    def in_window(self, window: Window) -> bool:
+        """Whether `spent` is about this window."""
+        return self.at is not None and window.starts_s <= self.at.timestamp() < window.ends_s
+
+    def reserve(self, window: Window, now: datetime) -> int:
+        """Tokens of this window that are theirs: what they have spent, what they will as a rule, and one burst."""
+        spent, at_s = (self.spent, self.at.timestamp()) if self.at and self.in_window(window) else (0, window.starts_s)
+        per_s = (self.per_s or 0.0) if at_s == window.starts_s else self._expected_per_s(spent, at_s - window.starts_s)
+        to_come = per_s * max(0.0, window.ends_s - min(at_s, now.timestamp()))
+        return spent + ceil(to_come + sqrt(to_come) - 1e-9) + ceil(self.burst - 1e-9)
+
+    def _expected_per_s(self, spent: int, elapsed_s: float) -> float:
+        """Experience of a minute and what this one has shown, each by its length."""
+        if self.per_s is None:
+            return spent / max(_RATE_SEEN_S, elapsed_s)
+        return (self.per_s * MINUTE_S + spent) / (MINUTE_S + elapsed_s)
+
+
+NOBODY_ELSE = Others()
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """The limits of one account and what was spent of them. `slots`: tokens per second, newest first; `newest` is the
-    epoch second of the first."""
+    epoch second of the first. `phase` None: nobody knows when the minute ends."""
 
     burst_limit: int
     steady_limit: int
     factor: float
     newest: int = 0
     slots: tuple[int, ...] = ()
+    phase: Phase | None = None
+    others: Others = field(default=NOBODY_ELSE)
 
     @property
     def ceiling(self) -> int:
-        """Most tokens in any `STEADY_S + SLACK_S` seconds."""
+        """Most tokens in a window whose phase is known."""
         return max(1, floor(self.steady_limit * self.factor))
+
+    @property
+    def blind_ceiling(self) -> int:
+        """Most tokens in any `STEADY_S + SLACK_S` seconds while the phase is not known."""
+        return max(1, floor(self.steady_limit * self.factor * _BLIND_SHARE))
 
     @property
     def in_flight_max(self) -> int:
         """Most unanswered requests at a time."""
-        return max(1, floor(self.burst_limit * self.factor * _IN_FLIGHT_SHARE))
+        return max(1, floor(self._burst * _IN_FLIGHT_SHARE))
 
     @property
     def spacing_s(self) -> float:
         """Least seconds between two requests."""
-        return 1 / max(0.5, self.burst_limit * self.factor - self.in_flight_max - 1)
+        return 1 / max(0.5, self._burst - self.in_flight_max - 1)
+
+    @property
+    def _burst(self) -> float:
+        theirs = min(self.others.burst, self.burst_limit * _OTHERS_BURST_SHARE_MAX)
+        return (self.burst_limit - theirs) * self.factor * _BURST_SHARE
 
     def at(self, now: datetime) -> "Budget":
         """The budget as it stands now; seconds that are over have dropped out.
@@ -68,15 +143,42 @@ class Budget:
 
     @property
     def spent(self) -> int:
-        """Tokens that still count."""
-        return sum(self.slots)
+        """Tokens of the last minute."""
+        return sum(self.slots[:_SLIDING_SLOTS])
 
-    def room(self, share: float = 1.0) -> int:
+    def window(self, now: datetime) -> Window | None:
+        """The minute that a token paid now would count in, or the next one; None while nobody knows."""
+        return self.phase.window(now) if self.phase is not None and self.phase.known(now) else None
+
+    def _spent_since(self, epoch_s: float) -> int:
+        seconds = self.newest - floor(epoch_s) + 1
+        return sum(self.slots[: max(0, seconds)])
+
+    def room(self, now: datetime, share: float = 1.0) -> int:
         """Tokens that may be paid now, as long as no more than `share` of the ceiling is in use."""
-        return max(0, floor(self.ceiling * share) - self.spent)
+        window = self.window(now)
+        if window is None:
+            return max(0, floor(self.blind_ceiling * share) - self.spent)
+        if now.timestamp() < window.opens_s:
+            return 0
+        ours = self._spent_since(window.starts_s - SLACK_S)
+        return max(0, floor(self.ceiling * share) - ours - self.others.reserve(window, now))
+
+    def send_for_s(self, now: datetime) -> float | None:
+        """Seconds from now until which what is paid now must have left; None: no edge is known."""
+        window = self.window(now)
+        return None if window is None else max(0.0, window.ends_s - SEND_UNTIL_S - now.timestamp())
+
+    def told(self, limit: int, remaining: int | None, now: datetime) -> "Budget":
+        """The budget after an answer of the present minute that carries RateLimit-*, all of ours being answered."""
+        told, window = replace(self, steady_limit=limit), self.window(now)
+        if window is None or remaining is None or now.timestamp() < window.opens_s:
+            return told
+        theirs = max(0, limit - remaining - self._spent_since(window.starts_s - SLACK_S))
+        return replace(told, others=self.others.seen(theirs, window, now))
 
     def paid(self, tokens: int) -> "Budget":
-        """The budget after paying; `tokens` is at most `room()`."""
+        """The budget after paying; `tokens` is at most `room(now)`."""
         first, *rest = self.slots or (0,)
         return replace(self, slots=(first + tokens, *rest))
 
@@ -90,15 +192,26 @@ class Budget:
         return replace(self, slots=tuple(slots))
 
     def wait_s(self, now: datetime, share: float = 1.0) -> float:
-        """Seconds until there is room for at least one token; 0 when there is."""
-        over = self.spent - floor(self.ceiling * share) + 1
-        if over <= 0:
+        """Seconds until it is worth looking for room again; 0 when there is some."""
+        if self.room(now, share) > 0:
             return 0.0
-        for age in range(len(self.slots) - 1, -1, -1):
+        window, now_s = self.window(now), now.timestamp()
+        if window is None:
+            return self._blind_wait_s(now_s, share)
+        if now_s < window.opens_s:
+            return window.opens_s - now_s
+        next_s = window.opens_s - window.starts_s + window.ends_s - now_s
+        ours = self._spent_since(window.starts_s - SLACK_S)
+        waits_for_others = ours < floor(self.ceiling * share) and now_s + _LOOK_AGAIN_S < window.ends_s - PAY_UNTIL_S
+        return min(next_s, _LOOK_AGAIN_S) if waits_for_others else next_s
+
+    def _blind_wait_s(self, now_s: float, share: float) -> float:
+        over = self.spent - floor(self.blind_ceiling * share) + 1
+        for age in range(min(len(self.slots), _SLIDING_SLOTS) - 1, -1, -1):
             over -= self.slots[age]
             if over <= 0:
-                return max(0.0, self.newest + _SLOTS - age - now.timestamp())
-        return float(_SLOTS)  # the share is zero: look again when all has passed
+                return max(0.0, self.newest + _SLIDING_SLOTS - age - now_s)
+        return float(_SLIDING_SLOTS)  # the share is zero: look again when all has passed
 
 
 def factor_after_throttling(factor: float) -> float:

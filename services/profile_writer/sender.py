@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from services.profile_writer.content import Contents, Integration
+from services.profile_writer.phase import Phase, phase_seen
 from services.profile_writer.rows import Pending
 from services.profile_writer.turn import Refusal, Report, Turn
 from services.profile_writer.turn_rules import NotSent
@@ -45,7 +46,7 @@ class Sender:
         integrations = await self._contents.integrations({row.ref.org_id for row in rows})
         round_ = _Round(turn, texts, integrations, self._connect, self._clock, stop)
         results = await round_.run()
-        return Report(results, round_.limit, round_.refusals(), round_.last_sent_at)
+        return Report(results, round_.limit, round_.refusals(), round_.last_sent_at, round_.phase)
 
 
 class _Round:
@@ -67,6 +68,7 @@ class _Round:
         self._throttled = False
         self._slot_at = turn.paid_at
         self.limit: RateLimit | None = None
+        self.phase: Phase | None = None
         self.last_sent_at: datetime | None = None
 
     async def run(self) -> list[Failure | None]:
@@ -130,11 +132,19 @@ class _Round:
         text = self._texts.get(row.ref.generation_id)
         if row.action == "write" and text is None:
             raise Permanent("the copy of this generation cannot be read", reason="no_stored_copy")
-        self.last_sent_at = self._clock.now()
+        sent_at = self.last_sent_at = self._clock.now()
         if row.action == "write":
-            self.limit = await client.patch_profile(row.key.profile_id, properties=text)
+            limit = await client.patch_profile(row.key.profile_id, properties=text)
         else:
-            self.limit = await client.patch_profile(row.key.profile_id, unset=properties(row.key.prefix))
+            limit = await client.patch_profile(row.key.profile_id, unset=properties(row.key.prefix))
+        self._learn(limit, sent_at)
+
+    def _learn(self, limit: RateLimit, sent_at: datetime) -> None:
+        """Each answer tells the limits, and when Klaviyo's minute ends."""
+        self.limit = limit
+        if limit.reset_s is not None:
+            seen = phase_seen(limit.reset_s, sent_at, self._clock.now())
+            self.phase = seen if self.phase is None else self.phase.narrowed(seen)
 
     def _client(self, org_id: UUID) -> Patch:
         if org_id not in self._clients:

@@ -7,6 +7,7 @@ from random import Random
 from uuid import UUID
 
 from services.profile_writer.budget import Budget, factor_after_calm, factor_after_throttling
+from services.profile_writer.phase import Phase
 from services.profile_writer.turn_rules import NotSent
 from shared.errors import Failure, Permanent, Throttled, Transient
 from shared.klaviyo.limits import RateLimit
@@ -43,10 +44,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What came back in one turn: the failures (None: applied) and the limits as last told."""
+    """What came back in one turn: the failures (None: applied), the limits as last told, and the phase that all its
+    answers tell together."""
 
     results: Sequence[Failure | None]
     limit: RateLimit | None = None
+    phase: Phase | None = None
 
 
 def after(standing: Standing, answers: Answers, paid_at: datetime, now: datetime, rng: Random) -> Standing:
@@ -55,9 +58,10 @@ def after(standing: Standing, answers: Answers, paid_at: datetime, now: datetime
     A 429 blocks the account, and the account alone, for as long as Klaviyo says plus up to a tenth. When nothing at
     all was answered usefully, it rests for a time that doubles from turn to turn.
     """
-    standing = _told(standing, answers.limit, now)
     unsent = sum(isinstance(result, NotSent) for result in answers.results)
     budget = standing.budget.refunded(int(paid_at.timestamp()), unsent)
+    standing = _told(replace(standing, budget=budget), answers, now)
+    budget = standing.budget
     waits_s = [result.wait_s for result in answers.results if isinstance(result, Throttled)]
     if waits_s:
         wait = timedelta(seconds=max(waits_s) * (1 + _WAIT_JITTER * rng.random()))
@@ -80,11 +84,15 @@ def after(standing: Standing, answers: Answers, paid_at: datetime, now: datetime
     )
 
 
-def _told(standing: Standing, limit: RateLimit | None, now: datetime) -> Standing:
+def _told(standing: Standing, answers: Answers, now: datetime) -> Standing:
     """What Klaviyo advertises replaces our assumption; the guide and the specification disagree about it."""
+    budget, limit = standing.budget, answers.limit
+    if (seen := answers.phase) is not None:
+        known = budget.phase is not None and budget.phase.known(now)
+        budget = replace(budget, phase=budget.phase.narrowed(seen) if budget.phase and known else seen)
     if limit is None or limit.limit is None or limit.limit not in _LIMIT_SANE:
-        return standing
-    budget = replace(standing.budget, steady_limit=limit.limit)
+        return replace(standing, budget=budget)
+    budget = budget.told(limit.limit, limit.remaining, now)
     return replace(standing, budget=budget, advertised=limit, advertised_at=now)
 
 

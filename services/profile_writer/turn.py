@@ -11,6 +11,7 @@ from random import Random
 from uuid import UUID
 
 from services.profile_writer.book import Book
+from services.profile_writer.phase import Phase
 from services.profile_writer.rows import Key, Pending
 from services.profile_writer.settings import Settings
 from services.profile_writer.standing import Answers, Standing, after
@@ -67,6 +68,7 @@ class Report:
     limit: RateLimit | None
     refusals: Sequence[Refusal]
     last_sent_at: datetime | None
+    phase: Phase | None = None
 
 
 class Turns:
@@ -116,7 +118,9 @@ class Turns:
                 )
             before = await rows.standing(turn.account_key)
             standing = replace(before, budget=before.budget.at(now))
-            standing = after(standing, Answers(report.results, report.limit), turn.paid_at, now, self._rng)
+            standing = after(
+                standing, Answers(report.results, report.limit, report.phase), turn.paid_at, now, self._rng
+            )
             if standing.busy_by == turn.turn_id:
                 standing = replace(standing, busy_until=_next_slot(turn, report), busy_by=None)
             await rows.save(replace(standing, runnable_at=now))  # the next look works out when it is really due
@@ -130,8 +134,8 @@ class Turns:
             now,
             over_before=now + timedelta(seconds=self._settings.writer_deadline_margin_s),
             given_up_before=now - GIVE_UP_AFTER,
-            tokens=0 if shut else min(most, standing.budget.room()),
-            clean_up_tokens=0 if shut else min(most, standing.budget.room(self._settings.writer_clean_up_share)),
+            tokens=0 if shut else min(most, standing.budget.room(now)),
+            clean_up_tokens=0 if shut else min(most, standing.budget.room(now, self._settings.writer_clean_up_share)),
         )
 
     def _expire(self, book: Book, keys: Sequence[Key], claim: Claim, now: datetime) -> None:
@@ -154,6 +158,8 @@ class Turns:
         budget = standing.budget
         answers_s = max(0.0, lease_s - _LEASE_MARGIN_S)
         sending_s = min(budget.spacing_s * len(sends) + _SENDING_GRACE_S, answers_s)
+        if (window_s := budget.send_for_s(now)) is not None:
+            sending_s = min(sending_s, window_s)
         return Turn(
             turn_id=turn_id,
             account_key=standing.account_key,

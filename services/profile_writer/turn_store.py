@@ -6,7 +6,8 @@ from uuid import UUID
 
 import asyncpg
 
-from services.profile_writer.budget import Budget
+from services.profile_writer.budget import Budget, Others
+from services.profile_writer.phase import Phase
 from services.profile_writer.rows import Key
 from services.profile_writer.standing import Standing
 from shared.db.pool import Connection
@@ -54,7 +55,8 @@ class TurnStore:
     # The least recently served account that has something to do and that nobody else holds. A few thousand accounts
     # are read in a millisecond; an index would have to be kept up at each of many updates a second.
     CLAIM_ACCOUNT = """
-        SELECT account_key, burst_limit, steady_limit, factor, factor_at, newest_slot, slots, busy_until, busy_by,
+        SELECT account_key, burst_limit, steady_limit, factor, factor_at, newest_slot, slots, phase_low_s,
+               phase_width_s, phase_at, others_spent, others_at, others_per_s, others_burst, busy_until, busy_by,
                blocked_until, blocked_reason, failures, advertised_limit, advertised_remaining, advertised_reset_s,
                advertised_at, last_served_at, runnable_at
         FROM klaviyo_accounts
@@ -84,7 +86,8 @@ class TurnStore:
         return Claim(_standing(row), paused, is_open)
 
     SELECT_ACCOUNT = """
-        SELECT account_key, burst_limit, steady_limit, factor, factor_at, newest_slot, slots, busy_until, busy_by,
+        SELECT account_key, burst_limit, steady_limit, factor, factor_at, newest_slot, slots, phase_low_s,
+               phase_width_s, phase_at, others_spent, others_at, others_per_s, others_burst, busy_until, busy_by,
                blocked_until, blocked_reason, failures, advertised_limit, advertised_remaining, advertised_reset_s,
                advertised_at, last_served_at, runnable_at
         FROM klaviyo_accounts
@@ -101,7 +104,8 @@ class TurnStore:
             steady_limit = $2, factor = $3, factor_at = $4, newest_slot = $5, slots = $6, busy_until = $7, busy_by = $8,
             blocked_until = $9, blocked_reason = $10, failures = $11, advertised_limit = $12,
             advertised_remaining = $13, advertised_reset_s = $14, advertised_at = $15, last_served_at = $16,
-            runnable_at = $17
+            runnable_at = $17, phase_low_s = $18, phase_width_s = $19, phase_at = $20, others_spent = $21,
+            others_at = $22, others_per_s = $23, others_burst = $24
         WHERE account_key = $1
     """
 
@@ -112,7 +116,8 @@ class TurnStore:
             self.UPDATE_ACCOUNT, standing.account_key, budget.steady_limit, budget.factor, standing.factor_at,
             budget.newest, budget.slots, standing.busy_until, standing.busy_by, standing.blocked_until,
             standing.blocked_reason, standing.failures, told.limit, told.remaining, told.reset_s,
-            standing.advertised_at, standing.last_served_at, standing.runnable_at,
+            standing.advertised_at, standing.last_served_at, standing.runnable_at, *_phase_values(budget.phase),
+            budget.others.spent, budget.others.at, budget.others.per_s, budget.others.burst,
         )  # fmt: skip
 
     # Four scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
@@ -225,7 +230,11 @@ class TurnStore:
 
 
 def _standing(row: asyncpg.Record) -> Standing:
-    budget = Budget(row["burst_limit"], row["steady_limit"], row["factor"], row["newest_slot"], tuple(row["slots"]))
+    budget = Budget(
+        row["burst_limit"], row["steady_limit"], row["factor"], row["newest_slot"], tuple(row["slots"]),
+        phase=None if row["phase_at"] is None else Phase(row["phase_low_s"], row["phase_width_s"], row["phase_at"]),
+        others=Others(row["others_spent"], row["others_at"], row["others_per_s"], row["others_burst"]),
+    )  # fmt: skip
     return Standing(
         account_key=row["account_key"],
         budget=budget,
@@ -240,3 +249,7 @@ def _standing(row: asyncpg.Record) -> Standing:
         last_served_at=row["last_served_at"],
         runnable_at=row["runnable_at"],
     )
+
+
+def _phase_values(phase: Phase | None) -> tuple[object, ...]:
+    return (None, None, None) if phase is None else (phase.low_s, phase.width_s, phase.at)

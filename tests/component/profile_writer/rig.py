@@ -136,9 +136,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def rigged(database_url: str, amqp_url: str) -> AsyncIterator[Rig]:
+async def rigged(database_url: str, amqp_url: str, *, factor: float = FACTOR) -> AsyncIterator[Rig]:
     """Everything but the writer itself, which `writing` starts."""
-    spec = f"scaled:{FACTOR:g}:{time.time()}:{datetime(2026, 11, 23, 10, 0, tzinfo=UTC).isoformat()}"
+    spec = f"scaled:{factor:g}:{time.time()}:{datetime(2026, 11, 23, 10, 0, tzinfo=UTC).isoformat()}"
     clock = clock_from_spec(spec)
     world = World(clock, SimulatorSettings(), 1, None)
     async with (

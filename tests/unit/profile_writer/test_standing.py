@@ -60,7 +60,7 @@ def test_a_turn_that_sent_nothing_says_nothing_about_the_account() -> None:
 def test_the_factor_climbs_back_with_each_calm_minute() -> None:
     low = replace(FRESH, budget=replace(FRESH.budget, factor=0.5), factor_at=NOW - seconds(125))
 
-    assert then(None, standing=low).budget.factor == 0.54
+    assert then(None, standing=low).budget.factor == 0.6
     assert then(None, standing=low).factor_at == NOW
 
 
