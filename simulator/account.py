@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from simulator.flow.definitions import Flow, FlowAction, FlowMessage
+from simulator.foreign import Foreign
 from simulator.people.behaviour import Behaviour
 from simulator.people.events import METRIC_NAMES, EventStore
 from simulator.profile import Profile, ProfileState, copies_in
@@ -71,7 +72,7 @@ class ImportJob:
 
 @dataclass(slots=True)
 class Account:
-    """`phase_s` is the hidden phase of the rate windows; `foreign_per_s` is other apps' traffic by operation."""
+    """`phase_s` is the hidden phase of the rate windows; `foreign` is other apps' traffic by operation."""
 
     id: str
     name: str
@@ -89,14 +90,14 @@ class Account:
     events: EventStore = field(default_factory=EventStore)
     behaviour: Behaviour = field(default_factory=Behaviour)
     windows: dict[str, Windows] = field(default_factory=dict)
-    foreign_per_s: dict[str, float] = field(default_factory=dict)
+    foreign: dict[str, Foreign] = field(default_factory=dict)
     first_written_at: dict[str, datetime] = field(default_factory=dict)
 
     def window(self, name: str, quota: Quota) -> Windows:
         """The windows of one bucket: an operation, or an operation's stricter extra."""
         if (windows := self.windows.get(name)) is None:
             windows = self.windows[name] = Windows(quota, self.phase_s)
-        windows.foreign_per_s = self.foreign_per_s.get(name, 0.0)
+        windows.foreign = self.foreign.get(name)
         return windows
 
     def add_profile(self, person: Profile) -> None:

@@ -5,7 +5,10 @@ fixed, their phase belongs to the account and is unknown to callers.
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
+
+from simulator.foreign import Foreign
 
 BURST_S, STEADY_S, DAILY_S = 1.0, 60.0, 86_400.0
 
@@ -45,18 +48,14 @@ class FixedWindow:
     phase_s: float
     index: int = -1
     used: int = 0
-    foreign: int = 0
     admitted: int = 0
     history_max: int = 0
 
-    def turn_to(self, now_s: float, foreign_per_s: float) -> None:
-        """Open the window that holds `now_s`, and book what other apps of the account have spent in it so far."""
+    def turn_to(self, now_s: float) -> None:
+        """Open the window that holds `now_s`."""
         index = math.floor((now_s - self.phase_s) / self.length_s)
         if index != self.index:
-            self.index, self.used, self.foreign, self.admitted = index, 0, 0, 0
-        spent_elsewhere = int(foreign_per_s * (now_s - self.start_s()))
-        self.used += max(0, spent_elsewhere - self.foreign)
-        self.foreign = max(self.foreign, spent_elsewhere)
+            self.index, self.used, self.admitted = index, 0, 0
 
     def start_s(self) -> float:
         return self.index * self.length_s + self.phase_s
@@ -76,8 +75,10 @@ class Windows:
 
     quota: Quota
     phase_s: float
-    foreign_per_s: float = 0.0
+    foreign: Foreign | None = None
     windows: list[FixedWindow] = field(init=False)
+    minutes: Counter[int] = field(default_factory=Counter)  # admitted calls, by the number of the minute
+    refused: int = 0
 
     def __post_init__(self) -> None:
         self.windows = [
@@ -89,13 +90,28 @@ class Windows:
 
     def take(self, now_s: float) -> Granted | Refused:
         """Spend one request at `now_s` (seconds of any fixed epoch), or say how long the fullest window still lasts."""
+        if self.foreign is not None:
+            for at_s in self.foreign.until(now_s):
+                self._take_foreign(self.foreign, at_s)
         for window in self.windows:
-            window.turn_to(now_s, self.foreign_per_s)
+            window.turn_to(now_s)
         full = [window for window in self.windows if window.used >= window.limit]
         if full:
+            self.refused += 1
             longest = max(full, key=lambda window: window.left_s(now_s))
             return Refused(max(1, math.ceil(longest.left_s(now_s))), longest.length_s)
         for window in self.windows:
             window.book()
         steady = self.windows[1]
+        self.minutes[steady.index] += 1
         return Granted(steady.limit, max(0, steady.limit - steady.used), max(0, math.ceil(steady.left_s(now_s))))
+
+    def _take_foreign(self, foreign: Foreign, at_s: float) -> None:
+        """Another app's call; what finds a window full is refused like ours."""
+        for window in self.windows:
+            window.turn_to(at_s)
+        if any(window.used >= window.limit for window in self.windows):
+            foreign.refused += 1
+            return
+        for window in self.windows:
+            window.used += 1

@@ -1,5 +1,6 @@
 """The whole box: accounts, clock, chance, settings. Everything else is handed the parts of it that it needs."""
 
+import random
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from simulator.account import Account, Campaign, PrivateKey, standard_metrics
 from simulator.faults import Fault
 from simulator.flow.judge import Decision
 from simulator.flow.ledger import Ledger
+from simulator.foreign import Foreign, Pattern
 from simulator.ids import Ids
 from simulator.people.events import METRIC_NAMES
 from simulator.profile import new_profile
@@ -54,6 +56,15 @@ class World:
         account.keys[key.value] = key
         self.keys[key.value] = (account, key)
         return key
+
+    def add_foreign(
+        self, account: Account, operation: str, per_s: float, pattern: Pattern = "steady", burst: int = 20
+    ) -> Foreign:
+        """Other apps' calls from now on, in place of any before."""
+        since_s, seed = self.clock.now().timestamp(), self.ids.random.getrandbits(64)
+        foreign = Foreign(per_s, pattern, burst, since_s, random.Random(seed))  # noqa: S311 - made-up traffic
+        account.foreign[operation] = foreign
+        return foreign
 
     def add_profile(self, account: Account, attributes: Mapping[str, Any], profile_id: str | None = None) -> str:
         """A new person; ids are drawn as Klaviyo has them, one old 6-character id in five. Returns the id."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from simulator.flow.definitions import DelayUnit, Status
+from simulator.foreign import Pattern
 from simulator.people.export import Format, Layout
 
 
@@ -132,6 +133,8 @@ class DecisionsBody(Body):
 class ForeignTrafficBody(Body):
     operation: str
     per_s: float = Field(ge=0, description="Requests per virtual second that other apps of the account spend.")
+    pattern: Pattern = Field("steady", description="Evenly, at random one by one, or at random `burst` at once.")
+    burst: int = Field(20, ge=1, le=1000)
 
 
 class ExportBody(Body):

@@ -177,8 +177,11 @@ class Buttons:
         wanted, account = await read(request, bodies.ForeignTrafficBody), account_of(self._world, request)
         if wanted.operation not in BY_ID:
             raise ValueError(f"no operation {wanted.operation}")
-        account.foreign_per_s[wanted.operation] = wanted.per_s
-        return account.foreign_per_s
+        self._world.add_foreign(account, wanted.operation, wanted.per_s, wanted.pattern, wanted.burst)
+        return {
+            name: {"per_s": other.per_s, "pattern": other.pattern, "calls": other.calls, "refused": other.refused}
+            for name, other in account.foreign.items()
+        }
 
     async def windows(self, request: web.Request) -> Any:
         """The fullest window ever admitted, by operation and length in seconds, beside its limit."""

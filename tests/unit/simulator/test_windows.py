@@ -2,10 +2,13 @@
 
 import math
 from collections import Counter
+from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.foreign import Foreign, Pattern
 from simulator.windows import Granted, Quota, Refused, Windows
 
 PROFILE_WRITES = Quota(75, 750)
@@ -75,7 +78,7 @@ def test_a_refused_request_spends_nothing() -> None:
 
 
 def test_other_apps_of_the_account_eat_the_same_windows() -> None:
-    windows = Windows(Quota(10, 100), phase_s=0.0, foreign_per_s=8.0)
+    windows = Windows(Quota(10, 100), phase_s=0.0, foreign=Foreign(8.0, "steady", 1, 600.0, Random(1)))
 
     granted = [windows.take(600 + step / 20) for step in range(19, 20 * 4)]
 
@@ -83,6 +86,19 @@ def test_other_apps_of_the_account_eat_the_same_windows() -> None:
     # By the end of each second the others have spent 7 of its 10; ours are what is left, in every second we ask in.
     assert 0 < ours < 40
     assert windows.windows[0].history_max <= 10
+
+
+@pytest.mark.parametrize(("pattern", "burst"), [("steady", 1), ("poisson", 1), ("bursts", 20)])
+def test_other_apps_keep_their_average_and_are_refused_like_us(pattern: Pattern, burst: int) -> None:
+    foreign = Foreign(3.75, pattern, burst, 600.0, Random(1))
+    windows = Windows(Quota(75, 150), phase_s=0.0, foreign=foreign)
+
+    for minute in range(60):
+        windows.take(600 + minute * 60 + 59.9)
+
+    assert abs(foreign.calls - 3.75 * 3600) < 0.1 * 3.75 * 3600
+    assert max(window.used for window in windows.windows) <= 150
+    assert foreign.refused >= foreign.calls - 60 * 150
 
 
 def test_a_daily_window_holds_for_a_day() -> None:
