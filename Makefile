@@ -88,7 +88,7 @@ test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 
 ##@ Benchmarks
-.PHONY: bench-gateway bench-pipeline bench-codec
+.PHONY: bench-gateway bench-pipeline bench-writer bench-codec
 bench-gateway: setup servers $(BENCH_STAMP) ## Webhooks per second beside bare aiohttp, FastStream and Celery
 	.venv-bench/bin/python -m bench.gateway
 
@@ -97,6 +97,9 @@ bench-codec: setup ## Bytes and time of a stored copy, beside plain zstd and ren
 
 bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine
 	$(PY) -m bench.pipeline
+
+bench-writer: setup servers ## Profile writes at the edge of the quota, beside the official SDK; 10 minutes
+	$(PY) -m bench.writer
 
 # The rivals we measure against stay out of the environment we ship and test.
 $(BENCH_STAMP):

@@ -1,0 +1,259 @@
+"""The stage of the writer's benchmark: Klaviyo accounts in a box, generations in the database, real writers.
+
+The box runs in the benchmark's own process, so what it counted is read from it and from nobody else: which copy each
+profile held at the moment of its email, what each minute admitted, how often it refused.
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import psutil
+
+from bench.copy import email
+from devstack import Endpoints
+from devstack.isolation import fresh_database, fresh_virtual_host
+from devstack.ports import LOOPBACK, free_ports
+from devstack.processes import Command, Processes, python, supervise
+from devstack.services import environment
+from shared.clock import Clock, clock_from_spec
+from shared.crypto import KeyRing
+from shared.messaging.publisher import Publisher, open_publisher
+from shared.messaging.topology import WRITE
+from shared.schemas.copy import VariantSource, Vars
+from shared.schemas.ids import generation_day
+from shared.schemas.jobs import WriteJob
+from shared.snippet import properties
+from shared.vars_codec import encode_vars
+from simulator.account import Account
+from simulator.app import Box, serving
+from simulator.settings import SimulatorSettings
+from simulator.windows import Windows
+from simulator.world import World
+
+WRITES = "update_profile"
+PAGE_SCOPES = ("profiles:write", "flows:read", "campaigns:read", "metrics:read")
+BODY_BYTES = 10_000
+MESSAGE = "welcome.FLOW01.70000001"
+ROOT = Path(__file__).parents[1]
+_CHUNK = 50
+
+INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
+INSERT_INTEGRATION = """
+    INSERT INTO integrations (org_id, account_key, base_url, sealed_key, last4, updated_at)
+    VALUES ($1, $2, $3, $4, '....', $5)
+"""
+INSERT_TEMPLATE = """
+    INSERT INTO templates (org_id, template_id, name, created_at, updated_at) VALUES ($1, 'welcome', 'Welcome', $2, $2)
+"""
+INSERT_VARIANT = """
+    INSERT INTO variants (org_id, copy_id, template_id, name, created_at, updated_at)
+    VALUES ($1, $2, 'welcome', 'A', $3, $3)
+"""
+INSERT_VERSION = """
+    INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at)
+    VALUES ($1, $2, 1, $3, $4, $5, $6)
+"""
+COLUMNS = (
+    "day", "generation_id", "org_id", "template_id", "user_id", "tracking_id", "accepted_at", "deadline_at",
+    "clean_at", "decision", "reason", "copy_id", "variant_version", "property_prefix", "written_for", "vars",
+)  # fmt: skip
+SELECT_REASONS = "SELECT outcome, reason, count(*) AS writes FROM write_outcomes WHERE org_id = $1 GROUP BY 1, 2"
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """One person's email: when it leaves, and the generation that it is to show."""
+
+    profile_id: str
+    generation_id: UUID
+    accepted_at: datetime
+    leaves_at: datetime
+
+
+@dataclass
+class Shop:
+    """One org, its Klaviyo account, the copy it sends."""
+
+    org_id: UUID
+    account: Account
+    key: str
+    source: VariantSource
+    emails: list[Email] = field(default_factory=list)
+
+    @property
+    def windows(self) -> Windows:
+        """What Klaviyo counted of its profile writes."""
+        return next(found for name, found in self.account.windows.items() if name == WRITES)
+
+    def judged(self) -> Counter[str]:
+        """What each email showed, from the profile as it was when the email left."""
+        return Counter(self._shown(one) for one in self.emails)
+
+    def _shown(self, one: Email) -> str:
+        held = self.account.profiles[one.profile_id].as_of(one.leaves_at).properties
+        texts = [held.get(name) for name in properties("jai")]
+        if all(text is None for text in texts) or held.get("jai_for") != MESSAGE:
+            return "control_missed"
+        if held.get("jai_generation") != str(one.generation_id):
+            return "stale"
+        expected = copy_of(self.source, one.profile_id)
+        shown = (held.get("jai_subject"), held.get("jai_preheader"), held.get("jai_body"))
+        return "right" if shown == tuple(expected) else "broken"
+
+    def waits_s(self) -> list[float]:
+        """Acceptance to arrival on the profile, of what arrived."""
+        arrived = self.account.first_written_at
+        return [
+            (arrived[str(one.generation_id)] - one.accepted_at).total_seconds()
+            for one in self.emails
+            if str(one.generation_id) in arrived
+        ]
+
+
+def copy_of(source: VariantSource, profile_id: str) -> Vars:
+    """One person's copy: the source with the person in it."""
+    return Vars(f"Hi {profile_id}", source.preheader, f"{source.body}<p>{profile_id}</p>")
+
+
+@dataclass
+class Stage:
+    """Everything of one run of rows."""
+
+    clock: Clock
+    box: Box
+    db: "asyncpg.Connection[asyncpg.Record]"
+    publisher: Publisher
+    processes: Processes
+    ring: KeyRing
+    shops: list[Shop] = field(default_factory=list)
+
+    async def shop(self, name: str, *, scopes: Sequence[str] = PAGE_SCOPES) -> Shop:
+        """A new org with an account of its own, whose minute has a phase of its own."""
+        world, now = self.box.world, self.clock.now()
+        account = world.add_account(name)
+        key = world.add_key(account, scopes)
+        copy = email(uuid4(), BODY_BYTES, seed=len(self.shops))
+        shop = Shop(uuid4(), account, key.value, copy)
+        sealed = self.ring.seal(key.value, f"{shop.org_id}/klaviyo")
+        await self.db.execute(INSERT_ORG, shop.org_id, name, now)
+        await self.db.execute(INSERT_INTEGRATION, shop.org_id, f"acct:{account.id}", self.box.url, sealed, now)
+        await self.db.execute(INSERT_TEMPLATE, shop.org_id, now)
+        await self.db.execute(INSERT_VARIANT, shop.org_id, copy.copy_id, now)
+        await self.db.execute(INSERT_VERSION, shop.org_id, copy.copy_id, copy.subject, copy.preheader, copy.body, now)
+        self.shops.append(shop)
+        return shop
+
+    async def seed(self, shop: Shop, count: int, *, start: datetime, within_s: float, delay_s: float) -> None:
+        """Generations of new people, accepted evenly within so many seconds from `start`, as the generator stores
+        them."""
+        emails = [
+            Email(
+                self.box.world.add_profile(shop.account, {}),
+                uuid4(),
+                start + timedelta(seconds=within_s * number / count),
+                start + timedelta(seconds=within_s * number / count + delay_s),
+            )
+            for number in range(count)
+        ]
+        for day in {generation_day(one.accepted_at) for one in emails}:
+            await self.db.execute("SELECT ensure_partition('generations', $1)", day)
+        for at in range(0, count, 2_000):
+            rows = [_row(shop, one) for one in emails[at : at + 2_000]]
+            await self.db.copy_records_to_table("generations", records=rows, columns=COLUMNS)
+        shop.emails += emails
+
+    async def publish(self, shop: Shop) -> None:
+        """Its write jobs, each when its webhook is accepted."""
+        for chunk in _chunks(shop.emails):
+            await self.clock.sleep((chunk[-1].accepted_at - self.clock.now()).total_seconds())
+            jobs = [_job(shop, one) for one in chunk]
+            await self.publisher.send_jobs(WRITE, shop.org_id, jobs)
+
+    async def until(self, moment: datetime) -> None:
+        await self.clock.sleep((moment - self.clock.now()).total_seconds())
+
+    async def reasons(self, shop: Shop) -> Counter[str]:
+        """How our own books say that its writes ended."""
+        rows = await self.db.fetch(SELECT_REASONS, shop.org_id)
+        return Counter({f"{row['outcome']} {row['reason'] or ''}".strip(): row["writes"] for row in rows})
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all writers so far."""
+        seconds: list[float] = [sum(psutil.Process(pid).cpu_times()[:2]) for pid in self.processes.pids.values()]
+        return sum(seconds)
+
+    def rss_mb(self) -> float:
+        """Resident memory of the largest writer."""
+        sizes: list[int] = [psutil.Process(pid).memory_info().rss for pid in self.processes.pids.values()]
+        return max(sizes) / 1e6
+
+
+@asynccontextmanager
+async def staged(servers: Endpoints, folder: Path, *, scale: float, writers: int) -> AsyncIterator[Stage]:
+    """A stage whose clock runs `scale` times as fast as ours, with so many replicas of the writer."""
+    origin = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+    spec = f"scaled:{scale:g}:{time.time()}:{origin.isoformat()}"
+    clock = clock_from_spec(spec)
+    world = World(clock, SimulatorSettings(), random.SystemRandom().randrange(10**9))
+    async with (
+        fresh_database(servers.database_url) as database_url,
+        fresh_virtual_host(servers) as amqp_url,
+        serving(world) as box,
+        open_publisher(amqp_url, "bench", WRITE) as publisher,
+    ):
+        env = environment(database_url=database_url, amqp_url=amqp_url, clock=spec, log_level="ERROR")
+        commands = _writers(env, writers)
+        db = await asyncpg.connect(database_url)
+        try:
+            async with supervise(commands, log_dir=folder / "logs", echo=print, cwd=ROOT) as processes:
+                yield Stage(clock, box, db, publisher, processes, KeyRing(env["JUSTAI_SEAL_KEYS"]))
+        finally:
+            await db.close()
+
+
+def _writers(env: Mapping[str, str], count: int) -> list[Command]:
+    addresses = [f"{LOOPBACK}:{port}" for port in free_ports(count)]
+    return [
+        Command(
+            f"writer-{number}",
+            python("services.profile_writer"),
+            env={**env, "JUSTAI_HEALTH_LISTEN": address},
+            ready_url=f"http://{address}/readyz",
+        )
+        for number, address in enumerate(addresses, start=1)
+    ]
+
+
+def _row(shop: Shop, one: Email) -> tuple[object, ...]:
+    blob = encode_vars(copy_of(shop.source, one.profile_id), shop.source)
+    return (
+        generation_day(one.accepted_at), one.generation_id, shop.org_id, "welcome", one.profile_id, "t",
+        one.accepted_at, one.leaves_at, one.leaves_at + timedelta(seconds=3600), "treatment", "uniform",
+        shop.source.copy_id, 1, "jai", MESSAGE, blob,
+    )  # fmt: skip
+
+
+def _job(shop: Shop, one: Email) -> WriteJob:
+    return WriteJob(
+        org_id=shop.org_id, generation_id=one.generation_id, day=generation_day(one.accepted_at),
+        profile_id=one.profile_id, prefix="jai", action="write", accepted_at=one.accepted_at, deadline_at=one.leaves_at,
+    )  # fmt: skip
+
+
+def _chunks(emails: Sequence[Email]) -> Iterator[Sequence[Email]]:
+    """What is published together: so many, or what half a second brings."""
+    start = 0
+    for at, one in enumerate(emails):
+        if at - start >= _CHUNK or (one.accepted_at - emails[start].accepted_at).total_seconds() > 0.5:
+            yield emails[start:at]
+            start = at
+    if start < len(emails):
+        yield emails[start:]
