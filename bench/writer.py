@@ -122,8 +122,8 @@ async def bursts(servers: Endpoints, folder: Path, size: Size, result: Result) -
         figures["right_3400"] = result.judge(f"{size.small:,} in 10 s", small, await stage.reasons(small))["right"]
         right = result.judge(f"{size.large:,} in 30 s", large, await stage.reasons(large))["right"]
         figures["carried"] = right / (LIMIT * size.delay_s / 60)
-        for name, shop in (("rate_429", others), ("rate_429_bursts", in_bursts)):
-            result.judge(f"beside others, {name[8:] or '_one by one'}", shop, await stage.reasons(shop))
+        for name, how, shop in (("rate_429", "one by one", others), ("rate_429_bursts", "in bursts", in_bursts)):
+            result.judge(f"{size.small:,} beside others {how}", shop, await stage.reasons(shop))
             figures[name] = shop.windows.refused / max(1, _requests(shop))
         figures["requests_per_write"] = max(_requests(shop) / len(shop.account.first_written_at) for shop in ours)
         figures["others_refused"] = max(

@@ -3,7 +3,8 @@
 Klaviyo counts per account and operation in two fixed windows, 1 s and 60 s.
 
 - 60 s, once answers have told when the minute ends (`phase.py`): the whole limit, times the factor, in each window.
-  Tokens count for the window in which what they are for may arrive: from `SLACK_S` before its start on.
+  A token counts for every window in which what it is for may arrive, at most `SLACK_S` after it was paid: near an edge
+  for both.
 - 60 s, as long as that is unknown: a fixed window always lies inside some sliding window of the same length, so
   keeping every sliding window of `STEADY_S + SLACK_S` below a share of the limit is safe for any phase. (A token
   bucket that holds the limit and refills at limit/window would admit twice the limit.)
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import ceil, exp, floor, sqrt
 
-from services.profile_writer.phase import MINUTE_S, PAY_UNTIL_S, SEND_UNTIL_S, Phase, Window
+from services.profile_writer.phase import MINUTE_S, Phase, Window
 
 STEADY_S = 60
 SLACK_S = 2
@@ -36,6 +37,7 @@ _FACTOR_MIN, _FACTOR_MAX = 0.3, 1.0
 _FACTOR_FALL, _FACTOR_RISE_PER_MIN = 0.8, 0.05
 _BURST_MEMORY_S = 300.0
 _RATE_SEEN_S = 3.0  # a shorter look at a minute says little of its rate
+_DOUBT_S = 10.0  # of silence, believed before anything is known: one early burst is no rate
 _OTHERS_BURST_SHARE_MAX = 0.6  # of the second's limit: we must be able to send at all
 _LOOK_AGAIN_S = 2.0
 
@@ -70,7 +72,7 @@ class Others:
 
     def in_window(self, window: Window) -> bool:
         """Whether `spent` is about this window."""
-        return self.at is not None and window.starts_s <= self.at.timestamp() < window.ends_s
+        return self.at is not None and window.starts_s <= self.at.timestamp() < window.over_s
 
     def reserve(self, window: Window, now: datetime) -> int:
         """Tokens of this window that are theirs: what they have spent, what they will as a rule, and one burst."""
@@ -82,7 +84,7 @@ class Others:
     def _expected_per_s(self, spent: int, elapsed_s: float) -> float:
         """Experience of a minute and what this one has shown, each by its length."""
         if self.per_s is None:
-            return spent / max(_RATE_SEEN_S, elapsed_s)
+            return spent / (_DOUBT_S + elapsed_s)
         return (self.per_s * MINUTE_S + spent) / (MINUTE_S + elapsed_s)
 
 
@@ -146,8 +148,14 @@ class Budget:
         """Tokens of the last minute."""
         return sum(self.slots[:_SLIDING_SLOTS])
 
+    def scarce(self, now: datetime) -> bool:
+        """Whether half of a minute's limit is gone, by us or for others: then the quota is what makes writes wait."""
+        window = self.window(now)
+        theirs = 0 if window is None else self.others.reserve(window, now)
+        return (self.spent + theirs) * 2 >= self.ceiling
+
     def window(self, now: datetime) -> Window | None:
-        """The minute that a token paid now would count in, or the next one; None while nobody knows."""
+        """The minute that a token paid now counts for (near its end, for the next one too); None while nobody knows."""
         return self.phase.window(now) if self.phase is not None and self.phase.known(now) else None
 
     def _spent_since(self, epoch_s: float) -> int:
@@ -159,21 +167,14 @@ class Budget:
         window = self.window(now)
         if window is None:
             return max(0, floor(self.blind_ceiling * share) - self.spent)
-        if now.timestamp() < window.opens_s:
-            return 0
         ours = self._spent_since(window.starts_s - SLACK_S)
         return max(0, floor(self.ceiling * share) - ours - self.others.reserve(window, now))
-
-    def send_for_s(self, now: datetime) -> float | None:
-        """Seconds from now until which what is paid now must have left; None: no edge is known."""
-        window = self.window(now)
-        return None if window is None else max(0.0, window.ends_s - SEND_UNTIL_S - now.timestamp())
 
     def told(self, limit: int, remaining: int | None, now: datetime) -> "Budget":
         """The budget after an answer of the present minute that carries RateLimit-*, all of ours being answered."""
         told, window = replace(self, steady_limit=limit), self.window(now)
-        if window is None or remaining is None or now.timestamp() < window.opens_s:
-            return told
+        if window is None or remaining is None or now.timestamp() >= window.ends_s:
+            return told  # or it may speak of the next minute
         theirs = max(0, limit - remaining - self._spent_since(window.starts_s - SLACK_S))
         return replace(told, others=self.others.seen(theirs, window, now))
 
@@ -198,12 +199,9 @@ class Budget:
         window, now_s = self.window(now), now.timestamp()
         if window is None:
             return self._blind_wait_s(now_s, share)
-        if now_s < window.opens_s:
-            return window.opens_s - now_s
-        next_s = window.opens_s - window.starts_s + window.ends_s - now_s
         ours = self._spent_since(window.starts_s - SLACK_S)
-        waits_for_others = ours < floor(self.ceiling * share) and now_s + _LOOK_AGAIN_S < window.ends_s - PAY_UNTIL_S
-        return min(next_s, _LOOK_AGAIN_S) if waits_for_others else next_s
+        for_others = ours < floor(self.ceiling * share) and now_s + _LOOK_AGAIN_S < window.ends_s
+        return _LOOK_AGAIN_S if for_others else window.over_s - now_s
 
     def _blind_wait_s(self, now_s: float, share: float) -> float:
         over = self.spent - floor(self.blind_ceiling * share) + 1

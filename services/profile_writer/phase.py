@@ -2,8 +2,8 @@
 
 The windows are fixed, so one number, the end modulo 60 s, says all. An answer tells whole seconds to the end, counted
 at a moment between its sending and its arrival, rounded we do not know which way: that is an interval of some 2 s, and
-intervals of many answers overlap in about one. That is enough: 750 tokens leave in 15 s, so what is lost at the edges
-costs no token.
+intervals of many answers overlap in about one. That is enough: 750 tokens leave in 15 s, so a second of doubt at the
+edge, in which a token counts for both minutes, costs nothing.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,7 @@ from datetime import datetime
 from math import floor
 
 MINUTE_S = 60.0
-PAY_UNTIL_S = 3.0
-"""No token is paid in the last seconds before the earliest end, so that what it is for arrives before it."""
-
-SEND_UNTIL_S = 1.0
-"""No request leaves later than this before the earliest end: a slow one would be counted in the next minute."""
-
-_OPENS_AFTER_S = 0.1
+_OPENS_AFTER_S = 0.1  # for the clocks of several replicas
 _DRIFT = 0.0002  # seconds a second that two clocks may part; five times what NTP corrects
 _FORGET_S = 900.0
 _ROUNDING_S = 1.0
@@ -47,21 +41,22 @@ class Phase:
         return seen if high_s < low_s else Phase((aged.low_s + low_s) % MINUTE_S, high_s - low_s, seen.at)
 
     def window(self, now: datetime) -> "Window":
-        """The window in which a token can be paid now, or the next one."""
+        """The latest one that has surely begun."""
         aged, now_s = self._aged(now), now.timestamp()
-        ended = floor((now_s + PAY_UNTIL_S - aged.low_s) / MINUTE_S)
-        starts_s = aged.low_s + ended * MINUTE_S
-        return Window(starts_s, starts_s + aged.width_s + _OPENS_AFTER_S, starts_s + MINUTE_S)
+        doubt_s = aged.width_s + _OPENS_AFTER_S
+        begun = floor((now_s - doubt_s - aged.low_s) / MINUTE_S)
+        starts_s = aged.low_s + begun * MINUTE_S
+        return Window(starts_s, starts_s + MINUTE_S, starts_s + MINUTE_S + doubt_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One minute of Klaviyo's, epoch seconds: it starts no earlier than `starts_s`, has surely begun at `opens_s` and
-    ends no earlier than `ends_s`."""
+    """One minute of Klaviyo's, epoch seconds: it starts no earlier than `starts_s`, ends no earlier than `ends_s`, and
+    at `over_s` the next one has surely begun."""
 
     starts_s: float
-    opens_s: float
     ends_s: float
+    over_s: float
 
 
 def phase_seen(reset_s: int, sent_at: datetime, answered_at: datetime) -> Phase:

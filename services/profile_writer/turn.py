@@ -11,6 +11,7 @@ from random import Random
 from uuid import UUID
 
 from services.profile_writer.book import Book
+from services.profile_writer.budget import SLACK_S
 from services.profile_writer.phase import Phase
 from services.profile_writer.rows import Key, Pending
 from services.profile_writer.settings import Settings
@@ -25,6 +26,9 @@ from shared.klaviyo.limits import RateLimit
 _SENDING_GRACE_S = 1.0
 """What a turn may lag behind its spacing. What it has not sent by then it gives back: the account is free for the next
 turn then, and two turns must not add up. It is free earlier when all answers have come."""
+
+_ON_THE_WAY_S = 0.5
+"""What a request may take to arrive, so that it arrives within the slack of its token."""
 
 _LEASE_MARGIN_S = 1.0
 """Time to settle before the lease ends."""
@@ -157,9 +161,7 @@ class Turns:
                 sends.append(Sent(verdict.pending, before))
         budget = standing.budget
         answers_s = max(0.0, lease_s - _LEASE_MARGIN_S)
-        sending_s = min(budget.spacing_s * len(sends) + _SENDING_GRACE_S, answers_s)
-        if (window_s := budget.send_for_s(now)) is not None:
-            sending_s = min(sending_s, window_s)
+        sending_s = min(budget.spacing_s * len(sends) + _SENDING_GRACE_S, SLACK_S - _ON_THE_WAY_S, answers_s)
         return Turn(
             turn_id=turn_id,
             account_key=standing.account_key,
@@ -225,4 +227,4 @@ def _why_late(row: Pending, claim: Claim, now: datetime) -> str:
         return "outage"
     if standing.blocked_until is not None and standing.blocked_until > now:
         return "outage" if standing.failures else "quota"
-    return "quota" if standing.budget.spent * 2 >= standing.budget.ceiling else "outage"
+    return "quota" if standing.budget.scarce(now) else "outage"

@@ -1,5 +1,6 @@
 """No fixed window of any phase is ever exceeded, whatever is asked for when, and whatever the clocks do."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -12,6 +13,7 @@ from services.profile_writer.budget import (
     factor_after_calm,
     factor_after_throttling,
 )
+from services.profile_writer.phase import phase_seen
 
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 LIMITS = st.tuples(st.integers(1, 200), st.integers(1, 2000), st.floats(0.3, 1.0))
@@ -129,3 +131,11 @@ def test_the_factor_falls_fast_and_climbs_back_slowly() -> None:
     assert factor_after_calm(0.5, 59) == 0.5
     assert factor_after_calm(0.5, 121) == 0.6
     assert factor_after_calm(0.94, 600) == 1.0
+
+
+def test_the_quota_is_scarce_when_half_of_it_is_gone_whoever_took_it() -> None:
+    fresh = replace(Budget(75, 750, 1.0), phase=phase_seen(50, START, START)).at(after(5))
+
+    assert not fresh.scarce(after(5))
+    assert fresh.paid(375).scarce(after(5))
+    assert fresh.told(750, 370, after(5)).scarce(after(5))
