@@ -1,0 +1,154 @@
+"""`justai quota`: how much of each Klaviyo account's quota is used, what waits for it, and which delay would do."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import click
+import orjson
+
+from cli.display import moment, show_table
+from cli.session import command, session
+from shared.db.pool import Connection
+from shared.schemas.ids import generation_day
+
+MINUTE_S = 60
+LANES = ("dirty", "fresh", "retry", "clean_up")
+_DELAY_LEAST_S = 120  # the product's own minimum between webhook and email
+_DELAY_SPARE = 1.5  # over the p99 of the time asked for: tomorrow's burst may be larger
+
+SELECT_ACCOUNTS = """
+    SELECT a.account_key, a.steady_limit, a.factor, a.newest_slot, a.slots, a.others_spent, a.others_at, a.others_per_s,
+           a.blocked_until, a.blocked_reason, a.failures, a.last_served_at,
+           array_agg(o.slug ORDER BY o.slug) AS orgs, array_agg(o.org_id) AS org_ids
+    FROM klaviyo_accounts a JOIN integrations i USING (account_key) JOIN orgs o USING (org_id)
+    WHERE $1::uuid IS NULL OR a.account_key = (SELECT account_key FROM integrations WHERE org_id = $1)
+    GROUP BY a.account_key ORDER BY a.account_key
+"""
+SELECT_BACKLOG = """
+    SELECT lane, count(*) AS waiting, min(deadline_at) FILTER (WHERE action = 'write') AS first_deadline_at
+    FROM pending_writes WHERE account_key = $1 GROUP BY lane
+"""
+SELECT_MISSED = """
+    SELECT coalesce(reason, outcome) AS reason, count(*) AS writes FROM write_outcomes
+    WHERE org_id = ANY($1) AND at >= $2 AND day >= $3 AND outcome IN ('expired', 'rejected') GROUP BY 1 ORDER BY 2 DESC
+"""
+SELECT_P99 = """
+    SELECT percentile_cont(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM w.at - g.accepted_at))
+    FROM write_outcomes w JOIN generations g ON g.day = w.day AND g.generation_id = w.generation_id
+    WHERE w.org_id = ANY($1) AND w.at >= $2 AND w.day >= $3 AND g.day >= $3 AND w.outcome = 'written'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One Klaviyo account. Seconds where a name ends in `_s`; `missed` by reason; `waiting` by lane."""
+
+    account: str
+    orgs: list[str]
+    limit_per_min: int
+    used_last_min: int
+    others_per_min: int
+    factor: float
+    blocked_until: datetime | None
+    blocked_reason: str | None
+    waiting: Mapping[str, int]
+    first_deadline_at: datetime | None
+    drains_in_s: float
+    missed: Mapping[str, int]
+    written_p99_s: float | None
+    recommended_delay_s: int | None
+
+
+@click.command()
+@click.argument("org_slug", required=False)
+@click.option(
+    "--hours",
+    type=click.FloatRange(0, 24 * 7, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="How far back misses and p99 look.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON array in place of the table.")
+@command
+async def quota(org_slug: str | None, hours: float, as_json: bool) -> None:
+    """Show each Klaviyo account's quota, what waits for it, and the delay that would do.
+
+    Klaviyo counts profile writes per account and minute. What cannot be written before its email leaves shows the
+    control content; a longer delay in the flow carries more. `delay` is 1.5 times the time that 99 of 100 writes took.
+    """
+    async with session() as s:
+        org_id = await s.org_id(org_slug) if org_slug else None
+        now = s.clock.now()
+        async with s.db.connection() as connection:
+            rows = await connection.fetch(SELECT_ACCOUNTS, org_id)
+            found = [await _quota(connection, row, now, timedelta(hours=hours)) for row in rows]
+    if as_json:
+        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_DATACLASS).decode())
+        return
+    show_table(
+        ("account", "orgs", "a minute", "used", "others", "share", "held up until", "waiting", "first due", "drains in",
+         "missed", "p99", "delay"),
+        (_cells(one, now) for one in found),
+        empty="No Klaviyo account has been written to yet.",
+    )  # fmt: skip
+
+
+async def _quota(connection: Connection, row: asyncpg.Record, now: datetime, back: timedelta) -> Quota:
+    since = now - back
+    org_ids: list[UUID] = row["org_ids"]
+    asked = (org_ids, since, generation_day(since) - timedelta(days=1))
+    backlog = await connection.fetch(SELECT_BACKLOG, row["account_key"])
+    missed = await connection.fetch(SELECT_MISSED, *asked)
+    p99_s = await connection.fetchval(SELECT_P99, *asked)
+    waiting = {LANES[one["lane"]]: one["waiting"] for one in backlog}
+    others_per_min = round((row["others_per_s"] or 0.0) * MINUTE_S)
+    carried_per_s = max(1.0, row["steady_limit"] * row["factor"] - others_per_min) / MINUTE_S
+    blocked = row["blocked_until"] is not None and row["blocked_until"] > now
+    deadlines = [one["first_deadline_at"] for one in backlog if one["first_deadline_at"]]
+    return Quota(
+        account=row["account_key"],
+        orgs=row["orgs"],
+        limit_per_min=row["steady_limit"],
+        used_last_min=used(row["newest_slot"], row["slots"], now),
+        others_per_min=others_per_min,
+        factor=row["factor"],
+        blocked_until=row["blocked_until"] if blocked else None,
+        blocked_reason=row["blocked_reason"] if blocked else None,
+        waiting=waiting,
+        first_deadline_at=min(deadlines, default=None),
+        drains_in_s=round(sum(waiting.values()) / carried_per_s, 1),
+        missed={one["reason"]: one["writes"] for one in missed},
+        written_p99_s=None if p99_s is None else round(p99_s, 2),
+        recommended_delay_s=None if p99_s is None else recommended_delay_s(p99_s),
+    )
+
+
+def used(newest_slot: int, slots: list[int], now: datetime) -> int:
+    """Tokens paid within the last minute. `slots` holds tokens by second, the first is of `newest_slot`."""
+    age_s = math.floor(now.timestamp()) - newest_slot
+    return sum(slots[: max(0, MINUTE_S - max(0, age_s))])
+
+
+def recommended_delay_s(p99_s: float) -> int:
+    """Whole minutes that leave the slowest of 100 writes half as much again."""
+    return max(_DELAY_LEAST_S, math.ceil(p99_s * _DELAY_SPARE / MINUTE_S) * MINUTE_S)
+
+
+def _cells(one: Quota, now: datetime) -> tuple[object, ...]:
+    held = f"{moment(one.blocked_until)} {one.blocked_reason}" if one.blocked_until else ""
+    first = f"{(one.first_deadline_at - now).total_seconds():,.0f} s" if one.first_deadline_at else ""
+    return (
+        one.account, ", ".join(one.orgs), one.limit_per_min, one.used_last_min, one.others_per_min or "",
+        f"{one.factor:.2f}", held, _listed(one.waiting), first,
+        f"{one.drains_in_s:,.0f} s" if one.waiting else "", _listed(one.missed),
+        "" if one.written_p99_s is None else f"{one.written_p99_s:,.1f} s",
+        "" if one.recommended_delay_s is None else f"{one.recommended_delay_s // MINUTE_S} min",
+    )  # fmt: skip
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -1,0 +1,87 @@
+"""The quota of an account, as an operator sees it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cli.quota import recommended_delay_s, used
+from tests.component.cli.rig import Cli, settings
+from tests.component.cli.test_outcomes import NOW, a_generation
+
+SECOND = int(NOW.timestamp())
+
+
+@pytest.fixture
+def cli(database_url: str) -> Cli:
+    clock = f"scaled:1:{datetime.now(UTC).timestamp()}:{NOW.isoformat()}"
+    return Cli(settings(database_url, "amqp://127.0.0.1:1/") | {"JUSTAI_CLOCK": clock})
+
+
+def an_account(cli: Cli, **columns: object) -> None:
+    cli.rows(
+        "INSERT INTO integrations (org_id, account_key, base_url, sealed_key, last4, updated_at) "
+        "SELECT org_id, 'acct:A1', 'https://a.klaviyo.com', 'x', '0000', $1 FROM orgs WHERE slug = 'acme'",
+        NOW,
+    )
+    names = ", ".join(["account_key", *columns])
+    places = ", ".join(f"${number}" for number in range(1, len(columns) + 2))
+    cli.rows(f"INSERT INTO klaviyo_accounts ({names}) VALUES ({places})", "acct:A1", *columns.values())
+
+
+def a_pending(cli: Cli, profile_id: str, lane: int, due_s: float) -> None:
+    cli.rows(
+        "INSERT INTO pending_writes (account_key, profile_id, prefix, org_id, action, lane, day, generation_id, "
+        "written_for, accepted_at, deadline_at, clean_at, next_attempt_at) "
+        "SELECT 'acct:A1', $1, 'jai', org_id, $2, $3, $4, gen_random_uuid(), 't.f.a', $5, $6, $6, $5 "
+        "FROM orgs WHERE slug = 'acme'",
+        profile_id, "clean_up" if lane == 3 else "write", lane, NOW.date(), NOW, NOW + timedelta(seconds=due_s),
+    )  # fmt: skip
+
+
+def test_without_an_account_it_says_so(acme: Cli) -> None:
+    assert acme.ok("quota") == "No Klaviyo account has been written to yet.\n"
+
+
+def test_it_tells_use_backlog_misses_and_the_delay_that_would_do(acme: Cli) -> None:
+    an_account(
+        acme, steady_limit=750, newest_slot=SECOND, slots=[25, 50, *[0] * 57, 75, 99], others_per_s=2.5,
+        blocked_until=NOW + timedelta(hours=1), blocked_reason="klaviyo_throttled",
+    )  # fmt: skip
+    for number in range(3):
+        a_pending(acme, f"P{number}", lane=1, due_s=600 + number)
+    a_pending(acme, "P9", lane=3, due_s=0)
+    a_generation(acme, outcome="expired", reason="quota")
+    a_generation(acme)
+
+    [told] = json.loads(acme.ok("quota", "acme", "--json"))
+
+    assert (told["account"], told["orgs"], told["limit_per_min"]) == ("acct:A1", ["acme"], 750)
+    assert told["used_last_min"] in range(75, 151)  # the clock runs on: a second or two may have dropped out
+    assert told["others_per_min"] == 150
+    assert told["blocked_reason"] == "klaviyo_throttled"
+    assert told["waiting"] == {"fresh": 3, "clean_up": 1}
+    assert told["drains_in_s"] == 0.4
+    assert told["missed"] == {"quota": 1}
+    assert (told["written_p99_s"], told["recommended_delay_s"]) == (0.0, 120)
+    table = acme.ok("quota")
+    assert "fresh 3, clean_up 1" in table
+    assert "klaviyo_throttled" in table
+
+
+def test_an_unknown_org_is_named(acme: Cli) -> None:
+    assert "There is no org 'nobody'" in acme.error("quota", "nobody")
+
+
+def test_tokens_of_the_last_minute_are_counted_and_older_ones_not() -> None:
+    slots = [5] * 63
+
+    assert used(SECOND, slots, NOW) == 300
+    assert used(SECOND - 30, slots, NOW) == 150
+    assert used(SECOND - 3600, slots, NOW) == 0
+    assert used(0, [], NOW) == 0
+
+
+@pytest.mark.parametrize(("p99_s", "delay_s"), [(0.2, 120), (80, 120), (81, 180), (290, 480)])
+def test_the_delay_is_whole_minutes_and_at_least_two(p99_s: float, delay_s: int) -> None:
+    assert recommended_delay_s(p99_s) == delay_s
