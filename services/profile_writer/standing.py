@@ -13,6 +13,7 @@ from shared.errors import Failure, Permanent, Throttled, Transient
 from shared.klaviyo.limits import RateLimit
 
 _BREAK_FIRST_S, _BREAK_MAX_S = 0.5, 30.0
+_PROBE_AFTER = 2  # turns without a useful answer
 _WAIT_JITTER = 0.1
 _LIMIT_SANE = range(1, 100_001)
 _NOTHING_TOLD = RateLimit()
@@ -34,6 +35,12 @@ class Standing:
     advertised_at: datetime | None = None
     last_served_at: datetime | None = None
     runnable_at: datetime | None = None
+
+    @property
+    def probing(self) -> bool:
+        """Whether one write at a time finds out if Klaviyo answers again: the rest of a turn would only fail with it,
+        and each of its writes would have to be told from one that was applied."""
+        return self.failures >= _PROBE_AFTER
 
     def closed_until(self, now: datetime) -> datetime:
         """The first moment at which a request may leave, as far as Klaviyo and other turns are concerned."""

@@ -132,7 +132,7 @@ class Turns:
     async def _agenda(self, rows: TurnStore, claim: Claim, now: datetime) -> Agenda:
         standing = claim.standing
         shut = standing.closed_until(now) > now or not claim.open
-        most = self._settings.writer_turn_writes
+        most = 1 if standing.probing else self._settings.writer_turn_writes
         return await rows.agenda(
             claim,
             now,

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+from simulator.faults import Fault
 from tests.component.profile_writer.rig import Rig, rigged, writing
 from tests.support.waiting import eventually
 
@@ -38,3 +39,22 @@ async def _saturate(rig: Rig) -> None:
             assert len(rig.patches()) >= WRITES
 
         await eventually(all_tried, within_s=100)
+
+
+async def test_while_klaviyo_answers_nothing_it_is_asked_a_little_and_then_everything_is_written(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        jobs = [await rig.generate(profile_id, delay_s=3600) for profile_id in rig.people(100)]
+        outage = Fault(kind="status", operation="update_profile", status=503)
+        rig.box.world.faults.append(outage)
+        async with writing(rig):
+            await rig.send(*jobs)
+            await rig.clock.sleep(90)
+            asked = len(rig.patches())
+            rig.box.world.faults.remove(outage)
+            outcomes = await rig.outcomes(len(jobs), within_s=60)
+
+    # Two turns of 25, then probes whose pause doubles from a second to half a minute.
+    assert 3 <= asked <= 2 * 25 + 12
+    assert {row["outcome"] for row in outcomes.values()} == {"written"}

@@ -52,6 +52,14 @@ def test_an_account_that_answers_nothing_rests_longer_each_time_until_it_answers
     assert then(Permanent("404"), MaybeApplied("503"), standing=often).failures == 0
 
 
+def test_after_two_turns_without_an_answer_one_write_at_a_time_is_the_probe() -> None:
+    once = then(MaybeApplied("503"))
+    twice = then(MaybeApplied("503"), standing=once)
+
+    assert (FRESH.probing, once.probing, twice.probing) == (False, False, True)
+    assert not then(None, standing=twice).probing
+
+
 def test_a_turn_that_sent_nothing_says_nothing_about_the_account() -> None:
     assert then(NotSent("stopping")).failures == 0
     assert then(NotSent("stopping")).blocked_until is None
