@@ -165,15 +165,17 @@ async def noisy(servers: Endpoints, folder: Path, size: Size, result: Result) ->
     for backlog in (0, size.noisy_backlog):
         async with staged(servers, folder / str(backlog), scale=1, writers=3) as stage:
             quiet = [await stage.shop(f"quiet-{number}") for number in range(19)]
-            start = stage.clock.now() + timedelta(seconds=10 + backlog / 2_000)
             if backlog:
                 loud = await stage.shop("loud")
-                await stage.seed(loud, backlog, start=start - timedelta(seconds=5), within_s=0, delay_s=3600)
+                await stage.seed(loud, backlog, start=stage.clock.now(), within_s=0, delay_s=3600)
+                await stage.publish(loud)
+                await stage.taken_in(loud)
+            start = stage.clock.now() + timedelta(seconds=10)
             for number, shop in enumerate(quiet):
                 offset = timedelta(seconds=number / len(quiet))
                 await stage.seed(shop, int(size.noisy_s), start=start + offset, within_s=size.noisy_s, delay_s=300)
             async with asyncio.TaskGroup() as group:
-                for shop in stage.shops:
+                for shop in quiet:
                     group.create_task(stage.publish(shop))
                 await stage.until(start + timedelta(seconds=size.noisy_s + 5))
             waits = [wait_s for shop in quiet for wait_s in shop.waits_s()]

@@ -4,6 +4,7 @@ The box runs in the benchmark's own process, so what it counted is read from it 
 profile held at the moment of its email, what each minute admitted, how often it refused.
 """
 
+import asyncio
 import random
 import time
 from collections import Counter
@@ -44,6 +45,7 @@ BODY_BYTES = 10_000
 MESSAGE = "welcome.FLOW01.70000001"
 ROOT = Path(__file__).parents[1]
 _CHUNK = 50
+_TAKEN_IN_WITHIN_S = 120
 
 INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
 INSERT_INTEGRATION = """
@@ -65,6 +67,10 @@ COLUMNS = (
     "day", "generation_id", "org_id", "template_id", "user_id", "tracking_id", "accepted_at", "deadline_at",
     "clean_at", "decision", "reason", "copy_id", "variant_version", "property_prefix", "written_for", "vars",
 )  # fmt: skip
+COUNT_TAKEN_IN = """
+    SELECT (SELECT count(*) FROM pending_writes WHERE org_id = $1)
+         + (SELECT count(*) FROM write_outcomes WHERE org_id = $1)
+"""
 SELECT_REASONS = "SELECT outcome, reason, count(*) AS writes FROM write_outcomes WHERE org_id = $1 GROUP BY 1, 2"
 
 
@@ -176,6 +182,12 @@ class Stage:
             await self.clock.sleep((chunk[-1].accepted_at - self.clock.now()).total_seconds())
             jobs = [_job(shop, one) for one in chunk]
             await self.publisher.send_jobs(WRITE, shop.org_id, jobs)
+
+    async def taken_in(self, shop: Shop) -> None:
+        """Return when all its writes are pending, or have ended. Raises TimeoutError."""
+        async with asyncio.timeout(_TAKEN_IN_WITHIN_S):
+            while await self.db.fetchval(COUNT_TAKEN_IN, shop.org_id) < len(shop.emails):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.5)
 
     async def until(self, moment: datetime) -> None:
         await self.clock.sleep((moment - self.clock.now()).total_seconds())
