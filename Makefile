@@ -98,7 +98,7 @@ bench-codec: setup ## Bytes and time of a stored copy, beside plain zstd and ren
 bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine
 	$(PY) -m bench.pipeline
 
-bench-writer: setup servers ## Profile writes at the edge of the quota, beside the official SDK; 10 minutes
+bench-writer: setup servers ## Profile writes at the edge of the quota, beside the official SDK; 12 minutes
 	$(PY) -m bench.writer
 
 # The rivals we measure against stay out of the environment we ship and test.

@@ -30,6 +30,7 @@ from bench import load
 from bench.report import Report
 from devstack.guarded import GuardedProcess
 from devstack.ports import free_ports
+from devstack.seeds import INSERT_ORG
 from shared.api_keys import Peppers, mint, shown
 from shared.db.migrate import migrate
 from shared.messaging.broker import connect, open_channel
@@ -55,7 +56,6 @@ MODULES = {
 FILLS = {OURS: GENERATE.queues, FASTSTREAM: ("bench.faststream",), CELERY: ("bench.celery",)}
 ASKED = {"ratio_to_limit": ">= 0.85", "ratio_to_celery": ">= 10"}
 
-INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
 INSERT_KEY = """
     INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, created_at)
     VALUES ($1, $2, 'bench', $3, $4, $5, $6)

@@ -26,6 +26,7 @@ from bench import load
 from bench.copy import email, people
 from bench.report import Report
 from devstack.processes import supervise
+from devstack.seeds import INSERT_ORG
 from devstack.services import environment, services
 from shared.api_keys import Peppers, mint, shown
 from shared.db.migrate import migrate
@@ -41,7 +42,6 @@ GIVE_UP_S = 300
 ASKED = {"generations_per_s": ">= 2000", "rss_mb_max": "< 200"}
 ROOT = Path(__file__).parents[1]
 
-INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
 INSERT_KEY = """
     INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, created_at)
     VALUES ($1, $2, 'bench', $3, $4, $5, $6)

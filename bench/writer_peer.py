@@ -2,7 +2,8 @@
 
 `python -m bench.writer_peer <base_url> <key>` reads one JSON object: `{"ahead_s", "writes": [{profile_id, from, until,
 properties}]}`, moments in epoch seconds of the box's clock, which is `ahead_s` ahead of ours and runs as fast. It
-prints `{"wall_s", "failed", "skipped"}` when all were tried. A write whose email has left is skipped, as ours is.
+prints `{"wall_s", "written", "failed", "skipped"}` when all were tried. A write whose email has left is
+skipped, as ours is.
 """
 
 import json

@@ -23,6 +23,7 @@ from devstack import Endpoints
 from devstack.isolation import fresh_database, fresh_virtual_host
 from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Command, Processes, python, supervise
+from devstack.seeds import INSERT_ORG, INSERT_TEMPLATE, INSERT_VARIANT
 from devstack.services import environment
 from shared.clock import Clock, clock_from_spec
 from shared.crypto import KeyRing
@@ -47,17 +48,9 @@ ROOT = Path(__file__).parents[1]
 _CHUNK = 50
 _TAKEN_IN_WITHIN_S = 120
 
-INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
 INSERT_INTEGRATION = """
     INSERT INTO integrations (org_id, account_key, base_url, sealed_key, last4, updated_at)
     VALUES ($1, $2, $3, $4, '....', $5)
-"""
-INSERT_TEMPLATE = """
-    INSERT INTO templates (org_id, template_id, name, created_at, updated_at) VALUES ($1, 'welcome', 'Welcome', $2, $2)
-"""
-INSERT_VARIANT = """
-    INSERT INTO variants (org_id, copy_id, template_id, name, created_at, updated_at)
-    VALUES ($1, $2, 'welcome', 'A', $3, $3)
 """
 INSERT_VERSION = """
     INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at)
@@ -100,7 +93,8 @@ class Shop:
         return next(found for name, found in self.account.windows.items() if name == WRITES)
 
     def judged(self) -> Counter[str]:
-        """What each email showed, from the profile as it was when the email left."""
+        """What each email showed, by the snippet's rule, from the profile as it was when the email left. Each person
+        has one generation here, so stale copy cannot occur: that is for the tests."""
         return Counter(self._shown(one) for one in self.emails)
 
     def _shown(self, one: Email) -> str:
@@ -109,7 +103,7 @@ class Shop:
         if all(text is None for text in texts) or held.get("jai_for") != MESSAGE:
             return "control_missed"
         if held.get("jai_generation") != str(one.generation_id):
-            return "stale"
+            return "foreign"
         expected = copy_of(self.source, one.profile_id)
         shown = (held.get("jai_subject"), held.get("jai_preheader"), held.get("jai_body"))
         return "right" if shown == tuple(expected) else "broken"

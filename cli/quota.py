@@ -10,20 +10,19 @@ import asyncpg
 import click
 import orjson
 
-from cli.display import moment, show_table
+from cli.display import moment
 from cli.session import command, session
 from shared.db.pool import Connection
 from shared.schemas.ids import generation_day
 
 MINUTE_S = 60
-LANES = ("dirty", "fresh", "retry", "clean_up")
+LANES = ("dirty", "fresh", "retry", "clean_up")  # pending_writes.lane, as migration 0004 numbers them
 _DELAY_LEAST_S = 120  # the product's own minimum between webhook and email
 _DELAY_SPARE = 1.5  # over the p99 of the time asked for: tomorrow's burst may be larger
 
 SELECT_ACCOUNTS = """
-    SELECT a.account_key, a.steady_limit, a.factor, a.newest_slot, a.slots, a.others_spent, a.others_at, a.others_per_s,
-           a.blocked_until, a.blocked_reason, a.failures, a.last_served_at,
-           array_agg(o.slug ORDER BY o.slug) AS orgs, array_agg(o.org_id) AS org_ids
+    SELECT a.account_key, a.steady_limit, a.factor, a.newest_slot, a.slots, a.others_per_s, a.blocked_until,
+           a.blocked_reason, array_agg(o.slug ORDER BY o.slug) AS orgs, array_agg(o.org_id) AS org_ids
     FROM klaviyo_accounts a JOIN integrations i USING (account_key) JOIN orgs o USING (org_id)
     WHERE $1::uuid IS NULL OR a.account_key = (SELECT account_key FROM integrations WHERE org_id = $1)
     GROUP BY a.account_key ORDER BY a.account_key
@@ -78,7 +77,8 @@ async def quota(org_slug: str | None, hours: float, as_json: bool) -> None:
     """Show each Klaviyo account's quota, what waits for it, and the delay that would do.
 
     Klaviyo counts profile writes per account and minute. What cannot be written before its email leaves shows the
-    control content; a longer delay in the flow carries more. `delay` is 1.5 times the time that 99 of 100 writes took.
+    control content; a longer delay in the flow carries more. The delay
+    named is 1.5 times what 99 of 100 writes took, in whole minutes.
     """
     async with session() as s:
         org_id = await s.org_id(org_slug) if org_slug else None
@@ -89,12 +89,10 @@ async def quota(org_slug: str | None, hours: float, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_DATACLASS).decode())
         return
-    show_table(
-        ("account", "orgs", "a minute", "used", "others", "share", "held up until", "waiting", "first due", "drains in",
-         "missed", "p99", "delay"),
-        (_cells(one, now) for one in found),
-        empty="No Klaviyo account has been written to yet.",
-    )  # fmt: skip
+    if not found:
+        click.echo("No Klaviyo account has been written to yet.")
+    for one in found:
+        click.echo("\n".join(lines(one, now, hours)))
 
 
 async def _quota(connection: Connection, row: asyncpg.Record, now: datetime, back: timedelta) -> Quota:
@@ -138,16 +136,27 @@ def recommended_delay_s(p99_s: float) -> int:
     return max(_DELAY_LEAST_S, math.ceil(p99_s * _DELAY_SPARE / MINUTE_S) * MINUTE_S)
 
 
-def _cells(one: Quota, now: datetime) -> tuple[object, ...]:
-    held = f"{moment(one.blocked_until)} {one.blocked_reason}" if one.blocked_until else ""
-    first = f"{(one.first_deadline_at - now).total_seconds():,.0f} s" if one.first_deadline_at else ""
-    return (
-        one.account, ", ".join(one.orgs), one.limit_per_min, one.used_last_min, one.others_per_min or "",
-        f"{one.factor:.2f}", held, _listed(one.waiting), first,
-        f"{one.drains_in_s:,.0f} s" if one.waiting else "", _listed(one.missed),
-        "" if one.written_p99_s is None else f"{one.written_p99_s:,.1f} s",
-        "" if one.recommended_delay_s is None else f"{one.recommended_delay_s // MINUTE_S} min",
-    )  # fmt: skip
+def lines(one: Quota, now: datetime, hours: float) -> list[str]:
+    """One account for people, in lines that fit a narrow window."""
+    others = f", {one.others_per_min} left to other apps" if one.others_per_min else ""
+    shown = [
+        f"{one.account} ({', '.join(one.orgs)})",
+        f"  quota    {one.limit_per_min} a minute{others}; {one.used_last_min} used in the last",
+    ]
+    if one.factor < 1:
+        shown.append(f"  share    {one.factor:.2f} of it, since Klaviyo refused; it rises again with each calm minute")
+    if one.blocked_until:
+        shown.append(f"  held up  until {moment(one.blocked_until)} ({one.blocked_reason})")
+    if one.waiting:
+        shown.append(f"  waiting  {_listed(one.waiting)}; drains in {one.drains_in_s:,.0f} s")
+    if one.first_deadline_at:
+        shown.append(f"  due      the first in {(one.first_deadline_at - now).total_seconds():,.0f} s")
+    shown.append(f"  missed   {_listed(one.missed) or 'none'} within {hours:g} h")
+    if one.written_p99_s is not None and one.recommended_delay_s is not None:
+        least = "at least " if "quota" in one.missed else ""  # the slowest of them are not among the written
+        delay = f"{least}{one.recommended_delay_s // MINUTE_S} min"
+        shown.append(f"  written  99 of 100 within {one.written_p99_s:,.1f} s; a delay of {delay} would do")
+    return shown
 
 
 def _listed(counts: Mapping[str, int]) -> str:

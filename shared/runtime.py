@@ -32,6 +32,9 @@ Runner = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 Check = Callable[[], Awaitable[None]]
 """Raises when the service cannot do its work; the text says why."""
 
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""What a path of ours says."""
+
 _CHECK_TIMEOUT_S = 2.0
 _CANCEL_S = 2.0  # what a runner that was not drained gets to clean up after itself
 _CLOSE_S = 10.0
@@ -207,10 +210,7 @@ async def _serve_health(service: Service, settings: ServiceSettings, stack: Asyn
     return int(runner.addresses[0][1])
 
 
-HealthRoute = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-def health_routes(checks: Mapping[str, Check], stop: asyncio.Event) -> dict[str, HealthRoute]:
+def health_routes(checks: Mapping[str, Check], stop: asyncio.Event) -> dict[str, Answer]:
     """By path. /healthz: the loop turns (never looks at other servers: a restart would not heal them). /readyz: it can
     do its work, else 503 with the reasons. /metrics: for Prometheus."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 from uuid import UUID
@@ -24,6 +24,7 @@ from shared import logs, metrics
 from shared.clock import Clock
 from shared.errors import Outage
 from shared.messaging.topology import GENERATE
+from shared.runtime import Answer
 
 log = logs.get(__name__)
 
@@ -32,8 +33,6 @@ _GENERATE: Final = "/api/generate/"
 _SLUG: Final = re.compile(r"[a-z0-9-]+")  # as it stands in the request line, with nothing to decode
 _JSON: Final = "application/json"
 _FLOW_ID: Final = "X-Klaviyo-Flow-ID"
-
-Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Routes:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from uuid import UUID
 
+from services.profile_writer.rows import Lane
 from services.profile_writer.upkeep_store import UpkeepStore
 from shared import logs, metrics
 from shared.clock import Clock
@@ -13,7 +14,6 @@ log = logs.get(__name__)
 
 _EVERY_S = 10.0  # real: gauges, and the net below everything that should have been noticed by itself
 _RETRY_S = 0.5
-_LANES = ("dirty", "fresh", "retry", "clean_up")
 
 
 class Upkeep:
@@ -64,8 +64,8 @@ class Upkeep:
         await self._store.wake_forgotten(now)
         self._wake()
         backlog = await self._store.backlog()
-        for lane, name in enumerate(_LANES):
-            metrics.gauge("write_backlog", backlog.waiting.get(lane, 0), lane=name)
+        for lane in Lane:
+            metrics.gauge("write_backlog", backlog.waiting.get(lane, 0), lane=lane.name.lower())
         first = backlog.first_deadline_at
         metrics.gauge("write_oldest_overdue_seconds", max(0.0, (now - first).total_seconds()) if first else 0.0)
 

@@ -64,9 +64,14 @@ def test_it_tells_use_backlog_misses_and_the_delay_that_would_do(acme: Cli) -> N
     assert told["drains_in_s"] == 0.4
     assert told["missed"] == {"quota": 1}
     assert (told["written_p99_s"], told["recommended_delay_s"]) == (0.0, 120)
-    table = acme.ok("quota")
-    assert "fresh 3, clean_up 1" in table
-    assert "klaviyo_throttled" in table
+    said = acme.ok("quota")
+    assert "acct:A1 (acme)\n" in said
+    assert "750 a minute, 150 left to other apps;" in said
+    assert "held up  until 2026-11-23 15:30:00 (klaviyo_throttled)" in said
+    assert "waiting  fresh 3, clean_up 1; drains in 0 s" in said
+    assert "missed   quota 1 within 1 h" in said
+    assert "a delay of at least 2 min would do" in said
+    assert max(map(len, said.splitlines())) <= 80
 
 
 def test_an_unknown_org_is_named(acme: Cli) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from devstack.seeds import INSERT_ORG, INSERT_TEMPLATE, INSERT_VARIANT
 from services.profile_writer.app import build
 from services.profile_writer.settings import Settings
 from shared.clock import Clock, clock_from_spec
@@ -35,18 +36,10 @@ _KEY = base64.b64encode(bytes(32)).decode()
 RING = KeyRing(f"k1:{_KEY}")
 MESSAGE = "welcome.FLOW01.70000001"
 
-INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
 INSERT_INTEGRATION = """
     INSERT INTO integrations (org_id, account_key, base_url, sealed_key, last4, updated_at)
     VALUES ($1, $2, $3, $4, '....', $5)
     ON CONFLICT (org_id) DO UPDATE SET sealed_key = excluded.sealed_key, updated_at = excluded.updated_at
-"""
-INSERT_TEMPLATE = """
-    INSERT INTO templates (org_id, template_id, name, created_at, updated_at) VALUES ($1, 'welcome', 'Welcome', $2, $2)
-"""
-INSERT_VARIANT = """
-    INSERT INTO variants (org_id, copy_id, template_id, name, created_at, updated_at)
-    VALUES ($1, $2, 'welcome', 'A', $3, $3)
 """
 INSERT_VERSION = """
     INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at)
