@@ -37,9 +37,9 @@ SCOPE_BUYS = {
     "metrics:read": "checking our counts against Klaviyo's own",
     "accounts:read": "the account's name, and one quota for orgs that share an account",
     "events:read": "events from Klaviyo's API instead of SFTP files",
-    "lists:write": "bulk import when single writes cannot meet the deadline; cannot be seen without making a list",
+    "lists:write": "bulk import when single writes cannot meet the deadline, with the next two",
     "lists:read": "watching bulk imports, together with profiles:read",
-    "profiles:read": "reading back what is on a profile",
+    "profiles:read": "watching bulk imports, and reading back what is on a profile",
     "templates:read": "checking that the snippet is in the email",
 }
 

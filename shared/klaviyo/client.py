@@ -3,36 +3,19 @@
 JSON:API, revision 2026-07-15. Each method raises the failure words of `shared.klaviyo.errors`.
 """
 
-import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-import orjson
-from yarl import URL
 
-from shared import metrics
 from shared.clock import Clock, SystemClock
-from shared.errors import Failure, Permanent, Throttled, Transient
-from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable, failure_of
-from shared.klaviyo.limits import Pacer, RateLimit, rate_limit
-
-REVISION = "2026-07-15"
-BODY_MAX_BYTES = 95_000
-"""Klaviyo allows 100 KB a request and says neither whether KB is 1000 or 1024 nor what it counts: encoded bytes, and
-5 % below the smaller one."""
-
-_MEDIA_TYPE = "application/vnd.api+json"
-_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)  # real seconds, connecting to last byte
-_ANSWER_MAX_BYTES = 4_000_000  # a page of flow actions with their webhook bodies stays far below
-_PAGES_MAX = 1000
-_PROFILE_ID = re.compile(
-    r"[A-Za-z0-9]{1,64}"
-)  # 6 characters or a 26-character ULID so far; one that fits no URL is ours to refuse
-_READ_WAITS_S = (1.0, 3.0, 10.0)
-_READ_WAIT_MAX_S = 120.0
+from shared.errors import Permanent
+from shared.klaviyo.bulk import job_body
+from shared.klaviyo.errors import KeyRefused
+from shared.klaviyo.limits import Pacer, RateLimit
+from shared.klaviyo.profile import check_size, profile_resource
+from shared.klaviyo.wire import Wire
 
 # An id in the form of Klaviyo's that no profile has: time zero, all-zero randomness.
 _NO_PROFILE = "01" + "0" * 24
@@ -88,18 +71,11 @@ class KlaviyoClient:
     """
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str, key: str, *, clock: Clock | None = None) -> None:
-        """`key` is `pk_…`. Raises Permanent when it cannot be a header value."""
-        if not key or not key.isascii() or not key.isprintable():
-            raise KeyRefused("the key has characters that no key has", reason="key_refused")
-        self._session, self._base = session, URL(base_url).origin()
-        self._clock = clock or SystemClock()
-        self._headers = {
-            "Authorization": f"Klaviyo-API-Key {key}",
-            "revision": REVISION,
-            "Accept": _MEDIA_TYPE,
-        }
-        self._pacer = Pacer(self._clock, per_s=3, per_min=60)
-        self._account_pacer = Pacer(self._clock, per_s=1, per_min=15)
+        """`key` is `pk_…`. Raises KeyRefused when it cannot be a header value."""
+        clock = clock or SystemClock()
+        self._wire = Wire(session, base_url, key, clock)
+        self._pacer = Pacer(clock, per_s=3, per_min=60)
+        self._account_pacer = Pacer(clock, per_s=1, per_min=15)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -111,21 +87,18 @@ class KlaviyoClient:
         Raises Permanent (`body_too_large` before anything is sent), KeyRefused, Throttled, Unreachable, MaybeApplied.
         """
         body = profile_patch(profile_id, properties or {}, unset)
-        url = self._base.with_path(f"/api/profiles/{profile_id}").with_query({"fields[profile]": "updated"})
-        limit, _ = await self._call("PATCH", url, "update_profile", body=body, resource="profile")
+        url = self._wire.url(f"/api/profiles/{profile_id}", {"fields[profile]": "updated"})
+        limit, _ = await self._wire.call("PATCH", url, "update_profile", body=body, resource="profile")
         return limit
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
     async def verify(self) -> Verified:
-        """Try what can be tried without changing anything. Raises KeyRefused for a key that is accepted nowhere.
-
-        `lists:write` cannot be seen this way: the only call it allows makes something.
-        """
+        """Try what can be tried without changing anything. Raises KeyRefused for a key that is accepted nowhere."""
         scopes: set[str] = set()
         account_id = name = None
         try:
-            document = await self._read(self._url("/api/accounts", {}), "get_accounts", pacer=self._account_pacer)
+            document = await self._wire.read(self._wire.url("/api/accounts", {}), "get_accounts", self._account_pacer)
         except KeyRefused as refused:
             if refused.reason != "scope_missing":
                 raise
@@ -135,15 +108,19 @@ class KlaviyoClient:
             contact = account.get("attributes", {}).get("contact_information") or {}
             account_id, name = account.get("id"), contact.get("organization_name")
         for scope, (path, query) in _READ_PROBES.items():
-            if await self._allowed(self._read(self._url(path, query), f"probe_{scope.partition(':')[0]}")):
+            if await self._allowed(
+                self._wire.read(self._wire.url(path, query), f"probe_{scope.partition(':')[0]}", self._pacer)
+            ):
                 scopes.add(scope)
         if await self._may_write_profiles():
             scopes.add("profiles:write")
+            if await self._may_import():
+                scopes.add("lists:write")
         return Verified(account_id, name, frozenset(scopes))
 
     async def flows(self) -> list[Flow]:
         """All flows of the account."""
-        url = self._url("/api/flows", {"fields[flow]": "name,status,archived", "page[size]": "50"})
+        url = self._wire.url("/api/flows", {"fields[flow]": "name,status,archived", "page[size]": "50"})
         return [
             Flow(
                 item["id"],
@@ -151,27 +128,27 @@ class KlaviyoClient:
                 item["attributes"].get("status") or "",
                 bool(item["attributes"].get("archived")),
             )
-            async for item in self._pages(url, "get_flows")
+            async for item in self._wire.items(url, "get_flows", self._pacer)
         ]
 
     async def flow_actions(self, flow_id: str) -> list[FlowAction]:
         """The steps of one flow with their definitions, which link them to a graph."""
-        url = self._url(f"/api/flows/{flow_id}/flow-actions", {"page[size]": "50"})
+        url = self._wire.url(f"/api/flows/{flow_id}/flow-actions", {"page[size]": "50"})
         return [
             FlowAction(item["id"], item["attributes"].get("definition") or {})
-            async for item in self._pages(url, "get_flow_actions")
+            async for item in self._wire.items(url, "get_flow_actions", self._pacer)
         ]
 
     async def flow_messages(self, action_id: str) -> list[Message]:
         """The messages of one step; more than one where it runs an experiment."""
-        url = self._url(f"/api/flow-actions/{action_id}/flow-messages", {"page[size]": "50"})
+        url = self._wire.url(f"/api/flow-actions/{action_id}/flow-messages", {"page[size]": "50"})
         return [
             Message(
                 item["id"],
                 (item["attributes"].get("definition") or {}).get("name") or "",
                 item["attributes"].get("channel") or "",
             )
-            async for item in self._pages(url, "get_flow_messages")
+            async for item in self._wire.items(url, "get_flow_messages", self._pacer)
         ]
 
     async def _may_write_profiles(self) -> bool:
@@ -184,6 +161,17 @@ class KlaviyoClient:
             return error.reason == "profile_not_found"
         return True
 
+    async def _may_import(self) -> bool:
+        """An import of nobody: whoever lacks a scope hears of that, the others that nobody is not enough."""
+        url = self._wire.url("/api/profile-bulk-import-jobs", {})
+        try:
+            await self._wire.call("POST", url, "probe_lists", body=job_body([]))
+        except KeyRefused:
+            return False
+        except Permanent:
+            return True
+        return True
+
     async def _allowed(self, reading: Awaitable[object]) -> bool:
         try:
             await reading
@@ -191,98 +179,7 @@ class KlaviyoClient:
             return error.reason == "resource_not_found"
         return True
 
-    def _url(self, path: str, query: Mapping[str, str]) -> URL:
-        return self._base.with_path(path).with_query(query)
-
-    async def _pages(self, url: URL, operation: str) -> AsyncIterator[dict[str, Any]]:
-        """Every item of a collection; `links.next` is followed verbatim, but never to another host: it would get the
-        key."""
-        for _ in range(_PAGES_MAX):
-            document = await self._read(url, operation)
-            for item in document.get("data") or []:
-                yield item
-            following = (document.get("links") or {}).get("next")
-            if not following:
-                return
-            url = URL(following, encoded=True)
-            if url.origin() != self._base:
-                raise Permanent("a next page lies on another host", reason="foreign_next_page")
-        raise Permanent(f"a collection has more than {_PAGES_MAX} pages", reason="endless_pages")
-
-    async def _read(self, url: URL, operation: str, *, pacer: Pacer | None = None) -> dict[str, Any]:
-        """One document, patiently: an operator waits for it, not a deadline."""
-        for wait_s in (*_READ_WAITS_S, None):
-            await (pacer or self._pacer).turn()
-            try:
-                _, answer = await self._call("GET", url, operation)
-                document = orjson.loads(answer)
-            except orjson.JSONDecodeError:
-                raise Permanent("Klaviyo's answer is no JSON", reason="unreadable_answer") from None
-            except (Throttled, Transient) as failure:
-                asked_s = failure.wait_s if isinstance(failure, Throttled) else wait_s
-                if wait_s is None or asked_s is None or asked_s > _READ_WAIT_MAX_S:
-                    raise
-                await self._clock.sleep(asked_s)
-            else:
-                if not isinstance(document, dict):
-                    raise Permanent("Klaviyo's answer is no JSON:API document", reason="unreadable_answer")
-                return document
-        raise AssertionError("the last try returns or raises")
-
-    # --- the wire ----------------------------------------------------------------------------------------------------
-
-    async def _call(
-        self, method: str, url: URL, operation: str, *, body: bytes | None = None, resource: str = "resource"
-    ) -> tuple[RateLimit, bytes]:
-        """One request, no second try. Raises the failure that its end stands for."""
-        headers = self._headers | ({"Content-Type": _MEDIA_TYPE} if body is not None else {})
-        status = "lost"
-        try:
-            with metrics.timed("klaviyo_request_seconds", operation=operation):
-                async with self._session.request(
-                    method, url, data=body, headers=headers, allow_redirects=False, timeout=_TIMEOUT
-                ) as response:
-                    status = str(response.status)
-                    answer = await _bounded(response)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise Unreachable(
-                f"no connection to {self._base.host}: {type(error).__name__}", reason="klaviyo_unreachable"
-            ) from error
-        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
-            raise MaybeApplied(f"no answer from Klaviyo: {type(error).__name__}", reason="klaviyo_no_answer") from error
-        finally:
-            metrics.count("klaviyo_requests_total", operation=operation, status=status)
-        failure: Failure | None = failure_of(response.status, response.headers, answer, resource=resource)
-        if failure is not None:
-            raise failure
-        return rate_limit(response.headers), answer
-
-
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    answer = await response.content.read(_ANSWER_MAX_BYTES + 1)
-    while len(answer) <= _ANSWER_MAX_BYTES and (more := await response.content.read(_ANSWER_MAX_BYTES)):
-        answer += more
-    if len(answer) > _ANSWER_MAX_BYTES:
-        raise aiohttp.ClientPayloadError("the answer is too long")
-    return answer
-
 
 def profile_patch(profile_id: str, properties: Mapping[str, str], unset: Sequence[str]) -> bytes:
-    """The body of one profile update, compact UTF-8: Python's own `json` would escape it to more than the limit.
-
-    Raises Permanent when the id fits no profile, a text is no UTF-8, or the body is larger than `BODY_MAX_BYTES`.
-    """
-    if not _PROFILE_ID.fullmatch(profile_id):
-        raise Permanent("this is no id of a Klaviyo profile", reason="profile_id_invalid")
-    resource: dict[str, Any] = {"type": "profile", "id": profile_id, "attributes": {}}
-    if properties:
-        resource["attributes"] = {"properties": dict(properties)}
-    if unset:
-        resource["meta"] = {"patch_properties": {"unset": list(unset)}}
-    try:
-        body = orjson.dumps({"data": resource})
-    except orjson.JSONEncodeError as error:
-        raise Permanent("a text cannot be encoded as UTF-8", reason="body_not_encodable") from error
-    if len(body) > BODY_MAX_BYTES:
-        raise Permanent(f"the body has {len(body)} bytes, at most {BODY_MAX_BYTES} fit", reason="body_too_large")
-    return body
+    """The body of one profile update. Raises Permanent as `profile_resource` does, and when it is too large."""
+    return check_size(b'{"data":%s}' % profile_resource(profile_id, properties, unset))

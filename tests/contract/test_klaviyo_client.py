@@ -11,9 +11,10 @@ from aiohttp import web
 
 from shared.clock import FrozenClock
 from shared.errors import Permanent, Throttled, Transient
-from shared.klaviyo.client import BODY_MAX_BYTES, Flow, KlaviyoClient, profile_patch
+from shared.klaviyo.client import Flow, KlaviyoClient, profile_patch
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable
 from shared.klaviyo.flows import read_flow_messages
+from shared.klaviyo.profile import PROFILE_MAX_BYTES
 from simulator.account import Account
 from simulator.admin.bodies import FlowBody
 from simulator.admin.build import build_flow
@@ -197,9 +198,9 @@ async def test_redirects_are_not_followed() -> None:
 
 def test_a_body_is_measured_as_it_is_sent() -> None:
     frame = len(profile_patch("ABC123", {"jai_body": ""}, ()))
-    fits = "é" * ((BODY_MAX_BYTES - frame) // 2)
+    fits = "é" * ((PROFILE_MAX_BYTES - frame) // 2)
 
-    assert len(profile_patch("ABC123", {"jai_body": fits}, ())) <= BODY_MAX_BYTES
+    assert len(profile_patch("ABC123", {"jai_body": fits}, ())) <= PROFILE_MAX_BYTES
     with pytest.raises(Permanent) as caught:
         profile_patch("ABC123", {"jai_body": fits + "éé"}, ())
     assert caught.value.reason == "body_too_large"
@@ -242,6 +243,14 @@ async def test_a_key_that_may_more_shows_account_and_scopes() -> None:
 
         assert (verified.account_id, verified.name) == (account.id, "Corner Shop")
         assert {"accounts:read", "events:read", "profiles:read", "profiles:write", "templates:read"} <= verified.scopes
+        assert {"lists:read", "lists:write"} <= verified.scopes
+
+
+async def test_verifying_imports_nobody() -> None:
+    async with account_in_a_box(set(ALL_SCOPES)) as (client, _, account):
+        await client.verify()
+
+        assert account.jobs == {}
 
 
 async def test_verifying_changes_nobodys_profile() -> None:
