@@ -40,6 +40,16 @@ def bulk_import_profiles(call: Call) -> Answer:
     return Answer(202, one(call, _resource(call, job)).body)
 
 
+def get_bulk_import_profiles_jobs(call: Call) -> Answer:
+    paths = call.fields("profile-bulk-import-job", resources.JOB_FIELDS)
+
+    def value_of(job: ImportJob, name: str) -> Any:
+        return job.status(call.now) if name == "status" else getattr(job, name)
+
+    shown, links = page(call, call.account.jobs.values(), value_of)
+    return Answer(200, {"data": [resources.import_job(call.base, it, call.now, paths) for it in shown], "links": links})
+
+
 def get_bulk_import_profiles_job(call: Call) -> Answer:
     call.includes()
     return one(call, _resource(call, _job(call.account, call.params["job_id"])))

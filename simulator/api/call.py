@@ -99,7 +99,7 @@ def _filtered(call: Call, items: Iterable[Item], value_of: Callable[[Item, str],
     if not (text := call.query.get("filter")):
         return list(items)
     try:
-        terms = filters.parse(text, call.operation.filters)
+        terms = filters.parse(text, call.operation.filters, call.operation.filter_values)
         return [item for item in items if filters.holds(terms, partial(value_of, item))]
     except filters.InvalidFilter as error:
         raise invalid(str(error), parameter="filter") from None

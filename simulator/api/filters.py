@@ -41,14 +41,20 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def parse(text: str, allowed: Mapping[str, Sequence[str]]) -> tuple[Term, ...]:
-    """The terms of a filter, all of which must hold. Raises `InvalidFilter`."""
+def parse(
+    text: str, allowed: Mapping[str, Sequence[str]], values: Mapping[str, Sequence[str]] | None = None
+) -> tuple[Term, ...]:
+    """The terms of a filter, all of which must hold. `allowed` are the operators of each field, `values` what a field
+    may be compared with where that is enumerated. Raises `InvalidFilter`."""
     terms = tuple(_Parser(text).terms())
     for term in terms:
         if term.field not in allowed:
             raise InvalidFilter(f"'{term.field}' is not a filterable field for this resource.")
         if term.operator not in allowed[term.field]:
             raise InvalidFilter(f"'{term.operator}' is not an allowed operator for '{term.field}'.")
+        for value in term.value if isinstance(term.value, tuple) else (term.value,):
+            if values and value not in values.get(term.field, (value,)):
+                raise InvalidFilter(f"'{value}' is not an allowed value for '{term.field}'.")
     return terms
 
 

@@ -21,6 +21,13 @@ BULK = Quota(10, 150)
 
 ORDER = ("greater-or-equal", "greater-than", "less-or-equal", "less-than")
 TIME = ("equals", *ORDER)
+TRIGGER_TYPES = ("Added to List", "Date Based", "Low Inventory", "Metric", "Price Drop", "Unconfigured")
+CAMPAIGN_STATUSES = (
+    "Adding Recipients", "Cancelled", "Cancelled: Account Disabled", "Cancelled: Billing Limit",
+    "Cancelled: Internal Error", "Cancelled: Misconfigured", "Cancelled: No Recipients", "Cancelled: Smart Sending",
+    "Draft", "Preparing to schedule", "Preparing to send", "Queued without Recipients", "Scheduled", "Sending",
+    "Sending Segments", "Sent", "Unknown", "Variations Sent",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class Operation:
     success: tuple[int, ...] = (200,)
     page: Page | None = None
     filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Values of a filter that the document enumerates; any other is refused.
+    filter_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sorts: tuple[str, ...] = ()
     includes: tuple[str, ...] = ()
     # An `include` or `additional-fields` value that spends a stricter bucket as well (operation text of the document).
@@ -77,6 +86,11 @@ OPERATIONS: tuple[Operation, ...] = (
         success=(202,),
     ),
     Operation(
+        "get_bulk_import_profiles_jobs", "GET", "/api/profile-bulk-import-jobs", _scopes("lists:read", "profiles:read"),
+        BULK, page=Page(20, 100), filters={"status": ("any", "equals")},
+        filter_values={"status": ("queued", "processing", "complete")}, sorts=("created_at",),
+    ),
+    Operation(
         "get_bulk_import_profiles_job", "GET", "/api/profile-bulk-import-jobs/{job_id}",
         _scopes("lists:read", "profiles:read"), BULK, includes=("lists",),
     ),
@@ -90,6 +104,7 @@ OPERATIONS: tuple[Operation, ...] = (
             "id": ("any",), "name": ("contains", "ends-with", "equals", "starts-with"), "status": ("equals",),
             "archived": ("equals",), "created": TIME, "updated": TIME, "trigger_type": ("equals",),
         },
+        filter_values={"trigger_type": TRIGGER_TYPES},
         sorts=("created", "id", "name", "status", "trigger_type", "updated"), includes=("flow-actions", "tags"),
     ),
     Operation(
@@ -130,6 +145,7 @@ OPERATIONS: tuple[Operation, ...] = (
             "id": ("any",), "messages.channel": ("equals",), "name": ("contains",), "status": ("any", "equals"),
             "archived": ("equals",), "created_at": ORDER, "scheduled_at": ORDER, "updated_at": ORDER,
         },
+        filter_values={"messages.channel": ("email", "sms", "mobile_push"), "status": CAMPAIGN_STATUSES},
         sorts=("created_at", "id", "name", "scheduled_at", "updated_at"), includes=("campaign-messages", "tags"),
         revisions=frozenset({REVISION}),
     ),

@@ -16,6 +16,7 @@ HANDLERS: Mapping[str, Handler] = {
     "update_profile": profile_calls.update_profile,
     "create_or_update_profile": profile_calls.create_or_update_profile,
     "bulk_import_profiles": bulk_calls.bulk_import_profiles,
+    "get_bulk_import_profiles_jobs": bulk_calls.get_bulk_import_profiles_jobs,
     "get_bulk_import_profiles_job": bulk_calls.get_bulk_import_profiles_job,
     "get_errors_for_bulk_import_profiles_job": bulk_calls.get_errors_for_bulk_import_profiles_job,
     "get_flows": flow_calls.get_flows,

@@ -173,6 +173,31 @@ async def test_a_bulk_job_is_queued_then_processing_then_complete(
     assert error["attributes"]["original_payload"]["id"] == "nobody"
 
 
+async def test_bulk_jobs_are_listed_by_status_and_age_and_in_pages(
+    caller: Caller, account: Account, clock: FrozenClock
+) -> None:
+    path = "/api/profile-bulk-import-jobs"
+    made = []
+    for number in range(21):
+        clock.advance(1)
+        reply = await caller.api("POST", path, bulk_body({"attributes": {"email": f"{number}@x.example"}}))
+        made.append(reply.json["data"]["id"])
+    clock.advance(121)
+    newest = (await caller.api("POST", path, bulk_body({"attributes": {"email": "z@x.example"}}))).json["data"]["id"]
+
+    first = await caller.api("GET", f"{path}?sort=-created_at&fields[profile-bulk-import-job]=status,total_count")
+    rest = await caller.api("GET", first.json["links"]["next"].removeprefix(caller.box.url))
+    queued = await caller.api("GET", f'{path}?filter=equals(status,"queued")')
+    done = await caller.api("GET", f'{path}?filter=any(status,["processing","complete"])&page[size]=100')
+
+    listed = first.json["data"] + rest.json["data"]
+    assert [job["id"] for job in listed] == [newest, *reversed(made)]
+    assert len(first.json["data"]) == 20
+    assert listed[0]["attributes"] == {"status": "queued", "total_count": 1}
+    assert [job["id"] for job in queued.json["data"]] == [newest]
+    assert {job["id"] for job in done.json["data"]} == set(made)
+
+
 async def test_a_bulk_job_has_limits(caller: Caller) -> None:
     too_many = bulk_body(*({"attributes": {"email": f"{n}@x.example"}} for n in range(10_001)))
     too_big_a_row = bulk_body({"attributes": {"email": "a@x.example", "properties": {"b": "x" * 100_000}}})
@@ -326,6 +351,8 @@ async def test_a_body_that_is_no_document_is_400(caller: Caller, account: Accoun
         ("/api/flows?page[cursor]=%25%25", "page[cursor]"),
         ("/api/flows?sort=colour", "sort"),
         ("/api/flows?filter=equals(colour,1)", "filter"),
+        ("/api/profile-bulk-import-jobs?filter=equals(status,'cancelled')", "filter"),
+        ("/api/profile-bulk-import-jobs?sort=id", "sort"),
     ],
 )
 async def test_a_wrong_parameter_is_named(caller: Caller, path: str, parameter: str) -> None:

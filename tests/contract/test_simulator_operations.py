@@ -49,10 +49,16 @@ def test_filters_sorts_pages_and_includes_are_the_documented_ones(spec: Spec, op
         name: {allowed for kind in described["operators"].values() for allowed in kind}
         for name, described in raw.get("x-klaviyo-filters", {}).items()
     }
+    values = {
+        name: set(described["value"]["enum"])
+        for name, described in raw.get("x-klaviyo-filters", {}).items()
+        if "enum" in described.get("value", {})
+    }
     sorts = {name.removeprefix("-") for name in parameters.get("sort", {}).get("enum", ())}
     includes = set(parameters.get("include", {}).get("items", {}).get("enum", ()))
 
     assert {name: set(allowed) for name, allowed in operation.filters.items()} == filters
+    assert {name: set(allowed) for name, allowed in operation.filter_values.items()} == values
     assert set(operation.sorts) == sorts
     assert set(operation.includes) == includes
     if operation.page is not None and operation.page.settable:
@@ -74,6 +80,7 @@ def test_filters_sorts_pages_and_includes_are_the_documented_ones(spec: Spec, op
         ("get_metrics", "metric", resources.METRIC_FIELDS),
         ("get_events", "event", resources.EVENT_FIELDS),
         ("get_campaigns", "campaign", resources.CAMPAIGN_FIELDS),
+        ("get_bulk_import_profiles_jobs", "profile-bulk-import-job", resources.JOB_FIELDS),
         ("get_bulk_import_profiles_job", "profile-bulk-import-job", resources.JOB_FIELDS),
         ("get_errors_for_bulk_import_profiles_job", "import-error", resources.IMPORT_ERROR_FIELDS),
     ],
