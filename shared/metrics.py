@@ -15,6 +15,7 @@ CounterName = Literal[
     "jobs_settled_total",  # verdicts on jobs, by queue and verdict
     "generations_total",  # generations stored, by decision and reason
     "profile_writes_total",  # ends of profile writes, by outcome
+    "bulk_jobs_total",  # bulk imports that are over, by ending
     "klaviyo_requests_total",  # calls to Klaviyo, by operation and status
     "ingest_files_total",  # files settled, by state
     "ingest_rows_total",  # rows read from event files, by outcome
@@ -26,6 +27,7 @@ HistogramName = Literal[
     "consumer_process_seconds",  # one batch in its handler, by queue
     "job_end_to_end_seconds",  # webhook accepted → profile written; the promise of the product
     "klaviyo_request_seconds",  # one call, by operation
+    "bulk_job_seconds",  # one bulk import, from made to complete
     "publish_confirm_seconds",  # one publish until its confirm
 ]
 GaugeName = Literal[
@@ -46,6 +48,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "jobs_settled_total": ("queue", "verdict"),
     "generations_total": ("decision", "reason"),
     "profile_writes_total": ("outcome",),
+    "bulk_jobs_total": ("ending",),
     "klaviyo_requests_total": ("operation", "status"),
     "ingest_files_total": ("state",),
     "ingest_rows_total": ("outcome",),

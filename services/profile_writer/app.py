@@ -6,6 +6,10 @@ from uuid import uuid4
 
 import aiohttp
 
+from services.profile_writer.bulk import BulkRoad
+from services.profile_writer.bulk_following import Following
+from services.profile_writer.bulk_making import Making
+from services.profile_writer.bulk_store import BulkStore
 from services.profile_writer.content import Contents, Integration
 from services.profile_writer.handler import Intake
 from services.profile_writer.scheduler import Scheduler
@@ -19,6 +23,7 @@ from shared.crypto import KeyRing
 from shared.db.listen import ConfigListener
 from shared.db.migrate import require
 from shared.db.pool import open_database
+from shared.klaviyo.bulk import BulkImports
 from shared.klaviyo.client import KlaviyoClient
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
@@ -26,6 +31,8 @@ from shared.messaging.publisher import open_publisher
 from shared.messaging.topology import WRITE
 from shared.runtime import Service
 from shared.schemas.jobs import WriteJob
+
+_BULK_SIDE_BY_SIDE = 4  # accounts whose bulk road is looked at at the same time; each may hold 20 MB of bodies
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> Service:
@@ -42,13 +49,24 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     def klaviyo(integration: Integration) -> Patch:
         return KlaviyoClient(session, integration.base_url, integration.private_key or "", clock=clock)
 
-    store = Store(database)
-    turns = Turns(store, settings, clock, SystemRandom(), uuid4)
+    def imports(integration: Integration) -> BulkImports:
+        return BulkImports(session, integration.base_url, integration.private_key or "", clock)
+
+    store, rng, margin_s = Store(database), SystemRandom(), settings.writer_deadline_margin_s
+    turns = Turns(store, settings, clock, rng, uuid4)
     contents = Contents(database, KeyRing(settings.seal_keys.get_secret_value()))
     sender = Sender(contents, klaviyo, clock)
     scheduler = Scheduler(turns, sender, clock, side_by_side=settings.writer_turns)
+    bulk = BulkStore(database, store)
+    road = BulkRoad(
+        bulk,
+        Making(bulk, store, contents, imports, clock, rng, uuid4, margin_s=margin_s),
+        Following(bulk, store, contents, imports, clock, rng, margin_s=margin_s),
+        clock,
+        side_by_side=_BULK_SIDE_BY_SIDE,
+    )
     upkeep = Upkeep(UpkeepStore(database, store), clock, wake=scheduler.wake)
-    intake = Intake(store, clock, margin_s=settings.writer_deadline_margin_s, wake=scheduler.wake)
+    intake = Intake(store, clock, margin_s=margin_s, wake=scheduler.wake)
     consumer = Consumer(connection, publisher, WRITE, WriteJob, intake, clock)
     listener = ConfigListener(
         database_url,
@@ -62,6 +80,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         runners={
             "intake": consumer.run,
             "schedule": scheduler.run,
+            "bulk": road.run,
             "upkeep": upkeep.run,
             "listen": listener.run,
         },

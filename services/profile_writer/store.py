@@ -133,7 +133,7 @@ class Desk:
         columns = list(zip(*keys, strict=True))
         pending = await self.connection.fetch(self.SELECT_PENDING, *columns)
         held = await self.connection.fetch(self.SELECT_HELD, *columns)
-        return Book(map(_pending, pending), map(_held, held))
+        return Book(map(pending_of, pending), map(_held, held))
 
     async def save(self, book: Book, now: datetime) -> None:
         """Write back what has changed, and count what ended."""
@@ -213,8 +213,11 @@ class Desk:
                 if outcome.waited_s is not None:
                     metrics.observe("job_end_to_end_seconds", outcome.waited_s)
 
+    # The bulk road is looked at for a second's arrivals together.
     WAKE_ACCOUNTS = """
-        UPDATE klaviyo_accounts SET runnable_at = least(runnable_at, $2) WHERE account_key = ANY($1)
+        UPDATE klaviyo_accounts SET runnable_at = least(runnable_at, $2),
+            bulk_look_at = least(bulk_look_at, $2 + interval '1 second')
+        WHERE account_key = ANY($1)
     """
 
     async def wake(self, account_keys: Collection[str], at: datetime) -> None:
@@ -238,7 +241,8 @@ def _held_values(row: Held) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _pending(row: asyncpg.Record) -> Pending:
+def pending_of(row: asyncpg.Record) -> Pending:
+    """A row with all columns of `pending_writes`."""
     sent = None
     if row["sent_generation_id"] is not None:
         sent = Ref(row["sent_day"], row["sent_generation_id"], row["sent_org_id"])

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,9 +37,10 @@ RING = KeyRing(f"k1:{_KEY}")
 MESSAGE = "welcome.FLOW01.70000001"
 
 INSERT_INTEGRATION = """
-    INSERT INTO integrations (org_id, account_key, base_url, sealed_key, last4, updated_at)
-    VALUES ($1, $2, $3, $4, '....', $5)
-    ON CONFLICT (org_id) DO UPDATE SET sealed_key = excluded.sealed_key, updated_at = excluded.updated_at
+    INSERT INTO integrations (org_id, account_key, base_url, sealed_key, last4, scopes, updated_at)
+    VALUES ($1, $2, $3, $4, '....', $5, $6)
+    ON CONFLICT (org_id) DO UPDATE SET
+        sealed_key = excluded.sealed_key, scopes = excluded.scopes, updated_at = excluded.updated_at
 """
 INSERT_VERSION = """
     INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at)
@@ -94,6 +95,28 @@ class Rig:
             prefix="jai", action="clear" if control else "write", accepted_at=now, deadline_at=deadline_at,
         )  # fmt: skip
 
+    async def generate_many(self, people: Sequence[str], *, delay_s: float, name: str = "Ann") -> list[WriteJob]:
+        """The same for many people at once, accepted now."""
+        now, day = self.clock.now(), generation_day(self.clock.now())
+        deadline_at = now + timedelta(seconds=delay_s)
+        blob = encode_vars(Vars(f"Hi {name}", "pre", f"<p>Hello {name}</p>"), self.source)
+        ids = [uuid4() for _ in people]
+        rows = [
+            (day, generation_id, self.org_id, person, now, deadline_at, deadline_at + timedelta(seconds=600),
+             "treatment", self.source.copy_id, MESSAGE, blob)
+            for generation_id, person in zip(ids, people, strict=True)
+        ]  # fmt: skip
+        async with self.db.connection() as connection:
+            await connection.execute("SELECT ensure_partition('generations', $1)", day)
+            await connection.executemany(INSERT_GENERATION, rows)
+        return [
+            WriteJob(
+                org_id=self.org_id, generation_id=generation_id, day=day, profile_id=person, prefix="jai",
+                action="write", accepted_at=now, deadline_at=deadline_at,
+            )
+            for generation_id, person in zip(ids, people, strict=True)
+        ]  # fmt: skip
+
     async def send(self, *jobs: WriteJob) -> None:
         await self.publisher.send_jobs(WRITE, self.org_id, jobs)
 
@@ -124,23 +147,27 @@ class Rig:
         sealed = RING.seal(private_key, f"{self.org_id}/klaviyo")
         async with self.db.transaction() as connection:
             await connection.execute(
-                INSERT_INTEGRATION, self.org_id, f"acct:{self.account.id}", self.box.url, sealed, self.clock.now()
-            )
+                INSERT_INTEGRATION, self.org_id, f"acct:{self.account.id}", self.box.url, sealed,
+                sorted(self.key.scopes), self.clock.now(),
+            )  # fmt: skip
 
 
 @asynccontextmanager
-async def rigged(database_url: str, amqp_url: str, *, factor: float = FACTOR) -> AsyncIterator[Rig]:
-    """Everything but the writer itself, which `writing` starts."""
+async def rigged(
+    database_url: str, amqp_url: str, *, factor: float = FACTOR, scopes: Collection[str] = ("profiles:write",),
+    settings: SimulatorSettings | None = None,
+) -> AsyncIterator[Rig]:  # fmt: skip
+    """Everything but the writer itself, which `writing` starts. `scopes` are those of the org's key."""
     spec = f"scaled:{factor:g}:{time.time()}:{datetime(2026, 11, 23, 10, 0, tzinfo=UTC).isoformat()}"
     clock = clock_from_spec(spec)
-    world = World(clock, SimulatorSettings(), 1, None)
+    world = World(clock, settings or SimulatorSettings(), 1, None)
     async with (
         serving(world) as box,
         open_database(database_url, name="rig") as db,
         open_publisher(amqp_url, "rig", WRITE) as publisher,
     ):
         account = world.add_account("Shop", phase_s=random.Random(3).uniform(0, 59))
-        key = world.add_key(account, {"profiles:write"})
+        key = world.add_key(account, scopes)
         org_id, copy_id, now = uuid4(), uuid4(), clock.now()
         async with db.transaction() as connection:
             await connection.execute(INSERT_ORG, org_id, "shop", now)

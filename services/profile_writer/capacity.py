@@ -1,0 +1,64 @@
+"""How many writes single requests can carry until a moment, and how many more than that wait. Arithmetic; no I/O."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import floor
+
+from services.profile_writer.budget import SLACK_S, STEADY_S, Budget
+from services.profile_writer.phase import MINUTE_S, Window
+
+_EFFICIENCY = 0.95  # some are sent twice, and a turn is not begun in the moment in which it could be
+_LAG_S = 1.0  # from a token to the profile
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """`rows` more than can be carried have their deadline by `until`."""
+
+    rows: int
+    until: datetime
+
+
+def carried(budget: Budget, now: datetime, at: datetime) -> int:
+    """How many single writes arrive until `at`, if everything is spent on them as soon as it is there."""
+    left_s = (at - now).total_seconds() - _LAG_S
+    if left_s <= 0:
+        return 0
+    per_s = 1 / budget.spacing_s
+    window = budget.window(now)
+    if window is None:
+        slow = budget.blind_ceiling * left_s / (STEADY_S + SLACK_S)
+        return floor(_EFFICIENCY * min(per_s * left_s, budget.room(now) + slow))
+    return floor(_EFFICIENCY * _in_minutes(budget, window, now.timestamp(), left_s, per_s))
+
+
+def _in_minutes(budget: Budget, window: Window, now_s: float, left_s: float, per_s: float) -> float:
+    """What is left of this minute of Klaviyo's, and each later one, as far as it can be spent in the time it has."""
+    ends_s = now_s + left_s
+    sent = min(budget.room(datetime.fromtimestamp(now_s, UTC)), per_s * (min(ends_s, window.over_s) - now_s))
+    theirs = (budget.others.per_s or 0.0) * MINUTE_S + budget.others.burst
+    each = max(0.0, budget.ceiling - theirs)
+    starts_s = window.over_s
+    while starts_s < ends_s:
+        sent += min(each, per_s * (ends_s - starts_s))
+        starts_s += MINUTE_S
+    return sent
+
+
+def excess(
+    due: Sequence[tuple[datetime, int]], budget: Budget, now: datetime, open_at: datetime, margin_s: float
+) -> Excess | None:
+    """What single writes cannot carry of `due`, (deadline, how many) in their order; None: they can carry all.
+
+    Nothing is carried before `open_at`: the account is blocked until then. Serving the earliest deadline first is the
+    best that one server can do, so what does not fit its order fits none.
+    """
+    waiting, most, until = 0, 0, now
+    starts = max(now, open_at)
+    for deadline, rows in due:
+        waiting += rows
+        over = waiting - carried(budget, starts, deadline - timedelta(seconds=margin_s))
+        if over > 0:
+            most, until = max(most, over), deadline
+    return Excess(most, until) if most else None

@@ -1,0 +1,180 @@
+"""The bulk road against the box: what single writes cannot carry is there in time, and what fails is seen to."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from shared.klaviyo.bulk import SCOPES
+from shared.schemas.jobs import WriteJob
+from simulator.faults import Fault
+from simulator.settings import SimulatorSettings
+from tests.component.profile_writer.rig import Rig, rigged, writing
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(120)
+
+SLOWER = 5.0  # than the other tests' clock: a busy machine packs and settles thousands
+QUICK_JOBS = SimulatorSettings(bulk_job_min_s=5, bulk_job_max_s=15)
+TOO_MANY = 3_500  # for two minutes of single writes
+DELAY_S = 120
+FEW = 900  # as many for an account that may use a third of its quota
+
+INSERT_TIGHT = "INSERT INTO klaviyo_accounts (account_key, factor, factor_at) VALUES ($1, 0.3, $2)"
+SELECT_JOBS = "SELECT state, ending, rows, refused_rows, klaviyo_job_id FROM bulk_jobs ORDER BY sent_at"
+
+
+@asynccontextmanager
+async def tight(database_url: str, amqp_url: str, settings: SimulatorSettings = QUICK_JOBS) -> AsyncIterator[Rig]:
+    """An account that was refused often lately: single writes carry a third."""
+    async with rigged(database_url, amqp_url, scopes=SCOPES, settings=settings) as rig:
+        async with rig.db.connection() as connection:
+            await connection.execute(INSERT_TIGHT, f"acct:{rig.account.id}", rig.clock.now())
+        yield rig
+
+
+async def jobs_of(rig: Rig) -> list[dict[str, object]]:
+    async with rig.db.connection() as connection:
+        return [dict(row) for row in await connection.fetch(SELECT_JOBS)]
+
+
+def shown(rig: Rig, jobs: list[WriteJob]) -> Counter[bool]:
+    """Of whom each profile holds exactly the copy of its job."""
+    return Counter(
+        rig.properties(job.profile_id).get("jai_generation") == str(job.generation_id)
+        and rig.properties(job.profile_id).get("jai_subject") == "Hi Ann"
+        for job in jobs
+    )
+
+
+def imported(rig: Rig) -> int:
+    return sum(len(job.rows) for job in rig.account.jobs.values())
+
+
+async def test_what_single_writes_cannot_carry_in_time_goes_by_import(database_url: str, amqp_url: str) -> None:
+    async with rigged(database_url, amqp_url, factor=SLOWER, scopes=SCOPES, settings=QUICK_JOBS) as rig:
+        jobs = await rig.generate_many(rig.people(TOO_MANY), delay_s=DELAY_S)
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(TOO_MANY, within_s=40)
+
+        assert Counter(row["outcome"] for row in outcomes.values()) == {"written": TOO_MANY}
+        assert shown(rig, jobs) == {True: TOO_MANY}
+        landed = rig.account.first_written_at
+        assert max(landed[str(job.generation_id)] for job in jobs) < jobs[0].deadline_at
+        assert 1_000 < imported(rig) < TOO_MANY  # the rest is what single writes can carry
+        assert {entry.status for entry in rig.patches()} == {200}
+        assert {job["ending"] for job in await jobs_of(rig)} == {"complete"}
+
+
+async def test_without_the_scopes_nothing_goes_by_import(database_url: str, amqp_url: str) -> None:
+    async with rigged(database_url, amqp_url, factor=20) as rig:
+        jobs = await rig.generate_many(rig.people(1_500), delay_s=60)
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(1_500, within_s=40)
+
+        assert rig.account.jobs == {}
+        ended = {(row["outcome"], row["reason"]) for row in outcomes.values()}
+        assert ended == {("written", None), ("expired", "quota")}
+
+
+async def test_an_import_whose_answer_was_lost_is_found_again_in_the_list(database_url: str, amqp_url: str) -> None:
+    async with tight(database_url, amqp_url) as rig:
+        rig.box.world.faults.append(Fault(kind="reset_after_apply", count=1, operation="bulk_import_profiles"))
+        jobs = await rig.generate_many(rig.people(FEW), delay_s=DELAY_S)
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(FEW, within_s=40)
+
+        assert Counter(row["outcome"] for row in outcomes.values()) == {"written": FEW}
+        assert shown(rig, jobs) == {True: FEW}
+        first = (await jobs_of(rig))[0]
+        assert first["ending"] == "complete"
+        assert first["klaviyo_job_id"] in rig.account.jobs
+
+
+@pytest.mark.parametrize("kind", ["reset", "status", "cloudflare"])
+async def test_an_import_that_was_not_made_is_made_again_or_written_one_by_one(
+    database_url: str, amqp_url: str, kind: str
+) -> None:
+    async with tight(database_url, amqp_url) as rig:
+        rig.box.world.faults.append(
+            Fault.model_validate({"kind": kind, "count": 1, "operation": "bulk_import_profiles"})
+        )
+        jobs = await rig.generate_many(rig.people(FEW), delay_s=DELAY_S)
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(FEW, within_s=40)
+
+        assert Counter(row["outcome"] for row in outcomes.values()) == {"written": FEW}
+        assert shown(rig, jobs) == {True: FEW}
+        assert imported(rig) > 0
+
+
+async def test_a_throttled_import_waits_as_long_as_klaviyo_says(database_url: str, amqp_url: str) -> None:
+    async with tight(database_url, amqp_url) as rig:
+        rig.box.world.add_foreign(rig.account, "bulk_import_profiles", 2.4, "steady")
+        jobs = await rig.generate_many(rig.people(FEW), delay_s=DELAY_S)
+        await rig.clock.sleep((rig.account.phase_s - rig.clock.now().timestamp()) % 60)  # until its minute begins
+        async with writing(rig):
+            await rig.send(*jobs)
+            await rig.outcomes(FEW, within_s=60)
+
+        made = list(rig.box.world.log.since(0, "bulk_import_profiles", 1000))
+        assert len(made) < 20
+        assert shown(rig, jobs)[True] > 500
+
+
+async def test_a_key_that_klaviyo_does_not_let_import_writes_one_by_one(database_url: str, amqp_url: str) -> None:
+    async with tight(database_url, amqp_url) as rig:
+        rig.key.scopes = frozenset({"profiles:write"})  # what our books say was true once
+        jobs = await rig.generate_many(rig.people(FEW), delay_s=60)
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(FEW, within_s=40)
+
+        ended = Counter((row["outcome"], row["reason"]) for row in outcomes.values())
+        assert set(ended) == {("written", None), ("expired", "quota")}
+        assert ended["written", None] >= 200
+        tried = [entry.status for entry in rig.box.world.log.since(0, "bulk_import_profiles", 1000)]
+        assert tried in ([403], [403] * 2, [403] * 3, [403] * 4)  # the jobs of one round
+
+
+async def test_a_newer_generation_waits_for_the_import_and_is_written_over_it(database_url: str, amqp_url: str) -> None:
+    """At most one write in flight per profile, however long the import takes."""
+    slow = SimulatorSettings(bulk_job_min_s=30, bulk_job_max_s=31)
+    async with tight(database_url, amqp_url, slow) as rig:
+        people = rig.people(FEW)
+        older = await rig.generate_many(people, delay_s=DELAY_S)
+        async with writing(rig):
+            await rig.send(*older)
+            await eventually(lambda: len(rig.account.jobs) > 0, within_s=20)
+            [job] = list(rig.account.jobs.values())[:1]
+            back = [row["id"] for row in job.rows[:5]]
+            newer = await rig.generate_many(back, delay_s=DELAY_S, name="Newer")
+            await rig.send(*newer)
+            await rig.outcomes(FEW + 5, within_s=60)
+
+        patched = [entry for entry in rig.patches() if any(person in entry.path for person in back)]
+        assert len(patched) == 5
+        assert min(entry.at for entry in patched) >= job.completed_at
+        assert {rig.properties(person)["jai_subject"] for person in back} == {"Hi Newer"}
+
+
+async def test_two_replicas_import_nobody_twice_and_a_dead_ones_jobs_are_followed(
+    database_url: str, amqp_url: str
+) -> None:
+    async with tight(database_url, amqp_url, SimulatorSettings(bulk_job_min_s=10, bulk_job_max_s=20)) as rig:
+        jobs = await rig.generate_many(rig.people(FEW), delay_s=DELAY_S)
+        async with writing(rig), writing(rig):
+            await rig.send(*jobs)
+            await eventually(lambda: len(rig.account.jobs) > 0, within_s=20)
+        async with writing(rig):  # both are gone before the job is over
+            outcomes = await rig.outcomes(FEW, within_s=60)
+
+        assert Counter(row["outcome"] for row in outcomes.values()) == {"written": FEW}
+        rows = [row["id"] for job in rig.account.jobs.values() for row in job.rows]
+        assert len(rows) == len(set(rows))
+        assert shown(rig, jobs) == {True: FEW}

@@ -1,0 +1,154 @@
+"""The rules of the bulk road."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID, uuid4
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.profile_writer import bulk_rules
+from services.profile_writer.bulk_rules import Encoded, ImportEnded, Job, State, packed, results, told_apart
+from services.profile_writer.rows import Held, Key, Lane, Pending, Ref
+from shared.klaviyo.bulk import JOB_MAX_BYTES, ROWS_MAX, ImportJob, RowError, job_body
+
+NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+DAY = date(2026, 11, 23)
+ORG = UUID(int=7)
+
+
+def pending(number: int, generation: int | None = None, written_for: str = "m") -> Pending:
+    ref = Ref(DAY, UUID(int=generation or number), ORG)
+    return Pending(Key("acct:A", f"P{number}", "jai"), ref, "write", Lane.FRESH, written_for, NOW, NOW, NOW, NOW)
+
+
+def encoded(size: int, number: int = 1) -> Encoded:
+    return Encoded(pending(number), b'"' + b"x" * (size - 2) + b'"')
+
+
+def job(rows: int = 3, klaviyo_job_id: str | None = "K", state: State = "running") -> Job:
+    keys = [Key("acct:A", f"P{number}", "jai") for number in range(rows)]
+    refs = [Ref(DAY, UUID(int=number + 1), ORG) for number in range(rows)]
+    return Job(uuid4(), "acct:A", ORG, state, klaviyo_job_id, keys, refs, [NOW] * rows, 100, NOW)
+
+
+def listed(job_id: str, rows: int = 3, *, status: str = "complete", failed: int = 0, after_s: float = 1) -> ImportJob:
+    return ImportJob(job_id, status, NOW + timedelta(seconds=after_s), NOW, rows, failed)
+
+
+def reasons(found: Sequence[Exception | None]) -> list[str | None]:
+    return [one.reason if isinstance(one, ImportEnded) else None for one in found]
+
+
+# --- packing ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(2, 95_000), max_size=200))
+def test_no_job_is_larger_than_klaviyo_takes_and_the_order_stays(sizes: list[int]) -> None:
+    rows = [encoded(size, number) for number, size in enumerate(sizes)]
+    jobs = packed(rows, most_jobs=1000)
+    assert [one for rows_of in jobs for one in rows_of] == rows
+    for rows_of in jobs:
+        body = job_body([one.body for one in rows_of])
+        assert len(body) <= JOB_MAX_BYTES
+        assert len(orjson.loads(body)["data"]["attributes"]["profiles"]["data"]) == len(rows_of)
+
+
+def test_a_job_is_filled_before_the_next_is_begun() -> None:
+    jobs = packed([encoded(90_000, number) for number in range(120)])
+    assert [len(rows) for rows in jobs] == [49, 49, 22]
+
+
+def test_a_job_has_no_more_rows_than_klaviyo_takes() -> None:
+    jobs = packed([encoded(100, number) for number in range(ROWS_MAX + 5)])
+    assert [len(rows) for rows in jobs] == [ROWS_MAX, 5]
+
+
+def test_what_does_not_fit_the_round_is_left() -> None:
+    assert len(packed([encoded(90_000, number) for number in range(1_000)], most_jobs=2)) == 2
+
+
+def test_no_two_jobs_have_as_many_rows() -> None:
+    batches = [[encoded(10, number) for number in range(5)] for _ in range(3)]
+    assert [len(rows) for rows in told_apart(batches, [5])] == [4, 3, 2]
+
+
+# --- a job whose answer was lost -------------------------------------------------------------------------------------
+
+
+def test_a_lost_job_is_the_one_with_as_many_rows_at_that_time() -> None:
+    lost = job(3, None, "lost")
+    others = [listed("other", 4), listed("mine", 3), listed("long-ago", 3, after_s=-3600)]
+    assert bulk_rules.found(lost, others, frozenset()) == others[1]
+
+
+def test_a_job_that_we_know_already_is_not_a_lost_one() -> None:
+    assert bulk_rules.found(job(3, None, "lost"), [listed("known", 3)], frozenset({"known"})) is None
+
+
+def test_a_list_says_that_a_job_was_not_made_only_when_it_reaches_back() -> None:
+    lost = job(3, None, "lost")
+    assert bulk_rules.looked_back_far_enough(lost, None)
+    assert bulk_rules.looked_back_far_enough(lost, NOW - timedelta(minutes=5))
+    assert not bulk_rules.looked_back_far_enough(lost, NOW - timedelta(seconds=10))
+
+
+def test_a_job_is_given_time_to_appear_and_longer_while_somebody_may_be_sending_it() -> None:
+    soon, later = NOW + timedelta(seconds=30), NOW + timedelta(minutes=5)
+    assert bulk_rules.not_made(job(3, None, "lost"), soon)
+    assert not bulk_rules.not_made(job(3, None, "sending"), soon)
+    assert bulk_rules.not_made(job(3, None, "sending"), later)
+    assert not bulk_rules.not_made(job(3, "K"), later)
+
+
+# --- what a job's end says -------------------------------------------------------------------------------------------
+
+
+def test_rows_without_an_error_are_on_their_profiles() -> None:
+    assert results(job(), listed("K"), []) == [None, None, None]
+
+
+def test_a_refused_row_is_known_by_number_or_by_profile() -> None:
+    by_number = results(job(), listed("K", failed=1), [RowError(1, None, "invalid")])
+    by_profile = results(job(), listed("K", failed=1), [RowError(None, "P2", "invalid")])
+    both = results(job(), listed("K", failed=1), [RowError(0, "P2", "invalid")])
+    assert reasons(by_number) == [None, "import_row_refused", None]
+    assert reasons(by_profile) == reasons(both) == [None, None, "import_row_refused"]
+
+
+def test_when_not_all_failures_are_known_no_row_is_believed() -> None:
+    unclear = results(job(), listed("K", failed=2), [RowError(1, None, "invalid"), RowError(None, None, "invalid")])
+    assert reasons(unclear) == ["import_unclear"] * 3
+
+
+def test_a_number_beyond_the_job_names_no_row() -> None:
+    assert reasons(results(job(), listed("K", failed=1), [RowError(9, None, "x")])) == ["import_unclear"] * 3
+
+
+def test_a_cancelled_job_may_have_written_any_of_its_rows() -> None:
+    assert reasons(results(job(), listed("K", status="cancelled"), [])) == ["import_cancelled"] * 3
+
+
+def test_a_row_that_a_newer_generation_has_taken_is_known_from_the_profile() -> None:
+    newer = pending(0, generation=99, written_for="newer")
+    held = Held(newer.key, Ref(DAY, UUID(int=1), ORG), "unknown", "older", (), NOW, NOW + timedelta(hours=1))
+    sent = bulk_rules.as_sent(job(), 0, newer, held)
+    assert (sent.ref.generation_id, sent.written_for, sent.clean_at) == (UUID(int=1), "older", held.clean_at)
+    same = pending(0, generation=1)
+    assert bulk_rules.as_sent(job(), 0, same, held) is same
+
+
+# --- when ------------------------------------------------------------------------------------------------------------
+
+
+def test_deadlines_nearer_than_the_usual_import_are_not_tried() -> None:
+    assert bulk_rules.reach_s([]) == 10
+    assert bulk_rules.reach_s([20.0, 200.0, 40.0]) == 40
+
+
+def test_lists_are_asked_for_sparingly() -> None:
+    assert bulk_rules.poll_after_s(5, [8.0]) == 3
+    assert bulk_rules.poll_after_s(5, [400.0]) == 15
+    assert bulk_rules.poll_after_s(5_000, [8.0]) == 60
+    assert [bulk_rules.rest_s(failures) for failures in (1, 2, 3, 20)] == [5, 10, 20, 60]
