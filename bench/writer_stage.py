@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -42,15 +42,17 @@ from simulator.world import World
 
 WRITES = "update_profile"
 PAGE_SCOPES = ("profiles:write", "flows:read", "campaigns:read", "metrics:read")
+BULK_SCOPES = (*PAGE_SCOPES, "profiles:read", "lists:read", "lists:write")
 BODY_BYTES = 10_000
 MESSAGE = "welcome.FLOW01.70000001"
 ROOT = Path(__file__).parents[1]
 _CHUNK = 50
 _TAKEN_IN_WITHIN_S = 120
+_SEEDING_S, _SEEDED_PER_S = 10.0, 5_000
 
 INSERT_INTEGRATION = """
-    INSERT INTO integrations (org_id, account_key, base_url, sealed_key, last4, updated_at)
-    VALUES ($1, $2, $3, $4, '....', $5)
+    INSERT INTO integrations (org_id, account_key, base_url, sealed_key, last4, scopes, updated_at)
+    VALUES ($1, $2, $3, $4, '....', $5, $6)
 """
 INSERT_VERSION = """
     INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at)
@@ -59,6 +61,10 @@ INSERT_VERSION = """
 COLUMNS = (
     "day", "generation_id", "org_id", "template_id", "user_id", "tracking_id", "accepted_at", "deadline_at",
     "clean_at", "decision", "reason", "copy_id", "variant_version", "property_prefix", "written_for", "vars",
+)  # fmt: skip
+PENDING_COLUMNS = (
+    "account_key", "profile_id", "prefix", "org_id", "action", "lane", "day", "generation_id", "written_for",
+    "accepted_at", "deadline_at", "clean_at", "next_attempt_at",
 )  # fmt: skip
 COUNT_TAKEN_IN = """
     SELECT (SELECT count(*) FROM pending_writes WHERE org_id = $1)
@@ -77,15 +83,37 @@ class Email:
     leaves_at: datetime
 
 
-@dataclass
+@dataclass(eq=False)
 class Shop:
     """One org, its Klaviyo account, the copy it sends."""
 
     org_id: UUID
     account: Account
     key: str
+    scopes: Sequence[str]
     source: VariantSource
     emails: list[Email] = field(default_factory=list)
+
+    @classmethod
+    def of_box(cls, world: World, name: str, scopes: Sequence[str] = PAGE_SCOPES) -> "Shop":
+        """A new account in the box, whose minute has a phase of its own."""
+        account = world.add_account(name)
+        copy = email(uuid4(), BODY_BYTES, seed=len(world.accounts))
+        return cls(uuid4(), account, world.add_key(account, scopes).value, scopes, copy)
+
+    def people(self, world: World, count: int, *, start: datetime, within_s: float, delay_s: float) -> list[Email]:
+        """New people whose webhooks are accepted evenly within so many seconds from `start`."""
+        emails = [
+            Email(
+                world.add_profile(self.account, {}),
+                uuid4(),
+                start + timedelta(seconds=within_s * number / count),
+                start + timedelta(seconds=within_s * number / count + delay_s),
+            )
+            for number in range(count)
+        ]
+        self.emails += emails
+        return emails
 
     @property
     def windows(self) -> Windows:
@@ -133,18 +161,16 @@ class Stage:
     publisher: Publisher
     processes: Processes
     ring: KeyRing
+    scale: float
     shops: list[Shop] = field(default_factory=list)
 
     async def shop(self, name: str, *, scopes: Sequence[str] = PAGE_SCOPES) -> Shop:
-        """A new org with an account of its own, whose minute has a phase of its own."""
-        world, now = self.box.world, self.clock.now()
-        account = world.add_account(name)
-        key = world.add_key(account, scopes)
-        copy = email(uuid4(), BODY_BYTES, seed=len(self.shops))
-        shop = Shop(uuid4(), account, key.value, copy)
-        sealed = self.ring.seal(key.value, f"{shop.org_id}/klaviyo")
+        """A new org with an account of its own."""
+        shop, now = Shop.of_box(self.box.world, name, scopes), self.clock.now()
+        copy, account_key = shop.source, f"acct:{shop.account.id}"
+        sealed = self.ring.seal(shop.key, f"{shop.org_id}/klaviyo")
         await self.db.execute(INSERT_ORG, shop.org_id, name, now)
-        await self.db.execute(INSERT_INTEGRATION, shop.org_id, f"acct:{account.id}", self.box.url, sealed, now)
+        await self.db.execute(INSERT_INTEGRATION, shop.org_id, account_key, self.box.url, sealed, sorted(scopes), now)
         await self.db.execute(INSERT_TEMPLATE, shop.org_id, now)
         await self.db.execute(INSERT_VARIANT, shop.org_id, copy.copy_id, now)
         await self.db.execute(INSERT_VERSION, shop.org_id, copy.copy_id, copy.subject, copy.preheader, copy.body, now)
@@ -152,23 +178,39 @@ class Stage:
         return shop
 
     async def seed(self, shop: Shop, count: int, *, start: datetime, within_s: float, delay_s: float) -> None:
-        """Generations of new people, accepted evenly within so many seconds from `start`, as the generator stores
-        them."""
-        emails = [
-            Email(
-                self.box.world.add_profile(shop.account, {}),
-                uuid4(),
-                start + timedelta(seconds=within_s * number / count),
-                start + timedelta(seconds=within_s * number / count + delay_s),
-            )
-            for number in range(count)
-        ]
+        """Generations of new people, as the generator stores them."""
+        emails = shop.people(self.box.world, count, start=start, within_s=within_s, delay_s=delay_s)
         for day in {generation_day(one.accepted_at) for one in emails}:
             await self.db.execute("SELECT ensure_partition('generations', $1)", day)
         for at in range(0, count, 2_000):
             rows = [_row(shop, one) for one in emails[at : at + 2_000]]
             await self.db.copy_records_to_table("generations", records=rows, columns=COLUMNS)
-        shop.emails += emails
+
+    async def seeded(self, bursts: Mapping[Shop, tuple[int, float]], *, delay_s: float) -> datetime:
+        """Seed so many people within so many seconds for each shop; when it begins, soon."""
+        people = sum(count for count, _ in bursts.values())
+        start = self.clock.now() + timedelta(seconds=self.scale * (_SEEDING_S + people / _SEEDED_PER_S))
+        for shop, (count, within_s) in bursts.items():
+            await self.seed(shop, count, start=start, within_s=within_s, delay_s=delay_s)
+        if (late_s := (self.clock.now() - start).total_seconds()) > 0:
+            raise RuntimeError(f"seeding took {late_s:.0f} s longer than planned")
+        return start
+
+    async def published(self, shops: Iterable[Shop], *, until: datetime) -> None:
+        """Publish their jobs as they are accepted, and wait for this moment."""
+        async with asyncio.TaskGroup() as group:
+            for shop in shops:
+                group.create_task(self.publish(shop))
+            await self.until(until)
+
+    async def pend(self, shop: Shop, count: int, *, writable: int, delay_s: float) -> None:
+        """So many pending writes put straight into the table, their deadlines behind those of `writable` people of
+        flesh and blood."""
+        now = self.clock.now()
+        await self.seed(shop, writable, start=now, within_s=0, delay_s=delay_s)
+        for start in range(0, count, 50_000):
+            rows = [_pending(shop, number, now, delay_s) for number in range(start, min(start + 50_000, count))]
+            await self.db.copy_records_to_table("pending_writes", records=rows, columns=PENDING_COLUMNS)
 
     async def publish(self, shop: Shop) -> None:
         """Its write jobs, each when its webhook is accepted."""
@@ -203,12 +245,14 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(servers: Endpoints, folder: Path, *, scale: float, writers: int) -> AsyncIterator[Stage]:
+async def staged(
+    servers: Endpoints, folder: Path, *, scale: float, writers: int, settings: SimulatorSettings | None = None
+) -> AsyncIterator[Stage]:
     """A stage whose clock runs `scale` times as fast as ours, with so many replicas of the writer."""
     origin = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
     spec = f"scaled:{scale:g}:{time.time()}:{origin.isoformat()}"
     clock = clock_from_spec(spec)
-    world = World(clock, SimulatorSettings(), random.SystemRandom().randrange(10**9))
+    world = World(clock, settings or SimulatorSettings(), random.SystemRandom().randrange(10**9))
     async with (
         fresh_database(servers.database_url) as database_url,
         fresh_virtual_host(servers) as amqp_url,
@@ -220,7 +264,7 @@ async def staged(servers: Endpoints, folder: Path, *, scale: float, writers: int
         db = await asyncpg.connect(database_url)
         try:
             async with supervise(commands, log_dir=folder / "logs", echo=print, cwd=ROOT) as processes:
-                yield Stage(clock, box, db, publisher, processes, KeyRing(env["JUSTAI_SEAL_KEYS"]))
+                yield Stage(clock, box, db, publisher, processes, KeyRing(env["JUSTAI_SEAL_KEYS"]), scale)
         finally:
             await db.close()
 
@@ -244,6 +288,14 @@ def _row(shop: Shop, one: Email) -> tuple[object, ...]:
         generation_day(one.accepted_at), one.generation_id, shop.org_id, "welcome", one.profile_id, "t",
         one.accepted_at, one.leaves_at, one.leaves_at + timedelta(seconds=3600), "treatment", "uniform",
         shop.source.copy_id, 1, "jai", MESSAGE, blob,
+    )  # fmt: skip
+
+
+def _pending(shop: Shop, number: int, now: datetime, delay_s: float) -> tuple[object, ...]:
+    deadline_at = now + timedelta(seconds=delay_s + 1, milliseconds=number)
+    return (
+        f"acct:{shop.account.id}", f"N{number}", "jai", shop.org_id, "write", 1, generation_day(now), UUID(int=number),
+        MESSAGE, now, deadline_at, deadline_at, now,
     )  # fmt: skip
 
 
