@@ -10,6 +10,7 @@ import asyncpg
 import click
 import orjson
 
+from cli.bulk_road import BulkRoad, bulk_lines, bulk_road
 from cli.display import moment
 from cli.session import command, session
 from shared.db.pool import Connection
@@ -60,6 +61,7 @@ class Quota:
     missed: Mapping[str, int]
     written_p99_s: float | None
     recommended_delay_s: int | None
+    imports: BulkRoad
 
 
 @click.command()
@@ -122,6 +124,7 @@ async def _quota(connection: Connection, row: asyncpg.Record, now: datetime, bac
         missed={one["reason"]: one["writes"] for one in missed},
         written_p99_s=None if p99_s is None else round(p99_s, 2),
         recommended_delay_s=None if p99_s is None else recommended_delay_s(p99_s),
+        imports=await bulk_road(connection, row["account_key"], org_ids, now),
     )
 
 
@@ -152,6 +155,7 @@ def lines(one: Quota, now: datetime, hours: float) -> list[str]:
     if one.first_deadline_at:
         shown.append(f"  due      the first in {(one.first_deadline_at - now).total_seconds():,.0f} s")
     shown.append(f"  missed   {_listed(one.missed) or 'none'} within {hours:g} h")
+    shown += bulk_lines(one.imports, one.missed.get("quota", 0))
     if one.written_p99_s is not None and one.recommended_delay_s is not None:
         least = "at least " if "quota" in one.missed else ""  # the slowest of them are not among the written
         delay = f"{least}{one.recommended_delay_s // MINUTE_S} min"

@@ -71,6 +71,26 @@ def test_it_tells_use_backlog_misses_and_the_delay_that_would_do(acme: Cli) -> N
     assert "waiting  fresh 3, clean_up 1; drains in 0 s" in said
     assert "missed   quota 1 within 1 h" in said
     assert "a delay of at least 2 min would do" in said
+    assert "the key lacks lists:read, lists:write, profiles:read" in said
+    assert "they would carry more than the quota does: 1 were missed" in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_it_tells_what_is_on_the_bulk_road(acme: Cli) -> None:
+    an_account(acme)
+    acme.rows("UPDATE integrations SET scopes = '{lists:read,lists:write,profiles:read,profiles:write}'")
+    assert "imports  possible, none needed now" in acme.ok("quota")
+    for state, rows, latency_s in (("running", 430, None), ("lost", 70, None), ("ended", 9, 12.0), ("ended", 9, 18.0)):
+        acme.rows(
+            "INSERT INTO bulk_jobs (job_id, account_key, org_id, state, profile_ids, prefixes, days, generation_ids, "
+            "deadlines, rows, bytes, sent_at, latency_s) "
+            "SELECT gen_random_uuid(), 'acct:A1', org_id, $1, '{}', '{}', '{}', '{}', '{}', $2, 1, $3, $4 FROM orgs",
+            state, rows, NOW, latency_s,
+        )  # fmt: skip
+    assert "imports  2 on their way, 500 writes; half take less than 15 s" in acme.ok("quota")
+    acme.rows("UPDATE klaviyo_accounts SET bulk_refused_at = $1, bulk_refused_reason = 'scope_missing'", NOW)
+    said = acme.ok("quota")
+    assert "imports  refused by Klaviyo (scope_missing); tried again in an hour" in said
     assert max(map(len, said.splitlines())) <= 80
 
 
