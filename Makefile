@@ -88,7 +88,7 @@ test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 
 ##@ Benchmarks
-.PHONY: bench-gateway bench-pipeline bench-writer bench-codec
+.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec
 bench-gateway: setup servers $(BENCH_STAMP) ## Webhooks per second beside bare aiohttp, FastStream and Celery
 	.venv-bench/bin/python -m bench.gateway
 
@@ -98,8 +98,11 @@ bench-codec: setup ## Bytes and time of a stored copy, beside plain zstd and ren
 bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine
 	$(PY) -m bench.pipeline
 
-bench-writer: setup servers ## Profile writes at the edge of the quota, beside the official SDK; 12 minutes
+bench-writer: setup servers ## Profile writes at the edge of the quota, beside the official SDK; 10 minutes
 	$(PY) -m bench.writer
+
+bench-writer-real: setup servers ## The same in real time; half an hour
+	$(PY) -m bench.writer --real
 
 # The rivals we measure against stay out of the environment we ship and test.
 $(BENCH_STAMP):
