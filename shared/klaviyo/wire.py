@@ -5,6 +5,7 @@ Raises the failure words of `shared.klaviyo.errors`; never tries a write again, 
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -24,6 +25,7 @@ _CONNECT_S = 5.0
 CALL_S = 10.0
 """Real seconds that one call may last, connecting to last byte, where its caller says nothing else."""
 
+_SENT_WHOLE_BYTES = 1_000_000  # more at once would hold up the loop
 _ANSWER_MAX_BYTES = 4_000_000  # a page of flow actions with their webhook bodies stays far below
 _PAGES_MAX = 1000
 _READ_WAITS_S = (1.0, 3.0, 10.0)
@@ -69,13 +71,14 @@ class Wire:
         within_s: float = CALL_S,
     ) -> tuple[RateLimit, bytes]:
         """One request, no second try. Raises the failure that its end stands for."""
+        data = BytesIO(body) if body is not None and len(body) > _SENT_WHOLE_BYTES else body
         headers = self._headers | ({"Content-Type": _MEDIA_TYPE} if body is not None else {})
         timeout = aiohttp.ClientTimeout(total=within_s, connect=_CONNECT_S)
         status = "lost"
         try:
             with metrics.timed("klaviyo_request_seconds", operation=operation):
                 async with self._session.request(
-                    method, url, data=body, headers=headers, allow_redirects=False, timeout=timeout
+                    method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
                 ) as response:
                     status = str(response.status)
                     answer = await _bounded(response)

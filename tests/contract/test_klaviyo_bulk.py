@@ -8,7 +8,7 @@ import pytest
 
 from shared.clock import FrozenClock
 from shared.errors import Permanent, Throttled
-from shared.klaviyo.bulk import SCOPES, BulkImports, job_body
+from shared.klaviyo.bulk import JOB_MAX_BYTES, SCOPES, BulkImports, job_body
 from shared.klaviyo.errors import KeyRefused, MaybeApplied
 from shared.klaviyo.profile import profile_resource
 from simulator.account import Account
@@ -101,6 +101,17 @@ async def test_older_jobs_are_on_the_next_page_the_newest_first() -> None:
         second = await client.newest(first.older)
         assert [job.job_id for job in second.jobs] == made[2::-1]
         assert second.older is None
+
+
+async def test_a_job_as_large_as_we_make_them_is_taken() -> None:
+    async with imports() as (client, box, account, _):
+        people = [box.world.add_profile(account, {}) for _ in range(49)]
+        large = job_body([profile_resource(person, {"jai_body": "é" * 45_000}) for person in people])
+        assert 4_400_000 < len(large) < JOB_MAX_BYTES
+
+        await client.create(large)
+
+        assert [len(job.rows) for job in account.jobs.values()] == [49]
 
 
 async def test_each_missing_scope_is_a_refusal() -> None:
