@@ -149,9 +149,19 @@ class Making:
         return found
 
     async def _job(self, batch: Sequence[Encoded], integration: Integration, at: datetime, pace: _Pace) -> int:
-        """One job: take, send, remember its name. The number of rows that it carries."""
+        """One job: take, send, remember its name. The number of rows that it carries. When our own database is away in
+        between, the job is found again by those who follow it; its neighbours go on."""
         await self._clock.sleep((at - self._clock.now()).total_seconds())
-        job_id, account_key = self._new_id(), batch[0].row.key.account_key
+        account_key = batch[0].row.key.account_key
+        try:
+            return await self._send(self._new_id(), batch, integration, pace)
+        except Transient as error:
+            log.warning("bulk.not_recorded", account_key=account_key, rows=len(batch), reason=error.reason)
+            pace.at = max(pace.at, self._clock.now() + timedelta(seconds=_AGAIN_S))
+            return 0
+
+    async def _send(self, job_id: UUID, batch: Sequence[Encoded], integration: Integration, pace: _Pace) -> int:
+        account_key = batch[0].row.key.account_key
         sends, bodies = await self._bulk.take(job_id, batch, self._clock.now())
         if not sends:
             return 0

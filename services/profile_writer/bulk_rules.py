@@ -8,7 +8,8 @@ from typing import Literal
 from uuid import UUID
 
 from services.profile_writer.rows import Held, Key, Pending, Ref
-from shared.errors import Failure, Transient
+from services.profile_writer.turn_rules import NotSent
+from shared.errors import Failure
 from shared.klaviyo.bulk import JOB_MAX_BYTES, ROWS_MAX, ImportJob, RowError, job_body
 from shared.klaviyo.errors import MaybeApplied
 
@@ -40,7 +41,7 @@ class ImportEnded(MaybeApplied):
     """An import ended without saying that it took this row: it is written on its own now."""
 
 
-class NotImported(Transient):
+class NotImported(NotSent):
     """An import was certainly not made: the row is as it was before."""
 
 
