@@ -9,8 +9,10 @@ from typing import Any
 SECRET_HEADERS = frozenset({"authorization", "x-api-key", "cookie"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoggedRequest:
+    """`body` is None once it is no longer kept."""
+
     number: int
     at: datetime
     account_id: str | None
@@ -18,7 +20,7 @@ class LoggedRequest:
     method: str
     path: str
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | None
     status: int
 
     def as_json(self) -> dict[str, Any]:
@@ -31,7 +33,7 @@ class LoggedRequest:
             "path": self.path,
             # The server gives header names as a subclass of str, which the JSON encoder refuses as keys.
             "headers": {str(name): _masked(name, value) for name, value in self.headers.items()},
-            "body": self.body.decode("utf-8", "replace"),
+            "body": self.body.decode("utf-8", "replace") if self.body is not None else None,
             "status": self.status,
         }
 
@@ -45,19 +47,26 @@ def _masked(name: str, value: str) -> str:
 
 
 class RequestLog:
-    """A ring bounded in entries and in body bytes."""
+    """A ring bounded in entries and in body bytes. A body goes before its entry does, so that a few large imports do
+    not push everything else out."""
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._entries: deque[LoggedRequest] = deque()
+        self._with_body: deque[LoggedRequest] = deque()
         self._bytes = 0
         self.total = 0
 
     def add(self, entry: LoggedRequest) -> None:
         self._entries.append(entry)
-        self._bytes += len(entry.body)
-        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
-            self._bytes -= len(self._entries.popleft().body)
+        self._with_body.append(entry)
+        self._bytes += len(entry.body or b"")
+        if len(self._entries) > self._max_entries:
+            self._entries.popleft()
+        while len(self._with_body) > len(self._entries) or self._bytes > self._max_bytes:
+            oldest = self._with_body.popleft()
+            self._bytes -= len(oldest.body or b"")
+            oldest.body = None
 
     def next_number(self) -> int:
         self.total += 1

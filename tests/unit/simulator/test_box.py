@@ -50,7 +50,9 @@ def test_the_log_keeps_the_last_requests_within_its_bounds() -> None:
     for number in range(1, 6):
         log.add(logged(number, b"x" * 40))
 
-    assert [entry.number for entry in log.since(0, None, 10)] == [4, 5]
+    kept = list(log.since(0, None, 10))
+    assert [entry.number for entry in kept] == [3, 4, 5]
+    assert [entry.as_json()["body"] for entry in kept] == [None, "x" * 40, "x" * 40]
 
 
 def test_the_log_is_read_from_a_number_on_and_by_operation() -> None:
