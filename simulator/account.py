@@ -53,21 +53,33 @@ class RowError:
 
 @dataclass(slots=True)
 class ImportJob:
-    """A bulk import; its rows are applied at `completed_at`, which is drawn when the job is made."""
+    """A bulk import. Its rows are applied from `due_at` on, which is drawn when the job is made; it has ended when the
+    last one is."""
 
     id: str
     rows: list[Mapping[str, Any]]
     list_ids: list[str]
     created_at: datetime
     started_at: datetime
-    completed_at: datetime
+    due_at: datetime
     expires_at: datetime
+    total: int = field(init=False)
+    applied: int = 0
     errors: list[RowError] = field(default_factory=list)
+    ended_at: datetime | None = None
+    cancelled: bool = False
+
+    def __post_init__(self) -> None:
+        self.total = len(self.rows)
 
     def status(self, now: datetime) -> str:
-        if now < self.started_at:
-            return "queued"
-        return "processing" if now < self.completed_at else "complete"
+        if self.ended_at is not None:
+            return "cancelled" if self.cancelled else "complete"
+        return "queued" if now < self.started_at else "processing"
+
+    def end(self, at: datetime, *, cancelled: bool) -> None:
+        """The job is over, and its rows are let go of."""
+        self.ended_at, self.cancelled, self.rows = at, cancelled, []
 
 
 @dataclass(slots=True)

@@ -81,9 +81,10 @@ class Profile:
         self.updated_at = at
 
 
-def new_profile(profile_id: str, attributes: Mapping[str, Any], at: datetime) -> Profile:
+def new_profile(profile_id: str, attributes: Mapping[str, Any], at: datetime, *, keep_nulls: bool = False) -> Profile:
+    """A person with these attributes; `keep_nulls` as in `written`. Raises `InvalidWrite`."""
     empty = ProfileState({}, {})
-    state = written(empty, attributes, {}, keep_nulls=False)
+    state = written(empty, attributes, {}, keep_nulls=keep_nulls)
     profile = Profile(profile_id, at, at, deque([(at, state)], maxlen=STATES_KEPT))
     profile.copies.extend(copies_in(attributes.get("properties") or {}, at))
     return profile

@@ -20,6 +20,12 @@ class SimulatorSettings(BaseModel):
     visibility_delay_s: float = Field(0.0, ge=0, description="Virtual seconds until emails see a write.")
     bulk_job_min_s: PositiveFloat = Field(5.0, description="Shortest run of a bulk import job, virtual seconds.")
     bulk_job_max_s: PositiveFloat = Field(120.0, description="Longest run of a bulk import job, virtual seconds.")
+    import_error_payload: bool = Field(
+        True, description="False: import errors come without original_payload, which the document does not require."
+    )
+    import_error_row: bool = Field(
+        True, description="False: an import error points at /data, the document's default, and names no row."
+    )
 
     webhook_timeout_s: PositiveFloat = Field(
         10.0, description="Real seconds until a flow webhook is given up; unknown, 5 to 30 is likely."
@@ -36,4 +42,6 @@ class SimulatorSettings(BaseModel):
     allow_http: bool = Field(True, description="Accept plain http webhook URLs of this machine; Klaviyo wants https.")
 
     request_log_entries: PositiveInt = Field(20_000, description="Requests kept for `/_sim/requests`.")
-    request_log_bytes: PositiveInt = Field(32_000_000, description="Body bytes kept for `/_sim/requests`.")
+    request_log_bytes: PositiveInt = Field(
+        32_000_000, description="Body bytes kept for `/_sim/requests`, the newest ones."
+    )

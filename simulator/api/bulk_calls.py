@@ -1,17 +1,16 @@
-"""Bulk import of profiles: accepted at once, applied later, reported row by row."""
+"""Bulk import of profiles: accepted at once, applied later (`bulk_runs`), reported row by row."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-import orjson
-
-from simulator.account import Account, ImportJob, RowError
-from simulator.api import resources
+from simulator.account import ImportJob, RowError
+from simulator.api import bulk_runs, resources
+from simulator.api.bulk_runs import ROWS_POINTER
 from simulator.api.call import Answer, Call, one, page
-from simulator.api.jsonapi import ApiError, Json, chosen, invalid, not_found
-from simulator.api.profile_calls import IGNORED, WRITABLE, find_for_import
-from simulator.profile import InvalidWrite, new_profile, written
+from simulator.api.jsonapi import Json, chosen, invalid, not_found
+from simulator.api.row_sizes import oversized_row
 
 PROFILES_MAX = 10_000
 PROFILE_MAX_KB = 100
@@ -32,11 +31,12 @@ def bulk_import_profiles(call: Call) -> Answer:
         list_ids=_list_ids(data),
         created_at=call.now,
         started_at=call.now + timedelta(seconds=lasts_s * QUEUED_SHARE),
-        completed_at=call.now + timedelta(seconds=lasts_s),
+        due_at=call.now + timedelta(seconds=lasts_s),
         expires_at=call.now + EXPIRES_AFTER,
     )
     call.account.jobs[job.id] = job
-    call.deferred.at(job.completed_at, lambda: _apply(call, job))
+    # The call itself is not kept: it holds the whole body.
+    call.deferred.at(job.due_at, partial(bulk_runs.run, call.world, call.account, job))
     return Answer(202, one(call, _resource(call, job)).body)
 
 
@@ -46,25 +46,30 @@ def get_bulk_import_profiles_jobs(call: Call) -> Answer:
     def value_of(job: ImportJob, name: str) -> Any:
         return job.status(call.now) if name == "status" else getattr(job, name)
 
-    shown, links = page(call, call.account.jobs.values(), value_of)
+    shown, links = page(call, _kept(call), value_of)
     return Answer(200, {"data": [resources.import_job(call.base, it, call.now, paths) for it in shown], "links": links})
 
 
 def get_bulk_import_profiles_job(call: Call) -> Answer:
     call.includes()
-    return one(call, _resource(call, _job(call.account, call.params["job_id"])))
+    return one(call, _resource(call, _job(call, call.params["job_id"])))
 
 
 def get_errors_for_bulk_import_profiles_job(call: Call) -> Answer:
-    job = _job(call.account, call.params["id"])
-    errors = job.errors if job.status(call.now) == "complete" else []
+    job = _job(call, call.params["id"])
+    errors = job.errors if job.ended_at is not None else []
     paths = call.fields("import-error", resources.IMPORT_ERROR_FIELDS)
     shown, links = page(call, errors, lambda error, name: getattr(error, name))
-    return Answer(200, {"data": [_error_resource(error, paths) for error in shown], "links": links})
+    return Answer(200, {"data": [_error_resource(call, error, paths) for error in shown], "links": links})
 
 
-def _job(account: Account, job_id: str) -> ImportJob:
-    if (job := account.jobs.get(job_id)) is None:
+def _kept(call: Call) -> Iterator[ImportJob]:
+    return (job for job in call.account.jobs.values() if call.now < job.expires_at)
+
+
+def _job(call: Call, job_id: str) -> ImportJob:
+    job = call.account.jobs.get(job_id)
+    if job is None or call.now >= job.expires_at:
         raise not_found("profile-bulk-import-job", job_id)
     return job
 
@@ -75,21 +80,31 @@ def _resource(call: Call, job: ImportJob) -> Json:
 
 
 def _rows(call: Call, data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    pointer = "/data/attributes/profiles/data"
     attributes = data.get("attributes")
     profiles = attributes.get("profiles") if isinstance(attributes, dict) else None
     rows = profiles.get("data") if isinstance(profiles, dict) else None
     if not isinstance(rows, list) or not rows:
-        raise invalid("profiles.data must be an array with at least one profile.", pointer=pointer)
+        raise invalid("profiles.data must be an array with at least one profile.", pointer=ROWS_POINTER)
     if len(rows) > PROFILES_MAX:
-        raise invalid(f"At most {PROFILES_MAX} profiles are allowed per job.", pointer=pointer)
+        raise invalid(f"At most {PROFILES_MAX} profiles are allowed per job.", pointer=ROWS_POINTER)
     for number, row in enumerate(rows):
-        if not isinstance(row, dict) or row.get("type") != "profile" or not isinstance(row.get("attributes"), dict):
-            raise invalid("Each profile needs type 'profile' and attributes.", pointer=f"{pointer}/{number}")
-        # A row's own bytes cannot be seen inside the body; its compact encoding is the smallest they can be.
-        if len(orjson.dumps(row)) > PROFILE_MAX_KB * call.world.settings.kilobyte_bytes:
-            raise invalid(f"A profile may not exceed {PROFILE_MAX_KB} KB.", pointer=f"{pointer}/{number}")
+        _check_shape(row, f"{ROWS_POINTER}/{number}")
+    largest = oversized_row(call.raw, rows, PROFILE_MAX_KB * call.world.settings.kilobyte_bytes)
+    if largest is not None:
+        raise invalid(f"A profile may not exceed {PROFILE_MAX_KB} KB.", pointer=f"{ROWS_POINTER}/{largest}")
     return rows
+
+
+def _check_shape(row: Any, pointer: str) -> None:
+    """What the document types is refused with the whole request; what a row says is judged when it is applied. Raises
+    `ApiError`."""
+    if not isinstance(row, dict) or row.get("type") != "profile" or not isinstance(row.get("attributes"), dict):
+        raise invalid("Each profile needs type 'profile' and attributes.", pointer=pointer)
+    if not isinstance(row.get("id"), str | None):
+        raise invalid("id must be a string.", pointer=f"{pointer}/id")
+    for name, wanted in (("email", str), ("properties", dict)):
+        if not isinstance(value := row["attributes"].get(name), wanted) and value is not None:
+            raise invalid(f"{name} has the wrong type.", pointer=f"{pointer}/attributes/{name}")
 
 
 def _list_ids(data: Mapping[str, Any]) -> list[str]:
@@ -97,37 +112,14 @@ def _list_ids(data: Mapping[str, Any]) -> list[str]:
     return [str(entry["id"]) for entry in lists if isinstance(entry, dict) and "id" in entry]
 
 
-def _apply(call: Call, job: ImportJob) -> None:
-    for number, row in enumerate(job.rows):
-        try:
-            _apply_row(call, job, row)
-        except (ApiError, InvalidWrite) as error:
-            detail = error.detail if isinstance(error, ApiError) else str(error)
-            pointer = f"/data/attributes/profiles/data/{number}"
-            job.errors.append(RowError(call.world.ids.uuid4(), "invalid", "Invalid input", detail, pointer, row))
-
-
-def _apply_row(call: Call, job: ImportJob, row: Mapping[str, Any]) -> None:
-    attributes = row["attributes"]
-    for name in attributes:
-        if name not in WRITABLE and name not in IGNORED:
-            raise InvalidWrite(f"'{name}' is not a valid field for the resource 'profile'.", "")
-    person = find_for_import(call, row)
-    if person is None:
-        made = new_profile(call.world.ids.ulid(job.completed_at), attributes, job.completed_at)
-        call.account.add_profile(made)
-        return
-    # Nulls are ignored: a bulk import cannot clear anything.
-    state = written(person.state, attributes, {}, keep_nulls=True)
-    call.account.write(person, state, attributes.get("properties") or {}, job.completed_at)
-
-
-def _error_resource(error: RowError, paths: resources.Paths) -> Json:
-    attributes = {
+def _error_resource(call: Call, error: RowError, paths: resources.Paths) -> Json:
+    settings = call.world.settings
+    attributes: Json = {
         "code": error.code,
         "title": error.title,
         "detail": error.detail,
-        "source": {"pointer": error.pointer},
-        "original_payload": error.payload,
+        "source": {"pointer": error.pointer if settings.import_error_row else "/data"},
     }
+    if settings.import_error_payload:
+        attributes["original_payload"] = error.payload
     return {"type": "import-error", "id": error.id, "attributes": chosen(attributes, paths)}

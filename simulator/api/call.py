@@ -19,19 +19,22 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`base` is the origin the caller used; `body` is the decoded JSON object of a write."""
+    """`number` is the request's in the log, `base` the origin the caller used; `body` is the JSON object of a write and
+    `raw` the same as it was received."""
 
     world: World
     deferred: Deferred
     account: Account
     operation: Operation
     scopes: frozenset[str]
+    number: int
     now: datetime
     base: str
     path: str
     params: Mapping[str, str]
     query: Mapping[str, str]
     body: Json
+    raw: bytes
 
     def fields(self, kind: str, known: Sequence[str]) -> tuple[str, ...] | None:
         return sparse(self.query, kind, known)

@@ -21,14 +21,16 @@ from simulator.world import World
 
 Handler = Callable[[Call], Answer]
 
-CLOUDFLARE_PAGE = b"""<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head>
-<body><h1>Sorry, you have been blocked</h1></body></html>"""
 FAULT_TITLES = {
     500: "Internal server error.",
     502: "Bad gateway.",
     503: "Service unavailable.",
     504: "Gateway timeout.",
 }
+CUT = 599  # in the log, a connection that was cut
+# Statuses that Cloudflare gives in front of the API, with a page of its own.
+CLOUDFLARE_STATUSES = range(520, 531)
+BEFORE, AFTER = frozenset({"status", "reset"}), frozenset({"status_after_apply", "reset_after_apply"})
 
 
 class Dropped(Exception):
@@ -41,7 +43,9 @@ class Trace:
 
     account: Account | None = None
     granted: Granted | None = None
+    number: int | None = None
     raw: bytes = b""
+    delay_s: float = 0.0
 
 
 class Gate:
@@ -56,10 +60,13 @@ class Gate:
             except ApiError as error:
                 response = self.refusal(error, trace.granted)
             except Dropped:
-                if request.transport is not None:
-                    request.transport.abort()
-                response = web.Response(status=599)
-            self._log(request, operation, now, trace, response.status)
+                response = web.Response(status=CUT)
+            # Nothing is awaited between a write and its line, so the lines stand in the order of what happened.
+            self._log(request, operation, now, trace, response)
+            if response.status == CUT and request.transport is not None:
+                request.transport.abort()
+            if trace.delay_s:
+                await asyncio.sleep(trace.delay_s)
             return response
 
         return respond
@@ -75,27 +82,27 @@ class Gate:
         if fault is not None and fault.kind == "unauthorized":
             raise admission.wrong_key(world.settings)
         if fault is not None and fault.kind == "cloudflare":
-            return web.Response(
-                status=403, body=CLOUDFLARE_PAGE, content_type="text/html", headers={"CF-Ray": "8f1c2d"}
-            )
+            return _page(403, "Sorry, you have been blocked")
 
         query: Mapping[str, str] = request.query
         extras = _extras(query) if operation.extra_quotas else frozenset()
         trace.granted = admission.spend(account, operation, extras, now, world.settings.retry_after)
-        if fault is not None and fault.kind in ("status", "reset"):
-            raise _failure(fault)
+        if fault is not None and fault.kind in BEFORE:
+            return self._struck(fault, trace.granted)
         admission.check_revision(operation, headers.get("revision"))
         admission.check_scopes(operation, key.scopes)
         body: Json = {}
         if operation.method != "GET":
             body = await self._body(request, operation, trace)
+        trace.number = world.log.next_number()
         call = Call(
-            world, self._deferred, account, operation, key.scopes, now, f"{request.scheme}://{request.host}",
-            request.path, request.match_info, query, body,
+            world, self._deferred, account, operation, key.scopes, trace.number, now,
+            f"{request.scheme}://{request.host}", request.path, request.match_info, query, body, trace.raw,
         )  # fmt: skip
         answer = handler(call)
-        if fault is not None:
-            await _spoil(fault)
+        if fault is not None and fault.kind in AFTER:
+            return self._struck(fault, trace.granted)
+        trace.delay_s = fault.delay_s if fault is not None and fault.kind == "slow" else 0.0
         return _response(answer.status, answer.body, trace.granted)
 
     async def _body(self, request: web.Request, operation: Operation, trace: Trace) -> Json:
@@ -107,6 +114,15 @@ class Gate:
         limit.check(len(trace.raw))
         return admission.decoded(request.headers.get("Content-Type", ""), trace.raw)
 
+    def _struck(self, fault: Fault, granted: Granted) -> web.Response:
+        """What comes instead of an answer. Raises `Dropped` when that is nothing."""
+        if fault.kind in ("reset", "reset_after_apply"):
+            raise Dropped
+        if fault.status in CLOUDFLARE_STATUSES:
+            return _page(fault.status, "Web server is returning an unknown error")
+        title = FAULT_TITLES.get(fault.status, "A server error occurred.")
+        return self.refusal(ApiError(fault.status, "error", title, title), granted)
+
     def refusal(self, error: ApiError, granted: Granted | None) -> web.Response:
         """An error as JSON:API; a 429 has no RateLimit headers."""
         shown = None if error.status == 429 else granted
@@ -114,12 +130,15 @@ class Gate:
         response.headers.update(error.headers)
         return response
 
-    def _log(self, request: web.Request, operation: Operation, now: datetime, trace: Trace, status: int) -> None:
-        account_id = trace.account.id if trace.account else None
-        self._world.log.add(
+    def _log(
+        self, request: web.Request, operation: Operation, now: datetime, trace: Trace, response: web.Response
+    ) -> None:
+        world, account_id = self._world, trace.account.id if trace.account else None
+        number, status = trace.number or world.log.next_number(), response.status
+        world.log.add(
             LoggedRequest(
-                self._world.log.next_number(), now, account_id, operation.id, request.method, request.path_qs,
-                request.headers, trace.raw, status,
+                number, now, account_id, operation.id, request.method, request.path_qs, request.headers, trace.raw,
+                status,
             )
         )  # fmt: skip
 
@@ -129,19 +148,12 @@ def _extras(query: Mapping[str, str]) -> frozenset[str]:
     return frozenset(asked.split(",")) - {""}
 
 
-def _failure(fault: Fault) -> Exception:
-    if fault.kind == "reset":
-        return Dropped()
-    title = FAULT_TITLES.get(fault.status, "A server error occurred.")
-    return ApiError(fault.status, "error", title, title)
-
-
-async def _spoil(fault: Fault) -> None:
-    """After the write: answer late, or not at all."""
-    if fault.kind == "reset_after_apply":
-        raise Dropped
-    if fault.kind == "slow":
-        await asyncio.sleep(fault.delay_s)
+def _page(status: int, headline: str) -> web.Response:
+    page = (
+        "<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head>\n"
+        f"<body><h1>{headline}</h1></body></html>"
+    )
+    return web.Response(status=status, text=page, content_type="text/html", headers={"CF-Ray": "8f1c2d"})
 
 
 def _response(status: int, body: Json, granted: Granted | None) -> web.Response:

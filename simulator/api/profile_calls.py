@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from simulator.account import Account
 from simulator.api import resources
 from simulator.api.call import Answer, Call, one
 from simulator.api.jsonapi import ApiError, Json, invalid, not_found
@@ -21,7 +22,7 @@ def get_profile(call: Call) -> Answer:
 
 def update_profile(call: Call) -> Answer:
     profile_id = call.params["id"]
-    data = _profile_data(call.body["data"])
+    data = profile_data(call.body["data"])
     if data.get("id") != profile_id:
         raise invalid("The id in the body must be the id in the path.", pointer="/data/id")
     person = _existing(call, profile_id)
@@ -32,19 +33,19 @@ def update_profile(call: Call) -> Answer:
 
 
 def create_or_update_profile(call: Call) -> Answer:
-    data = _profile_data(call.body["data"])
-    person = find_for_import(call, data)
+    data = profile_data(call.body["data"])
+    person = find_for_import(call.account, data)
     if person is None:
-        person = new_profile(call.world.ids.ulid(call.now), _clean(data["attributes"]), call.now)
+        person = new_profile(call.world.ids.ulid(call.now), writable(data["attributes"]), call.now)
         call.account.add_profile(person)
         return Answer(201, one(call, _resource(call, person)).body)
     _write(call, person, data)
     return one(call, _resource(call, person))
 
 
-def find_for_import(call: Call, data: Mapping[str, Any]) -> Profile | None:
+def find_for_import(account: Account, data: Mapping[str, Any]) -> Profile | None:
     """The profile that an import's identifiers name, None when it is a new one. Raises `ApiError`."""
-    attributes, account = data["attributes"], call.account
+    attributes = data["attributes"]
     email = attributes.get("email")
     by_email = account.by_email.get(email.lower()) if isinstance(email, str) else None
     if profile_id := data.get("id"):
@@ -64,7 +65,8 @@ def find_for_import(call: Call, data: Mapping[str, Any]) -> Profile | None:
     return None
 
 
-def _profile_data(data: Json) -> Json:
+def profile_data(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The resource of one profile, once its shape is right. Raises `ApiError`."""
     if data.get("type") != "profile":
         raise invalid("The type must be 'profile'.", pointer="/data/type")
     attributes = data.get("attributes")
@@ -80,12 +82,13 @@ def _profile_data(data: Json) -> Json:
     return data
 
 
-def _clean(attributes: Mapping[str, Any]) -> Json:
+def writable(attributes: Mapping[str, Any]) -> Json:
+    """What the box stores of a profile's attributes."""
     return {name: value for name, value in attributes.items() if name in WRITABLE}
 
 
 def _write(call: Call, person: Profile, data: Mapping[str, Any]) -> None:
-    attributes = _clean(data["attributes"])
+    attributes = writable(data["attributes"])
     try:
         state = written(person.state, attributes, _patch_of(data), keep_nulls=False)
     except InvalidWrite as error:

@@ -212,14 +212,13 @@ def campaign(base: str, it: Campaign, paths: Paths) -> Json:
 
 
 def import_job(base: str, it: ImportJob, now: datetime, paths: Paths) -> Json:
-    done = it.completed_at is not None and it.completed_at <= now
     attributes = {
         "status": it.status(now),
         "created_at": iso(it.created_at),
-        "total_count": len(it.rows),
-        "completed_count": len(it.rows) - len(it.errors) if done else 0,
-        "failed_count": len(it.errors) if done else 0,
-        "completed_at": iso(it.completed_at) if done else None,
+        "total_count": it.total,
+        "completed_count": it.applied,
+        "failed_count": len(it.errors),
+        "completed_at": iso(it.ended_at),
         "expires_at": iso(it.expires_at),
         "started_at": iso(it.started_at) if it.started_at <= now else None,
     }

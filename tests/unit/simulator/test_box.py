@@ -4,7 +4,7 @@ import random
 import re
 from datetime import UTC, datetime
 
-from simulator.faults import Fault, strike
+from simulator.faults import IMPORT, Fault, strike
 from simulator.ids import Ids
 from simulator.requestlog import LoggedRequest, RequestLog
 
@@ -28,6 +28,17 @@ def test_a_fault_strikes_its_operation_as_often_as_it_may() -> None:
     struck = [strike(faults, "A", operation, chance) for operation in ("get_flows", *["update_profile"] * 3)]
 
     assert [fault is not None for fault in struck] == [False, True, True, False]
+
+
+def test_a_fault_inside_imports_and_one_of_requests_do_not_spend_each_other() -> None:
+    faults = [Fault(kind="row_error", count=1), Fault(kind="status", count=1), Fault(kind="cancel_job", count=1)]
+    chance = random.Random(1)
+
+    request = [strike(faults, "A", IMPORT, chance) for _ in range(2)]
+    row = [strike(faults, "A", IMPORT, chance, "row_error") for _ in range(2)]
+    job = [strike(faults, "A", IMPORT, chance, "cancel_job") for _ in range(2)]
+
+    assert [request, row, job] == [[faults[1], None], [faults[0], None], [faults[2], None]]
 
 
 def test_a_fault_strikes_at_its_probability_and_only_its_account() -> None:
