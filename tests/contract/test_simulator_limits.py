@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import pairwise
 
 import aiohttp
 import pytest
@@ -115,10 +116,33 @@ async def test_foreign_traffic_eats_the_quota(caller: Caller, account: Account, 
     assert replies[0].headers["RateLimit-Remaining"] == str(750 - 45 - 1)
 
 
+@pytest.mark.parametrize(("pattern", "burst"), [("poisson", 1), ("bursts", 15)])
+async def test_other_apps_take_imports_too_at_random_or_in_bursts(
+    caller: Caller, account: Account, clock: FrozenClock, pattern: str, burst: int
+) -> None:
+    traffic = {"operation": "bulk_import_profiles", "per_s": 2, "pattern": pattern, "burst": burst}
+    await caller.sim("POST", f"/accounts/{account.id}/foreign-traffic", traffic)
+    profiles = {"data": [{"type": "profile", "attributes": {"email": "a@x.example"}}]}
+    body = {"data": {"type": "profile-bulk-import-job", "attributes": {"profiles": profiles}}}
+
+    left = []
+    for _ in range(59):
+        clock.advance(1)
+        reply = await caller.api("POST", "/api/profile-bulk-import-jobs", body)
+        left.append(int(reply.headers.get("RateLimit-Remaining", -1)))
+
+    told = [number for number in left if number >= 0]
+    lost = [before - after - 1 for before, after in pairwise(told)]
+    assert 150 - told[-1] > 59 + 40
+    # A burst fills its whole second, in which one call was ours.
+    assert max(lost) == 9 if pattern == "bursts" else 3 <= max(lost) < 9
+    assert 0 in lost
+
+
 # --- misbehaviour ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 524])
 async def test_a_failing_write_did_not_happen(caller: Caller, account: Account, status: int) -> None:
     profile_id = await person(caller, account)
     await caller.sim("POST", "/faults", {"kind": "status", "status": status, "operation": "update_profile", "count": 1})
@@ -127,6 +151,14 @@ async def test_a_failing_write_did_not_happen(caller: Caller, account: Account, 
 
     assert (failed.status, healed.status) == (status, 200)
     assert account.profiles[profile_id].state.properties == {"m": 2}
+
+
+async def test_an_error_may_hide_a_write_that_happened(caller: Caller, account: Account) -> None:
+    profile_id = await person(caller, account)
+    await caller.sim("POST", "/faults", {"kind": "status_after_apply", "status": 504, "count": 1})
+
+    assert (await write(caller, profile_id, n=1)).status == 504
+    assert account.profiles[profile_id].state.properties == {"n": 1}
 
 
 @pytest.mark.parametrize(("kind", "happened"), [("reset", {}), ("reset_after_apply", {"n": 1})])

@@ -2,11 +2,14 @@
 
 import random
 import re
+from collections import Counter
 from datetime import UTC, datetime
 
+from shared.clock import FrozenClock
 from simulator.faults import IMPORT, Fault, strike
 from simulator.ids import Ids
 from simulator.requestlog import LoggedRequest, RequestLog
+from simulator.world import World
 
 AT = datetime(2026, 11, 23, 10, tzinfo=UTC)
 
@@ -19,6 +22,26 @@ def test_ids_have_klaviyos_shapes_and_repeat_with_the_seed() -> None:
     assert re.fullmatch(r"\d{8}", ids.number())
     assert ids.uuid_at(AT)[14] == "1"
     assert [Ids(3).uuid4() for _ in range(2)] == [Ids(3).uuid4()] * 2
+
+
+def test_every_account_has_a_window_phase_of_its_own_that_repeats_with_the_seed() -> None:
+    worlds = [World(FrozenClock(AT), seed=seed) for seed in (1, 1, 2)]
+
+    first, again, other = ([world.add_account(f"A{n}").phase_s for n in range(20)] for world in worlds)
+
+    assert first == again != other
+    assert len(set(first)) == 20
+    assert all(0 <= phase < 60 for phase in first)
+
+
+def test_people_have_old_and_new_ids() -> None:
+    world = World(FrozenClock(AT))
+    account = world.add_account("A")
+
+    lengths = Counter(len(world.add_profile(account, {})) for _ in range(500))
+
+    assert set(lengths) == {6, 26}
+    assert 60 < lengths[6] < 140
 
 
 def test_a_fault_strikes_its_operation_as_often_as_it_may() -> None:
