@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from shared.clock import clock_from_spec
 from simulator.app import serving
+from simulator.ledger_file import LedgerFile
 from simulator.settings import SimulatorSettings
 from simulator.world import World
 
@@ -25,8 +26,15 @@ from simulator.world import World
 @click.option("--clock-spec", envvar="JUSTAI_CLOCK", default="system", show_default=True, help="Shared clock.")
 @click.option("--seed", default=1, show_default=True, help="Seed of all chance: ids, phases, behaviour.")
 @click.option("--export-root", type=click.Path(file_okay=False, path_type=Path), help="Exports go below this folder.")
+@click.option(
+    "--ledger", "ledger_path", type=click.Path(dir_okay=False, path_type=Path),
+    help="Append a JSON line per API request, applied profile write and email to this file; see simulator.ledger_file.",
+)  # fmt: skip
 @click.option("--set", "switches", multiple=True, metavar="NAME=VALUE", help="A setting, e.g. hold_on_retry=true.")
-def main(host: str, port: int, clock_spec: str, seed: int, export_root: Path | None, switches: tuple[str, ...]) -> None:
+def main(
+    host: str, port: int, clock_spec: str, seed: int, export_root: Path | None, ledger_path: Path | None,
+    switches: tuple[str, ...],
+) -> None:  # fmt: skip
     """Serve an empty Klaviyo account in a box. Build its world over /_sim."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     try:
@@ -37,7 +45,11 @@ def main(host: str, port: int, clock_spec: str, seed: int, export_root: Path | N
         raise click.BadParameter(faults, param_hint="--set") from None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    world = World(clock, settings, seed, export_root)
+    try:
+        ledger_file = LedgerFile(ledger_path) if ledger_path is not None else None
+    except OSError as error:
+        raise click.BadParameter(str(error), param_hint="--ledger") from None
+    world = World(clock, settings, seed, export_root, ledger_file)
     uvloop.run(_serve(world, host, port))
 
 

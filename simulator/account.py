@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from simulator.flow.definitions import Flow, FlowAction, FlowMessage
 from simulator.foreign import Foreign
 from simulator.people.behaviour import Behaviour
 from simulator.people.events import METRIC_NAMES, EventStore
-from simulator.profile import Profile, ProfileState, copies_in
+from simulator.profile import Profile, ProfileState, copies_in, markers_of
 from simulator.windows import Quota, Windows
 
 
@@ -49,6 +49,21 @@ class RowError:
     detail: str
     pointer: str
     payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBy:
+    """The request (by its number) or the import job (by its id) that wrote a profile."""
+
+    kind: Literal["request", "job"]
+    id: int | str
+
+
+class WriteRecorder(Protocol):
+    def write(
+        self, at: datetime, account_id: str, profile_id: str, markers: Mapping[str, str | None], by: WrittenBy
+    ) -> None:
+        """Keep one applied write."""
 
 
 @dataclass(slots=True)
@@ -104,6 +119,7 @@ class Account:
     windows: dict[str, Windows] = field(default_factory=dict)
     foreign: dict[str, Foreign] = field(default_factory=dict)
     first_written_at: dict[str, datetime] = field(default_factory=dict)
+    recorder: WriteRecorder | None = None
 
     def window(self, name: str, quota: Quota) -> Windows:
         """The windows of one bucket: an operation, or an operation's stricter extra."""
@@ -112,14 +128,24 @@ class Account:
         windows.foreign = self.foreign.get(name)
         return windows
 
-    def add_profile(self, person: Profile) -> None:
+    def add_profile(self, person: Profile, by: WrittenBy | None = None) -> None:
+        """Take a new person in; `by` is who wrote it over the API."""
         self.profiles[person.id] = person
         self._index_email(person)
         for copy in person.copies:
             self.first_written_at.setdefault(copy.generation_id, copy.written_at)
+        if self.recorder is not None and by is not None:
+            properties = person.state.properties
+            self.recorder.write(person.created_at, self.id, person.id, markers_of(properties, {}, properties), by)
 
-    def write(self, person: Profile, state: ProfileState, given: Mapping[str, Any], at: datetime) -> None:
-        """Put a profile into its next state. `given` is the `properties` object of the write, with its markers."""
+    def write(
+        self, person: Profile, state: ProfileState, given: Mapping[str, Any], at: datetime, by: WrittenBy | None = None
+    ) -> None:
+        """Put a profile into its next state. `given` is the `properties` object of the write, with its markers; `by`
+        is who wrote it over the API."""
+        if self.recorder is not None and by is not None:
+            markers = markers_of(given, person.state.properties, state.properties)
+            self.recorder.write(at, self.id, person.id, markers, by)
         copies = copies_in(given, at)
         person.become(state, at, copies)
         for copy in copies:

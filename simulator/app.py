@@ -1,5 +1,6 @@
 """Puts the box together and serves it: Klaviyo's API under `/api`, its own buttons under `/_sim`, on one port."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -36,10 +37,11 @@ def build_app(world: World, runner: FlowRunner, deferred: Deferred) -> web.Appli
 
 @asynccontextmanager
 async def serving(world: World, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Box]:
-    """Serve a world until the block ends; port 0 takes a free one."""
+    """Serve a world until the block ends; port 0 takes a free one. The world's ledger file is closed at the end."""
     runner, deferred = FlowRunner(world), Deferred(world.clock)
     server = web.AppRunner(build_app(world, runner, deferred), access_log=None, shutdown_timeout=SHUTDOWN_S)
     await server.setup()
+    flushing = asyncio.create_task(world.ledger_file.keep_flushing()) if world.ledger_file else None
     try:
         await runner.start()
         site = web.TCPSite(server, host, port)
@@ -50,3 +52,7 @@ async def serving(world: World, host: str = "127.0.0.1", port: int = 0) -> Async
         await runner.close()
         await deferred.close()
         await server.cleanup()
+        if flushing is not None and world.ledger_file is not None:
+            flushing.cancel()
+            await asyncio.gather(flushing, return_exceptions=True)
+            world.ledger_file.close()

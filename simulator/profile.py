@@ -165,6 +165,23 @@ def copies_in(properties: Mapping[str, Any], at: datetime) -> list[Copy]:
     return found
 
 
+def markers_of(given: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str | None]:
+    """What a write did to the markers of generated content: those it brought, and as None those it took away.
+
+    `given` is the `properties` object of the write, `before` and `after` the profile's own around it.
+    """
+    changed: dict[str, str | None] = {}
+    for name in (*given, *(gone for gone in before if gone not in after)):
+        if not name.endswith("_generation"):
+            continue
+        for marker in (name, f"{name.removesuffix('_generation')}_for"):
+            value = after.get(marker)
+            brought = marker in given and given[marker] == value
+            if brought or (marker in before and marker not in after):
+                changed[marker] = value if isinstance(value, str) else None
+    return changed
+
+
 def without_copies(state: ProfileState, prefixes: frozenset[str]) -> ProfileState:
     """The person as if nothing had ever been generated for it: what an email's control content is rendered from."""
     generated = {f"{prefix}{suffix}" for prefix in prefixes for suffix in COPY_SUFFIXES}

@@ -13,6 +13,7 @@ from simulator.flow.judge import Decision
 from simulator.flow.ledger import Ledger
 from simulator.foreign import Foreign, Pattern
 from simulator.ids import Ids
+from simulator.ledger_file import LedgerFile
 from simulator.people.events import METRIC_NAMES
 from simulator.profile import new_profile
 from simulator.requestlog import RequestLog
@@ -23,8 +24,9 @@ class World:
     """Python's way to build what `/_sim` builds over HTTP."""
 
     def __init__(
-        self, clock: Clock, settings: SimulatorSettings | None = None, seed: int = 1, export_root: Path | None = None
-    ) -> None:
+        self, clock: Clock, settings: SimulatorSettings | None = None, seed: int = 1, export_root: Path | None = None,
+        ledger_file: LedgerFile | None = None,
+    ) -> None:  # fmt: skip
         self.clock = clock
         self.settings = settings or SimulatorSettings()
         self.ids = Ids(seed)
@@ -36,6 +38,9 @@ class World:
         self.faults: list[Fault] = []
         self.log = RequestLog(self.settings.request_log_entries, self.settings.request_log_bytes)
         self.started_at: datetime = clock.now()
+        self.ledger_file = ledger_file
+        if ledger_file is not None:
+            ledger_file.started(self.started_at, seed)
 
     def add_account(self, name: str, account_id: str | None = None, phase_s: float | None = None) -> Account:
         """A new account with the standard metrics; its window phase is drawn unless given."""
@@ -43,7 +48,7 @@ class World:
         if account_id in self.accounts:
             raise ValueError(f"account {account_id} exists")
         phase = self.ids.random.uniform(0, 60) if phase_s is None else phase_s
-        account = Account(account_id, name, phase, self.clock.now())
+        account = Account(account_id, name, phase, self.clock.now(), recorder=self.ledger_file)
         account.metrics = standard_metrics([self.ids.short() for _ in METRIC_NAMES], self.clock.now())
         self.accounts[account.id] = account
         self.ledgers[account.id] = Ledger()

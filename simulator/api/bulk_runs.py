@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from simulator.account import Account, ImportJob, RowError
+from simulator.account import Account, ImportJob, RowError, WrittenBy
 from simulator.api.jsonapi import ApiError
 from simulator.api.profile_calls import find_for_import, profile_data, writable
 from simulator.faults import IMPORT, strike
@@ -38,7 +38,7 @@ async def run(world: World, account: Account, job: ImportJob) -> None:
 def _take(world: World, account: Account, job: ImportJob, number: int) -> None:
     row = job.rows[number]
     try:
-        _apply(world, account, row)
+        _apply(world, account, row, WrittenBy("job", job.id))
         job.applied += 1
     except (ApiError, InvalidWrite, PlannedRowError) as error:
         code = error.code if isinstance(error, PlannedRowError) else "invalid"
@@ -47,7 +47,7 @@ def _take(world: World, account: Account, job: ImportJob, number: int) -> None:
         job.errors.append(RowError(world.ids.uuid4(), code, "Invalid input", detail, pointer, row))
 
 
-def _apply(world: World, account: Account, row: Mapping[str, Any]) -> None:
+def _apply(world: World, account: Account, row: Mapping[str, Any], by: WrittenBy) -> None:
     """Raises `ApiError` and `InvalidWrite` for an unsound row, `PlannedRowError` for one that a fault struck."""
     now, data = world.clock.now(), profile_data(row)
     attributes, person = writable(data["attributes"]), find_for_import(account, data)
@@ -59,6 +59,6 @@ def _apply(world: World, account: Account, row: Mapping[str, Any]) -> None:
     if world.faults and (fault := strike(world.faults, account.id, IMPORT, world.ids.random, "row_error")):
         raise PlannedRowError(fault.code)
     if person is None:
-        account.add_profile(made)
+        account.add_profile(made, by)
     else:
-        account.write(person, state, attributes.get("properties") or {}, now)
+        account.write(person, state, attributes.get("properties") or {}, now, by)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from simulator.account import Account
+from simulator.account import Account, WrittenBy
 from simulator.api import filters
 from simulator.api.jsonapi import Json, decode_cursor, encode_cursor, invalid, sparse
 from simulator.api.operations import Operation
@@ -35,6 +35,10 @@ class Call:
     query: Mapping[str, str]
     body: Json
     raw: bytes
+
+    @property
+    def by(self) -> WrittenBy:
+        return WrittenBy("request", self.number)
 
     def fields(self, kind: str, known: Sequence[str]) -> tuple[str, ...] | None:
         return sparse(self.query, kind, known)

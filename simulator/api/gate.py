@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import orjson
@@ -39,12 +39,14 @@ class Dropped(Exception):
 
 @dataclass(slots=True)
 class Trace:
-    """What the log line of a request needs, filled in as the request gets further."""
+    """What the log line of a request needs, filled in as the request gets further. `named` are the ids of the profile
+    or job that it is about."""
 
     account: Account | None = None
     granted: Granted | None = None
     number: int | None = None
     raw: bytes = b""
+    named: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
 
 
@@ -100,6 +102,7 @@ class Gate:
             f"{request.scheme}://{request.host}", request.path, request.match_info, query, body, trace.raw,
         )  # fmt: skip
         answer = handler(call)
+        trace.named = _named(answer)
         if fault is not None and fault.kind in AFTER:
             return self._struck(fault, trace.granted)
         trace.delay_s = fault.delay_s if fault is not None and fault.kind == "slow" else 0.0
@@ -134,18 +137,34 @@ class Gate:
         self, request: web.Request, operation: Operation, now: datetime, trace: Trace, response: web.Response
     ) -> None:
         world, account_id = self._world, trace.account.id if trace.account else None
-        number, status = trace.number or world.log.next_number(), response.status
-        world.log.add(
-            LoggedRequest(
-                number, now, account_id, operation.id, request.method, request.path_qs, request.headers, trace.raw,
-                status,
-            )
+        entry = LoggedRequest(
+            trace.number or world.log.next_number(), now, account_id, operation.id, request.method, request.path_qs,
+            request.headers, trace.raw, response.status,
         )  # fmt: skip
+        world.log.add(entry)
+        if world.ledger_file is not None:
+            named = trace.named or _named_by_path(operation, request.match_info)
+            world.ledger_file.request(entry, named, trace.granted, response.headers.get("Retry-After"))
 
 
 def _extras(query: Mapping[str, str]) -> frozenset[str]:
     asked = f"{query.get('include', '')},{query.get('additional-fields[profile]', '')}"
     return frozenset(asked.split(",")) - {""}
+
+
+def _named(answer: Answer) -> dict[str, str]:
+    match answer.body.get("data"):
+        case {"type": "profile", "id": profile_id}:
+            return {"profile": profile_id}
+        case {"type": "profile-bulk-import-job", "id": job_id}:
+            return {"job": job_id}
+    return {}
+
+
+def _named_by_path(operation: Operation, params: Mapping[str, str]) -> dict[str, str]:
+    """What a request without an answer of its own was about."""
+    name = {"profiles": "profile", "profile-bulk-import-jobs": "job"}.get(operation.path.split("/")[2])
+    return {name: named for named in list(params.values())[:1]} if name else {}  # noqa: B035 - one at most
 
 
 def _page(status: int, headline: str) -> web.Response:

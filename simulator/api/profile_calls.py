@@ -37,7 +37,7 @@ def create_or_update_profile(call: Call) -> Answer:
     person = find_for_import(call.account, data)
     if person is None:
         person = new_profile(call.world.ids.ulid(call.now), writable(data["attributes"]), call.now)
-        call.account.add_profile(person)
+        call.account.add_profile(person, call.by)
         return Answer(201, one(call, _resource(call, person)).body)
     _write(call, person, data)
     return one(call, _resource(call, person))
@@ -93,7 +93,7 @@ def _write(call: Call, person: Profile, data: Mapping[str, Any]) -> None:
         state = written(person.state, attributes, _patch_of(data), keep_nulls=False)
     except InvalidWrite as error:
         raise invalid(str(error), pointer=error.pointer) from None
-    call.account.write(person, state, attributes.get("properties") or {}, call.now)
+    call.account.write(person, state, attributes.get("properties") or {}, call.now, call.by)
 
 
 def _patch_of(data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ import aiohttp
 
 from simulator.account import Account
 from simulator.flow.definitions import Flow, FlowAction, FlowMessage
-from simulator.flow.ledger import Entry
+from simulator.flow.ledger import Entry, outcome
 from simulator.flow.mailer import send_email
 from simulator.flow.retry import Verdict, verdict, wait_s
 from simulator.flow.templating import BrokenTemplate, render_webhook
@@ -200,6 +200,9 @@ class FlowRunner:
             return
         if flow.webhook_before(message) is not None:  # an email that no webhook feeds shows nobody's generation
             ledger.sends.append(posted.send)
+            if world.ledger_file is not None:
+                shown = outcome(posted.send.real, posted.send, world.decisions, account.first_written_at)
+                world.ledger_file.email(account.id, posted.send, shown)
         if posted.shown is None:
             return
         email = posted.state.fields.get("email") or f"{entry.profile_id.lower()}@people.example"

@@ -12,6 +12,7 @@ from shared.clock import Clock, FrozenClock
 from simulator.account import Account
 from simulator.api.operations import ALL_SCOPES
 from simulator.app import Box, serving
+from simulator.ledger_file import LedgerFile
 from simulator.settings import SimulatorSettings
 from simulator.world import World
 from tests.contract.klaviyo_spec import MEDIA_TYPE, Spec, check_request, check_response, load_spec
@@ -84,10 +85,13 @@ def _is_operation(spec: Spec, method: str, path: str) -> bool:
 
 @asynccontextmanager
 async def running_box(
-    clock: Clock | None = None, settings: SimulatorSettings | None = None, seed: int = 1
+    clock: Clock | None = None,
+    settings: SimulatorSettings | None = None,
+    seed: int = 1,
+    ledger_file: LedgerFile | None = None,
 ) -> AsyncIterator[tuple[Caller, Account]]:
     """A served world with one account (window phase 0) whose key has all scopes."""
-    world = World(clock or FrozenClock(), settings, seed)
+    world = World(clock or FrozenClock(), settings, seed, ledger_file=ledger_file)
     account = world.add_account("Corner Shop", phase_s=0.0)
     key = world.add_key(account, ALL_SCOPES)
     async with serving(world) as box, aiohttp.ClientSession() as session:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from shared.clock import FrozenClock
 from simulator.account import Account
+from simulator.ledger_file import LedgerFile
 from simulator.settings import SimulatorSettings
 from tests.contract.simulator_box import Caller, profile_body, running_box
 from tests.support.waiting import eventually
@@ -164,9 +165,14 @@ async def add_flow(caller: Caller, account: Account, gateway: Gateway, **changed
 
 
 @asynccontextmanager
-async def staged(people: int = 1, settings: SimulatorSettings | None = None, **changed: Any) -> AsyncIterator[Stage]:
+async def staged(
+    people: int = 1, settings: SimulatorSettings | None = None, ledger_file: LedgerFile | None = None, **changed: Any
+) -> AsyncIterator[Stage]:
     clock = FrozenClock()
-    async with running_box(clock, settings) as (caller, account), receiving(clock) as gateway:
+    async with (
+        running_box(clock, settings, ledger_file=ledger_file) as (caller, account),
+        receiving(clock) as gateway,
+    ):
         persons = [{"email": f"p{n}@x.example", "first_name": 'D\'Arcy "Bob"'} for n in range(people)]
         made = await caller.sim("POST", f"/accounts/{account.id}/profiles", {"profiles": persons})
         flow = await add_flow(caller, account, gateway, **changed)

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -52,9 +53,26 @@ def test_it_prints_where_it_is_and_stops_when_told() -> None:
     assert now > "2027"
 
 
+def test_it_keeps_its_ledger_in_a_file_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with process("--ledger", str(path), "--seed", "7") as started:
+        assert started.stdout is not None
+        told = json.loads(started.stdout.readline())
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{told['url']}/api/metrics", timeout=5)
+        started.send_signal(signal.SIGTERM)
+
+        assert started.wait(timeout=10) == 0
+
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert (first["kind"], first["seed"]) == ("start", 7)
+    assert (second["operation"], second["status"], second["account"]) == ("get_metrics", 401, None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
+        (("--ledger", "/nowhere/ledger.jsonl"), "--ledger"),
         (("--set", "hold_on_retri=true"), "hold_on_retri"),
         (("--set", "webhook_timeout_s=-1"), "webhook_timeout_s"),
         (("--set", "nonsense"), "NAME=VALUE"),

@@ -11,6 +11,7 @@ from simulator.profile import (
     InvalidWrite,
     ProfileState,
     copies_in,
+    markers_of,
     new_profile,
     without_copies,
     written,
@@ -128,6 +129,36 @@ def test_a_write_with_markers_is_recognised_under_any_prefix() -> None:
 
     assert (copy.prefix, copy.generation_id, copy.written_for) == ("shop", "g1", "MSG")
     assert (copy.subject, copy.preheader, copy.body) == ("Hi", "p", "<p>b</p>")
+
+
+@pytest.mark.parametrize(
+    ("given_properties", "patch", "expected"),
+    [
+        (
+            {"jai_generation": "g2", "jai_for": "M", "jai_body": "b"},
+            {},
+            {"jai_generation": "g2", "jai_for": "M"},
+        ),
+        ({"jai_generation": "g1"}, {}, {"jai_generation": "g1"}),
+        ({"jai_generation": None}, {}, {"jai_generation": None}),
+        ({}, {"unset": ["jai_generation", "jai_for", "gift_for"]}, {"jai_generation": None, "jai_for": None}),
+        ({"plan": "pro", "gift_for": "Ann"}, {}, {}),
+    ],
+)
+def test_a_write_tells_which_markers_it_brought_and_took_away(
+    given_properties: dict[str, Any], patch: dict[str, Any], expected: dict[str, str | None]
+) -> None:
+    before = {"jai_generation": "g1", "jai_for": "L", "gift_for": "Bob"}
+    after = properties(ProfileState({}, before), given_properties, **patch)
+
+    assert markers_of(given_properties, before, after) == expected
+
+
+def test_a_null_that_an_import_ignores_took_no_marker_away() -> None:
+    before = {"jai_generation": "g1"}
+    after = written(ProfileState({}, before), {"properties": {"jai_generation": None}}, {}, keep_nulls=True).properties
+
+    assert markers_of({"jai_generation": None}, before, after) == {}
 
 
 def test_a_person_without_copies_keeps_its_own_properties() -> None:
