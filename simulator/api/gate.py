@@ -96,6 +96,9 @@ class Gate:
         body: Json = {}
         if operation.method != "GET":
             body = await self._body(request, operation, trace)
+        if fault is not None and fault.kind == "late":
+            await asyncio.sleep(fault.delay_s)
+            now = world.clock.now()
         trace.number = world.log.next_number()
         call = Call(
             world, self._deferred, account, operation, key.scopes, trace.number, now,

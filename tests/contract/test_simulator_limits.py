@@ -11,6 +11,7 @@ from shared.clock import FrozenClock
 from simulator.account import Account
 from simulator.settings import SimulatorSettings
 from tests.contract.simulator_box import REVISION, Caller, Reply, profile_body, running_box
+from tests.support.waiting import eventually
 
 
 async def person(caller: Caller, account: Account) -> str:
@@ -184,6 +185,21 @@ async def test_a_slow_answer_comes_late_and_the_write_happened_at_once(caller: C
             await write(caller, profile_id, n=1)
 
     assert account.profiles[profile_id].state.properties == {"n": 1}
+
+
+async def test_a_late_write_happens_when_it_is_answered(caller: Caller, account: Account, clock: FrozenClock) -> None:
+    profile_id, asked_at = await person(caller, account), clock.now()
+    await caller.sim("POST", "/faults", {"kind": "late", "delay_s": 0.3, "count": 1})
+
+    writing = asyncio.create_task(write(caller, profile_id, n=1))
+    await eventually(lambda: caller.box.world.faults[0].count == 0)
+    clock.advance(60)
+    reply = await writing
+
+    profile = account.profiles[profile_id]
+    assert reply.status == 200
+    assert profile.as_of(asked_at).properties == {}
+    assert profile.updated_at == clock.now()
 
 
 async def test_cloudflare_answers_403_with_a_page(caller: Caller, account: Account) -> None:
