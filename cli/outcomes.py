@@ -78,7 +78,7 @@ async def outcomes(org_slug: str, hours: float, template_id: str | None, user_id
         (
             (
                 row["template_id"], row["decision"], row["decided"], row["outcome"] or "not settled", row["reason"],
-                row["generations"], shows(row["decision"], row["outcome"]),
+                row["generations"], shows(row["decision"], row["outcome"], row["reason"]),
             )
             for row in rows
         ),
@@ -108,7 +108,8 @@ async def _show_person(connection: Connection, now: datetime, *asked: object) ->
             (
                 moment(row["accepted_at"]), row["template_id"], row["decision"], row["decided"], row["variant"],
                 row["outcome"] or ("waiting" if row["deadline_at"] > now else "not settled"), row["reason"],
-                moment(row["at"]), moment(row["deadline_at"]), shows(row["decision"], row["outcome"]),
+                moment(row["at"]), moment(row["deadline_at"]),
+                shows(row["decision"], row["outcome"], row["reason"]),
             )
             for row in rows
         ),
@@ -116,13 +117,13 @@ async def _show_person(connection: Connection, now: datetime, *asked: object) ->
     )  # fmt: skip
 
 
-def shows(decision: str, outcome: str | None) -> str:
+def shows(decision: str, outcome: str | None, reason: str | None) -> str:
     """What the email with the handed-out snippet shows, as far as it is known."""
     if decision == "control":
         return "control, as decided"
     match outcome:
         case "written":
-            return "our copy"
+            return "perhaps our copy" if reason == "answered_late" else "our copy"
         case None:
             return "control, unless it is written in time"
         case "superseded":

@@ -14,6 +14,10 @@ GIVE_UP_AFTER = timedelta(hours=24)
 """How long a clear is tried; after that it counts as one to be found again a day later. Klaviyo itself retries a
 webhook for as long."""
 
+ANSWERED_LATE = "answered_late"
+"""The reason of a `written` whose answer came after the deadline: nobody knows if the write was there before the email
+was rendered. The copy is on the profile now, so it is held, and taken away, like any other."""
+
 _BACKOFF_FIRST_S, _BACKOFF_MAX_S = 1.0, 60.0
 
 
@@ -63,7 +67,7 @@ def settle(
     """What follows from one answer. `row` is the row as it is now, still taken by the turn that asks.
 
     | answer | the profile | the row |
-    | applied | holds it, or is clean | gone |
+    | applied | holds it, or is clean | gone; `written` says so when the answer came after the deadline |
     | throttled, key refused, not sent | as before | due again, no attempt spent |
     | permanent | as before; gone with the profile | gone, with its reason; a danger becomes a clean-up |
     | no connection, edge page | as before | later, one attempt spent |
@@ -94,7 +98,8 @@ def _applied(sent: Sent, row: Pending, held: Held | None, now: datetime) -> tupl
         waited_s = (now - sent.row.accepted_at).total_seconds()
         accepted_at = max(row.accepted_at, held.accepted_at) if held else row.accepted_at
         holding = Held(row.key, row.ref, "holding", row.written_for, (), accepted_at, row.clean_at)
-        return holding, (Outcome(row.ref, "written", None, row.attempt + 1, waited_s),)
+        reason = ANSWERED_LATE if now > row.deadline_at else None
+        return holding, (Outcome(row.ref, "written", reason, row.attempt + 1, waited_s),)
     # Until its send window is over we remember what was decided; afterwards nothing older can come.
     clean = remembered(row, None)
     outcomes = (Outcome(row.ref, "cleared", None, row.attempt + 1),) if row.action == "clear" else ()

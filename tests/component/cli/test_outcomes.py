@@ -51,6 +51,7 @@ def test_without_generations_it_says_so(acme: Cli) -> None:
 def test_generations_are_counted_by_decision_and_end_with_what_the_email_shows(acme: Cli) -> None:
     for _ in range(3):
         a_generation(acme)
+    a_generation(acme, outcome="written", reason="answered_late")
     a_generation(acme, outcome="expired", reason="deadline_passed")
     a_generation(acme, outcome="rejected", reason="profile_not_found")
     a_generation(acme, outcome=None)
@@ -61,6 +62,7 @@ def test_generations_are_counted_by_decision_and_end_with_what_the_email_shows(a
 
     assert sorted(lines(said)) == sorted([
         ["welcome", "treatment", "uniform", "written", "3", "our copy"],
+        ["welcome", "treatment", "uniform", "written", "answered_late", "1", "perhaps our copy"],
         ["welcome", "treatment", "uniform", "expired", "deadline_passed", "1", "control, missed"],
         ["welcome", "treatment", "uniform", "rejected", "profile_not_found", "1", "control, missed"],
         ["welcome", "treatment", "uniform", "not settled", "1", "control, unless it is written in time"],

@@ -248,7 +248,8 @@ class OneProfile(RuleBasedStateMachine):
         assert self.turn is not None
         sent, self.turn = self.turn, None
         if self.pending is not None and self.pending.taken_by == sent.row.taken_by:
-            self.apply(settle(sent, result, self.pending, self.held, self.now, MARGIN_S, self.rng))
+            verdict = settle(sent, result, self.pending, self.held, self.now, MARGIN_S, self.rng)
+            self.apply(verdict, deadline_at=sent.row.deadline_at)
 
     def run_until_idle(self) -> None:
         for _ in range(20):
@@ -262,9 +263,12 @@ class OneProfile(RuleBasedStateMachine):
                 return
         raise AssertionError(f"it never comes to rest: {self.pending}, {self.held}")
 
-    def apply(self, verdict: Verdict) -> None:
+    def apply(self, verdict: Verdict, *, deadline_at: datetime | None = None) -> None:
         self.pending, self.held = verdict.pending, verdict.held
         for outcome in verdict.outcomes:
+            if outcome.ending == "written":  # by the write of this deadline
+                assert deadline_at is not None
+                assert outcome.reason == ("answered_late" if self.now > deadline_at else None)
             self.outcomes.setdefault(outcome.ref.generation_id, outcome)
 
 

@@ -61,6 +61,15 @@ def test_an_applied_write_is_held_until_its_window_ends() -> None:
     assert verdict.outcomes[0].waited_s == 1
 
 
+def test_an_answer_after_the_deadline_says_that_the_email_may_have_left_without_the_copy() -> None:
+    in_time = answered(None, sent=taken(2, deadline_at=NOW))
+    late = answered(None, sent=taken(2, deadline_at=NOW - seconds(0.1)))
+
+    assert endings(in_time) == [(2, "written", None)]
+    assert endings(late) == [(2, "written", "answered_late")]
+    assert late.held == in_time.held  # on the profile it is the same copy, to be taken away like any other
+
+
 @pytest.mark.parametrize(
     "failure", [Throttled("429", wait_s=5), KeyRefused("401", reason="key_refused"), NotSent("late")]
 )
