@@ -17,6 +17,7 @@ _SEPARATOR = "\x00"  # cannot occur in a text: PostgreSQL refuses it, so the rea
 # What level 3 does, in tables of the source's size. By itself zstd sizes them for inputs of any length: 460 KB a 10 KB
 # source, where these take 135, at the same speed and 5 bytes more a generation. The window must hold a body.
 _WINDOW_LOG = 17
+_COPY_MAX_BYTES = 1_000_000  # ten times what fits into a profile write
 _LEAST_TABLE_LOG, _MOST_TABLE_LOG = 11, 16
 _CACHED_COMPRESSORS = 256  # 35 MB with 10 KB sources; one that is not among them costs some 150 µs
 _CACHED_DECOMPRESSORS = 1024  # some 50 KB each
@@ -43,6 +44,7 @@ def _compressor(source: VariantSource) -> zstandard.ZstdCompressor:
         min_match=5,
         strategy=zstandard.STRATEGY_DFAST,
         write_content_size=True,
+        write_checksum=True,  # 4 bytes; without it, a damaged copy may open as another text
         write_dict_id=False,
     )
     return zstandard.ZstdCompressor(dict_data=_dictionary(text), compression_params=parameters)
@@ -59,6 +61,9 @@ def encode_vars(copy: Vars, source: VariantSource) -> bytes:
 
 
 def decode_vars(blob: bytes, source: VariantSource) -> Vars:
-    """The rendered copy again, byte for byte. Raises zstandard.ZstdError when blob and source do not match."""
+    """The rendered copy again, byte for byte. Raises zstandard.ZstdError or ValueError when the blob is damaged, or not
+    of this source."""
+    if zstandard.get_frame_parameters(blob).content_size > _COPY_MAX_BYTES:  # what it says is allocated
+        raise ValueError("no copy is as large as this blob says")
     subject, preheader, body = _decompressor(source).decompress(blob).decode().split(_SEPARATOR)
     return Vars(subject, preheader, body)

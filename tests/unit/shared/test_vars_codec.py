@@ -1,3 +1,4 @@
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -37,3 +38,34 @@ def test_a_copy_does_not_open_against_another_variants_source() -> None:
 
     with pytest.raises((zstandard.ZstdError, ValueError)):
         decode_vars(blob, theirs)
+
+
+def test_a_damaged_copy_never_opens_as_another_text() -> None:
+    variant = VariantSource(uuid4(), 1, "Hi {{ first_name }}", "Only today", "<p>Hello {{ first_name }}</p>")
+    copy = Vars("Hi Ann", "Only today", "<p>Hello Ann, this was written for you</p>")
+    blob = encode_vars(copy, variant)
+
+    opened: set[Vars] = set()
+    for bit in range(len(blob) * 8):
+        damaged = bytearray(blob)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with suppress(zstandard.ZstdError, ValueError):
+            opened.add(decode_vars(bytes(damaged), variant))
+
+    assert opened <= {copy}
+
+
+def test_copy_that_was_stored_without_a_checksum_still_opens() -> None:
+    variant, copy = VariantSource(uuid4(), 1, "s", "p", "<p>b</p>"), Vars("s", "p", "<p>b</p>")
+    text = "\x00".join((variant.subject, variant.preheader, variant.body)).encode().ljust(8, b" ")
+    source = zstandard.ZstdCompressionDict(text, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    blob = zstandard.ZstdCompressor(dict_data=source, write_checksum=False).compress("\x00".join(copy).encode())
+
+    assert decode_vars(blob, variant) == copy
+
+
+def test_a_blob_that_claims_to_be_huge_is_refused_before_memory_is_taken() -> None:
+    frame = bytes.fromhex("28b52ffde0") + (1 << 40).to_bytes(8, "little") + bytes.fromhex("010000")
+
+    with pytest.raises(ValueError, match="as large"):
+        decode_vars(frame, VariantSource(uuid4(), 1, "s", "p", "b"))
