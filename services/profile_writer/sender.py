@@ -13,8 +13,8 @@ from services.profile_writer.turn import Refusal, Report, Turn
 from services.profile_writer.turn_rules import NotSent
 from shared import logs
 from shared.clock import Clock
-from shared.errors import Failure, Permanent, Throttled
-from shared.klaviyo.errors import KeyRefused, MaybeApplied
+from shared.errors import Failure, Throttled
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unsendable
 from shared.klaviyo.limits import RateLimit
 from shared.snippet import properties
 
@@ -131,7 +131,7 @@ class _Round:
         client = self._client(row.ref.org_id)
         text = self._texts.get(row.ref.generation_id)
         if row.action == "write" and text is None:
-            raise Permanent("the copy of this generation cannot be read", reason="no_stored_copy")
+            raise Unsendable("the copy of this generation cannot be read", reason="no_stored_copy")
         sent_at = self.last_sent_at = self._clock.now()
         if row.action == "write":
             limit = await client.patch_profile(row.key.profile_id, properties=text)

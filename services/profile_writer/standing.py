@@ -10,6 +10,7 @@ from services.profile_writer.budget import Budget, factor_after_calm, factor_aft
 from services.profile_writer.phase import Phase
 from services.profile_writer.turn_rules import NotSent
 from shared.errors import Failure, Permanent, Throttled, Transient
+from shared.klaviyo.errors import Unsendable
 from shared.klaviyo.limits import RateLimit
 
 _BREAK_FIRST_S, _BREAK_MAX_S = 0.5, 30.0
@@ -65,7 +66,7 @@ def after(standing: Standing, answers: Answers, paid_at: datetime, now: datetime
     A 429 blocks the account, and the account alone, for as long as Klaviyo says plus up to a tenth. When nothing at
     all was answered usefully, it rests for a time that doubles from turn to turn.
     """
-    unsent = sum(isinstance(result, NotSent) for result in answers.results)
+    unsent = sum(isinstance(result, NotSent | Unsendable) for result in answers.results)
     budget = standing.budget.refunded(int(paid_at.timestamp()), unsent)
     standing = _told(replace(standing, budget=budget), answers, now)
     budget = standing.budget
@@ -76,7 +77,7 @@ def after(standing: Standing, answers: Answers, paid_at: datetime, now: datetime
         return replace(
             standing, budget=budget, factor_at=now, blocked_until=now + wait, blocked_reason="klaviyo_throttled"
         )
-    if any(result is None or isinstance(result, Permanent) for result in answers.results):
+    if any(_answered(result) for result in answers.results):
         return _calm(replace(standing, budget=budget, failures=0), now)
     lost = [result for result in answers.results if isinstance(result, Transient) and not isinstance(result, NotSent)]
     if not lost:
@@ -89,6 +90,11 @@ def after(standing: Standing, answers: Answers, paid_at: datetime, now: datetime
         blocked_until=now + timedelta(seconds=rest_s),
         blocked_reason=lost[-1].reason,
     )
+
+
+def _answered(result: Failure | None) -> bool:
+    """Whether Klaviyo has looked at this write and said yes or no."""
+    return result is None or (isinstance(result, Permanent) and not isinstance(result, Unsendable))
 
 
 def _told(standing: Standing, answers: Answers, now: datetime) -> Standing:

@@ -84,7 +84,7 @@ class KlaviyoClient:
     ) -> RateLimit:
         """Set these custom properties and take those away; others stay. Repeating it changes nothing.
 
-        Raises Permanent (`body_too_large` before anything is sent), KeyRefused, Throttled, Unreachable, MaybeApplied.
+        Raises Unsendable before anything is sent, Permanent, KeyRefused, Throttled, Unreachable, MaybeApplied.
         """
         body = profile_patch(profile_id, properties or {}, unset)
         url = self._wire.url(f"/api/profiles/{profile_id}", {"fields[profile]": "updated"})
@@ -181,5 +181,5 @@ class KlaviyoClient:
 
 
 def profile_patch(profile_id: str, properties: Mapping[str, str], unset: Sequence[str]) -> bytes:
-    """The body of one profile update. Raises Permanent as `profile_resource` does, and when it is too large."""
+    """The body of one profile update. Raises Unsendable as `profile_resource` does, and when it is too large."""
     return check_size(b'{"data":%s}' % profile_resource(profile_id, properties, unset))

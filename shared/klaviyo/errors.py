@@ -2,7 +2,8 @@
 
 Failure
 ├── Permanent              400, 404, 405, 409, 410, 413, 415, 422, a redirect: this request can never succeed
-│   └── KeyRefused         401, 403 with a JSON:API body: no request with this key can
+│   ├── KeyRefused         401, 403 with a JSON:API body: no request with this key can
+│   └── Unsendable         nothing was sent, nor ever can be
 ├── Transient              403 without one (an edge challenge page), 408, 425
 │   ├── Unreachable        nothing was sent
 │   └── MaybeApplied       5xx, no answer, a broken answer: the write may or may not have happened
@@ -20,6 +21,10 @@ from shared.klaviyo.limits import retry_after_s
 
 class KeyRefused(Permanent):
     """The private key is wrong, revoked, or lacks a scope."""
+
+
+class Unsendable(Permanent):
+    """No request can be made of this. It never left, so it spent no quota and says nothing about Klaviyo."""
 
 
 class Unreachable(Transient):

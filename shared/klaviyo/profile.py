@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from shared.errors import Permanent
+from shared.klaviyo.errors import Unsendable
 
 PROFILE_MAX_BYTES = 95_000
 """Klaviyo allows 100 KB a profile, alone or in an import, and says neither whether KB is 1000 or 1024 nor what it
@@ -19,10 +19,10 @@ _PROFILE_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 def profile_resource(profile_id: str, properties: Mapping[str, str], unset: Sequence[str] = ()) -> bytes:
     """The JSON:API resource of one profile that gets these properties and loses those.
 
-    Raises Permanent when the id fits no profile or a text is no UTF-8.
+    Raises Unsendable when the id fits no profile or a text is no UTF-8.
     """
     if not _PROFILE_ID.fullmatch(profile_id):
-        raise Permanent("this is no id of a Klaviyo profile", reason="profile_id_invalid")
+        raise Unsendable("this is no id of a Klaviyo profile", reason="profile_id_invalid")
     resource: dict[str, Any] = {"type": "profile", "id": profile_id, "attributes": {}}
     if properties:
         resource["attributes"] = {"properties": dict(properties)}
@@ -31,11 +31,11 @@ def profile_resource(profile_id: str, properties: Mapping[str, str], unset: Sequ
     try:
         return orjson.dumps(resource)
     except orjson.JSONEncodeError as error:
-        raise Permanent("a text cannot be encoded as UTF-8", reason="body_not_encodable") from error
+        raise Unsendable("a text cannot be encoded as UTF-8", reason="body_not_encodable") from error
 
 
 def check_size(encoded: bytes) -> bytes:
-    """The same bytes. Raises Permanent when they are more than `PROFILE_MAX_BYTES`."""
+    """The same bytes. Raises Unsendable when they are more than `PROFILE_MAX_BYTES`."""
     if len(encoded) > PROFILE_MAX_BYTES:
-        raise Permanent(f"the body has {len(encoded)} bytes, at most {PROFILE_MAX_BYTES} fit", reason="body_too_large")
+        raise Unsendable(f"the body has {len(encoded)} bytes, at most {PROFILE_MAX_BYTES} fit", reason="body_too_large")
     return encoded

@@ -7,7 +7,7 @@ from services.profile_writer.budget import Budget
 from services.profile_writer.standing import Answers, Standing, after
 from services.profile_writer.turn_rules import NotSent
 from shared.errors import Failure, Permanent, Throttled
-from shared.klaviyo.errors import MaybeApplied
+from shared.klaviyo.errors import MaybeApplied, Unsendable
 from shared.klaviyo.limits import RateLimit
 from tests.unit.profile_writer.given import NOW, seconds
 
@@ -29,6 +29,16 @@ def test_throttling_blocks_the_account_for_as_long_as_klaviyo_says_and_a_little_
 
 def test_tokens_of_writes_that_did_not_leave_come_back() -> None:
     assert then(None, NotSent("late"), NotSent("late")).budget.spent == FRESH.budget.spent - 2
+
+
+def test_what_can_never_be_sent_costs_no_token_and_is_no_sign_of_life() -> None:
+    unsendable = Unsendable("too large", reason="body_too_large")
+    silent = replace(FRESH, failures=5)
+
+    assert then(None, unsendable).budget.spent == FRESH.budget.spent - 1
+    assert then(unsendable, standing=silent).failures == 5
+    assert then(unsendable, MaybeApplied("503"), standing=silent).failures == 6
+    assert then(Permanent("400"), standing=silent).failures == 0
 
 
 def test_what_klaviyo_advertises_replaces_our_assumption() -> None:
