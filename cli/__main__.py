@@ -2,7 +2,7 @@
 
 import click
 
-from cli import dead, exports, flows, orgs, outcomes, quota, schema, sources, templates
+from cli import dead, exports, flows, orgs, outcomes, quota, schema, sources, templates, why
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -26,8 +26,8 @@ def main() -> None:
 
 for command in (
     schema.migrate, schema.keyring, orgs.org, orgs.key, flows.klaviyo, flows.flows,
-    templates.template, templates.snippet, templates.webhook, outcomes.outcomes, quota.quota, sources.source,
-    exports.export, dead.dead,
+    templates.template, templates.snippet, templates.webhook, outcomes.outcomes, why.why, quota.quota,
+    sources.source, exports.export, dead.dead,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -14,7 +14,7 @@ from shared.errors import Permanent
 from shared.klaviyo.bulk import job_body
 from shared.klaviyo.errors import KeyRefused
 from shared.klaviyo.limits import Pacer, RateLimit
-from shared.klaviyo.profile import check_size, profile_resource
+from shared.klaviyo.profile import check_size, checked_id, profile_resource
 from shared.klaviyo.wire import Wire
 
 # An id in the form of Klaviyo's that no profile has: time zero, all-zero randomness.
@@ -117,6 +117,21 @@ class KlaviyoClient:
             if await self._may_import():
                 scopes.add("lists:write")
         return Verified(account_id, name, frozenset(scopes))
+
+    async def profile_properties(self, profile_id: str) -> Mapping[str, Any] | None:
+        """The custom properties of one profile; None when it is not there (any more). Needs profiles:read.
+
+        Raises Unsendable for an id that no profile has, and what every reading call raises.
+        """
+        url = self._wire.url(f"/api/profiles/{checked_id(profile_id)}", {"fields[profile]": "properties"})
+        try:
+            document = await self._wire.read(url, "get_profile", self._pacer)
+        except Permanent as error:
+            if error.reason != "resource_not_found":
+                raise
+            return None
+        attributes = (document.get("data") or {}).get("attributes") or {}
+        return attributes.get("properties") or {}
 
     async def flows(self) -> list[Flow]:
         """All flows of the account."""

@@ -16,14 +16,19 @@ counts: encoded bytes, and 5 % below the smaller one."""
 _PROFILE_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 
 
+def checked_id(profile_id: str) -> str:
+    """The same id. Raises Unsendable when no profile can have it."""
+    if not _PROFILE_ID.fullmatch(profile_id):
+        raise Unsendable("this is no id of a Klaviyo profile", reason="profile_id_invalid")
+    return profile_id
+
+
 def profile_resource(profile_id: str, properties: Mapping[str, str], unset: Sequence[str] = ()) -> bytes:
     """The JSON:API resource of one profile that gets these properties and loses those.
 
     Raises Unsendable when the id fits no profile or a text is no UTF-8.
     """
-    if not _PROFILE_ID.fullmatch(profile_id):
-        raise Unsendable("this is no id of a Klaviyo profile", reason="profile_id_invalid")
-    resource: dict[str, Any] = {"type": "profile", "id": profile_id, "attributes": {}}
+    resource: dict[str, Any] = {"type": "profile", "id": checked_id(profile_id), "attributes": {}}
     if properties:
         resource["attributes"] = {"properties": dict(properties)}
     if unset:

@@ -12,7 +12,7 @@ from aiohttp import web
 from shared.clock import FrozenClock
 from shared.errors import Permanent, Throttled, Transient
 from shared.klaviyo.client import Flow, KlaviyoClient, profile_patch
-from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable, Unsendable
 from shared.klaviyo.flows import read_flow_messages
 from shared.klaviyo.profile import PROFILE_MAX_BYTES
 from simulator.account import Account
@@ -68,8 +68,8 @@ async def account_in_a_box(
                 check_request(spec, request.method, request.path, request.headers, request.body)
 
 
-def profile(box: Box, account: Account) -> str:
-    return box.world.add_profile(account, {"email": "ann@people.example"})
+def profile(box: Box, account: Account, email: str = "ann@people.example") -> str:
+    return box.world.add_profile(account, {"email": email})
 
 
 def properties(account: Account, profile_id: str) -> dict[str, Any]:
@@ -89,11 +89,13 @@ async def test_every_request_fits_klaviyos_document() -> None:
     async with account_in_a_box(set(ALL_SCOPES)) as (client, box, account):  # which holds them to it
         add_flows(box, account, 1)
         await client.patch_profile(profile(box, account), properties=COPY, unset=["jai_for"])
+        await client.profile_properties(profile(box, account, "ben@people.example"))
         await client.verify()
         await read_flow_messages(client)
 
         operations = {request.operation for request in box.world.log.since(0, None, 10_000)}
-        assert {"update_profile", "get_accounts", "get_metrics", "get_flows", "get_flow_action_messages"} <= operations
+        assert {"update_profile", "get_profile", "get_accounts", "get_metrics", "get_flows"} <= operations
+        assert "get_flow_action_messages" in operations
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -224,6 +226,30 @@ async def test_a_key_that_is_no_key_is_refused_before_it_is_a_header(key: str) -
     async with aiohttp.ClientSession() as session:
         with pytest.raises(KeyRefused):
             KlaviyoClient(session, "https://a.klaviyo.com", key)
+
+
+async def test_the_custom_properties_of_a_profile_are_read_and_nothing_else_of_it() -> None:
+    async with account_in_a_box({"profiles:read", "profiles:write"}) as (client, box, account):
+        person = profile(box, account)
+        await client.patch_profile(person, properties=COPY)
+
+        assert await client.profile_properties(person) == COPY
+        [request] = box.world.log.since(0, "get_profile", 10)
+        assert request.path.partition("?")[2] in ("fields%5Bprofile%5D=properties", "fields[profile]=properties")
+
+
+async def test_a_profile_that_is_gone_has_no_properties_to_read() -> None:
+    async with account_in_a_box({"profiles:read"}) as (client, _, _):
+        assert await client.profile_properties("01GDDKASAP8TKDDA2GRZDSVP4H") is None
+        with pytest.raises(Unsendable):
+            await client.profile_properties("a/b")
+
+
+async def test_a_key_that_may_not_read_profiles_is_told_so() -> None:
+    async with account_in_a_box() as (client, box, account):
+        with pytest.raises(KeyRefused) as caught:
+            await client.profile_properties(profile(box, account))
+        assert caught.value.reason == "scope_missing"
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import click
 import pytest
 
 from cli.__main__ import main
+from cli.meanings import DECISIONS, WRITES, Meaning
 
 RUNBOOKS = sorted((Path(__file__).parents[3] / "docs" / "runbooks").glob("*.md"))
 
@@ -50,3 +51,34 @@ def test_a_runbook_is_one_page_and_says_how_to_verify(runbook: Path) -> None:
     assert runbook.stem == "rotate-keys" or all(f"**{part}.**" in text for part in ("Symptom", "Check", "Do", "Verify"))
     links = re.findall(r"\]\(([^)#]+)\)", text)
     assert [link for link in links if not (runbook.parent / link).exists()] == []
+
+
+def rows(page: Path, headers: list[str]) -> list[list[str]]:
+    """The cells of the table with these headers; a link is what it leads to."""
+    lines = page.read_text().splitlines()
+    after = lines[lines.index(f"| {' | '.join(headers)} |") + 2 :]
+    table = after[: next(number for number, line in enumerate(after) if not line.startswith("|"))]
+    plain = [re.sub(r"\[[^]]+\]\(([^)]+)\)", r"docs/runbooks/\1", line) for line in table]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in plain]
+
+
+def reasons(cell: str) -> list[str | None]:
+    """The reasons that a cell lists; one without backticks is no reason but a word; none: without a reason."""
+    return re.findall(r"`([^`]+)`", cell) or [cell or None]
+
+
+def test_every_reason_is_explained_in_the_runbook_and_by_justai_why_in_the_same_words() -> None:
+    page = next(path for path in RUNBOOKS if path.stem == "emails-show-control")
+    decisions = {
+        reason: Meaning(means, do)
+        for cell, means, do in rows(page, ["decision because of", "means", "do"])
+        for reason in reasons(cell)
+    }
+    writes = {
+        (outcome.strip("`"), reason): Meaning(means, do)
+        for outcome, cell, means, do in rows(page, ["write", "because of", "means", "do"])
+        for reason in reasons(cell)
+    }
+
+    assert decisions == dict(DECISIONS)
+    assert writes == dict(WRITES)

@@ -1,0 +1,251 @@
+"""SQL of `justai why`: one generation, found by its id alone, and everything that refers to it."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import zstandard
+
+from cli.meanings import Meaning, of_decision, of_write
+from cli.outcomes import SELECT_ACCOUNT, SELECT_PAUSE, shows
+from cli.quota import LANES
+from cli.session import Session
+from cli.why_story import Account, Believed, Decision, Ended, Newer, Option, Send, Story, Waiting
+from shared.db.pool import Connection
+from shared.schemas.copy import VariantSource
+from shared.snippet import properties
+from shared.vars_codec import decode_vars
+
+# The id does not say its day. Each partition is asked by its primary key, and only as many as the days allow.
+SELECT_BY_ID = """
+    SELECT g.org_id, o.slug, g.day, g.generation_id
+    FROM generations g LEFT JOIN orgs o USING (org_id)
+    WHERE g.day BETWEEN $1 AND $2 AND g.generation_id = $3 ORDER BY g.day DESC
+"""
+SELECT_BY_ALIAS = """
+    SELECT g.org_id, o.slug, g.day, g.generation_id, a.seen_at
+    FROM generation_aliases a JOIN generations g ON g.day = a.day AND g.generation_id = a.generation_id
+    LEFT JOIN orgs o ON o.org_id = g.org_id
+    WHERE a.alias_id = $1
+"""
+SELECT_OLDEST_DAY = """
+    SELECT to_date(min(substring(c.relname FROM '[0-9]{8}$')), 'YYYYMMDD')
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'generations'::regclass
+"""
+SELECT_GENERATION = """
+    SELECT g.day, g.generation_id, g.org_id, g.template_id, g.user_id, g.tracking_id, g.accepted_at, g.deadline_at,
+           g.clean_at, g.decision, g.reason, g.copy_id, g.variant_version, g.property_prefix, g.written_for, g.cell,
+           g.eligible, g.probabilities, g.propensity, g.attrs, g.repairs
+    FROM generations g WHERE g.day = $1 AND g.generation_id = $2
+"""
+SELECT_NAMES = "SELECT copy_id, name FROM variants WHERE copy_id = ANY($1)"
+SELECT_OUTCOME = "SELECT outcome, reason, at, attempts FROM write_outcomes WHERE day = $1 AND generation_id = $2"
+SELECT_NEWER = """
+    SELECT generation_id, template_id, decision, accepted_at FROM generations
+    WHERE org_id = $1 AND user_id = $2 AND property_prefix = $3 AND accepted_at BETWEEN $4 AND $5
+      AND day BETWEEN $6 AND $7 AND generation_id <> $8 AND reason <> 'unknown_template'
+    ORDER BY accepted_at LIMIT 1
+"""
+SELECT_SENDS = """
+    SELECT transmission_id, sent_at, attribution, delivered, bounced, first_open_at, machine_opens::int,
+           first_click_at, unsubscribed, spam
+    FROM sends WHERE org_id = $1 AND profile_id = $2 AND sent_at >= $3 AND generation_id = $4 ORDER BY sent_at LIMIT 20
+"""
+# By every account: rows in flight stay under the account that they were sent on when the org is connected to another.
+SELECT_WAITING = """
+    SELECT p.generation_id, p.action, p.lane, p.next_attempt_at, p.attempt, p.last_reason, p.sent_generation_id,
+           p.taken_by IS NOT NULL AS in_flight,
+           (SELECT count(*) FROM pending_writes o
+            WHERE o.account_key = p.account_key AND (o.lane, o.deadline_at) < (p.lane, p.deadline_at)) AS ahead
+    FROM klaviyo_accounts a JOIN pending_writes p
+      ON p.account_key = a.account_key AND p.profile_id = $1 AND p.prefix = $2
+    WHERE p.generation_id = $3 OR p.sent_generation_id = $3
+"""
+SELECT_HELD = """
+    SELECT s.state, s.generation_id, s.written_for, s.older_for, s.clean_at
+    FROM klaviyo_accounts a JOIN profile_state s
+      ON s.account_key = a.account_key AND s.profile_id = $1 AND s.prefix = $2
+    WHERE s.state <> 'clean'
+      AND (s.org_id = $3 OR s.account_key = (SELECT account_key FROM integrations WHERE org_id = $3))
+    LIMIT 1
+"""
+SELECT_ACCOUNT_KEY = "SELECT account_key FROM integrations WHERE org_id = $1"
+SELECT_COPY = """
+    SELECT g.written_for, g.vars, v.copy_id, v.version, v.subject, v.preheader, v.body
+    FROM generations g JOIN variant_versions v ON v.copy_id = g.copy_id AND v.version = g.variant_version
+    WHERE g.day = $1 AND g.generation_id = $2 AND g.vars IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a generation lies; `seen_at` where the id that was asked for is an alias of it."""
+
+    org_id: UUID
+    org: str
+    day: date
+    generation_id: UUID
+    seen_at: datetime | None = None
+
+
+class WhyStore:
+    """Reads. With an org, row-level security shows that org's rows alone; accounts belong to none, so what waits on
+    one is read as the worker that we are."""
+
+    def __init__(self, session: Session, org_id: UUID | None = None) -> None:
+        self._session, self._org_id = session, org_id
+
+    async def find(self, asked_id: UUID, days: int) -> list[Found]:
+        """Generations of this id, the newest first: one, unless two orgs made up the same id on two days."""
+        today = self._session.clock.now().date()
+        first, last = today - timedelta(days=days), today + timedelta(days=1)
+        async with self._session.db.transaction(self._org_id) as connection:
+            rows = await connection.fetch(SELECT_BY_ID, first, last, asked_id)
+            rows = rows or await connection.fetch(SELECT_BY_ALIAS, asked_id)
+        return [Found(row["org_id"], row["slug"], row["day"], row["generation_id"], row.get("seen_at")) for row in rows]
+
+    async def oldest_day(self) -> date | None:
+        """The first day of which generations are stored."""
+        async with self._session.db.connection() as connection:
+            day: date | None = await connection.fetchval(SELECT_OLDEST_DAY)
+        return day
+
+    async def story(self, found: Found, asked_id: UUID) -> Story:
+        """Everything but what Klaviyo itself says."""
+        now = self._session.clock.now()
+        async with self._session.db.transaction(found.org_id) as connection:
+            row = await connection.fetchrow(SELECT_GENERATION, found.day, found.generation_id)
+            assert row is not None  # noqa: S101  # it was found
+            decided = await _decision(connection, row)
+            ended = _ended(row, await connection.fetchrow(SELECT_OUTCOME, found.day, found.generation_id))
+            newer = await _newer(connection, row)
+            since = row["accepted_at"] - timedelta(days=1)
+            sends = await connection.fetch(SELECT_SENDS, row["org_id"], row["user_id"], since, row["generation_id"])
+        async with self._session.db.connection() as connection:
+            waiting = await _waiting(connection, row)
+            believed = await _believed(connection, row)
+            account = await _account(connection, found.org_id, now)
+        return Story(
+            generation_id=found.generation_id,
+            asked_id=asked_id,
+            alias_seen_at=found.seen_at,
+            org=found.org,
+            template_id=row["template_id"],
+            user_id=row["user_id"],
+            tracking_id=row["tracking_id"],
+            accepted_at=row["accepted_at"],
+            deadline_at=row["deadline_at"],
+            clean_at=row["clean_at"],
+            prefix=row["property_prefix"],
+            written_for=row["written_for"],
+            decided=decided,
+            waiting=waiting,
+            ended=ended,
+            not_there=None if ended or waiting else _not_there(row["reason"], row["deadline_at"], now),
+            shows=shows(row["decision"], ended.outcome if ended else None, ended.reason if ended else None),
+            believed=believed,
+            account=account,
+            newer=newer,
+            sends=[Send(**dict(send)) for send in sends],
+            read_back=None,
+        )
+
+    async def copy(self, found: Found, prefix: str) -> dict[str, str] | None:
+        """The five properties that a generation writes; None where its stored copy cannot be read."""
+        async with self._session.db.transaction(found.org_id) as connection:
+            row = await connection.fetchrow(SELECT_COPY, found.day, found.generation_id)
+        if row is None:
+            return None
+        source = VariantSource(row["copy_id"], row["version"], row["subject"], row["preheader"], row["body"])
+        try:
+            copy = decode_vars(row["vars"], source)
+        except (zstandard.ZstdError, ValueError):
+            return None
+        return dict(zip(properties(prefix), (*copy, str(found.generation_id), row["written_for"]), strict=True))
+
+
+async def _decision(connection: Connection, row: asyncpg.Record) -> Decision:
+    copy_ids = {*row["eligible"], *([row["copy_id"]] if row["copy_id"] else [])}
+    names = {one["copy_id"]: one["name"] for one in await connection.fetch(SELECT_NAMES, list(copy_ids))}
+    return Decision(
+        decision=row["decision"],
+        reason=row["reason"],
+        means=of_decision(row["decision"], row["reason"]),
+        copy_id=row["copy_id"],
+        variant=names.get(row["copy_id"]),
+        version=row["variant_version"],
+        propensity=row["propensity"],
+        eligible=[
+            Option(copy_id, names.get(copy_id), probability)
+            for copy_id, probability in zip(row["eligible"], row["probabilities"], strict=False)
+        ],
+        cell=row["cell"],
+        attrs=row["attrs"],
+        repairs=row["repairs"],
+    )
+
+
+def _ended(row: asyncpg.Record, outcome: asyncpg.Record | None) -> Ended | None:
+    if outcome is None:
+        return None
+    took_s = round((outcome["at"] - row["accepted_at"]).total_seconds(), 3)
+    means = of_write(outcome["outcome"], outcome["reason"])
+    return Ended(outcome["outcome"], outcome["reason"], outcome["at"], outcome["attempts"], took_s, means)
+
+
+async def _newer(connection: Connection, row: asyncpg.Record) -> Newer | None:
+    newer = await connection.fetchrow(
+        SELECT_NEWER, row["org_id"], row["user_id"], row["property_prefix"], row["accepted_at"], row["clean_at"],
+        row["day"], row["clean_at"].date(), row["generation_id"],
+    )  # fmt: skip
+    return None if newer is None else Newer(**dict(newer))
+
+
+async def _waiting(connection: Connection, row: asyncpg.Record) -> Waiting | None:
+    found = await connection.fetchrow(SELECT_WAITING, row["user_id"], row["property_prefix"], row["generation_id"])
+    if found is None:
+        return None
+    return Waiting(
+        action=found["action"],
+        lane=LANES[found["lane"]],
+        ahead=found["ahead"],
+        attempts=found["attempt"],
+        last_reason=found["last_reason"],
+        next_attempt_at=found["next_attempt_at"],
+        in_flight=found["in_flight"] and found["sent_generation_id"] == row["generation_id"],
+        behind=None if found["generation_id"] == row["generation_id"] else found["generation_id"],
+    )
+
+
+async def _believed(connection: Connection, row: asyncpg.Record) -> Believed:
+    held = await connection.fetchrow(SELECT_HELD, row["user_id"], row["property_prefix"], row["org_id"])
+    return Believed("nothing") if held is None else Believed(**dict(held))
+
+
+async def _account(connection: Connection, org_id: UUID, now: datetime) -> Account:
+    account_key = await connection.fetchval(SELECT_ACCOUNT_KEY, org_id)
+    pause: Any = await connection.fetchrow(SELECT_PAUSE, org_id) or {}
+    account: Any = await connection.fetchrow(SELECT_ACCOUNT, org_id) or {}
+    blocked_until = account.get("blocked_until")
+    blocked = blocked_until is not None and blocked_until > now
+    return Account(
+        account_key, pause.get("paused_at"), pause.get("reason"), pause.get("message"),
+        blocked_until if blocked else None, account.get("blocked_reason") if blocked else None,
+    )  # fmt: skip
+
+
+def _not_there(reason: str, deadline_at: datetime, now: datetime) -> Meaning:
+    """Neither waiting nor ended."""
+    if reason == "unknown_template":
+        return Meaning("for a template that is not known nothing is written", "nothing")
+    if now < deadline_at:
+        return Meaning(
+            "it has not reached the profile writer yet",
+            "look again; if it stays so: is the write queue long, a profile writer down?",
+        )
+    return Meaning(
+        "it never reached the profile writer",
+        "`justai dead list` shows whether it was given up; is the write queue long, a profile writer down?",
+    )
