@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import zstandard
-
 from services.profile_writer.rows import Pending
 from shared import logs
 from shared.crypto import KeyRing, SealError
@@ -34,8 +32,8 @@ class Integration:
 class Contents:
     """Reads generations, variant sources and integrations."""
 
-    def __init__(self, db: Database, ring: KeyRing) -> None:
-        self._db, self._ring = db, ring
+    def __init__(self, db: Database, ring: KeyRing, *, sources_max: int = _SOURCES_MAX) -> None:
+        self._db, self._ring, self._sources_max = db, ring, sources_max
         self._sources: dict[tuple[UUID, int], VariantSource] = {}
         self._opened: dict[tuple[UUID, datetime], Integration] = {}
 
@@ -99,16 +97,15 @@ class Contents:
             try:
                 if source is not None:
                     texts[row.ref.generation_id] = self._properties(row, one["vars"], source)
-            except (zstandard.ZstdError, ValueError) as error:
-                # Damaged on its way through backup or hand: this one is refused, its neighbours are written.
+            except Exception as error:  # noqa: BLE001  # whatever is damaged in it, its neighbours are written
                 log.error("copy.unreadable", generation_id=row.ref.generation_id, error=type(error).__name__)
+        while len(self._sources) > self._sources_max:  # not before they are used: none of this turn may be missing
+            del self._sources[next(iter(self._sources))]
         return texts
 
     def _remember(self, sources: Sequence[VariantSource]) -> None:
         for source in sources:
             self._sources[source.copy_id, source.version] = source
-        while len(self._sources) > _SOURCES_MAX:
-            del self._sources[next(iter(self._sources))]
 
     @staticmethod
     def _properties(row: Pending, blob: bytes, source: VariantSource) -> dict[str, str]:

@@ -15,6 +15,8 @@ from shared.schemas.jobs import WriteJob
 
 Result = Exception | None
 
+_ID_CHARS = 512  # an index entry holds at most 2,704 bytes
+
 
 class Intake:
     """The handler of `write` jobs. `wake` is called when something may be due."""
@@ -26,14 +28,18 @@ class Intake:
         """One outcome per job; repeating a batch changes nothing. Raises Outage with nothing taken in."""
         account_keys = await self._store.account_keys({job.org_id for job in jobs})
         await self._store.ensure_days({job.day for job in jobs})
-        placed = [(account_keys[job.org_id], job) for job in jobs if job.org_id in account_keys]
+        unfit = [job for job in jobs if not _storable(job.profile_id)]
+        sound = [job for job in jobs if _storable(job.profile_id)]
+        placed = [(account_keys[job.org_id], job) for job in sound if job.org_id in account_keys]
         missing: set[UUID] = set()
         if placed:
             # The order of acceptance is the order of generations, whatever the order of delivery.
             missing = await self._retried(sorted(placed, key=lambda item: item[1].accepted_at))
             self._wake()
-        if homeless := [job for job in jobs if job.org_id not in account_keys]:
-            await self._reject(homeless)
+        if homeless := [job for job in sound if job.org_id not in account_keys]:
+            await self._reject(homeless, "no_integration")
+        if unfit:
+            await self._reject(unfit, "profile_id_invalid")
         return [
             Permanent("the generation of this write is not stored", reason="no_such_generation")
             if job.generation_id in missing
@@ -62,13 +68,17 @@ class Intake:
             await desk.wake(accounts, now)
         return {job.generation_id for (_, job), one in zip(jobs, known, strict=True) if _unknown(one)}
 
-    async def _reject(self, jobs: Sequence[WriteJob]) -> None:
-        """An org without a connection to Klaviyo: nothing can be written, and that is to be seen."""
-        outcomes = [
-            Outcome(Ref(job.day, job.generation_id, job.org_id), "rejected", "no_integration", 0) for job in jobs
-        ]
+    async def _reject(self, jobs: Sequence[WriteJob], reason: str) -> None:
+        """An org without a connection to Klaviyo, an id that no profile has: nothing can be written, and that is to be
+        seen."""
+        outcomes = [Outcome(Ref(job.day, job.generation_id, job.org_id), "rejected", reason, 0) for job in jobs]
         async with self._store.free_desk() as desk:
             await desk.save_outcomes(outcomes, self._clock.now())
+
+
+def _storable(profile_id: str) -> bool:
+    """Whether PostgreSQL can hold it at all; if Klaviyo can have such a profile is for the client to say."""
+    return "\x00" not in profile_id and len(profile_id) <= _ID_CHARS
 
 
 def _unknown(one: Known) -> bool:

@@ -180,6 +180,17 @@ async def rigged(
         yield rig
 
 
+def settings(rig: Rig) -> dict[str, str]:
+    """What a command line beside the writer is told."""
+    return {
+        "JUSTAI_DATABASE_URL": rig.database_url,
+        "JUSTAI_AMQP_URL": rig.amqp_url,
+        "JUSTAI_CLOCK": rig.clock_spec,
+        "JUSTAI_SEAL_KEYS": f"k1:{_KEY}",
+        "JUSTAI_API_KEY_PEPPERS": f"1:{_KEY}",
+    }
+
+
 @asynccontextmanager
 async def writing(rig: Rig) -> AsyncIterator[None]:
     """One replica of the writer, started through its own composition root, stopped as on SIGTERM."""
