@@ -23,7 +23,7 @@ TOO_MANY_ATTRS = "~"
 CELL_CHARS = 512
 _VALUE_CHARS = 64
 _SUM_TOLERANCE = 1e-9
-_RESERVED = {ord(char): f"%{ord(char):02x}" for char in "%&=,"}
+_RESERVED = {ord(char): f"%{ord(char):02x}" for char in "\x00%&=,"}  # NUL: PostgreSQL refuses it
 
 
 @dataclass(frozen=True, slots=True)

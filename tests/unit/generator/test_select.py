@@ -121,6 +121,11 @@ def test_a_cell_is_never_longer_than_its_limit(attrs: dict[str, str]) -> None:
     assert len(cell_of({**attrs})) <= CELL_CHARS
 
 
+def test_a_cell_can_be_stored_whatever_is_in_the_attrs() -> None:
+    assert "\x00" not in cell_of({"a\x00": "x\x00"})
+    assert cell_of({"a": "x\x00"}) != cell_of({"a": "x"})
+
+
 def test_too_many_attrs_have_a_cell_of_their_own() -> None:
     assert cell_of({f"attr{number}": "x" * 40 for number in range(50)}) == TOO_MANY_ATTRS
 
