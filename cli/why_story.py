@@ -170,10 +170,11 @@ def _told(story: Story, now: datetime) -> Iterator[tuple[str, str]]:
         yield "", f"{story.asked_id} is an alias of it: the same webhook, seen again at {moment(story.alias_seen_at)}"
     yield "who", f"org {story.org}, template {story.template_id}, profile {story.user_id}"
     yield "accepted", f"{moment(story.accepted_at)}, tracking id {story.tracking_id}"
-    yield from _decided(story.decided)
+    yield from _decided(story)
     yield "email", f"may render from {moment(story.deadline_at)} on ({_from(now, story.deadline_at)})"
     leaves = f"; our copy leaves the profile after {moment(story.clean_at)}"
-    yield "", f"shows {story.shows}{leaves if story.decided.decision == 'treatment' else ''}"
+    hoped_for = story.decided.decision == "treatment" and (story.ended is None or story.ended.outcome == "written")
+    yield "", f"shows {story.shows}{leaves if hoped_for else ''}"
     yield from _written(story, now)
     yield "profile", _believed(story)
     yield from _account(story.account, now)
@@ -189,15 +190,13 @@ def _told(story: Story, now: datetime) -> Iterator[tuple[str, str]]:
     yield from _sent(story.sends)
 
 
-def _decided(decided: Decision) -> Iterator[tuple[str, str]]:
-    variant = ""
+def _decided(story: Story) -> Iterator[tuple[str, str]]:
+    decided, variant = story.decided, ""
     if decided.copy_id is not None:
         variant = f": variant {decided.variant or decided.copy_id}, version {decided.version}"
         variant += "" if decided.propensity is None else f", propensity {decided.propensity:.4g}"
     yield "decided", f"{decided.decision}, because of {decided.reason}{variant}"
-    yield "", f"means: {decided.means.means}"
-    if decided.decision == "control":
-        yield "", f"do: {decided.means.do}"
+    yield from _meaning(story, decided.means)
     if decided.eligible:
         yield (
             "",
@@ -218,7 +217,7 @@ def _written(story: Story, now: datetime) -> Iterator[tuple[str, str]]:
             f"{ended.outcome}{because}, at {moment(ended.at)}"
             + (f", {ended.took_s:,.1f} s after it was accepted, {_counted(ended.attempts, 'attempt')}"),
         )
-        yield from _meaning(ended.means)
+        yield from _meaning(story, ended.means)
     if (waiting := story.waiting) is not None:
         tried = f"; {_counted(waiting.attempts, 'attempt')}, last: {waiting.last_reason}" if waiting.attempts else ""
         if not waiting.attempts and waiting.last_reason:
@@ -239,13 +238,14 @@ def _written(story: Story, now: datetime) -> Iterator[tuple[str, str]]:
             yield "", f"a newer generation waits for its answer: {waiting.behind}"
     if story.not_there is not None:
         yield "write", "none"
-        yield from _meaning(story.not_there)
+        yield from _meaning(story, story.not_there)
 
 
-def _meaning(meaning: Meaning) -> Iterator[tuple[str, str]]:
+def _meaning(story: Story, meaning: Meaning) -> Iterator[tuple[str, str]]:
+    """The runbook's words, with a command that can be pasted."""
     yield "", f"means: {meaning.means}"
     if meaning.do != "nothing":
-        yield "", f"do: {meaning.do}"
+        yield "", f"do: {meaning.do.replace(' ORG', f' {story.org}').replace(' TEMPLATE', f' {story.template_id}')}"
 
 
 def _believed(story: Story) -> str:

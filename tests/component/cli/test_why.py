@@ -161,7 +161,7 @@ def test_a_control_decision_says_what_would_change_it(acme: Cli) -> None:
 @pytest.mark.parametrize(
     ("outcome", "reason", "words"),
     [
-        ("expired", "quota", "could not carry all in time do: `justai quota ORG`"),
+        ("expired", "quota", "could not carry all in time do: `justai quota acme` shows"),
         ("rejected", "profile_not_found", "means: the profile was merged or deleted"),
         ("rejected", "conflict", "means: Klaviyo's answer do: the profile writer's log"),
         ("written", "answered_late", "after the moment at which the email may render"),

@@ -238,6 +238,9 @@ async def test_reading_back_tells_whose_copy_is_on_the_profile(database_url: str
             another = await why(rig, first, "--read-back")
             overwrite(rig, person, {"jai_subject": "Sale!"})
             changed = await why(rig, second, "--read-back")
+            text = await asyncio.to_thread(
+                Cli(rig_settings(rig)).ok, "why", str(second.generation_id), "--org", "shop", "--read-back"
+            )
             rig.account.remove(person, None)
             gone = await why(rig, second, "--read-back")
 
@@ -248,6 +251,8 @@ async def test_reading_back_tells_whose_copy_is_on_the_profile(database_url: str
         )
         assert (changed["read_back"]["finding"], changed["read_back"]["properties"]) == ("overwritten", ["jai_subject"])
         assert changed["ended"]["outcome"] == "written"
+        assert "read back overwritten by someone else (jai_subject)\n" in text
+        assert "Sale!" not in text
         assert gone["read_back"]["finding"] == "profile_gone"
 
 
