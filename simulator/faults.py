@@ -8,8 +8,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FaultKind = Literal[
-    "slow", "late", "status", "status_after_apply", "reset", "reset_after_apply", "cloudflare", "unauthorized", "row_error",
-    "cancel_job",
+    "slow", "late", "status", "status_after_apply", "reset", "reset_after_apply", "cloudflare", "unauthorized",
+    "row_error", "cancel_job",
 ]  # fmt: skip
 
 IMPORT = "bulk_import_profiles"

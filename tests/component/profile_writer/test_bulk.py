@@ -159,7 +159,8 @@ async def test_a_newer_generation_waits_for_the_import_and_is_written_over_it(da
 
         patched = [entry for entry in rig.patches() if any(person in entry.path for person in back)]
         assert len(patched) == 5
-        assert min(entry.at for entry in patched) >= job.completed_at
+        assert job.ended_at is not None
+        assert min(entry.at for entry in patched) >= job.ended_at
         assert {rig.properties(person)["jai_subject"] for person in back} == {"Hi Newer"}
 
 
