@@ -7,12 +7,13 @@ from uuid import uuid4
 import asyncpg
 import click
 
+from cli import stops
 from cli.display import moment, show_table
 from cli.session import command, session
 from shared import api_keys
 
 INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $3, $4)"
-SELECT_ORGS = "SELECT slug, name, created_at FROM orgs ORDER BY slug"
+SELECT_ORGS = "SELECT slug, name, created_at, stopped_at, stopped_reason FROM orgs ORDER BY slug"
 INSERT_KEY = """
     INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, created_at, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -61,10 +62,38 @@ async def org_list() -> None:
     async with session() as s, s.db.connection() as connection:
         rows = await connection.fetch(SELECT_ORGS)
     show_table(
-        ("slug", "name", "created"),
-        ((row["slug"], row["name"], moment(row["created_at"])) for row in rows),
+        ("slug", "name", "created", "stopped since"),
+        ((row["slug"], row["name"], moment(row["created_at"]), stops.shown(row)) for row in rows),
         empty="No orgs yet; create one with `justai org create`.",
     )
+
+
+@org.command("stop")
+@click.argument("org_slug")
+@click.option("--reason", help="Why, for whoever looks at it next.")
+@command
+async def org_stop(org_slug: str, reason: str | None) -> None:
+    """Let no copy of any of the org's templates reach a profile any more, until it is resumed.
+
+    What waits ends as `stopped`. Copy that is on profiles is taken away first of all, that whose email leaves soonest
+    before the rest. New webhooks are answered and decided for the control content.
+    """
+    async with session() as s:
+        org_id = await s.org_id(org_slug)
+        await stops.stop(s, org_id, None, reason)
+        await stops.say_stops(s, org_id, org_slug)
+
+
+@org.command("resume")
+@click.argument("org_slug")
+@command
+async def org_resume(org_slug: str) -> None:
+    """End the stop of an org. What it has ended stays ended; new webhooks are served again."""
+    async with session() as s:
+        org_id = await s.org_id(org_slug)
+        ended = await stops.resume(s, org_id, None)
+        click.echo(f"{org_slug} is served again." if ended else f"{org_slug} was not stopped.")
+        await stops.say_stops(s, org_id, org_slug)
 
 
 @click.group()

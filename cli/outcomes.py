@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import click
 
+from cli import stops
 from cli.display import moment, show_table
 from cli.session import Session, command, session
 from shared.db.pool import Connection
@@ -59,14 +60,15 @@ SELECT_ACCOUNT = """
 async def outcomes(org_slug: str, hours: float, template_id: str | None, user_id: str | None) -> None:
     """Show what became of recent generations: decided for what and why, written or not and why.
 
-    First, whether writing is paused or held up right now. `docs/runbooks/emails-show-control.md` says what each reason
-    means.
+    First, whether anything is stopped, or writing is paused or held up right now.
+    `docs/runbooks/emails-show-control.md` says what each reason means.
     """
     async with session() as s:
         org_id = await s.org_id(org_slug)
         now = s.clock.now()
         since = now - timedelta(hours=hours)
         asked = (org_id, since, generation_day(since), template_id)
+        await stops.say_stops(s, org_id, org_slug, template_id)
         await _show_writing(s, org_id, now)
         async with s.db.transaction(org_id) as connection:
             if user_id is not None:
@@ -119,7 +121,7 @@ async def _show_person(connection: Connection, now: datetime, *asked: object) ->
 
 def shows(decision: str, outcome: str | None, reason: str | None) -> str:
     """What the email with the handed-out snippet shows, as far as it is known."""
-    if decision == "control":
+    if decision == "control" or outcome == "stopped":
         return "control, as decided"
     match outcome:
         case "written":

@@ -49,8 +49,8 @@ INSERT_VERSION = """
     VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 SELECT_TEMPLATES = """
-    SELECT t.template_id, t.name, t.state, t.property_prefix, t.flow_id, t.treatment_action_id,
-           count(v.copy_id) FILTER (WHERE v.state = 'approved') AS approved
+    SELECT t.template_id, t.name, t.state, t.property_prefix, t.flow_id, t.treatment_action_id, t.stopped_at,
+           t.stopped_reason, count(v.copy_id) FILTER (WHERE v.state = 'approved') AS approved
     FROM templates t LEFT JOIN variants v ON v.org_id = t.org_id AND v.template_id = t.template_id
     WHERE t.org_id = $1 GROUP BY t.org_id, t.template_id ORDER BY t.template_id
 """

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import click
 
+from cli import stops
 from cli.display import show_table
 from cli.session import Session, command, session
 from cli.template_file import BadFile, read_template
@@ -64,6 +65,7 @@ async def _import(org_slug: str, parsed: TemplateFile) -> None:
         click.echo(f"Template {parsed.template_id} is {parsed.state}, {variants} approved.")
         if parsed.state not in ("active", "shipped") or not approved:
             click.echo("People get the control content until the template is active and has an approved variant.")
+        await stops.say_stops(s, org_id, org_slug, parsed.template_id)
         if done.snippet_changed:
             click.echo(
                 "The email snippet changed (property prefix, flow message or control content): paste it again: "
@@ -97,16 +99,49 @@ async def template_list(org_slug: str) -> None:
         async with s.db.transaction(org_id) as connection:
             rows = await connection.fetch(SELECT_TEMPLATES, org_id)
     show_table(
-        ("template", "name", "state", "approved variants", "property prefix", "flow", "action"),
+        ("template", "name", "state", "approved variants", "property prefix", "flow", "action", "stopped since"),
         (
             (
                 row["template_id"], row["name"], row["state"], row["approved"], row["property_prefix"],
-                row["flow_id"], row["treatment_action_id"],
+                row["flow_id"], row["treatment_action_id"], stops.shown(row),
             )
             for row in rows
         ),
         empty=f"No templates yet; import one with `justai template import {org_slug} FILE`.",
     )  # fmt: skip
+
+
+@template.command("stop")
+@click.argument("org_slug")
+@click.argument("template_id")
+@click.option("--reason", help="Why, for whoever looks at it next.")
+@command
+async def template_stop(org_slug: str, template_id: str, reason: str | None) -> None:
+    """Let no copy of a template reach a profile any more, until it is resumed.
+
+    What waits ends as `stopped`. Copy that is on profiles is taken away first of all, that whose email leaves soonest
+    before the rest. New webhooks are answered and decided for the control content. Importing the template does not
+    end it.
+    """
+    async with session() as s:
+        org_id = await s.org_id(org_slug)
+        if not await stops.stop(s, org_id, template_id, reason):
+            raise _no_template(org_slug, template_id)
+        await stops.say_stops(s, org_id, org_slug, template_id)
+
+
+@template.command("resume")
+@click.argument("org_slug")
+@click.argument("template_id")
+@command
+async def template_resume(org_slug: str, template_id: str) -> None:
+    """End the stop of a template. What it has ended stays ended; new webhooks are served again."""
+    async with session() as s:
+        org_id = await s.org_id(org_slug)
+        await _place(s, org_id, org_slug, template_id)
+        ended = await stops.resume(s, org_id, template_id)
+        click.echo(f"Template {template_id} is not stopped any more." if ended else f"{template_id} was not stopped.")
+        await stops.say_stops(s, org_id, org_slug, template_id)
 
 
 @template.command("show")
@@ -180,8 +215,12 @@ async def _place(s: Session, org_id: UUID, org_slug: str, template_id: str) -> P
     async with s.db.transaction(org_id) as connection:
         place = await place_of(connection, org_id, template_id)
     if place is None:
-        raise click.ClickException(f"No template {template_id!r}; see `justai template list {org_slug}`.")
+        raise _no_template(org_slug, template_id)
     return place
+
+
+def _no_template(org_slug: str, template_id: str) -> click.ClickException:
+    return click.ClickException(f"No template {template_id!r}; see `justai template list {org_slug}`.")
 
 
 def _snippet_of(place: Place, template_id: str) -> Snippet:

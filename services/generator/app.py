@@ -20,7 +20,7 @@ from shared.messaging.topology import GENERATE, WRITE
 from shared.runtime import Service
 from shared.schemas.jobs import GenerateJob, WriteJob, encode_batch
 
-_SERVED_TABLES = frozenset({"templates", "variants", "policy_snapshots", "flow_messages"})
+_SERVED_TABLES = frozenset({"orgs", "templates", "variants", "policy_snapshots", "flow_messages"})
 
 
 _BATCHES_AT_ONCE = 2

@@ -27,7 +27,8 @@ _ROW_BYTES = 1_000  # what an org, a template or a variant weighs beside its tex
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One email step as it is served now. `snapshot` is None when there is nothing to choose from."""
+    """One email step as it is served now. `snapshot` is None when there is nothing to choose from; `stopped` when it or
+    its whole org is."""
 
     template_id: str
     state: str
@@ -36,6 +37,7 @@ class Template:
     send_window_s: int
     variants: Mapping[UUID, VariantSource]
     snapshot: Snapshot | None
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

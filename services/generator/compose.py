@@ -82,6 +82,8 @@ def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer) -> Generati
 def _decide(job: GenerateJob, cell: str, template: Template | None, renderer: Renderer) -> _Decision:
     if template is None:
         return _Decision(UNKNOWN_TEMPLATE)
+    if template.stopped:
+        return _Decision("stopped")  # on a profile that holds copy, a control decision is a clear in the first lane
     if template.state not in _SERVED:
         return _Decision(f"template_{template.state}")
     if template.snapshot is None:

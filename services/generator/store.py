@@ -39,6 +39,7 @@ class Store:
             (SELECT coalesce(json_agg(json_build_object(
                 'template_id', t.template_id, 'state', t.state, 'property_prefix', t.property_prefix,
                 'delay_s', t.delay_s, 'send_window_s', t.send_window_s,
+                'stopped', t.stopped_at IS NOT NULL OR o.stopped_at IS NOT NULL,
                 'variants', approved.variants, 'snapshot', policy.snapshot)), '[]')
              FROM templates t
              CROSS JOIN LATERAL (
@@ -211,6 +212,7 @@ def _template(org_id: UUID, row: Mapping[str, Any]) -> Template:
         row["send_window_s"],
         variants,
         _snapshot(org_id, row["template_id"], row["snapshot"], [*variants]) if variants else None,
+        row["stopped"],
     )
 
 

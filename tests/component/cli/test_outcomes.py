@@ -55,6 +55,7 @@ def test_generations_are_counted_by_decision_and_end_with_what_the_email_shows(a
     a_generation(acme, outcome="expired", reason="deadline_passed")
     a_generation(acme, outcome="rejected", reason="profile_not_found")
     a_generation(acme, outcome=None)
+    a_generation(acme, outcome="stopped", reason="in_flight")
     a_generation(acme, decision="control", decided="field_missing", outcome="nothing_to_clear")
     a_generation(acme, ago_s=7200)
 
@@ -66,6 +67,7 @@ def test_generations_are_counted_by_decision_and_end_with_what_the_email_shows(a
         ["welcome", "treatment", "uniform", "expired", "deadline_passed", "1", "control, missed"],
         ["welcome", "treatment", "uniform", "rejected", "profile_not_found", "1", "control, missed"],
         ["welcome", "treatment", "uniform", "not settled", "1", "control, unless it is written in time"],
+        ["welcome", "treatment", "uniform", "stopped", "in_flight", "1", "control, as decided"],
         ["welcome", "control", "field_missing", "nothing_to_clear", "1", "control, as decided"],
     ])  # fmt: skip
 

@@ -4,6 +4,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from cli.stops import RESUME_ORG, RESUME_TEMPLATE, STOP_ORG, STOP_TEMPLATE
 from tests.component.generator.rig import AT, INSERT_VERSION, Rig, running, shop
 from tests.support.waiting import eventually
 from tests.unit.generator.given import job
@@ -51,6 +52,23 @@ async def test_a_change_is_served_within_five_seconds(rig: Rig) -> None:
 
         await rig.rows("UPDATE variants SET state = 'archived' WHERE copy_id = $1", copy_id)
         await eventually_served(rig, org_id, "no_approved_variant", 40_000)
+
+
+async def test_a_stop_of_the_template_or_its_org_is_control_within_five_seconds_until_it_is_resumed(rig: Rig) -> None:
+    org_id, _ = await shop(rig)
+
+    async with running(rig):
+        assert await served(rig, org_id, 0) == "version 1"
+
+        await rig.rows(STOP_TEMPLATE, org_id, "welcome", AT, "wrong price")
+        await eventually_served(rig, org_id, "stopped", 1)
+        await rig.rows(RESUME_TEMPLATE, org_id, "welcome")
+        await eventually_served(rig, org_id, "version 1", 20_000)
+
+        await rig.rows(STOP_ORG, org_id, AT, None)
+        await eventually_served(rig, org_id, "stopped", 40_000)
+        await rig.rows(RESUME_ORG, org_id)
+        await eventually_served(rig, org_id, "version 1", 60_000)
 
 
 async def test_a_change_is_served_even_when_the_listening_connection_was_cut(rig: Rig) -> None:

@@ -40,6 +40,8 @@ def test_a_served_template_is_treatment_with_everything_that_estimates_need() ->
         (config(), "unknown_template"),
         (config(template(source(), state="draft")), "template_draft"),
         (config(template(source(), state="archived")), "template_archived"),
+        (config(template(source(), stopped=True)), "stopped"),
+        (config(template(source(), state="draft", stopped=True)), "stopped"),
         (config(template()), "no_approved_variant"),
         (config(template(source(body="{{ name }}"))), "field_missing"),
         (config(template(source(body="{{ name | safe }}"))), "copy_broken"),
