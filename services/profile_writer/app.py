@@ -2,7 +2,7 @@
 
 from contextlib import AsyncExitStack
 from random import SystemRandom
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 
@@ -16,6 +16,8 @@ from services.profile_writer.scheduler import Scheduler
 from services.profile_writer.sender import Patch, Sender
 from services.profile_writer.settings import Settings
 from services.profile_writer.store import Store
+from services.profile_writer.sweep_store import SweepStore
+from services.profile_writer.sweeper import Sweeper
 from services.profile_writer.turn import Turns
 from services.profile_writer.upkeep import Upkeep
 from services.profile_writer.upkeep_store import UpkeepStore
@@ -55,7 +57,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     store, rng, margin_s = Store(database), SystemRandom(), settings.writer_deadline_margin_s
     turns = Turns(store, settings, clock, rng, uuid4)
     contents = Contents(database, KeyRing(settings.seal_keys.get_secret_value()))
-    sender = Sender(contents, klaviyo, clock)
+    sweeper = Sweeper(SweepStore(store), clock, wake=lambda: scheduler.wake())
+    sender = Sender(contents, klaviyo, clock, sweeper.stops)
     scheduler = Scheduler(turns, sender, clock, side_by_side=settings.writer_turns)
     bulk = BulkStore(database, store)
     road = BulkRoad(
@@ -68,12 +71,17 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     upkeep = Upkeep(UpkeepStore(database, store), clock, wake=scheduler.wake)
     intake = Intake(store, clock, margin_s=margin_s, wake=scheduler.wake)
     consumer = Consumer(connection, publisher, WRITE, WriteJob, intake, clock)
+
+    def changed(org_id: UUID | None) -> None:
+        sweeper.changed(org_id)
+        upkeep.changed(org_id)
+
     listener = ConfigListener(
         database_url,
-        frozenset({"integrations"}),
+        frozenset({"integrations", "templates", "orgs"}),
         name="profile_writer.listen",
-        on_change=upkeep.changed,
-        on_listening=lambda listening: upkeep.changed(None) if listening else None,
+        on_change=changed,
+        on_listening=lambda listening: changed(None) if listening else None,
     )
     return Service(
         name="profile_writer",
@@ -82,6 +90,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "schedule": scheduler.run,
             "bulk": road.run,
             "upkeep": upkeep.run,
+            "sweep": sweeper.run,
             "listen": listener.run,
         },
         checks={"database": database.ping, "intake": consumer.attached},

@@ -29,6 +29,15 @@ class Integration:
     updated_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What some writes say: by generation id, the five properties of each. A generation that is `stopped` (its template
+    or org is, as of this look) is not handed out; one that is in neither has no readable copy."""
+
+    by_id: Mapping[UUID, dict[str, str]]
+    stopped: frozenset[UUID] = frozenset()
+
+
 class Contents:
     """Reads generations, variant sources and integrations."""
 
@@ -64,9 +73,12 @@ class Contents:
         return Integration(org_id, base_url, private_key, updated_at)
 
     SELECT_VARS = """
-        SELECT g.generation_id, g.copy_id, g.variant_version, g.vars
+        SELECT g.generation_id, g.copy_id, g.variant_version, g.vars,
+               t.stopped_at IS NOT NULL OR o.stopped_at IS NOT NULL AS stopped
         FROM unnest($1::date[], $2::uuid[]) AS k (day, generation_id)
         JOIN generations g ON g.day = k.day AND g.generation_id = k.generation_id
+        LEFT JOIN templates t ON t.org_id = g.org_id AND t.template_id = g.template_id
+        LEFT JOIN orgs o ON o.org_id = g.org_id
         WHERE g.vars IS NOT NULL
     """
     SELECT_SOURCES = """
@@ -75,16 +87,19 @@ class Contents:
         JOIN variant_versions v ON v.copy_id = k.copy_id AND v.version = k.version
     """
 
-    async def texts(self, rows: Sequence[Pending]) -> Mapping[UUID, dict[str, str]]:
-        """By generation id, the five properties of each write; a generation without readable copy is missing."""
+    async def texts(self, rows: Sequence[Pending]) -> Texts:
+        """What these rows write, read right before it leaves. The last gate of a stop: whoever sends copy has it from
+        here, so none that was stopped before this look can leave, whatever notification was lost."""
         writes = [row for row in rows if row.action == "write"]
         if not writes:
-            return {}
+            return Texts({})
         by_id = {row.ref.generation_id: row for row in writes}
         async with self._db.connection() as connection:
             stored = await connection.fetch(
                 self.SELECT_VARS, [row.ref.day for row in writes], [row.ref.generation_id for row in writes]
             )
+            stopped = frozenset(one["generation_id"] for one in stored if one["stopped"])
+            stored = [one for one in stored if not one["stopped"]]
             versions = {(one["copy_id"], one["variant_version"]) for one in stored}
             if unknown := versions - self._sources.keys():
                 columns = list(zip(*unknown, strict=True))
@@ -101,7 +116,7 @@ class Contents:
                 log.error("copy.unreadable", generation_id=row.ref.generation_id, error=type(error).__name__)
         while len(self._sources) > self._sources_max:  # not before they are used: none of this turn may be missing
             del self._sources[next(iter(self._sources))]
-        return texts
+        return Texts(texts, stopped)
 
     def _remember(self, sources: Sequence[VariantSource]) -> None:
         for source in sources:

@@ -17,6 +17,7 @@ def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datet
     | known already (waiting, in flight, sent) | nothing |
     | known already, but accepted again later | the copy stays, or returns, until the later send window ends |
     | older than what was decided | superseded |
+    | write of something stopped | stopped; an older copy that could show is cleared |
     | write, its deadline is over | expired; an older copy that could show is cleared |
     | write | pending: lane 0 where an older copy could show, else 1 |
     | clear, an older copy could show or is just being written | pending in lane 0 |
@@ -30,6 +31,8 @@ def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datet
         return replace(unchanged, outcomes=(_ended(wanted.ref, "superseded"),))
     if wanted.action == "clear":
         return _place_clear(wanted, pending, held, now)
+    if wanted.stopped:
+        return _place_stopped(wanted, pending, held, now)
     if (renewed := _renewed(wanted, pending, held)) is not None:
         return renewed
     displaced = _displaced(pending)
@@ -67,6 +70,16 @@ def _place_clear(wanted: Wanted, pending: Pending | None, held: Held | None, now
         left = leave(replace(pending, ref=wanted.ref, accepted_at=wanted.accepted_at), held, now)
         pending, held, outcomes = left.pending, left.held, (*_displaced(pending), *outcomes)
     return Verdict(pending, remembered(wanted, held), outcomes)
+
+
+def _place_stopped(wanted: Wanted, pending: Pending | None, held: Held | None, now: datetime) -> Verdict:
+    """As if it had been decided for control, but that its end is known now: what it has cleared is a clean-up."""
+    control = _place_clear(wanted, pending, held, now)
+    row = control.pending
+    if row is not None and row.ref == wanted.ref and row.action == "clear":
+        row = replace(row, action="clean_up")
+    others = (outcome for outcome in control.outcomes if outcome.ref != wanted.ref)
+    return Verdict(row, control.held, (*others, _ended(wanted.ref, "stopped")))
 
 
 def dangerous(held: Held | None, ref: Ref, written_for: str) -> bool:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 Action = Literal["write", "clear", "clean_up"]
 State = Literal["clean", "holding", "unknown"]
-Ending = Literal["written", "cleared", "expired", "superseded", "rejected", "nothing_to_clear"]
+Ending = Literal["written", "cleared", "expired", "superseded", "rejected", "nothing_to_clear", "stopped"]
 
 
 class Lane(IntEnum):
@@ -96,7 +96,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One write job with what its generation says."""
+    """One write job with what its generation says, and whether its template or org is stopped."""
 
     key: Key
     ref: Ref
@@ -105,3 +105,4 @@ class Wanted:
     accepted_at: datetime
     deadline_at: datetime
     clean_at: datetime
+    stopped: bool = False

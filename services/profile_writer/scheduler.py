@@ -88,7 +88,7 @@ class Scheduler:
                     raise
                 await asyncio.sleep(_OUTAGE_PAUSE_S * tries)
         results = Counter("applied" if result is None else result.reason for result in report.results)
-        level = log.debug if set(results) <= {"applied"} else log.warning
+        level = log.debug if set(results) <= {"applied", "stopped"} else log.warning
         level("turn.closed", account_key=turn.account_key, results=dict(results))
         for refusal in report.refusals:
             log.error("klaviyo.key_refused", org_id=refusal.org_id, reason=refusal.reason)

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from services.profile_writer.content import Contents, Integration
+from services.profile_writer.content import Contents, Integration, Texts
 from services.profile_writer.phase import Phase, phase_seen
 from services.profile_writer.rows import Pending
+from services.profile_writer.stops import Stops
 from services.profile_writer.turn import Refusal, Report, Turn
-from services.profile_writer.turn_rules import NotSent
+from services.profile_writer.turn_rules import NotSent, Stopped
 from shared import logs
 from shared.clock import Clock
 from shared.errors import Failure, Throttled
@@ -35,16 +36,24 @@ Connect = Callable[[Integration], Patch]
 class Sender:
     """Turns what was taken into answers."""
 
-    def __init__(self, contents: Contents, connect: Connect, clock: Clock) -> None:
-        self._contents, self._connect, self._clock = contents, connect, clock
+    def __init__(self, contents: Contents, connect: Connect, clock: Clock, stops: Callable[[], Stops] = Stops) -> None:
+        """`stops` gives what is stopped as far as this process has heard."""
+        self._contents, self._connect, self._clock, self._stops = contents, connect, clock, stops
 
     async def send(self, turn: Turn, stop: asyncio.Event) -> Report:
         """One result per send. Raises nothing of Klaviyo's; raises Outage when our own database is away, and then
         nothing was sent."""
         rows = [sent.row for sent in turn.sends]
-        texts = await self._contents.texts(rows)
+        heard = self._stops()
         integrations = await self._contents.integrations({row.ref.org_id for row in rows})
-        round_ = _Round(turn, texts, integrations, self._connect, self._clock, stop)
+        texts = await self._contents.texts(rows)  # last, because it is the gate
+
+        def stopped_since(row: Pending) -> bool:
+            # What was heard before is in what was read; news since then spares the rest of a turn, which lasts seconds.
+            news = self._stops()
+            return news is not heard and news.cover(row.ref.org_id, row.written_for)
+
+        round_ = _Round(turn, texts, integrations, self._connect, self._clock, stop, stopped_since)
         results = await round_.run()
         return Report(results, round_.limit, round_.refusals(), round_.last_sent_at, round_.phase)
 
@@ -55,14 +64,15 @@ class _Round:
     def __init__(
         self,
         turn: Turn,
-        texts: Mapping[UUID, dict[str, str]],
+        texts: Texts,
         integrations: Mapping[UUID, Integration],
         connect: Connect,
         clock: Clock,
         stop: asyncio.Event,
+        stopped_since: Callable[[Pending], bool],
     ) -> None:
         self._turn, self._texts, self._integrations = turn, texts, integrations
-        self._connect, self._clock, self._stop = connect, clock, stop
+        self._connect, self._clock, self._stop, self._stopped_since = connect, clock, stop, stopped_since
         self._clients: dict[UUID, Patch] = {}
         self._refused: dict[UUID, KeyRefused] = {}
         self._throttled = False
@@ -78,7 +88,8 @@ class _Round:
             guard = group.create_task(self._cut_off(tasks))
             for sent in self._turn.sends:
                 await in_flight.acquire()
-                await self._slot()
+                if sent.row.ref.generation_id not in self._texts.stopped:  # what does not leave needs no slot
+                    await self._slot()
                 tasks.append(group.create_task(self._one(sent.row, in_flight)))
             if tasks:
                 await asyncio.wait(tasks)
@@ -128,8 +139,12 @@ class _Round:
             raise NotSent("the turn ended before this write", reason="turn_over")
         if row.action == "write" and row.deadline_at <= self._clock.now():
             raise NotSent("its deadline passed while it waited in the turn", reason="deadline_passed")
+        if row.action == "write" and row.ref.generation_id in self._texts.stopped:
+            raise Stopped("its template or org is stopped", reason="stopped")
+        if row.action == "write" and self._stopped_since(row):
+            raise NotSent("its template or org was stopped while it waited in the turn", reason="stopped")
         client = self._client(row.ref.org_id)
-        text = self._texts.get(row.ref.generation_id)
+        text = self._texts.by_id.get(row.ref.generation_id)
         if row.action == "write" and text is None:
             raise Unsendable("the copy of this generation cannot be read", reason="no_stored_copy")
         sent_at = self.last_sent_at = self._clock.now()

@@ -96,10 +96,13 @@ class Desk:
         self.connection = connection
 
     SELECT_KNOWN = """
-        SELECT k.ord, g.written_for, g.deadline_at, g.clean_at, o.generation_id IS NOT NULL AS ended
+        SELECT k.ord, g.written_for, g.deadline_at, g.clean_at, o.generation_id IS NOT NULL AS ended,
+               t.stopped_at IS NOT NULL OR c.stopped_at IS NOT NULL AS stopped
         FROM unnest($1::date[], $2::uuid[]) WITH ORDINALITY AS k (day, generation_id, ord)
         LEFT JOIN generations g ON g.day = k.day AND g.generation_id = k.generation_id
         LEFT JOIN write_outcomes o ON o.day = k.day AND o.generation_id = k.generation_id
+        LEFT JOIN templates t ON t.org_id = g.org_id AND t.template_id = g.template_id
+        LEFT JOIN orgs c ON c.org_id = g.org_id
         ORDER BY k.ord
     """
 
@@ -288,5 +291,6 @@ def _known(account_key: str, job: WriteJob, row: asyncpg.Record) -> Known:
         deadline_at=job.deadline_at,
         # A webhook accepted again later asks for the same copy until its own, later window ends.
         clean_at=row["clean_at"] + (job.deadline_at - row["deadline_at"]),
+        stopped=row["stopped"],
     )
     return Known(wanted, row["ended"] and job.deadline_at <= row["deadline_at"])

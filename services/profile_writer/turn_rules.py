@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.profile_writer.intake_rules import as_clean_up, dangerous, leave, remembered
 from services.profile_writer.rows import Held, Lane, Outcome, Pending, Verdict
+from services.profile_writer.stops import end
 from shared.errors import Failure, Permanent, Throttled, Transient
 from shared.klaviyo.errors import KeyRefused, MaybeApplied
 
@@ -23,6 +24,10 @@ _BACKOFF_FIRST_S, _BACKOFF_MAX_S = 1.0, 60.0
 
 class NotSent(Transient):
     """The turn ended before this write left: too late in its slot, or the account stopped. No attempt spent."""
+
+
+class Stopped(NotSent):
+    """Its template or org was stopped when its copy was about to be read; the write has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ def settle(
     | answer | the profile | the row |
     | applied | holds it, or is clean | gone; `written` says so when the answer came after the deadline |
     | throttled, key refused, not sent | as before | due again, no attempt spent |
+    | stopped | as before | gone; copy that the stop or a newer generation forbids becomes a clean-up |
     | permanent | as before; gone with the profile | gone, with its reason; a danger becomes a clean-up |
     | no connection, edge page | as before | later, one attempt spent |
     | no answer, 5xx | unknown | later, one attempt spent |
@@ -82,6 +88,10 @@ def settle(
         case None:
             held, outcomes = _applied(sent, row if not newer else sent.row, held, now)
             return _due_again(row, held, now, outcomes) if newer else Verdict(None, held, outcomes)
+        case Stopped() if newer:
+            return _due_again(row, held, now, (Outcome(sent.row.ref, "stopped", None, sent.row.attempt),))
+        case Stopped():
+            return end(_released(row, now), held, now)
         case Throttled() | KeyRefused() | NotSent() | Transient() if newer:
             return _due_again(row, held, now, _overtaken(row))
         case Throttled() | KeyRefused() | NotSent():
@@ -137,11 +147,12 @@ def _due_again(row: Pending, held: Held | None, now: datetime, outcomes: tuple[O
     danger = dangerous(held, row.ref, row.written_for)
     if row.action == "write":
         return Verdict(replace(free, lane=Lane.DIRTY if danger else Lane.FRESH), held, outcomes)
-    if danger:
+    stopped_meanwhile = held is not None and held.dirty and held.ref.generation_id == row.ref.generation_id
+    if danger or stopped_meanwhile:
         return Verdict(replace(free, lane=Lane.DIRTY), held, outcomes)
     if row.action == "clear":
-        held, outcomes = remembered(row, held), (*outcomes, Outcome(row.ref, "nothing_to_clear", None, 0))
-    left = leave(free, held, now)
+        outcomes = (*outcomes, Outcome(row.ref, "nothing_to_clear", None, 0))
+    left = leave(free, remembered(row, held), now)
     return replace(left, outcomes=outcomes)
 
 

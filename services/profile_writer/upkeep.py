@@ -39,9 +39,9 @@ class Upkeep:
                 await self._look_after()
             except Transient as error:
                 log.warning("upkeep.failed", reason=error.reason)
-                await _first(stop.wait(), within_s=_RETRY_S)
+                await first_of(stop.wait(), within_s=_RETRY_S)
             else:
-                await _first(stop.wait(), self._due.wait(), within_s=_EVERY_S)
+                await first_of(stop.wait(), self._due.wait(), within_s=_EVERY_S)
 
     async def _follow_changes(self) -> None:
         if not self._changed:
@@ -70,7 +70,8 @@ class Upkeep:
         metrics.gauge("write_oldest_overdue_seconds", max(0.0, (now - first).total_seconds()) if first else 0.0)
 
 
-async def _first(*waits: Coroutine[object, object, object], within_s: float) -> None:
+async def first_of(*waits: Coroutine[object, object, object], within_s: float) -> None:
+    """Until the first of these has happened, at most so many real seconds."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
         await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)

@@ -49,7 +49,7 @@ INSERT_VERSION = """
 INSERT_GENERATION = """
     INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at,
                              clean_at, decision, reason, copy_id, variant_version, property_prefix, written_for, vars)
-    VALUES ($1, $2, $3, 'welcome', $4, 't', $5, $6, $7, $8, 'uniform', $9, 1, 'jai', $10, $11)
+    VALUES ($1, $2, $3, $12, $4, 't', $5, $6, $7, $8, 'uniform', $9, 1, 'jai', $10, $11)
 """
 SELECT_OUTCOMES = "SELECT generation_id, outcome, reason, attempts FROM write_outcomes"
 SELECT_STATE = "SELECT profile_id, state FROM profile_state WHERE state <> 'clean'"
@@ -88,7 +88,7 @@ class Rig:
                 INSERT_GENERATION, generation_day(now), generation_id, self.org_id, profile_id, now, deadline_at,
                 deadline_at + timedelta(seconds=window_s), "control" if control else "treatment",
                 None if control else self.source.copy_id, written_for,
-                None if control else encode_vars(copy, self.source),
+                None if control else encode_vars(copy, self.source), written_for.partition(".")[0],
             )  # fmt: skip
         return WriteJob(
             org_id=self.org_id, generation_id=generation_id, day=generation_day(now), profile_id=profile_id,

@@ -130,6 +130,61 @@ def test_a_control_decision_ends_the_waiting_write_of_its_own_message() -> None:
     assert endings(verdict) == [(1, "superseded", None), (2, "nothing_to_clear", None)]
 
 
+def test_a_write_of_something_stopped_ends_at_once_and_is_remembered() -> None:
+    verdict = place(wanted(2, stopped=True), None, None, NOW, MARGIN_S)
+
+    assert verdict.pending is None
+    assert verdict.held is not None
+    assert (verdict.held.ref, verdict.held.dirty) == (ref(2), False)
+    assert endings(verdict) == [(2, "stopped", None)]
+
+
+def test_an_older_copy_is_taken_away_first_when_the_newer_one_is_stopped() -> None:
+    verdict = place(wanted(2, stopped=True), None, held(1), NOW, MARGIN_S)
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
+    assert endings(verdict) == [(2, "stopped", None)]
+
+
+def test_a_stopped_write_leaves_another_messages_waiting_write_alone() -> None:
+    other = pending(1, accepted_at=NOW - seconds(60), written_for="B")
+
+    verdict = place(wanted(2, stopped=True), other, None, NOW, MARGIN_S)
+
+    assert verdict.pending == other
+    assert endings(verdict) == [(2, "stopped", None)]
+
+
+def test_a_stopped_write_ends_the_older_one_of_its_message() -> None:
+    older = pending(1, accepted_at=NOW - seconds(60))
+
+    verdict = place(wanted(2, stopped=True), older, None, NOW, MARGIN_S)
+
+    assert verdict.pending is None
+    assert endings(verdict) == [(1, "superseded", None), (2, "stopped", None)]
+
+
+def test_a_stopped_write_waits_as_a_clean_up_for_what_is_in_flight() -> None:
+    in_flight = taken(1, accepted_at=NOW - seconds(60))
+
+    verdict = place(wanted(2, stopped=True), in_flight, held(1, state="unknown"), NOW, MARGIN_S)
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
+    assert (verdict.pending.taken_by, verdict.pending.sent) == (TURN, ref(1))
+    assert endings(verdict) == [(2, "stopped", None)]
+
+
+def test_a_webhook_that_is_repeated_while_its_template_is_stopped_ends_its_waiting_write() -> None:
+    waiting = pending(2, accepted_at=NOW - seconds(60))
+
+    verdict = place(wanted(2, stopped=True), waiting, None, NOW, MARGIN_S)
+
+    assert verdict.pending is None
+    assert endings(verdict) == [(2, "stopped", None)]
+
+
 def test_a_control_decision_waits_for_what_is_in_flight() -> None:
     verdict = place(wanted(2, action="clear"), taken(1, accepted_at=NOW - seconds(60)), None, NOW, MARGIN_S)
 

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from services.profile_writer.intake_rules import place
 from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Verdict, Wanted
-from services.profile_writer.turn_rules import NotSent, Sent, clean_up, expire, over, settle, take
+from services.profile_writer.stops import Stops, sweep
+from services.profile_writer.turn_rules import NotSent, Sent, Stopped, clean_up, expire, over, settle, take
 from shared.errors import Failure, Permanent, Throttled
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable
 
@@ -57,6 +58,9 @@ class OneProfile(RuleBasedStateMachine):
         self.delivered: list[Wanted] = []
         self.outcomes: dict[UUID, Outcome] = {}
         self.klaviyo_refused_to_clear = False  # nothing can be done then but to try again a day later
+        self.stops = Stops()
+        self.swept = True  # since the last stop, and no other template's write is to replace the copy since then
+        self.landing = False  # the sweep has met something in flight, and looks again when that has landed
 
     # --- what happens outside ----------------------------------------------------------------------------------------
 
@@ -104,6 +108,23 @@ class OneProfile(RuleBasedStateMachine):
     def a_job_is_delivered_again(self, which: int) -> None:
         self.deliver(self.delivered[which % len(self.delivered)])
 
+    # --- the kill switch ---------------------------------------------------------------------------------------------
+
+    @rule(template_id=st.sampled_from(["A", "B"]))
+    def a_template_is_stopped(self, template_id: str) -> None:
+        self.stops = Stops(templates=self.stops.templates | {(ORG, template_id)})
+        self.swept = False
+
+    @rule()
+    def everything_is_resumed(self) -> None:
+        self.stops = Stops()
+
+    @rule()
+    def the_sweep_comes(self) -> None:
+        self.now += timedelta(milliseconds=1)
+        self.swept, self.landing = True, self.turn is not None
+        self.apply(sweep(self.stops, self.pending, self.held, self.now))
+
     # --- turns -------------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.turn is None)
@@ -127,6 +148,8 @@ class OneProfile(RuleBasedStateMachine):
         assert verdict.pending is not None
         self.turn = Sent(verdict.pending, self.held)
         self.apply(verdict)
+        if row.action == "write" and self.stops.cover(ORG, row.written_for):
+            self.close(Stopped("the gate is shut"))
 
     @precondition(lambda self: self.turn is not None)
     @rule()
@@ -157,6 +180,7 @@ class OneProfile(RuleBasedStateMachine):
             self.really_apply()
         self.turn = None
         self.now += timedelta(seconds=LEASE_S)
+        self.landed()
 
     @precondition(lambda self: self.turn is not None)
     @rule()
@@ -190,6 +214,15 @@ class OneProfile(RuleBasedStateMachine):
         assert self.pending is not None
         assert self.pending.lane == Lane.DIRTY or self.pending.taken_by is not None
 
+    @invariant()
+    def stopped_copy_is_taken_away_first(self) -> None:
+        if self.really is None or self.turn is not None or not self.swept or self.klaviyo_refused_to_clear:
+            return
+        if self.stops.cover(ORG, self.really.written_for):
+            assert self.pending is not None
+            assert self.pending.lane == Lane.DIRTY
+            assert self.pending.action != "write"
+
     def teardown(self) -> None:
         """Now everything works: the newest decision is on the profile, and in the end nothing is."""
         for job in list(self.undelivered):
@@ -198,6 +231,7 @@ class OneProfile(RuleBasedStateMachine):
             self.deliver(job)
         self.turn = None
         self.now += timedelta(seconds=LEASE_S)
+        self.landed()
         self.run_until_idle()
         self.check_newest()
         assert {job.ref.generation_id for job in self.delivered} == set(self.outcomes)
@@ -225,7 +259,8 @@ class OneProfile(RuleBasedStateMachine):
         first = next(known for known in self.accepted if known.ref.generation_id == job.ref.generation_id)
         if job.ref.generation_id in self.outcomes and job.deadline_at <= first.deadline_at:
             return
-        self.apply(place(job, self.pending, self.held, self.now, MARGIN_S))
+        stopped = self.stops.cover(ORG, job.written_for)
+        self.apply(place(replace(job, stopped=stopped), self.pending, self.held, self.now, MARGIN_S))
 
     def housekeeping(self) -> None:
         row = self.pending
@@ -250,6 +285,12 @@ class OneProfile(RuleBasedStateMachine):
         if self.pending is not None and self.pending.taken_by == sent.row.taken_by:
             verdict = settle(sent, result, self.pending, self.held, self.now, MARGIN_S, self.rng)
             self.apply(verdict, deadline_at=sent.row.deadline_at)
+        self.landed()
+
+    def landed(self) -> None:
+        if self.landing:
+            self.landing = False
+            self.apply(sweep(self.stops, self.pending, self.held, self.now))
 
     def run_until_idle(self) -> None:
         for _ in range(20):
@@ -265,6 +306,7 @@ class OneProfile(RuleBasedStateMachine):
 
     def apply(self, verdict: Verdict, *, deadline_at: datetime | None = None) -> None:
         self.pending, self.held = verdict.pending, verdict.held
+        self.swept = self.swept and (verdict.pending is None or verdict.pending.action != "write")
         for outcome in verdict.outcomes:
             if outcome.ending == "written":  # by the write of this deadline
                 assert deadline_at is not None

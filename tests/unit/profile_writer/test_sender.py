@@ -1,7 +1,7 @@
 """How a turn's writes leave: spaced, bounded, stopped in time. The clock moves only when the test says so."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -10,10 +10,12 @@ from typing import cast
 from uuid import UUID
 
 from services.profile_writer.content import Contents, Integration
+from services.profile_writer.content import Texts as Read
 from services.profile_writer.rows import Key, Pending
 from services.profile_writer.sender import Sender
+from services.profile_writer.stops import Stops
 from services.profile_writer.turn import Report, Turn
-from services.profile_writer.turn_rules import NotSent, Sent
+from services.profile_writer.turn_rules import NotSent, Sent, Stopped
 from shared.clock import FrozenClock
 from shared.errors import Permanent, Throttled
 from shared.klaviyo.errors import KeyRefused, MaybeApplied
@@ -26,12 +28,14 @@ SPACING_S, TICK_S = 0.02, 0.005
 class Texts:
     """Copy and keys from nowhere."""
 
-    def __init__(self, missing: Collection[UUID] = (), private_key: str | None = "pk") -> None:
-        self._missing, self._private_key = missing, private_key
+    def __init__(
+        self, missing: Collection[UUID] = (), private_key: str | None = "pk", stopped: Collection[UUID] = ()
+    ) -> None:
+        self._missing, self._private_key, self._stopped = missing, private_key, frozenset(stopped)
 
-    async def texts(self, rows: Sequence[Pending]) -> Mapping[UUID, dict[str, str]]:
-        ids = [row.ref.generation_id for row in rows]
-        return {id_: {"jai_subject": "Hi"} for id_ in ids if id_ not in self._missing}
+    async def texts(self, rows: Sequence[Pending]) -> Read:
+        kept = {row.ref.generation_id for row in rows}.difference(self._missing, self._stopped)
+        return Read({id_: {"jai_subject": "Hi"} for id_ in kept}, self._stopped)
 
     async def integrations(self, org_ids: Collection[UUID]) -> dict[UUID, Integration]:
         return {id_: Integration(id_, "http://klaviyo.example", self._private_key, NOW) for id_ in org_ids}
@@ -73,9 +77,14 @@ def turn(count: int, *, send_s: float = 2.0, answers_s: float = 29.0, in_flight_
 
 @asynccontextmanager
 async def sending(
-    clock: FrozenClock, klaviyo: Klaviyo, wanted: Turn, texts: Texts | None = None, stop: asyncio.Event | None = None
+    clock: FrozenClock,
+    klaviyo: Klaviyo,
+    wanted: Turn,
+    texts: Texts | None = None,
+    stop: asyncio.Event | None = None,
+    stops: Callable[[], Stops] = Stops,
 ) -> AsyncIterator["asyncio.Task[Report]"]:
-    sender = Sender(cast(Contents, texts or Texts()), lambda _: klaviyo, clock)
+    sender = Sender(cast(Contents, texts or Texts()), lambda _: klaviyo, clock, stops)
     task = asyncio.create_task(sender.send(wanted, stop or asyncio.Event()))
     try:
         yield task
@@ -206,6 +215,58 @@ async def test_copy_that_cannot_be_read_costs_its_own_write_only() -> None:
     assert (first, last) == (None, None)
     assert isinstance(broken, Permanent)
     assert broken.reason == "no_stored_copy"
+
+
+async def test_copy_that_is_stopped_does_not_leave_while_clean_ups_do() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock)
+    wanted = turn(3)
+    clean_up = replace(wanted.sends[2], row=replace(wanted.sends[2].row, action="clean_up"))
+
+    report = await sent(
+        klaviyo, clock, replace(wanted, sends=[*wanted.sends[:2], clean_up]), Texts(stopped=[ref(1).generation_id])
+    )
+
+    assert [type(result) for result in report.results] == [type(None), Stopped, type(None)]
+    assert len(klaviyo.sent_at) == 2
+
+
+async def test_a_turn_of_stopped_copy_is_over_at_once() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock)
+
+    report = await sent(klaviyo, clock, turn(25), Texts(stopped=[ref(number).generation_id for number in range(25)]))
+
+    assert [type(result) for result in report.results] == [Stopped] * 25
+    assert klaviyo.sent_at == []
+    assert clock.now() - NOW <= seconds(TICK_S)
+
+
+async def test_news_of_a_stop_ends_the_turns_writes_that_have_not_left() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock)
+    heard = [Stops()]
+
+    async with sending(clock, klaviyo, turn(10), stops=lambda: heard[-1]) as task:
+        await settled()
+        before = len(klaviyo.sent_at)
+        heard.append(Stops(templates=frozenset({(ORG, "A")})))
+        report = await play(clock, task)
+
+    assert len(klaviyo.sent_at) == before
+    assert [type(result) for result in report.results] == [type(None)] * before + [NotSent] * (10 - before)
+
+
+async def test_what_was_heard_before_the_copy_was_read_is_not_held_against_it() -> None:
+    """The notification of a resume may be lost; what is stored is asked anyway."""
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock)
+    old_news = Stops(orgs=frozenset({ORG}))
+
+    async with sending(clock, klaviyo, turn(3), stops=lambda: old_news) as task:
+        report = await play(clock, task)
+
+    assert list(report.results) == [None] * 3
 
 
 async def test_what_nobody_foresaw_costs_its_own_write_only() -> None:

@@ -5,7 +5,17 @@ from random import Random
 import pytest
 
 from services.profile_writer.rows import Held, Lane, Pending, Verdict
-from services.profile_writer.turn_rules import GIVE_UP_AFTER, NotSent, Sent, clean_up, expire, over, settle, take
+from services.profile_writer.turn_rules import (
+    GIVE_UP_AFTER,
+    NotSent,
+    Sent,
+    Stopped,
+    clean_up,
+    expire,
+    over,
+    settle,
+    take,
+)
 from shared.errors import Failure, Permanent, Throttled, Transient
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable
 from tests.unit.profile_writer.given import (
@@ -154,6 +164,40 @@ def test_what_was_in_flight_without_an_answer_is_superseded_when_a_newer_one_wai
 
     assert verdict.pending == pending(3, lane=Lane.DIRTY)
     assert endings(verdict) == [(2, "superseded", "unconfirmed")]
+
+
+def test_a_write_that_the_gate_stopped_ends_and_is_not_tried_again() -> None:
+    verdict = answered(Stopped("stopped", reason="stopped"))
+
+    assert verdict.pending is None
+    assert verdict.held is not None
+    assert not verdict.held.dirty
+    assert endings(verdict) == [(2, "stopped", None)]
+
+
+def test_the_older_copy_beneath_a_stopped_write_is_taken_away_first() -> None:
+    verdict = answered(Stopped("stopped", reason="stopped"), before=held(1))
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
+    assert verdict.pending.taken_by is None
+    assert endings(verdict) == [(2, "stopped", None)]
+
+
+def test_what_an_earlier_try_may_have_brought_is_taken_away_when_the_retry_is_stopped() -> None:
+    verdict = answered(Stopped("stopped", reason="stopped"), before=held(2, state="unknown"))
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
+
+
+def test_a_newer_write_goes_on_when_the_one_before_it_was_stopped() -> None:
+    newer = pending(3, taken_by=TURN, sent=ref(2), next_attempt_at=LEASE_UNTIL)
+
+    verdict = answered(Stopped("stopped", reason="stopped"), row=newer)
+
+    assert verdict.pending == pending(3)
+    assert endings(verdict) == [(2, "stopped", None)]
 
 
 def test_a_window_that_was_prolonged_in_flight_counts() -> None:
