@@ -139,7 +139,7 @@ class Making:
             some = rows[start : start + _ENCODED_AT_ONCE]
             texts = await self._contents.texts(some)
             for row in some:
-                if (text := texts.get(row.ref.generation_id)) is None:
+                if (text := texts.by_id.get(row.ref.generation_id)) is None:
                     continue
                 try:
                     found.append(Encoded(row, check_size(profile_resource(row.key.profile_id, text))))

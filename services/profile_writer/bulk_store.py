@@ -169,6 +169,15 @@ class BulkStore:
         SELECT DISTINCT profile_id FROM pending_writes
         WHERE account_key = $1 AND profile_id = ANY($2) AND taken_by IS NOT NULL AND next_attempt_at > $3
     """
+    # The last gate of a stop, as for single writes: packing and encoding take a while.
+    SELECT_STOPPED = """
+        SELECT g.generation_id
+        FROM unnest($1::date[], $2::uuid[]) AS k (day, generation_id)
+        JOIN generations g ON g.day = k.day AND g.generation_id = k.generation_id
+        JOIN templates t ON t.org_id = g.org_id AND t.template_id = g.template_id
+        JOIN orgs o ON o.org_id = g.org_id
+        WHERE t.stopped_at IS NOT NULL OR o.stopped_at IS NOT NULL
+    """
     INSERT_JOB = """
         INSERT INTO bulk_jobs (job_id, account_key, org_id, state, profile_ids, prefixes, days, generation_ids,
                                deadlines, rows, bytes, sent_at)
@@ -188,8 +197,8 @@ class BulkStore:
             bodies: list[bytes] = []
             for one in batch:
                 row, before = book.pending(one.row.key), book.held(one.row.key)
-                if row != one.row or row.key.profile_id in busy:
-                    continue  # newer, gone, or in flight by now
+                if row != one.row or row.key.profile_id in busy or row.ref.generation_id in stopped:
+                    continue  # newer, gone, in flight or stopped by now
                 verdict = take(row, before, job_id, now + LEASE)
                 book.record(row.key, verdict)
                 if verdict.pending is not None:

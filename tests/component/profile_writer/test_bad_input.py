@@ -288,8 +288,8 @@ async def test_no_copy_goes_missing_because_few_sources_are_kept(database_url: s
         first = await contents.texts(rows[:1])
         all_of_them = await contents.texts(rows)
 
-        assert set(first) == {rows[0].ref.generation_id}
-        assert set(all_of_them) == {row.ref.generation_id for row in rows}
+        assert set(first.by_id) == {rows[0].ref.generation_id}
+        assert set(all_of_them.by_id) == {row.ref.generation_id for row in rows}
 
 
 def pending(rig: Rig, job: WriteJob) -> Pending:
