@@ -200,6 +200,26 @@ async def test_what_was_stopped_stays_ended_and_new_webhooks_are_served_after_a_
         assert len(rig.patches()) == 1
 
 
+async def test_writes_of_a_stopped_template_end_although_their_org_is_paused(database_url: str, amqp_url: str) -> None:
+    """No turn looks at them: those that wait end by the sweep, those that arrive at intake."""
+    async with rigged(database_url, amqp_url, factor=1) as rig, writing(rig):
+        [waited, arrived] = rig.people(2)
+        rig.key.revoked = True
+        await rig.send(await rig.generate(waited, delay_s=600))
+
+        async def paused() -> bool:
+            return len(await sql(rig, "SELECT FROM write_pauses")) == 1
+
+        await eventually(paused)
+        await stop(rig)
+        async with asyncio.timeout(WITHIN_S):
+            await rig.outcomes(1)
+        await rig.send(await rig.generate(arrived, delay_s=600))
+        outcomes = await rig.outcomes(2, within_s=WITHIN_S)
+
+        assert {row["outcome"] for row in outcomes.values()} == {"stopped"}
+
+
 async def test_a_lost_notification_lets_nothing_through(database_url: str, amqp_url: str) -> None:
     async with rigged(database_url, amqp_url, factor=1) as rig:
         people = rig.people(100)
