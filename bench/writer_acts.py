@@ -104,7 +104,7 @@ async def bulk(servers: Endpoints, folder: Path, size: Size, result: Result) -> 
         cpu_s = stage.cpu_s() - cpu_s
         right = result.judge(f"{size.bulk:,} in 30 s, by import", shop, await stage.reasons(shop))["right"]
         jobs = shop.account.jobs.values()
-        imported = sum(len(job.rows) for job in jobs)
+        imported = sum(job.total for job in jobs)
         singly = shop.windows.minutes.total() if any(name == WRITES for name in shop.account.windows) else 0
         figures = result.figures
         figures["right_bulk"] = right / size.bulk

@@ -21,6 +21,7 @@ _VALUE = Meaning("a person's value would break the email", "look at what the web
 _VARIANT = Meaning("the variant itself", "import checks this: correct and import it again")
 
 DECISIONS: Mapping[str, Meaning] = {
+    "stopped": Meaning("somebody threw the kill switch", "docs/runbooks/wrong-copy.md"),
     "template_draft": _BY_PLAN,
     "template_archived": _BY_PLAN,
     "no_approved_variant": Meaning("none to draw", "`approved: true` on a variant, import"),
@@ -73,6 +74,7 @@ WRITES: Mapping[tuple[str, str | None], Meaning] = {
         "Klaviyo's answer came after the moment at which the email may render: it shows our copy or control",
         "rarely: nothing; often: a longer delay",
     ),
+    ("stopped", None): Meaning("its template or org was stopped while it waited", "docs/runbooks/wrong-copy.md"),
     ("superseded", None): Meaning(
         "a newer generation took the same properties",
         "`property_prefix` of its own for each template whose flows overlap",

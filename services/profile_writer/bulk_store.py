@@ -189,9 +189,13 @@ class BulkStore:
         account_key, org_id = batch[0].row.key.account_key, batch[0].row.ref.org_id
         async with self._store.desk({account_key}) as desk:
             profiles = [one.row.key.profile_id for one in batch]
-            busy = {
-                row["profile_id"] for row in await desk.connection.fetch(self.SELECT_BUSY, account_key, profiles, now)
-            }
+            taken = await desk.connection.fetch(self.SELECT_BUSY, account_key, profiles, now)
+            busy = {row["profile_id"] for row in taken}
+            refs = [one.row.ref for one in batch]
+            halted = await desk.connection.fetch(
+                self.SELECT_STOPPED, [ref.day for ref in refs], [ref.generation_id for ref in refs]
+            )
+            stopped = {row["generation_id"] for row in halted}
             book = await desk.open_book({one.row.key for one in batch})
             sends: list[Sent] = []
             bodies: list[bytes] = []

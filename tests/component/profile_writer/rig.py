@@ -103,7 +103,7 @@ class Rig:
         ids = [uuid4() for _ in people]
         rows = [
             (day, generation_id, self.org_id, person, now, deadline_at, deadline_at + timedelta(seconds=600),
-             "treatment", self.source.copy_id, MESSAGE, blob)
+             "treatment", self.source.copy_id, MESSAGE, blob, "welcome")
             for generation_id, person in zip(ids, people, strict=True)
         ]  # fmt: skip
         async with self.db.connection() as connection:

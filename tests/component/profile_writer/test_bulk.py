@@ -1,5 +1,6 @@
 """The bulk road against the box: what single writes cannot carry is there in time, and what fails is seen to."""
 
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -49,7 +50,7 @@ def shown(rig: Rig, jobs: list[WriteJob]) -> Counter[bool]:
 
 
 def imported(rig: Rig) -> int:
-    return sum(len(job.rows) for job in rig.account.jobs.values())
+    return sum(job.total for job in rig.account.jobs.values())
 
 
 async def test_what_single_writes_cannot_carry_in_time_goes_by_import(database_url: str, amqp_url: str) -> None:
@@ -176,6 +177,79 @@ async def test_two_replicas_import_nobody_twice_and_a_dead_ones_jobs_are_followe
             outcomes = await rig.outcomes(FEW, within_s=60)
 
         assert Counter(row["outcome"] for row in outcomes.values()) == {"written": FEW}
-        rows = [row["id"] for job in rig.account.jobs.values() for row in job.rows]
+        bodies = [entry.body or b"" for entry in rig.box.world.log.since(0, "bulk_import_profiles", 1000)]
+        rows = re.findall(rb'"profile","id":"(\w+)"', b"".join(bodies))
+        assert len(rows) == imported(rig)
         assert len(rows) == len(set(rows))
         assert shown(rig, jobs) == {True: FEW}
+
+
+async def test_rows_that_an_import_refuses_are_written_one_by_one(database_url: str, amqp_url: str) -> None:
+    async with tight(database_url, amqp_url) as rig:
+        rig.box.world.faults.append(Fault(kind="row_error", operation="bulk_import_profiles", count=20))
+        jobs = await rig.generate_many(rig.people(FEW), delay_s=DELAY_S)
+        gone = jobs[-1].profile_id  # imports are packed from the far end
+        rig.account.remove(gone, None)
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(FEW, within_s=60)
+
+        lost = outcomes[jobs[-1].generation_id]
+        assert (lost["outcome"], lost["reason"]) == ("rejected", "profile_not_found")
+        others = Counter(row["outcome"] for key, row in outcomes.items() if key != jobs[-1].generation_id)
+        assert others == {"written": FEW - 1}
+        assert sum(int(str(job["refused_rows"])) for job in await jobs_of(rig)) >= 20
+
+
+@pytest.mark.parametrize(
+    "unclear", [{"import_error_payload": False}, {"import_error_payload": False, "import_error_row": False}]
+)
+async def test_refused_rows_are_found_or_else_all_are_written_again(
+    database_url: str, amqp_url: str, unclear: dict[str, bool]
+) -> None:
+    settings = SimulatorSettings(bulk_job_min_s=5, bulk_job_max_s=10, **unclear)
+    async with tight(database_url, amqp_url, settings) as rig:
+        rig.box.world.faults.append(Fault(kind="row_error", operation="bulk_import_profiles", count=5))
+        jobs = await rig.generate_many(rig.people(400), delay_s=DELAY_S)
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(400, within_s=60)
+
+        written = [job for job in jobs if outcomes[job.generation_id]["outcome"] == "written"]
+        assert shown(rig, written) == {True: len(written)}
+        assert len(written) >= 300
+
+
+async def test_a_cancelled_import_is_written_again_and_nothing_wrong_is_left(database_url: str, amqp_url: str) -> None:
+    async with tight(database_url, amqp_url) as rig:
+        rig.box.world.faults.append(
+            Fault(kind="cancel_job", operation="bulk_import_profiles", count=1, applied_share=0.5)
+        )
+        jobs = await rig.generate_many(rig.people(FEW), delay_s=DELAY_S)
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(FEW, within_s=60)
+
+        assert "cancelled" in {job["ending"] for job in await jobs_of(rig)}
+        written = [job for job in jobs if outcomes[job.generation_id]["outcome"] == "written"]
+        assert shown(rig, written) == {True: len(written)}
+        assert len(written) > FEW / 2
+
+
+async def test_a_stop_while_an_import_runs_takes_its_copy_away_first(database_url: str, amqp_url: str) -> None:
+    slow = SimulatorSettings(bulk_job_min_s=20, bulk_job_max_s=21)
+    async with tight(database_url, amqp_url, slow) as rig:
+        jobs = await rig.generate_many(rig.people(500), delay_s=DELAY_S)
+        async with writing(rig):
+            await rig.send(*jobs)
+            await eventually(lambda: len(rig.account.jobs) > 0, within_s=20)
+            async with rig.db.connection() as connection:
+                await connection.execute("UPDATE templates SET stopped_at = $1", rig.clock.now())
+            await rig.outcomes(500, within_s=30)
+            made = len(rig.account.jobs)
+
+            async def clean() -> None:
+                assert [job for job in jobs if rig.properties(job.profile_id)] == []
+
+            await eventually(clean, within_s=60)
+            assert len(rig.account.jobs) == made
