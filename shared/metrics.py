@@ -15,6 +15,7 @@ CounterName = Literal[
     "jobs_settled_total",  # verdicts on jobs, by queue and verdict
     "generations_total",  # generations stored, by decision and reason
     "profile_writes_total",  # ends of profile writes, by outcome
+    "write_missed_total",  # writes that did not come in time or at all, by reason
     "bulk_jobs_total",  # bulk imports that are over, by ending
     "klaviyo_requests_total",  # calls to Klaviyo, by operation and status
     "ingest_files_total",  # files settled, by state
@@ -33,6 +34,8 @@ HistogramName = Literal[
 GaugeName = Literal[
     "write_backlog",  # pending profile writes, by lane
     "write_oldest_overdue_seconds",  # how far the most overdue pending write is past its deadline; 0 when none
+    "write_budget_used_ratio",  # of its minute's quota, by the account that has used most of it
+    "write_drain_seconds",  # until the backlog is written one by one, of the account that takes longest
     "event_loop_lag_seconds",  # how late the loop wakes a one-second timer
     "policy_templates",  # templates held in memory
 ]
@@ -48,6 +51,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "jobs_settled_total": ("queue", "verdict"),
     "generations_total": ("decision", "reason"),
     "profile_writes_total": ("outcome",),
+    "write_missed_total": ("reason",),
     "bulk_jobs_total": ("ending",),
     "klaviyo_requests_total": ("operation", "status"),
     "ingest_files_total": ("state",),

@@ -26,6 +26,11 @@ BY_KEY_ONLY = """
            set_config('enable_sort', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)
 """
 
+_OWN_REASONS = {
+    "quota", "outage", "key_refused", "arrived_late", "profile_not_found", "no_integration", "profile_id_invalid",
+    "body_too_large", "body_not_encodable", "no_stored_copy",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -213,6 +218,8 @@ class Desk:
             if outcome.ref.generation_id in new:
                 new.discard(outcome.ref.generation_id)
                 metrics.count("profile_writes_total", outcome=outcome.ending)
+                if outcome.ending in ("expired", "rejected"):
+                    metrics.count("write_missed_total", reason=_counted(outcome.reason))
                 if outcome.waited_s is not None:
                     metrics.observe("job_end_to_end_seconds", outcome.waited_s)
 
@@ -226,6 +233,11 @@ class Desk:
     async def wake(self, account_keys: Collection[str], at: datetime) -> None:
         """Have these accounts looked at no later than then."""
         await self.connection.execute(self.WAKE_ACCOUNTS, list(account_keys), at)
+
+
+def _counted(reason: str | None) -> str:
+    """A reason as a label: our own words, and one for all that Klaviyo may say."""
+    return reason if reason in _OWN_REASONS else "klaviyo_refused"
 
 
 def _pending_values(row: Pending) -> tuple[object, ...]:

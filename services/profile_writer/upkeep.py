@@ -63,11 +63,12 @@ class Upkeep:
         now = self._clock.now()
         await self._store.wake_forgotten(now)
         self._wake()
-        backlog = await self._store.backlog()
+        view = await self._store.live_view(now)
         for lane in Lane:
-            metrics.gauge("write_backlog", backlog.waiting.get(lane, 0), lane=lane.name.lower())
-        first = backlog.first_deadline_at
-        metrics.gauge("write_oldest_overdue_seconds", max(0.0, (now - first).total_seconds()) if first else 0.0)
+            metrics.gauge("write_backlog", view.waiting.get(lane, 0), lane=lane.name.lower())
+        metrics.gauge("write_oldest_overdue_seconds", view.overdue_s(now))
+        metrics.gauge("write_budget_used_ratio", view.used_ratio)
+        metrics.gauge("write_drain_seconds", view.drain_s)
 
 
 async def first_of(*waits: Coroutine[object, object, object], within_s: float) -> None:

@@ -1,20 +1,13 @@
 """SQL of the upkeep: rows under the quota of an earlier key, forgotten accounts, the backlog."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from services.profile_writer.budget import Budget
+from services.profile_writer.live_view import LiveView, Quota, Waiting, live_view
+from services.profile_writer.phase import MINUTE_S
 from services.profile_writer.store import Store
 from shared.db.pool import Connection, Database
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """How much waits: rows by lane, and the earliest deadline of a write."""
-
-    waiting: Mapping[int, int]
-    first_deadline_at: datetime | None
 
 
 class UpkeepStore:
@@ -85,16 +78,33 @@ class UpkeepStore:
             await desk.connection.execute(self.DELETE_ENDED_PAUSES)
 
     SELECT_BACKLOG = """
-        SELECT lane, count(*) AS waiting, min(deadline_at) FILTER (WHERE action = 'write') AS first_deadline_at
-        FROM pending_writes GROUP BY lane
+        SELECT account_key, lane, count(*) AS waiting, min(deadline_at) FILTER (WHERE action = 'write') AS deadline_at
+        FROM pending_writes GROUP BY account_key, lane
+    """
+    SELECT_QUOTAS = """
+        SELECT account_key, steady_limit, factor, newest_slot, slots, others_per_s FROM klaviyo_accounts
+        WHERE last_served_at > $1
     """
 
-    async def backlog(self) -> Backlog:
-        """How much waits, over all orgs."""
+    async def live_view(self, now: datetime) -> LiveView:
+        """How much waits of all orgs, and how the accounts that were served lately stand."""
         async with self._db.connection() as connection:
             rows = await connection.fetch(self.SELECT_BACKLOG)
-        deadlines = [row["first_deadline_at"] for row in rows if row["first_deadline_at"] is not None]
-        return Backlog({row["lane"]: row["waiting"] for row in rows}, min(deadlines, default=None))
+            quotas = await connection.fetch(self.SELECT_QUOTAS, now - timedelta(minutes=5))
+        return live_view(
+            [Waiting(row["account_key"], row["lane"], row["waiting"], row["deadline_at"]) for row in rows],
+            [
+                Quota(
+                    row["account_key"],
+                    Budget(75, row["steady_limit"], row["factor"], row["newest_slot"], tuple(row["slots"]))
+                    .at(now)
+                    .spent,
+                    row["steady_limit"],
+                    row["steady_limit"] * row["factor"] - (row["others_per_s"] or 0.0) * MINUTE_S,
+                )
+                for row in quotas
+            ],
+        )
 
 
 # One transaction that holds both accounts. A key that is under both quotas is one profile; what came in under the new
