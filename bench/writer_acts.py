@@ -38,8 +38,9 @@ class Size:
     minutes: int = 3
     noisy_backlog: int = 20_000
     noisy_at_once: int = 5_000
-    noisy_s: float = 40
+    noisy_s: float = 30
     pending: int = 1_000_000
+    watched_s: float = 25
 
 
 @dataclass
@@ -96,7 +97,7 @@ async def bursts(servers: Endpoints, folder: Path, size: Size, result: Result) -
 
 async def bulk(servers: Endpoints, folder: Path, size: Size, result: Result) -> None:
     """More than single writes can carry by far, and a key that may import."""
-    async with staged(servers, folder, scale=result.scale(2), writers=1, settings=JOBS_OF_SOME_SECONDS) as stage:
+    async with staged(servers, folder, scale=result.scale(2.5), writers=1, settings=JOBS_OF_SOME_SECONDS) as stage:
         shop = await stage.shop("bulk", scopes=BULK_SCOPES)
         start = await stage.seeded({shop: (size.bulk, 30)}, delay_s=size.delay_s)
         cpu_s = stage.cpu_s()
@@ -119,7 +120,7 @@ async def bulk(servers: Endpoints, folder: Path, size: Size, result: Result) -> 
 
 async def saturated(servers: Endpoints, folder: Path, size: Size, result: Result) -> None:
     """Many accounts at their limit, several writers, and nobody is refused."""
-    async with staged(servers, folder, scale=result.scale(2), writers=3) as stage:
+    async with staged(servers, folder, scale=result.scale(2.5), writers=3) as stage:
         start = stage.clock.now()
         for number in range(size.saturated):
             shop = await stage.shop(f"saturated-{number}")
@@ -177,7 +178,7 @@ async def million(servers: Endpoints, folder: Path, size: Size, result: Result) 
         await stage.publish(shop)
         await stage.clock.sleep(5)
         before_mb, written = stage.rss_mb(), len(shop.account.first_written_at)
-        await stage.clock.sleep(25)
+        await stage.clock.sleep(size.watched_s)
         result.figures["rss_mb_million"] = stage.rss_mb()
         result.figures["rss_mb_million_growth"] = stage.rss_mb() - before_mb
         result.figures["written_beside_million"] = len(shop.account.first_written_at) - written
