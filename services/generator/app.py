@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from services.generator.catalog import Catalog
-from services.generator.gather import Gather
 from services.generator.handler import Generator
 from services.generator.render import Renderer
 from services.generator.settings import Settings
@@ -15,10 +14,11 @@ from shared.db.pool import open_database
 from shared.errors import Outage
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
+from shared.messaging.gather import Gather
 from shared.messaging.publisher import open_publisher
 from shared.messaging.topology import GENERATE, WRITE
 from shared.runtime import Service
-from shared.schemas.jobs import GenerateJob, WriteJob, encode_batch
+from shared.schemas.jobs import GenerateJob, WriteJob
 
 _SERVED_TABLES = frozenset({"orgs", "templates", "variants", "policy_snapshots", "flow_messages"})
 
@@ -46,7 +46,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     )
 
     async def publish(writes: Sequence[WriteJob]) -> None:
-        await publisher.send(WRITE.name, encode_batch(list(writes)))
+        await publisher.send_sharded(WRITE, writes)
 
     handler = Generator(store, catalog, Renderer(settings.generator_compiled_copies), publish)
     gathered = Gather(handler, most_jobs=GENERATE.batch_jobs, at_once=_BATCHES_AT_ONCE)

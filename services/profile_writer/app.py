@@ -29,12 +29,15 @@ from shared.klaviyo.bulk import BulkImports
 from shared.klaviyo.client import KlaviyoClient
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
+from shared.messaging.gather import Gather
 from shared.messaging.publisher import open_publisher
 from shared.messaging.topology import WRITE
 from shared.runtime import Service
 from shared.schemas.jobs import WriteJob
 
 _BULK_SIDE_BY_SIDE = 4  # accounts whose bulk road is looked at at the same time; each may hold 20 MB of bodies
+_INTAKES_AT_ONCE = 2
+_INTAKE_JOBS = 1000  # of all shards together: one transaction, which turns of its accounts wait for
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> Service:
@@ -70,7 +73,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     )
     upkeep = Upkeep(UpkeepStore(database, store), clock, wake=scheduler.wake)
     intake = Intake(store, clock, margin_s=margin_s, wake=scheduler.wake)
-    consumer = Consumer(connection, publisher, WRITE, WriteJob, intake, clock)
+    gathered = Gather(intake, most_jobs=_INTAKE_JOBS, at_once=_INTAKES_AT_ONCE)
+    consumer = Consumer(connection, publisher, WRITE, WriteJob, gathered, clock)
 
     def changed(org_id: UUID | None) -> None:
         sweeper.changed(org_id)

@@ -15,7 +15,7 @@ from shared.errors import Outage
 from shared.messaging import topology, wire
 from shared.messaging.broker import connect, declare, open_channel
 from shared.messaging.topology import QueueSpec
-from shared.schemas.jobs import J, encode_batch
+from shared.schemas.jobs import J, WriteJob, encode_batch
 
 PUBLISH_TIMEOUT_S = 5.0
 _REASON_BYTES = 500
@@ -49,6 +49,17 @@ class Publisher:
     async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[J]) -> None:
         """One confirmed message of jobs of one kind, to the shard of this org."""
         await self.send(spec.queue_for(org_id), encode_batch(jobs))
+
+    async def send_sharded(self, spec: QueueSpec, jobs: Sequence[WriteJob]) -> None:
+        """Confirmed messages of jobs of one kind, side by side, one for each shard that their orgs are on. Raises
+        Outage: then some of them may be there, and the caller repeats all."""
+        by_queue: dict[str, list[WriteJob]] = {}
+        for job in jobs:
+            by_queue.setdefault(spec.queue_for(job.org_id), []).append(job)
+        sends = [self.send(queue, encode_batch(part)) for queue, part in by_queue.items()]
+        for ended in await asyncio.gather(*sends, return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
 
     async def send_later(self, queue: str, wait_s: int, body: bytes, *, attempt: int, reason: str) -> None:
         """The message reaches `queue` again after the wait tier's time."""

@@ -36,6 +36,7 @@ class QueueSpec:
 
     name: str
     shards: int = 1
+    was_one: bool = False  # once one queue: shard 0 keeps its name, and so what lies, waits or is buried there
     prefetch: int = 32  # messages in hand per shard: the bound on memory and on what a crash repeats
     batch_jobs: int = 256  # jobs that one call of the handler gets at most
     handler_timeout_s: float = 30  # real seconds for one batch
@@ -49,7 +50,8 @@ class QueueSpec:
     def queues(self) -> tuple[str, ...]:
         if self.shards == 1:
             return (self.name,)
-        return tuple(f"{self.name}.{shard}" for shard in range(self.shards))
+        numbered = tuple(f"{self.name}.{shard}" for shard in range(self.shards))
+        return (self.name, *numbered[1:]) if self.was_one else numbered
 
     def queue_for(self, org_id: UUID) -> str:
         """An org always lands on one shard, so that one customer's burst delays few others."""
@@ -57,7 +59,7 @@ class QueueSpec:
 
 
 GENERATE = QueueSpec("generate", shards=8, prefetch=16)
-WRITE = QueueSpec("write", prefetch=64, batch_jobs=1000)
+WRITE = QueueSpec("write", shards=8, was_one=True, prefetch=8, batch_jobs=250)
 # Long jobs: one in hand at a time, done well within the 30 minutes after which a broker takes an unacknowledged message
 # back and closes the channel.
 INGEST_FILE = QueueSpec("ingest_file", prefetch=1, batch_jobs=1, handler_timeout_s=1500)

@@ -58,11 +58,12 @@ class Rig:
         """The profile writes that were asked for since the last call, once there are this many. A batch publishes
         them last, so whoever waits for them knows that all else is done."""
         jobs: list[WriteJob] = []
-        queue = await self.channel.get_queue(WRITE.name, ensure=False)
+        queues = [await self.channel.get_queue(name, ensure=False) for name in WRITE.queues]
 
         async def came() -> bool:
-            while (message := await queue.get(no_ack=True, fail=False)) is not None:
-                jobs.extend(Batch[WriteJob].model_validate_json(message.body).jobs)
+            for queue in queues:
+                while (message := await queue.get(no_ack=True, fail=False)) is not None:
+                    jobs.extend(Batch[WriteJob].model_validate_json(message.body).jobs)
             return len(jobs) >= at_least
 
         await eventually(came)

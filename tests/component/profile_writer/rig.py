@@ -4,9 +4,9 @@ import asyncio
 import base64
 import random
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,10 +21,9 @@ from shared.crypto import KeyRing
 from shared.db.pool import Database, open_database
 from shared.messaging.publisher import Publisher, open_publisher
 from shared.messaging.topology import WRITE
-from shared.schemas.copy import VariantSource, Vars
+from shared.schemas.copy import VariantSource
 from shared.schemas.ids import generation_day
 from shared.schemas.jobs import WriteJob
-from shared.vars_codec import encode_vars
 from simulator.account import Account, PrivateKey
 from simulator.app import Box, serving
 from simulator.settings import SimulatorSettings
@@ -51,7 +50,7 @@ INSERT_GENERATION = """
                              clean_at, decision, reason, copy_id, variant_version, property_prefix, written_for, vars)
     VALUES ($1, $2, $3, $12, $4, 't', $5, $6, $7, $8, 'uniform', $9, 1, 'jai', $10, $11)
 """
-SELECT_OUTCOMES = "SELECT generation_id, outcome, reason, attempts FROM write_outcomes"
+SELECT_OUTCOMES = "SELECT generation_id, outcome, reason, attempts FROM write_outcomes WHERE org_id = $1"
 SELECT_STATE = "SELECT profile_id, state FROM profile_state WHERE state <> 'clean'"
 
 
@@ -74,58 +73,34 @@ class Rig:
     def people(self, count: int) -> list[str]:
         return [self.box.world.add_profile(self.account, {"email": f"p{n}@people.example"}) for n in range(count)]
 
-    async def generate(
-        self, profile_id: str, *, delay_s: float = 120, window_s: float = 600, name: str = "Ann", control: bool = False,
-        written_for: str = MESSAGE,
-    ) -> WriteJob:  # fmt: skip
-        """Store a generation as the generator does; its write job."""
-        now, generation_id = self.clock.now(), uuid4()
-        deadline_at = now + timedelta(seconds=delay_s)
-        copy = Vars(f"Hi {name}", "pre", f"<p>Hello {name}</p>")
-        async with self.db.connection() as connection:
-            await connection.execute("SELECT ensure_partition('generations', $1)", generation_day(now))
-            await connection.execute(
-                INSERT_GENERATION, generation_day(now), generation_id, self.org_id, profile_id, now, deadline_at,
-                deadline_at + timedelta(seconds=window_s), "control" if control else "treatment",
-                None if control else self.source.copy_id, written_for,
-                None if control else encode_vars(copy, self.source), written_for.partition(".")[0],
-            )  # fmt: skip
-        return WriteJob(
-            org_id=self.org_id, generation_id=generation_id, day=generation_day(now), profile_id=profile_id,
-            prefix="jai", action="clear" if control else "write", accepted_at=now, deadline_at=deadline_at,
-        )  # fmt: skip
-
-    async def generate_many(self, people: Sequence[str], *, delay_s: float, name: str = "Ann") -> list[WriteJob]:
-        """The same for many people at once, accepted now."""
-        now, day = self.clock.now(), generation_day(self.clock.now())
-        deadline_at = now + timedelta(seconds=delay_s)
-        blob = encode_vars(Vars(f"Hi {name}", "pre", f"<p>Hello {name}</p>"), self.source)
-        ids = [uuid4() for _ in people]
+    async def generate_many(self, count: int, *, delay_s: float = 3600) -> list[WriteJob]:
+        """One generation for each of so many people whom nobody else needs, stored at once; their write jobs."""
+        now = self.clock.now()
+        deadline_at, day, blob = now + timedelta(seconds=delay_s), generation_day(now), self._copy("Ann")
+        clean_at = deadline_at + timedelta(seconds=600)
+        jobs = [self._job(person, uuid4(), now, deadline_at, "write") for person in self.people(count)]
         rows = [
-            (day, generation_id, self.org_id, person, now, deadline_at, deadline_at + timedelta(seconds=600),
-             "treatment", self.source.copy_id, MESSAGE, blob, "welcome")
-            for generation_id, person in zip(ids, people, strict=True)
+            (day, job.generation_id, self.org_id, job.profile_id, now, deadline_at, clean_at, "treatment",
+             self.source.copy_id, MESSAGE, blob)
+            for job in jobs
         ]  # fmt: skip
         async with self.db.connection() as connection:
             await connection.execute("SELECT ensure_partition('generations', $1)", day)
             await connection.executemany(INSERT_GENERATION, rows)
         return [
-            WriteJob(
-                org_id=self.org_id, generation_id=generation_id, day=day, profile_id=person, prefix="jai",
-                action="write", accepted_at=now, deadline_at=deadline_at,
-            )
+            self._job(person, generation_id, now, deadline_at, "write")
             for generation_id, person in zip(ids, people, strict=True)
-        ]  # fmt: skip
+        ]
 
     async def send(self, *jobs: WriteJob) -> None:
         await self.publisher.send_jobs(WRITE, self.org_id, jobs)
 
     async def outcomes(self, count: int, within_s: float = 15) -> dict[UUID, asyncpg.Record]:
-        """The outcomes by generation, once there are this many."""
+        """The org's outcomes by generation, once there are this many."""
 
         async def enough() -> dict[UUID, asyncpg.Record]:
             async with self.db.connection() as connection:
-                rows = await connection.fetch(SELECT_OUTCOMES)
+                rows = await connection.fetch(SELECT_OUTCOMES, self.org_id)
             assert len(rows) == count, [dict(row) for row in rows]
             return {row["generation_id"]: row for row in rows}
 
@@ -139,8 +114,19 @@ class Rig:
         return dict(self.account.profiles[profile_id].state.properties)
 
     def patches(self) -> list[Any]:
-        """What the box was asked to write, oldest first."""
-        return list(self.box.world.log.since(0, "update_profile", 100_000))
+        """What the box was asked to write in this account, oldest first."""
+        asked = self.box.world.log.since(0, "update_profile", 100_000)
+        return [entry for entry in asked if entry.account_id == self.account.id]
+
+    async def neighbour(self, slug: str, org_id: UUID | None = None) -> "Rig":
+        """Another org with an account of its own in the same box, beside the same writer."""
+        account, key = _account(self.box.world, slug)
+        org_id = org_id or uuid4()
+        other = replace(
+            self, account=account, key=key, org_id=org_id, source=await _org(self.db, org_id, slug, self.clock)
+        )
+        await other.connect(key.value)
+        return other
 
     async def connect(self, private_key: str) -> None:
         """Store a Klaviyo key for the org, as `justai klaviyo connect` does."""
@@ -166,15 +152,9 @@ async def rigged(
         open_database(database_url, name="rig") as db,
         open_publisher(amqp_url, "rig", WRITE) as publisher,
     ):
-        account = world.add_account("Shop", phase_s=random.Random(3).uniform(0, 59))
-        key = world.add_key(account, scopes)
-        org_id, copy_id, now = uuid4(), uuid4(), clock.now()
-        async with db.transaction() as connection:
-            await connection.execute(INSERT_ORG, org_id, "shop", now)
-            await connection.execute(INSERT_TEMPLATE, org_id, now)
-            await connection.execute(INSERT_VARIANT, org_id, copy_id, now)
-            await connection.execute(INSERT_VERSION, org_id, copy_id, now)
-        source = VariantSource(copy_id, 1, "Hi {{ name }}", "pre", "<p>Hello {{ name }}</p>")
+        account, key = _account(world, "shop", phase_s=random.Random(3).uniform(0, 59), scopes=scopes)
+        org_id = uuid4()
+        source = await _org(db, org_id, "shop", clock)
         rig = Rig(database_url, amqp_url, spec, clock, db, publisher, box, account, key, org_id, source)
         await rig.connect(key.value)
         yield rig
@@ -189,6 +169,24 @@ def settings(rig: Rig) -> dict[str, str]:
         "JUSTAI_SEAL_KEYS": f"k1:{_KEY}",
         "JUSTAI_API_KEY_PEPPERS": f"1:{_KEY}",
     }
+
+
+def _account(
+    world: World, name: str, phase_s: float | None = None, scopes: Collection[str] = ("profiles:write",)
+) -> tuple[Account, PrivateKey]:
+    account = world.add_account(name, phase_s=phase_s)
+    return account, world.add_key(account, scopes)
+
+
+async def _org(db: Database, org_id: UUID, slug: str, clock: Clock) -> VariantSource:
+    """An org with one template and one variant; the source of its copy."""
+    copy_id, now = uuid4(), clock.now()
+    async with db.transaction() as connection:
+        await connection.execute(INSERT_ORG, org_id, slug, now)
+        await connection.execute(INSERT_TEMPLATE, org_id, now)
+        await connection.execute(INSERT_VARIANT, org_id, copy_id, now)
+        await connection.execute(INSERT_VERSION, org_id, copy_id, now)
+    return VariantSource(copy_id, 1, "Hi {{ name }}", "pre", "<p>Hello {{ name }}</p>")
 
 
 @asynccontextmanager

@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from shared.errors import Outage
 from shared.messaging.broker import connect, open_channel
 from shared.messaging.publisher import open_publisher
-from shared.messaging.topology import QueueSpec
+from shared.messaging.topology import WRITE, QueueSpec
+from shared.schemas.jobs import Batch, WriteJob
 from tests.support.link import link_to
 from tests.support.waiting import eventually
 
@@ -49,6 +52,39 @@ async def test_many_at_once_are_each_confirmed_also_beside_messages_with_headers
             sending.create_task(publisher.send(SPEC.name, body, headers={"x-attempt": 2}))
 
     assert sorted(await bodies(amqp_url)) == sorted([*plain, *late])
+
+
+async def test_the_jobs_of_several_orgs_go_to_their_own_shards(amqp_url: str) -> None:
+    at = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    jobs = [
+        WriteJob(
+            org_id=UUID(int=number % 20), generation_id=UUID(int=number), day=at.date(), profile_id="01PERSON",
+            prefix="jai", action="write", accepted_at=at, deadline_at=at,
+        )
+        for number in range(100)
+    ]  # fmt: skip
+
+    async with open_publisher(amqp_url, "test", WRITE) as publisher:
+        await publisher.send_sharded(WRITE, jobs)
+
+    found = [
+        (queue, job) for queue in WRITE.queues for body in await bodies(amqp_url, queue)
+        for job in Batch[WriteJob].model_validate_json(body).jobs
+    ]  # fmt: skip
+    assert sorted((job for _, job in found), key=lambda job: job.generation_id) == jobs
+    assert all(queue == WRITE.queue_for(job.org_id) for queue, job in found)
+
+
+async def test_a_shard_that_does_not_take_its_part_is_an_outage(amqp_url: str) -> None:
+    at = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    job = WriteJob(
+        org_id=UUID(int=1), generation_id=UUID(int=2), day=at.date(), profile_id="01PERSON", prefix="jai",
+        action="write", accepted_at=at, deadline_at=at,
+    )  # fmt: skip
+
+    async with open_publisher(amqp_url, "test", SPEC) as publisher:
+        with pytest.raises(Outage):
+            await publisher.send_sharded(WRITE, [job])
 
 
 async def test_a_message_to_a_missing_queue_is_no_success(amqp_url: str) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.generator.gather import Gather
 from shared.errors import Outage, Permanent
+from shared.messaging.gather import Gather
 
 
 class Slow:
