@@ -140,6 +140,7 @@ class Turns:
             given_up_before=now - GIVE_UP_AFTER,
             tokens=0 if shut else min(most, standing.budget.room(now)),
             clean_up_tokens=0 if shut else min(most, standing.budget.room(now, self._settings.writer_clean_up_share)),
+            chance=self._rng.random(),
         )
 
     def _expire(self, book: Book, keys: Sequence[Key], claim: Claim, now: datetime) -> None:

@@ -9,12 +9,15 @@ import asyncpg
 from services.profile_writer.budget import Budget, Others
 from services.profile_writer.phase import Phase
 from services.profile_writer.rows import Key
+from services.profile_writer.shares import shared_out
 from services.profile_writer.standing import Standing
 from shared.db.pool import Connection
 from shared.klaviyo.limits import RateLimit
 
 AT_ONCE = 500
 """Rows that one turn expires, and cleans up after: the bound on how long it holds the account."""
+
+_SENDABLE = ("fresh", "retry", "clean_up")  # what the branches of SELECT_AGENDA are called
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +123,9 @@ class TurnStore:
             budget.others.spent, budget.others.at, budget.others.per_s, budget.others.burst,
         )  # fmt: skip
 
-    # Four scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
-    # whose send window is over; and what is sent now, by lane and deadline, no profile twice at a time. Clean-ups are
-    # asked for on their own, since they may spend less.
+    # Five scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
+    # whose send window is over; and what could be sent now, by lane and deadline, no profile twice at a time. Retries
+    # and clean-ups are asked for on their own, since they have shares of their own.
     SELECT_AGENDA = """
         (SELECT 'over' AS what, first.profile_id, first.prefix
          FROM unnest('{0,1,2}'::smallint[]) AS lanes (lane),
@@ -144,8 +147,8 @@ class TurnStore:
          WHERE account_key = $1 AND NOT clean_queued AND clean_at <= $2
          ORDER BY clean_at LIMIT $5)
         UNION ALL
-        (SELECT 'send', p.profile_id, p.prefix FROM pending_writes p
-         WHERE p.account_key = $1 AND p.lane < 3 AND p.next_attempt_at <= $2
+        (SELECT 'fresh', p.profile_id, p.prefix FROM pending_writes p
+         WHERE p.account_key = $1 AND p.lane < 2 AND p.next_attempt_at <= $2
            AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
            AND NOT EXISTS (
                SELECT FROM pending_writes o
@@ -153,7 +156,16 @@ class TurnStore:
                  AND o.taken_by IS NOT NULL AND o.next_attempt_at > $2)
          ORDER BY p.lane, p.deadline_at LIMIT $6)
         UNION ALL
-        (SELECT 'send', p.profile_id, p.prefix FROM pending_writes p
+        (SELECT 'retry', p.profile_id, p.prefix FROM pending_writes p
+         WHERE p.account_key = $1 AND p.lane = 2 AND p.next_attempt_at <= $2
+           AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
+           AND NOT EXISTS (
+               SELECT FROM pending_writes o
+               WHERE o.account_key = $1 AND o.profile_id = p.profile_id AND o.prefix <> p.prefix
+                 AND o.taken_by IS NOT NULL AND o.next_attempt_at > $2)
+         ORDER BY p.deadline_at LIMIT $6)
+        UNION ALL
+        (SELECT 'clean_up', p.profile_id, p.prefix FROM pending_writes p
          WHERE p.account_key = $1 AND p.lane = 3 AND p.next_attempt_at <= $2 AND p.org_id <> ALL($8::uuid[])
            AND NOT EXISTS (
                SELECT FROM pending_writes o
@@ -164,23 +176,22 @@ class TurnStore:
 
     async def agenda(
         self, claim: Claim, now: datetime, *, over_before: datetime, given_up_before: datetime, tokens: int,
-        clean_up_tokens: int,
+        clean_up_tokens: int, chance: float,
     ) -> Agenda:  # fmt: skip
-        """What this turn is about. `over_before`: writes with an earlier deadline are not sent."""
+        """What this turn is about. `over_before`: writes with an earlier deadline are not sent; `chance`: see
+        `shared_out`."""
         account_key = claim.standing.account_key
         rows = await self._connection.fetch(
             self.SELECT_AGENDA, account_key, now, over_before, given_up_before, AT_ONCE, tokens, clean_up_tokens,
             claim.paused,
         )  # fmt: skip
-        found: dict[str, list[Key]] = {"over": [], "clean": [], "send": []}
+        found: dict[str, list[Key]] = {what: [] for what in ("over", "clean", *_SENDABLE)}
         for row in rows:
             found[row["what"]].append(Key(account_key, row["profile_id"], row["prefix"]))
         over = set(found["over"])
-        send: dict[str, Key] = {}
-        for key in found["send"]:
-            if key not in over:
-                send.setdefault(key.profile_id, key)
-        return Agenda(tuple(found["over"]), tuple(found["clean"]), tuple(send.values())[:tokens])
+        fresh, retries, clean_ups = ([key for key in found[what] if key not in over] for what in _SENDABLE)
+        send = shared_out(fresh, retries, clean_ups, tokens, chance)
+        return Agenda(tuple(found["over"]), tuple(found["clean"]), send)
 
     SELECT_MOMENTS = """
         SELECT

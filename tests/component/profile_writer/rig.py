@@ -51,6 +51,11 @@ INSERT_GENERATION = """
     VALUES ($1, $2, $3, $12, $4, 't', $5, $6, $7, $8, 'uniform', $9, 1, 'jai', $10, $11)
 """
 SELECT_OUTCOMES = "SELECT generation_id, outcome, reason, attempts FROM write_outcomes WHERE org_id = $1"
+COUNT_PENDING = "SELECT count(*) FROM pending_writes WHERE org_id = $1"
+HOLD = """
+    INSERT INTO klaviyo_accounts (account_key, blocked_until, runnable_at) VALUES ($1, $2, $3)
+    ON CONFLICT (account_key) DO UPDATE SET blocked_until = $2, runnable_at = $3
+"""
 SELECT_STATE = "SELECT profile_id, state FROM profile_state WHERE state <> 'clean'"
 
 
@@ -105,6 +110,20 @@ class Rig:
             return {row["generation_id"]: row for row in rows}
 
         return await eventually(enough, within_s=within_s)
+
+    async def hold(self, *, until: datetime | None) -> None:
+        """Let no request of this account leave before then, as after a long Retry-After; None lets them go."""
+        async with self.db.connection() as connection:
+            await connection.execute(HOLD, f"acct:{self.account.id}", until, self.clock.now())
+
+    async def taken_in(self, count: int, within_s: float = 30) -> None:
+        """Return when so many writes of the org are pending."""
+
+        async def enough() -> None:
+            async with self.db.connection() as connection:
+                assert await connection.fetchval(COUNT_PENDING, self.org_id) == count
+
+        await eventually(enough, within_s=within_s)
 
     async def dirty(self) -> list[str]:
         async with self.db.connection() as connection:

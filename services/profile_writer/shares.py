@@ -1,0 +1,46 @@
+"""How a turn's tokens are shared out between what waits. Pure.
+
+Lanes are served in their order, but retries have a share of their own. Behind a long backlog of fresh writes they would
+otherwise not be tried before their deadlines; and when there are many of them, they would otherwise eat what fresh
+writes could use, for calls that have failed before.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import floor
+
+from services.profile_writer.rows import Key
+
+RETRY_SHARE = 0.2
+"""Of a turn's tokens: at least that when so many retries wait, at most that while others wait too. Of 25 tokens 5."""
+
+
+def shared_out(
+    fresh: Sequence[Key], retries: Sequence[Key], clean_ups: Sequence[Key], tokens: int, chance: float
+) -> tuple[Key, ...]:
+    """What a turn with so many tokens sends, in the order of sending, each profile once.
+
+    `fresh` are lanes 0 and 1, each argument in its order. `chance`, drawn evenly from [0, 1), rounds the share: a turn
+    of one token serves retries one time in five. What one side leaves goes to the other, and the rest to clean-up.
+    """
+    seen: set[str] = set()
+    fresh, retries, clean_ups = _new(fresh, seen), _new(retries, seen), _new(clean_ups, seen)
+    share = floor(tokens * RETRY_SHARE + chance)
+    retries = retries[: max(share, tokens - len(fresh))]
+    fresh = fresh[: tokens - len(retries)]
+    return (*_evenly(fresh, retries), *clean_ups)[:tokens]
+
+
+def _new(keys: Iterable[Key], seen: set[str]) -> list[Key]:
+    """Without the profiles seen before."""
+    found = []
+    for key in keys:
+        if key.profile_id not in seen:
+            seen.add(key.profile_id)
+            found.append(key)
+    return found
+
+
+def _evenly(fresh: Sequence[Key], retries: Sequence[Key]) -> list[Key]:
+    """Both in their order, retries spread over the whole: a turn that is cut short cuts both."""
+    placed = [((at + 0.5) / len(keys), key) for keys in (fresh, retries) for at, key in enumerate(keys)]
+    return [key for _, key in sorted(placed, key=lambda one: one[0])]
