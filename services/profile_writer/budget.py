@@ -170,11 +170,14 @@ class Budget:
         ours = self._spent_since(window.starts_s - SLACK_S)
         return max(0, floor(self.ceiling * share) - ours - self.others.reserve(window, now))
 
-    def told(self, limit: int, remaining: int | None, now: datetime) -> "Budget":
-        """The budget after an answer of the present minute that carries RateLimit-*, all of ours being answered."""
+    def told(self, limit: int, remaining: int | None, asked_at: datetime, now: datetime) -> "Budget":
+        """The budget after an answer that carries RateLimit-*, asked no earlier than `asked_at`, all of ours being
+        answered."""
         told, window = replace(self, steady_limit=limit), self.window(now)
-        if window is None or remaining is None or now.timestamp() >= window.ends_s:
-            return told  # or it may speak of the next minute
+        if window is None or remaining is None:
+            return told
+        if asked_at.timestamp() < window.over_s - MINUTE_S or now.timestamp() >= window.ends_s:
+            return told  # it may speak of the minute before, or the next: what is gone there would seem others' here
         theirs = max(0, limit - remaining - self._spent_since(window.starts_s - SLACK_S))
         return replace(told, others=self.others.seen(theirs, window, now))
 

@@ -68,7 +68,7 @@ def after(standing: Standing, answers: Answers, paid_at: datetime, now: datetime
     """
     unsent = sum(isinstance(result, NotSent | Unsendable) for result in answers.results)
     budget = standing.budget.refunded(int(paid_at.timestamp()), unsent)
-    standing = _told(replace(standing, budget=budget), answers, now)
+    standing = _told(replace(standing, budget=budget), answers, paid_at, now)
     budget = standing.budget
     waits_s = [result.wait_s for result in answers.results if isinstance(result, Throttled)]
     if waits_s:
@@ -97,7 +97,7 @@ def _answered(result: Failure | None) -> bool:
     return result is None or (isinstance(result, Permanent) and not isinstance(result, Unsendable))
 
 
-def _told(standing: Standing, answers: Answers, now: datetime) -> Standing:
+def _told(standing: Standing, answers: Answers, paid_at: datetime, now: datetime) -> Standing:
     """What Klaviyo advertises replaces our assumption; the guide and the specification disagree about it."""
     budget, limit = standing.budget, answers.limit
     if (seen := answers.phase) is not None:
@@ -105,7 +105,7 @@ def _told(standing: Standing, answers: Answers, now: datetime) -> Standing:
         budget = replace(budget, phase=budget.phase.narrowed(seen) if budget.phase and known else seen)
     if limit is None or limit.limit is None or limit.limit not in _LIMIT_SANE:
         return replace(standing, budget=budget)
-    budget = budget.told(limit.limit, limit.remaining, now)
+    budget = budget.told(limit.limit, limit.remaining, paid_at, now)
     return replace(standing, budget=budget, advertised=limit, advertised_at=now)
 
 

@@ -78,24 +78,54 @@ class Rig:
     def people(self, count: int) -> list[str]:
         return [self.box.world.add_profile(self.account, {"email": f"p{n}@people.example"}) for n in range(count)]
 
-    async def generate_many(self, count: int, *, delay_s: float = 3600) -> list[WriteJob]:
-        """One generation for each of so many people whom nobody else needs, stored at once; their write jobs."""
-        now = self.clock.now()
-        deadline_at, day, blob = now + timedelta(seconds=delay_s), generation_day(now), self._copy("Ann")
+    async def generate(
+        self, profile_id: str, *, delay_s: float = 120, window_s: float = 600, name: str = "Ann", control: bool = False,
+        written_for: str = MESSAGE,
+    ) -> WriteJob:  # fmt: skip
+        """Store a generation as the generator does; its write job."""
+        now, generation_id = self.clock.now(), uuid4()
+        deadline_at = now + timedelta(seconds=delay_s)
+        async with self.db.connection() as connection:
+            await connection.execute("SELECT ensure_partition('generations', $1)", generation_day(now))
+            await connection.execute(
+                INSERT_GENERATION, generation_day(now), generation_id, self.org_id, profile_id, now, deadline_at,
+                deadline_at + timedelta(seconds=window_s), "control" if control else "treatment",
+                None if control else self.source.copy_id, written_for,
+                None if control else self._copy(name), written_for.partition(".")[0],
+            )  # fmt: skip
+        return self._job(profile_id, generation_id, now, deadline_at, "clear" if control else "write")
+
+    async def generate_many(
+        self, people: Sequence[str] | int, *, delay_s: float = 3600, name: str = "Ann"
+    ) -> list[WriteJob]:
+        """One generation for each of these people, or of so many whom nobody else needs, accepted now and stored at
+        once; their write jobs."""
+        now, blob = self.clock.now(), self._copy(name)
+        deadline_at, day = now + timedelta(seconds=delay_s), generation_day(now)
         clean_at = deadline_at + timedelta(seconds=600)
-        jobs = [self._job(person, uuid4(), now, deadline_at, "write") for person in self.people(count)]
+        whom = self.people(people) if isinstance(people, int) else people
+        jobs = [self._job(person, uuid4(), now, deadline_at, "write") for person in whom]
         rows = [
             (day, job.generation_id, self.org_id, job.profile_id, now, deadline_at, clean_at, "treatment",
-             self.source.copy_id, MESSAGE, blob)
+             self.source.copy_id, MESSAGE, blob, "welcome")
             for job in jobs
         ]  # fmt: skip
         async with self.db.connection() as connection:
             await connection.execute("SELECT ensure_partition('generations', $1)", day)
             await connection.executemany(INSERT_GENERATION, rows)
-        return [
-            self._job(person, generation_id, now, deadline_at, "write")
-            for generation_id, person in zip(ids, people, strict=True)
-        ]
+        return jobs
+
+    def _copy(self, name: str) -> bytes:
+        return encode_vars(Vars(f"Hi {name}", "pre", f"<p>Hello {name}</p>"), self.source)
+
+    def _job(
+        self, profile_id: str, generation_id: UUID, at: datetime, deadline_at: datetime,
+        action: Literal["write", "clear"],
+    ) -> WriteJob:  # fmt: skip
+        return WriteJob(
+            org_id=self.org_id, generation_id=generation_id, day=generation_day(at), profile_id=profile_id,
+            prefix="jai", action=action, accepted_at=at, deadline_at=deadline_at,
+        )  # fmt: skip
 
     async def send(self, *jobs: WriteJob) -> None:
         await self.publisher.send_jobs(WRITE, self.org_id, jobs)

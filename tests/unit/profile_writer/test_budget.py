@@ -138,4 +138,4 @@ def test_the_quota_is_scarce_when_half_of_it_is_gone_whoever_took_it() -> None:
 
     assert not fresh.scarce(after(5))
     assert fresh.paid(375).scarce(after(5))
-    assert fresh.told(750, 370, after(5)).scarce(after(5))
+    assert fresh.told(750, 370, after(5), after(5)).scarce(after(5))
