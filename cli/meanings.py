@@ -52,7 +52,9 @@ WRITES: Mapping[tuple[str, str | None], Meaning] = {
         "flow, or fewer people at once",
     ),
     ("expired", "outage"): Meaning(
-        "Klaviyo did not answer, or no profile writer was running", "its `/readyz` and log; Klaviyo's status page"
+        "Klaviyo did not answer, or no profile writer was running",
+        "its `/readyz` and log; `justai quota ORG` says whether the account is left alone because calls fail; "
+        "Klaviyo's status page",
     ),
     ("expired", "key_refused"): Meaning("Klaviyo refuses the org's key", "docs/runbooks/klaviyo-key-refused.md"),
     ("expired", "arrived_late"): Meaning(

@@ -17,13 +17,15 @@ from shared.db.pool import Connection
 from shared.schemas.ids import generation_day
 
 MINUTE_S = 60
+_STEP_S, _STEPS = 5, 6  # klaviyo_accounts.calls, as migration 0011 says
 LANES = ("dirty", "fresh", "retry", "clean_up")  # pending_writes.lane, as migration 0004 numbers them
 _DELAY_LEAST_S = 120  # the product's own minimum between webhook and email
 _DELAY_SPARE = 1.5  # over the p99 of the time asked for: tomorrow's burst may be larger
 
 SELECT_ACCOUNTS = """
     SELECT a.account_key, a.steady_limit, a.factor, a.newest_slot, a.slots, a.others_per_s, a.blocked_until,
-           a.blocked_reason, array_agg(o.slug ORDER BY o.slug) AS orgs, array_agg(o.org_id) AS org_ids
+           a.blocked_reason, a.breaker_writes, a.calls_step, a.calls, a.calls_failed,
+           array_agg(o.slug ORDER BY o.slug) AS orgs, array_agg(o.org_id) AS org_ids
     FROM klaviyo_accounts a JOIN integrations i USING (account_key) JOIN orgs o USING (org_id)
     WHERE $1::uuid IS NULL OR a.account_key = (SELECT account_key FROM integrations WHERE org_id = $1)
     GROUP BY a.account_key ORDER BY a.account_key
@@ -55,6 +57,9 @@ class Quota:
     factor: float
     blocked_until: datetime | None
     blocked_reason: str | None
+    breaker: str  # closed, open, or probing
+    calls_30_s: int
+    calls_failed_30_s: int
     waiting: Mapping[str, int]
     first_deadline_at: datetime | None
     drains_in_s: float
@@ -118,6 +123,9 @@ async def _quota(connection: Connection, row: asyncpg.Record, now: datetime, bac
         factor=row["factor"],
         blocked_until=row["blocked_until"] if blocked else None,
         blocked_reason=row["blocked_reason"] if blocked else None,
+        breaker="closed" if row["breaker_writes"] is None else "open" if blocked else "probing",
+        calls_30_s=recent(row["calls_step"], row["calls"], now),
+        calls_failed_30_s=recent(row["calls_step"], row["calls_failed"], now),
         waiting=waiting,
         first_deadline_at=min(deadlines, default=None),
         drains_in_s=round(sum(waiting.values()) / carried_per_s, 1),
@@ -132,6 +140,12 @@ def used(newest_slot: int, slots: list[int], now: datetime) -> int:
     """Tokens paid within the last minute. `slots` holds tokens by second, the first is of `newest_slot`."""
     age_s = math.floor(now.timestamp()) - newest_slot
     return sum(slots[: max(0, MINUTE_S - max(0, age_s))])
+
+
+def recent(newest_step: int, counts: list[int], now: datetime) -> int:
+    """Calls of the last 30 seconds. `counts` holds them by steps of 5 s, the first is the one of that number."""
+    age = math.floor(now.timestamp() / _STEP_S) - newest_step
+    return sum(counts[: max(0, _STEPS - max(0, age))])
 
 
 def recommended_delay_s(p99_s: float) -> int:
@@ -150,6 +164,10 @@ def lines(one: Quota, now: datetime, hours: float) -> list[str]:
         shown.append(f"  share    {one.factor:.2f} of it, since Klaviyo refused; it rises again with each calm minute")
     if one.blocked_until:
         shown.append(f"  held up  until {moment(one.blocked_until)} ({one.blocked_reason})")
+    if one.breaker != "closed":
+        then = "one write asks after it" if one.breaker == "open" else "turns are small"
+        failed = f"{one.calls_failed_30_s} of {one.calls_30_s} calls failed in 30 s"
+        shown.append(f"  breaker  {one.breaker}: {failed}; {then}")
     if one.waiting:
         shown.append(f"  waiting  {_listed(one.waiting)}; drains in {one.drains_in_s:,.0f} s")
     if one.first_deadline_at:

@@ -18,6 +18,7 @@ CounterName = Literal[
     "write_missed_total",  # writes that did not come in time or at all, by reason
     "bulk_jobs_total",  # bulk imports that are over, by ending
     "klaviyo_requests_total",  # calls to Klaviyo, by operation and status
+    "klaviyo_breaker_opened_total",  # accounts left alone because calls failed, by the last failure's reason
     "ingest_files_total",  # files settled, by state
     "ingest_rows_total",  # rows read from event files, by outcome
     "export_hours_total",  # hours exported, by outcome
@@ -36,6 +37,7 @@ GaugeName = Literal[
     "write_oldest_overdue_seconds",  # how far the most overdue pending write is past its deadline; 0 when none
     "write_budget_used_ratio",  # of its minute's quota, by the account that has used most of it
     "write_drain_seconds",  # until the backlog is written one by one, of the account that takes longest
+    "klaviyo_breaker_accounts",  # Klaviyo accounts by the state of their breaker: closed, open, probing
     "event_loop_lag_seconds",  # how late the loop wakes a one-second timer
     "policy_templates",  # templates held in memory
 ]
@@ -54,6 +56,8 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "write_missed_total": ("reason",),
     "bulk_jobs_total": ("ending",),
     "klaviyo_requests_total": ("operation", "status"),
+    "klaviyo_breaker_opened_total": ("reason",),
+    "klaviyo_breaker_accounts": ("state",),
     "ingest_files_total": ("state",),
     "ingest_rows_total": ("outcome",),
     "export_hours_total": ("outcome",),

@@ -87,7 +87,7 @@ class Making:
         budget = road.standing.budget.at(now)
         over = excess(due, budget, now, road.standing.closed_until(now), self._margin_s)
         # While Klaviyo answers nothing an import would only put its rows beyond reach.
-        if over is None or road.standing.failures or not road.orgs:
+        if over is None or not road.standing.trusted or not road.orgs:
             return now + timedelta(seconds=_AGAIN_S)
         pace = _Pace(max(now, road.create_at or now), road.failures)
         if pace.at > now:

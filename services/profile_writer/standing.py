@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from random import Random
 from uuid import UUID
 
+from services.profile_writer.breaker import Breaker
 from services.profile_writer.budget import Budget, factor_after_calm, factor_after_throttling
 from services.profile_writer.phase import Phase
 from services.profile_writer.turn_rules import NotSent
@@ -13,11 +14,10 @@ from shared.errors import Failure, Permanent, Throttled, Transient
 from shared.klaviyo.errors import Unsendable
 from shared.klaviyo.limits import RateLimit
 
-_BREAK_FIRST_S, _BREAK_MAX_S = 0.5, 30.0
-_PROBE_AFTER = 2  # turns without a useful answer
 _WAIT_JITTER = 0.1
 _LIMIT_SANE = range(1, 100_001)
 _NOTHING_TOLD = RateLimit()
+_CLOSED = Breaker()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,16 @@ class Standing:
     busy_by: UUID | None = None
     blocked_until: datetime | None = None
     blocked_reason: str | None = None
-    failures: int = 0
+    breaker: Breaker = _CLOSED
     advertised: RateLimit = _NOTHING_TOLD
     advertised_at: datetime | None = None
     last_served_at: datetime | None = None
     runnable_at: datetime | None = None
 
     @property
-    def probing(self) -> bool:
-        """Whether one write at a time finds out if Klaviyo answers again: the rest of a turn would only fail with it,
-        and each of its writes would have to be told from one that was applied."""
-        return self.failures >= _PROBE_AFTER
+    def trusted(self) -> bool:
+        """Whether Klaviyo answers as a rule."""
+        return self.breaker.writes is None and self.breaker.failures == 0
 
     def closed_until(self, now: datetime) -> datetime:
         """The first moment at which a request may leave, as far as Klaviyo and other turns are concerned."""
@@ -63,33 +62,24 @@ class Answers:
 def after(standing: Standing, answers: Answers, paid_at: datetime, now: datetime, rng: Random) -> Standing:
     """The account after some answers of a turn that paid for its tokens at `paid_at`.
 
-    A 429 blocks the account, and the account alone, for as long as Klaviyo says plus up to a tenth. When nothing at
-    all was answered usefully, it rests for a time that doubles from turn to turn.
+    A 429 blocks the account, and the account alone, for as long as Klaviyo says plus up to a tenth. Calls that fail let
+    it rest, as the breaker says; neither a 429 nor a permanent answer is a failure of Klaviyo's.
     """
     unsent = sum(isinstance(result, NotSent | Unsendable) for result in answers.results)
     budget = standing.budget.refunded(int(paid_at.timestamp()), unsent)
     standing = _told(replace(standing, budget=budget), answers, paid_at, now)
-    budget = standing.budget
-    waits_s = [result.wait_s for result in answers.results if isinstance(result, Throttled)]
-    if waits_s:
-        wait = timedelta(seconds=max(waits_s) * (1 + _WAIT_JITTER * rng.random()))
-        budget = replace(budget, factor=factor_after_throttling(budget.factor))
-        return replace(
-            standing, budget=budget, factor_at=now, blocked_until=now + wait, blocked_reason="klaviyo_throttled"
-        )
-    if any(_answered(result) for result in answers.results):
-        return _calm(replace(standing, budget=budget, failures=0), now)
+    useful = sum(_answered(result) for result in answers.results)
     lost = [result for result in answers.results if isinstance(result, Transient) and not isinstance(result, NotSent)]
-    if not lost:
-        return replace(standing, budget=budget)
-    rest_s = min(_BREAK_MAX_S, _BREAK_FIRST_S * 2.0 ** min(standing.failures, 10)) * rng.uniform(0.5, 1)
-    return replace(
-        standing,
-        budget=budget,
-        failures=standing.failures + 1,
-        blocked_until=now + timedelta(seconds=rest_s),
-        blocked_reason=lost[-1].reason,
-    )
+    breaker, rest_s = standing.breaker.after(useful, len(lost), now, rng)
+    standing = replace(standing, breaker=breaker)
+    if waits_s := [result.wait_s for result in answers.results if isinstance(result, Throttled)]:
+        wait_s = max(waits_s) * (1 + _WAIT_JITTER * rng.random())
+        budget = replace(standing.budget, factor=factor_after_throttling(standing.budget.factor))
+        until = now + timedelta(seconds=max(wait_s, rest_s))
+        return replace(standing, budget=budget, factor_at=now, blocked_until=until, blocked_reason="klaviyo_throttled")
+    if rest_s > 0:
+        return replace(standing, blocked_until=now + timedelta(seconds=rest_s), blocked_reason=lost[-1].reason)
+    return _calm(standing, now) if useful else standing
 
 
 def _answered(result: Failure | None) -> bool:

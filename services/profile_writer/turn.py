@@ -19,9 +19,12 @@ from services.profile_writer.standing import Answers, Standing, after
 from services.profile_writer.store import Store
 from services.profile_writer.turn_rules import GIVE_UP_AFTER, Sent, clean_up, expire, over, settle, take
 from services.profile_writer.turn_store import AT_ONCE, Agenda, Claim, Moments, TurnStore
+from shared import logs, metrics
 from shared.clock import Clock
 from shared.errors import Failure
 from shared.klaviyo.limits import RateLimit
+
+log = logs.get(__name__)
 
 _SENDING_GRACE_S = 1.0
 """What a turn may lag behind its spacing. What it has not sent by then it gives back: the account is free for the next
@@ -125,6 +128,7 @@ class Turns:
             standing = after(
                 standing, Answers(report.results, report.limit, report.phase), turn.paid_at, now, self._rng
             )
+            _tell(before, standing)
             if standing.busy_by == turn.turn_id:
                 standing = replace(standing, busy_until=_next_slot(turn, report), busy_by=None)
             await rows.save(replace(standing, runnable_at=now))  # the next look works out when it is really due
@@ -132,7 +136,7 @@ class Turns:
     async def _agenda(self, rows: TurnStore, claim: Claim, now: datetime) -> Agenda:
         standing = claim.standing
         shut = standing.closed_until(now) > now or not claim.open
-        most = 1 if standing.probing else self._settings.writer_turn_writes
+        most = standing.breaker.most(self._settings.writer_turn_writes)
         return await rows.agenda(
             claim,
             now,
@@ -209,6 +213,14 @@ class Turns:
         return _latest(first, now + timedelta(seconds=_LOOK_AGAIN_S)) if idle else first
 
 
+def _tell(before: Standing, standing: Standing) -> None:
+    """When the breaker opens; a probe that fails leaves it open."""
+    if standing.breaker.writes == 1 and before.breaker.writes != 1:
+        reason = standing.blocked_reason or "unknown"
+        metrics.count("klaviyo_breaker_opened_total", reason=reason)
+        log.warning("klaviyo.left_alone", account_key=standing.account_key, reason=reason, until=standing.blocked_until)
+
+
 def _next_slot(turn: Turn, report: Report) -> datetime | None:
     """The next turn's first request keeps the distance to this one's last."""
     return report.last_sent_at and report.last_sent_at + timedelta(seconds=turn.spacing_s)
@@ -227,5 +239,5 @@ def _why_late(row: Pending, claim: Claim, now: datetime) -> str:
     if row.attempt > 0:
         return "outage"
     if standing.blocked_until is not None and standing.blocked_until > now:
-        return "outage" if standing.failures else "quota"
+        return "outage" if standing.breaker.failures else "quota"
     return "quota" if standing.budget.scarce(now) else "outage"

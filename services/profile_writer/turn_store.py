@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
+from services.profile_writer.breaker import Breaker
 from services.profile_writer.budget import Budget, Others
 from services.profile_writer.phase import Phase
 from services.profile_writer.rows import Key
@@ -60,8 +61,8 @@ class TurnStore:
     CLAIM_ACCOUNT = """
         SELECT account_key, burst_limit, steady_limit, factor, factor_at, newest_slot, slots, phase_low_s,
                phase_width_s, phase_at, others_spent, others_at, others_per_s, others_burst, busy_until, busy_by,
-               blocked_until, blocked_reason, failures, advertised_limit, advertised_remaining, advertised_reset_s,
-               advertised_at, last_served_at, runnable_at
+               blocked_until, blocked_reason, failures, breaker_writes, calls_step, calls, calls_failed,
+               advertised_limit, advertised_remaining, advertised_reset_s, advertised_at, last_served_at, runnable_at
         FROM klaviyo_accounts
         WHERE runnable_at <= $1
         ORDER BY last_served_at NULLS FIRST, account_key
@@ -91,8 +92,8 @@ class TurnStore:
     SELECT_ACCOUNT = """
         SELECT account_key, burst_limit, steady_limit, factor, factor_at, newest_slot, slots, phase_low_s,
                phase_width_s, phase_at, others_spent, others_at, others_per_s, others_burst, busy_until, busy_by,
-               blocked_until, blocked_reason, failures, advertised_limit, advertised_remaining, advertised_reset_s,
-               advertised_at, last_served_at, runnable_at
+               blocked_until, blocked_reason, failures, breaker_writes, calls_step, calls, calls_failed,
+               advertised_limit, advertised_remaining, advertised_reset_s, advertised_at, last_served_at, runnable_at
         FROM klaviyo_accounts
         WHERE account_key = $1
     """
@@ -108,19 +109,21 @@ class TurnStore:
             blocked_until = $9, blocked_reason = $10, failures = $11, advertised_limit = $12,
             advertised_remaining = $13, advertised_reset_s = $14, advertised_at = $15, last_served_at = $16,
             runnable_at = $17, phase_low_s = $18, phase_width_s = $19, phase_at = $20, others_spent = $21,
-            others_at = $22, others_per_s = $23, others_burst = $24
+            others_at = $22, others_per_s = $23, others_burst = $24, breaker_writes = $25, calls_step = $26,
+            calls = $27, calls_failed = $28
         WHERE account_key = $1
     """
 
     async def save(self, standing: Standing) -> None:
         """Write the account's row back."""
-        budget, told = standing.budget, standing.advertised
+        budget, told, breaker = standing.budget, standing.advertised, standing.breaker
         await self._connection.execute(
             self.UPDATE_ACCOUNT, standing.account_key, budget.steady_limit, budget.factor, standing.factor_at,
             budget.newest, budget.slots, standing.busy_until, standing.busy_by, standing.blocked_until,
-            standing.blocked_reason, standing.failures, told.limit, told.remaining, told.reset_s,
+            standing.blocked_reason, breaker.failures, told.limit, told.remaining, told.reset_s,
             standing.advertised_at, standing.last_served_at, standing.runnable_at, *_phase_values(budget.phase),
             budget.others.spent, budget.others.at, budget.others.per_s, budget.others.burst,
+            breaker.writes, breaker.newest, breaker.calls, breaker.failed,
         )  # fmt: skip
 
     # Five scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
@@ -254,7 +257,9 @@ def _standing(row: asyncpg.Record) -> Standing:
         busy_by=row["busy_by"],
         blocked_until=row["blocked_until"],
         blocked_reason=row["blocked_reason"],
-        failures=row["failures"],
+        breaker=Breaker(
+            row["failures"], row["breaker_writes"], row["calls_step"], tuple(row["calls"]), tuple(row["calls_failed"])
+        ),
         advertised=RateLimit(row["advertised_limit"], row["advertised_remaining"], row["advertised_reset_s"]),
         advertised_at=row["advertised_at"],
         last_served_at=row["last_served_at"],

@@ -69,6 +69,8 @@ class Upkeep:
         metrics.gauge("write_oldest_overdue_seconds", view.overdue_s(now))
         metrics.gauge("write_budget_used_ratio", view.used_ratio)
         metrics.gauge("write_drain_seconds", view.drain_s)
+        for state, accounts in (await self._store.breakers(now)).items():
+            metrics.gauge("klaviyo_breaker_accounts", accounts, state=state)
 
 
 async def first_of(*waits: Coroutine[object, object, object], within_s: float) -> None:

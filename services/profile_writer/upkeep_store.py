@@ -1,5 +1,6 @@
 """SQL of the upkeep: rows under the quota of an earlier key, forgotten accounts, the backlog."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -105,6 +106,18 @@ class UpkeepStore:
                 for row in quotas
             ],
         )
+
+    SELECT_BREAKERS = """
+        SELECT CASE WHEN breaker_writes IS NULL THEN 'closed' WHEN blocked_until > $1 THEN 'open' ELSE 'probing' END
+               AS state, count(*) AS accounts
+        FROM klaviyo_accounts GROUP BY 1
+    """
+
+    async def breakers(self, now: datetime) -> Mapping[str, int]:
+        """How many accounts there are, by the state of their breaker: closed, open, or probing."""
+        async with self._db.connection() as connection:
+            rows = await connection.fetch(self.SELECT_BREAKERS, now)
+        return {"closed": 0, "open": 0, "probing": 0} | {row["state"]: row["accounts"] for row in rows}
 
 
 # One transaction that holds both accounts. A key that is under both quotas is one profile; what came in under the new

@@ -94,6 +94,25 @@ def test_it_tells_what_is_on_the_bulk_road(acme: Cli) -> None:
     assert max(map(len, said.splitlines())) <= 80
 
 
+def test_it_tells_that_an_account_is_left_alone_and_how_many_calls_had_failed(acme: Cli) -> None:
+    step = SECOND // 5
+    an_account(
+        acme, breaker_writes=1, failures=6, calls_step=step, calls=[5, 20, *[0] * 3, 99], calls_failed=[4, 11],
+        blocked_until=NOW + timedelta(hours=1), blocked_reason="klaviyo_503",
+    )  # fmt: skip
+
+    [told] = json.loads(acme.ok("quota", "--json"))
+    said = acme.ok("quota")
+    acme.rows("UPDATE klaviyo_accounts SET blocked_until = $1, breaker_writes = 4", NOW - timedelta(seconds=1))
+
+    assert (told["breaker"], told["blocked_reason"], told["calls_failed_30_s"]) == ("open", "klaviyo_503", 15)
+    assert told["calls_30_s"] in (25, 124)  # the clock runs on: the oldest step may have dropped out
+    assert "held up  until 2026-11-23 15:30:00 (klaviyo_503)" in said
+    assert "breaker  open: 15 of " in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert "breaker  probing: 15 of " in acme.ok("quota")
+
+
 def test_an_unknown_org_is_named(acme: Cli) -> None:
     assert "There is no org 'nobody'" in acme.error("quota", "nobody")
 

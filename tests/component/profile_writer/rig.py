@@ -4,11 +4,11 @@ import asyncio
 import base64
 import random
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -21,9 +21,10 @@ from shared.crypto import KeyRing
 from shared.db.pool import Database, open_database
 from shared.messaging.publisher import Publisher, open_publisher
 from shared.messaging.topology import WRITE
-from shared.schemas.copy import VariantSource
+from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.ids import generation_day
 from shared.schemas.jobs import WriteJob
+from shared.vars_codec import encode_vars
 from simulator.account import Account, PrivateKey
 from simulator.app import Box, serving
 from simulator.settings import SimulatorSettings

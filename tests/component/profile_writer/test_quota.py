@@ -3,12 +3,14 @@
 import math
 from collections import Counter
 
+from shared import metrics
 from simulator.faults import Fault
 from tests.component.profile_writer.rig import Rig, rigged, writing
 from tests.support.waiting import eventually
 
 MINUTE_S = 60
 WRITES = 1_700
+SELECT_BREAKER = "SELECT breaker_writes, blocked_reason FROM klaviyo_accounts WHERE account_key = $1"
 SLOWER = 5.0  # than the other tests' clock, so that a busy machine carries a minute's quota within its minute
 
 
@@ -58,3 +60,40 @@ async def test_while_klaviyo_answers_nothing_it_is_asked_a_little_and_then_every
     # Two turns of 25, then probes whose pause doubles from a second to half a minute.
     assert 3 <= asked <= 2 * 25 + 12
     assert {row["outcome"] for row in outcomes.values()} == {"written"}
+
+
+async def test_while_klaviyo_fails_more_than_half_of_its_calls_it_is_left_alone_and_its_neighbours_are_not(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        well = await rig.neighbour("well")
+        jobs, others = await rig.generate_many(200), await well.generate_many(200)
+        outage = Fault(
+            kind="status", operation="update_profile", status=503, probability=0.6, account_id=rig.account.id
+        )
+        rig.box.world.faults.append(outage)
+        async with writing(rig):
+            began = rig.clock.now()
+            await rig.send(*jobs)
+            await well.send(*others)
+            await well.outcomes(len(others), within_s=30)
+            beside_s = (rig.clock.now() - began).total_seconds()
+            await eventually(lambda: _opened(rig))
+            await rig.clock.sleep(120 - (rig.clock.now() - began).total_seconds())
+            rig.box.world.faults.remove(outage)
+            outcomes = await rig.outcomes(len(jobs), within_s=60)
+
+    assert {row["outcome"] for row in outcomes.values()} == {"written"}
+    assert len(rig.patches()) <= 1.5 * len(jobs)
+    assert len(well.patches()) == len(others)
+    shown = metrics.exposition().decode()
+    assert 'jai_klaviyo_breaker_opened_total{reason="klaviyo_503"}' in shown
+    assert 'jai_klaviyo_breaker_accounts{state="probing"}' in shown
+    assert beside_s < 30  # 200 writes at 53 a second, on a busy machine
+
+
+async def _opened(rig: Rig) -> bool:
+    """Whether the account's breaker has opened, for the reason that its calls had."""
+    async with rig.db.connection() as connection:
+        row = await connection.fetchrow(SELECT_BREAKER, f"acct:{rig.account.id}")
+    return row is not None and row["breaker_writes"] == 1 and row["blocked_reason"] == "klaviyo_503"

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from random import Random
 
+from services.profile_writer.breaker import Breaker
 from services.profile_writer.budget import Budget
 from services.profile_writer.standing import Answers, Standing, after
 from services.profile_writer.turn_rules import NotSent
@@ -33,12 +34,12 @@ def test_tokens_of_writes_that_did_not_leave_come_back() -> None:
 
 def test_what_can_never_be_sent_costs_no_token_and_is_no_sign_of_life() -> None:
     unsendable = Unsendable("too large", reason="body_too_large")
-    silent = replace(FRESH, failures=5)
+    silent = replace(FRESH, breaker=Breaker(failures=5))
 
     assert then(None, unsendable).budget.spent == FRESH.budget.spent - 1
-    assert then(unsendable, standing=silent).failures == 5
-    assert then(unsendable, MaybeApplied("503"), standing=silent).failures == 6
-    assert then(Permanent("400"), standing=silent).failures == 0
+    assert then(unsendable, standing=silent).breaker.failures == 5
+    assert then(unsendable, MaybeApplied("503"), standing=silent).breaker.failures == 6
+    assert then(Permanent("400"), standing=silent).breaker.failures == 0
 
 
 def test_what_klaviyo_advertises_replaces_our_assumption() -> None:
@@ -55,23 +56,48 @@ def test_an_account_that_answers_nothing_rests_longer_each_time_until_it_answers
     assert once.blocked_until is not None
     assert NOW < once.blocked_until <= NOW + seconds(0.5)
 
-    often = then(MaybeApplied("503"), standing=replace(once, failures=20))
+    often = then(MaybeApplied("503"), standing=replace(once, breaker=Breaker(failures=20)))
     assert often.blocked_until is not None
     assert NOW + seconds(15) <= often.blocked_until <= NOW + seconds(30)
 
-    assert then(Permanent("404"), MaybeApplied("503"), standing=often).failures == 0
+    assert then(None, standing=once).breaker.failures == 0
 
 
 def test_after_two_turns_without_an_answer_one_write_at_a_time_is_the_probe() -> None:
     once = then(MaybeApplied("503"))
     twice = then(MaybeApplied("503"), standing=once)
 
-    assert (FRESH.probing, once.probing, twice.probing) == (False, False, True)
-    assert not then(None, standing=twice).probing
+    assert [one.breaker.most(25) for one in (FRESH, once, twice)] == [25, 25, 1]
+
+
+def test_refusals_and_permanent_answers_are_no_failures() -> None:
+    throttled = then(*[Throttled("429", wait_s=1)] * 25)
+    rejected = then(*[Permanent("404")] * 25)
+
+    assert throttled.breaker == FRESH.breaker
+    assert (rejected.breaker.writes, sum(rejected.breaker.failed)) == (None, 0)
+    assert rejected.blocked_until is None
+
+
+def test_an_account_that_fails_half_of_its_calls_is_left_alone_for_half_a_minute() -> None:
+    opened = then(*[None] * 10, *[MaybeApplied("503", reason="klaviyo_503")] * 10)
+
+    assert opened.breaker.most(25) == 1
+    assert opened.blocked_until is not None
+    assert NOW + seconds(30) <= opened.blocked_until <= NOW + seconds(33)
+    assert opened.blocked_reason == "klaviyo_503"
+
+
+def test_a_refusal_beside_failures_blocks_for_the_longer_of_both() -> None:
+    both = then(*[None] * 10, *[MaybeApplied("503")] * 15, Throttled("429", wait_s=5))
+
+    assert both.breaker.most(25) == 1
+    assert both.blocked_until is not None
+    assert both.blocked_until >= NOW + seconds(30)
 
 
 def test_a_turn_that_sent_nothing_says_nothing_about_the_account() -> None:
-    assert then(NotSent("stopping")).failures == 0
+    assert then(NotSent("stopping")).breaker == FRESH.breaker
     assert then(NotSent("stopping")).blocked_until is None
 
 
