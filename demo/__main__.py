@@ -15,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from demo import report
 from demo.story import ORG, Results, play
-from demo.world import CommandFailed, World, open_world, write_json
+from demo.world import World, open_world, write_json
 from devstack import SERVERS, ServerFailed, start
 from devstack.processes import ProcessDied
+from devstack.services import CommandFailed
 
 ROOT = Path(__file__).parent.parent
 RUN = ROOT / ".run" / "demo"

@@ -22,6 +22,8 @@ class FlowIds:
 
     flow_id: str
     treatment_action_id: str
+    webhook_action_id: str
+    delay_action_id: str
 
 
 class Box:
@@ -58,7 +60,8 @@ class Box:
         email = {"type": "send-email", "name": f"{name} email", "subject": "-", "html": "-"}
         actions = [webhook, {"type": "time-delay", "unit": "minutes", "value": 2}, email]
         flow = await self._ask("POST", f"{self._account}/flows", {"name": name, "actions": actions})
-        return FlowIds(str(flow["id"]), str(flow["actions"][-1]["id"]))
+        webhook_id, delay_id, email_id = (str(action["id"]) for action in flow["actions"])
+        return FlowIds(str(flow["id"]), email_id, webhook_id, delay_id)
 
     async def paste(self, ids: FlowIds, snippet: Snippet) -> None:
         """Put the handed-out snippet into the email step."""
@@ -79,9 +82,9 @@ class Box:
         """Which generations were control by plan; the judge cannot know."""
         await self._ask("POST", "/_sim/decisions", {"decisions": dict(decisions)})
 
-    async def outcomes(self) -> dict[str, Any]:
-        """What every email showed, with the handed-out snippet and with the page's literal one."""
-        return await self._ask("GET", f"{self._account}/outcomes")
+    async def outcomes(self, *, rows: bool = False) -> dict[str, Any]:
+        """What every email showed, with the handed-out snippet and with the page's literal one; `rows`: each email."""
+        return await self._ask("GET", f"{self._account}/outcomes{'?rows=1' if rows else ''}")
 
     async def export(self, folder: str, **how: Any) -> dict[str, Any]:
         """Drop the next file of events."""
@@ -89,7 +92,11 @@ class Box:
 
     async def set_plan(self, private_key: str, profile_id: str, plan: str) -> None:
         """The shop's own system changes a person's plan, through Klaviyo's public API."""
-        body = {"data": {"type": "profile", "id": profile_id, "attributes": {"properties": {"plan_type": plan}}}}
+        await self.change(private_key, profile_id, {"properties": {"plan_type": plan}})
+
+    async def change(self, private_key: str, profile_id: str, attributes: Mapping[str, Any]) -> None:
+        """The shop's own system changes something of a person, through Klaviyo's public API."""
+        body = {"data": {"type": "profile", "id": profile_id, "attributes": attributes}}
         headers = {
             "Authorization": f"Klaviyo-API-Key {private_key}",
             "revision": "2026-07-15",
@@ -99,7 +106,11 @@ class Box:
         url = f"{self._url}/api/profiles/{profile_id}"
         async with self._http.patch(url, data=json.dumps(body), headers=headers) as response:
             if response.status != 200:
-                raise RuntimeError(f"the plan of {profile_id} was not changed: {await response.text()}")
+                raise RuntimeError(f"{profile_id} was not changed: {await response.text()}")
+
+    async def change_step(self, ids: FlowIds, action_id: str, **changes: Any) -> None:
+        """The marketer edits one step of a flow."""
+        await self._ask("PATCH", f"{self._account}/flows/{ids.flow_id}/actions/{action_id}", changes)
 
     async def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body)

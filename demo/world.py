@@ -1,9 +1,7 @@
 """Everything the story plays in: the servers, our five services and the simulator, each as a process of its own."""
 
-import asyncio
 import contextlib
 import json
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,14 +18,8 @@ from devstack import Endpoints
 from devstack.isolation import fresh_bucket, fresh_database, fresh_virtual_host
 from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Command, python, supervise
-from devstack.services import environment, justai, services
+from devstack.services import environment, run_justai, services
 from shared.clock import Clock, clock_from_spec
-
-_COMMAND_TIMEOUT_S = 120.0
-
-
-class CommandFailed(Exception):
-    """A `justai` command did not succeed; the text is what it printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +39,7 @@ class World:
 
     async def justai(self, *arguments: str, given: str = "") -> str:
         """Run the `justai` command as a person would; its output. Raises CommandFailed."""
-        process = await asyncio.create_subprocess_exec(
-            *justai(*arguments),
-            env={**os.environ, **self.env, "COLUMNS": "120"},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            async with asyncio.timeout(_COMMAND_TIMEOUT_S):
-                output, _ = await process.communicate(given.encode())
-        finally:
-            if process.returncode is None:
-                process.kill()
-        if process.returncode:
-            raise CommandFailed(f"justai {' '.join(arguments)}\n{output.decode()}")
-        return output.decode()
+        return await run_justai(self.env, *arguments, given=given)
 
     def s3(self) -> pyarrow.fs.S3FileSystem:
         """The bucket's server, for reading back what was exported."""

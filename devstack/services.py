@@ -5,16 +5,26 @@ Used by the demo, the benchmarks and the end-to-end tests, so that all three run
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Command, python
 
 SERVICES = ("gateway", "generator", "profile_writer", "ingest", "egress")
+
+
+_COMMAND_TIMEOUT_S = 120.0
+_ROOT = Path(__file__).parents[1]
+
+
+class CommandFailed(Exception):
+    """A `justai` command did not succeed; the text is what it printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,27 @@ def services(env: Mapping[str, str], names: Sequence[str] = SERVICES) -> Running
 def justai(*arguments: str) -> list[str]:
     """The command line of our own command, in this interpreter."""
     return [sys.executable, "-m", "cli", *arguments]
+
+
+async def run_justai(env: Mapping[str, str], *arguments: str, given: str = "") -> str:
+    """Run our own command as a person would; its output. Raises CommandFailed."""
+    process = await asyncio.create_subprocess_exec(
+        *justai(*arguments),
+        env={**os.environ, **env, "COLUMNS": "120"},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=_ROOT,
+    )
+    try:
+        async with asyncio.timeout(_COMMAND_TIMEOUT_S):
+            output, _ = await process.communicate(given.encode())
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode:
+        raise CommandFailed(f"justai {' '.join(arguments)}\n{output.decode()}")
+    return output.decode()
 
 
 def _secret() -> str:
