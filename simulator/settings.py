@@ -17,6 +17,11 @@ class SimulatorSettings(BaseModel):
     oversize_status: Literal[413, 400] = Field(413, description="Answer to a body over its limit; unknown.")
     bad_key_status: Literal[401, 400] = Field(401, description="Answer to a missing or wrong key; both are documented.")
     retry_after: bool = Field(True, description="False: 429 without Retry-After, seen on real accounts.")
+    shared_write_quota: bool = Field(
+        False,
+        description="True: PATCH of a profile and profile-import spend one quota, that of PATCH. The document counts "
+        "per operation; unknown on a live account.",
+    )
     visibility_delay_s: float = Field(0.0, ge=0, description="Virtual seconds until emails see a write.")
     bulk_job_min_s: PositiveFloat = Field(5.0, description="Shortest run of a bulk import job, virtual seconds.")
     bulk_job_max_s: PositiveFloat = Field(120.0, description="Longest run of a bulk import job, virtual seconds.")

@@ -42,20 +42,24 @@ def wrong_key(settings: SimulatorSettings) -> ApiError:
     return ApiError(settings.bad_key_status, "authentication_failed", title, title)
 
 
-def spend(account: Account, operation: Operation, extras: frozenset[str], now: datetime, announce: bool) -> Granted:
-    """Take one request from the operation's windows, and from the stricter ones that `extras` stand for.
+def spend(
+    account: Account, operation: Operation, extras: frozenset[str], now: datetime, settings: SimulatorSettings
+) -> Granted:
+    """Take one request from the operation's windows, and from the stricter ones that `extras` stand for. By setting
+    an import spends those of PATCH, and other apps' traffic is then that of PATCH.
 
     Raises `ApiError` 429. `extras` are values of include and additional-fields.
     """
     now_s = now.timestamp()
     granted: Granted | None = None
-    buckets = [(operation.id, operation.quota)]
+    shared = settings.shared_write_quota and operation.id == "create_or_update_profile"
+    buckets = [("update_profile" if shared else operation.id, operation.quota)]
     buckets += [(f"{operation.id}+{name}", quota) for name, quota in operation.extra_quotas.items() if name in extras]
     # A stricter bucket that refuses leaves the general one unspent: it is asked first.
     for name, quota in reversed(buckets):
         taken = account.window(name, quota).take(now_s)
         if isinstance(taken, Refused):
-            raise throttled(taken.retry_after_s, announce=announce)
+            raise throttled(taken.retry_after_s, announce=settings.retry_after)
         granted = taken
     assert granted is not None  # noqa: S101 - the operation's own bucket is always there
     return granted

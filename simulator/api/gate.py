@@ -88,7 +88,7 @@ class Gate:
 
         query: Mapping[str, str] = request.query
         extras = _extras(query) if operation.extra_quotas else frozenset()
-        trace.granted = admission.spend(account, operation, extras, now, world.settings.retry_after)
+        trace.granted = admission.spend(account, operation, extras, now, world.settings)
         if fault is not None and fault.kind in BEFORE:
             return self._struck(fault, trace.granted)
         admission.check_revision(operation, headers.get("revision"))

@@ -2,13 +2,19 @@
 
 import math
 from collections import Counter
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.account import Account
+from simulator.api import admission
+from simulator.api.jsonapi import ApiError
+from simulator.api.operations import BY_ID
 from simulator.foreign import Foreign, Pattern
+from simulator.settings import SimulatorSettings
 from simulator.windows import Granted, Quota, Refused, Windows
 
 PROFILE_WRITES = Quota(75, 750)
@@ -109,3 +115,31 @@ def test_a_daily_window_holds_for_a_day() -> None:
     refused = windows.take(200.0)
 
     assert refused == Refused(retry_after_s=86_200, window_s=86_400.0)
+
+
+@pytest.mark.parametrize(("shared", "left"), [(False, 749), (True, 739)])
+def test_an_import_of_a_profile_spends_a_quota_of_its_own_or_by_setting_that_of_patch(shared: bool, left: int) -> None:
+    account = Account("AbC123", "Shop", 0.0, datetime(2026, 11, 23, tzinfo=UTC))
+    settings = SimulatorSettings(shared_write_quota=shared)
+
+    def spent(operation: str) -> Granted:
+        return admission.spend(account, BY_ID[operation], frozenset(), account.created_at, settings)
+
+    patched = [spent("update_profile") for _ in range(10)]
+    imported = spent("create_or_update_profile")
+
+    assert patched[-1].remaining == 740
+    assert imported.remaining == left
+    assert spent("update_profile").remaining == (738 if shared else 739)
+
+
+def test_a_shared_quota_refuses_imports_that_patch_has_left_no_room_for() -> None:
+    account = Account("AbC123", "Shop", 0.0, datetime(2026, 11, 23, tzinfo=UTC))
+    settings = SimulatorSettings(shared_write_quota=True)
+    for _ in range(75):
+        admission.spend(account, BY_ID["update_profile"], frozenset(), account.created_at, settings)
+
+    with pytest.raises(ApiError) as refused:
+        admission.spend(account, BY_ID["create_or_update_profile"], frozenset(), account.created_at, settings)
+
+    assert refused.value.status == 429
