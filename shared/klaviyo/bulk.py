@@ -83,8 +83,8 @@ class BulkImports:
     async def create(self, body: bytes) -> str:
         """Klaviyo's id of a new job. MaybeApplied: there may be one whose id nobody told us."""
         url = self._wire.url(_PATH, {})
-        _, answer = await self._wire.call("POST", url, "bulk_import_profiles", body=body, within_s=CREATE_S)
-        data = parsed(answer).get("data")
+        answer = await self._wire.call("POST", url, "bulk_import_profiles", body=body, within_s=CREATE_S)
+        data = parsed(answer.body).get("data")
         if not isinstance(data, dict) or not isinstance(data.get("id"), str):
             raise Permanent("Klaviyo took an import and names no job", reason="unreadable_answer")
         job_id: str = data["id"]

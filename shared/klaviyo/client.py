@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 
+from shared import logs
 from shared.clock import Clock, SystemClock
 from shared.errors import Permanent
 from shared.klaviyo.bulk import job_body
@@ -16,6 +17,8 @@ from shared.klaviyo.errors import KeyRefused
 from shared.klaviyo.limits import Pacer, RateLimit
 from shared.klaviyo.profile import check_size, checked_id, profile_resource
 from shared.klaviyo.wire import Wire
+
+log = logs.get(__name__)
 
 # An id in the form of Klaviyo's that no profile has: time zero, all-zero randomness.
 _NO_PROFILE = "01" + "0" * 24
@@ -88,8 +91,20 @@ class KlaviyoClient:
         """
         body = profile_patch(profile_id, properties or {}, unset)
         url = self._wire.url(f"/api/profiles/{profile_id}", {"fields[profile]": "updated"})
-        limit, _ = await self._wire.call("PATCH", url, "update_profile", body=body, resource="profile")
-        return limit
+        return (await self._wire.call("PATCH", url, "update_profile", body=body, resource="profile")).limit
+
+    async def import_profile(self, profile_id: str, *, properties: Mapping[str, str]) -> RateLimit:
+        """Set these custom properties by the upsert operation, which Klaviyo counts apart; others stay. Repeating it
+        changes nothing. The id goes alone: with an identifier of another profile beside it the answer would be 404.
+
+        Raises as `patch_profile` does.
+        """
+        body = profile_patch(profile_id, properties, ())
+        url = self._wire.url("/api/profile-import", {"fields[profile]": "updated"})
+        answer = await self._wire.call("POST", url, "create_or_update_profile", body=body, resource="profile")
+        if answer.status == 201:  # an id that is not there answers 404, as far as anybody knows
+            log.warning("klaviyo.profile_made", profile_id=profile_id)
+        return answer.limit
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ Raises the failure words of `shared.klaviyo.errors`; never tries a write again, 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
@@ -30,6 +30,14 @@ _ANSWER_MAX_BYTES = 4_000_000  # a page of flow actions with their webhook bodie
 _PAGES_MAX = 1000
 _READ_WAITS_S = (1.0, 3.0, 10.0)
 _READ_WAIT_MAX_S = 120.0
+
+
+class Answer(NamedTuple):
+    """What came back of a request that succeeded."""
+
+    status: int
+    limit: RateLimit
+    body: bytes
 
 
 class Wire:
@@ -69,7 +77,7 @@ class Wire:
         body: bytes | None = None,
         resource: str = "resource",
         within_s: float = CALL_S,
-    ) -> tuple[RateLimit, bytes]:
+    ) -> Answer:
         """One request, no second try. Raises the failure that its end stands for."""
         data = BytesIO(body) if body is not None and len(body) > _SENT_WHOLE_BYTES else body
         headers = self._headers | ({"Content-Type": _MEDIA_TYPE} if body is not None else {})
@@ -93,12 +101,11 @@ class Wire:
         failure: Failure | None = failure_of(response.status, response.headers, answer, resource=resource)
         if failure is not None:
             raise failure
-        return rate_limit(response.headers), answer
+        return Answer(response.status, rate_limit(response.headers), answer)
 
     async def document(self, url: URL, operation: str, *, resource: str = "resource") -> dict[str, Any]:
         """One JSON:API document, asked for once."""
-        _, answer = await self.call("GET", url, operation, resource=resource)
-        return parsed(answer)
+        return parsed((await self.call("GET", url, operation, resource=resource)).body)
 
     async def read(self, url: URL, operation: str, pacer: Pacer) -> dict[str, Any]:
         """One document, patiently: an operator waits for it, not a deadline."""

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp import web
 
@@ -90,12 +91,13 @@ async def test_every_request_fits_klaviyos_document() -> None:
         add_flows(box, account, 1)
         await client.patch_profile(profile(box, account), properties=COPY, unset=["jai_for"])
         await client.profile_properties(profile(box, account, "ben@people.example"))
+        await client.import_profile(box.world.add_profile(account, {}), properties=COPY)
         await client.verify()
         await read_flow_messages(client)
 
         operations = {request.operation for request in box.world.log.since(0, None, 10_000)}
-        assert {"update_profile", "get_profile", "get_accounts", "get_metrics", "get_flows"} <= operations
-        assert "get_flow_action_messages" in operations
+        assert {"update_profile", "create_or_update_profile", "get_profile", "get_accounts"} <= operations
+        assert {"get_metrics", "get_flows", "get_flow_action_messages"} <= operations
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -113,11 +115,61 @@ async def test_properties_are_set_and_taken_away_and_others_stay() -> None:
         assert properties(account, person) == {"size": "M"}
 
 
-async def test_the_answer_does_not_repeat_the_profile() -> None:
+async def test_an_import_sets_properties_under_the_id_alone_on_a_quota_of_its_own() -> None:
     async with account_in_a_box() as (client, box, account):
-        await client.patch_profile(profile(box, account), properties=COPY)
+        person = box.world.add_profile(account, {"email": "ann@people.example", "properties": {"size": "M"}})
+        await client.patch_profile(person, properties={"jai_subject": "older"})
 
-        [request] = box.world.log.since(0, "update_profile", 10)
+        limit = await client.import_profile(person, properties=COPY)
+
+        assert properties(account, person) == {"size": "M", **COPY}
+        assert (limit.limit, limit.remaining) == (750, 749)
+        [request] = box.world.log.since(0, "create_or_update_profile", 10)
+        assert orjson.loads(request.body) == {
+            "data": {"type": "profile", "id": person, "attributes": {"properties": COPY}}
+        }
+
+
+async def test_an_import_of_a_profile_that_was_merged_away_makes_none() -> None:
+    async with account_in_a_box() as (client, box, account):
+        person = profile(box, account)
+        account.remove(person, merged_into=None)
+
+        with pytest.raises(Permanent) as caught:
+            await client.import_profile(person, properties=COPY)
+
+        assert caught.value.reason == "profile_not_found"
+        assert account.profiles == {}
+
+
+async def test_an_import_that_made_a_profile_counts_as_applied_and_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    async def make(_: web.Request) -> web.Response:
+        return web.json_response({"data": {}}, status=201, headers={"RateLimit-Remaining": "7"})
+
+    async with _serving(make) as url, aiohttp.ClientSession() as session:
+        limit = await KlaviyoClient(session, url, "pk_1").import_profile("ABC123", properties=COPY)
+
+    assert limit.remaining == 7
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "klaviyo.profile_made"
+    ]
+
+
+async def test_a_body_that_is_too_large_is_never_imported() -> None:
+    async with account_in_a_box() as (client, box, account):
+        with pytest.raises(Permanent) as caught:
+            await client.import_profile(profile(box, account), properties={"jai_body": "x" * BODY_MAX_BYTES})
+
+        assert caught.value.reason == "body_too_large"
+        assert list(box.world.log.since(0, None, 10)) == []
+
+
+@pytest.mark.parametrize("write", ["patch_profile", "import_profile"])
+async def test_the_answer_does_not_repeat_the_profile(write: str) -> None:
+    async with account_in_a_box() as (client, box, account):
+        await getattr(client, write)(profile(box, account), properties=COPY)
+
+        [request] = box.world.log.since(0, None, 10)
         assert "fields%5Bprofile%5D=updated" in request.path or "fields[profile]=updated" in request.path
 
 
