@@ -40,6 +40,7 @@ _RATE_SEEN_S = 3.0  # a shorter look at a minute says little of its rate
 _DOUBT_S = 10.0  # of silence, believed before anything is known: one early burst is no rate
 _OTHERS_BURST_SHARE_MAX = 0.6  # of the second's limit: we must be able to send at all
 _LOOK_AGAIN_S = 2.0
+_ASK_SHARE = 0.02  # of the minute's limit: what is asked for whatever is left to others
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +168,12 @@ class Budget:
         window = self.window(now)
         if window is None:
             return max(0, floor(self.blind_ceiling * share) - self.spent)
-        ours = self._spent_since(window.starts_s - SLACK_S)
-        return max(0, floor(self.ceiling * share) - ours - self.others.reserve(window, now))
+        most, ours = floor(self.ceiling * share), self._spent_since(window.starts_s - SLACK_S)
+        # Without an answer nobody learns that the others have stopped: an account with an app that once spent all its
+        # calls early in a minute would send nothing until the phase is forgotten.
+        theirs = self.others.spent if self.others.in_window(window) else 0
+        asked = min(ceil(self.ceiling * _ASK_SHARE), most - theirs)
+        return max(0, most - ours - self.others.reserve(window, now), asked - ours)
 
     def told(self, limit: int, remaining: int | None, asked_at: datetime, now: datetime) -> "Budget":
         """The budget after an answer that carries RateLimit-*, asked no earlier than `asked_at`, all of ours being
