@@ -125,7 +125,7 @@ async def test_an_import_sets_properties_under_the_id_alone_on_a_quota_of_its_ow
         assert properties(account, person) == {"size": "M", **COPY}
         assert (limit.limit, limit.remaining) == (750, 749)
         [request] = box.world.log.since(0, "create_or_update_profile", 10)
-        assert orjson.loads(request.body) == {
+        assert orjson.loads(request.body or b"") == {
             "data": {"type": "profile", "id": person, "attributes": {"properties": COPY}}
         }
 
@@ -158,7 +158,7 @@ async def test_an_import_that_made_a_profile_counts_as_applied_and_is_noticed(ca
 async def test_a_body_that_is_too_large_is_never_imported() -> None:
     async with account_in_a_box() as (client, box, account):
         with pytest.raises(Permanent) as caught:
-            await client.import_profile(profile(box, account), properties={"jai_body": "x" * BODY_MAX_BYTES})
+            await client.import_profile(profile(box, account), properties={"jai_body": "x" * PROFILE_MAX_BYTES})
 
         assert caught.value.reason == "body_too_large"
         assert list(box.world.log.since(0, None, 10)) == []

@@ -166,15 +166,15 @@ def test_an_app_that_spent_much_early_in_one_minute_and_then_stopped_does_not_si
     """All its calls within five seconds look like a rate that fills every minute to come."""
     klaviyo = Klaviyo(phase_s=50)
     seen = phase_seen(50, START, START)
-    budget = replace(Budget(75, 750, 1.0), phase=seen).at(START).paid(25).told(750, 725, moment(1))
-    budget = budget.at(moment(5)).paid(25).told(750, 750 - 50 - 300, moment(5))
+    budget = replace(Budget(75, 750, 1.0), phase=seen).at(START).paid(25).told(750, 725, moment(1), moment(1))
+    budget = budget.at(moment(5)).paid(25).told(750, 750 - 50 - 300, moment(5), moment(5))
     sent, now_s = 0, 65.0
 
     while now_s < 65 + 4 * MINUTE_S:
         budget = budget.at(moment(now_s))
         if paid := min(TURN_WRITES, budget.room(moment(now_s))):
             sent += sum(klaviyo.take(now_s) for _ in range(paid))
-            budget = budget.paid(paid).told(750, klaviyo.remaining(now_s), moment(now_s))
+            budget = budget.paid(paid).told(750, klaviyo.remaining(now_s), moment(now_s), moment(now_s))
         now_s += max(0.5, budget.wait_s(moment(now_s)))
 
     assert klaviyo.refused == 0
