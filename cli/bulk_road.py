@@ -10,7 +10,8 @@ from shared.klaviyo.bulk import SCOPES
 
 SELECT_SCOPES = "SELECT scopes FROM integrations WHERE org_id = ANY($1)"
 SELECT_ROAD = """
-    SELECT a.bulk_refused_at, a.bulk_refused_reason,
+    SELECT (SELECT min(r.reason) FROM bulk_refusals r JOIN integrations i USING (org_id)
+            WHERE i.account_key = a.account_key AND r.integration_at = i.updated_at AND r.refused_at > $3) AS refused,
            (SELECT count(*) FROM bulk_jobs b WHERE b.account_key = a.account_key AND b.state <> 'ended') AS jobs,
            (SELECT coalesce(sum(b.rows), 0)::int FROM bulk_jobs b
             WHERE b.account_key = a.account_key AND b.state <> 'ended') AS writes,
@@ -37,11 +38,10 @@ class BulkRoad:
 async def bulk_road(connection: Connection, account_key: str, org_ids: Collection[UUID], now: datetime) -> BulkRoad:
     """The road of one account."""
     scopes = [set(row["scopes"]) for row in await connection.fetch(SELECT_SCOPES, list(org_ids))]
-    (row,) = await connection.fetch(SELECT_ROAD, account_key, now - timedelta(days=1))
-    refused = row["bulk_refused_at"] is not None and now - row["bulk_refused_at"] < _REFUSAL_LASTS
+    (row,) = await connection.fetch(SELECT_ROAD, account_key, now - timedelta(days=1), now - _REFUSAL_LASTS)
     return BulkRoad(
         missing_scopes=sorted(set().union(*(_BOUGHT - has for has in scopes))),
-        refused_reason=row["bulk_refused_reason"] if refused else None,
+        refused_reason=row["refused"],
         jobs=row["jobs"],
         writes=row["writes"],
         takes_s=None if row["takes_s"] is None else round(row["takes_s"], 1),

@@ -8,6 +8,7 @@ import aiohttp
 
 from services.profile_writer.bulk import BulkRoad
 from services.profile_writer.bulk_following import Following
+from services.profile_writer.bulk_job_store import JobStore
 from services.profile_writer.bulk_making import Making
 from services.profile_writer.bulk_store import BulkStore
 from services.profile_writer.content import Contents, Integration
@@ -35,7 +36,7 @@ from shared.messaging.topology import WRITE
 from shared.runtime import Service
 from shared.schemas.jobs import WriteJob
 
-_BULK_SIDE_BY_SIDE = 4  # accounts whose bulk road is looked at at the same time; each may hold 20 MB of bodies
+_BULK_SIDE_BY_SIDE = 2  # accounts whose bulk road is looked at at the same time; each may hold 40 MB of bodies
 _INTAKES_AT_ONCE = 2
 _INTAKE_JOBS = 1000  # of all shards together: one transaction, which turns of its accounts wait for
 
@@ -63,11 +64,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     sweeper = Sweeper(SweepStore(store), clock, wake=lambda: scheduler.wake())
     sender = Sender(contents, klaviyo, clock, sweeper.stops)
     scheduler = Scheduler(turns, sender, clock, side_by_side=settings.writer_turns)
-    bulk = BulkStore(database, store)
+    bulk, import_jobs = BulkStore(database, store), JobStore(database, store)
     road = BulkRoad(
         bulk,
-        Making(bulk, store, contents, imports, clock, rng, uuid4, margin_s=margin_s),
-        Following(bulk, store, contents, imports, clock, rng, margin_s=margin_s),
+        Making(bulk, import_jobs, store, contents, imports, clock, rng, uuid4, margin_s=margin_s),
+        Following(bulk, import_jobs, store, contents, imports, clock, rng, margin_s=margin_s),
         clock,
         side_by_side=_BULK_SIDE_BY_SIDE,
     )

@@ -37,44 +37,45 @@ class BulkRoad:
         async with asyncio.TaskGroup() as looks:
             while not stop.is_set():
                 await self._places.acquire()
-                account_key = await self._claim()
-                if account_key is not None:
-                    looks.create_task(self._look(account_key), name=f"bulk road of {account_key}")
+                claimed = await self._claim()
+                if claimed is not None:
+                    looks.create_task(self._look(*claimed), name=f"bulk road of {claimed[0]}")
                     continue
                 self._places.release()
                 await self._wait(stop)
 
-    async def _claim(self) -> str | None:
+    async def _claim(self) -> tuple[str, datetime] | None:
         try:
             return await self._store.claim(self._clock.now())
         except Transient as error:
             log.warning("bulk.not_claimed", reason=error.reason)
             return None
 
-    async def _look(self, account_key: str) -> None:
+    async def _look(self, account_key: str, held_until: datetime) -> None:
         """Whatever goes wrong with one account ends with it; another look comes."""
         look_at: datetime | None = self._clock.now() + timedelta(seconds=_FAILED_S)
         try:
-            look_at = await self._see(account_key)
+            look_at = await self._see(account_key, held_until)
         except Transient as error:
             log.warning("bulk.look_failed", account_key=account_key, reason=error.reason)
         except Exception as error:  # one account must not stop the others
             log.error("bulk.look_failed", account_key=account_key, exc_info=error)
         finally:
             try:
-                await self._store.release(account_key, look_at)
+                await self._store.release(account_key, held_until, look_at)
             except Transient as error:  # its hold ends by itself
                 log.warning("bulk.not_released", account_key=account_key, reason=error.reason)
             self._places.release()
 
-    async def _see(self, account_key: str) -> datetime | None:
+    async def _see(self, account_key: str, held_until: datetime) -> datetime | None:
         """One look; when the next is due, None when nothing waits and no job is on its way."""
-        now = self._clock.now()
-        road = await self._store.road(account_key, now)
-        looks = [await self._following.follow(road, now) if road.jobs else None]
-        looks.append(await self._making.make(road) if road.orgs else None)
-        due = [look_at for look_at in looks if look_at is not None]
-        return min(due, default=None)
+        road = await self._store.road(account_key, held_until, self._clock.now())
+        looks: list[datetime | None] = []
+        if road.jobs:
+            looks.append(await self._following.follow(road, self._clock.now()))
+            road = await self._store.road(account_key, held_until, self._clock.now())
+        looks.append(await self._making.make(road, self._following.prove))
+        return min((look_at for look_at in looks if look_at is not None), default=None)
 
     async def _wait(self, stop: asyncio.Event) -> None:
         due_in_s = _LOOK_S

@@ -3,6 +3,7 @@
 One list shows all jobs of an account, so it is asked for rather than each job: listing has no more quota than making.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,11 +12,15 @@ from typing import Protocol
 
 from yarl import URL
 
+from services.profile_writer.bulk_job_store import JobStore
 from services.profile_writer.bulk_rules import (
+    CREATE_EVERY_S,
+    ERRORS_FOR,
     LEASE,
-    ImportEnded,
     Job,
+    JobRows,
     as_sent,
+    doubted,
     found,
     looked_back_far_enough,
     not_made,
@@ -29,13 +34,211 @@ from services.profile_writer.turn_rules import Sent, settle
 from shared import logs, metrics
 from shared.clock import Clock
 from shared.errors import Failure, Permanent, Throttled
-from shared.klaviyo.bulk import ImportJob, Page, RowError
+from shared.klaviyo.bulk import ErrorPage, ImportJob, Page, RowError
+from shared.klaviyo.errors import KeyRefused
 
 log = logs.get(__name__)
 
 _SETTLED_AT_ONCE = 500  # rows: the bound on how long the account is held
+_REST_MAX_S = 0.5
 _PAGES_MAX = 20
-_REFUSED_S = 30.0  # a key that may not list: another one may come
+_PROOF_LASTS = timedelta(minutes=10)
+_ERROR_PAGES_MAX = 11  # of 100 rows: more than a job has
+
+
+class Follows(Protocol):
+    """The part of the bulk client that is needed here."""
+
+    async def newest(self, older: URL | None = None) -> Page: ...
+    async def job(self, job_id: str) -> ImportJob: ...
+    async def errors(self, job_id: str, more: URL | None = None) -> ErrorPage: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """Klaviyo's jobs, and the age of the oldest one; None when there are no others."""
+
+    jobs: Sequence[ImportJob]
+    oldest: datetime | None
+
+
+class Following:
+    """Lists, compares, settles."""
+
+    def __init__(
+        self,
+        bulk: BulkStore,
+        jobs: JobStore,
+        store: Store,
+        contents: Contents,
+        connect: Callable[[Integration], Follows],
+        clock: Clock,
+        rng: Random,
+        *,
+        margin_s: float,
+    ) -> None:
+        self._bulk, self._jobs, self._store, self._contents, self._connect = bulk, jobs, store, contents, connect
+        self._clock, self._rng, self._margin_s = clock, rng, margin_s
+
+    async def follow(self, road: Road, now: datetime) -> datetime:
+        """See to the account's jobs; when they are to be seen to again."""
+        if road.poll_at is not None and road.poll_at > now:
+            return road.poll_at
+        open_jobs = [job for job in road.jobs if now - job.sent_at <= LEASE]
+        for job in road.jobs:
+            if job not in open_jobs:
+                await self._doubt(job, "given_up")
+        poll_at, _ = await self._listing(road, open_jobs)
+        return poll_at
+
+    async def prove(self, road: Road) -> bool:
+        """Whether jobs can be seen, before any is made: rows of one that cannot would be out of reach."""
+        if road.listed_at is not None and self._clock.now() - road.listed_at < _PROOF_LASTS:
+            return True
+        if road.poll_at is not None and road.poll_at > self._clock.now():
+            return False
+        await self._listing(road, road.jobs)
+        return (
+            await self._bulk.road(road.standing.account_key, road.held_until, self._clock.now())
+        ).listed_at is not None
+
+    async def _listing(self, road: Road, jobs: Sequence[Job]) -> tuple[datetime, bool]:
+        """List, and see to these; when to do so again, and whether it worked."""
+        now = self._clock.now()
+        youngest_s = (now - jobs[-1].sent_at).total_seconds() if jobs else 0.0
+        wait_s, listed_at = poll_after_s(youngest_s, road.latencies_s), None
+        try:
+            await self._follow(road, jobs)
+            listed_at = now
+        except Failure as failure:  # their rows stay taken until somebody can see them
+            asked_s = failure.wait_s if isinstance(failure, Throttled) else 0.0
+            wait_s = max(wait_s, asked_s)
+            log.warning("bulk.not_seen", account_key=road.standing.account_key, reason=failure.reason)
+        poll_at = self._clock.now() + timedelta(seconds=wait_s)
+        await self._bulk.polling(road.standing.account_key, poll_at, listed_at)
+        return poll_at, listed_at is not None
+
+    async def _follow(self, road: Road, jobs: Sequence[Job]) -> None:
+        """List with the first key that may, and see to each job. Raises what kept the last key from listing."""
+        refused: Failure | None = None
+        org_ids = {*road.orgs, *(job.org_id for job in jobs)}
+        for integration in (await self._contents.integrations(org_ids)).values():
+            if integration.private_key is None:
+                continue
+            client = self._connect(integration)
+            try:
+                listed = await self._list(client, jobs[0].sent_at if jobs else self._clock.now())
+            except KeyRefused as refusal:
+                await self._bulk.refused(integration.org_id, self._clock.now(), refusal.reason)
+                refused = refusal
+                continue
+            named = set(road.named)
+            for job in jobs:
+                await self._see_to(job, listed, named, client)
+            return
+        raise refused or Permanent("no key shows the account's imports", reason="no_integration")
+
+    async def _list(self, client: Follows, since: datetime) -> _Listed:
+        """The account's newest jobs, back to before any that was sent at `since`."""
+        listed: list[ImportJob] = []
+        older: URL | None = None
+        for number in range(_PAGES_MAX):
+            if number:
+                await self._clock.sleep(CREATE_EVERY_S)
+            page = await client.newest(older)
+            listed += page.jobs
+            older = page.older
+            if older is None:
+                return _Listed(listed, None)
+            if page.jobs and looked_back_far_enough(since, page.jobs[-1].created_at):
+                break
+        return _Listed(listed, listed[-1].created_at if listed else None)
+
+    async def _see_to(self, job: Job, listed: _Listed, named: set[str], client: Follows) -> None:
+        """One job. What cannot be read of it now is read with the next list."""
+        known = found(job, listed.jobs, frozenset(named))
+        if known is None and job.klaviyo_job_id is not None:
+            known = await self._asked(job, job.klaviyo_job_id, client)
+        if known is not None and job.klaviyo_job_id is None:
+            named.add(known.job_id)
+            await self._jobs.adopted(job.job_id, known.job_id)
+        if known is not None and known.over:
+            await self._over(job, known, client)
+        elif known is None and looked_back_far_enough(job.sent_at, listed.oldest) and not_made(job, self._clock.now()):
+            await self._doubt(job, "not_made")
+
+    async def _asked(self, job: Job, klaviyo_job_id: str, client: Follows) -> ImportJob | None:
+        """A job that others' jobs have pushed off the list."""
+        await self._clock.sleep(CREATE_EVERY_S)
+        try:
+            return await client.job(klaviyo_job_id)
+        except Permanent as gone:
+            if gone.reason == "resource_not_found":
+                await self._doubt(job, "given_up")
+            return None
+
+    async def _over(self, job: Job, ended: ImportJob, client: Follows) -> None:
+        now, latency_s = self._clock.now(), None
+        ended_at = ended.completed_at or now
+        errors: list[RowError] = []
+        if ended.failed and ended.status == "complete":
+            try:
+                errors = await self._errors(ended.job_id, client)
+            except Failure as failure:
+                log.warning("bulk.errors_not_read", account_key=job.account_key, reason=failure.reason)
+                if not isinstance(failure, Permanent) and now - ended_at < ERRORS_FOR:
+                    return
+        if ended.status == "complete":
+            latency_s = max(0.0, (ended_at - ended.created_at).total_seconds())
+            metrics.observe("bulk_job_seconds", latency_s)
+        rows = await self._jobs.rows_of(job.job_id)
+        await self._settle(job, rows, _End(ended.status, results(rows, ended, errors), min(now, ended_at), latency_s))
+
+    async def _errors(self, klaviyo_job_id: str, client: Follows) -> list[RowError]:
+        errors: list[RowError] = []
+        more: URL | None = None
+        for _ in range(_ERROR_PAGES_MAX):
+            await self._clock.sleep(CREATE_EVERY_S)
+            page = await client.errors(klaviyo_job_id, more)
+            errors += page.errors
+            more = page.more
+            if more is None:
+                return errors
+        raise Permanent("a job has more errors than rows", reason="endless_pages")
+
+    async def _doubt(self, job: Job, why: str) -> None:
+        """Nobody knows of it: its rows are written on their own."""
+        rows = await self._jobs.rows_of(job.job_id)
+        await self._settle(job, rows, _End(why, doubted(rows, why), self._clock.now(), None))
+
+    async def _settle(self, job: Job, rows: JobRows, end: "_End") -> None:
+        """Settle all rows, some at a time, with rests in which turns of the account get through. Repeating it after a
+        crash in between changes nothing."""
+        loop = asyncio.get_running_loop()
+        for start in range(0, max(1, len(rows.keys)), _SETTLED_AT_ONCE):
+            began_s = loop.time()
+            await self._settle_some(job, rows, end, range(start, min(start + _SETTLED_AT_ONCE, len(rows.keys))))
+            await asyncio.sleep(min(_REST_MAX_S, loop.time() - began_s))
+        metrics.count("bulk_jobs_total", ending=end.word)
+        log.info("bulk.ended", account_key=job.account_key, ending=end.word, rows=len(end.each), not_taken=end.refused)
+
+    async def _settle_some(self, job: Job, rows: JobRows, end: "_End", numbers: range) -> None:
+        now = self._clock.now()
+        async with self._store.desk({job.account_key}) as desk:
+            book = await desk.open_book({rows.keys[number] for number in numbers})
+            for number in numbers:
+                key, result = rows.keys[number], end.each[number]
+                row, held = book.pending(key), book.held(key)
+                if row is None or row.taken_by != job.job_id:
+                    continue
+                sent, at = Sent(as_sent(rows, number, row, held), None), end.landed_at if result is None else now
+                book.record(key, settle(sent, result, row, held, at, self._margin_s, self._rng))
+            await desk.save(book, now)
+            if numbers.stop == len(rows.keys):
+                await self._jobs.end(
+                    desk, job.job_id, job.account_key, end.word, now, refused_rows=end.refused, latency_s=end.latency_s
+                )
+            await desk.wake({job.account_key}, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,124 +253,3 @@ class _End:
     @property
     def refused(self) -> int:
         return sum(result is not None for result in self.each)
-
-
-class Follows(Protocol):
-    """The part of the bulk client that is needed here."""
-
-    async def newest(self, older: URL | None = None) -> Page: ...
-    async def errors(self, job_id: str) -> list[RowError]: ...
-
-
-class Following:
-    """Lists, compares, settles."""
-
-    def __init__(
-        self,
-        bulk: BulkStore,
-        store: Store,
-        contents: Contents,
-        connect: Callable[[Integration], Follows],
-        clock: Clock,
-        rng: Random,
-        *,
-        margin_s: float,
-    ) -> None:
-        self._bulk, self._store, self._contents, self._connect = bulk, store, contents, connect
-        self._clock, self._rng, self._margin_s = clock, rng, margin_s
-
-    async def follow(self, road: Road, now: datetime) -> datetime:
-        """See to the account's jobs; when they are to be seen to again."""
-        if road.poll_at is not None and road.poll_at > now:
-            return road.poll_at
-        wait_s = poll_after_s((now - road.jobs[0].sent_at).total_seconds(), road.latencies_s)
-        for org_id in sorted({job.org_id for job in road.jobs}):
-            jobs = [job for job in road.jobs if job.org_id == org_id]
-            try:
-                await self._follow_org(jobs, road.named)
-            except Throttled as throttled:
-                wait_s = max(wait_s, throttled.wait_s)
-            except Permanent as refused:  # KeyRefused is one
-                wait_s = max(wait_s, _REFUSED_S)
-                log.warning("bulk.not_listed", account_key=road.standing.account_key, reason=refused.reason)
-        poll_at = self._clock.now() + timedelta(seconds=wait_s)
-        await self._bulk.polling(road.standing.account_key, poll_at)
-        return poll_at
-
-    async def _follow_org(self, jobs: Sequence[Job], named: frozenset[str]) -> None:
-        """Jobs of one org, the oldest first, with its key."""
-        integration = (await self._contents.integrations({jobs[0].org_id})).get(jobs[0].org_id)
-        if integration is None or integration.private_key is None:
-            await self._give_up_old(jobs)
-            return
-        client = self._connect(integration)
-        listed, oldest = await self._listed(client, jobs[0])
-        for job in jobs:
-            known = found(job, listed, named)
-            if known is not None and job.klaviyo_job_id is None:
-                named |= {known.job_id}
-                await self._bulk.adopted(job.job_id, known.job_id)
-            if known is not None and known.over:
-                errors = await client.errors(known.job_id) if known.failed and known.status == "complete" else []
-                await self._settle(job, known, errors)
-            elif known is None and looked_back_far_enough(job, oldest) and not_made(job, self._clock.now()):
-                await self._release(job, "not_made")
-        await self._give_up_old(jobs)
-
-    async def _listed(self, client: Follows, oldest: Job) -> tuple[list[ImportJob], datetime | None]:
-        """The account's newest jobs, back to before `oldest` was sent; the age of the last one, None when it was
-        the last of all."""
-        listed: list[ImportJob] = []
-        older: URL | None = None
-        for _ in range(_PAGES_MAX):
-            page = await client.newest(older)
-            listed += page.jobs
-            older = page.older
-            if older is None:
-                return listed, None
-            if page.jobs and looked_back_far_enough(oldest, page.jobs[-1].created_at):
-                break
-        return listed, listed[-1].created_at if listed else None
-
-    async def _settle(self, job: Job, ended: ImportJob, errors: Sequence[RowError]) -> None:
-        now, latency_s = self._clock.now(), None
-        if ended.status == "complete" and ended.completed_at is not None:
-            latency_s = max(0.0, (ended.completed_at - ended.created_at).total_seconds())
-            metrics.observe("bulk_job_seconds", latency_s)
-        landed_at = min(now, ended.completed_at or now)
-        await self._end(job, _End(ended.status, results(job, ended, errors), landed_at, latency_s))
-
-    async def _give_up_old(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            if self._clock.now() - job.sent_at > LEASE:
-                await self._release(job, "given_up")
-
-    async def _release(self, job: Job, ending: str) -> None:
-        """Nobody knows of it: its rows are written on their own."""
-        doubt = ImportEnded("nothing is known of the import", reason=f"import_{ending}")
-        await self._end(job, _End(ending, [doubt] * len(job.keys), self._clock.now(), None))
-
-    async def _end(self, job: Job, end: _End) -> None:
-        """Settle all rows, some at a time. Repeating it after a crash in between changes nothing."""
-        for start in range(0, len(job.keys), _SETTLED_AT_ONCE):
-            await self._settle_some(job, end, range(start, min(start + _SETTLED_AT_ONCE, len(job.keys))))
-        metrics.count("bulk_jobs_total", ending=end.word)
-        log.info("bulk.ended", account_key=job.account_key, ending=end.word, rows=len(end.each), not_taken=end.refused)
-
-    async def _settle_some(self, job: Job, end: _End, numbers: range) -> None:
-        now = self._clock.now()
-        async with self._store.desk({job.account_key}) as desk:
-            book = await desk.open_book({job.keys[number] for number in numbers})
-            for number in numbers:
-                key, result = job.keys[number], end.each[number]
-                row, held = book.pending(key), book.held(key)
-                if row is None or row.taken_by != job.job_id:
-                    continue
-                sent, at = Sent(as_sent(job, number, row, held), None), end.landed_at if result is None else now
-                book.record(key, settle(sent, result, row, held, at, self._margin_s, self._rng))
-            await desk.save(book, now)
-            if numbers.stop == len(job.keys):
-                await self._bulk.end(
-                    desk, job.job_id, job.account_key, end.word, now, refused_rows=end.refused, latency_s=end.latency_s
-                )
-            await desk.wake({job.account_key}, now)

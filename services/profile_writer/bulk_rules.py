@@ -10,7 +10,7 @@ from uuid import UUID
 from services.profile_writer.rows import Held, Key, Pending, Ref
 from services.profile_writer.turn_rules import NotSent
 from shared.errors import Failure
-from shared.klaviyo.bulk import JOB_MAX_BYTES, ROWS_MAX, ImportJob, RowError, job_body
+from shared.klaviyo.bulk import CREATE_S, JOB_MAX_BYTES, ImportJob, RowError, job_body
 from shared.klaviyo.errors import MaybeApplied
 
 JOBS_AT_ONCE = 4
@@ -23,14 +23,23 @@ ROWS_MIN = 50
 LEASE = timedelta(hours=24)
 """How long a job's rows stay taken at most. It ends much sooner, when the job does."""
 
+ROWS_OF_JOB = 1_000
+"""Most rows of a job: taking and settling them holds the account's row. At 10 KB each fewer fit anyway."""
+
 ROW_REFUSED = "import_row_refused"
 TRIES_MAX = 3
+STALE_AFTER = timedelta(seconds=30)
+"""A job that was taken longer ago is not sent any more: others may have given it up."""
+
+ERRORS_FOR = timedelta(minutes=10)
+"""How long after its end a job's errors are asked for; then none of its rows is believed."""
 
 _LATENCIES = 20
 _LATENCY_UNKNOWN_S = 10.0  # what cannot be carried otherwise is worth a try even when nothing is known
 _POLL_MIN_S, _POLL_MAX_S, _POLL_OLD_S = 3.0, 15.0, 60.0
 _OLD_S = 600.0
-_LIST_LAG_S = 15.0
+_LOST_FOR_S = 60.0  # a gateway may time out while Klaviyo works on, and lists may lag
+_SENDING_FOR_S = CREATE_S + 120.0  # its worker may be alive, and slow
 _CLOCKS_APART = timedelta(seconds=60)
 _FRAME_BYTES = len(job_body([]))
 
@@ -47,18 +56,25 @@ class NotImported(NotSent):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of `bulk_jobs`; `keys`, `refs` and `deadlines` in the order of sending."""
+    """One row of `bulk_jobs`, without what its rows are."""
 
     job_id: UUID
     account_key: str
     org_id: UUID
     state: State
     klaviyo_job_id: str | None
+    rows: int
+    sent_at: datetime
+    lost_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRows:
+    """What a job carries, in the order of sending; nothing once it has ended."""
+
     keys: Sequence[Key]
     refs: Sequence[Ref]
     deadlines: Sequence[datetime]
-    bytes: int
-    sent_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +91,15 @@ def packed(rows: Sequence[Encoded], *, most_jobs: int = JOBS_AT_ONCE) -> list[li
     size = JOB_MAX_BYTES
     for one in rows:
         size += len(one.body) + 1
-        if size > JOB_MAX_BYTES or len(jobs[-1]) >= ROWS_MAX:
+        if size > JOB_MAX_BYTES or len(jobs[-1]) >= ROWS_OF_JOB:
             if len(jobs) == most_jobs:
                 break
             jobs.append([])
             size = _FRAME_BYTES + len(one.body)
         jobs[-1].append(one)
-    return jobs
+    # A handful that is left over goes with what waits next, or one by one.
+    handful = len(jobs) > 1 and len(jobs[-1]) < ROWS_MIN and sum(len(one.body) for one in jobs[-1]) < JOB_MAX_BYTES / 2
+    return jobs[:-1] if handful else jobs
 
 
 def told_apart(jobs: Sequence[list[Encoded]], sizes: Collection[int]) -> list[list[Encoded]]:
@@ -100,9 +118,9 @@ def reach_s(latencies_s: Sequence[float]) -> float:
     return median(latencies_s[:_LATENCIES]) if latencies_s else _LATENCY_UNKNOWN_S
 
 
-def poll_after_s(oldest_s: float, latencies_s: Sequence[float]) -> float:
-    """How long to wait before jobs are listed again, the oldest of which runs for `oldest_s`."""
-    if oldest_s > _OLD_S:
+def poll_after_s(youngest_s: float, latencies_s: Sequence[float]) -> float:
+    """How long to wait before jobs are listed again, the youngest of which runs for so long."""
+    if youngest_s > _OLD_S:
         return _POLL_OLD_S
     return min(_POLL_MAX_S, max(_POLL_MIN_S, reach_s(latencies_s) / 4))
 
@@ -115,62 +133,72 @@ def found(job: Job, listed: Sequence[ImportJob], ours: frozenset[str]) -> Import
     fitting = [
         one
         for one in listed
-        if one.job_id not in ours and one.rows == len(job.keys) and abs(one.created_at - job.sent_at) <= _CLOCKS_APART
+        if one.job_id not in ours
+        and one.rows == job.rows
+        and -_CLOCKS_APART <= one.created_at - job.sent_at <= _CLOCKS_APART + timedelta(seconds=CREATE_S)
     ]
     return min(fitting, key=lambda one: abs(one.created_at - job.sent_at), default=None)
 
 
-def looked_back_far_enough(job: Job, oldest_listed: datetime | None) -> bool:
-    """Whether a list whose oldest job is this old (None: it is complete) would show the job."""
-    return oldest_listed is None or oldest_listed < job.sent_at - _CLOCKS_APART
+def looked_back_far_enough(sent_at: datetime, oldest_listed: datetime | None) -> bool:
+    """Whether a list whose oldest job is this old (None: it is complete) would show a job that was sent then."""
+    return oldest_listed is None or oldest_listed < sent_at - _CLOCKS_APART
 
 
 def not_made(job: Job, now: datetime) -> bool:
-    """Whether a job that no list shows was never made. Lists may lag; a worker that sends may be alive."""
-    lag_s = _LIST_LAG_S if job.state == "lost" else _LIST_LAG_S + 120
-    return job.klaviyo_job_id is None and (now - job.sent_at).total_seconds() > lag_s
+    """Whether a job that no list shows was never made, as far as anybody can know: what was lost may come to life a
+    little later."""
+    if job.klaviyo_job_id is not None:
+        return False
+    if job.lost_at is not None:
+        return (now - job.lost_at).total_seconds() > _LOST_FOR_S
+    return (now - job.sent_at).total_seconds() > _SENDING_FOR_S
 
 
-def results(job: Job, ended: ImportJob, errors: Sequence[RowError]) -> list[Failure | None]:
+def results(rows: JobRows, ended: ImportJob, errors: Sequence[RowError]) -> list[Failure | None]:
     """One result for each row of a job that is over, in their order; None: it is on the profile.
 
-    Where fewer errors can be told apart than rows have failed, no row is believed: each is written again on its own,
-    which changes nothing where it was there.
+    Where fewer errors can be told apart than rows have failed, or the counts do not add up, no row is believed: each is
+    written again on its own, which changes nothing where it was there.
     """
-    doubt = ImportEnded(f"the import is {ended.status}", reason=f"import_{ended.status}")
     if ended.status != "complete":
-        return [doubt] * len(job.keys)
-    refused = _refused(job, errors)
-    if len(refused) < ended.failed:
-        return [ImportEnded("the import does not say which rows it refused", reason="import_unclear")] * len(job.keys)
+        return doubted(rows, ended.status)
+    refused = _refused(rows, errors)
+    if len(refused) < ended.failed or ended.done + ended.failed < len(rows.keys):
+        return doubted(rows, "unclear")
     return [
         ImportEnded(f"the import refused this row ({refused[number]})", reason=ROW_REFUSED)
         if number in refused
         else None
-        for number in range(len(job.keys))
+        for number in range(len(rows.keys))
     ]
 
 
-def _refused(job: Job, errors: Sequence[RowError]) -> dict[int, str]:
+def doubted(rows: JobRows, why: str) -> list[Failure | None]:
+    """No row of a job is believed."""
+    return [ImportEnded(f"the import says nothing of its rows ({why})", reason=f"import_{why}")] * len(rows.keys)
+
+
+def _refused(rows: JobRows, errors: Sequence[RowError]) -> dict[int, str]:
     """Codes by number of row. A profile that is named counts more than a number."""
-    numbers = {key.profile_id: number for number, key in enumerate(job.keys)}
+    numbers = {key.profile_id: number for number, key in enumerate(rows.keys)}
     refused: dict[int, str] = {}
     for error in errors:
         number = numbers.get(error.profile_id) if error.profile_id is not None else error.number
-        if number is not None and 0 <= number < len(job.keys):
+        if number is not None and 0 <= number < len(rows.keys):
             refused[number] = error.code
     return refused
 
 
-def as_sent(job: Job, number: int, row: Pending, held: Held | None) -> Pending:
+def as_sent(rows: JobRows, number: int, row: Pending, held: Held | None) -> Pending:
     """A row of a job as it was sent. Where a newer generation has taken it meanwhile, what the profile counts as tells:
     taking a write made it so."""
-    if row.ref.generation_id == job.refs[number].generation_id and row.action == "write":
+    if row.ref.generation_id == rows.refs[number].generation_id and row.action == "write":
         return row
     known = held or row
     return replace(
-        row, ref=job.refs[number], action="write", written_for=known.written_for, accepted_at=known.accepted_at,
-        clean_at=known.clean_at, deadline_at=job.deadlines[number],
+        row, ref=rows.refs[number], action="write", written_for=known.written_for, accepted_at=known.accepted_at,
+        clean_at=known.clean_at, deadline_at=rows.deadlines[number],
     )  # fmt: skip
 
 

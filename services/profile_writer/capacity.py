@@ -41,23 +41,21 @@ def _in_minutes(budget: Budget, window: Window, now_s: float, left_s: float, per
     ends_s = now_s + left_s
     sent = min(budget.room(datetime.fromtimestamp(now_s, UTC)), per_s * (min(ends_s, window.over_s) - now_s))
     theirs = (budget.others.per_s or 0.0) * MINUTE_S + budget.others.burst
-    each = max(0.0, budget.ceiling - theirs)
-    starts_s = window.over_s
-    while starts_s < ends_s:
-        sent += min(each, per_s * (ends_s - starts_s))
-        starts_s += MINUTE_S
-    return sent
+    each = min(max(0.0, budget.ceiling - theirs), per_s * MINUTE_S)
+    whole, rest_s = divmod(max(0.0, ends_s - window.over_s), MINUTE_S)
+    return sent + each * whole + min(each, per_s * rest_s)
 
 
 def excess(
-    due: Sequence[tuple[datetime, int]], budget: Budget, now: datetime, open_at: datetime, margin_s: float
+    due: Sequence[tuple[datetime, int]], ahead: int, budget: Budget, now: datetime, open_at: datetime, margin_s: float
 ) -> Excess | None:
     """What single writes cannot carry of `due`, (deadline, how many) in their order; None: they can carry all.
 
-    Nothing is carried before `open_at`: the account is blocked until then. Serving the earliest deadline first is the
-    best that one server can do, so what does not fit its order fits none.
+    `ahead`: requests that are made first, whatever their moment. Nothing is carried before `open_at`: the account is
+    blocked until then. Serving the earliest deadline first is the best that one server can do, so what does not fit its
+    order fits none.
     """
-    waiting, most, until = 0, 0, now
+    waiting, most, until = ahead, 0, now
     starts = max(now, open_at)
     for deadline, rows in due:
         waiting += rows

@@ -13,6 +13,7 @@ PIECE = 500
 """Keys that one transaction changes: the bound on how long it holds the account."""
 
 _RENEWED_AT_MOST = timedelta(hours=2)
+_IN_FLIGHT_AT_MOST = timedelta(minutes=2)  # of a single write; an import may last for hours
 """A webhook accepted again keeps its copy that much longer at the most (two windows of `shared/schemas/ids`)."""
 
 SELECT_STOPS = """
@@ -87,7 +88,8 @@ class SweepStore:
 
     async def sweep(self, account_key: str, org_id: UUID, found: Found, now: datetime) -> set[Key]:
         """End and take away what is stopped by now of these keys, at most PIECE. Returns those with something
-        in flight: what their profiles hold is known when that has landed."""
+        in flight: what their profiles hold is known when that has landed. Those in an import are left out: it may take
+        long, and what follows its end is decided when it is settled."""
         async with self._store.desk({account_key}) as desk:
             # Asked again under the lock: what was accepted after the end of a stop must live.
             stops = Stops.of(await _stops(desk.connection, org_id))
@@ -96,7 +98,10 @@ class SweepStore:
                 book.record(key, sweep(stops, book.pending(key), book.held(key), now, email_at))
             await desk.save(book, now)
             await desk.wake({account_key}, now)
-        return {key for key in found if (row := book.pending(key)) and row.taken_by and row.next_attempt_at > now}
+        soon = now + _IN_FLIGHT_AT_MOST
+        return {
+            key for key in found if (row := book.pending(key)) and row.taken_by and now < row.next_attempt_at <= soon
+        }
 
 
 async def _stops(connection: Connection, org_id: UUID | None = None) -> frozenset[Stop]:

@@ -59,7 +59,7 @@ class UpkeepStore:
             await desk.connection.execute(self.WAKE_FORGOTTEN, now)
 
     WAKE_PAUSED = """
-        UPDATE klaviyo_accounts SET runnable_at = least(runnable_at, $1)
+        UPDATE klaviyo_accounts SET runnable_at = least(runnable_at, $1), bulk_look_at = least(bulk_look_at, $1)
         WHERE account_key IN (
             SELECT a.account_key FROM klaviyo_accounts a
             WHERE a.account_key IN (SELECT p.account_key FROM write_pauses p)

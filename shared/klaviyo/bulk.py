@@ -14,36 +14,36 @@ from yarl import URL
 
 from shared.clock import Clock
 from shared.errors import Permanent
+from shared.klaviyo.errors import MaybeApplied
 from shared.klaviyo.wire import Wire, parsed
 
 SCOPES = frozenset({"profiles:write", "profiles:read", "lists:write", "lists:read"})
 """What a key needs for the whole of it: make a job, watch it, read its errors."""
 
-ROWS_MAX = 10_000
 JOB_MAX_BYTES = 4_500_000
-"""Klaviyo allows 5 MB a job: the same caution as for one profile, and room for the frame."""
+"""Klaviyo allows 5 MB and 10,000 profiles a job: the same caution as for one profile, and room for the frame."""
 
 CREATE_S = 60.0
 """Real seconds that sending one job may last: 4.5 MB take a while on a thin line."""
 
 _HEAD = b'{"data":{"type":"profile-bulk-import-job","attributes":{"profiles":{"data":['
 _TAIL = b"]}}}}"
-_FIELDS = "status,created_at,started_at,completed_at,total_count,failed_count"
+_FIELDS = {"fields[profile-bulk-import-job]": "status,created_at,completed_at,total_count,completed_count,failed_count"}
 _PATH = "/api/profile-bulk-import-jobs"
-_ERROR_PAGES_MAX = 101  # of 100 rows: all of a job
 
 Status = Literal["queued", "processing", "complete", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
 class ImportJob:
-    """One job as Klaviyo lists it. `rows`: how many profiles it was given."""
+    """One job as Klaviyo lists it. `rows`: how many profiles it was given; `done` of them are written, `failed` not."""
 
     job_id: str
     status: str
     created_at: datetime
     completed_at: datetime | None
     rows: int
+    done: int
     failed: int
 
     @property
@@ -69,6 +69,14 @@ class Page:
     older: URL | None
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorPage:
+    """Some of the rows that a job did not take, and where more are."""
+
+    errors: Sequence[RowError]
+    more: URL | None
+
+
 def job_body(profiles: Sequence[bytes]) -> bytes:
     """The body of one job out of encoded profiles (`profile_resource`)."""
     return b"".join((_HEAD, b",".join(profiles), _TAIL))
@@ -84,32 +92,39 @@ class BulkImports:
         """Klaviyo's id of a new job. MaybeApplied: there may be one whose id nobody told us."""
         url = self._wire.url(_PATH, {})
         answer = await self._wire.call("POST", url, "bulk_import_profiles", body=body, within_s=CREATE_S)
-        data = parsed(answer.body).get("data")
-        if not isinstance(data, dict) or not isinstance(data.get("id"), str):
-            raise Permanent("Klaviyo took an import and names no job", reason="unreadable_answer")
-        job_id: str = data["id"]
+        try:
+            job_id = parsed(answer.body)["data"]["id"]
+        except (Permanent, KeyError, TypeError):
+            job_id = None
+        if not isinstance(job_id, str):
+            raise MaybeApplied("Klaviyo took an import and names no job", reason="unreadable_answer")
         return job_id
 
     async def newest(self, older: URL | None = None) -> Page:
-        """A hundred jobs of the account, anybody's, the newest first; or those after the page that named `older`."""
-        query = {"fields[profile-bulk-import-job]": _FIELDS, "sort": "-created_at", "page[size]": "100"}
+        """A hundred jobs of the account, anybody's, the newest first; or those after the page that named `older`.
+        Jobs of others that cannot be read are left out."""
+        query = _FIELDS | {"sort": "-created_at", "page[size]": "100"}
         document = await self._wire.document(older or self._wire.url(_PATH, query), "get_bulk_import_profiles_jobs")
-        return Page([_job(item) for item in document.get("data") or []], self._wire.next_page(document))
+        found = [_job(item) for item in document.get("data") or []]
+        return Page([job for job in found if job is not None], self._wire.next_page(document))
 
-    async def errors(self, job_id: str) -> list[RowError]:
-        """All rows that a job did not take."""
-        url: URL | None = self._wire.url(f"{_PATH}/{job_id}/import-errors", {"page[size]": "100"})
-        found: list[RowError] = []
-        for _ in range(_ERROR_PAGES_MAX):
-            if url is None:
-                return found
-            document = await self._wire.document(url, "get_errors_for_bulk_import_profiles_job")
-            found += [_error(item.get("attributes") or {}) for item in document.get("data") or []]
-            url = self._wire.next_page(document)
-        raise Permanent("a job has more errors than rows", reason="endless_pages")
+    async def job(self, job_id: str) -> ImportJob:
+        """One job. Permanent (`resource_not_found`): it is not kept any more."""
+        url = self._wire.url(f"{_PATH}/{job_id}", _FIELDS)
+        found = _job((await self._wire.document(url, "get_bulk_import_profiles_job")).get("data") or {})
+        if found is None:
+            raise Permanent("an import job cannot be read", reason="unreadable_answer")
+        return found
+
+    async def errors(self, job_id: str, more: URL | None = None) -> ErrorPage:
+        """A hundred of the rows that a job did not take; or those after the page that named `more`."""
+        first = self._wire.url(f"{_PATH}/{job_id}/import-errors", {"page[size]": "100"})
+        document = await self._wire.document(more or first, "get_errors_for_bulk_import_profiles_job")
+        found = [_error(item.get("attributes") or {}) for item in document.get("data") or []]
+        return ErrorPage(found, self._wire.next_page(document))
 
 
-def _job(item: Mapping[str, Any]) -> ImportJob:
+def _job(item: Mapping[str, Any]) -> ImportJob | None:
     given = item.get("attributes") or {}
     try:
         return ImportJob(
@@ -117,11 +132,12 @@ def _job(item: Mapping[str, Any]) -> ImportJob:
             status=given["status"],
             created_at=datetime.fromisoformat(given["created_at"]),
             completed_at=datetime.fromisoformat(given["completed_at"]) if given.get("completed_at") else None,
-            rows=int(given.get("total_count") or 0),
-            failed=int(given.get("failed_count") or 0),
+            rows=int(given["total_count"]),
+            done=int(given["completed_count"]),
+            failed=int(given["failed_count"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise Permanent(f"an import job cannot be read: {type(error).__name__}", reason="unreadable_answer") from None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _error(given: Mapping[str, Any]) -> RowError:

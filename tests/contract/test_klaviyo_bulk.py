@@ -71,22 +71,34 @@ async def test_rows_that_were_not_taken_are_named() -> None:
 
         async def told() -> None:
             clock.advance(1)
-            errors = await client.errors(job_id)
+            errors = (await client.errors(job_id)).errors
             assert [(error.number, error.profile_id) for error in errors] == [(0, "GONE11"), (2, "GONE22")]
 
         await eventually(told)
         [job] = (await client.newest()).jobs
-        assert (job.rows, job.failed) == (3, 2)
+        assert (job.rows, job.done, job.failed) == (3, 1, 2)
+        assert await client.job(job_id) == job
 
 
-async def test_more_errors_than_a_page_holds_are_all_read() -> None:
+async def test_a_job_that_is_not_kept_any_more_says_so() -> None:
+    async with imports() as (client, _, _, _):
+        with pytest.raises(Permanent) as caught:
+            await client.job("01GDDKASAP8TKDDA2GRZDSVP4H")
+        assert caught.value.reason == "resource_not_found"
+
+
+async def test_more_errors_than_a_page_holds_are_on_the_next_pages() -> None:
     async with imports() as (client, _, _, clock):
         job_id = await client.create(body(*(f"GONE{number:03}" for number in range(250))))
         clock.advance(6)
 
         async def told() -> None:
             clock.advance(1)
-            assert {error.number for error in await client.errors(job_id)} == set(range(250))
+            first = await client.errors(job_id)
+            second = await client.errors(job_id, first.more)
+            third = await client.errors(job_id, second.more)
+            numbers = [error.number for page in (first, second, third) for error in page.errors]
+            assert (sorted(filter(None, numbers)), len(numbers), third.more) == (list(range(1, 250)), 250, None)
 
         await eventually(told)
 

@@ -5,9 +5,17 @@ ALTER TABLE klaviyo_accounts
     ADD COLUMN bulk_until          timestamptz,            -- a worker is at it until then
     ADD COLUMN bulk_create_at      timestamptz,            -- no job is made before: pace, Retry-After, no answer
     ADD COLUMN bulk_poll_at        timestamptz,            -- jobs are not listed before
-    ADD COLUMN bulk_failures       int NOT NULL DEFAULT 0, -- jobs in a row whose making was not answered
-    ADD COLUMN bulk_refused_at     timestamptz,            -- Klaviyo refused the road for lack of a scope …
-    ADD COLUMN bulk_refused_reason text;
+    ADD COLUMN bulk_failures       int NOT NULL DEFAULT 0, -- rounds in a row in which making a job was not answered
+    ADD COLUMN bulk_listed_at      timestamptz;            -- when jobs were last listed; null: they cannot be now
+
+-- An org whose key Klaviyo does not let take the road: asked again after an hour, or with another integration.
+CREATE TABLE bulk_refusals (
+    org_id         uuid PRIMARY KEY REFERENCES orgs,
+    reason         text NOT NULL,
+    refused_at     timestamptz NOT NULL,
+    integration_at timestamptz NOT NULL             -- integrations.updated_at of the refused key
+);
+SELECT secure_table('bulk_refusals');
 
 -- One import job. Its rows are `pending_writes` taken by job_id; they stay taken until it is known what became of the
 -- job, because it could still put an older generation over a newer one. The arrays are its rows in the order of sending,
@@ -26,6 +34,7 @@ CREATE TABLE bulk_jobs (
     rows           int NOT NULL,
     bytes          int NOT NULL,
     sent_at        timestamptz NOT NULL,
+    lost_at        timestamptz,                 -- when it was known that no answer comes
     ended_at       timestamptz,
     ending         text,                        -- complete, cancelled, refused, not_made, given_up
     refused_rows   int NOT NULL DEFAULT 0,      -- tried again one by one

@@ -88,7 +88,11 @@ def test_it_tells_what_is_on_the_bulk_road(acme: Cli) -> None:
             state, rows, NOW, latency_s,
         )  # fmt: skip
     assert "imports  2 on their way, 500 writes; half take less than 15 s" in acme.ok("quota")
-    acme.rows("UPDATE klaviyo_accounts SET bulk_refused_at = $1, bulk_refused_reason = 'scope_missing'", NOW)
+    acme.rows(
+        "INSERT INTO bulk_refusals (org_id, reason, refused_at, integration_at) "
+        "SELECT org_id, 'scope_missing', $1, updated_at FROM integrations",
+        NOW,
+    )
     said = acme.ok("quota")
     assert "imports  refused by Klaviyo (scope_missing); tried again in an hour" in said
     assert max(map(len, said.splitlines())) <= 80

@@ -70,11 +70,11 @@ async def test_what_single_writes_cannot_carry_in_time_goes_by_import(database_u
 
 
 async def test_without_the_scopes_nothing_goes_by_import(database_url: str, amqp_url: str) -> None:
-    async with rigged(database_url, amqp_url, factor=20) as rig:
-        jobs = await rig.generate_many(rig.people(1_500), delay_s=60)
+    async with rigged(database_url, amqp_url, factor=SLOWER) as rig:
+        jobs = await rig.generate_many(rig.people(2_000), delay_s=60)
         async with writing(rig):
             await rig.send(*jobs)
-            outcomes = await rig.outcomes(1_500, within_s=40)
+            outcomes = await rig.outcomes(2_000, within_s=40)
 
         assert rig.account.jobs == {}
         ended = {(row["outcome"], row["reason"]) for row in outcomes.values()}
@@ -130,7 +130,7 @@ async def test_a_throttled_import_waits_as_long_as_klaviyo_says(database_url: st
 
 async def test_a_key_that_klaviyo_does_not_let_import_writes_one_by_one(database_url: str, amqp_url: str) -> None:
     async with tight(database_url, amqp_url) as rig:
-        rig.key.scopes = frozenset({"profiles:write"})  # what our books say was true once
+        rig.key.scopes = SCOPES - {"lists:write"}  # what our books say was true once
         jobs = await rig.generate_many(rig.people(FEW), delay_s=60)
         async with writing(rig):
             await rig.send(*jobs)
@@ -253,3 +253,48 @@ async def test_a_stop_while_an_import_runs_takes_its_copy_away_first(database_ur
 
             await eventually(clean, within_s=60)
             assert len(rig.account.jobs) == made
+
+
+async def test_a_key_that_may_make_imports_but_not_see_them_makes_none(database_url: str, amqp_url: str) -> None:
+    """Their rows would be out of reach."""
+    async with tight(database_url, amqp_url) as rig:
+        rig.key.scopes = SCOPES - {"lists:read"}
+        jobs = await rig.generate_many(rig.people(FEW), delay_s=60)
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(FEW, within_s=60)
+
+        assert rig.account.jobs == {}
+        assert {row["reason"] for row in outcomes.values()} == {None, "quota"}
+
+
+async def test_an_import_that_klaviyo_makes_after_its_gateway_gave_up_is_found_all_the_same(
+    database_url: str, amqp_url: str
+) -> None:
+    async with tight(database_url, amqp_url) as rig:
+        rig.box.world.faults.append(
+            Fault(kind="status_after_apply", status=504, count=4, operation="bulk_import_profiles")
+        )
+        jobs = await rig.generate_many(rig.people(FEW), delay_s=DELAY_S)
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(FEW, within_s=60)
+
+        assert shown(rig, [job for job in jobs if outcomes[job.generation_id]["outcome"] == "written"])[False] == 0
+        first = (await jobs_of(rig))[0]
+        assert (first["ending"], first["klaviyo_job_id"] in rig.account.jobs) == ("complete", True)
+
+
+async def test_errors_that_cannot_be_read_hold_up_only_their_own_import(database_url: str, amqp_url: str) -> None:
+    async with tight(database_url, amqp_url) as rig:
+        world = rig.box.world
+        world.faults.append(Fault(kind="row_error", operation="bulk_import_profiles", count=1))
+        world.faults.append(Fault(kind="status", status=400, operation="get_errors_for_bulk_import_profiles_job"))
+        jobs = await rig.generate_many(rig.people(FEW), delay_s=DELAY_S)
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(FEW, within_s=90)
+
+        assert {job["state"] for job in await jobs_of(rig)} == {"ended"}
+        written = [job for job in jobs if outcomes[job.generation_id]["outcome"] == "written"]
+        assert shown(rig, written) == {True: len(written)}

@@ -9,9 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.profile_writer import bulk_rules
-from services.profile_writer.bulk_rules import Encoded, ImportEnded, Job, State, packed, results, told_apart
+from services.profile_writer.bulk_rules import (
+    ROWS_MIN,
+    ROWS_OF_JOB,
+    Encoded,
+    ImportEnded,
+    Job,
+    JobRows,
+    State,
+    packed,
+    results,
+    told_apart,
+)
 from services.profile_writer.rows import Held, Key, Lane, Pending, Ref
-from shared.klaviyo.bulk import JOB_MAX_BYTES, ROWS_MAX, ImportJob, RowError, job_body
+from shared.klaviyo.bulk import JOB_MAX_BYTES, ImportJob, RowError, job_body
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 DAY = date(2026, 11, 23)
@@ -27,14 +38,18 @@ def encoded(size: int, number: int = 1) -> Encoded:
     return Encoded(pending(number), b'"' + b"x" * (size - 2) + b'"')
 
 
-def job(rows: int = 3, klaviyo_job_id: str | None = "K", state: State = "running") -> Job:
+def job(rows: int = 3, klaviyo_job_id: str | None = "K", state: State = "running", lost_s: float | None = None) -> Job:
+    lost_at = None if lost_s is None else NOW + timedelta(seconds=lost_s)
+    return Job(uuid4(), "acct:A", ORG, state, klaviyo_job_id, rows, NOW, lost_at)
+
+
+def carried(rows: int = 3) -> JobRows:
     keys = [Key("acct:A", f"P{number}", "jai") for number in range(rows)]
-    refs = [Ref(DAY, UUID(int=number + 1), ORG) for number in range(rows)]
-    return Job(uuid4(), "acct:A", ORG, state, klaviyo_job_id, keys, refs, [NOW] * rows, 100, NOW)
+    return JobRows(keys, [Ref(DAY, UUID(int=number + 1), ORG) for number in range(rows)], [NOW] * rows)
 
 
 def listed(job_id: str, rows: int = 3, *, status: str = "complete", failed: int = 0, after_s: float = 1) -> ImportJob:
-    return ImportJob(job_id, status, NOW + timedelta(seconds=after_s), NOW, rows, failed)
+    return ImportJob(job_id, status, NOW + timedelta(seconds=after_s), NOW, rows, rows - failed, failed)
 
 
 def reasons(found: Sequence[Exception | None]) -> list[str | None]:
@@ -48,7 +63,9 @@ def reasons(found: Sequence[Exception | None]) -> list[str | None]:
 def test_no_job_is_larger_than_klaviyo_takes_and_the_order_stays(sizes: list[int]) -> None:
     rows = [encoded(size, number) for number, size in enumerate(sizes)]
     jobs = packed(rows, most_jobs=1000)
-    assert [one for rows_of in jobs for one in rows_of] == rows
+    gone = [one for rows_of in jobs for one in rows_of]
+    assert gone == rows[: len(gone)]
+    assert len(rows) - len(gone) < ROWS_MIN
     for rows_of in jobs:
         body = job_body([one.body for one in rows_of])
         assert len(body) <= JOB_MAX_BYTES
@@ -56,13 +73,18 @@ def test_no_job_is_larger_than_klaviyo_takes_and_the_order_stays(sizes: list[int
 
 
 def test_a_job_is_filled_before_the_next_is_begun() -> None:
-    jobs = packed([encoded(90_000, number) for number in range(120)])
-    assert [len(rows) for rows in jobs] == [49, 49, 22]
+    jobs = packed([encoded(60_000, number) for number in range(210)])
+    assert [len(rows) for rows in jobs] == [74, 74, 62]
 
 
-def test_a_job_has_no_more_rows_than_klaviyo_takes() -> None:
-    jobs = packed([encoded(100, number) for number in range(ROWS_MAX + 5)])
-    assert [len(rows) for rows in jobs] == [ROWS_MAX, 5]
+def test_a_remainder_that_is_a_handful_waits_and_a_lone_job_does_not() -> None:
+    assert [len(rows) for rows in packed([encoded(60_000, number) for number in range(170)])] == [74, 74]
+    assert [len(rows) for rows in packed([encoded(60_000, number) for number in range(3)])] == [3]
+
+
+def test_a_job_has_no_more_rows_than_the_account_can_be_held_for() -> None:
+    jobs = packed([encoded(100, number) for number in range(ROWS_OF_JOB + 60)])
+    assert [len(rows) for rows in jobs] == [ROWS_OF_JOB, 60]
 
 
 def test_what_does_not_fit_the_round_is_left() -> None:
@@ -89,54 +111,68 @@ def test_a_job_that_we_know_already_is_not_a_lost_one() -> None:
 
 def test_a_list_says_that_a_job_was_not_made_only_when_it_reaches_back() -> None:
     lost = job(3, None, "lost")
-    assert bulk_rules.looked_back_far_enough(lost, None)
-    assert bulk_rules.looked_back_far_enough(lost, NOW - timedelta(minutes=5))
-    assert not bulk_rules.looked_back_far_enough(lost, NOW - timedelta(seconds=10))
+    assert bulk_rules.looked_back_far_enough(lost.sent_at, None)
+    assert bulk_rules.looked_back_far_enough(lost.sent_at, NOW - timedelta(minutes=5))
+    assert not bulk_rules.looked_back_far_enough(lost.sent_at, NOW - timedelta(seconds=10))
 
 
-def test_a_job_is_given_time_to_appear_and_longer_while_somebody_may_be_sending_it() -> None:
-    soon, later = NOW + timedelta(seconds=30), NOW + timedelta(minutes=5)
-    assert bulk_rules.not_made(job(3, None, "lost"), soon)
-    assert not bulk_rules.not_made(job(3, None, "sending"), soon)
-    assert bulk_rules.not_made(job(3, None, "sending"), later)
-    assert not bulk_rules.not_made(job(3, "K"), later)
+def test_a_job_may_be_made_as_late_as_its_sending_lasted() -> None:
+    slow, later = listed("slow", 3, after_s=100), listed("later", 3, after_s=200)
+    assert bulk_rules.found(job(3, None, "lost"), [slow, later], frozenset()) == slow
+
+
+def test_a_lost_job_is_given_time_to_appear_from_when_it_was_lost() -> None:
+    def after(seconds: float) -> datetime:
+        return NOW + timedelta(seconds=seconds)
+
+    lost = job(3, None, "lost", lost_s=60)
+    assert not bulk_rules.not_made(lost, after(100))  # the time-out alone took a minute
+    assert bulk_rules.not_made(lost, after(121))
+    assert not bulk_rules.not_made(job(3, None, "sending"), after(150))
+    assert bulk_rules.not_made(job(3, None, "sending"), after(181))
+    assert not bulk_rules.not_made(job(3, "K"), after(10_000))
 
 
 # --- what a job's end says -------------------------------------------------------------------------------------------
 
 
 def test_rows_without_an_error_are_on_their_profiles() -> None:
-    assert results(job(), listed("K"), []) == [None, None, None]
+    assert results(carried(), listed("K"), []) == [None, None, None]
 
 
 def test_a_refused_row_is_known_by_number_or_by_profile() -> None:
-    by_number = results(job(), listed("K", failed=1), [RowError(1, None, "invalid")])
-    by_profile = results(job(), listed("K", failed=1), [RowError(None, "P2", "invalid")])
-    both = results(job(), listed("K", failed=1), [RowError(0, "P2", "invalid")])
+    by_number = results(carried(), listed("K", failed=1), [RowError(1, None, "invalid")])
+    by_profile = results(carried(), listed("K", failed=1), [RowError(None, "P2", "invalid")])
+    both = results(carried(), listed("K", failed=1), [RowError(0, "P2", "invalid")])
     assert reasons(by_number) == [None, "import_row_refused", None]
     assert reasons(by_profile) == reasons(both) == [None, None, "import_row_refused"]
 
 
 def test_when_not_all_failures_are_known_no_row_is_believed() -> None:
-    unclear = results(job(), listed("K", failed=2), [RowError(1, None, "invalid"), RowError(None, None, "invalid")])
+    unclear = results(carried(), listed("K", failed=2), [RowError(1, None, "invalid"), RowError(None, None, "invalid")])
     assert reasons(unclear) == ["import_unclear"] * 3
 
 
+def test_rows_that_no_count_speaks_of_are_not_believed() -> None:
+    ended = ImportJob("K", "complete", NOW, NOW, 3, 2, 0)
+    assert reasons(results(carried(), ended, [])) == ["import_unclear"] * 3
+
+
 def test_a_number_beyond_the_job_names_no_row() -> None:
-    assert reasons(results(job(), listed("K", failed=1), [RowError(9, None, "x")])) == ["import_unclear"] * 3
+    assert reasons(results(carried(), listed("K", failed=1), [RowError(9, None, "x")])) == ["import_unclear"] * 3
 
 
 def test_a_cancelled_job_may_have_written_any_of_its_rows() -> None:
-    assert reasons(results(job(), listed("K", status="cancelled"), [])) == ["import_cancelled"] * 3
+    assert reasons(results(carried(), listed("K", status="cancelled"), [])) == ["import_cancelled"] * 3
 
 
 def test_a_row_that_a_newer_generation_has_taken_is_known_from_the_profile() -> None:
     newer = pending(0, generation=99, written_for="newer")
     held = Held(newer.key, Ref(DAY, UUID(int=1), ORG), "unknown", "older", (), NOW, NOW + timedelta(hours=1))
-    sent = bulk_rules.as_sent(job(), 0, newer, held)
+    sent = bulk_rules.as_sent(carried(), 0, newer, held)
     assert (sent.ref.generation_id, sent.written_for, sent.clean_at) == (UUID(int=1), "older", held.clean_at)
     same = pending(0, generation=1)
-    assert bulk_rules.as_sent(job(), 0, same, held) is same
+    assert bulk_rules.as_sent(carried(), 0, same, held) is same
 
 
 # --- when ------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What single writes can carry, held against the limiter itself."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -53,18 +54,18 @@ def test_more_time_never_carries_less(phase_s: float, seconds: float, more_s: fl
 
 
 def test_what_fits_has_no_excess() -> None:
-    assert excess([(after(300), 3_100)], budget(0.5), NOW, NOW, 2) is None
+    assert excess([(after(300), 3_100)], 0, budget(0.5), NOW, NOW, 2) is None
 
 
 def test_the_excess_is_what_does_not_fit_and_by_when() -> None:
-    found = excess([(after(300), 10_000)], budget(0.5), NOW, NOW, 2)
+    found = excess([(after(300), 10_000)], 0, budget(0.5), NOW, NOW, 2)
     assert found is not None
     assert 10_000 - 6 * 750 <= found.rows <= 10_000 - 0.8 * 5 * 750
     assert found.until == after(300)
 
 
 def test_an_early_rush_is_an_excess_even_when_the_rest_has_time() -> None:
-    found = excess([(after(20), 2_000), (after(3_600), 10)], budget(30), NOW, NOW, 2)
+    found = excess([(after(20), 2_000), (after(3_600), 10)], 0, budget(30), NOW, NOW, 2)
     assert found is not None
     assert found.until == after(20)
     assert found.rows >= 1_200
@@ -72,5 +73,20 @@ def test_an_early_rush_is_an_excess_even_when_the_rest_has_time() -> None:
 
 def test_nothing_is_carried_before_a_blocked_account_opens() -> None:
     due = [(after(100), 700)]
-    assert excess(due, budget(30), NOW, NOW, 2) is None
-    assert excess(due, budget(30), NOW, after(99), 2) is not None
+    assert excess(due, 0, budget(30), NOW, NOW, 2) is None
+    assert excess(due, 0, budget(30), NOW, after(99), 2) is not None
+
+
+def test_what_goes_first_leaves_less_for_the_rest() -> None:
+    due = [(after(300), 2_000)]
+    assert excess(due, 0, budget(0.5), NOW, NOW, 2) is None
+    found = excess(due, 3_000, budget(0.5), NOW, NOW, 2)
+    assert found is not None
+    assert found.rows >= 500
+
+
+def test_a_day_of_deadlines_is_counted_in_no_time() -> None:
+    due = [(after(60 + 5.0 * number), 1) for number in range(20_000)]
+    started = time.perf_counter()
+    assert excess(due, 0, budget(0.5), NOW, NOW, 2) is None
+    assert time.perf_counter() - started < 2

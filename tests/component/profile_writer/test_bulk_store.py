@@ -1,0 +1,102 @@
+"""The bulk road's rows in PostgreSQL: holds, wake-ups, jobs that end once."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from services.profile_writer.bulk_job_store import JobStore
+from services.profile_writer.bulk_store import BulkStore
+from services.profile_writer.store import Store
+from shared.db.pool import Database, open_database
+
+NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+ACCOUNT = "acct:A"
+
+
+@pytest.fixture
+async def org_id(database_url: str) -> UUID:
+    connection = await asyncpg.connect(database_url)
+    org_id = uuid4()
+    await connection.execute("INSERT INTO orgs VALUES ($1, 'acme', 'Acme', $2)", org_id, NOW)
+    await connection.execute("INSERT INTO klaviyo_accounts (account_key, bulk_look_at) VALUES ($1, $2)", ACCOUNT, NOW)
+    await connection.close()
+    return org_id
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+async def wake(database: Database, at: datetime) -> None:
+    async with Store(database).desk({ACCOUNT}) as desk:
+        await desk.wake({ACCOUNT}, at)
+
+
+async def test_an_account_that_is_looked_at_is_due_to_nobody_else(database_url: str, org_id: UUID) -> None:
+    async with open_database(database_url, name="test") as database:
+        bulk = BulkStore(database, Store(database))
+        claimed = await bulk.claim(NOW)
+        assert claimed is not None
+        assert claimed[0] == ACCOUNT
+        await wake(database, after(1))
+
+        assert await bulk.claim(after(10)) is None
+        assert await bulk.next_look() == claimed[1]
+        assert await bulk.claim(after(91)) is not None  # whoever held it is gone
+
+
+async def test_who_is_woken_during_a_look_is_looked_at_again(database_url: str, org_id: UUID) -> None:
+    async with open_database(database_url, name="test") as database:
+        bulk = BulkStore(database, Store(database))
+        claimed = await bulk.claim(NOW)
+        assert claimed is not None
+        await wake(database, after(3))
+        await bulk.release(*claimed, None)
+        assert await bulk.next_look() == after(4)
+
+        claimed = await bulk.claim(after(5))
+        assert claimed is not None
+        await bulk.release(*claimed, None)
+        assert await bulk.next_look() is None
+
+
+async def test_a_hold_that_is_over_releases_nobody_elses(database_url: str, org_id: UUID) -> None:
+    async with open_database(database_url, name="test") as database:
+        bulk = BulkStore(database, Store(database))
+        slow = await bulk.claim(NOW)
+        other = await bulk.claim(after(91))
+        assert slow is not None
+        assert other is not None
+        await bulk.release(*slow, NOW)
+        assert await bulk.claim(after(92)) is None
+
+
+async def test_a_job_that_has_ended_is_not_brought_back_by_a_late_answer(database_url: str, org_id: UUID) -> None:
+    async with open_database(database_url, name="test") as database:
+        store = Store(database)
+        bulk, jobs = BulkStore(database, store), JobStore(database, store)
+        job_id = uuid4()
+        async with database.connection() as connection:
+            await connection.execute(
+                "INSERT INTO bulk_jobs VALUES ($1, $2, $3, 'sending', NULL, '{P}', '{jai}', $4, $5, $6, 1, 10, $7)",
+                job_id, ACCOUNT, org_id, [NOW.date()], [uuid4()], [NOW], NOW,
+            )  # fmt: skip
+        assert len((await jobs.rows_of(job_id)).keys) == 1
+        async with store.desk({ACCOUNT}) as desk:
+            await jobs.end(desk, job_id, ACCOUNT, "not_made", NOW)
+        await jobs.made(job_id, "K")
+        await jobs.lost(job_id, NOW)
+        await jobs.adopted(job_id, "K")
+
+        assert (await bulk.road(ACCOUNT, NOW, NOW)).jobs == ()
+        assert (await jobs.rows_of(job_id)).keys == []
+
+
+async def test_what_klaviyo_asked_for_is_not_shortened_by_a_second_look(database_url: str, org_id: UUID) -> None:
+    async with open_database(database_url, name="test") as database:
+        bulk = BulkStore(database, Store(database))
+        await bulk.creating(ACCOUNT, after(600), 2)
+        await bulk.creating(ACCOUNT, after(1), 0)
+        assert (await bulk.road(ACCOUNT, NOW, NOW)).create_at == after(600)
