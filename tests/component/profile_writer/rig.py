@@ -239,13 +239,18 @@ async def _org(db: Database, org_id: UUID, slug: str, clock: Clock) -> VariantSo
     return VariantSource(copy_id, 1, "Hi {{ name }}", "pre", "<p>Hello {{ name }}</p>")
 
 
-@asynccontextmanager
-async def writing(rig: Rig) -> AsyncIterator[None]:
-    """One replica of the writer, started through its own composition root, stopped as on SIGTERM."""
-    settings = Settings(
+def settings_of(rig: Rig) -> Settings:
+    """The writer's settings on this rig."""
+    return Settings(
         database_url=rig.database_url, amqp_url=rig.amqp_url, clock=rig.clock_spec, seal_keys=f"k1:{_KEY}",
         api_key_peppers=f"1:{_KEY}",
     )  # fmt: skip
+
+
+@asynccontextmanager
+async def writing(rig: Rig) -> AsyncIterator[None]:
+    """One replica of the writer, started through its own composition root, stopped as on SIGTERM."""
+    settings = settings_of(rig)
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         service = await build(settings, stack)

@@ -181,6 +181,17 @@ def test_an_app_that_spent_much_early_in_one_minute_and_then_stopped_does_not_si
     assert sent >= 2 * 750
 
 
+def test_it_allows_the_limit_then_denies_and_after_the_edge_is_full_again() -> None:
+    budget = replace(Budget(75, 750, 1.0), phase=phase_seen(30, START, START)).at(START)
+
+    spent = budget.paid(budget.room(START))
+
+    assert budget.room(START) == 750
+    assert spent.room(START) == spent.at(moment(28)).room(moment(28)) == 0
+    assert spent.at(moment(32)).room(moment(32)) == 750
+    assert 31 <= spent.wait_s(START) <= 32
+
+
 def test_a_limit_that_changes_is_followed_at_once() -> None:
     budget = Budget(75, 700, 1.0).at(START).paid(25)
 

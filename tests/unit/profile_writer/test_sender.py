@@ -304,3 +304,32 @@ async def test_a_write_whose_deadline_passes_in_the_turn_is_not_sent() -> None:
 
     assert klaviyo.sent_at == []
     assert isinstance(report.results[0], NotSent)
+
+
+async def test_a_turn_that_was_frozen_past_its_time_sends_nothing_of_what_it_had_paid_for() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock)
+    clock.advance(10)
+
+    report = await sent(klaviyo, clock, turn(10, send_s=1.5))
+
+    assert klaviyo.sent_at == []
+    assert all(isinstance(result, NotSent) for result in report.results)
+
+
+async def test_a_turn_that_is_cancelled_leaves_no_request_on_its_way() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock, latency_s=3600)
+
+    async with sending(clock, klaviyo, turn(5)) as task:
+        for _ in range(10):
+            await settled()
+            clock.advance(TICK_S)
+        asked = len(klaviyo.sent_at)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        clock.advance(60)
+        await settled()
+
+    assert 0 < asked == len(klaviyo.sent_at)
+    assert klaviyo.unanswered == 0

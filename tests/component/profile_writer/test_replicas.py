@@ -1,0 +1,190 @@
+"""Many claimers on one account, in one process and in several: the account's row is the only limiter, and it is enough.
+
+Each replica has a store with connections of its own; what they grant is counted against what the row says was paid.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+from uuid import uuid4
+
+import pytest
+
+from services.profile_writer.handler import Intake
+from services.profile_writer.settings import Settings
+from services.profile_writer.store import Store
+from services.profile_writer.turn import Report, Turn, Turns
+from services.profile_writer.turn_rules import NotSent
+from shared.clock import FrozenClock
+from shared.db.pool import open_database
+from shared.klaviyo.limits import RateLimit
+from tests.component.profile_writer.rig import Rig, rigged, settings_of
+
+pytestmark = pytest.mark.timeout(60)
+
+REPLICAS, CLAIMERS, TURN = 3, 16, 25
+WRITES = 1_600
+SELECT_PAID = "SELECT (SELECT sum(paid) FROM unnest(slots) AS paid) FROM klaviyo_accounts WHERE account_key = $1"
+COUNT_TAKEN = "SELECT count(*) FROM pending_writes WHERE account_key = $1 AND taken_by IS NOT NULL"
+TELL_PHASE = """
+    UPDATE klaviyo_accounts SET steady_limit = 750, phase_low_s = $2, phase_width_s = 1, phase_at = $3, runnable_at = $3
+    WHERE account_key = $1
+"""
+
+
+@dataclass
+class Fleet:
+    """The replicas of a writer that sends nothing: what a turn was granted counts as written."""
+
+    rig: Rig
+    clock: FrozenClock
+    settings: Settings
+    turns: Sequence[Turns]
+
+    async def grant(self, claimers: int, *, limit: RateLimit | None = None) -> int:
+        """What so many claimers at once are granted at this moment, all together."""
+        granted = await asyncio.gather(
+            *(self._claim(self.turns[number % len(self.turns)], limit) for number in range(claimers))
+        )
+        return sum(granted)
+
+    async def _claim(self, turns: Turns, limit: RateLimit | None) -> int:
+        granted = 0
+        while not (found := await turns.open()) or isinstance(found, Turn) or found <= self.clock.now():
+            if isinstance(found, Turn) and found.sends:
+                granted += len(found.sends)
+                await turns.close(found, Report([None] * len(found.sends), limit, (), None))
+        return granted
+
+    async def take(self, replica: int) -> Turn:
+        """A turn that is sent later, or never."""
+        found = await self.turns[replica].open()
+        assert isinstance(found, Turn)
+        return found
+
+    async def value(self, sql: str) -> int:
+        async with self.rig.db.connection() as connection:
+            return int(await connection.fetchval(sql, f"acct:{self.rig.account.id}") or 0)
+
+
+@asynccontextmanager
+async def fleet(database_url: str, amqp_url: str, *, writes: int = WRITES) -> AsyncIterator[Fleet]:
+    async with AsyncExitStack() as stack:
+        rig = await stack.enter_async_context(rigged(database_url, amqp_url, factor=1))
+        clock = FrozenClock(rig.clock.now())
+        settings = settings_of(rig)
+        stores = [
+            Store(await stack.enter_async_context(open_database(database_url, name=f"replica{number}", max_size=6)))
+            for number in range(REPLICAS)
+        ]
+        jobs = await rig.generate_many(writes)
+        await Intake(stores[0], clock, margin_s=settings.writer_deadline_margin_s, wake=lambda: None)(jobs)
+        yield Fleet(rig, clock, settings, [Turns(store, settings, clock, Random(1), uuid4) for store in stores])
+
+
+@pytest.mark.parametrize("claimers", [1, CLAIMERS])
+async def test_claimers_are_granted_the_whole_room_and_no_token_more(
+    database_url: str, amqp_url: str, claimers: int
+) -> None:
+    async with fleet(database_url, amqp_url) as replicas:
+        first = await replicas.grant(claimers)
+        paid = await replicas.value(SELECT_PAID)
+        replicas.clock.advance(30)
+        denied = await replicas.grant(claimers)
+        replicas.clock.advance(33)
+        refilled = await replicas.grant(claimers)
+
+    assert (first, paid) == (630, 630)  # 0.9 of 700, as long as nobody knows when the minute ends
+    assert denied == 0
+    assert refilled == 630
+
+
+async def test_once_the_minutes_edge_is_known_they_share_the_whole_limit_of_each_minute(
+    database_url: str, amqp_url: str
+) -> None:
+    async with fleet(database_url, amqp_url, writes=1_700) as replicas:
+        now = replicas.clock.now()
+        async with replicas.rig.db.connection() as connection:
+            edge_s = (now.timestamp() + 20) % 60
+            await connection.execute(TELL_PHASE, f"acct:{replicas.rig.account.id}", edge_s, now)
+        minutes = []
+        for pause_s in (0, 15, 8, 30, 30):
+            replicas.clock.advance(pause_s)
+            minutes.append(await replicas.grant(CLAIMERS))
+
+    # The edges are at 20 to 21 s and at 80 to 81 s; nothing was paid within the two seconds before them.
+    assert minutes == [750, 0, 750, 0, 200]
+
+
+async def test_what_a_turn_took_is_paid_before_anything_leaves_and_no_other_replica_takes_it(
+    database_url: str, amqp_url: str
+) -> None:
+    async with fleet(database_url, amqp_url) as replicas:
+        mine = await replicas.take(0)
+        paid = await replicas.value(SELECT_PAID)
+        theirs = await replicas.turns[1].open()
+        replicas.clock.advance((mine.send_until - mine.paid_at).total_seconds())
+        next_turn = await replicas.take(1)
+
+    assert (len(mine.sends), paid) == (TURN, TURN)
+    assert not isinstance(theirs, Turn) or not theirs.sends  # the account is busy until the first turn's time is over
+    assert {sent.row.key for sent in mine.sends}.isdisjoint({sent.row.key for sent in next_turn.sends})
+
+
+async def test_what_an_overdue_turn_held_is_taken_over_and_its_report_changes_nothing(
+    database_url: str, amqp_url: str
+) -> None:
+    async with fleet(database_url, amqp_url, writes=TURN) as replicas:
+        lost = await replicas.take(0)
+        replicas.clock.advance(replicas.settings.writer_lease_s + 1)
+        again = await replicas.take(1)
+        not_sent = NotSent("the turn was over", reason="turn_over")
+        await replicas.turns[0].close(lost, Report([not_sent] * TURN, None, (), None))
+        held, paid = await replicas.value(COUNT_TAKEN), await replicas.value(SELECT_PAID)
+
+    assert {sent.row.key for sent in again.sends} == {sent.row.key for sent in lost.sends}
+    assert held == TURN  # by the second turn
+    assert paid == TURN  # what the first did not use came back, and only that
+
+
+async def test_a_limit_that_klaviyo_lowers_holds_for_every_replica_at_once(database_url: str, amqp_url: str) -> None:
+    async with fleet(database_url, amqp_url) as replicas:
+        first = await replicas.take(0)
+        told = RateLimit(limit=150, remaining=125, reset_s=30)
+        await replicas.turns[0].close(first, Report([None] * TURN, told, (), None))
+        granted = await replicas.grant(CLAIMERS)
+
+    assert TURN + granted == 135  # 0.9 of 150
+
+
+async def test_a_limit_of_zero_is_nonsense_and_the_last_sane_one_stays(database_url: str, amqp_url: str) -> None:
+    """Neither "unlimited" nor "nothing": the one would be refused by Klaviyo, the other would never be asked again."""
+    async with fleet(database_url, amqp_url) as replicas:
+        first = await replicas.take(0)
+        await replicas.turns[0].close(first, Report([None] * TURN, RateLimit(limit=0, remaining=0), (), None))
+        granted = await replicas.grant(CLAIMERS)
+
+    assert TURN + granted == 630
+
+
+async def test_a_claim_that_is_cancelled_anywhere_took_nothing_that_it_did_not_pay_for(
+    database_url: str, amqp_url: str
+) -> None:
+    async with fleet(database_url, amqp_url) as replicas:
+        cancelled, found = 0, None
+        while not isinstance(found, Turn):  # each time a little later, until one is done before it is cancelled
+            claim = asyncio.create_task(replicas.turns[cancelled % REPLICAS].open())
+            for _ in range(20 * cancelled):
+                await asyncio.sleep(0)
+            claim.cancel()
+            [found] = await asyncio.gather(claim, return_exceptions=True)
+            cancelled += not isinstance(found, Turn)
+            replicas.clock.advance(2)
+        taken, paid = await replicas.value(COUNT_TAKEN), await replicas.value(SELECT_PAID)
+        left = await replicas.take(0)
+
+    assert cancelled > 5
+    assert taken == paid
+    assert left.sends  # and no connection or lock stayed behind
