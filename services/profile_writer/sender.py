@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.profile_writer.content import Contents, Integration, Texts
 from services.profile_writer.phase import Phase, phase_seen
-from services.profile_writer.rows import Pending
+from services.profile_writer.rows import Key, Pending
 from services.profile_writer.stops import Stops
 from services.profile_writer.turn import Refusal, Report, Turn
 from services.profile_writer.turn_rules import NotSent, Stopped
@@ -76,6 +76,7 @@ class _Round:
         self._clients: dict[UUID, Patch] = {}
         self._refused: dict[UUID, KeyRefused] = {}
         self._throttled = False
+        self._left: set[Key] = set()
         self._slot_at = turn.paid_at
         self.limit: RateLimit | None = None
         self.phase: Phase | None = None
@@ -90,12 +91,22 @@ class _Round:
                 await in_flight.acquire()
                 if sent.row.ref.generation_id not in self._texts.stopped:  # what does not leave needs no slot
                     await self._slot()
-                tasks.append(group.create_task(self._one(sent.row, in_flight)))
+                task = group.create_task(self._one(sent.row))
+                # Not by the task itself: one that is cut off before its first step would never give its place back.
+                task.add_done_callback(lambda _: in_flight.release())
+                tasks.append(task)
             if tasks:
                 await asyncio.wait(tasks)
             guard.cancel()
-        cut_off = MaybeApplied("no answer within the lease", reason="lease_over")
-        return [cut_off if task.cancelled() else task.result() for task in tasks]
+        return [
+            self._cut_off_result(sent.row) if task.cancelled() else task.result()
+            for sent, task in zip(self._turn.sends, tasks, strict=True)
+        ]
+
+    def _cut_off_result(self, row: Pending) -> Failure:
+        if row.key in self._left:
+            return MaybeApplied("no answer within the lease", reason="lease_over")
+        return NotSent("the lease was over before this write left", reason="turn_over")
 
     async def _cut_off(self, tasks: Sequence[asyncio.Task[Failure | None]]) -> None:
         """Nothing may be on its way when the lease is over: another turn may send a newer write then. The time-outs of
@@ -115,7 +126,7 @@ class _Round:
     def _over(self) -> bool:
         return self._stop.is_set() or self._throttled or self._clock.now() >= self._turn.send_until
 
-    async def _one(self, row: Pending, in_flight: asyncio.Semaphore) -> Failure | None:
+    async def _one(self, row: Pending) -> Failure | None:
         try:
             await self._attempt(row)
         except KeyRefused as refused:
@@ -129,10 +140,7 @@ class _Round:
         except Exception as error:  # a row that nobody foresaw must not stop its neighbours
             log.error("write.failed", generation_id=row.ref.generation_id, exc_info=error)
             return MaybeApplied(f"unexpected: {type(error).__name__}", reason="unexpected")
-        else:
-            return None
-        finally:
-            in_flight.release()
+        return None
 
     async def _attempt(self, row: Pending) -> None:
         if self._over() or row.ref.org_id in self._refused:
@@ -148,6 +156,7 @@ class _Round:
         if row.action == "write" and text is None:
             raise Unsendable("the copy of this generation cannot be read", reason="no_stored_copy")
         sent_at = self.last_sent_at = self._clock.now()
+        self._left.add(row.key)
         if row.action == "write":
             limit = await client.patch_profile(row.key.profile_id, properties=text)
         else:

@@ -317,6 +317,19 @@ async def test_a_turn_that_was_frozen_past_its_time_sends_nothing_of_what_it_had
     assert all(isinstance(result, NotSent) for result in report.results)
 
 
+async def test_regression_a_turn_that_was_frozen_in_the_middle_ends_and_gives_back_what_had_not_left() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock, latency_s=3600)
+
+    async with sending(clock, klaviyo, turn(25)) as task:
+        await settled()
+        clock.advance(60)
+        report = await play(clock, task)
+
+    assert len(klaviyo.sent_at) == 1
+    assert [type(result) for result in report.results] == [MaybeApplied] + [NotSent] * 24
+
+
 async def test_a_turn_that_is_cancelled_leaves_no_request_on_its_way() -> None:
     clock = FrozenClock(NOW)
     klaviyo = Klaviyo(clock, latency_s=3600)
