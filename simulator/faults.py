@@ -23,7 +23,7 @@ class Fault(BaseModel):
     |---|---|
     | slow | the answer comes `delay_s` real seconds late; the write happened at once |
     | late | the write happens, and is answered, `delay_s` real seconds late |
-    | status | `status` (500, 502, 503, 504, 524 …) instead of an answer; the write did not happen |
+    | status | `status` (429, 500, 502, 503, 504, 524 …) instead of an answer; the write did not happen |
     | status_after_apply | the write happened, `status` comes instead of its answer |
     | reset | the connection is cut before the write |
     | reset_after_apply | the write happened, the answer is lost |
@@ -41,6 +41,7 @@ class Fault(BaseModel):
     probability: float = Field(1.0, ge=0, le=1)
     count: int | None = Field(None, ge=0, description="Strikes left; None is for ever.")
     status: int = Field(503, ge=400, le=599)
+    retry_after_s: int | None = Field(None, ge=0, description="Retry-After beside `status`; None leaves it out.")
     delay_s: float = Field(1.0, ge=0, le=600)
     code: str = Field("invalid", description="Of a row_error.")
     applied_share: float = Field(0.0, ge=0, le=1, description="Of a cancel_job.")

@@ -127,7 +127,8 @@ class Gate:
         if fault.status in CLOUDFLARE_STATUSES:
             return _page(fault.status, "Web server is returning an unknown error")
         title = FAULT_TITLES.get(fault.status, "A server error occurred.")
-        return self.refusal(ApiError(fault.status, "error", title, title), granted)
+        headers = {} if fault.retry_after_s is None else {"Retry-After": str(fault.retry_after_s)}
+        return self.refusal(ApiError(fault.status, "error", title, title, headers=headers), granted)
 
     def refusal(self, error: ApiError, granted: Granted | None) -> web.Response:
         """An error as JSON:API; a 429 has no RateLimit headers."""

@@ -8,12 +8,16 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import asyncpg
 
+from devstack.ports import LOOPBACK, free_ports
+from devstack.processes import Command, Processes, python, supervise
 from devstack.seeds import INSERT_ORG, INSERT_TEMPLATE, INSERT_VARIANT
+from devstack.services import environment
 from services.profile_writer.app import build
 from services.profile_writer.settings import Settings
 from shared.clock import Clock, clock_from_spec
@@ -261,3 +265,29 @@ async def writing(rig: Rig) -> AsyncIterator[None]:
                 yield
             finally:
                 stop.set()
+
+
+@asynccontextmanager
+async def replicas(rig: Rig, folder: Path, *clock_specs: str, **settings: str) -> AsyncIterator[Processes]:
+    """Writers as processes, one for each clock: `writer-1`, `writer-2` and so on; settings by name in lower case."""
+    env = environment(
+        database_url=rig.database_url, amqp_url=rig.amqp_url, log_level="WARNING",
+        **{"seal_keys": f"k1:{_KEY}", **settings},
+    )  # fmt: skip
+    addresses = [f"{LOOPBACK}:{port}" for port in free_ports(len(clock_specs))]
+    commands = [
+        Command(
+            f"writer-{number}", python("services.profile_writer"),
+            env={**env, "JUSTAI_CLOCK": spec, "JUSTAI_HEALTH_LISTEN": address}, ready_url=f"http://{address}/readyz",
+        )
+        for number, (spec, address) in enumerate(zip(clock_specs, addresses, strict=True), start=1)
+    ]  # fmt: skip
+    async with supervise(commands, log_dir=folder, cwd=Path(__file__).parents[3]) as processes:
+        yield processes
+
+
+def shifted(clock_spec: str, seconds: float) -> str:
+    """The same clock, so much ahead."""
+    kind, factor, real_origin, origin = clock_spec.split(":", 3)
+    ahead = datetime.fromisoformat(origin) + timedelta(seconds=seconds)
+    return f"{kind}:{factor}:{real_origin}:{ahead.isoformat()}"

@@ -89,7 +89,7 @@ async def test_while_klaviyo_fails_more_than_half_of_its_calls_it_is_left_alone_
     shown = metrics.exposition().decode()
     assert 'jai_klaviyo_breaker_opened_total{reason="klaviyo_503"}' in shown
     assert 'jai_klaviyo_breaker_accounts{state="probing"}' in shown
-    assert beside_s < 30  # 200 writes at 53 a second, on a busy machine
+    assert beside_s < 60  # 200 writes at 53 a second, on a busy machine
 
 
 async def _opened(rig: Rig) -> bool:

@@ -1,0 +1,228 @@
+"""Writers that are stopped, killed, or have a wrong clock, and a Klaviyo that refuses, stalls, or never answers.
+
+What the box saw is the witness: how many requests each second and minute had, which came late, what profiles hold.
+"""
+
+import json
+import os
+import signal
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.schemas.jobs import WriteJob
+from simulator.faults import Fault
+from tests.component.profile_writer.rig import Rig, replicas, rigged, shifted, writing
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(110)
+
+OPERATION = "update_profile"
+TURN, IN_FLIGHT = 25, 10
+SELECT_PAUSES = "SELECT reason FROM write_pauses WHERE org_id = $1"
+SELECT_BLOCKED = "SELECT blocked_until FROM klaviyo_accounts WHERE account_key = $1 AND blocked_reason = $2"
+
+
+async def test_a_writer_frozen_past_its_lease_sends_hardly_anything_late_and_nothing_older_over_newer(
+    database_url: str, amqp_url: str, tmp_path: Path
+) -> None:
+    lease_s = 5.0
+    async with rigged(database_url, amqp_url, factor=5) as rig:
+        people = rig.people(60)
+        older = [await rig.generate(person, name="Old", delay_s=3600) for person in people]
+        async with replicas(rig, tmp_path, rig.clock_spec, rig.clock_spec, writer_lease_s=str(lease_s)) as writers:
+            frozen, other = (writers.pids[name] for name in ("writer-1", "writer-2"))
+            try:
+                os.kill(other, signal.SIGSTOP)
+                for _ in writers.pids:  # once to each: what a frozen one was handed stays with it for half a minute
+                    await rig.send(*older)
+                await eventually(lambda: len(rig.patches()) >= 10, every_s=0.002)
+                os.kill(frozen, signal.SIGSTOP)
+                os.kill(other, signal.SIGCONT)
+                frozen_at = rig.clock.now()
+                newer = [await rig.generate(person, name="New", delay_s=3600) for person in people]
+                for _ in writers.pids:
+                    await rig.send(*newer)
+                await _written(rig, newer, within_s=40)
+                await rig.clock.sleep(lease_s + 10 - (rig.clock.now() - frozen_at).total_seconds())
+                before = len(rig.patches())
+            finally:
+                os.kill(frozen, signal.SIGCONT)
+                os.kill(other, signal.SIGCONT)
+            # Whatever the thawed writer still had in hand has left, or was given back, once it takes part again.
+            afterwards = [await rig.generate(person, delay_s=3600) for person in rig.people(50)]
+            await rig.send(*afterwards)
+            await _written(rig, afterwards, within_s=40)
+            codes = await writers.end(*writers.pids)
+
+    late = [
+        patch for patch in rig.patches()[before:] if _generation(patch) in {str(job.generation_id) for job in older}
+    ]
+    assert len(late) <= IN_FLIGHT
+    assert {rig.properties(person)["jai_generation"] for person in people} == {str(job.generation_id) for job in newer}
+    assert set(codes.values()) == {0}  # and no turn hangs for ever in the one that was frozen
+    _never_over_the_limit(rig)
+
+
+async def test_a_writer_killed_in_mid_burst_costs_no_write_and_few_twice(
+    database_url: str, amqp_url: str, tmp_path: Path
+) -> None:
+    async with rigged(database_url, amqp_url, factor=5) as rig:
+        jobs = await rig.generate_many(300)
+        async with replicas(rig, tmp_path, rig.clock_spec, rig.clock_spec, writer_lease_s="10") as writers:
+            await rig.send(*jobs)
+            await eventually(lambda: len(rig.patches()) >= 60, within_s=30, every_s=0.002)
+            await writers.end("writer-1", kill=True)
+            outcomes = await rig.outcomes(len(jobs), within_s=40)
+
+    assert {row["outcome"] for row in outcomes.values()} == {"written"}
+    assert all(rig.properties(job.profile_id)["jai_generation"] == str(job.generation_id) for job in jobs)
+    # What a turn has sent is recorded when it ends: a killed one's writes are all sent again.
+    assert len(rig.patches()) - len(jobs) <= TURN
+    _never_over_the_limit(rig)
+
+
+@pytest.mark.parametrize("ahead_s", [300, -317])
+async def test_a_clock_five_minutes_wrong_on_one_replica_lets_nobody_exceed_the_limit(
+    database_url: str, amqp_url: str, tmp_path: Path, ahead_s: float
+) -> None:
+    async with rigged(database_url, amqp_url, factor=8) as rig:
+        jobs = await rig.generate_many(1_000)
+        async with replicas(rig, tmp_path, rig.clock_spec, shifted(rig.clock_spec, ahead_s)):
+            for start in range(0, len(jobs), 100):
+                await rig.send(*jobs[start : start + 100])
+            await _written(rig, jobs, within_s=80)
+
+    # A replica that is ahead takes over what is in flight, because it thinks that the lease is over.
+    assert len(rig.patches()) - len(jobs) <= 4 * TURN
+    _never_over_the_limit(rig)
+
+
+@pytest.mark.parametrize(("scopes", "reason"), [(None, "key_refused"), ({"flows:read"}, "scope_missing")])
+async def test_a_refused_key_keeps_the_work_for_a_day(
+    database_url: str, amqp_url: str, scopes: set[str] | None, reason: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        if scopes is None:
+            rig.key.revoked = True
+        else:
+            await rig.connect(rig.box.world.add_key(rig.account, scopes).value)
+        jobs = await rig.generate_many(20, delay_s=25 * 3600)
+        async with writing(rig):
+            await rig.send(*jobs)
+            await eventually(lambda: _pauses(rig, [reason]))
+        a_day_later = replace(rig, clock_spec=shifted(rig.clock_spec, 24 * 3600))
+        async with writing(a_day_later):
+            await rig.taken_in(len(jobs))
+            await eventually(lambda: _pauses(rig, [reason]))
+            tried = len(rig.patches())
+            await rig.connect(rig.box.world.add_key(rig.account, {"profiles:write"}).value)
+            outcomes = await rig.outcomes(len(jobs))
+
+    assert tried <= TURN
+    assert {row["outcome"] for row in outcomes.values()} == {"written"}
+
+
+async def test_a_403_that_is_a_page_of_the_edge_pauses_nobody(database_url: str, amqp_url: str) -> None:
+    async with rigged(database_url, amqp_url) as rig, writing(rig):
+        rig.box.world.faults.append(Fault(kind="cloudflare", operation=OPERATION, count=3))
+        jobs = await rig.generate_many(3)
+        await rig.send(*jobs)
+        outcomes = await rig.outcomes(3)
+        paused = await _pauses(rig, [])
+
+    assert {row["outcome"] for row in outcomes.values()} == {"written"}
+    assert paused
+
+
+@pytest.mark.parametrize("asked_s", [None, 0, 3600])
+async def test_a_429_pauses_its_account_alone_for_as_long_as_it_says(
+    database_url: str, amqp_url: str, asked_s: int | None
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        other = await rig.neighbour("other")
+        refusal = Fault(kind="status", status=429, retry_after_s=asked_s, operation=OPERATION, count=1)
+        rig.box.world.faults.append(refusal.model_copy(update={"account_id": rig.account.id}))
+        jobs, others = await rig.generate_many(40, delay_s=7200), await other.generate_many(40)
+        async with writing(rig):
+            await rig.send(*jobs)
+            until = await eventually(lambda: _blocked_until(rig))
+            [refused_at] = [patch.at for patch in rig.patches() if patch.status == 429]
+            blocked_s = (until - refused_at).total_seconds()
+            asked_before = len(rig.patches())
+            await other.send(*others)
+            await other.outcomes(len(others))
+            if asked_s != 3600:
+                await rig.outcomes(len(jobs))
+
+    assert Counter(patch.status for patch in other.patches()) == {200: len(others)}
+    if asked_s == 3600:
+        assert 3600 <= blocked_s < 4000
+        assert len(rig.patches()) == asked_before
+    else:
+        assert 1 <= blocked_s < 60
+
+
+async def test_replies_that_never_come_hold_no_other_account_up_and_their_own_not_for_long(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        other = await rig.neighbour("other")
+        silence = Fault(kind="slow", delay_s=600, operation=OPERATION, count=IN_FLIGHT, account_id=rig.account.id)
+        rig.box.world.faults.append(silence)
+        jobs, others = await rig.generate_many(40), await other.generate_many(40)
+        async with writing(rig):
+            await rig.send(*jobs)
+            await eventually(lambda: silence.count == 0)
+            began = rig.clock.now()
+            await other.send(*others)
+            await other.outcomes(len(others))
+            others_s = (rig.clock.now() - began).total_seconds()
+            outcomes = await rig.outcomes(len(jobs), within_s=40)
+
+    assert others_s < 25  # the silence lasts for a lease, 30 s
+    assert {row["outcome"] for row in outcomes.values()} == {"written"}
+
+
+async def _written(rig: Rig, jobs: list[WriteJob], within_s: float) -> None:
+    """Return when each of these generations has been written; others may have ended otherwise."""
+
+    async def all_written() -> None:
+        async with rig.db.connection() as connection:
+            ended = await connection.fetch(
+                "SELECT outcome FROM write_outcomes WHERE generation_id = ANY($1)", [job.generation_id for job in jobs]
+            )
+        assert Counter(row["outcome"] for row in ended) == {"written": len(jobs)}
+
+    await eventually(all_written, within_s=within_s)
+
+
+def _never_over_the_limit(rig: Rig) -> None:
+    """Klaviyo refused nothing, so no second and no minute of its own counting was exceeded."""
+    counted = rig.account.windows[OPERATION]
+    assert counted.refused == 0
+    assert {patch.status for patch in rig.patches()} == {200}
+    assert max(counted.minutes.values()) <= 750
+    assert counted.windows[0].history_max <= 75
+
+
+def _generation(patch: Any) -> str | None:
+    attributes = json.loads(patch.body)["data"].get("attributes", {})
+    return attributes.get("properties", {}).get("jai_generation")  # type: ignore[no-any-return]  # JSON
+
+
+async def _pauses(rig: Rig, reasons: list[str]) -> bool:
+    async with rig.db.connection() as connection:
+        return [row["reason"] for row in await connection.fetch(SELECT_PAUSES, rig.org_id)] == reasons
+
+
+async def _blocked_until(rig: Rig) -> datetime:
+    """Until when the account waits, or waited, because of a 429."""
+    async with rig.db.connection() as connection:
+        until = await connection.fetchval(SELECT_BLOCKED, f"acct:{rig.account.id}", "klaviyo_throttled")
+    assert isinstance(until, datetime)
+    return until
