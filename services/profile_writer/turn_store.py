@@ -128,7 +128,8 @@ class TurnStore:
 
     # Five scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
     # whose send window is over; and what could be sent now, by lane and deadline, no profile twice at a time. Retries
-    # and clean-ups are asked for on their own, since they have shares of their own.
+    # and clean-ups are asked for on their own, since they have shares of their own. Retries that are not due yet are
+    # passed over one by one, 2 µs each; the breaker keeps them few.
     SELECT_AGENDA = """
         (SELECT 'over' AS what, first.profile_id, first.prefix
          FROM unnest('{0,1,2}'::smallint[]) AS lanes (lane),
