@@ -1,0 +1,86 @@
+"""Does a variant drive people away? A test that may be looked at after every file, and says `pause` with its numbers.
+
+Events (unsubscribes and complaints) are rare, so nothing here is approximately normal. Within a stratum (a day and a
+cell of attrs) the number that fell on the variant is, given the number of all, binomial with the variant's share of
+the sends, if its rate is the others'. The likelihood of a rate `q` times as high over that of the tolerated one is a
+martingale over strata, whatever the ranker did to the shares; averaged over several q it still is, and by Ville's
+inequality it reaches 1 / ALARM with a probability of at most ALARM. Strata keep a variant from being blamed for whom
+the ranker sends it to, or for a bad day of everyone.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+TOLERATED = 1.2
+"""A rate up to this many times the others' is nobody's business."""
+
+ALARM = 0.01
+"""How often a variant that is no worse than tolerated is ever called out."""
+
+FEWEST = 5
+"""Events of the variant before it may be called out, however unlikely they are."""
+
+_EXCESSES = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0)  # times the tolerated rate
+
+
+class Stratum(NamedTuple):
+    """One day and cell: delivered sends of the variant and of whom it is compared with, and the events of both."""
+
+    sends: int
+    events: int
+    other_sends: int
+    other_events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """`p` holds at every look. Rates are of strata in which both the variant and `against` were sent."""
+
+    verdict: Literal["pause", "fine", "not enough yet"]
+    against: Literal["control", "the other variants"]
+    sends: int
+    events: int
+    rate: float
+    other_rate: float
+    p: float
+
+
+def judge(control: Iterable[Stratum], others: Iterable[Stratum]) -> Guard:
+    """Judge one variant against control and against the other variants; what says more counts, for twice its `p`."""
+    both = (guard(control, "control", ALARM / 2), guard(others, "the other variants", ALARM / 2))
+    found = min(both, key=lambda one: (one.p, -one.sends))
+    return replace(found, p=min(1.0, 2 * found.p))
+
+
+def guard(strata: Iterable[Stratum], against: Literal["control", "the other variants"], alarm: float = ALARM) -> Guard:
+    """Judge one variant against one of them."""
+    logs = [0.0] * len(_EXCESSES)
+    sends = events = other_sends = other_events = 0
+    for one in strata:
+        if not one.sends or not one.other_sends:
+            continue
+        sends, events = sends + one.sends, events + one.events
+        other_sends, other_events = other_sends + one.other_sends, other_events + one.other_events
+        tolerated = _share(one, TOLERATED)
+        for at, excess in enumerate(_EXCESSES):
+            share = _share(one, TOLERATED * excess)
+            logs[at] += one.events * math.log(share / tolerated)
+            logs[at] += one.other_events * math.log((1 - share) / (1 - tolerated))
+    highest = max(logs)
+    evidence = highest + math.log(math.fsum(math.exp(log - highest) for log in logs) / len(logs))
+    p = math.exp(min(0.0, -evidence))
+    verdict: Literal["pause", "fine", "not enough yet"] = (
+        "fine" if events + other_events >= FEWEST else "not enough yet"
+    )
+    if p < alarm and events >= FEWEST:
+        verdict = "pause"
+    return Guard(
+        verdict, against, sends, events, events / sends if sends else 0.0,
+        other_events / other_sends if other_sends else 0.0, p,
+    )  # fmt: skip
+
+
+def _share(one: Stratum, ratio: float) -> float:
+    return ratio * one.sends / (ratio * one.sends + one.other_sends)

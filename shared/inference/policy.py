@@ -1,0 +1,137 @@
+"""What another policy would have earned, from the probabilities that the one in use drew with.
+
+Three estimates of the same thing, each from the weights w = target / logged probability of what was sent:
+
+    IPW    mean of w Y                                        without bias, and the noisiest
+    SNIPW  sum of w Y / sum of w                              the one to read
+    DR     mean of sum_v target(v) q(v) + w (Y - q(sent))     q: a model of the rates; right if either q or p is
+
+q is learned on one half of the sends and used on the other, and so is `best`: chosen and valued on the same sends, the
+luckiest variant would look better than it is.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared.inference.sequence import Interval, NotEnough, widening
+from shared.inference.variants import Draws, tally
+
+LEAST_ESS = 300
+"""Effective sends below which nothing is said."""
+
+MOST_UNSUPPORTED = 0.01
+"""Share of sends, weighted by the target, at which the logged policy could not have done what the target does."""
+
+_SHRINKAGE = 50  # sends of the variant's overall rate that a cell's own sends are mixed with
+
+Shares = Mapping[UUID, float]
+Target = Callable[[Draws], Shares]
+"""The probabilities that the policy in question gives at this decision; they sum to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Clicks a send under the target; `within` belongs to SNIPW and holds at every look. `logged`: what was earned."""
+
+    ipw: float
+    snipw: float
+    dr: float
+    within: Interval
+    ess: float
+    sends: int
+    logged: float
+
+
+def uniform(draws: Draws) -> Shares:
+    """Every eligible variant alike."""
+    return dict.fromkeys(draws.eligible, 1 / len(draws.eligible))
+
+
+def fixed(shares: Shares) -> Target:
+    """The same shares for everyone."""
+    return lambda _: shares
+
+
+def best(draws: Sequence[Draws]) -> tuple[Target, Shares]:
+    """Always the variant with the highest weighted rate, chosen for each half on the other; and who was chosen."""
+    chosen: dict[int, UUID | None] = {}
+    for fold in (0, 1):
+        found = tally(one for one in draws if one.fold != fold)
+        rates = {copy_id: sums.rate for copy_id, sums in found.of.items() if sums.weight and sums.clicks}
+        chosen[fold] = max(rates, key=lambda one: (rates[one], str(one))) if rates else None
+    shares: dict[UUID, float] = {}
+    for copy_id in chosen.values():
+        if copy_id is not None:
+            shares[copy_id] = shares.get(copy_id, 0.0) + 0.5
+    picks = {fold: {copy_id: 1.0} if copy_id is not None else {} for fold, copy_id in chosen.items()}
+    return (lambda one: picks[one.fold]), shares
+
+
+def value(draws: Sequence[Draws], target: Target) -> Value | NotEnough:
+    """All three estimates, or why there is none."""
+    sends = sum(one.sends for one in draws)
+    if not sends:
+        return NotEnough("no delivered send with logged probabilities")
+    models = {fold: _model(one for one in draws if one.fold != fold) for fold in (0, 1)}
+    weights = squares = rewards = doubly = deviation = unsupported = clicks = 0.0
+    weighed: list[tuple[float, int, int]] = []
+    for one in draws:
+        shares, logged = target(one), dict(zip(one.eligible, one.probabilities, strict=True))
+        possible = sum(share for copy_id, share in shares.items() if logged.get(copy_id, 0.0) > 0)
+        unsupported += one.sends * (1 - possible)
+        own = logged.get(one.copy_id, 0.0)
+        weight = shares.get(one.copy_id, 0.0) / own if own > 0 else 0.0
+        weighed.append((weight, one.sends, one.clicks))
+        weights += weight * one.sends
+        squares += weight * weight * one.sends
+        rewards += weight * one.clicks
+        clicks += one.clicks
+        rate = models[one.fold]
+        direct = sum(share * rate(copy_id, one.cell) for copy_id, share in shares.items())
+        doubly += one.sends * direct + weight * (one.clicks - one.sends * rate(one.copy_id, one.cell))
+    if unsupported > MOST_UNSUPPORTED * sends:
+        return NotEnough(
+            f"{unsupported / sends:.1%} of what this policy would send could not have been sent then: those variants "
+            "were not eligible, or had no share"
+        )
+    ess = weights * weights / squares if squares else 0.0
+    if ess < LEAST_ESS:
+        more = math.ceil(sends * (LEAST_ESS / ess - 1)) if ess else None
+        return NotEnough(
+            f"only {ess:,.0f} effective sends of {sends:,} speak of this policy; {LEAST_ESS} are needed", more
+        )
+    snipw = rewards / weights
+    for weight, n, clicked in weighed:
+        deviation += weight * weight * (clicked * (1 - snipw) ** 2 + (n - clicked) * snipw**2)
+    # Few clicks with large weights: if they happen to be missing, what is seen spreads too little.
+    padded = (rewards + 1) / (weights + 2)
+    deviation = max(deviation, padded * (1 - padded) * squares)
+    half = widening(sends) * math.sqrt(deviation) / weights
+    within = Interval(max(0.0, snipw - half), min(1.0, snipw + half))
+    return Value(rewards / sends, snipw, doubly / sends, within, ess, sends, clicks / sends)
+
+
+def _model(draws: Iterable[Draws]) -> Callable[[UUID, str], float]:
+    """Rates by variant and cell, each cell leaning on its variant, each variant on all."""
+    variants: dict[UUID, list[float]] = {}
+    cells: dict[tuple[UUID, str], list[float]] = {}
+    for one in draws:
+        for counts in (
+            variants.setdefault(one.copy_id, [0.0, 0.0]),
+            cells.setdefault((one.copy_id, one.cell), [0.0, 0.0]),
+        ):
+            counts[0] += one.sends
+            counts[1] += one.clicks
+    sends = sum(counts[0] for counts in variants.values())
+    overall = sum(counts[1] for counts in variants.values()) / sends if sends else 0.0
+
+    def lean(counts: Sequence[float], on: float) -> float:
+        return (counts[1] + _SHRINKAGE * on) / (counts[0] + _SHRINKAGE)
+
+    def rate(copy_id: UUID, cell: str) -> float:
+        of_variant = lean(variants.get(copy_id, (0.0, 0.0)), overall)
+        return lean(cells.get((copy_id, cell), (0.0, 0.0)), of_variant)
+
+    return rate
