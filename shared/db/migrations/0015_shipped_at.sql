@@ -1,0 +1,14 @@
+-- When a template was shipped last: from then on `justai results` shows whether its win lasts.
+
+ALTER TABLE templates ADD COLUMN shipped_at timestamptz;   -- null: never; kept when it is taken out of service
+
+CREATE FUNCTION note_shipping() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.state = 'shipped' AND (TG_OP = 'INSERT' OR OLD.state <> 'shipped') THEN
+        NEW.shipped_at := NEW.updated_at;
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER templates_shipped BEFORE INSERT OR UPDATE OF state ON templates
+    FOR EACH ROW EXECUTE FUNCTION note_shipping();
