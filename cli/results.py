@@ -1,0 +1,93 @@
+"""`justai results`: what the copy did, against control and variant by variant, and how surely."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+import orjson
+
+from cli.results_judging import Results, judge_results
+from cli.results_store import asked_for, read
+from cli.results_view import show_results
+from cli.session import command, session
+from shared.inference.lift import WORTH
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_BACK = timedelta(days=90)
+_MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+
+
+def over_time(work: F) -> F:
+    """The options that say which decisions."""
+    until = click.option("--until", type=_MOMENTS, help="Decisions before this moment, UTC.  [default: now]")
+    since = click.option("--since", type=_MOMENTS, help="Decisions from this moment on, UTC.  [default: 90 days back]")
+    return since(until(work))
+
+
+def moments(since: datetime | None, until: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    """Both ends in UTC. Raises when nothing lies between them."""
+    end = until.replace(tzinfo=UTC) if until else now
+    begin = since.replace(tzinfo=UTC) if since else end - _BACK
+    if begin >= end:
+        raise click.BadParameter(
+            f"{begin:%Y-%m-%d %H:%M:%S} is not before {end:%Y-%m-%d %H:%M:%S}", param_hint="--since"
+        )
+    return begin, end
+
+
+@click.command()
+@click.argument("org_slug")
+@click.argument("template_id")
+@over_time
+@click.option("--by", "attr", help="Also one comparison for each value of this attr.")
+@click.option(
+    "--control-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="The share of control that was planned, like 0.1: raises an alarm when the split is another.",
+)
+@click.option(
+    "--worth",
+    type=click.FloatRange(0, 10, min_open=True),
+    default=WORTH,
+    show_default=True,
+    help='The lift that you want to find; "about N more sends" is for this one.',
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the tables.")
+@command
+async def results(
+    org_slug: str,
+    template_id: str,
+    since: datetime | None,
+    until: datetime | None,
+    attr: str | None,
+    control_share: float | None,
+    worth: float,
+    as_json: bool,
+) -> None:
+    """Show what a template's copy did, against control and variant by variant, and how surely.
+
+    \b
+    assigned     decisions; treatment is whoever was meant to get our copy, whatever was written (intention to treat)
+    written      those whose copy was on the profile in time
+    sent         those with a sent email; delivered: with a delivered one. Rates are of delivered
+    opens        by people; opens by machines are not counted. clicks: by people, on content
+    lift         treatment's click rate over control's, minus 1. Its interval holds at every look, 95 times of 100
+    click rate   of a variant: as if everyone had been sent it (weighted by one over the probability of each draw),
+                 with an interval that holds at every look
+    best         chance that no other variant's rate is higher, at this moment
+    guardrail    `pause`: more unsubscribes and complaints than chance explains, 99 times of 100 at all looks together
+
+    What cannot be said yet is "not enough yet". docs/results.md defines every number. Nothing is shipped, paused or
+    archived by this command: that is a person's decision.
+    """
+    async with session() as s:
+        begin, end = moments(since, until, s.clock.now())
+        asked = await asked_for(s, org_slug, template_id, begin, end)
+        known = await read(s, asked)
+    found: Results = judge_results(known, asked, attr=attr, control_share=control_share, worth=worth)
+    if as_json:
+        click.echo(orjson.dumps(found.as_json(org_slug), option=orjson.OPT_INDENT_2).decode())
+    else:
+        show_results(found, org_slug)

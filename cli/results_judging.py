@@ -1,0 +1,270 @@
+"""From facts to what may be said of them. Pure; the arithmetic is in shared/inference."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import unquote
+from uuid import UUID
+
+from cli.results_advice import advice
+from cli.results_store import Asked, Fact, Read, total
+from shared.inference import decay, guardrail, lift, variants
+from shared.inference.ratio import SampleRatio, draws_fit, sample_ratio
+from shared.inference.sequence import ALPHA, NotEnough
+from shared.inference.variants import Estimate, Sums
+
+NO_VALUE = "(none)"
+_MOST_SEGMENTS = 20  # more comparisons than that at once and none of them would ever be decided
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One variant's row. `fits`: it was drawn as often as its logged probabilities say."""
+
+    copy_id: UUID
+    name: str
+    sends: int
+    clicks: int
+    share: float
+    rate: Estimate | NotEnough
+    best: float | None
+    guard: guardrail.Guard
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One value of an attr, delivered sends of both arms. Its interval is that much wider as there are segments."""
+
+    value: str
+    treatment: int
+    control: int
+    result: lift.Lift | NotEnough
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All that `justai results` says."""
+
+    template_id: str
+    state: str
+    since: datetime
+    until: datetime
+    shipped_at: datetime | None
+    treatment: Fact
+    control: Fact
+    lift: lift.Lift | NotEnough
+    split: SampleRatio | None  # assigned, against the planned share
+    delivery: SampleRatio | None  # delivered, against the share among the assigned
+    variants: Sequence[Variant]
+    unlogged: int  # delivered treatment without usable probabilities: in the lift, not in the variants' rates
+    attr: str | None
+    segments: Sequence[Segment]
+    weeks: Sequence[decay.Week]
+    worn_off: bool
+    advice: Sequence[str]
+
+    def as_json(self, org_slug: str) -> dict[str, Any]:
+        """As documented in docs/results.md."""
+        return {
+            "org": org_slug, "template": self.template_id, "state": self.state, "since": self.since,
+            "until": self.until, "shipped_at": self.shipped_at,
+            "funnel": {"treatment": _counts(self.treatment), "control": _counts(self.control)},
+            "lift": result_json(self.lift),
+            "sample_ratio": {"assigned": _ratio_json(self.split), "delivered": _ratio_json(self.delivery)},
+            "variants": [_variant_json(one) for one in self.variants], "unlogged": self.unlogged,
+            "by": self.attr,
+            "segments": [
+                {"value": one.value, "treatment": one.treatment, "control": one.control,
+                 "lift": result_json(one.result)} for one in self.segments
+            ],
+            "weeks": [
+                {"week": one.week, "begins": one.begins, "sends": one.sends, "lift": result_json(one.result)}
+                for one in self.weeks
+            ],
+            "worn_off": self.worn_off, "advice": list(self.advice),
+        }  # fmt: skip
+
+
+def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share: float | None, worth: float) -> Results:
+    """Everything at once."""
+    control = total(fact for fact in known.facts if fact.control)
+    treatment = total(fact for fact in known.facts if not fact.control)
+    found = of_facts(treatment, control, worth)
+    everyone = control.assigned + treatment.assigned
+    assigned_share = control.assigned / everyone if everyone else 0.0
+    tally = variants.tally(known.draws)
+    rows = _variants(known, tally)
+    weeks, worn_off = _decay(known, worth)
+    split = sample_ratio(control.assigned, treatment.assigned, control_share) if control_share else None
+    delivery = sample_ratio(control.delivered, treatment.delivered, assigned_share) if 0 < assigned_share < 1 else None
+    logged = sum(one.sends for one in tally.of.values())
+    return Results(
+        template_id=asked.template_id,
+        state=known.state,
+        since=asked.since,
+        until=asked.until,
+        shipped_at=known.shipped_at,
+        treatment=treatment,
+        control=control,
+        lift=found,
+        split=split,
+        delivery=delivery,
+        variants=rows,
+        unlogged=max(0, treatment.delivered - logged),
+        attr=attr,
+        segments=_segments(known.facts, attr, worth) if attr else [],
+        weeks=weeks,
+        worn_off=worn_off,
+        advice=advice(
+            found, rows=rows, alarms=[one for one in (split, delivery) if one is not None and one.alarm],
+            state=known.state, worn_off=worn_off,
+        ),
+    )  # fmt: skip
+
+
+def of_facts(treatment: Fact, control: Fact, worth: float, alpha: float = ALPHA) -> lift.Lift | NotEnough:
+    """The lift of clicks over delivered generations."""
+    return lift.of_rates(
+        treatment.delivered, treatment.clicked, control.delivered, control.clicked, worth=worth, alpha=alpha
+    )
+
+
+def _variants(known: Read, tally: variants.Tally) -> list[Variant]:
+    rates = {copy_id: variants.judged(sums, tally.pooled) for copy_id, sums in tally.of.items()}
+    chances = variants.chances_of_being_best(
+        {copy_id: rate for copy_id, rate in rates.items() if isinstance(rate, Estimate)}
+    )
+    delivered = sum(sums.sends for sums in tally.of.values())
+    guards = _guards(known.facts, tally.of)
+    rows = [
+        Variant(
+            copy_id,
+            known.names.get(copy_id, str(copy_id)),
+            sums.sends,
+            sums.clicks,
+            sums.sends / delivered if delivered else 0.0,
+            rates[copy_id],
+            chances.get(copy_id),
+            guards[copy_id],
+            _fits(sums),
+        )
+        for copy_id, sums in tally.of.items()
+    ]
+    return sorted(rows, key=lambda row: (-(row.best or 0.0), -row.sends, row.name))
+
+
+def _fits(sums: Sums) -> bool:
+    return draws_fit(sums.sends - sums.expected, sums.spread)
+
+
+def _guards(facts: Iterable[Fact], copy_ids: Iterable[UUID]) -> dict[UUID, guardrail.Guard]:
+    """Each variant against control, and against the others, by day and cell."""
+    strata: dict[tuple[date, str], dict[UUID | None, tuple[int, int]]] = defaultdict(dict)
+    for fact in facts:
+        if fact.control or fact.copy_id is not None:
+            strata[fact.day, fact.cell][fact.copy_id] = (fact.delivered, fact.driven_away)
+    found = {}
+    for copy_id in copy_ids:
+        control, others = [], []
+        for counts in strata.values():
+            if copy_id in counts:
+                control.append(guardrail.Stratum(*counts[copy_id], *counts.get(None, (0, 0))))
+                rest = [count for name, count in counts.items() if name not in (copy_id, None)]
+                others.append(
+                    guardrail.Stratum(*counts[copy_id], sum(sends for sends, _ in rest), sum(away for _, away in rest))
+                )
+        found[copy_id] = guardrail.judge(control, others)
+    return found
+
+
+def value_of(cell: str, attr: str) -> str:
+    """The attr's value in a canonical cell, as a person reads it."""
+    wanted = " ".join(unicodedata.normalize("NFKC", attr).lower().split())
+    for pair in cell.split("&"):
+        name, _, value = pair.partition("=")
+        if unquote(name) == wanted and value:
+            return unquote(value)
+    return NO_VALUE
+
+
+def _segments(facts: Iterable[Fact], attr: str, worth: float) -> list[Segment]:
+    by_value: dict[str, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        by_value[value_of(fact.cell, attr)].append(fact)
+    largest = sorted(by_value.items(), key=lambda item: (-total(item[1]).delivered, item[0]))[:_MOST_SEGMENTS]
+    segments = []
+    for value, of_value in largest:
+        control = total(fact for fact in of_value if fact.control)
+        treatment = total(fact for fact in of_value if not fact.control)
+        result = of_facts(treatment, control, worth, ALPHA / len(largest))
+        segments.append(Segment(value, treatment.delivered, control.delivered, result))
+    return segments
+
+
+def _decay(known: Read, worth: float) -> tuple[list[decay.Week], bool]:
+    if known.shipped_at is None:
+        return [], False
+    shipped = known.shipped_at.date()
+    weeks = decay.by_week(
+        (decay.Day(one.day, one.control, one.delivered, one.clicked) for one in known.facts), shipped, worth
+    )
+    before = [fact for fact in known.facts if fact.day < shipped]
+    won = of_facts(
+        total(fact for fact in before if not fact.control), total(fact for fact in before if fact.control), worth
+    )
+    return weeks, isinstance(won, lift.Lift) and won.lift > 0 and decay.worn_off(weeks, won.lift)
+
+
+def result_json(result: lift.Lift | NotEnough) -> dict[str, Any]:
+    """A lift with its outcome as a word; what is not known yet has no number at its place."""
+    if isinstance(result, NotEnough):
+        so_far = result.so_far if isinstance(result, lift.Undecided) else None
+        return {
+            "outcome": "not enough yet", "why": result.why, "more_sends": result.more,
+            "so_far": _lift_json(so_far) if so_far else None,
+        }  # fmt: skip
+    return {"outcome": "above control" if result.difference > 0 else "below control", **_lift_json(result)}
+
+
+def _lift_json(found: lift.Lift) -> dict[str, Any]:
+    return {
+        "treatment": found.treatment, "control": found.control,
+        "difference": found.difference,
+        "difference_within": [found.difference_within.low, found.difference_within.high],
+        "lift": found.lift, "lift_within": [found.lift_within.low, found.lift_within.high],
+    }  # fmt: skip
+
+
+def _counts(fact: Fact) -> Mapping[str, int]:
+    return {name: count for name, count in fact._asdict().items() if isinstance(count, int) and name != "control"}
+
+
+def _ratio_json(ratio: SampleRatio | None) -> dict[str, Any] | None:
+    if ratio is None:
+        return None
+    return {
+        "planned": ratio.planned, "found": ratio.found, "chi_square": ratio.chi_square, "p_once": ratio.p_once,
+        "p_always": ratio.p_always, "alarm": ratio.alarm,
+    }  # fmt: skip
+
+
+def _variant_json(one: Variant) -> dict[str, Any]:
+    if isinstance(one.rate, NotEnough):
+        rate: dict[str, Any] = {"outcome": "not enough yet", "why": one.rate.why, "more_sends": one.rate.more}
+    else:
+        rate = {
+            "outcome": "estimated", "rate": one.rate.rate, "within": [one.rate.within.low, one.rate.within.high],
+            "ess": one.rate.ess,
+        }  # fmt: skip
+    return {
+        "copy_id": str(one.copy_id), "name": one.name, "sends": one.sends, "clicks": one.clicks, "share": one.share,
+        "click_rate": rate, "best": one.best, "drawn_as_logged": one.fits,
+        "guardrail": {
+            "verdict": one.guard.verdict, "against": one.guard.against, "sends": one.guard.sends,
+            "events": one.guard.events, "rate": one.guard.rate, "other_rate": one.guard.other_rate, "p": one.guard.p,
+        },
+    }  # fmt: skip

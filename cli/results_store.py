@@ -1,0 +1,169 @@
+"""What `justai results` and `justai what-if` read: decisions and what came of them, one row for many alike.
+
+The unit is the generation, one decision for one person: two emails of one generation count once, and so does a person
+who clicks twice. `generations` and `write_outcomes` are partitioned by day, so every statement names the days on both.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import click
+
+from cli.session import Session
+from shared.db.pool import Connection
+from shared.inference.variants import Draws
+from shared.schemas.decisions import OUTSIDE, PLANNED_CONTROL
+from shared.schemas.ids import generation_day
+
+_TIMEOUT_S = 300.0  # of one statement over all that was asked for
+_DAY = timedelta(days=1)
+
+# A generation's day may lie one beside the day of its acceptance, at midnight. A send is never before its generation.
+_WITH_DECISIONS = """
+    WITH decided AS (
+        SELECT g.day, g.generation_id, g.copy_id, g.cell, g.eligible, g.probabilities, g.propensity,
+            g.decision = 'control' AND g.reason = ANY ($7::text[]) AS control
+        FROM generations g
+        WHERE g.org_id = $1 AND g.template_id = $2 AND g.accepted_at >= $3 AND g.accepted_at < $4
+          AND g.day BETWEEN $5 AND $6 AND NOT (g.decision = 'control' AND g.reason = ANY ($8::text[]))
+    ), sent AS (
+        SELECT s.generation_id, bool_or(s.delivered) AS delivered, bool_or(s.human_opens > 0) AS opened,
+            bool_or(s.human_clicks > 0) AS clicked, bool_or(s.unsubscribed) AS unsubscribed, bool_or(s.spam) AS spam
+        FROM sends s
+        WHERE s.org_id = $1 AND s.template_id = $2 AND s.day >= $5 AND s.generation_id IS NOT NULL
+        GROUP BY s.generation_id
+    )
+"""
+SELECT_FACTS = f"""
+    {_WITH_DECISIONS}
+    SELECT d.day, d.control, CASE WHEN NOT d.control THEN d.copy_id END AS copy_id, d.cell,
+        count(*)::int AS assigned,
+        (count(*) FILTER (WHERE w.outcome = 'written'))::int AS written,
+        count(s.generation_id)::int AS sent,
+        (count(*) FILTER (WHERE s.delivered))::int AS delivered,
+        (count(*) FILTER (WHERE s.delivered AND s.opened))::int AS opened,
+        (count(*) FILTER (WHERE s.delivered AND s.clicked))::int AS clicked,
+        (count(*) FILTER (WHERE s.delivered AND s.unsubscribed))::int AS unsubscribed,
+        (count(*) FILTER (WHERE s.delivered AND s.spam))::int AS spam,
+        (count(*) FILTER (WHERE s.delivered AND (s.spam OR s.unsubscribed)))::int AS driven_away
+    FROM decided d
+    LEFT JOIN write_outcomes w ON w.day = d.day AND w.generation_id = d.generation_id AND w.day BETWEEN $5 AND $6
+    LEFT JOIN sent s ON s.generation_id = d.generation_id
+    GROUP BY 1, 2, 3, 4
+"""  # noqa: S608  # the text above
+# The fold is a bit of the id, which is a hash: it says nothing of the person.
+SELECT_DRAWS = f"""
+    {_WITH_DECISIONS}
+    SELECT get_byte(uuid_send(d.generation_id), 15) & 1 AS fold, d.cell, d.eligible, d.probabilities, d.copy_id,
+        count(*)::int AS sends, (count(*) FILTER (WHERE s.clicked))::int AS clicks
+    FROM decided d JOIN sent s ON s.generation_id = d.generation_id AND s.delivered
+    WHERE NOT d.control AND d.copy_id IS NOT NULL AND d.propensity IS NOT NULL
+      AND cardinality(d.eligible) = cardinality(d.probabilities)
+    GROUP BY 1, 2, 3, 4, 5
+"""  # noqa: S608  # the text above
+# The planner knows little of a partition of today, and a nested loop over all sends of a template would be quadratic:
+# 12,000 of them took half a minute.
+SET_FOR_REPORTS = f"""
+    SET LOCAL statement_timeout = '{_TIMEOUT_S:.0f}s'; SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'
+"""
+SELECT_TEMPLATE = "SELECT state, shipped_at FROM templates WHERE org_id = $1 AND template_id = $2"
+SELECT_TEMPLATES = "SELECT template_id FROM templates WHERE org_id = $1 ORDER BY template_id LIMIT 20"
+SELECT_VARIANTS = "SELECT copy_id, name, state FROM variants WHERE org_id = $1 AND template_id = $2"
+
+
+class Fact(NamedTuple):
+    """Generations of one day, arm, variant and cell. Everything from `opened` on counts delivered ones alone."""
+
+    day: date
+    control: bool
+    copy_id: UUID | None  # null: control, or treatment that could not be rendered
+    cell: str
+    assigned: int
+    written: int
+    sent: int
+    delivered: int
+    opened: int
+    clicked: int
+    unsubscribed: int
+    spam: int
+    driven_away: int  # unsubscribed or complained
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One template over the time from `since` up to `until`."""
+
+    org_id: UUID
+    template_id: str
+    since: datetime
+    until: datetime
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """In the order of the statements."""
+        first, last = generation_day(self.since) - _DAY, generation_day(self.until) + _DAY
+        planned, outside = sorted(PLANNED_CONTROL), sorted(OUTSIDE)
+        return self.org_id, self.template_id, self.since, self.until, first, last, planned, outside
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """All that is known; `names` of every variant that there ever was."""
+
+    state: str
+    shipped_at: datetime | None
+    names: Mapping[UUID, str]
+    facts: list[Fact]
+    draws: list[Draws]
+
+
+async def asked_for(s: Session, org_slug: str, template_id: str, since: datetime, until: datetime) -> Asked:
+    """What was asked for; raises with what there is when it is not there."""
+    org_id = await s.org_id(org_slug)
+    async with s.db.transaction(org_id) as connection:
+        found = await connection.fetchrow(SELECT_TEMPLATE, org_id, template_id)
+        known = [] if found else await connection.fetch(SELECT_TEMPLATES, org_id)
+    if found is None:
+        names = ", ".join(row["template_id"] for row in known) or "none yet; import one with `justai template import`"
+        raise click.ClickException(f"There is no template {template_id!r} in {org_slug}. Templates: {names}.")
+    return Asked(org_id, template_id, since, until)
+
+
+async def read(s: Session, asked: Asked) -> Read:
+    """Facts and draws. A file that lands meanwhile may be in the draws alone, which nothing minds."""
+    async with s.db.transaction(asked.org_id, 3 * _TIMEOUT_S) as connection:
+        await connection.execute(SET_FOR_REPORTS)
+        template = await connection.fetchrow(SELECT_TEMPLATE, asked.org_id, asked.template_id)
+        variants = await connection.fetch(SELECT_VARIANTS, asked.org_id, asked.template_id)
+        facts = await _fetch(connection, SELECT_FACTS, asked)
+        draws = await _fetch(connection, SELECT_DRAWS, asked)
+    return Read(
+        template["state"] if template else "archived",
+        template["shipped_at"] if template else None,
+        {row["copy_id"]: row["name"] for row in variants},
+        [Fact(*row) for row in facts],
+        [_draws(row) for row in draws],
+    )
+
+
+async def _fetch(connection: Connection, statement: str, asked: Asked) -> list[Any]:
+    return list(await connection.fetch(statement, *asked.arguments, timeout=_TIMEOUT_S))
+
+
+def _draws(row: Mapping[str, Any]) -> Draws:
+    return Draws(
+        row["fold"], row["cell"], tuple(row["eligible"]), tuple(row["probabilities"]), row["copy_id"], row["sends"],
+        row["clicks"],
+    )  # fmt: skip
+
+
+def total(facts: Iterable[Fact]) -> Fact:
+    """The counts of all of them together, in a fact whose other columns mean nothing."""
+    counts = [0] * 9
+    for fact in facts:
+        for at, count in enumerate(fact[4:]):
+            counts[at] += count
+    return Fact(date.min, False, None, "", *counts)

@@ -1,0 +1,133 @@
+"""The results as a person reads them."""
+
+from collections.abc import Iterator
+
+import click
+
+from cli.display import moment, printable, show_table
+from cli.results_judging import Results, Segment, Variant
+from cli.results_store import Fact
+from shared.inference.decay import Week
+from shared.inference.lift import Lift, Undecided
+from shared.inference.ratio import SampleRatio
+from shared.inference.sequence import Interval, NotEnough
+from shared.inference.variants import Estimate
+
+
+def show_results(found: Results, org_slug: str) -> None:
+    """Funnel, lift, alarms, variants, segments, weeks, and what might be done."""
+    click.echo(
+        f"{org_slug}, template {found.template_id} ({found.state}), "
+        f"decisions from {moment(found.since)} to {moment(found.until)} UTC\n"
+    )
+    show_table(
+        ("", "assigned", "written", "sent", "delivered", "opens", "clicks", "click rate", "unsubscribes", "complaints"),
+        [_funnel("treatment", found.treatment), _funnel("control", found.control)],
+        empty="",
+    )
+    click.echo(f"\nLift: {sentence(found.lift)}")
+    for line in _alarms(found):
+        click.echo(line)
+    click.echo("")
+    show_table(
+        ("variant", "sends", "share", "click rate", "within", "best", "guardrail"),
+        (_variant(one) for one in found.variants),
+        empty="No variant has a delivered send with logged probabilities yet.",
+    )
+    if found.attr is not None:
+        click.echo(f"\nBy {printable(found.attr)}, {len(found.segments)} comparisons that hold together:")
+        show_table(
+            (found.attr, "treatment", "control", "lift"), (_segment(one) for one in found.segments),
+            empty="No decisions.",
+        )  # fmt: skip
+    if found.shipped_at is not None:
+        click.echo(f"\nSince it was shipped, {moment(found.shipped_at)}:")
+        show_table(
+            ("week", "begins", "sends", "lift"), (_week(one) for one in found.weeks), empty="No delivered sends yet."
+        )
+    for line in found.advice:
+        click.echo(f"\n{printable(line)}")
+
+
+def sentence(result: Lift | NotEnough) -> str:
+    """One comparison in words."""
+    if isinstance(result, Lift):
+        return f"{_lift(result)}: treatment is {'above' if result.difference > 0 else 'below'} control."
+    if isinstance(result, Undecided) and result.so_far is not None:
+        if result.more:
+            return f"not enough yet: {_lift(result.so_far)}; {result.why} needs about {result.more:,} more sends."
+        return f"not enough yet: {_lift(result.so_far)}; {result.why}."
+    needs = f"; needs about {result.more:,} more sends" if result.more else ""
+    return f"not enough yet: {result.why}{needs}."
+
+
+def _lift(found: Lift) -> str:
+    return (
+        f"{found.lift:+.1%}, within {within(found.lift_within, signed=True)} "
+        f"({found.treatment:.2%} against {found.control:.2%})"
+    )
+
+
+def within(interval: Interval, *, signed: bool = False) -> str:
+    """`1.20% … 3.40%`; `∞` where nothing bounds it."""
+    form = "+.1%" if signed else ".2%"
+    return f"{interval.low:{form}} … {'∞' if interval.high is None else format(interval.high, form)}"
+
+
+def _funnel(name: str, fact: Fact) -> tuple[object, ...]:
+    rate = f"{fact.clicked / fact.delivered:.2%}" if fact.delivered else "–"
+    written: object = fact.written if name == "treatment" else "–"
+    return (
+        name, fact.assigned, written, fact.sent, fact.delivered, fact.opened, fact.clicked, rate, fact.unsubscribed,
+        fact.spam,
+    )  # fmt: skip
+
+
+def _alarms(found: Results) -> Iterator[str]:
+    if found.split is None:
+        yield "Sample ratio: not checked; say --control-share."
+    else:
+        yield f"Sample ratio, assigned: {_ratio(found.split, 'planned')}"
+    if found.delivery is not None:
+        yield f"Sample ratio, delivered: {_ratio(found.delivery, 'of the assigned')}"
+    for one in found.variants:
+        if not one.fits:
+            yield (
+                f"ALARM: {printable(one.name)!r} was not drawn as often as its logged probabilities say; "
+                "no weighted figure can be believed."
+            )
+    if found.unlogged:
+        yield f"{found.unlogged:,} delivered sends of treatment without logged probabilities count for the lift alone."
+
+
+def _ratio(ratio: SampleRatio, what: str) -> str:
+    said = f"{ratio.found:.2%} control, {ratio.planned:.2%} {what}, p = {ratio.p_always:.2g} at all looks"
+    if not ratio.alarm:
+        return f"{said}: fine."
+    return f"{said}. ALARM: the split is not what it should be; no comparison here can be believed."
+
+
+def _variant(one: Variant) -> tuple[object, ...]:
+    if isinstance(one.rate, Estimate):
+        rate, interval = f"{one.rate.rate:.2%}", within(one.rate.within)
+    else:
+        more = f", about {one.rate.more:,} more sends" if one.rate.more else ""
+        rate, interval = "not enough yet", f"{one.rate.why}{more}"
+    guard = one.guard
+    if guard.verdict == "pause":
+        guardrail = (
+            f"pause: {guard.rate:.2%} unsubscribe or complain, {guard.other_rate:.2%} of {guard.against} "
+            f"(p = {guard.p:.2g} at all looks)"
+        )
+    else:
+        guardrail = f"{guard.verdict} ({guard.events} of {guard.sends:,})"
+    best = "–" if one.best is None else f"{one.best:.0%}"
+    return one.name, one.sends, f"{one.share:.1%}", rate, interval, best, guardrail
+
+
+def _segment(one: Segment) -> tuple[object, ...]:
+    return one.value, one.treatment, one.control, sentence(one.result)
+
+
+def _week(one: Week) -> tuple[object, ...]:
+    return one.week + 1, one.begins, one.sends, sentence(one.result)
