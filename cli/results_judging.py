@@ -1,7 +1,7 @@
 """From facts to what may be said of them. Pure; the arithmetic is in shared/inference."""
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from uuid import UUID
 
 from cli.results_advice import advice
-from cli.results_store import Asked, Fact, Read, total
+from cli.results_store import Asked, Fact, People, Read, total
 from shared.inference import decay, guardrail, lift, variants
 from shared.inference.ratio import SampleRatio, draws_fit, sample_ratio
 from shared.inference.sequence import ALPHA, NotEnough
@@ -37,11 +37,15 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One value of an attr, delivered sends of both arms. Its interval is that much wider as there are segments."""
+    """One value of an attr, delivered sends of both arms. Its interval is that much wider as there are segments.
+
+    `mostly`: the variant that these people were sent most, and its share.
+    """
 
     value: str
     treatment: int
     control: int
+    mostly: tuple[str, float] | None
     result: lift.Lift | NotEnough
 
 
@@ -57,9 +61,10 @@ class Results:
     treatment: Fact
     control: Fact
     lift: lift.Lift | NotEnough
-    split: SampleRatio | None  # assigned, against the planned share
-    delivery: SampleRatio | None  # delivered, against the share among the assigned
+    split: SampleRatio | None  # people assigned, against the planned share
+    delivery: SampleRatio | None  # people delivered to, against the share among the assigned
     variants: Sequence[Variant]
+    external: bool  # control is Klaviyo's own branch: how many were assigned to it is not known
     unlogged: int  # delivered treatment without usable probabilities: in the lift, not in the variants' rates
     attr: str | None
     segments: Sequence[Segment]
@@ -76,9 +81,10 @@ class Results:
             "lift": result_json(self.lift),
             "sample_ratio": {"assigned": _ratio_json(self.split), "delivered": _ratio_json(self.delivery)},
             "variants": [_variant_json(one) for one in self.variants], "unlogged": self.unlogged,
-            "by": self.attr,
+            "external_control": self.external, "by": self.attr,
             "segments": [
                 {"value": one.value, "treatment": one.treatment, "control": one.control,
+                 "mostly": one.mostly and {"name": one.mostly[0], "share": one.mostly[1]},
                  "lift": result_json(one.result)} for one in self.segments
             ],
             "weeks": [
@@ -93,14 +99,12 @@ def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share:
     """Everything at once."""
     control = total(fact for fact in known.facts if fact.control)
     treatment = total(fact for fact in known.facts if not fact.control)
-    found = of_facts(treatment, control, worth)
-    everyone = control.assigned + treatment.assigned
-    assigned_share = control.assigned / everyone if everyone else 0.0
+    design = design_of(treatment, control, known.people)
+    found = of_facts(treatment, control, worth, design)
     tally = variants.tally(known.draws)
     rows = _variants(known, tally)
-    weeks, worn_off = _decay(known, worth)
-    split = sample_ratio(control.assigned, treatment.assigned, control_share) if control_share else None
-    delivery = sample_ratio(control.delivered, treatment.delivered, assigned_share) if 0 < assigned_share < 1 else None
+    weeks, worn_off = _decay(known, worth, design)
+    split, delivery = _ratios(known, control_share)
     logged = sum(one.sends for one in tally.of.values())
     return Results(
         template_id=asked.template_id,
@@ -114,9 +118,10 @@ def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share:
         split=split,
         delivery=delivery,
         variants=rows,
+        external=known.external,
         unlogged=max(0, treatment.delivered - logged),
         attr=attr,
-        segments=_segments(known.facts, attr, worth) if attr else [],
+        segments=_segments(known, attr, worth, design) if attr else [],
         weeks=weeks,
         worn_off=worn_off,
         advice=advice(
@@ -126,11 +131,40 @@ def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share:
     )  # fmt: skip
 
 
-def of_facts(treatment: Fact, control: Fact, worth: float, alpha: float = ALPHA) -> lift.Lift | NotEnough:
+def of_facts(
+    treatment: Fact, control: Fact, worth: float, design: float, alpha: float = ALPHA
+) -> lift.Lift | NotEnough:
     """The lift of clicks over delivered generations."""
-    return lift.of_rates(
-        treatment.delivered, treatment.clicked, control.delivered, control.clicked, worth=worth, alpha=alpha
+    counts = (treatment.delivered, treatment.clicked, control.delivered, control.clicked)
+    return lift.of_rates(*counts, worth=worth, alpha=alpha, design=design)
+
+
+def design_of(treatment: Fact, control: Fact, people: Iterable[People]) -> float:
+    """The larger design effect of both arms."""
+    arms = {True: control, False: treatment}
+    return max(
+        (
+            lift.design_effect(
+                arms[one.control].delivered, arms[one.control].clicked, one.sends_squared, one.sends_clicks,
+                one.clicks_squared,
+            )
+            for one in people
+        ),
+        default=1.0,
+    )  # fmt: skip
+
+
+def _ratios(known: Read, control_share: float | None) -> tuple[SampleRatio | None, SampleRatio | None]:
+    """Of people, by their first decision. Where the control branch never calls us, what was sent stands for it."""
+    control, treatment = (
+        next((one for one in known.people if one.control is arm), People(arm, 0, 0, 0, 0, 0, 0))
+        for arm in (True, False)
     )
+    controls, treated = (control.sent, treatment.sent) if known.external else (control.people, treatment.people)
+    split = sample_ratio(controls, treated, control_share) if control_share else None
+    if not controls or not treated:
+        return split, None
+    return split, sample_ratio(control.delivered, treatment.delivered, controls / (controls + treated))
 
 
 def _variants(known: Read, tally: variants.Tally) -> list[Variant]:
@@ -191,30 +225,45 @@ def value_of(cell: str, attr: str) -> str:
     return NO_VALUE
 
 
-def _segments(facts: Iterable[Fact], attr: str, worth: float) -> list[Segment]:
+def _segments(known: Read, attr: str, worth: float, design: float) -> list[Segment]:
     by_value: dict[str, list[Fact]] = defaultdict(list)
-    for fact in facts:
+    for fact in known.facts:
         by_value[value_of(fact.cell, attr)].append(fact)
     largest = sorted(by_value.items(), key=lambda item: (-total(item[1]).delivered, item[0]))[:_MOST_SEGMENTS]
     segments = []
     for value, of_value in largest:
         control = total(fact for fact in of_value if fact.control)
         treatment = total(fact for fact in of_value if not fact.control)
-        result = of_facts(treatment, control, worth, ALPHA / len(largest))
-        segments.append(Segment(value, treatment.delivered, control.delivered, result))
+        result = of_facts(treatment, control, worth, design, ALPHA / len(largest))
+        mostly = _mostly(of_value, known.names)
+        segments.append(Segment(value, treatment.delivered, control.delivered, mostly, result))
     return segments
 
 
-def _decay(known: Read, worth: float) -> tuple[list[decay.Week], bool]:
+def _mostly(facts: Iterable[Fact], names: Mapping[UUID, str]) -> tuple[str, float] | None:
+    sends: Counter[UUID] = Counter()
+    for fact in facts:
+        if fact.copy_id is not None:
+            sends[fact.copy_id] += fact.delivered
+    if not sends.total():
+        return None
+    copy_id = max(sends, key=lambda one: (sends[one], str(one)))
+    return names.get(copy_id, str(copy_id)), sends[copy_id] / sends.total()
+
+
+def _decay(known: Read, worth: float, design: float) -> tuple[list[decay.Week], bool]:
     if known.shipped_at is None:
         return [], False
     shipped = known.shipped_at.date()
     weeks = decay.by_week(
-        (decay.Day(one.day, one.control, one.delivered, one.clicked) for one in known.facts), shipped, worth
+        (decay.Day(one.day, one.control, one.delivered, one.clicked) for one in known.facts), shipped, worth, design
     )
     before = [fact for fact in known.facts if fact.day < shipped]
     won = of_facts(
-        total(fact for fact in before if not fact.control), total(fact for fact in before if fact.control), worth
+        total(fact for fact in before if not fact.control),
+        total(fact for fact in before if fact.control),
+        worth,
+        design,
     )
     return weeks, isinstance(won, lift.Lift) and won.lift > 0 and decay.worn_off(weeks, won.lift)
 

@@ -24,11 +24,12 @@ _DAY = timedelta(days=1)
 # A generation's day may lie one beside the day of its acceptance, at midnight. A send is never before its generation.
 _WITH_DECISIONS = """
     WITH decided AS (
-        SELECT g.day, g.generation_id, g.copy_id, g.cell, g.eligible, g.probabilities, g.propensity,
-            g.decision = 'control' AND g.reason = ANY ($7::text[]) AS control
+        SELECT g.day, g.generation_id, g.user_id, g.accepted_at, g.copy_id, g.cell, g.eligible, g.probabilities,
+            g.propensity, g.decision = 'control' AND g.reason = ANY ($7::text[]) AS control
         FROM generations g
         WHERE g.org_id = $1 AND g.template_id = $2 AND g.accepted_at >= $3 AND g.accepted_at < $4
-          AND g.day BETWEEN $5 AND $6 AND NOT (g.decision = 'control' AND g.reason = ANY ($8::text[]))
+          AND g.day BETWEEN $5 AND $6 AND g.decision IN ('treatment', 'control')
+          AND NOT (g.decision = 'control' AND g.reason = ANY ($8::text[]))
     ), sent AS (
         SELECT s.generation_id, bool_or(s.delivered) AS delivered, bool_or(s.human_opens > 0) AS opened,
             bool_or(s.human_clicks > 0) AS clicked, bool_or(s.unsubscribed) AS unsubscribed, bool_or(s.spam) AS spam
@@ -37,22 +38,62 @@ _WITH_DECISIONS = """
         GROUP BY s.generation_id
     )
 """
+# Where Klaviyo's branches are the split, the control branch never calls us: its sends are those of its message.
+_WITH_UNITS = f"""
+    {_WITH_DECISIONS}, units AS (
+        SELECT d.day, d.control, CASE WHEN NOT d.control THEN d.copy_id END AS copy_id, d.cell, d.user_id,
+            d.accepted_at AS at, false AS external, w.outcome = 'written' AS written,
+            s.generation_id IS NOT NULL AS sent,
+            s.delivered, s.delivered AND s.opened AS opened, s.delivered AND s.clicked AS clicked,
+            s.delivered AND s.unsubscribed AS unsubscribed, s.delivered AND s.spam AS spam
+        FROM decided d
+        LEFT JOIN write_outcomes w ON w.day = d.day AND w.generation_id = d.generation_id AND w.day BETWEEN $5 AND $6
+        LEFT JOIN sent s ON s.generation_id = d.generation_id
+        UNION ALL
+        SELECT s.day, true, NULL, '', s.profile_id, s.sent_at, true, false, true, s.delivered,
+            s.delivered AND s.human_opens > 0, s.delivered AND s.human_clicks > 0, s.delivered AND s.unsubscribed,
+            s.delivered AND s.spam
+        FROM sends s
+        WHERE s.org_id = $1 AND s.template_id IS NULL AND s.sent_at >= $3 AND s.sent_at < $4
+          AND s.day BETWEEN $5 AND $6 AND s.message_id IN (
+            SELECT m.message_id FROM templates t
+            JOIN flow_messages m ON m.org_id = $1 AND m.action_id = t.control_action_id
+            WHERE t.org_id = $1 AND t.template_id = $2)
+    )
+"""  # noqa: S608  # the text above
 SELECT_FACTS = f"""
-    {_WITH_DECISIONS}
-    SELECT d.day, d.control, CASE WHEN NOT d.control THEN d.copy_id END AS copy_id, d.cell,
-        count(*)::int AS assigned,
-        (count(*) FILTER (WHERE w.outcome = 'written'))::int AS written,
-        count(s.generation_id)::int AS sent,
-        (count(*) FILTER (WHERE s.delivered))::int AS delivered,
-        (count(*) FILTER (WHERE s.delivered AND s.opened))::int AS opened,
-        (count(*) FILTER (WHERE s.delivered AND s.clicked))::int AS clicked,
-        (count(*) FILTER (WHERE s.delivered AND s.unsubscribed))::int AS unsubscribed,
-        (count(*) FILTER (WHERE s.delivered AND s.spam))::int AS spam,
-        (count(*) FILTER (WHERE s.delivered AND (s.spam OR s.unsubscribed)))::int AS driven_away
-    FROM decided d
-    LEFT JOIN write_outcomes w ON w.day = d.day AND w.generation_id = d.generation_id AND w.day BETWEEN $5 AND $6
-    LEFT JOIN sent s ON s.generation_id = d.generation_id
-    GROUP BY 1, 2, 3, 4
+    {_WITH_UNITS}
+    SELECT day, control, copy_id, cell, external,
+        (count(*) FILTER (WHERE NOT external))::int AS assigned,
+        (count(*) FILTER (WHERE written))::int AS written,
+        (count(*) FILTER (WHERE sent))::int AS sent,
+        (count(*) FILTER (WHERE delivered))::int AS delivered,
+        (count(*) FILTER (WHERE opened))::int AS opened,
+        (count(*) FILTER (WHERE clicked))::int AS clicked,
+        (count(*) FILTER (WHERE unsubscribed))::int AS unsubscribed,
+        (count(*) FILTER (WHERE spam))::int AS spam,
+        (count(*) FILTER (WHERE spam OR unsubscribed))::int AS driven_away
+    FROM units GROUP BY 1, 2, 3, 4, 5
+"""  # noqa: S608  # the text above
+# People come back. Their first decision alone is drawn anew in every way of splitting, and their sends are alike.
+SELECT_PEOPLE = f"""
+    {_WITH_UNITS}, people AS (
+        SELECT user_id, control, count(*) FILTER (WHERE delivered) AS sends, count(*) FILTER (WHERE clicked) AS clicks
+        FROM units GROUP BY user_id, control
+    ), first AS (
+        SELECT DISTINCT ON (user_id) control, sent, delivered FROM units ORDER BY user_id, at
+    )
+    SELECT p.control, f.people::int, f.sent::int, f.delivered::int, p.sends_squared::float8, p.sends_clicks::float8,
+        p.clicks_squared::float8
+    FROM (
+        SELECT control, sum(sends * sends) AS sends_squared, sum(sends * clicks) AS sends_clicks,
+            sum(clicks * clicks) AS clicks_squared
+        FROM people GROUP BY control
+    ) p JOIN (
+        SELECT control, count(*) AS people, count(*) FILTER (WHERE sent) AS sent,
+            count(*) FILTER (WHERE delivered) AS delivered
+        FROM first GROUP BY control
+    ) f USING (control)
 """  # noqa: S608  # the text above
 # The fold is a bit of the id, which is a hash: it says nothing of the person.
 SELECT_DRAWS = f"""
@@ -92,6 +133,19 @@ class Fact(NamedTuple):
     driven_away: int  # unsubscribed or complained
 
 
+class People(NamedTuple):
+    """One arm by its people: how many, by their first decision; and sums over all people of delivered generations
+    squared, delivered times clicked, and clicked squared."""
+
+    control: bool
+    people: int
+    sent: int
+    delivered: int
+    sends_squared: float
+    sends_clicks: float
+    clicks_squared: float
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One template over the time from `since` up to `until`."""
@@ -111,13 +165,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """All that is known; `names` of every variant that there ever was."""
+    """All that is known; `names` of every variant that there ever was. `external`: Klaviyo's branches are the split."""
 
     state: str
     shipped_at: datetime | None
     names: Mapping[UUID, str]
     facts: list[Fact]
+    people: list[People]
     draws: list[Draws]
+    external: bool
 
 
 async def asked_for(s: Session, org_slug: str, template_id: str, since: datetime, until: datetime) -> Asked:
@@ -139,13 +195,16 @@ async def read(s: Session, asked: Asked) -> Read:
         template = await connection.fetchrow(SELECT_TEMPLATE, asked.org_id, asked.template_id)
         variants = await connection.fetch(SELECT_VARIANTS, asked.org_id, asked.template_id)
         facts = await _fetch(connection, SELECT_FACTS, asked)
+        people = await _fetch(connection, SELECT_PEOPLE, asked)
         draws = await _fetch(connection, SELECT_DRAWS, asked)
     return Read(
         template["state"] if template else "archived",
         template["shipped_at"] if template else None,
         {row["copy_id"]: row["name"] for row in variants},
-        [Fact(*row) for row in facts],
+        [Fact(*(count for name, count in row.items() if name != "external")) for row in facts],
+        [People(*row) for row in people],
         [_draws(row) for row in draws],
+        any(row["external"] for row in facts),
     )
 
 

@@ -25,6 +25,8 @@ def show_results(found: Results, org_slug: str) -> None:
         [_funnel("treatment", found.treatment), _funnel("control", found.control)],
         empty="",
     )
+    if found.external:
+        click.echo("Control is Klaviyo's own branch: its emails are counted, who was assigned to it is not known.")
     click.echo(f"\nLift: {sentence(found.lift)}")
     for line in _alarms(found):
         click.echo(line)
@@ -37,7 +39,7 @@ def show_results(found: Results, org_slug: str) -> None:
     if found.attr is not None:
         click.echo(f"\nBy {printable(found.attr)}, {len(found.segments)} comparisons that hold together:")
         show_table(
-            (found.attr, "treatment", "control", "lift"), (_segment(one) for one in found.segments),
+            (found.attr, "treatment", "control", "mostly sent", "lift"), (_segment(one) for one in found.segments),
             empty="No decisions.",
         )  # fmt: skip
     if found.shipped_at is not None:
@@ -87,9 +89,9 @@ def _alarms(found: Results) -> Iterator[str]:
     if found.split is None:
         yield "Sample ratio: not checked; say --control-share."
     else:
-        yield f"Sample ratio, assigned: {_ratio(found.split, 'planned')}"
+        yield f"Sample ratio, people assigned: {_ratio(found.split, 'planned')}"
     if found.delivery is not None:
-        yield f"Sample ratio, delivered: {_ratio(found.delivery, 'of the assigned')}"
+        yield f"Sample ratio, people delivered to: {_ratio(found.delivery, 'of the assigned')}"
     for one in found.variants:
         if not one.fits:
             yield (
@@ -126,7 +128,8 @@ def _variant(one: Variant) -> tuple[object, ...]:
 
 
 def _segment(one: Segment) -> tuple[object, ...]:
-    return one.value, one.treatment, one.control, sentence(one.result)
+    mostly = f"{one.mostly[0]} {one.mostly[1]:.0%}" if one.mostly else "–"
+    return one.value, one.treatment, one.control, mostly, sentence(one.result)
 
 
 def _week(one: Week) -> tuple[object, ...]:

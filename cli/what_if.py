@@ -50,7 +50,7 @@ async def what_if(
     fixed:A=0.5,B=0.5  these shares, by the variants' names
 
     Nothing is sent: each delivered send of treatment counts with the policy's probability of its variant over the
-    logged one. Refused below 300 effective sends, or where the policy would send what could not have been sent.
+    logged one. Refused below 300 effective sends, or where at half of them none of its variants could be sent.
     docs/results.md defines IPW, SNIPW, DR and the interval.
     """
     async with session() as s:
@@ -109,6 +109,8 @@ def _lines(asked: Asked, found: policy.Value | NotEnough, known: Read) -> list[s
         more = f"; needs about {found.more:,} more sends" if found.more else ""
         return [head, f"not enough yet: {found.why}{more}."]
     control = total(fact for fact in known.facts if fact.control)
+    if found.left_out:
+        head += f"; left out: {found.left_out:,} sends at which none of its variants could be sent"
     lines = [
         head,
         f"would have had a click rate of {found.snipw:.2%}, within {within(found.within)} (SNIPW; "
@@ -130,6 +132,7 @@ def _json(asked: Asked, found: policy.Value | NotEnough, known: Read) -> dict[st
         return {**head, "outcome": "not enough yet", "why": found.why, "more_sends": found.more}
     return {
         **head, "outcome": "estimated", "snipw": found.snipw, "within": [found.within.low, found.within.high],
-        "ipw": found.ipw, "dr": found.dr, "ess": found.ess, "sends": found.sends, "logged": found.logged,
+        "ipw": found.ipw, "dr": found.dr, "ess": found.ess, "sends": found.sends, "left_out": found.left_out,
+        "logged": found.logged,
         "control": control.clicked / control.delivered if control.delivered else None,
     }  # fmt: skip

@@ -30,7 +30,7 @@ class Week:
     result: Lift | NotEnough
 
 
-def by_week(days: Iterable[Day], shipped: date, worth: float = WORTH) -> list[Week]:
+def by_week(days: Iterable[Day], shipped: date, worth: float = WORTH, design: float = 1.0) -> list[Week]:
     """Every week from shipping to the last day that has sends."""
     counts: dict[int, list[int]] = {}
     for one in days:
@@ -43,7 +43,7 @@ def by_week(days: Iterable[Day], shipped: date, worth: float = WORTH) -> list[We
             week,
             date.fromordinal(shipped.toordinal() + DAYS * week),
             found[0] + found[2],
-            of_rates(*found, worth=worth),
+            of_rates(*found, worth=worth, design=design),
         )
         for week in range(max(counts, default=-1) + 1)
         for found in (counts.get(week, [0, 0, 0, 0]),)

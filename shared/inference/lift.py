@@ -7,7 +7,7 @@ holds however the ranker shares out the treatment: who is in control is drawn ap
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.inference.power import sends_needed
 from shared.inference.sequence import ALPHA, EXPECTED_EVENTS, Interval, Moments, NotEnough, widening
@@ -41,14 +41,25 @@ class Undecided(NotEnough):
 
 
 def of_rates(
-    treated: int, treated_events: int, controls: int, control_events: int, *, worth: float = WORTH, alpha: float = ALPHA
+    treated: int,
+    treated_events: int,
+    controls: int,
+    control_events: int,
+    *,
+    worth: float = WORTH,
+    alpha: float = ALPHA,
+    design: float = 1.0,
 ) -> Lift | NotEnough:
-    """The lift of a rate; `treated` and `controls` are delivered sends. `worth`: the lift that one wants to find."""
-    found = measure(treated, treated_events, controls, control_events, alpha)
+    """The lift of a rate; `treated` and `controls` are delivered sends. `worth`: the lift that one wants to find.
+
+    `design`: by how much the variance is larger because people come back (`design_effect`).
+    """
+    found = measure(treated, treated_events, controls, control_events, alpha, design)
     if isinstance(found, NotEnough) or found.decided:
         return found
     n = treated + controls
     needed = sends_needed(found.control, worth, controls / n, alpha=alpha)
+    needed = None if needed is None else math.ceil(needed * design)
     if needed is None:
         return Undecided("the interval still holds no lift", None, found)
     if needed <= n:
@@ -57,7 +68,7 @@ def of_rates(
 
 
 def measure(
-    treated: int, treated_events: int, controls: int, control_events: int, alpha: float = ALPHA
+    treated: int, treated_events: int, controls: int, control_events: int, alpha: float = ALPHA, design: float = 1.0
 ) -> Lift | NotEnough:
     """The same, decided or not."""
     n, events = treated + controls, treated_events + control_events
@@ -69,7 +80,23 @@ def measure(
     if expected < EXPECTED_EVENTS:
         more = math.ceil(n * EXPECTED_EVENTS / expected) - n if events else None
         return NotEnough(f"fewer than {EXPECTED_EVENTS} clicks are to be expected in the smaller group", more)
-    return compare(Moments.of_rate(treated_events, treated), Moments.of_rate(control_events, controls), alpha)
+    one, other = Moments.of_rate(treated_events, treated), Moments.of_rate(control_events, controls)
+    return compare(
+        replace(one, variance=one.variance * design), replace(other, variance=other.variance * design), alpha
+    )
+
+
+def design_effect(sends: int, events: int, sends_squared: float, sends_events: float, events_squared: float) -> float:
+    """How much larger the variance of a rate is than if every send were another person's; at least 1.
+
+    The sums go over people, of whom the rate is a ratio: its variance is the sum of (events - rate * sends)² over the
+    square of all sends. Whoever clicks once clicks again, and a persistent split puts all their sends in one arm.
+    """
+    if not sends or not 0 < events < sends:
+        return 1.0
+    rate = events / sends
+    by_person = events_squared - 2 * rate * sends_events + rate * rate * sends_squared
+    return max(1.0, by_person / (sends * rate * (1 - rate)))
 
 
 def compare(treatment: Moments, control: Moments, alpha: float = ALPHA) -> Lift | NotEnough:

@@ -21,8 +21,8 @@ from shared.inference.variants import Draws, tally
 LEAST_ESS = 300
 """Effective sends below which nothing is said."""
 
-MOST_UNSUPPORTED = 0.01
-"""Share of sends, weighted by the target, at which the logged policy could not have done what the target does."""
+MOST_LEFT_OUT = 0.5
+"""Share of sends at which the logged policy could not have done what the target does, above which nothing is said."""
 
 _SHRINKAGE = 50  # sends of the variant's overall rate that a cell's own sends are mixed with
 
@@ -33,7 +33,10 @@ Target = Callable[[Draws], Shares]
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Clicks a send under the target; `within` belongs to SNIPW and holds at every look. `logged`: what was earned."""
+    """Clicks a send under the target; `within` belongs to SNIPW and holds at every look. `logged`: what was earned.
+
+    All of it over `sends`; at `left_out` more, none of the target's variants could have been sent.
+    """
 
     ipw: float
     snipw: float
@@ -41,6 +44,7 @@ class Value:
     within: Interval
     ess: float
     sends: int
+    left_out: int
     logged: float
 
 
@@ -69,48 +73,71 @@ def best(draws: Sequence[Draws]) -> tuple[Target, Shares]:
     return (lambda one: picks[one.fold]), shares
 
 
+def possible(draws: Draws, shares: Shares) -> Shares | None:
+    """The target as far as it could be followed at this decision.
+
+    A variant with a logged probability of zero could not be drawn, for instance because the person had it last: the
+    others take its share, as they do when the generator draws. None when nothing of the target is left, or when a
+    variant of it was not eligible, since nobody knows what the target would have done without it.
+    """
+    logged = dict(zip(draws.eligible, draws.probabilities, strict=True))
+    if any(share > 0 and copy_id not in logged for copy_id, share in shares.items()):
+        return None
+    kept = {copy_id: share for copy_id, share in shares.items() if share > 0 and logged[copy_id] > 0}
+    total = math.fsum(kept.values())
+    return {copy_id: share / total for copy_id, share in kept.items()} if total else None
+
+
 def value(draws: Sequence[Draws], target: Target) -> Value | NotEnough:
     """All three estimates, or why there is none."""
-    sends = sum(one.sends for one in draws)
-    if not sends:
+    everything = sum(one.sends for one in draws)
+    if not everything:
         return NotEnough("no delivered send with logged probabilities")
+    followed = [(one, shares) for one in draws if (shares := possible(one, target(one))) is not None]
+    sends = sum(one.sends for one, _ in followed)
+    if everything - sends > MOST_LEFT_OUT * everything:
+        return NotEnough(
+            f"at {1 - sends / everything:.1%} of the sends none of this policy's variants could have been sent: they "
+            "were not eligible, or had no share"
+        )
     models = {fold: _model(one for one in draws if one.fold != fold) for fold in (0, 1)}
-    weights = squares = rewards = doubly = deviation = unsupported = clicks = 0.0
-    weighed: list[tuple[float, int, int]] = []
-    for one in draws:
-        shares, logged = target(one), dict(zip(one.eligible, one.probabilities, strict=True))
-        possible = sum(share for copy_id, share in shares.items() if logged.get(copy_id, 0.0) > 0)
-        unsupported += one.sends * (1 - possible)
-        own = logged.get(one.copy_id, 0.0)
-        weight = shares.get(one.copy_id, 0.0) / own if own > 0 else 0.0
-        weighed.append((weight, one.sends, one.clicks))
-        weights += weight * one.sends
-        squares += weight * weight * one.sends
+    rewards = doubly = clicks = 0.0
+    weighed = [(_weight(one, shares), one.sends, one.clicks) for one, shares in followed]
+    for (one, shares), (weight, _, _) in zip(followed, weighed, strict=True):
         rewards += weight * one.clicks
         clicks += one.clicks
         rate = models[one.fold]
         direct = sum(share * rate(copy_id, one.cell) for copy_id, share in shares.items())
         doubly += one.sends * direct + weight * (one.clicks - one.sends * rate(one.copy_id, one.cell))
-    if unsupported > MOST_UNSUPPORTED * sends:
-        return NotEnough(
-            f"{unsupported / sends:.1%} of what this policy would send could not have been sent then: those variants "
-            "were not eligible, or had no share"
-        )
+    weights = math.fsum(weight * n for weight, n, _ in weighed)
+    squares = math.fsum(weight * weight * n for weight, n, _ in weighed)
     ess = weights * weights / squares if squares else 0.0
     if ess < LEAST_ESS:
         more = math.ceil(sends * (LEAST_ESS / ess - 1)) if ess else None
         return NotEnough(
             f"only {ess:,.0f} effective sends of {sends:,} speak of this policy; {LEAST_ESS} are needed", more
         )
+    within = _within(weighed, rewards, weights, squares, sends)
+    return Value(
+        rewards / sends, rewards / weights, doubly / sends, within, ess, sends, everything - sends, clicks / sends
+    )
+
+
+def _weight(one: Draws, shares: Shares) -> float:
+    """Target over logged; a send whose own logged probability is not positive tells nothing."""
+    own = dict(zip(one.eligible, one.probabilities, strict=True)).get(one.copy_id, 0.0)
+    return shares.get(one.copy_id, 0.0) / own if own > 0 else 0.0
+
+
+def _within(
+    weighed: Sequence[tuple[float, int, int]], rewards: float, weights: float, squares: float, sends: int
+) -> Interval:
     snipw = rewards / weights
-    for weight, n, clicked in weighed:
-        deviation += weight * weight * (clicked * (1 - snipw) ** 2 + (n - clicked) * snipw**2)
+    seen = math.fsum(w * w * (clicks * (1 - snipw) ** 2 + (n - clicks) * snipw**2) for w, n, clicks in weighed)
     # Few clicks with large weights: if they happen to be missing, what is seen spreads too little.
     padded = (rewards + 1) / (weights + 2)
-    deviation = max(deviation, padded * (1 - padded) * squares)
-    half = widening(sends) * math.sqrt(deviation) / weights
-    within = Interval(max(0.0, snipw - half), min(1.0, snipw + half))
-    return Value(rewards / sends, snipw, doubly / sends, within, ess, sends, clicks / sends)
+    half = widening(sends) * math.sqrt(max(seen, padded * (1 - padded) * squares)) / weights
+    return Interval(max(0.0, snipw - half), min(1.0, snipw + half))
 
 
 def _model(draws: Iterable[Draws]) -> Callable[[UUID, str], float]:

@@ -56,8 +56,8 @@ def decide(
     rows = cli.rows(
         "INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, "
         "deadline_at, clean_at, decision, reason, copy_id, property_prefix, written_for, cell, eligible, "
-        "probabilities, propensity) SELECT $1, gen_random_uuid(), org_id, $2, 'p' || n, 'u.f.a', $3, $3, $3, $4, $5, "
-        "$6, 'jai', 'w.f.a', $7, $8, $9, $10 FROM orgs, generate_series(1, $11::int) n WHERE slug = 'acme' "
+        "probabilities, propensity) SELECT $1, gen_random_uuid(), org_id, $2, gen_random_uuid()::text, 'u.f.a', $3, $3, "
+        "$3, $4, $5, $6, 'jai', 'w.f.a', $7, $8, $9, $10 FROM orgs, generate_series(1, $11::int) n WHERE slug = 'acme' "
         "RETURNING generation_id",
         day, template_id, at, "treatment" if copy_id else "control",
         reason or ("ranked" if copy_id else "control_split"),
@@ -158,6 +158,46 @@ def test_what_was_decided_for_everyone_alike_is_in_no_arm(shop: Cli) -> None:
     assert funnel["control"]["assigned"] == 2
 
 
+def test_previews_are_in_no_arm_even_when_they_were_written_and_sent(shop: Cli) -> None:
+    decide(shop, 3, copy_id=WARM)
+    shop.rows("ALTER TABLE generations DROP CONSTRAINT IF EXISTS generations_decision_check")
+    shop.rows("UPDATE generations SET decision = 'written_preview'")
+
+    data = found(shop)
+
+    assert data["funnel"]["treatment"]["assigned"] == 0
+    assert data["variants"] == []
+
+
+def test_a_control_branch_of_klaviyo_is_counted_by_the_sends_of_its_message(shop: Cli) -> None:
+    shop.rows("UPDATE templates SET control_action_id = 'c1'")
+    shop.rows(
+        "INSERT INTO flow_messages SELECT org_id, 'F', 'Flow', 'live', a, m, m, null, $1 "
+        "FROM orgs, (VALUES ('c1', 'CTRL'), ('t1', 'TREAT')) v (a, m)",
+        NOW,
+    )
+    decide(shop, 100, copy_id=WARM, p=(1, 0), clicked=20)
+    for message, sends in (("CTRL", 90), ("TREAT", 7)):
+        shop.rows(
+            "INSERT INTO sends (org_id, transmission_id, profile_id, message_id, sent_at, day, attribution, delivered, "
+            "bounced, unsubscribed, spam, human_opens, machine_opens, human_clicks, bot_clicks) SELECT org_id, "
+            "$1 || n, $1 || n, $1, $2, $2::timestamptz::date, 'no_generation', n > 10, n <= 10, n = 11, false, 1, 0, "
+            "CASE WHEN n > 80 THEN 1 ELSE 0 END, 0 FROM orgs, generate_series(1, $3::int) n",
+            message, NOW - timedelta(hours=3), sends,
+        )  # fmt: skip
+
+    data = found(shop, "--control-share", "0.5")
+
+    control = data["funnel"]["control"]
+    assert data["external_control"] is True
+    assert (control["assigned"], control["sent"], control["delivered"], control["clicked"]) == (0, 90, 80, 10)
+    assert control["unsubscribed"] == 1
+    assert data["sample_ratio"]["assigned"]["found"] == pytest.approx(90 / 190)
+    assert data["sample_ratio"]["delivered"]["found"] == pytest.approx(80 / 180)
+    assert data["lift"]["so_far"]["lift"] == pytest.approx(0.2 / 0.125 - 1)
+    assert "Control is Klaviyo's own branch" in told(shop)
+
+
 def test_other_times_templates_and_orgs_are_left_out(shop: Cli) -> None:
     decide(shop, 4, copy_id=WARM, day=TODAY - timedelta(days=3))
     decide(shop, 5, copy_id=WARM, day=TODAY - timedelta(days=2))
@@ -248,6 +288,28 @@ def test_a_split_that_is_not_the_planned_one_raises_an_alarm_and_stops_all_advic
     assert "Sample ratio: not checked; say --control-share." in told(shop)
 
 
+def test_people_who_come_back_count_once_in_the_split_and_widen_the_interval(shop: Cli) -> None:
+    """100 people, each ten times: those who click, click every time."""
+    decide(shop, 1000, copy_id=WARM, p=(1, 0), clicked=200)
+    decide(shop, 1000, clicked=100)
+    alone = found(shop, "--control-share", "0.5")["lift"]
+
+    shop.rows(
+        "UPDATE generations g SET user_id = g.decision || (r.n - 1) / 10 FROM (SELECT g.generation_id, row_number() "
+        "OVER (PARTITION BY g.decision ORDER BY s.human_clicks DESC) AS n FROM generations g "
+        "JOIN sends s USING (generation_id)) r WHERE r.generation_id = g.generation_id"
+    )
+    data = found(shop, "--control-share", "0.2")
+
+    wider = data["lift"]["so_far"]
+    narrow, wide = (one["difference_within"][1] - one["difference_within"][0] for one in (alone, wider))
+    assert alone["outcome"] == "above control"
+    assert wider["difference"] == alone["difference"]
+    assert wide / narrow == pytest.approx(10**0.5, rel=1e-6)
+    ratio = data["sample_ratio"]["assigned"]
+    assert ratio["chi_square"] == pytest.approx((100 - 40) ** 2 / (200 * 0.2 * 0.8))
+
+
 def test_control_emails_that_get_lost_more_often_raise_the_alarm_of_delivery(shop: Cli) -> None:
     decide(shop, 2000, copy_id=WARM)
     decide(shop, 2000, delivered=1500)
@@ -273,7 +335,8 @@ def test_segments_are_told_apart_by_the_canonical_value_and_are_honest_about_sma
         ("iron", 30, 30, "not enough yet"),
         ("(none)", 5, 0, "not enough yet"),
     ]
-    assert "iron 30 30 not enough yet: fewer than 10 clicks are to be expected" in told(shop, "--by", "tier")
+    assert segments[0]["mostly"] == {"name": "Warm", "share": 1.0}
+    assert "iron 30 30 Warm 100% not enough yet: fewer than 10 clicks are to be expected" in told(shop, "--by", "tier")
 
 
 # --- variants --------------------------------------------------------------------------------------------------------
@@ -430,12 +493,12 @@ def test_too_few_effective_sends_and_what_could_not_have_been_sent_are_refused_w
 
     few = what_if(shop, "fixed:Short=1.0")
     decide(shop, 4000, copy_id=WARM, p=(1.0, 0.0), clicked=50)
-    never = what_if(shop, "fixed:Short=1.0")
+    never = what_if(shop, "fixed:Short=1.0")  # 4,000 of 5,100
 
     assert few["outcome"] == "not enough yet"
     assert few["why"] == "only 100 effective sends of 1,100 speak of this policy; 300 are needed"
     assert few["more_sends"] == 2200
-    assert "could not have been sent then" in never["why"]
+    assert never["why"].startswith("at 78.4% of the sends none of this policy's variants could have been sent")
     assert "snipw" not in few
 
 

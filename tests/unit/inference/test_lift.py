@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis.strategies import floats, integers
 
-from shared.inference.lift import Lift, Undecided, compare, measure, of_rates
+from shared.inference.lift import Lift, Undecided, compare, design_effect, measure, of_rates
 from shared.inference.power import found_by, plan, sends_needed
 from shared.inference.ratio import draws_fit, sample_ratio
 from shared.inference.sequence import TUNED_FOR, Interval, Moments, NotEnough, mixing, widening
@@ -138,6 +138,15 @@ def test_several_comparisons_at_once_each_have_a_wider_interval() -> None:
 
     assert of_ten.difference_within.low < alone.difference_within.low
     assert of_ten.difference == alone.difference
+
+
+def test_people_who_come_back_and_click_every_time_are_worth_one_send_each() -> None:
+    """100 people with ten sends each; 20 click every time."""
+    design = design_effect(1_000, 200, 100 * 100, 20 * 100, 20 * 100)
+
+    assert design == pytest.approx(10)
+    assert design_effect(1_000, 200, 1_000, 200, 200) == pytest.approx(1)  # everybody once
+    assert design_effect(0, 0, 0, 0, 0) == 1.0
 
 
 def test_an_interval_without_an_upper_end_holds_everything_above() -> None:

@@ -201,12 +201,35 @@ def test_too_small_an_effective_size_is_refused() -> None:
 
 
 def test_what_the_log_could_never_have_sent_is_refused() -> None:
-    log = [draws(A, 900, 90, (1.0, 0.0)), draws(A, 500, 50), draws(B, 500, 50)]
+    log = [draws(A, 1_500, 90, (1.0, 0.0)), draws(A, 500, 50), draws(B, 500, 50)]
 
     found = policy.value(log, policy.fixed({B: 1.0}))
 
     assert isinstance(found, NotEnough)
-    assert found.why.startswith("47.4% of what this policy would send could not have been sent then")
+    assert found.why.startswith("at 60.0% of the sends none of this policy's variants could have been sent")
+
+
+def test_a_variant_that_this_person_could_not_get_leaves_its_share_to_the_others() -> None:
+    """As the generator does with whoever had it last; one that did not exist then makes the send say nothing."""
+    shares = {A: 0.5, B: 0.25, C: 0.25}
+
+    assert policy.possible(draws(A, 1, 0, (0.5, 0.0, 0.5)), shares) == {
+        A: pytest.approx(2 / 3),
+        C: pytest.approx(1 / 3),
+    }
+    assert policy.possible(draws(A, 1, 0), shares) is None
+    assert policy.possible(draws(A, 1, 0, (1.0, 0.0)), {B: 1.0}) is None
+
+
+def test_sends_at_which_the_policy_could_not_be_followed_are_left_out_and_counted() -> None:
+    log = [draws(A, 500, 5, (1.0, 0.0)), draws(A, 500, 50), draws(B, 500, 100)]
+
+    found = policy.value(log, policy.fixed({B: 1.0}))
+
+    assert isinstance(found, policy.Value)
+    assert (found.sends, found.left_out) == (1_000, 500)
+    assert found.snipw == pytest.approx(0.2)
+    assert found.logged == pytest.approx(0.15)
 
 
 def test_the_best_variant_is_valued_on_sends_that_did_not_choose_it() -> None:
