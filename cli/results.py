@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from cli.results_judging import Results, judge_results
+from cli.results_json import results_json
+from cli.results_judging import judge_results
 from cli.results_store import asked_for, read
 from cli.results_view import show_results
 from cli.session import command, session
@@ -86,8 +87,8 @@ async def results(
         begin, end = moments(since, until, s.clock.now())
         asked = await asked_for(s, org_slug, template_id, begin, end)
         known = await read(s, asked)
-    found: Results = judge_results(known, asked, attr=attr, control_share=control_share, worth=worth)
+    found = judge_results(known, asked, attr=attr, control_share=control_share, worth=worth)
     if as_json:
-        click.echo(orjson.dumps(found.as_json(org_slug), option=orjson.OPT_INDENT_2).decode())
+        click.echo(orjson.dumps(results_json(found, org_slug), option=orjson.OPT_INDENT_2).decode())
     else:
         show_results(found, org_slug)

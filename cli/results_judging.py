@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -71,28 +70,6 @@ class Results:
     weeks: Sequence[decay.Week]
     worn_off: bool
     advice: Sequence[str]
-
-    def as_json(self, org_slug: str) -> dict[str, Any]:
-        """As documented in docs/results.md."""
-        return {
-            "org": org_slug, "template": self.template_id, "state": self.state, "since": self.since,
-            "until": self.until, "shipped_at": self.shipped_at,
-            "funnel": {"treatment": _counts(self.treatment), "control": _counts(self.control)},
-            "lift": result_json(self.lift),
-            "sample_ratio": {"assigned": _ratio_json(self.split), "delivered": _ratio_json(self.delivery)},
-            "variants": [_variant_json(one) for one in self.variants], "unlogged": self.unlogged,
-            "external_control": self.external, "by": self.attr,
-            "segments": [
-                {"value": one.value, "treatment": one.treatment, "control": one.control,
-                 "mostly": one.mostly and {"name": one.mostly[0], "share": one.mostly[1]},
-                 "lift": result_json(one.result)} for one in self.segments
-            ],
-            "weeks": [
-                {"week": one.week, "begins": one.begins, "sends": one.sends, "lift": result_json(one.result)}
-                for one in self.weeks
-            ],
-            "worn_off": self.worn_off, "advice": list(self.advice),
-        }  # fmt: skip
 
 
 def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share: float | None, worth: float) -> Results:
@@ -266,54 +243,3 @@ def _decay(known: Read, worth: float, design: float) -> tuple[list[decay.Week], 
         design,
     )
     return weeks, isinstance(won, lift.Lift) and won.lift > 0 and decay.worn_off(weeks, won.lift)
-
-
-def result_json(result: lift.Lift | NotEnough) -> dict[str, Any]:
-    """A lift with its outcome as a word; what is not known yet has no number at its place."""
-    if isinstance(result, NotEnough):
-        so_far = result.so_far if isinstance(result, lift.Undecided) else None
-        return {
-            "outcome": "not enough yet", "why": result.why, "more_sends": result.more,
-            "so_far": _lift_json(so_far) if so_far else None,
-        }  # fmt: skip
-    return {"outcome": "above control" if result.difference > 0 else "below control", **_lift_json(result)}
-
-
-def _lift_json(found: lift.Lift) -> dict[str, Any]:
-    return {
-        "treatment": found.treatment, "control": found.control,
-        "difference": found.difference,
-        "difference_within": [found.difference_within.low, found.difference_within.high],
-        "lift": found.lift, "lift_within": [found.lift_within.low, found.lift_within.high],
-    }  # fmt: skip
-
-
-def _counts(fact: Fact) -> Mapping[str, int]:
-    return {name: count for name, count in fact._asdict().items() if isinstance(count, int) and name != "control"}
-
-
-def _ratio_json(ratio: SampleRatio | None) -> dict[str, Any] | None:
-    if ratio is None:
-        return None
-    return {
-        "planned": ratio.planned, "found": ratio.found, "chi_square": ratio.chi_square, "p_once": ratio.p_once,
-        "p_always": ratio.p_always, "alarm": ratio.alarm,
-    }  # fmt: skip
-
-
-def _variant_json(one: Variant) -> dict[str, Any]:
-    if isinstance(one.rate, NotEnough):
-        rate: dict[str, Any] = {"outcome": "not enough yet", "why": one.rate.why, "more_sends": one.rate.more}
-    else:
-        rate = {
-            "outcome": "estimated", "rate": one.rate.rate, "within": [one.rate.within.low, one.rate.within.high],
-            "ess": one.rate.ess,
-        }  # fmt: skip
-    return {
-        "copy_id": str(one.copy_id), "name": one.name, "sends": one.sends, "clicks": one.clicks, "share": one.share,
-        "click_rate": rate, "best": one.best, "drawn_as_logged": one.fits,
-        "guardrail": {
-            "verdict": one.guard.verdict, "against": one.guard.against, "sends": one.guard.sends,
-            "events": one.guard.events, "rate": one.guard.rate, "other_rate": one.guard.other_rate, "p": one.guard.p,
-        },
-    }  # fmt: skip

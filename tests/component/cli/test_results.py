@@ -56,9 +56,9 @@ def decide(
     rows = cli.rows(
         "INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, "
         "deadline_at, clean_at, decision, reason, copy_id, property_prefix, written_for, cell, eligible, "
-        "probabilities, propensity) SELECT $1, gen_random_uuid(), org_id, $2, gen_random_uuid()::text, 'u.f.a', $3, $3, "
-        "$3, $4, $5, $6, 'jai', 'w.f.a', $7, $8, $9, $10 FROM orgs, generate_series(1, $11::int) n WHERE slug = 'acme' "
-        "RETURNING generation_id",
+        "probabilities, propensity) SELECT $1, gen_random_uuid(), org_id, $2, gen_random_uuid()::text, 'u.f.a', $3, "
+        "$3, $3, $4, $5, $6, 'jai', 'w.f.a', $7, $8, $9, $10 FROM orgs, generate_series(1, $11::int) n "
+        "WHERE slug = 'acme' RETURNING generation_id",
         day, template_id, at, "treatment" if copy_id else "control",
         reason or ("ranked" if copy_id else "control_split"),
         copy_id, cell, [*known] if copy_id else [], [*p] if copy_id else [], known[copy_id] if copy_id else None,

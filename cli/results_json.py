@@ -1,0 +1,84 @@
+"""The results for machines, as docs/results.md documents them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cli.results_judging import Results, Variant
+from cli.results_store import Fact
+from shared.inference.lift import Lift, Undecided
+from shared.inference.ratio import SampleRatio
+from shared.inference.sequence import NotEnough
+
+
+def results_json(found: Results, org_slug: str) -> dict[str, Any]:
+    """As documented in docs/results.md."""
+    return {
+        "org": org_slug, "template": found.template_id, "state": found.state, "since": found.since,
+        "until": found.until, "shipped_at": found.shipped_at,
+        "funnel": {"treatment": _counts(found.treatment), "control": _counts(found.control)},
+        "lift": result_json(found.lift),
+        "sample_ratio": {"assigned": _ratio_json(found.split), "delivered": _ratio_json(found.delivery)},
+        "variants": [_variant_json(one) for one in found.variants], "unlogged": found.unlogged,
+        "external_control": found.external, "by": found.attr,
+        "segments": [
+            {"value": one.value, "treatment": one.treatment, "control": one.control,
+             "mostly": one.mostly and {"name": one.mostly[0], "share": one.mostly[1]},
+             "lift": result_json(one.result)} for one in found.segments
+        ],
+        "weeks": [
+            {"week": one.week, "begins": one.begins, "sends": one.sends, "lift": result_json(one.result)}
+            for one in found.weeks
+        ],
+        "worn_off": found.worn_off, "advice": list(found.advice),
+    }  # fmt: skip
+
+
+def result_json(result: Lift | NotEnough) -> dict[str, Any]:
+    """A lift with its outcome as a word; what is not known yet has no number at its place."""
+    if isinstance(result, NotEnough):
+        so_far = result.so_far if isinstance(result, Undecided) else None
+        return {
+            "outcome": "not enough yet", "why": result.why, "more_sends": result.more,
+            "so_far": _lift_json(so_far) if so_far else None,
+        }  # fmt: skip
+    return {"outcome": "above control" if result.difference > 0 else "below control", **_lift_json(result)}
+
+
+def _lift_json(found: Lift) -> dict[str, Any]:
+    return {
+        "treatment": found.treatment, "control": found.control,
+        "difference": found.difference,
+        "difference_within": [found.difference_within.low, found.difference_within.high],
+        "lift": found.lift, "lift_within": [found.lift_within.low, found.lift_within.high],
+    }  # fmt: skip
+
+
+def _counts(fact: Fact) -> Mapping[str, int]:
+    return {name: count for name, count in fact._asdict().items() if isinstance(count, int) and name != "control"}
+
+
+def _ratio_json(ratio: SampleRatio | None) -> dict[str, Any] | None:
+    if ratio is None:
+        return None
+    return {
+        "planned": ratio.planned, "found": ratio.found, "chi_square": ratio.chi_square, "p_once": ratio.p_once,
+        "p_always": ratio.p_always, "alarm": ratio.alarm,
+    }  # fmt: skip
+
+
+def _variant_json(one: Variant) -> dict[str, Any]:
+    if isinstance(one.rate, NotEnough):
+        rate: dict[str, Any] = {"outcome": "not enough yet", "why": one.rate.why, "more_sends": one.rate.more}
+    else:
+        rate = {
+            "outcome": "estimated", "rate": one.rate.rate, "within": [one.rate.within.low, one.rate.within.high],
+            "ess": one.rate.ess,
+        }  # fmt: skip
+    return {
+        "copy_id": str(one.copy_id), "name": one.name, "sends": one.sends, "clicks": one.clicks, "share": one.share,
+        "click_rate": rate, "best": one.best, "drawn_as_logged": one.fits,
+        "guardrail": {
+            "verdict": one.guard.verdict, "against": one.guard.against, "sends": one.guard.sends,
+            "events": one.guard.events, "rate": one.guard.rate, "other_rate": one.guard.other_rate, "p": one.guard.p,
+        },
+    }  # fmt: skip
