@@ -74,12 +74,11 @@ class Results:
 
 def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share: float | None, worth: float) -> Results:
     """Everything at once."""
-    control = total(fact for fact in known.facts if fact.control)
-    treatment = total(fact for fact in known.facts if not fact.control)
+    treatment, control = arms_of(known.facts)
     design = design_of(treatment, control, known.people)
     found = of_facts(treatment, control, worth, design)
     tally = variants.tally(known.draws)
-    rows = _variants(known, tally)
+    rows = _variants(known, tally, design)
     weeks, worn_off = _decay(known, worth, design)
     split, delivery = _ratios(known, control_share)
     logged = sum(one.sends for one in tally.of.values())
@@ -106,6 +105,11 @@ def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share:
             state=known.state, worn_off=worn_off,
         ),
     )  # fmt: skip
+
+
+def arms_of(facts: Sequence[Fact]) -> tuple[Fact, Fact]:
+    """Treatment and control, all together."""
+    return total(fact for fact in facts if not fact.control), total(fact for fact in facts if fact.control)
 
 
 def of_facts(
@@ -144,8 +148,8 @@ def _ratios(known: Read, control_share: float | None) -> tuple[SampleRatio | Non
     return split, sample_ratio(control.delivered, treatment.delivered, controls / (controls + treated))
 
 
-def _variants(known: Read, tally: variants.Tally) -> list[Variant]:
-    rates = {copy_id: variants.judged(sums, tally.pooled) for copy_id, sums in tally.of.items()}
+def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant]:
+    rates = {copy_id: variants.judged(sums, tally.pooled, design) for copy_id, sums in tally.of.items()}
     chances = variants.chances_of_being_best(
         {copy_id: rate for copy_id, rate in rates.items() if isinstance(rate, Estimate)}
     )
@@ -209,8 +213,7 @@ def _segments(known: Read, attr: str, worth: float, design: float) -> list[Segme
     largest = sorted(by_value.items(), key=lambda item: (-total(item[1]).delivered, item[0]))[:_MOST_SEGMENTS]
     segments = []
     for value, of_value in largest:
-        control = total(fact for fact in of_value if fact.control)
-        treatment = total(fact for fact in of_value if not fact.control)
+        treatment, control = arms_of(of_value)
         result = of_facts(treatment, control, worth, design, ALPHA / len(largest))
         mostly = _mostly(of_value, known.names)
         segments.append(Segment(value, treatment.delivered, control.delivered, mostly, result))
@@ -236,10 +239,5 @@ def _decay(known: Read, worth: float, design: float) -> tuple[list[decay.Week], 
         (decay.Day(one.day, one.control, one.delivered, one.clicked) for one in known.facts), shipped, worth, design
     )
     before = [fact for fact in known.facts if fact.day < shipped]
-    won = of_facts(
-        total(fact for fact in before if not fact.control),
-        total(fact for fact in before if fact.control),
-        worth,
-        design,
-    )
+    won = of_facts(*arms_of(before), worth, design)
     return weeks, isinstance(won, lift.Lift) and won.lift > 0 and decay.worn_off(weeks, won.lift)

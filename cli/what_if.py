@@ -12,6 +12,7 @@ import orjson
 
 from cli.display import printable
 from cli.results import moments, over_time
+from cli.results_judging import arms_of, design_of
 from cli.results_store import Read, asked_for, read, total
 from cli.results_view import within
 from cli.session import command, session
@@ -57,7 +58,8 @@ async def what_if(
         begin, end = moments(since, until, s.clock.now())
         known = await read(s, await asked_for(s, org_slug, template_id, begin, end))
     asked = parse_policy(text, known.names, known.draws)
-    found = policy.value(known.draws, asked.target)
+    design = design_of(*arms_of(known.facts), known.people)
+    found = policy.value(known.draws, asked.target, design)
     if as_json:
         click.echo(orjson.dumps(_json(asked, found, known), option=orjson.OPT_INDENT_2).decode())
         return

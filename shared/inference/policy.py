@@ -88,8 +88,8 @@ def possible(draws: Draws, shares: Shares) -> Shares | None:
     return {copy_id: share / total for copy_id, share in kept.items()} if total else None
 
 
-def value(draws: Sequence[Draws], target: Target) -> Value | NotEnough:
-    """All three estimates, or why there is none."""
+def value(draws: Sequence[Draws], target: Target, design: float = 1.0) -> Value | NotEnough:
+    """All three estimates, or why there is none. `design`: the variance is larger by this, because people come back."""
     everything = sum(one.sends for one in draws)
     if not everything:
         return NotEnough("no delivered send with logged probabilities")
@@ -117,7 +117,7 @@ def value(draws: Sequence[Draws], target: Target) -> Value | NotEnough:
         return NotEnough(
             f"only {ess:,.0f} effective sends of {sends:,} speak of this policy; {LEAST_ESS} are needed", more
         )
-    within = _within(weighed, rewards, weights, squares, sends)
+    within = _within(weighed, weights, widening(sends) * math.sqrt(design))
     return Value(
         rewards / sends, rewards / weights, doubly / sends, within, ess, sends, everything - sends, clicks / sends
     )
@@ -129,14 +129,15 @@ def _weight(one: Draws, shares: Shares) -> float:
     return shares.get(one.copy_id, 0.0) / own if own > 0 else 0.0
 
 
-def _within(
-    weighed: Sequence[tuple[float, int, int]], rewards: float, weights: float, squares: float, sends: int
-) -> Interval:
+def _within(weighed: Sequence[tuple[float, int, int]], weights: float, reach: float) -> Interval:
+    """Around SNIPW, `reach` standard errors to each side."""
+    rewards = math.fsum(w * clicks for w, _, clicks in weighed)
+    squares = math.fsum(w * w * n for w, n, _ in weighed)
     snipw = rewards / weights
     seen = math.fsum(w * w * (clicks * (1 - snipw) ** 2 + (n - clicks) * snipw**2) for w, n, clicks in weighed)
     # Few clicks with large weights: if they happen to be missing, what is seen spreads too little.
     padded = (rewards + 1) / (weights + 2)
-    half = widening(sends) * math.sqrt(max(seen, padded * (1 - padded) * squares)) / weights
+    half = reach * math.sqrt(max(seen, padded * (1 - padded) * squares)) / weights
     return Interval(max(0.0, snipw - half), min(1.0, snipw + half))
 
 

@@ -122,8 +122,8 @@ class Estimate:
     ess: float
 
 
-def estimate(sums: Sums, alpha: float = ALPHA) -> Estimate | None:
-    """None without a send."""
+def estimate(sums: Sums, alpha: float = ALPHA, design: float = 1.0) -> Estimate | None:
+    """None without a send. `design`: by how much the variance is larger because people come back."""
     if not sums.weight:
         return None
     rate = sums.rate
@@ -131,7 +131,7 @@ def estimate(sums: Sums, alpha: float = ALPHA) -> Estimate | None:
     variance = padded * (1 - padded)
     # Where low probabilities and many clicks go together, the variant's own sends know better than the model.
     own = (sums.clicked_squares * (1 - 2 * rate) + sums.squares * rate * rate) / variance
-    inverse = max(sums.inverse, own)
+    inverse = max(sums.inverse, own) * design
     reach = widening(sums.inverse, _TUNED_FOR_INVERSE, alpha) ** 2 * inverse
     a, b = sums.weight**2 + reach, 2 * sums.weighted_clicks * sums.weight + reach
     root = math.sqrt(max(0.0, b * b - 4 * a * sums.weighted_clicks**2))
@@ -139,9 +139,9 @@ def estimate(sums: Sums, alpha: float = ALPHA) -> Estimate | None:
     return Estimate(rate, math.sqrt(variance * inverse) / sums.weight, within, sums.ess)
 
 
-def judged(sums: Sums, pooled: float) -> Estimate | NotEnough:
+def judged(sums: Sums, pooled: float, design: float = 1.0) -> Estimate | NotEnough:
     """The estimate, where enough sends stand behind it. `pooled`: the rate of all variants."""
-    found = estimate(sums)
+    found = estimate(sums, design=design)
     if found is not None and found.ess * pooled >= EXPECTED_EVENTS:
         return found
     if not pooled:

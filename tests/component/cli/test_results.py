@@ -292,7 +292,8 @@ def test_people_who_come_back_count_once_in_the_split_and_widen_the_interval(sho
     """100 people, each ten times: those who click, click every time."""
     decide(shop, 1000, copy_id=WARM, p=(1, 0), clicked=200)
     decide(shop, 1000, clicked=100)
-    alone = found(shop, "--control-share", "0.5")["lift"]
+    before = found(shop)
+    alone, variant = before["lift"], before["variants"][0]["click_rate"]
 
     shop.rows(
         "UPDATE generations g SET user_id = g.decision || (r.n - 1) / 10 FROM (SELECT g.generation_id, row_number() "
@@ -306,6 +307,7 @@ def test_people_who_come_back_count_once_in_the_split_and_widen_the_interval(sho
     assert alone["outcome"] == "above control"
     assert wider["difference"] == alone["difference"]
     assert wide / narrow == pytest.approx(10**0.5, rel=1e-6)
+    assert data["variants"][0]["click_rate"]["within"][0] < variant["within"][0]
     ratio = data["sample_ratio"]["assigned"]
     assert ratio["chi_square"] == pytest.approx((100 - 40) ** 2 / (200 * 0.2 * 0.8))
 
