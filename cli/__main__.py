@@ -2,7 +2,22 @@
 
 import click
 
-from cli import dead, exports, flows, orgs, outcomes, power, quota, results, schema, sources, templates, what_if, why
+from cli import (
+    dead,
+    exports,
+    flows,
+    orgs,
+    outcomes,
+    policies,
+    power,
+    quota,
+    results,
+    schema,
+    sources,
+    templates,
+    what_if,
+    why,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -26,7 +41,7 @@ def main() -> None:
 
 for command in (
     schema.migrate, schema.keyring, orgs.org, orgs.key, flows.klaviyo, flows.flows,
-    templates.template, templates.snippet, templates.webhook, outcomes.outcomes, why.why, quota.quota,
+    templates.template, templates.snippet, templates.webhook, policies.policy, outcomes.outcomes, why.why, quota.quota,
     results.results, what_if.what_if, power.plan,
     sources.source, exports.export, dead.dead,
 ):  # fmt: skip

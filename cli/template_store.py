@@ -12,21 +12,21 @@ from shared.snippet import Control
 UPSERT_TEMPLATE = """
     INSERT INTO templates (org_id, template_id, name, state, property_prefix, delay_s, send_window_s, flow_id,
                            treatment_action_id, control_action_id, control_subject, control_preheader, control_body,
-                           created_at, updated_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
+                           policy, created_at, updated_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)
     ON CONFLICT (org_id, template_id) DO UPDATE SET
         name = excluded.name, state = excluded.state, property_prefix = excluded.property_prefix,
         delay_s = excluded.delay_s, send_window_s = excluded.send_window_s, flow_id = excluded.flow_id,
         treatment_action_id = excluded.treatment_action_id, control_action_id = excluded.control_action_id,
         control_subject = excluded.control_subject, control_preheader = excluded.control_preheader,
-        control_body = excluded.control_body, updated_at = excluded.updated_at
+        control_body = excluded.control_body, policy = excluded.policy, updated_at = excluded.updated_at
     WHERE (templates.name, templates.state, templates.property_prefix, templates.delay_s, templates.send_window_s,
            templates.flow_id, templates.treatment_action_id, templates.control_action_id, templates.control_subject,
-           templates.control_preheader, templates.control_body)
+           templates.control_preheader, templates.control_body, templates.policy)
         IS DISTINCT FROM
           (excluded.name, excluded.state, excluded.property_prefix, excluded.delay_s, excluded.send_window_s,
            excluded.flow_id, excluded.treatment_action_id, excluded.control_action_id, excluded.control_subject,
-           excluded.control_preheader, excluded.control_body)
+           excluded.control_preheader, excluded.control_body, excluded.policy)
 """
 SELECT_VARIANTS = """
     SELECT v.copy_id, v.name, v.theme, v.state, v.version, t.subject, t.preheader, t.body
@@ -94,7 +94,7 @@ async def import_template(connection: Connection, org_id: UUID, file: TemplateFi
     await connection.execute(
         UPSERT_TEMPLATE, org_id, file.template_id, file.name, file.state, file.property_prefix, file.delay_s,
         file.send_window_s, flow and flow.flow_id, flow and flow.treatment_action_id, flow and flow.control_action_id,
-        file.control.subject, file.control.preheader, file.control.body, at,
+        file.control.subject, file.control.preheader, file.control.body, file.policy.model_dump(exclude_unset=True), at,
     )  # fmt: skip
     stored = {row["name"]: row for row in await connection.fetch(SELECT_VARIANTS, org_id, file.template_id)}
     changes: list[Change] = []

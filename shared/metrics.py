@@ -23,6 +23,7 @@ CounterName = Literal[
     "ingest_rows_total",  # rows read from event files, by outcome
     "export_hours_total",  # hours exported, by outcome
     "export_bytes_total",  # Parquet bytes uploaded
+    "policy_fits_total",  # fits of a template's policy, by outcome
 ]
 HistogramName = Literal[
     "http_request_duration_seconds",  # gateway, by route
@@ -30,6 +31,7 @@ HistogramName = Literal[
     "job_end_to_end_seconds",  # webhook accepted → profile written; the promise of the product
     "klaviyo_request_seconds",  # one call, by operation
     "bulk_job_seconds",  # one bulk import, from made to complete
+    "policy_fit_seconds",  # one fit of a template's policy
     "publish_confirm_seconds",  # one publish until its confirm
 ]
 GaugeName = Literal[
@@ -61,6 +63,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "ingest_files_total": ("state",),
     "ingest_rows_total": ("outcome",),
     "export_hours_total": ("outcome",),
+    "policy_fits_total": ("outcome",),
     "http_request_duration_seconds": ("route",),
     "consumer_process_seconds": ("queue",),
     "klaviyo_request_seconds": ("operation",),

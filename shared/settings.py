@@ -19,7 +19,17 @@ from shared.clock import Clock, clock_from_spec
 from shared.crypto import KeyRing
 
 PREFIX = "JUSTAI_"
-_SHARED_ENVIRONMENT = ("GATEWAY_", "GENERATOR_", "WRITER_", "INGEST_", "EGRESS_", "CONSOLE_", "SIMULATOR_", "TEST_")
+_SHARED_ENVIRONMENT = (
+    "GATEWAY_",
+    "GENERATOR_",
+    "WRITER_",
+    "INGEST_",
+    "EGRESS_",
+    "RANKER_",
+    "CONSOLE_",
+    "SIMULATOR_",
+    "TEST_",
+)
 _READ_ELSEWHERE = {"JUSTAI_SECRETS_DIR"}
 _KEY_SHAPE = "must be `{}:<32 bytes, base64>`, several separated by commas; `justai keyring new {}` prints one"
 

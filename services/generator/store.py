@@ -30,7 +30,8 @@ class Store:
         self._days: set[date] = set()
 
     # One row an org: everything that is served of it. The newest snapshot counts that covers exactly the approved
-    # variants; older policies over other sets stay for the record.
+    # variants; older policies over other sets stay for the record. One that was fitted goes before our own uniform
+    # ones: a generator that had not heard of it yet may store its uniform one after it.
     SELECT_ORGS = """
         SELECT o.org_id,
             (SELECT coalesce(json_object_agg(f.action_id, f.delay_s), '{}') FROM (
@@ -55,7 +56,7 @@ class Store:
                 FROM policy_snapshots p
                 WHERE p.org_id = t.org_id AND p.template_id = t.template_id AND approved.copy_ids <> '{}'
                   AND p.otherwise ?& approved.copy_ids AND p.otherwise - approved.copy_ids = '{}'::jsonb
-                ORDER BY p.created_at DESC, p.snapshot_id DESC LIMIT 1) policy ON true
+                ORDER BY p.fitted_until IS NULL, p.created_at DESC, p.snapshot_id DESC LIMIT 1) policy ON true
              WHERE t.org_id = o.org_id) AS templates
         FROM orgs o WHERE o.org_id = ANY ($1::uuid[])
     """
@@ -232,9 +233,11 @@ def _snapshot(org_id: UUID, template_id: str, row: Mapping[str, Any] | None, cop
 def _stored_snapshot(row: Mapping[str, Any]) -> Snapshot:
     eligible = tuple(sorted(map(UUID, row["otherwise"])))
 
-    def in_order(shares: Mapping[str, Any]) -> tuple[float, ...]:
+    def in_order(shares: Mapping[str, Any] | list[Any]) -> tuple[float, ...]:
         if len(shares) != len(eligible):
             raise ValueError("a cell names other variants")
+        if isinstance(shares, list):
+            return tuple(map(float, shares))
         return tuple(float(shares[str(copy_id)]) for copy_id in eligible)
 
     cells = {cell: in_order(shares) for cell, shares in row["cells"].items()}

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from shared.schemas.policy import Policy
 from shared.snippet import IDENTIFIER, PREFIX, control_fault
 
 _CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -87,6 +88,7 @@ class TemplateFile(_Part):
     send_window_s: Annotated[int, Field(ge=1, le=604_800)] = 900
     flow: FlowPlace | None = None
     required_fields: list[FieldName] = []
+    policy: Policy = Policy()
     control: ControlCopy
     variants: list[VariantCopy] = []
 
@@ -95,4 +97,6 @@ class TemplateFile(_Part):
         names = [variant.name for variant in self.variants]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"variants: the name {twice[0]!r} is used twice")
+        if unknown := sorted({*self.policy.shares} - {*names}):
+            raise ValueError(f"policy.shares: there is no variant {unknown[0]!r}")
         return self

@@ -1,5 +1,6 @@
 """What is served follows what is stored: changes within five seconds, policies by the newest that fits."""
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -139,3 +140,34 @@ async def test_the_newest_policy_that_covers_exactly_the_approved_variants_is_us
     )
     assert (pro["cell"], pro["copy_id"], pro["snapshot_id"], pro["propensity"]) == ("plan=pro", one, newest, 1.0)
     assert "broken" not in {row["reason"] for row in rows}
+
+
+async def test_a_fitted_policy_is_served_before_a_uniform_one_that_was_stored_after_it(rig: Rig) -> None:
+    org_id, copy_ids = await shop(rig)
+    first, second = map(str, sorted(copy_ids))
+    fitted, uniform = uuid4(), uuid4()
+    await rig.rows(INSERT_SNAPSHOT, org_id, fitted, "logistic", {}, {first: 0.0, second: 1.0}, AT)
+    await rig.rows("UPDATE policy_snapshots SET fitted_until = $2 WHERE snapshot_id = $1", fitted, AT)
+    later = AT + timedelta(minutes=1)
+    await rig.rows(INSERT_SNAPSHOT, org_id, uniform, "uniform", {}, {first: 0.5, second: 0.5}, later)
+
+    async with running(rig):
+        await rig.send(job(AT, org_id=org_id))
+        (row,) = await rig.generations(1)
+
+    assert row["snapshot_id"] == fitted
+    assert row["probabilities"] == [0.0, 1.0]
+
+
+async def test_a_cell_may_list_its_shares_in_the_order_of_the_copy_ids(rig: Rig) -> None:
+    org_id, copy_ids = await shop(rig)
+    first, second = map(str, sorted(copy_ids))
+    cells = {"plan=pro": [0.0, 1.0], "plan=free": {first: 1.0, second: 0.0}}
+    await rig.rows(INSERT_SNAPSHOT, org_id, uuid4(), "logistic", cells, {first: 0.5, second: 0.5}, AT)
+
+    async with running(rig):
+        await rig.send(job(AT, org_id=org_id, user_id="A", attrs={"plan": "pro"}))
+        await rig.send(job(AT, org_id=org_id, user_id="B", attrs={"plan": "free"}))
+        rows = await rig.generations(2)
+
+    assert [row["probabilities"] for row in rows] == [[0.0, 1.0], [1.0, 0.0]]

@@ -1,0 +1,102 @@
+"""Fits a template again whenever its feedback, policy or variants have changed, and now and then without a change.
+
+Any number of replicas may run it; each template is fitted by one at a time. A claim raises the template's epoch and
+holds a lease, and a snapshot is stored only together with the proof that no newer claim was made: a ranker that was
+paused beyond its lease fits in vain, and can never put an older snapshot over a newer one. A lock held on a session
+would say who is alive, but not, to a paused holder, that it is no longer the holder.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from services.ranker.fit import Snapshot, Task, next_snapshot
+from services.ranker.records import Claim
+from shared import logs, metrics
+from shared.clock import Clock
+from shared.errors import Transient
+
+log = logs.get(__name__)
+
+
+class Templates(Protocol):
+    """What the fitter asks of the database. Every method raises Transient when it is away."""
+
+    async def claim(self, now: datetime, lease_until: datetime) -> Claim | None:
+        """A template that is due and that nobody else has in hand."""
+
+    async def task(self, claim: Claim, until: datetime) -> Task:
+        """All that its snapshot follows from. Raises ValueError when its stored policy cannot be read."""
+
+    async def settle(
+        self, claim: Claim, task: Task, made: Snapshot, now: datetime, next_fit_at: datetime
+    ) -> bool | None:
+        """Store what is new. True: a snapshot; False: what is served says the same; None: the claim was lost."""
+
+    async def failed(self, claim: Claim, error: str, retry_at: datetime) -> None:
+        """Nobody tries again before `retry_at`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Virtual seconds."""
+
+    tick_s: float
+    refit_s: float
+    lease_s: float
+    retry_s: float
+
+
+class Fitter:
+    """A runner."""
+
+    def __init__(self, templates: Templates, clock: Clock, pace: Pace) -> None:
+        self._templates, self._clock, self._pace = templates, clock, pace
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; the template in hand is finished."""
+        while not stop.is_set():
+            try:
+                worked = await self.fit_one()
+            except Transient as error:
+                log.warning("policy.look_failed", reason=error.reason)
+                worked = False
+            if not worked:
+                await self._rest(stop)
+
+    async def fit_one(self) -> bool:
+        """Fit one template that is due. False when none is."""
+        now = self._clock.now()
+        claim = await self._templates.claim(now, now + timedelta(seconds=self._pace.lease_s))
+        if claim is None:
+            return False
+        with logs.bound(org_id=claim.org_id, template_id=claim.template_id):
+            try:
+                task = await self._templates.task(claim, now)
+                with metrics.timed("policy_fit_seconds"):
+                    made = await asyncio.to_thread(next_snapshot, task)
+            except (ValueError, ArithmeticError, MemoryError) as error:  # of this template; the others go on
+                log.error("policy.not_fitted", exc_info=error)
+                metrics.count("policy_fits_total", outcome="failed")
+                retry_at = self._clock.now() + timedelta(seconds=self._pace.retry_s)
+                await self._templates.failed(claim, f"{type(error).__name__}: {error}", retry_at)
+                return True
+            now = self._clock.now()
+            stored = await self._templates.settle(claim, task, made, now, now + timedelta(seconds=self._pace.refit_s))
+            outcome = {True: "stored", False: "same", None: "lost"}[stored]
+            metrics.count("policy_fits_total", outcome=outcome)
+            log.info(
+                "policy.fitted", outcome=outcome, snapshot_id=made.snapshot_id, model=made.model,
+                facts=len(task.facts), cells=len(made.cells),
+            )  # fmt: skip
+        return True
+
+    async def _rest(self, stop: asyncio.Event) -> None:
+        resting = asyncio.ensure_future(self._clock.sleep(self._pace.tick_s))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({resting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            resting.cancel()
+            stopping.cancel()

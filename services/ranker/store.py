@@ -1,0 +1,198 @@
+"""SQL of the ranker: what is due, what happened, what was made of it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from services.ranker.facts import HORIZON, Fact, Variant, edges_of
+from services.ranker.fit import Before, Snapshot, Task, known_variants
+from services.ranker.records import Claim
+from shared.db.pool import Connection, Database
+from shared.schemas.policy import Policy
+
+MOST_FACTS = 500_000
+"""Facts of one fit, the youngest: about 300 MB."""
+
+_FACTS_TIMEOUT_S = 180.0
+_MAX_ERROR = 1000
+
+# The sign says what a fit would see. It is read with the claim, before the facts: what changes after it is due again.
+# A claim that was overtaken between looking and taking finds its condition false on the row as it is now.
+CLAIM = """
+    WITH due AS (
+        SELECT t.org_id, t.template_id, s.sign
+        FROM templates t
+        LEFT JOIN policy_feedback f ON f.org_id = t.org_id AND f.template_id = t.template_id
+        LEFT JOIN policy_fits p ON p.org_id = t.org_id AND p.template_id = t.template_id
+        CROSS JOIN LATERAL (
+            SELECT md5(concat_ws(E'\\n', t.policy::text, coalesce(f.revision, 0)::text,
+                string_agg(concat_ws(E'\\t', v.copy_id::text, v.name, v.theme), E'\\n' ORDER BY v.copy_id))) AS sign,
+                count(*) AS approved
+            FROM variants v WHERE v.org_id = t.org_id AND v.template_id = t.template_id AND v.state = 'approved'
+        ) s
+        WHERE t.state IN ('active', 'shipped') AND s.approved > 0
+          AND (p.lease_until IS NULL OR p.lease_until < $1)
+          AND (p.sign IS DISTINCT FROM s.sign OR p.next_fit_at <= $1)
+        ORDER BY p.fitted_at NULLS FIRST, t.org_id, t.template_id LIMIT 1
+    )
+    INSERT INTO policy_fits AS p (org_id, template_id, epoch, lease_until, claimed_sign)
+    SELECT org_id, template_id, 1, $2, sign FROM due
+    ON CONFLICT (org_id, template_id) DO UPDATE
+        SET epoch = p.epoch + 1, lease_until = $2, claimed_sign = excluded.claimed_sign
+        WHERE (p.lease_until IS NULL OR p.lease_until < $1)
+          AND (p.sign IS DISTINCT FROM excluded.claimed_sign OR p.next_fit_at <= $1)
+    RETURNING org_id, template_id, epoch, claimed_sign AS sign
+"""
+
+SELECT_POLICY = "SELECT policy FROM templates WHERE org_id = $1 AND template_id = $2"
+SELECT_VARIANTS = """
+    SELECT copy_id, name, theme, state = 'approved' AS eligible FROM variants WHERE org_id = $1 AND template_id = $2
+"""
+
+# Only what the policy drew teaches: a generation without a propensity was chosen by somebody, to look at it. A click
+# counts when it came within the window and before the moment, so a moment in the past sees what there was to see.
+SELECT_FACTS = """
+    SELECT copy_id, cell, age, delay, count(*) AS sends FROM (
+        SELECT s.copy_id, s.cell,
+            greatest(width_bucket(extract(epoch FROM $3 - s.sent_at)::float8, $4::float8[]) - 1, 0) AS age,
+            CASE WHEN s.first_click_at <= least($3, s.sent_at + $5 * interval '1 hour')
+                 THEN greatest(width_bucket(extract(epoch FROM s.first_click_at - s.sent_at)::float8, $4) - 1, 0)
+                 ELSE -1 END AS delay
+        FROM sends s
+        WHERE s.org_id = $1 AND s.template_id = $2 AND s.copy_id IS NOT NULL AND s.delivered
+          AND s.sent_at <= $3 AND s.day >= $6
+          AND NOT EXISTS (SELECT FROM generations g WHERE g.day = s.generation_day
+                AND g.generation_id = s.generation_id AND g.propensity IS NULL)
+    ) one
+    GROUP BY copy_id, cell, age, delay ORDER BY age, copy_id, cell, delay LIMIT $7
+"""
+
+# As the generator chooses the one that it serves.
+SELECT_SERVED = """
+    SELECT snapshot_id, otherwise, cells, model FROM policy_snapshots
+    WHERE org_id = $1 AND template_id = $2 AND fitted_until IS NOT NULL
+      AND otherwise ?& $3::text[] AND otherwise - $3::text[] = '{}'::jsonb
+    ORDER BY created_at DESC, snapshot_id DESC LIMIT 1
+"""
+
+SETTLE = """
+    UPDATE policy_fits SET lease_until = NULL, sign = $4, fitted_at = $5, next_fit_at = $6, snapshot_id = $7,
+        facts_hash = $8, error = NULL
+    WHERE org_id = $1 AND template_id = $2 AND epoch = $3
+"""
+FAILED = """
+    UPDATE policy_fits SET lease_until = $4, error = $5 WHERE org_id = $1 AND template_id = $2 AND epoch = $3
+"""
+INSERT_SNAPSHOT = """
+    INSERT INTO policy_snapshots (org_id, template_id, snapshot_id, model, cells, otherwise, created_at, fitted_until,
+        settings, facts_hash, facts, previous_id, diagnostics)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+    ON CONFLICT (org_id, snapshot_id) DO NOTHING
+"""
+
+
+class Store:
+    """The templates of all orgs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, now: datetime, lease_until: datetime) -> Claim | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(CLAIM, now, lease_until)
+        return Claim(**row) if row else None
+
+    async def task(self, claim: Claim, until: datetime) -> Task:
+        key = claim.org_id, claim.template_id
+        async with self._database.transaction(claim.org_id, _FACTS_TIMEOUT_S) as connection:
+            policy = policy_of(await connection.fetchval(SELECT_POLICY, *key))
+            variants = [Variant(**row) for row in await connection.fetch(SELECT_VARIANTS, *key)]
+            copy_ids = sorted(str(one.copy_id) for one in variants if one.eligible)
+            served = await connection.fetchrow(SELECT_SERVED, *key, copy_ids)
+            facts = await read_facts(connection, *key, until, policy.window_h)
+        return Task(
+            *key, until, policy, known_variants(variants, facts), facts, before_of(dict(served)) if served else None
+        )
+
+    async def settle(
+        self, claim: Claim, task: Task, made: Snapshot, now: datetime, next_fit_at: datetime
+    ) -> bool | None:
+        served = task.before
+        same = served is not None and (served.model, served.eligible, served.otherwise, dict(served.cells)) == (
+            made.model, made.eligible, made.otherwise, dict(made.cells),
+        )  # fmt: skip
+        snapshot_id = served.snapshot_id if served is not None and same else made.snapshot_id
+        async with self._database.transaction(claim.org_id) as connection:
+            status = await connection.execute(
+                SETTLE, claim.org_id, claim.template_id, claim.epoch, claim.sign, now, next_fit_at, snapshot_id,
+                made.facts_hash,
+            )  # fmt: skip
+            if status != "UPDATE 1":
+                return None
+            if not same:
+                await connection.execute(INSERT_SNAPSHOT, *_row(task, made, now))
+        return not same
+
+    async def failed(self, claim: Claim, error: str, retry_at: datetime) -> None:
+        async with self._database.transaction(claim.org_id) as connection:
+            await connection.execute(FAILED, claim.org_id, claim.template_id, claim.epoch, retry_at, error[:_MAX_ERROR])
+
+
+async def read_facts(
+    connection: Connection, org_id: UUID, template_id: str, until: datetime, window_h: int
+) -> list[Fact]:
+    """What was sent until then, and what was clicked of it until then, as the events that are loaded now tell it."""
+    await connection.execute(f"SET LOCAL statement_timeout = '{_FACTS_TIMEOUT_S:.0f}s'")
+    rows = await connection.fetch(
+        SELECT_FACTS, org_id, template_id, until, edges_of(window_h), window_h, (until - HORIZON).date(), MOST_FACTS,
+        timeout=_FACTS_TIMEOUT_S,
+    )  # fmt: skip
+    return [Fact(*row) for row in rows]
+
+
+def policy_of(stored: Mapping[str, Any]) -> Policy:
+    """Raises ValueError, naming the field, where somebody wrote it by hand and wrongly."""
+    try:
+        return Policy.model_validate(stored)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise ValueError(f"policy.{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+
+
+def settings_of(task: Task) -> dict[str, Any]:
+    """What a snapshot's `settings` say: with the facts and the snapshot before, all that it follows from."""
+    variants = [
+        {"copy_id": str(one.copy_id), "name": one.name, "theme": one.theme, "eligible": one.eligible}
+        for one in task.variants
+    ]
+    return {"policy": task.policy.model_dump(mode="json"), "variants": variants}
+
+
+def task_of(
+    org_id: UUID, template_id: str, until: datetime, settings: Mapping[str, Any], facts: Sequence[Fact],
+    before: Before | None,
+) -> Task:  # fmt: skip
+    """The task that these settings were stored for."""
+    variants = [
+        Variant(UUID(one["copy_id"]), one["name"], one["theme"], one["eligible"]) for one in settings["variants"]
+    ]
+    return Task(org_id, template_id, until, policy_of(settings["policy"]), variants, facts, before)
+
+
+def before_of(row: Mapping[str, Any]) -> Before:
+    """A stored snapshot, as far as another one follows from it."""
+    eligible = tuple(sorted(map(UUID, row["otherwise"])))
+    otherwise = tuple(float(row["otherwise"][str(copy_id)]) for copy_id in eligible)
+    cells = {cell: tuple(map(float, shares)) for cell, shares in row["cells"].items()}
+    return Before(row["snapshot_id"], row["model"], eligible, otherwise, cells)
+
+
+def _row(task: Task, made: Snapshot, now: datetime) -> tuple[Any, ...]:
+    otherwise = dict(zip(map(str, made.eligible), made.otherwise, strict=True))
+    return (
+        task.org_id, task.template_id, made.snapshot_id, made.model, made.cells, otherwise, now, task.fitted_until,
+        settings_of(task), made.facts_hash, made.packed_facts, made.previous_id, dict(made.diagnostics),
+    )  # fmt: skip

@@ -1,0 +1,100 @@
+"""`justai policy`: what is served, and the proof that a snapshot follows from its facts."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from services.ranker.fit import next_snapshot
+from services.ranker.store import Store
+from tests.component.cli.rig import Cli
+from tests.component.ranker.rig import NOW, Shop, open_shop
+
+AT = ("--at", "2026-11-23T12:00")
+
+
+def on_a_shop(database_url: str, work: Any, **policy: Any) -> None:
+    """The command line has an event loop of its own, so the shop needs one beside it."""
+
+    async def run() -> None:
+        async with open_shop(database_url, **policy) as shop:
+            await work(shop)
+
+    asyncio.run(run())
+
+
+async def fit(shop: Shop) -> None:
+    store = Store(shop.database)
+    claim = await store.claim(NOW, NOW + timedelta(minutes=5))
+    assert claim is not None
+    task = await store.task(claim, NOW)
+    assert await store.settle(claim, task, next_snapshot(task), NOW, NOW + timedelta(hours=1))
+
+
+def test_a_template_that_nothing_was_fitted_for_is_uniform(cli: Cli, database_url: str) -> None:
+    async def nothing(_shop: Shop) -> None: ...
+
+    on_a_shop(database_url, nothing)
+
+    assert "Nothing was fitted yet: all approved variants are shown alike." in cli.ok(
+        "policy", "show", "shop", "welcome"
+    )
+    assert "There is no template 'typo'" in cli.line("policy", "show", "shop", "typo")
+    assert "No snapshot of welcome was fitted" in cli.line("policy", "rebuild", "shop", "welcome")
+
+
+def test_shares_are_shown_by_variant_and_cell(cli: Cli, database_url: str) -> None:
+    async def tastes(shop: Shop) -> None:
+        await shop.tastes()
+        await fit(shop)
+
+    on_a_shop(database_url, tastes)
+
+    shown = cli.ok("policy", "show", "shop", "welcome", *AT)
+    assert "from 3600 sends with 168 clicks" in shown
+    assert [line.split()[0] for line in shown.splitlines() if "plan=" in line] == ["plan=free", "plan=pro"]
+    one = cli.ok("policy", "show", "shop", "welcome", *AT, "--cell", "plan=pro")
+    assert "plan=free" not in one
+    assert "no moment" in cli.run("policy", "show", "shop", "welcome", "--at", "yesterday").output
+
+
+def test_a_snapshot_is_rebuilt_from_its_facts_and_late_files_are_told(cli: Cli, database_url: str) -> None:
+    async def tastes(shop: Shop) -> None:
+        await shop.tastes()
+        await fit(shop)
+
+    async def late(shop: Shop) -> None:
+        await shop.tastes()
+        await fit(shop)
+        await shop.sent(1, "plan=pro", 40, 30)
+
+    on_a_shop(database_url, tastes)
+    told = cli.ok("policy", "rebuild", "shop", "welcome", *AT)
+    assert "From its own facts: the same shares in all 3 rows." in told
+    assert "From today's events: the same facts." in told
+
+    on_a_shop(database_url, late, slug="late")
+    told = cli.ok("policy", "rebuild", "late", "welcome", *AT)
+    assert "From its own facts: the same shares in all 3 rows." in told
+    assert "other facts (+40 sends)" in told
+
+
+def test_a_snapshot_that_was_edited_is_found_out(cli: Cli, database_url: str) -> None:
+    async def edited(shop: Shop) -> None:
+        await shop.tastes()
+        await fit(shop)
+        await shop.rows("UPDATE policy_snapshots SET cells = jsonb_set(cells, '{plan=pro}', '[0, 0, 1]')")
+
+    on_a_shop(database_url, edited)
+
+    assert "OTHER shares" in cli.run("policy", "rebuild", "shop", "welcome", *AT).output
+
+
+def test_before_the_first_fit_there_is_nothing_to_rebuild(cli: Cli, database_url: str) -> None:
+    async def tastes(shop: Shop) -> None:
+        await shop.tastes()
+        await fit(shop)
+
+    on_a_shop(database_url, tastes)
+
+    said = cli.line("policy", "rebuild", "shop", "welcome", "--at", "2026-11-22T10:00")
+    assert "was fitted until 2026-11-22" in said
