@@ -66,7 +66,7 @@ def bucket_of(seconds: float, edges: Sequence[float]) -> int:
     return max(0, sum(1 for edge in edges if edge <= seconds) - 1)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Fact:
     """`sends` emails of one variant to one cell, all of one age, all clicked after the same delay or not (yet) at all.
 
@@ -95,7 +95,7 @@ MOST_VARIANTS = 60
 
 def canonical(facts: Iterable[Fact]) -> tuple[Fact, ...]:
     """The same facts in their one order."""
-    return tuple(sorted(facts))
+    return tuple(sorted(facts, key=lambda one: (one.copy_id.int, one.cell, one.age, one.delay, one.sends)))
 
 
 def pack(facts: Sequence[Fact]) -> tuple[bytes, str]:

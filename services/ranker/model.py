@@ -35,12 +35,12 @@ class Priors:
     """Where the variances start, and how many effects' worth of belief that is."""
 
     variant: float = 0.04
-    variant_attr: float = 0.005
+    variant_attr: float = 0.02
     attr: float = 0.1
     pair: float = 0.02
     variant_pair: float = 0.005
     theme: float = 0.02
-    belief: float = 4.0
+    belief: float = 1.0
 
 
 PRIORS = Priors()

@@ -247,3 +247,12 @@ def test_the_shops_templates_come_in(acme: Cli, path: Path) -> None:
     result = acme.run("template", "import", "acme", str(path))
 
     assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_a_policy_is_stored_as_far_as_the_file_says_it_and_a_wrong_one_is_named(acme: Cli, file: Path) -> None:
+    acme.ok("template", "import", "acme", changed(file, policy={"model": "thompson", "floor": 0.05}))
+    (row,) = acme.rows("SELECT policy FROM templates")
+    assert json.loads(row["policy"]) == {"model": "thompson", "floor": 0.05}
+
+    message = acme.error("template", "import", "acme", changed(file, policy={"floor": 2}))
+    assert "policy.floor" in message

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from pydantic import ValidationError
 
-from services.ranker.facts import NO_CLICK, Fact, Variant, pack, unpack
+from services.ranker.facts import NO_CLICK, Fact, Variant, canonical, pack, unpack
 from services.ranker.fit import MOST_CELLS, next_snapshot
 from shared.schemas.policy import Policy
 from tests.unit.ranker.given import COPIES, FREE, PRO, RIPE, VARIANTS, as_before, drawn, task
@@ -198,7 +198,7 @@ def test_without_an_approved_variant_there_is_nothing_to_fit() -> None:
 
 
 def test_stored_facts_come_back_as_they_were() -> None:
-    facts = sorted(drawn(by_plan))
+    facts = list(canonical(drawn(by_plan)))
 
     packed, facts_hash = pack(facts)
 

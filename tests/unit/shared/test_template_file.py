@@ -92,3 +92,17 @@ def test_a_snippet_can_be_made_of_every_file_that_is_taken(
     control = Control(file.control.subject, file.control.preheader, file.control.body)
 
     assert snippet(file.property_prefix, marker(*ids), control).body.endswith(f"{body}{{% endif %}}")
+
+
+def test_a_policy_is_part_of_the_file_and_names_the_files_variants() -> None:
+    file = TemplateFile.model_validate(
+        LEAST | {"variants": [VARIANT], "policy": {"model": "fixed", "shares": {"Warm": 1}}}
+    )
+
+    assert file.policy.shares == {"Warm": 1}
+    assert TemplateFile.model_validate(LEAST).policy.model == "logistic"
+    assert refused(policy={"floor": 0.9, "windw_h": 3}) == ["policy.floor", "policy.windw_h"]
+    with pytest.raises(ValidationError, match=r"policy\.shares: there is no variant 'Wram'"):
+        TemplateFile.model_validate(
+            LEAST | {"variants": [VARIANT], "policy": {"model": "fixed", "shares": {"Wram": 1}}}
+        )
