@@ -88,7 +88,7 @@ test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 
 ##@ Benchmarks
-.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference
+.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking
 bench-gateway: setup servers $(BENCH_STAMP) ## Webhooks per second beside bare aiohttp, FastStream and Celery
 	.venv-bench/bin/python -m bench.gateway
 
@@ -106,6 +106,9 @@ bench-writer: setup servers ## Profile writes at the edge of the quota, beside t
 
 bench-writer-real: setup servers ## The same in real time; half an hour
 	$(PY) -m bench.writer --real
+
+bench-ranking: setup $(BENCH_STAMP) ## Clicks won by the ranker beside VowpalWabbit and MABWiser; 20 seeds, 20 minutes
+	OPENBLAS_NUM_THREADS=1 .venv-bench/bin/python -m bench.ranking $(ARGS)
 
 # The rivals we measure against stay out of the environment we ship and test.
 $(BENCH_STAMP):
