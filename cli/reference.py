@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from cli.__main__ import main as justai
 from shared.settings import PREFIX, ServiceSettings
 
-SERVICES = ("gateway", "generator", "profile_writer", "ingest", "egress")
+SERVICES = ("gateway", "generator", "profile_writer", "ingest", "ranker", "egress")
 _DOCS = Path(__file__).parent.parent / "docs"
 _COLUMNS = 110
 

@@ -33,7 +33,7 @@ def test_what_we_ship_has_no_faults() -> None:
 
 
 def test_every_service_that_can_be_started_is_looked_for() -> None:
-    assert {"gateway", "generator", "profile_writer", "ingest", "egress"} <= set(check.SERVICES)
+    assert {"gateway", "generator", "profile_writer", "ingest", "ranker", "egress"} <= set(check.SERVICES)
 
 
 COMPOSE_FAULTS: list[tuple[Change, str]] = [
