@@ -11,7 +11,10 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 
 MOST_VALUES = 300
-"""Values of attrs that one model may know; the cost of a fit grows with their third power."""
+"""Values of attrs that one model may know; the cost of a fit grows with their third power, …"""
+
+MOST_EFFECTS = 6_000
+"""… and with the number of variants: so many effects of variants with values, at most."""
 
 MOST_PAIRS = 120
 """Pairs of values of two attrs that are added to them, where taste for one attr hangs on another."""
@@ -63,15 +66,16 @@ def pairs_of(values: Sequence[str]) -> list[str]:
     return [f"{a}&{b}" for a, b in combinations(sorted(values), 2) if _attr(a) != _attr(b)]
 
 
-def design_of(sends: Mapping[str, float]) -> Design:
+def design_of(sends: Mapping[str, float], variants: int = 1) -> Design:
     """A design that knows the values seen most in these cells, and all pairs of the attrs that have few of them."""
+    room = MOST_EFFECTS // variants
     seen: dict[str, float] = defaultdict(float)
     for cell in sorted(sends):
         for value in values_of(cell):
             seen[value] += sends[cell]
     often = sorted((value for value in seen if seen[value] >= _LEAST_SENDS), key=lambda one: (-seen[one], one))
-    known = sorted(often[:MOST_VALUES])
-    known += _known_pairs(sends, set(known), MOST_PAIRS)
+    known = sorted(often[: min(MOST_VALUES, room)])
+    known += _known_pairs(sends, set(known), min(MOST_PAIRS, room - len(known)))
     names = [" & ".join(map(_attr, value.split("&"))) for value in known]
     attrs = tuple(sorted(set(names)))
     numbers = {name: at for at, name in enumerate(attrs)}

@@ -142,7 +142,7 @@ def _learn(task: Task, variants: Sequence[Variant], facts: Sequence[Fact], befor
         sends[fact.copy_id] += fact.sends
         of_cells[fact.cell] += fact.sends
     by_attrs = policy.model == "logistic"
-    design = design_of(of_cells) if by_attrs else NO_ATTRS
+    design = design_of(of_cells, len(variants)) if by_attrs else NO_ATTRS
     cell_names = sorted(of_cells) if by_attrs else [""]
     x = design.rows([*cell_names, ""])
     themes = sorted({one.theme for one in variants if one.theme})

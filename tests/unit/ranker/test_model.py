@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from services.ranker.features import NO_ATTRS, Design, design_of, values_of
+from services.ranker.features import MOST_EFFECTS, NO_ATTRS, Design, design_of, pairs_of, values_of
 from services.ranker.model import Floats, Posterior, Rows, fit
 
 VARIANTS, CELLS = 4, ["a=x&b=p", "a=x&b=q", "a=y&b=p", "a=y&b=q"]
@@ -119,3 +119,23 @@ def test_a_value_that_hardly_anybody_has_is_no_effect_of_its_own() -> None:
 
     assert set(design.values) == {"plan=pro"}
     assert (design.rows(["plan=odd"]) == [[0]]).all()
+
+
+def test_pairs_of_values_are_known_where_attrs_have_few_and_left_out_where_they_have_many() -> None:
+    few = {f"a={a}&b={b}": 100.0 for a in range(3) for b in range(4)}
+    many = {f"c={c}&d={d}": 100.0 for c in range(20) for d in range(20)}
+
+    design = design_of({**few, **many})
+
+    assert pairs_of(("a=1", "b=2")) == ["a=1&b=2"]
+    assert pairs_of(("tags=x", "tags=y")) == []
+    assert sum(name.count("&") for name in design.values) == 12
+    assert len(design.rows(["a=1&b=2"])[0]) == 4
+
+
+def test_a_model_of_many_variants_knows_fewer_values() -> None:
+    cells = {f"a=v{number}": 1000.0 - number for number in range(250)}
+
+    assert design_of(cells, 20).size == 251
+    assert design_of(cells, 50).size == MOST_EFFECTS // 50 + 1
+    assert "a=v0" in design_of(cells, 50).values
