@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cli.copy_check import Finding, check_variant
+from shared.content.faults import Finding, check_variant
 from shared.schemas.template_file import TemplateFile, VariantCopy
 from shared.snippet import IDENTIFIER, PREFIX
 
@@ -121,6 +121,7 @@ def _what(fault: ErrorDetails) -> str:
 
 _SHAPES = {
     r"\S": "is blank",
+    r"<mjml\b": "must hold an <mjml> element",
     f"^{IDENTIFIER}$": "must be an id: letters, digits, - and _, at most 64",
     f"^{PREFIX}$": "must begin with a lower-case letter, then lower-case letters, digits and _, at most 32",
     r"^[A-Za-z_][A-Za-z0-9_-]{0,127}$": "must be the name of a field: letters, digits, - and _",

@@ -63,14 +63,36 @@ class FlowPlace(_Part):
 
 
 class VariantCopy(_Part):
-    """One variant; texts are Liquid over `fields`, like {{ first_name | default: 'there' }}."""
+    """One variant; texts are Liquid over `fields`, like {{ first_name | default: 'there' }}.
+
+    The body is HTML in `body` or MJML in `mjml`; one that begins with <mjml> is MJML under either name.
+    """
 
     name: Annotated[Line, StringConstraints(min_length=1, max_length=100)]
     theme: Line = ""
     approved: bool = False
     subject: Annotated[Line, StringConstraints(min_length=1)]
     preheader: Line = ""
-    body: Annotated[Text, StringConstraints(pattern=r"\S")]
+    body: Annotated[Text, StringConstraints(pattern=r"\S")] = ""
+    mjml: Annotated[Text, StringConstraints(pattern=r"<mjml\b")] | None = None
+
+    @property
+    def source(self) -> str:
+        """The body as written, HTML or MJML."""
+        return self.body if self.mjml is None else self.mjml
+
+    @property
+    def is_mjml(self) -> bool:
+        """Whether it is MJML, under either name."""
+        return self.mjml is not None or self.body.lstrip().startswith("<mjml")
+
+    @model_validator(mode="after")
+    def _has_one_body(self) -> Self:
+        if self.mjml is None and not self.body:
+            raise ValueError("body: is missing; write HTML as `body`, or MJML as `mjml`")
+        if self.mjml is not None and self.body:
+            raise ValueError("body: has a second one in `mjml`; keep one of them")
+        return self
 
 
 class TemplateFile(_Part):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from liquid.exceptions import LiquidError, UndefinedError
 
-from cli.copy_fields import read_fields
+from shared.content.fields import read_fields
 from shared.rendering.language import NotInTheLanguage, parse_body
 
 NAMES = ("a", "b", "c")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cli.copy_check import CLIPPED_BYTES, check_variant
+from shared.content.faults import CLIPPED_BYTES, check_variant
 from shared.rendering.copy import RenderError, compile_copy
 from shared.schemas.template_file import VariantCopy
 from tests.unit.rendering.given import source
@@ -143,7 +143,7 @@ def test_each_faulty_link_is_told_once() -> None:
         ({"body": "{% if vip %}Hello{% endif %}"}, "shows no body"),
         ({"subject": "{% if vip %}Hello{% endif %}"}, "shows no subject"),
         ({"body": "<div><br>&nbsp;</div>"}, "neither words nor a picture"),
-        ({"body": "<style>p { color: red }</style>"}, "neither words nor a picture"),
+        ({"body": "<style>p { color: red }</style>"}, "shows no body"),
         ({"body": "<p>" + "ä" * 40_000 + "</p>"}, "larger than the 80 KB"),
         ({"body": "{% for i in (1..2000) %}x{% endfor %}"}, "loops or grows too much"),
         ({"body": "{{ 1 | divided_by: 0 }}"}, "cannot be computed"),

@@ -1,4 +1,4 @@
-"""Whether a variant's texts can be served, judged at import by the generator's own rules. Pure.
+"""Whether a variant's texts can be served, judged at save by the generator's own rules. Pure.
 
 What is refused here would be control content for somebody later, without anybody noticing. A fault says where it is,
 what is wrong, and what to do.
@@ -8,14 +8,18 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from typing import Literal
 from uuid import UUID
 
-from cli.copy_fields import FieldUse, read_fields
+from shared.content.fields import FieldUse, read_fields
+from shared.content.served import CannotServe, serve
 from shared.rendering.copy import BODY_BYTES, PREHEADER_CHARS, SUBJECT_CHARS, RenderError, compile_copy
 from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces
 from shared.rendering.places import SCHEMES, links_of, scheme_of
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.template_file import VariantCopy
+
+Severity = Literal["blocking", "warning"]
 
 CLIPPED_BYTES = 60_000
 """Gmail cuts a mail off near 102 KB and loses the open pixel; what Klaviyo puts around and into a body counts too."""
@@ -42,39 +46,67 @@ _WHY = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`place` is subject, preheader or body; `line` counts within it. A warning does not stop the import."""
+    """`place` is subject, preheader or body; `line` counts within it. A warning stops nothing. `check` names the check,
+    for machines and for the table of checks."""
 
     variant: str
     place: str
     line: int | None
     what: str
     warning: bool = False
+    check: str = "can_be_served"
 
     def __str__(self) -> str:
         line = f", line {self.line}" if self.line is not None else ""
         return f'variant "{self.variant}", {self.place}{line}: {self.what}'
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One variant, read. `served` are the texts to be stored, None while a fault keeps them from being made; `shown`
+    is a trial rendering with every field."""
+
+    findings: list[Finding]
+    served: Vars | None = None
+    shown: Vars | None = None
+
+
 def check_variant(variant: VariantCopy, required_fields: Iterable[str] = ()) -> list[Finding]:
     """All faults and warnings of one variant; none: every person it is shown to can be shown it."""
-    required = frozenset(required_fields)
+    return read_variant(variant, required_fields).findings
+
+
+def read_variant(
+    variant: VariantCopy, required_fields: Iterable[str] = (), *, missing_default: Severity = "blocking"
+) -> Reading:
+    """The same, with the texts that are served. `missing_default`: how bad a field without a fallback is."""
+    required = set(required_fields)
+    lenient = missing_default == "warning"
     findings: list[Finding] = []
     uses: list[FieldUse] = []
-    for place, text in (("subject", variant.subject), ("preheader", variant.preheader), ("body", variant.body)):
-        found: list[tuple[int | None, str]] = [*_klaviyo_tags(text)]
-        if not found:
-            try:
-                template = parse_body(text) if place == "body" else parse_header(text)
-            except NotInTheLanguage as error:
-                found = [(_line_of_error(text, error), f"{error}. {_ALLOWED}")]
-            else:
-                use = read_fields(template, required)
-                uses.append(use)
-                found = [*_field_faults(text, use)]
-        findings += [Finding(variant.name, place, line, what) for line, what in found]
-    if findings:
-        return findings
-    return list(_check_whole(variant, required, frozenset().union(*(use.all for use in uses))))
+    for place, text in (("subject", variant.subject), ("preheader", variant.preheader), ("body", variant.source)):
+        tags = [Finding(variant.name, place, line, what, check="klaviyo_tag") for line, what in _klaviyo_tags(text)]
+        if tags:
+            findings += tags
+            continue
+        try:
+            template = parse_body(text) if place == "body" else parse_header(text)
+        except NotInTheLanguage as error:
+            what = f"{error}. {_ALLOWED}"
+            findings.append(Finding(variant.name, place, _line_of_error(text, error), what, check="language"))
+            continue
+        use = read_fields(template, required)
+        uses.append(use)
+        findings += [
+            Finding(variant.name, place, line, what, lenient, "missing_default") for line, what in _unsure(text, use)
+        ]
+        findings += [Finding(variant.name, place, line, what, check="field_part") for line, what in _members(text, use)]
+    if any(not finding.warning for finding in findings):
+        return Reading(findings)
+    if lenient:
+        required |= {name for use in uses for name in use.unsure}
+    whole = _read_whole(variant, frozenset(required), frozenset().union(*(use.all for use in uses)))
+    return Reading([*findings, *whole.findings], whole.served, whole.shown)
 
 
 _ALLOWED = "Copy is Liquid with the tags if, unless, case, for, assign, capture, comment and the filters of text"
@@ -93,7 +125,7 @@ def _klaviyo_tags(text: str) -> Iterator[tuple[int, str]]:
         )
 
 
-def _field_faults(text: str, use: FieldUse) -> Iterator[tuple[int, str]]:
+def _unsure(text: str, use: FieldUse) -> Iterator[tuple[int, str]]:
     for name, at in use.unsure.items():
         yield (
             _line(text, at),
@@ -101,6 +133,9 @@ def _field_faults(text: str, use: FieldUse) -> Iterator[tuple[int, str]]:
             f"{{{{ {name} | default: 'words' }}}} or {{% if {name} %}}, or list {name} under required_fields if "
             "that is wanted",
         )
+
+
+def _members(text: str, use: FieldUse) -> Iterator[tuple[int, str]]:
     for path, at in use.members.items():
         yield (
             _line(text, at),
@@ -108,30 +143,39 @@ def _field_faults(text: str, use: FieldUse) -> Iterator[tuple[int, str]]:
         )
 
 
-def _check_whole(variant: VariantCopy, required: frozenset[str], fields: frozenset[str]) -> Iterator[Finding]:
-    """What shows only in the whole: links, size, and a trial rendering with every field and with only the required."""
+def _read_whole(variant: VariantCopy, required: frozenset[str], fields: frozenset[str]) -> Reading:
+    """What shows only in the whole: links, size, cleaning, and a trial rendering with every field and with only the
+    required ones."""
 
-    def found(place: str, what: str, *, warning: bool = False) -> Finding:
-        return Finding(variant.name, place, None, what, warning)
+    def found(place: str, what: str, check: str, *, warning: bool = False, line: int | None = None) -> Finding:
+        return Finding(variant.name, place, line, what, warning, check)
 
-    source = VariantSource(UUID(int=0), 1, variant.subject, variant.preheader, variant.body)
     try:
-        compiled = compile_copy(source)
+        made = serve(variant.source)
+        served = Vars(variant.subject, variant.preheader, made.body)
+        compiled = compile_copy(VariantSource(UUID(int=0), 1, *served))
+    except CannotServe as error:
+        return Reading([found("body", str(error), "cleaning", line=error.line)])
     except RenderError as error:  # every text was parsed before: what is left is a value in an unsafe place
-        yield found("body", f"{error}, where a value could become markup; put it into text or a quoted attribute")
-        return
-    yield from (found("body", what) for what in _link_faults(variant.body))
-    for given in (fields | required, required):
+        what = f"{error}, where a value could become markup; put it into text or a quoted attribute"
+        return Reading([found("body", what, "unsafe_place")])
+    findings = [found("body", what, "link") for what in _link_faults(made.body if variant.is_mjml else variant.body)]
+    shown: Vars | None = None
+    for given in (required, fields | required):
         try:
             shown = compiled.render(dict.fromkeys(given, _SAMPLE))
         except RenderError as error:
             place = "subject" if error.reason == "empty_subject" else "body"
-            yield found(place, _WHY.get(error.reason, f"cannot be rendered ({error.reason})"))
-            return
-    if not _shows_something(shown.body):
-        yield found("body", "shows neither words nor a picture")
-    for place, what in _looks(shown, variant.body):
-        yield found(place, what, warning=True)
+            check = "body_size" if error.reason == "body_too_large" else "can_be_served"
+            what = _WHY.get(error.reason, f"cannot be rendered ({error.reason})")
+            return Reading([*findings, found(place, what, check)])
+    if shown is None or not _shows_something(shown.body):
+        return Reading([*findings, found("body", "shows neither words nor a picture", "can_be_served")])
+    if made.removed and not findings:
+        what = f"{', '.join(made.removed)}: not for mail, so taken out of what is served"
+        findings.append(found("body", what, "removed_markup", warning=True))
+    findings += [found(place, what, check, warning=True) for place, what, check in _looks(shown, made.body)]
+    return Reading(findings, served, shown)
 
 
 def _link_faults(body: str) -> Iterator[str]:
@@ -144,19 +188,24 @@ def _link_faults(body: str) -> Iterator[str]:
             yield f"{begins} leads nowhere in a mail; write it whole, with https://"
 
 
-def _looks(shown: Vars, body: str) -> Iterator[tuple[str, str]]:
+def _looks(shown: Vars, body: str) -> Iterator[tuple[str, str, str]]:
     """What can be served, but hardly was meant."""
     size = max(len(shown.body.encode()), len(body.encode()))
     if size > CLIPPED_BYTES:
-        yield "body", f"has {size} bytes; above {CLIPPED_BYTES} Gmail may cut the mail off and lose the open pixel"
+        yield (
+            "body",
+            f"has {size} bytes; above {CLIPPED_BYTES} Gmail may cut the mail off and lose the open pixel",
+            "body_size",
+        )
     for place, text, most in (
         ("subject", shown.subject, SUBJECT_CHARS),
         ("preheader", shown.preheader, PREHEADER_CHARS),
     ):
         if text.endswith("…") and len(text) >= most - 1:
-            yield place, f"is longer than {most} characters and would be cut"
+            yield place, f"is longer than {most} characters and would be cut", f"{place}_length"
         if entity := _ENTITY.search(text):
-            yield place, f"is plain text, so {entity[0]} would be seen as it stands; write the character itself"
+            what = f"is plain text, so {entity[0]} would be seen as it stands; write the character itself"
+            yield place, what, "entity"
 
 
 class _Sight(HTMLParser):

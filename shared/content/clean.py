@@ -1,0 +1,186 @@
+"""The markup that a mail may hold. Everything else is taken out when copy is saved, and its author is told. Pure.
+
+An allow-list over a real HTML5 parser (ammonia): what is not named here does not come out, whatever it is. Conditional
+comments are kept, because Outlook needs them and reads them as HTML: their inside is held to the same list.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from html import unescape
+from html.parser import HTMLParser
+
+import nh3
+
+from shared.rendering.places import SCHEMES, scheme_of
+
+_TAGS_WORDS = (
+    "a abbr acronym address article b big blockquote br caption center cite code col colgroup dd del dfn div dl "
+    "dt em figcaption figure font footer h1 h2 h3 h4 h5 h6 header hr i img ins kbd li main ol p pre q s samp "
+    "section small span strike strong sub sup table tbody td tfoot th thead tr tt u ul var wbr"
+)
+TAGS = frozenset(_TAGS_WORDS.split())
+_EVERYWHERE = "align bgcolor class dir height id lang role style title valign width"
+ATTRIBUTES = {
+    "a": "href name target",
+    "blockquote": "cite",
+    "col": "span",
+    "colgroup": "span",
+    "font": "color face size",
+    "hr": "color noshade size",
+    "img": "alt border hspace src vspace",
+    "li": "type value",
+    "ol": "reversed start type",
+    "table": "background border cellpadding cellspacing summary",
+    "td": "abbr background colspan headers nowrap rowspan scope",
+    "th": "abbr background colspan headers nowrap rowspan scope",
+    "tr": "background",
+    "ul": "type",
+}
+_STYLES_WORDS = (
+    "background background-color background-image background-position background-repeat background-size border "
+    "border-bottom border-bottom-color border-bottom-left-radius border-bottom-right-radius border-bottom-style "
+    "border-bottom-width border-collapse border-color border-left border-left-color border-left-style border-"
+    "left-width border-radius border-right border-right-color border-right-style border-right-width border-"
+    "spacing border-style border-top border-top-color border-top-left-radius border-top-right-radius border-top-"
+    "style border-top-width border-width box-shadow box-sizing caption-side clear color cursor direction display "
+    "empty-cells float font font-family font-size font-style font-variant font-weight height letter-spacing line-"
+    "height list-style list-style-position list-style-type margin margin-bottom margin-left margin-right margin-"
+    "top max-height max-width min-height min-width mso-border-alt mso-hide mso-line-height-alt mso-line-height-"
+    "rule mso-padding-alt mso-table-lspace mso-table-rspace mso-text-raise opacity outline overflow overflow-wrap "
+    "padding padding-bottom padding-left padding-right padding-top table-layout text-align text-decoration text-"
+    "decoration-color text-indent text-overflow text-shadow text-transform text-underline-offset unicode-bidi "
+    "vertical-align visibility white-space width word-break word-spacing word-wrap -webkit-text-size-adjust -ms-"
+    "text-size-adjust -ms-interpolation-mode"
+)
+STYLES = frozenset(_STYLES_WORDS.split())
+_WITH_CONTENT_WORDS = (
+    "script style title iframe object embed noscript noembed noframes template textarea select option svg math xml head"
+)
+_WITH_CONTENT = frozenset(_WITH_CONTENT_WORDS.split())
+_PICTURES = frozenset(
+    {("img", "src"), ("table", "background"), ("td", "background"), ("th", "background"), ("tr", "background")}
+)
+_CSS_URL = re.compile(r"url\(\s*[\"']?\s*(?!https://)", re.IGNORECASE)
+_CSS_CODE = re.compile(r"expression\s*\(|javascript:|vbscript:|behavior\s*:|-moz-binding|@import|[\\<]", re.IGNORECASE)
+_COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
+_STYLE = re.compile(r' style="[^"]*"')
+_CONDITIONAL = re.compile(r"\[if [^\]<>]*\]>(?P<html>.*)<!\[endif\]", re.DOTALL)
+_REVEALED = re.compile(r"\[if [^\]<>]*\]><!|<!\[endif\]")
+_ELEMENT = re.compile(
+    r"<(/?)([a-zA-Z][a-zA-Z0-9]*)((?:\s+[a-zA-Z][a-zA-Z-]*(?:\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'))?)*)\s*/?>"
+)
+_ATTRIBUTE = re.compile(r"([a-zA-Z][a-zA-Z-]*)(?:\s*=\s*(?:\"([^\"]*)\"|'([^']*)'))?")
+
+
+def clean(html: str, *, is_slot: Callable[[str], bool] = lambda _: False) -> str:
+    """The markup that is allowed. `is_slot` tells the comments that stand for Liquid tags."""
+    cleaned = _CLEANER.clean(html)
+    if "<tbody" not in html.lower():  # the parser adds them; what nobody wrote need not be sent
+        cleaned = re.sub(r"</?tbody>", "", cleaned)
+    cleaned = _STYLE.sub(lambda found: found[0].replace(" , ", ", "), cleaned)  # how the parser writes lists of fonts
+    return _COMMENT.sub(lambda found: found[0] if is_slot(found[1]) or _comment_is_safe(found[1]) else "", cleaned)
+
+
+def outline(html: str) -> str:
+    """The elements and texts as a browser sees them, without looks: for comparing two texts."""
+    return " ".join(_OUTLINER.clean(html).split())
+
+
+def removed(before: str, after: str) -> list[str]:
+    """What cleaning took out: elements, attributes of elements, and conditional comments, each named once."""
+    gone = _Markup(before).seen - _Markup(after).seen
+    return sorted(gone)
+
+
+def css_is_safe(css: str) -> bool:
+    """Whether a style sheet neither loads anything but https pictures nor is more than a style sheet."""
+    return not (_CSS_CODE.search(css) or _CSS_URL.search(css))
+
+
+def _allowed(tag: str, name: str) -> bool:
+    return name in _EVERYWHERE.split() or name.startswith("aria-") or name in ATTRIBUTES.get(tag, "").split()
+
+
+def _value(tag: str, name: str, value: str) -> str | None:
+    """The attribute's value, or None when it may not stand there."""
+    if name == "style":
+        return value if css_is_safe(value) else None
+    if (tag, name) in _PICTURES:
+        return value if scheme_of(value) == "https" or _may_be_a_slot(value) else None
+    if name in ("href", "cite"):
+        return value if (scheme_of(value) or "https") in SCHEMES else None
+    return value
+
+
+def _may_be_a_slot(value: str) -> bool:
+    return re.match(r"\s*jai[0-9a-f]{12}x\d+x", value) is not None
+
+
+def _comment_is_safe(comment: str) -> bool:
+    if _REVEALED.fullmatch(comment):
+        return True
+    found = _CONDITIONAL.fullmatch(comment)
+    if found is None or "<!--" in found["html"]:
+        return False
+    return "<" not in _ELEMENT.sub(lambda one: "" if _element_is_safe(one) else "<", found["html"])
+
+
+def _element_is_safe(found: re.Match[str]) -> bool:
+    tag = found[2].lower()
+    if tag not in TAGS:
+        return False
+    for name, double, single in _ATTRIBUTE.findall(found[3]):
+        value = unescape(double or single)
+        if not _allowed(tag, name.lower()) or _value(tag, name.lower(), value) is None:
+            return False
+        if name.lower() == "style" and not _styles(value) <= STYLES:
+            return False
+    return True
+
+
+def _styles(css: str) -> set[str]:
+    return {one.partition(":")[0].strip().lower() for one in css.split(";") if one.strip()}
+
+
+class _Markup(HTMLParser):
+    """Every element, attribute and declaration by a name that its author knows."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.seen: Counter[str] = Counter()
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen[f"<{tag}>"] += 1
+        for name, value in attrs:
+            if name == "style":
+                self.seen.update(f"style {one} of <{tag}>" for one in _styles(value or ""))
+            else:
+                self.seen[f"{name} of <{tag}>"] += 1
+
+    def handle_comment(self, data: str) -> None:
+        if data.lstrip().startswith("[if"):
+            self.seen["a conditional comment"] += 1
+
+
+_CLEANER = nh3.Cleaner(
+    tags=set(TAGS),
+    clean_content_tags=set(_WITH_CONTENT),
+    attributes={"*": set(_EVERYWHERE.split())} | {tag: set(names.split()) for tag, names in ATTRIBUTES.items()},
+    attribute_filter=_value,
+    filter_style_properties=set(STYLES),
+    generic_attribute_prefixes={"aria-"},
+    strip_comments=False,
+    link_rel=None,
+    url_schemes=set(SCHEMES),
+)
+_OUTLINER = nh3.Cleaner(
+    tags=set(TAGS),
+    clean_content_tags=set(_WITH_CONTENT),
+    attributes={"a": {"href"}, "img": {"src", "alt"}},
+    attribute_filter=_value,
+    link_rel=None,
+    url_schemes=set(SCHEMES),
+)

@@ -1,0 +1,139 @@
+"""From a body as its author wrote it, HTML or MJML, to the body that is served. Pure: nothing is ever fetched.
+
+MJML becomes HTML, style sheets move into the elements, markup that is not for mail is taken out. Liquid tags come
+through exactly as written: a body in which one could not is refused, with its line.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import css_inline
+import mrml
+
+from shared.content.clean import clean, css_is_safe, outline, removed
+from shared.content.slots import Hidden, Slot, SlotFault, hide
+from shared.rendering.language import parse_body
+
+_STYLE = re.compile(r"<style\b([^>]*)>(.*?)</style\s*>", re.DOTALL | re.IGNORECASE)
+_COMMENTED = re.compile(r"<!--\[if.*?<!\[endif\]-->", re.DOTALL)
+_MEDIA = re.compile(r"@media[^{}]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}", re.IGNORECASE)
+_BODY = re.compile(r"<body\b[^>]*>(.*)</body\s*>", re.DOTALL | re.IGNORECASE)
+_INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, inline_style_tags=False)
+_MADE_BY_MJML = frozenset({"vertical-align of <td>"})
+_TRIALS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is served in the place of what was written. `removed` names what was taken out."""
+
+    body: str
+    removed: Sequence[str] = ()
+
+
+class CannotServe(Exception):
+    """No body can be made of this source; says why, to its author. `line` counts within the source."""
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def is_mjml(text: str) -> bool:
+    """Whether a body is written in MJML."""
+    return re.match(r"\s*(?:<!--.*?-->\s*)*<mjml\b", text, re.DOTALL) is not None
+
+
+def serve(source: str) -> Served:
+    """The served form of a body that is copy already (the language has been checked). Raises CannotServe."""
+    try:
+        hidden = hide(source)
+        html = _of_mjml(hidden.html) if is_mjml(source) else hidden.html
+        html, css, media, lost = _apart(html, hidden)
+        inlined = _INLINER.inline_fragment(html, css) if css.strip() else html
+        cleaned = clean(inlined, is_slot=hidden.is_slot)
+        body = hidden.restore(cleaned, repeated=is_mjml(source))
+    except SlotFault as error:
+        raise CannotServe(str(error), error.line) from error
+    except css_inline.InlineError as error:
+        raise CannotServe(f"its style sheet cannot be read: {error}") from error
+    if moved := _moved(hidden, html, cleaned):
+        raise CannotServe(
+            f"{moved.shown} stands between elements that another branch opens or closes; close each where it is opened",
+            moved.line,
+        )
+    sheet = f"<style>{media}</style>" if media else ""
+    gone = [one for one in removed(html, cleaned) if not (is_mjml(source) and one in _MADE_BY_MJML)]
+    return Served(sheet + body, gone + ([] if is_mjml(source) else lost))
+
+
+def _of_mjml(source: str) -> str:
+    try:
+        made = mrml.to_html(source, mrml.ParserOptions(include_loader=mrml.noop_loader()))
+    except Exception as error:  # the library raises what its parser meets, of no common type
+        raise CannotServe(f"is no MJML that can be read: {error}") from error
+    found = _BODY.search(made.content)
+    if found is None:
+        raise CannotServe("is MJML without a body")
+    # Sheets for Outlook alone stand in comments of the head, beside links to fonts: neither is for a fragment.
+    head = _COMMENTED.sub("", made.content[: found.start()])
+    return "".join(sheet[0] for sheet in _STYLE.finditer(head) if "media=" not in sheet[1]) + found[1]
+
+
+def _apart(html: str, hidden: Hidden) -> tuple[str, str, str, list[str]]:
+    """The HTML without its style sheets, the rules to be inlined, those that only a sheet can carry (@media), and the
+    names of those that are kept nowhere."""
+    sheets = [found[2] for found in _STYLE.finditer(_COMMENTED.sub("", html))]
+    for sheet in sheets:
+        for number in hidden.numbers(sheet):
+            raise SlotFault(hidden.slots[number], "stands in <style>, where a value could become markup")
+    css = re.sub(r"/\*.*?\*/", "", "\n".join(sheets), flags=re.DOTALL)
+    media = "".join(" ".join(found[0].split()) for found in _MEDIA.finditer(css))
+    css = _MEDIA.sub("", css)
+    lost = sorted({found.lower() for found in re.findall(r"@[\w-]+", css)})
+    if not css_is_safe(media):
+        media, lost = "", ["@media", *lost]
+    return _STYLE.sub("", html) if sheets else html, css, media, lost
+
+
+def _moved(hidden: Hidden, before: str, after: str) -> Slot | None:
+    """A tag for whose branches cleaning made another page, if there is one.
+
+    A parser closes what an author left open, and does not know that only one branch of an `if` is shown. So every
+    branch is tried: cleaning what is rendered must show what rendering what was cleaned shows.
+    """
+    branching = [slot for slot in hidden.slots if slot.tag]
+    if not branching:
+        return None
+    written, served = (parse_body(hidden.restore(html, repeated=True)) for html in (before, after))
+    fields = sorted(map(str, written.analyze().globals))
+    for given in _trials(fields):
+        values = dict.fromkeys(given, "1")
+        try:
+            one, other = written.render(values), served.render(values)
+        except Exception:  # noqa: BLE001, S112  # a field that is missing is judged elsewhere
+            continue
+        if outline(one) != outline(other):
+            return _first_moved(hidden, before, after) or branching[0]
+    return None
+
+
+def _trials(fields: Sequence[str]) -> Iterator[Iterable[str]]:
+    yield fields
+    yield ()
+    for field in fields[:_TRIALS]:
+        yield (field,)
+        yield (one for one in fields if one != field)
+
+
+def _first_moved(hidden: Hidden, before: str, after: str) -> Slot | None:
+    """The last branching slot before the first element that differs."""
+    parts = re.compile(rf"<!--{hidden.token}x\d+x-->|</?[a-zA-Z][a-zA-Z0-9]*")
+    last: Slot | None = None
+    for one, other in zip(parts.findall(before), parts.findall(after), strict=False):
+        if one.lower() != other.lower():
+            return last
+        for number in hidden.numbers(one):
+            last = hidden.slots[number] if hidden.slots[number].tag else last
+    return last
