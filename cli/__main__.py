@@ -12,9 +12,11 @@ from cli import (
     power,
     quota,
     results,
+    rules,
     schema,
     sources,
     templates,
+    variants,
     what_if,
     why,
 )
@@ -41,11 +43,14 @@ def main() -> None:
 
 for command in (
     schema.migrate, schema.keyring, orgs.org, orgs.key, flows.klaviyo, flows.flows,
-    templates.template, templates.snippet, templates.webhook, policies.policy, outcomes.outcomes, why.why, quota.quota,
+    templates.template, variants.variant, templates.snippet, templates.webhook, policies.policy, outcomes.outcomes,
+    why.why, quota.quota,
     results.results, what_if.what_if, power.plan,
     sources.source, exports.export, dead.dead,
 ):  # fmt: skip
     main.add_command(command)
+
+orgs.org.add_command(rules.rules)
 
 if __name__ == "__main__":
     main()

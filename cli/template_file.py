@@ -1,5 +1,7 @@
 """Reads a template's YAML file, or says everything that is wrong with it at once."""
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,11 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from shared.content.faults import Finding, check_variant
+from shared.content.checks import Asked, check_copy
+from shared.content.faults import Finding
+from shared.content.rules import DEFAULT, OrgRules
+from shared.content.served import serve
+from shared.schemas.copy import Vars
 from shared.schemas.template_file import TemplateFile, VariantCopy
 from shared.snippet import IDENTIFIER, PREFIX
 
@@ -29,16 +35,21 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_template(file: Path) -> tuple[TemplateFile, list[Finding]]:
-    """The template, and warnings about its copy. Raises BadFile."""
-    raw = _load(file)
+def read_template(file: Path, rules: OrgRules = DEFAULT, today: date = date.min) -> tuple[TemplateFile, list[Finding]]:
+    """The template, and warnings about its copy. Raises BadFile.
+
+    What only an approval needs stops a variant that the file approves, and is a warning of the others.
+    """
+    raw = load_yaml(file)
     faults: list[str] = []
     parsed: TemplateFile | None = None
     try:
         parsed = TemplateFile.model_validate(raw)
     except ValidationError as error:
-        faults += [f"{_place(raw, fault['loc'])}: {_what(fault)}" for fault in error.errors(include_url=False)]
-    findings = [finding for variant in _variants(raw) for finding in check_variant(variant, _required(raw))]
+        faults += [
+            f"{place_in(raw, fault['loc'])}: {what_is_wrong(fault)}" for fault in error.errors(include_url=False)
+        ]
+    findings = _findings(raw, rules, today)
     faults += [str(finding) for finding in findings if not finding.warning]
     if faults or parsed is None:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
@@ -46,7 +57,27 @@ def read_template(file: Path) -> tuple[TemplateFile, list[Finding]]:
     return parsed, findings
 
 
-def _load(file: Path) -> object:
+def _findings(raw: object, rules: OrgRules, today: date) -> list[Finding]:
+    template_id = raw.get("template_id") if isinstance(raw, dict) else None
+    findings: list[Finding] = []
+    seen: dict[str, VariantCopy] = {}
+    for variant in _variants(raw):
+        asked = Asked(str(template_id), today, rules, tuple(_required(raw)), dict(seen))
+        for finding in check_copy(variant, asked).findings:
+            if finding.approval and not finding.warning and not variant.approved:
+                finding = replace(finding, warning=True, what=f"{finding.what} (stops its approval)")
+            findings.append(finding)
+        seen[variant.name] = variant
+    return findings
+
+
+def served_texts(parsed: TemplateFile) -> dict[str, Vars]:
+    """By variant, what is served of a template that was read without a fault."""
+    return {one.name: Vars(one.subject, one.preheader, serve(one.source).body) for one in parsed.variants}
+
+
+def load_yaml(file: Path) -> object:
+    """What a YAML file holds. Raises BadFile."""
     try:
         return yaml.load(file.read_text("utf-8"), _Loader)  # noqa: S506  # a SafeLoader
     except UnicodeDecodeError:
@@ -75,7 +106,7 @@ def _required(raw: object) -> list[str]:
     return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 
 
-def _place(raw: object, loc: tuple[int | str, ...]) -> str:
+def place_in(raw: object, loc: tuple[int | str, ...]) -> str:
     """`control.body`; a variant by its name."""
     if len(loc) > 1 and loc[0] == "variants" and isinstance(raw, dict):
         variant = raw["variants"][loc[1]]
@@ -85,14 +116,14 @@ def _place(raw: object, loc: tuple[int | str, ...]) -> str:
     return ".".join(map(str, loc)) or "the file"
 
 
-def _what(fault: ErrorDetails) -> str:
+def what_is_wrong(fault: ErrorDetails) -> str:
     """What is wrong, in words for whoever wrote the file."""
     known = fault.get("ctx", {})
     match fault["type"]:
         case "missing":
             return "is missing"
         case "extra_forbidden":
-            return "is no field of a template file; is it misspelled?"
+            return "is no field of such a file; is it misspelled?"
         case "string_type" if isinstance(fault["input"], dict | list):
             return "must be a text"
         case "string_type":
@@ -109,6 +140,8 @@ def _what(fault: ErrorDetails) -> str:
             return "must have fields of its own, one a line, indented"
         case "list_type":
             return "must be a list, each entry after a dash"
+        case "date_from_datetime_parsing" | "date_type" | "date_parsing":
+            return "must be a day, like 2026-12-24"
         case "value_error":
             return str(known.get("error"))
         case "bool_parsing" | "bool_type":

@@ -1,11 +1,14 @@
 """SQL of templates and variants. A changed text is a new version; versions are never edited."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from cli import variant_store
+from shared.content.lifecycle import Move, Standing, Written, write
 from shared.db.pool import Connection
+from shared.schemas.copy import Vars
 from shared.schemas.template_file import TemplateFile, VariantCopy
 from shared.snippet import Control
 
@@ -29,24 +32,15 @@ UPSERT_TEMPLATE = """
            excluded.control_preheader, excluded.control_body, excluded.policy)
 """
 SELECT_VARIANTS = """
-    SELECT v.copy_id, v.name, v.theme, v.state, v.version, t.subject, t.preheader, t.body
+    SELECT v.copy_id, v.name, v.theme, v.state, v.version, t.subject
     FROM variants v JOIN variant_versions t USING (copy_id, version)
     WHERE v.org_id = $1 AND v.template_id = $2
     ORDER BY v.created_at, v.name
 """
-INSERT_VARIANT = """
-    INSERT INTO variants (org_id, copy_id, template_id, name, theme, state, version, created_at, updated_at)
-    VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7)
-"""
-UPDATE_VARIANT = "UPDATE variants SET theme = $2, state = $3, version = $4, updated_at = $5 WHERE copy_id = $1"
-ARCHIVE_VARIANTS = """
-    UPDATE variants SET state = 'archived', updated_at = $4
-    WHERE org_id = $1 AND template_id = $2 AND NOT (name = ANY ($3::text[])) AND state <> 'archived'
-    RETURNING name
-"""
-INSERT_VERSION = """
-    INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+UPDATE_THEME = "UPDATE variants SET theme = $3, updated_at = $4 WHERE org_id = $1 AND copy_id = $2"
+UPDATE_REQUIRED = """
+    UPDATE templates SET required_fields = $3
+    WHERE org_id = $1 AND template_id = $2 AND required_fields IS DISTINCT FROM $3
 """
 SELECT_TEMPLATES = """
     SELECT t.template_id, t.name, t.state, t.property_prefix, t.flow_id, t.treatment_action_id, t.stopped_at,
@@ -67,6 +61,8 @@ class Change:
     name: str
     copy_id: UUID
     what: str  # created, new version, unchanged, archived
+    standing: str  # in words
+    serves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +83,20 @@ class Place:
     control: Control
 
 
-async def import_template(connection: Connection, org_id: UUID, file: TemplateFile, at: datetime) -> Imported:
-    """Make the stored template equal to the file, in the caller's transaction. Repeating changes nothing."""
+async def import_template(
+    connection: Connection,
+    org_id: UUID,
+    file: TemplateFile,
+    served: Mapping[str, Vars],
+    actor: str,
+    at: datetime,
+    *,
+    review_required: bool,
+) -> Imported:
+    """Make the stored template equal to the file, in the caller's transaction. Repeating changes nothing.
+
+    `served`: by variant, the texts that its own become (shared/content/served.py).
+    """
     flow = file.flow
     before = await place_of(connection, org_id, file.template_id)
     await connection.execute(
@@ -96,37 +104,44 @@ async def import_template(connection: Connection, org_id: UUID, file: TemplateFi
         file.send_window_s, flow and flow.flow_id, flow and flow.treatment_action_id, flow and flow.control_action_id,
         file.control.subject, file.control.preheader, file.control.body, file.policy.model_dump(exclude_unset=True), at,
     )  # fmt: skip
-    stored = {row["name"]: row for row in await connection.fetch(SELECT_VARIANTS, org_id, file.template_id)}
+    await connection.execute(UPDATE_REQUIRED, org_id, file.template_id, file.required_fields)
+    stored = {one.name: one for one in await variant_store.read_variants(connection, org_id, file.template_id)}
+    is_served = file.state in ("active", "shipped")
     changes: list[Change] = []
     for variant in file.variants:
-        state = "approved" if variant.approved else "draft"
-        if (row := stored.get(variant.name)) is None:
-            copy_id, version, what = uuid4(), 1, "created"
-            await connection.execute(
-                INSERT_VARIANT, org_id, copy_id, file.template_id, variant.name, variant.theme, state, at
-            )
-        else:
-            same = (row["subject"], row["preheader"], row["body"]) == (variant.subject, variant.preheader, variant.body)
-            copy_id, what = row["copy_id"], "unchanged" if same else "new version"
-            version = row["version"] + (not same)
-        if what != "unchanged":
-            await _insert_version(connection, org_id, copy_id, version, variant, at)
-        if row is not None and (row["theme"], row["state"], row["version"]) != (variant.theme, state, version):
-            await connection.execute(UPDATE_VARIANT, copy_id, variant.theme, state, version, at)
-        changes.append(Change(variant.name, copy_id, what))
-    names = [variant.name for variant in file.variants]
-    for row in await connection.fetch(ARCHIVE_VARIANTS, org_id, file.template_id, names, at):
-        changes.append(Change(row["name"], stored[row["name"]]["copy_id"], "archived"))  # noqa: PERF401  # reads better
+        one = stored.get(variant.name)
+        copy_id = one.copy_id if one else uuid4()
+        now, said = _said(variant, one)
+        if one is None:
+            await variant_store.insert_variant(connection, org_id, copy_id, file.template_id, variant, at)
+        elif one.theme != variant.theme:
+            await connection.execute(UPDATE_THEME, org_id, copy_id, variant.theme, at)
+        if said.same_as is None:
+            texts = served[variant.name]
+            await variant_store.insert_version(connection, org_id, copy_id, said.newest + 1, variant, texts, actor, at)
+        for move in write(now, said, review_required=review_required):
+            await variant_store.apply(connection, org_id, copy_id, move, actor, at)
+            now = move.standing
+        what = "created" if one is None else "new version" if said.same_as is None else "unchanged"
+        changes.append(Change(variant.name, copy_id, what, now.shown(served=is_served), now.state == "approved"))
+    for one in stored.values():
+        if one.name not in {variant.name for variant in file.variants} and one.standing.state != "archived":
+            move = Move(Standing("archived", one.standing.version), "archived", one.standing.version)
+            await variant_store.apply(connection, org_id, one.copy_id, move, actor, at)
+            changes.append(Change(one.name, one.copy_id, "archived", "archived"))
     after = await place_of(connection, org_id, file.template_id)
     return Imported(changes, snippet_changed=before is not None and before != after)
 
 
-async def _insert_version(
-    connection: Connection, org_id: UUID, copy_id: UUID, version: int, variant: VariantCopy, at: datetime
-) -> None:
-    await connection.execute(
-        INSERT_VERSION, org_id, copy_id, version, variant.subject, variant.preheader, variant.body, at
-    )
+def _said(variant: VariantCopy, one: variant_store.Stored | None) -> tuple[Standing, Written]:
+    """Where the variant is, and what the file says of it."""
+    approved = variant.approved if "approved" in variant.model_fields_set else None
+    if one is None:
+        return Standing("draft", 1), Written(None, 0, approved)
+    texts = (variant.subject, variant.preheader, variant.source)
+    looked_at = (one.standing.pending, one.standing.version)  # an older version that is written again is a new one
+    same = next((number for number in looked_at if number is not None and one.at(number).texts == texts), None)
+    return one.standing, Written(same, one.versions[-1].number, approved)
 
 
 async def place_of(connection: Connection, org_id: UUID, template_id: str) -> Place | None:

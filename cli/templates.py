@@ -1,16 +1,20 @@
 """`justai template`, `justai snippet`, `justai webhook`: what may be said, and what to paste into Klaviyo."""
 
 import json
+from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import UUID
 
 import click
 
 from cli import stops
+from cli.actor import acting
 from cli.display import show_table
 from cli.session import Session, command, session
-from cli.template_file import BadFile, read_template
+from cli.template_file import BadFile, read_template, served_texts
 from cli.template_store import SELECT_TEMPLATES, SELECT_VARIANTS, Place, import_template, place_of
+from cli.variant_store import read_rules
+from shared.content.rules import DEFAULT, OrgRules
 from shared.schemas.template_file import TemplateFile
 from shared.snippet import Snippet, marker, page_snippet
 from shared.snippet import snippet as make_snippet
@@ -29,38 +33,59 @@ def template() -> None:
 @template.command("import")
 @click.argument("org_slug")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--check", is_flag=True, help="Only judge the file; the database is not needed.")
-def template_import(org_slug: str, file: Path, check: bool) -> None:
+@click.option("--check", is_flag=True, help="Only judge the file, by the default rules; the database is not needed.")
+@acting
+def template_import(org_slug: str, file: Path, check: bool, actor: str) -> None:
     """Create or update a template from a YAML FILE.
 
     A variant is known by its name: changed texts become a new version, a variant that is missing from the file is
     archived. Importing the same file again changes nothing. Example: demo/shop/welcome.yaml
 
+    `approved: true` serves a variant from now on. Where the org requires reviews it goes into review instead, and the
+    version that is approved stays served until somebody else approves the new one (`justai variant approve`).
+
+    Bodies are HTML (`body`) or MJML (`mjml`). What is not for mail (scripts, forms, handlers) is taken out and named;
+    style sheets move into the elements; Liquid stays exactly as written.
+
     Copy that some people could not be shown is refused, all faults at once: what is not the language, a field without
     a fallback (`| default: '…'` or an `if` around it, unless the file lists it under `required_fields`), Klaviyo's own
     tags, links that are not for mail, bodies above 80 KB.
     """
+    if check:
+        _read(file, DEFAULT, datetime.now(UTC).date())
+        click.echo(f"{file} can be imported.")
+    else:
+        _import(org_slug, file, actor)
+
+
+def _read(file: Path, rules: OrgRules, today: date) -> TemplateFile:
     try:
-        parsed, warnings = read_template(file)
+        parsed, warnings = read_template(file, rules, today)
     except BadFile as error:
         raise click.ClickException(str(error)) from None
     for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)
-    if check:
-        click.echo(f"{file} can be imported.")
-    else:
-        _import(org_slug, parsed)
+    return parsed
 
 
 @command
-async def _import(org_slug: str, parsed: TemplateFile) -> None:
+async def _import(org_slug: str, file: Path, actor: str) -> None:
     async with session() as s:
-        org_id = await s.org_id(org_slug)
+        org_id, now = await s.org_id(org_slug), s.clock.now()
         async with s.db.transaction(org_id) as connection:
-            done = await import_template(connection, org_id, parsed, s.clock.now())
+            rules = await read_rules(connection, org_id)
+        parsed = _read(file, rules, now.date())
+        texts = served_texts(parsed)
+        async with s.db.transaction(org_id) as connection:
+            done = await import_template(
+                connection, org_id, parsed, texts, actor, now, review_required=rules.review_required
+            )
         for change in done.changes:
             click.echo(f"{change.what:12} {change.name}  {change.copy_id}")
-        approved = sum(variant.approved for variant in parsed.variants)
+        for change in done.changes:
+            if "in review" in change.standing:
+                click.echo(f'"{change.name}" is {change.standing}: somebody else may `justai variant approve` it.')
+        approved = sum(change.serves for change in done.changes)
         variants = "1 variant" if approved == 1 else f"{approved} variants"
         click.echo(f"Template {parsed.template_id} is {parsed.state}, {variants} approved.")
         if parsed.state not in ("active", "shipped") or not approved:

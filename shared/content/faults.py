@@ -47,7 +47,7 @@ _WHY = {
 @dataclass(frozen=True, slots=True)
 class Finding:
     """`place` is subject, preheader or body; `line` counts within it. A warning stops nothing. `check` names the check,
-    for machines and for the table of checks."""
+    for machines and for the table of checks; `approval`: what it stops is the approval alone, not the saving."""
 
     variant: str
     place: str
@@ -55,6 +55,7 @@ class Finding:
     what: str
     warning: bool = False
     check: str = "can_be_served"
+    approval: bool = False
 
     def __str__(self) -> str:
         line = f", line {self.line}" if self.line is not None else ""

@@ -34,11 +34,13 @@ CREATE INDEX variant_events_by_variant ON variant_events (copy_id, event_id);
 SELECT secure_table('variant_events');
 REVOKE UPDATE, DELETE ON variant_events FROM justai_worker, justai_tenant;
 
+SET LOCAL ROLE justai_worker;  -- the owner sees no rows
 -- Before there was a history, every version of an approved variant had been served.
 INSERT INTO variant_events (org_id, copy_id, version, event, actor, comment, created_at)
 SELECT t.org_id, t.copy_id, t.version, 'approved', 'import', 'before there was a history', t.created_at
 FROM variant_versions t JOIN variants v USING (copy_id)
 WHERE v.state = 'approved' AND t.version <= v.version ORDER BY t.copy_id, t.version;
+RESET ROLE;
 
 -- Banned words, promo codes, end dates: see shared/content/rules.py for its shape.
 CREATE TABLE content_rules (

@@ -14,6 +14,7 @@ SELECT_STATE = """
     SELECT v.name, v.state, v.version, v.copy_id, v.updated_at, t.updated_at AS template_at
     FROM variants v JOIN templates t USING (org_id, template_id) ORDER BY v.name
 """
+GOOD_PREHEADER = "A preheader that is as long as it should be"
 FILE = """
 template_id: welcome
 name: Welcome
@@ -21,8 +22,12 @@ state: active
 flow: {flow_id: WELC01, treatment_action_id: "70000012"}
 control: {subject: Control, preheader: Calm, body: <p>Control</p>}
 variants:
-  - {name: Warm, approved: true, subject: "Hi {{ first_name | default: 'you' }}", body: <p>Warm</p>}
-  - {name: Cold, subject: Hello, body: <p>Cold</p>}
+  - name: Warm
+    approved: true
+    subject: "Hi {{ first_name | default: 'you' }}"
+    preheader: A preheader that is as long as it should be
+    body: <p>Warm</p>
+  - {name: Cold, subject: Hello, preheader: A preheader that is as long as it should be, body: <p>Cold</p>}
 """
 
 
@@ -67,7 +72,7 @@ def test_a_changed_text_is_a_new_version_and_the_old_one_stays(acme: Cli, file: 
 
     said = acme.ok("template", "import", "acme", changed(file, variants=[
         {"name": "Warm", "approved": True, "subject": "Other", "body": "<p>Warm</p>"},
-        {"name": "Cold", "subject": "Hello", "body": "<p>Cold</p>"},
+        {"name": "Cold", "subject": "Hello", "preheader": GOOD_PREHEADER, "body": "<p>Cold</p>"},
     ]))  # fmt: skip
 
     assert "new version  Warm" in said

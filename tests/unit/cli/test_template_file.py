@@ -81,7 +81,7 @@ variants:
         ],
         ["variant number 2, body", "must be a text"],
         ["variant number 4", "must have fields of its own, one a line, indented"],
-        ["typo", "is no field of a template file; is it misspelled?"],
+        ["typo", "is no field of such a file; is it misspelled?"],
     ]
     assert faults[-2].startswith('variant "Cold", subject, line 1: {{ first_name }} has no fallback')
     assert faults[-1].startswith('variant "Cold", body, line 1: {% unsubscribe')
@@ -91,10 +91,11 @@ def test_a_good_file_with_large_copy_is_read_with_a_warning(tmp_path: Path) -> N
     file = tmp_path / "welcome.yaml"
     file.write_text(GOOD.replace("<p>Hi</p>", "x" * 70_000))
 
-    template, [warning] = read_template(file)
+    template, warnings = read_template(file)
 
     assert template.variants[0].name == "Warm"
-    assert "Gmail" in str(warning)
+    assert [warning.check for warning in warnings] == ["body_size", "preheader_length"]
+    assert "Gmail" in str(warnings[0])
 
 
 @pytest.mark.parametrize(

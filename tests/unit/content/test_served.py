@@ -15,7 +15,7 @@ from shared.rendering.language import NotInTheLanguage, parse_body
 from tests.unit.rendering.given import source
 
 SLOT = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
-VALUES = ({}, {"a": "1"}, {"a": "1", "b": "2"}, {"b": "<i>&'\""})
+VALUES: tuple[dict[str, str], ...] = ({}, {"a": "1"}, {"a": "1", "b": "2"}, {"b": "<i>&'\""})
 
 text = st.sampled_from(["Hello", "5 &gt; 4 &amp; more", 'O\'Neil "said"', "é ☕", "&nbsp;", " \n ", "100%", "{ }"])
 slot = st.sampled_from(
