@@ -88,7 +88,7 @@ test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 
 ##@ Benchmarks
-.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking
+.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking bench-render
 bench-gateway: setup servers $(BENCH_STAMP) ## Webhooks per second beside bare aiohttp, FastStream and Celery
 	.venv-bench/bin/python -m bench.gateway
 
@@ -97,6 +97,9 @@ bench-codec: setup ## Bytes and time of a stored copy, beside plain zstd and ren
 
 bench-inference: setup ## How often the intervals of `justai results` are wrong, beside a daily z-test; 3 minutes
 	$(PY) -m bench.inference
+
+bench-render: setup ## Time of one rendered email beside plain python-liquid, and how soon hostile templates are stopped
+	$(PY) -m bench.render
 
 bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine
 	$(PY) -m bench.pipeline

@@ -7,12 +7,18 @@ careless nor a hostile author can stop the process; a field that did not come ma
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from liquid import BoundTemplate, Environment, RenderContext
-from liquid.ast import Node
+from liquid.ast import BlockNode, Node
 from liquid.builtin.expressions.primitive import Blank
-from liquid.exceptions import FilterArgumentError, LiquidError, OutputStreamLimitError, UndefinedError
+from liquid.exceptions import (
+    FilterArgumentError,
+    LiquidError,
+    OutputStreamLimitError,
+    ResourceLimitError,
+    UndefinedError,
+)
 from liquid.expression import Expression
 from liquid.output import LimitedStringIO
 from liquid.token import TOKEN_CONTENT, TOKEN_EXPRESSION, TOKEN_ILLEGAL, TOKEN_OUTPUT, TOKEN_TAG
@@ -26,8 +32,15 @@ _FILTERS = (
     "split squish strip strip_newlines times truncate truncatewords upcase url_encode"
 )
 _FILTER_CHARS = 100_000
-_OUTPUT_CHARS = 500_000
+_LARGEST_NUMBER = 10**15
+_STEPS = 2_000  # of blocks, for one text: 1 to 4 ms
+_SOURCE_TAGS = 1_000  # parsing takes some 30 µs a tag
+_TAG_CHARS = 1_000
+_TAG_FILTERS = 20
+_OUTPUT_CHARS = 200_000  # more than twice what fits into a body
 _LITERALS = re.compile(r"\"[^\"]*\"|'[^']*'")
+
+_LONG_TAG = re.compile(rf"\{{[{{%][^{{}}]{{{_TAG_CHARS + 1}}}")
 
 
 class NotInTheLanguage(Exception):
@@ -68,11 +81,24 @@ class _NilOrBlank(Blank):
 class _Context(RenderContext):
     """Without the built-in `now` and `today`: what a person got must not depend on when it was rendered."""
 
-    __slots__ = ()
+    __slots__ = ("steps",)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.scope = ReadOnlyChainMap(self.locals, self.globals)
+        self.steps = 0
+
+
+class _Block(BlockNode):
+    """What stands inside a tag. The engine limits each loop, but neither many loops nor what is inside them."""
+
+    __slots__ = ()
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        context.steps += 1 + len(self.nodes)  # type: ignore[attr-defined]  # always a _Context
+        if context.steps > _STEPS:  # type: ignore[attr-defined]
+            raise ResourceLimitError("too many steps", token=None)
+        return super().render_to_output(context, buffer)
 
 
 class _Output(LimitedStringIO):
@@ -121,7 +147,11 @@ class _Environment(Environment):
         super().setup_tags_and_filters(extra=extra)
         tags = {*_TAGS.split(), TOKEN_CONTENT, TOKEN_OUTPUT, TOKEN_ILLEGAL}
         self.tags = {name: tag for name, tag in self.tags.items() if name in tags}
-        bounded = {"replace": _bounded_replace, "join": _bounded_join(self.filters["join"])}
+        bounded = {
+            "replace": _bounded_replace,
+            "join": _bounded_join(self.filters["join"]),
+            "times": _bounded_times(self.filters["times"]),
+        }
         filters = {name: apply for name, apply in (self.filters | bounded).items() if name in _FILTERS.split()}
         self.filters = {name: apply if name == "default" else _asking(apply) for name, apply in filters.items()}
 
@@ -161,6 +191,19 @@ def _bounded_join(join: Any) -> Any:
     return bounded
 
 
+def _bounded_times(times: Any) -> Any:
+    """The same for `times`: squaring a number again and again makes one of millions of digits."""
+
+    @wraps(times)
+    def bounded(left: Any, right: Any) -> Any:
+        result = times(left, right)
+        if not abs(result) <= _LARGEST_NUMBER:
+            raise FilterArgumentError("times: the result is too large", token=None)
+        return result
+
+    return bounded
+
+
 _BODY = _Environment(autoescape=True)
 _HEADER = _Environment(autoescape=False)
 
@@ -188,6 +231,8 @@ def _parse(environment: Environment, text: str) -> BoundTemplate:
     if len(text) > _SOURCE_CHARS:
         raise NotInTheLanguage(f"longer than {_SOURCE_CHARS:,} characters")
     try:
+        if fault := _too_much(environment, text):
+            raise NotInTheLanguage(fault)
         template = environment.from_string(text)
         if unknown := set(template.analyze().filters) - environment.filters.keys():
             raise NotInTheLanguage(f"no such filter: {', '.join(sorted(unknown))}")
@@ -195,12 +240,24 @@ def _parse(environment: Environment, text: str) -> BoundTemplate:
             raise NotInTheLanguage("a range may only stand in a `for` tag")
         context = _Context(template)
         for node in template.nodes:
-            _let_nil_be_blank(node, context)
+            _make_ours(node, context)
     except LiquidError as error:
         raise NotInTheLanguage(error.message or type(error).__name__) from error
     except RecursionError as error:
         raise NotInTheLanguage("an expression is nested too deeply") from error
     return template
+
+
+def _too_much(environment: Environment, text: str) -> str | None:
+    """What would make parsing slow; asked before, because the parser has no limits of its own."""
+    if text.count("{%") + text.count("{{") > _SOURCE_TAGS:
+        return f"more than {_SOURCE_TAGS:,} tags"
+    if _LONG_TAG.search(text):
+        return f"a tag of more than {_TAG_CHARS:,} characters"
+    for token in environment.tokenizer()(text):
+        if token.kind == TOKEN_EXPRESSION and _LITERALS.sub("", token.value).count("|") > _TAG_FILTERS:
+            return f"a tag with more than {_TAG_FILTERS} filters"
+    return None
 
 
 def _has_range_outside_for(environment: Environment, text: str) -> bool:
@@ -214,12 +271,15 @@ def _has_range_outside_for(environment: Environment, text: str) -> bool:
     return False
 
 
-def _let_nil_be_blank(part: Node | Expression, context: RenderContext) -> None:
+def _make_ours(part: Node | Expression, context: RenderContext) -> None:
+    """Let nil be blank, and blocks be counted, wherever they stand."""
     if isinstance(part, Blank):
         part.__class__ = _NilOrBlank
+    if type(part) is BlockNode:
+        part.__class__ = _Block
     if isinstance(part, Node):
         inner: list[Node | Expression] = [*part.expressions(), *part.children(context, include_partials=False)]
     else:
         inner = [*part.children()]
     for one in inner:
-        _let_nil_be_blank(one, context)
+        _make_ours(one, context)

@@ -142,23 +142,20 @@ def test_variants_that_say_nearly_the_same_are_told_and_different_ones_are_not()
     assert '"Near"' in found[0].what
 
 
-def test_the_same_copy_gives_the_same_findings_in_the_same_order() -> None:
-    texts: dict[str, Any] = {
-        "subject": "CHEAP CHEAP!!! SAVE20 ends tonight",
-        "preheader": "",
-        "body": "<p onclick='x'>last chance</p>",
-    }
+LOUD: dict[str, Any] = {
+    "subject": "CHEAP CHEAP!!! SAVE20 ends tonight",
+    "preheader": "",
+    "body": "<p onclick='x'>last chance</p>",
+}
 
-    assert check(**texts) == check(**texts)
+
+def test_the_same_copy_gives_the_same_findings_in_the_same_order() -> None:
+
+    assert check("welcome", **LOUD) == check("welcome", **LOUD)
 
 
 def test_every_finding_is_of_a_check_in_the_table_and_the_docs_show_the_table() -> None:
     names = {check.name for check in CHECKS}
-    texts: dict[str, Any] = {
-        "subject": "CHEAP CHEAP!!! SAVE20 ends tonight",
-        "preheader": "",
-        "body": "<p onclick='x'>last chance</p>",
-    }
 
-    assert {one.check for one in check(**texts)} <= names
+    assert {one.check for one in check("welcome", **LOUD)} <= names
     assert table() in (Path(__file__).parents[3] / "docs" / "content.md").read_text()

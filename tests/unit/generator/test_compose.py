@@ -56,6 +56,36 @@ def test_whatever_keeps_our_copy_back_is_control_with_its_reason(served: OrgConf
     assert generation.propensity is None
 
 
+@pytest.mark.parametrize(
+    ("broken", "value", "reason"),
+    [
+        ("<p>{{ city }}</p>", "x", "field_missing"),
+        ("<a href='{{ name }}'>x</a>", "javascript:alert(1)", "unsafe_link"),
+        ("<p>{{ name }}</p>", "{{ config }}", "unfilled_tag"),
+        ("{% for i in (1..1000) %}{{ name }}{% endfor %}", "x" * 5_000, "render_limit"),
+        ("{% for i in (1..900) %}x{% endfor %}{% for i in (1..900) %}x{% endfor %}" * 2, "x", "render_limit"),
+        ("{% assign n = 9999 | times: 9999999 | times: 9999999999 %}x{{ n }}", "x", "render_failed"),
+        ("<p>{{ name }}</p>" + "x" * 79_990, "x" * 100, "body_too_large"),
+    ],
+)
+def test_what_fails_for_one_person_is_control_with_its_reason_and_never_another_variant(
+    broken: str, value: str, reason: str
+) -> None:
+    served = config(template(source(COPIES[0], body="<p>Fine</p>"), source(COPIES[1], body=broken)))
+
+    people = [job(user_id=f"USER{number:02}", fields={"name": value}) for number in range(40)]
+    decided = [made(one, served) for one in people]
+
+    fine, failed = (
+        [one for one in decided if one.decision == decision] for decision in ("treatment", "control")
+    )  # fmt: skip
+    assert len(fine) >= 5
+    assert len(failed) >= 5
+    assert {one.copy_id for one in fine} == {COPIES[0]}
+    assert {(one.reason, one.copy_id, one.vars, one.propensity) for one in failed} == {(reason, None, None, None)}
+    assert all(one.probabilities == (0.5, 0.5) for one in failed)
+
+
 def test_a_shipped_template_is_still_served() -> None:
     assert made(job(), config(template(source(), state="shipped"))).decision == "treatment"
 
