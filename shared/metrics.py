@@ -12,6 +12,8 @@ CounterName = Literal[
     "publish_failures_total",  # publishes without a confirm, by reason
     "webhook_repairs_total",  # defects mended or dropped in webhook bodies, by repair
     "webhook_refused_total",  # webhooks that no retry can cure, by code
+    "waits_total",  # webhooks that waited for their copy, by result: answered, late, no_way
+    "replies_total",  # answers to whoever waits, by result: sent, dropped
     "jobs_settled_total",  # verdicts on jobs, by queue and verdict
     "generations_total",  # generations stored, by decision and reason
     "profile_writes_total",  # ends of profile writes, by outcome
@@ -41,6 +43,7 @@ GaugeName = Literal[
     "write_drain_seconds",  # until the backlog is written one by one, of the account that takes longest
     "klaviyo_breaker_accounts",  # Klaviyo accounts by the state of their breaker: closed, open, probing
     "event_loop_lag_seconds",  # how late the loop wakes a one-second timer
+    "reply_queue",  # 1 while answers can reach this process, else 0; without, callers who would wait get 202 at once
     "policy_templates",  # templates held in memory
 ]
 
@@ -52,6 +55,8 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "publish_failures_total": ("reason",),
     "webhook_repairs_total": ("repair",),
     "webhook_refused_total": ("code",),
+    "waits_total": ("result",),
+    "replies_total": ("result",),
     "jobs_settled_total": ("queue", "verdict"),
     "generations_total": ("decision", "reason"),
     "profile_writes_total": ("outcome",),
