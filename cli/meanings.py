@@ -7,6 +7,8 @@ together, so a reason is explained in both or in none.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared.schemas.decisions import PREVIEWED, VARIANT_NOT_SERVED, WRITTEN_PREVIEW
+
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
@@ -17,6 +19,10 @@ class Meaning:
 
 
 _BY_PLAN = Meaning("by plan", "set `state: active` in its file, `justai template import`")
+_LOOKED_AT = (
+    "somebody looked at it; nothing was written, and it counts nowhere",
+    "somebody looked at it and had it written; it counts nowhere",
+)
 _VALUE = Meaning("a person's value would break the email", "look at what the webhook puts in `fields`")
 _VARIANT = Meaning("the variant itself", "import checks this: correct and import it again")
 
@@ -31,6 +37,9 @@ DECISIONS: Mapping[str, Meaning] = {
     "field_missing": Meaning(
         "copy prints a field that this person's webhook did not bring",
         "a fallback in the copy, or the field in the webhook",
+    ),
+    VARIANT_NOT_SERVED: Meaning(
+        "a preview forced a variant that the template does not serve", "the `copy_id` of an approved variant"
     ),
     "unsafe_link": _VALUE,
     "unfilled_tag": _VALUE,
@@ -101,6 +110,8 @@ def of_decision(decision: str, reason: str) -> Meaning:
     """What a decision means."""
     if decision == "treatment":
         return Meaning(f"a variant was drawn by the policy `{reason}`", "nothing")
+    if reason == PREVIEWED:
+        return Meaning(_LOOKED_AT[decision == WRITTEN_PREVIEW], "nothing")
     return DECISIONS.get(reason, Meaning("control", "docs/runbooks/emails-show-control.md"))
 
 

@@ -8,6 +8,7 @@ import orjson
 
 from services.gateway.reader import Webhook
 from shared.schemas.ids import WINDOW_S, generation_day, generation_ids
+from shared.schemas.jobs import Preview
 
 
 @lru_cache(maxsize=4)
@@ -16,7 +17,15 @@ def _day(window_s: int) -> date:
     return generation_day(datetime.fromtimestamp(window_s, UTC))
 
 
-def accept(org_id: UUID, webhook: Webhook, body: bytes, now: datetime) -> tuple[str, bytes]:
+def accept(
+    org_id: UUID,
+    webhook: Webhook,
+    body: bytes,
+    now: datetime,
+    *,
+    reply_to: str | None = None,
+    preview: Preview | None = None,
+) -> tuple[str, bytes]:
     """The generation id that the 202 names, and one GenerateJob in JSON.
 
     A repetition within the window gets the same id by computation. One from the window before has another id, so
@@ -39,4 +48,8 @@ def accept(org_id: UUID, webhook: Webhook, body: bytes, now: datetime) -> tuple[
         "repairs": webhook.repairs,
         "accepted_at": now,
     }
+    if reply_to is not None:
+        job["reply_to"] = reply_to
+    if preview is not None:
+        job["preview"] = preview.model_dump()
     return the_id, orjson.dumps(job)  # a fifth of what building and dumping the model costs; a test holds it to it

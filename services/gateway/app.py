@@ -4,6 +4,7 @@ import asyncio
 import os
 from contextlib import AsyncExitStack
 from functools import partial
+from secrets import token_hex
 
 from services.gateway.auth import Keys
 from services.gateway.coalescer import Coalescer
@@ -16,6 +17,7 @@ from shared.db import migrate
 from shared.db.pool import open_database
 from shared.errors import Outage
 from shared.messaging.publisher import Publisher, open_publisher
+from shared.messaging.replies import ReplyQueue
 from shared.messaging.topology import GENERATE
 from shared.runtime import Service
 from shared.schemas.jobs import KINDS, GenerateJob, join_encoded
@@ -41,7 +43,17 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         random_bytes=os.urandom,
     )
     changes = Changes(database_url, keys.changed)
-    generate = Generate(keys, Coalescer(partial(_send, publisher), seconds=seconds), settings.make_clock())
+    wait_s = settings.gateway_wait_s
+    replies = ReplyQueue(
+        settings.amqp_url.get_secret_value(), "gateway", token=partial(token_hex, 8), most_s=max(wait_s, 1)
+    )
+    generate = Generate(
+        keys,
+        Coalescer(partial(_send, publisher), seconds=seconds),
+        settings.make_clock(),
+        replies=replies,
+        most_wait_s=wait_s,
+    )
     server = Server(bound, linger_s=settings.gateway_linger_s, drain_s=settings.drain_s)
     checks = {"broker": partial(_reachable, publisher)}
 
@@ -50,7 +62,12 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
 
     return Service(
         name="gateway",
-        runners={"http": serve, "keys": partial(keys.run, telling=changes), "changes": changes.run},
+        runners={
+            "http": serve,
+            "keys": partial(keys.run, telling=changes),
+            "changes": changes.run,
+            "replies": replies.run,
+        },
         checks=checks,
     )
 

@@ -24,6 +24,8 @@ Code = (
         "ambiguous_api_key",
         "wrong_org",
         "missing_scope",
+        "invalid_copy_id",
+        "invalid_preview",
         "no_such_route",
         "method_not_allowed",
         "compressed_body",
@@ -65,6 +67,12 @@ MEANINGS: Final[dict[str, Meaning]] = {
     # The same whether the other org exists or not: a slug must not be guessable with a key of one's own.
     "wrong_org": Meaning(403, "permission_denied", "This API key does not belong to the org in the URL."),
     "missing_scope": Meaning(403, "permission_denied", "This API key lacks the scope 'generate'."),
+    "invalid_copy_id": Meaning(
+        422, "invalid_request", "copy_id must be the uuid of a variant, as the exports and 'justai' show it."
+    ),
+    "invalid_preview": Meaning(
+        422, "invalid_request", "preview and write must be true or false, and stand before attrs and fields."
+    ),
     "no_such_route": Meaning(404, "not_found", "There is nothing at this address; webhooks go to /api/generate/<org>."),
     "method_not_allowed": Meaning(405, "invalid_request", "This address does not take this method."),
     "body_too_large": Meaning(413, "invalid_request", f"The body is larger than {BODY_LIMIT_BYTES} bytes."),

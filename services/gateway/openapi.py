@@ -2,6 +2,7 @@
 
 from typing import Any, Final, get_args
 
+from services.gateway import openapi_answer
 from services.gateway.errors import BODY_LIMIT_BYTES, MEANINGS, ErrorType, Meaning
 
 _REF_ERROR: Final = {"$ref": "#/components/schemas/Error"}
@@ -37,7 +38,7 @@ def document() -> dict[str, Any]:
             {"name": "operation", "description": "For load balancers, probes and Prometheus."},
         ],
         "paths": {
-            "/api/generate/{org_slug}": {"post": _generate()},
+            "/api/generate/{org_slug}": {"get": _generate_by_query(), "post": _generate()},
             "/healthz": {"get": _probe("healthz", "Whether the process turns.", {"200": _json("It does.", "Health")})},
             "/readyz": {
                 "get": _probe(
@@ -70,14 +71,8 @@ def _generate() -> dict[str, Any]:
         "value only.",
         "security": [{"api_key": []}, {"bearer": []}],
         "parameters": [
-            {
-                "name": "org_slug",
-                "in": "path",
-                "required": True,
-                "description": "The org that the key belongs to.",
-                "schema": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"},
-                "example": "acme",
-            },
+            _org_slug(),
+            openapi_answer.prefer(),
             {
                 "name": "X-Klaviyo-Flow-ID",
                 "in": "header",
@@ -102,20 +97,51 @@ def _generate() -> dict[str, Any]:
                 }
             },
         },
-        "responses": {
-            "202": {
-                "description": "Stored durably. For a repetition: it was stored before.",
-                "content": {
-                    "application/json": {
-                        "schema": {"$ref": "#/components/schemas/Accepted"},
-                        "example": {"generation_id": _EXAMPLE_ID, "status": "accepted"},
-                    }
-                },
-            },
-        }
-        | {str(status): _refused(status) for status in _GENERATE_STATUSES}
-        | {"default": {"description": "Any other refusal: 404, 405.", "content": _error_content((404, 405))}},
+        "responses": _generate_responses(_GENERATE_STATUSES),
     }
+
+
+def _generate_by_query() -> dict[str, Any]:
+    return {
+        "operationId": "generate_and_wait",
+        "tags": ["generate"],
+        "summary": "The same, for callers that can use the answer: waits for the copy.",
+        "description": "The same as POST in all that it does (each call is a generation that is counted and written), "
+        "with its body as parameters; it waits for the copy without being asked to. Values in a URL end "
+        "in the logs of whatever is in front of us: use POST for those that nobody may see. A request line has room "
+        "for 8,190 bytes.",
+        "security": [{"api_key": []}, {"bearer": []}],
+        "parameters": [_org_slug(), *openapi_answer.query(), openapi_answer.prefer()],
+        "responses": _generate_responses((400, 401, 403, 422, 500, 503)),
+    }
+
+
+def _org_slug() -> dict[str, Any]:
+    return {
+        "name": "org_slug",
+        "in": "path",
+        "required": True,
+        "description": "The org that the key belongs to.",
+        "schema": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"},
+        "example": "acme",
+    }
+
+
+def _generate_responses(statuses: tuple[int, ...]) -> dict[str, Any]:
+    accepted = {
+        "description": "Stored durably. For a repetition: it was stored before. For who waited: the time was over.",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Accepted"},
+                "example": {"generation_id": _EXAMPLE_ID, "status": "accepted"},
+            }
+        },
+    }
+    return (
+        {"200": openapi_answer.answered(), "202": accepted}
+        | {str(status): _refused(status) for status in statuses}
+        | {"default": {"description": "Any other refusal: 404, 405.", "content": _error_content((404, 405))}}
+    )
 
 
 def _refused(status: int) -> dict[str, Any]:
@@ -145,7 +171,10 @@ def _error_content(statuses: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _param(code: str) -> str | None:
-    return next((param for param in ("template_id", "user_id", "tracking_id") if code.endswith(param)), None)
+    return next(
+        (param for param in ("template_id", "user_id", "tracking_id", "copy_id", "preview") if code.endswith(param)),
+        None,
+    )
 
 
 def _probe(operation_id: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
@@ -207,8 +236,10 @@ def _schemas() -> dict[str, Any]:
                     "characters each.",
                     "additionalProperties": True,
                 },
-            },
+            }
+            | openapi_answer.preview_members(),
         },
+        "Answered": openapi_answer.schema(),
         "Accepted": {
             "type": "object",
             "required": ["generation_id", "status"],

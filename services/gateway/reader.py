@@ -31,6 +31,7 @@ has the status of each code), because no retry could cure them. Nothing here log
 | a key over 128 characters, empty, unprintable    | dropped                                               |
 | a value over 1,000 (attrs), 16,384 (fields)      | dropped: half a value may say the opposite            |
 | unknown members                                  | ignored, counted                                      |
+| copy_id, preview, write                          | `asked`; preview.py says who may ask                  |
 
 Known limit: pasted text that imitates members can give the same person attrs and fields that the template does not
 send, since nothing in the body tells them apart. `|escapejs` in the template closes that.
@@ -45,12 +46,13 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from services.gateway.identity import PLAIN_HEAD, Unusable, UnusableCode, template_id, tracking_id, trusted_id, user_id
-from services.gateway.repair import IDS, SECTIONS, Members, Repair, Repairs, decoded, head, scan
+from services.gateway.repair import IDS, PREVIEWING, SECTIONS, Members, Repair, Repairs, decoded, head, scan
 from services.gateway.values import Inexact, Room, plain_texts, texts, texts_and_lists
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "Repair", "Unusable", "UnusableCode", "Webhook", "read_webhook"]
+__all__ = ["DEFAULT_LIMITS", "Asked", "Limits", "Repair", "Unusable", "UnusableCode", "Webhook", "read_webhook"]
 
 _KNOWN: Final = frozenset((*IDS, *SECTIONS))
+_BEFORE_TEXTS: Final = frozenset((*IDS, *PREVIEWING))
 _ATTRS_ROOM: Final = Room(members=64, chars=1_000, dropped="attr_dropped")
 _FIELDS_ROOM: Final = Room(members=128, chars=16_384, dropped="field_dropped")
 _NOTHING: Final[dict[str, Any]] = {}
@@ -70,6 +72,14 @@ class Limits:
 DEFAULT_LIMITS: Final = Limits()
 
 
+class Asked(NamedTuple):
+    """What stands under the names of a preview, as it came. `trusted`: each once, and before all but the ids, where no
+    pasted text can have put it."""
+
+    members: dict[str, Any]
+    trusted: bool
+
+
 class Webhook(NamedTuple):
     """One usable request. No string holds NUL or half a surrogate pair; ids are bounded printable ASCII.
 
@@ -82,6 +92,7 @@ class Webhook(NamedTuple):
     attrs: dict[str, str | list[str]]
     fields: dict[str, str]
     repairs: tuple[Repair, ...]
+    asked: Asked | None = None
 
 
 def read_webhook(body: bytes, limits: Limits = DEFAULT_LIMITS) -> Webhook:
@@ -114,6 +125,8 @@ def _read_plain(plain_head: Match[bytes], document: dict[str, Any], body: bytes,
     repairs: Repairs = {}
     sections = ("attrs" in document) + ("fields" in document)
     if len(document) != len(IDS) + sections:
+        if not document.keys().isdisjoint(PREVIEWING):
+            raise Inexact
         repairs["unknown_key"] = None
     plain = body.count(b"{") == 1 + sections and not (_AMPERSAND in body or _BACKSLASH in body or _BRACKET in body)
     kept_attrs = plain_texts(attrs, limits.attrs) if plain else None
@@ -164,7 +177,8 @@ def _read_scanned(text: str, repairs: Repairs, limits: Limits) -> Webhook:
 def _webhook(text: str, ids: dict[str, str], members: Members, repairs: Repairs, limits: Limits) -> Webhook:
     template, user, tracking = (trusted_id(name, ids, members, text) for name in IDS)
     known = _once(members, repairs)
-    if not known.keys() <= _KNOWN:
+    asked = _asked(members)
+    if not known.keys() - (asked.members.keys() if asked and asked.trusted else ()) <= _KNOWN:
         repairs["unknown_key"] = None
     user = user_id(user)
     return Webhook(
@@ -174,7 +188,18 @@ def _webhook(text: str, ids: dict[str, str], members: Members, repairs: Repairs,
         texts_and_lists(_section(known.get("attrs"), limits.attrs, repairs), limits.attrs, repairs),
         texts(_section(known.get("fields"), limits.fields, repairs), limits.fields, repairs),
         tuple(repairs),
+        asked,
     )
+
+
+def _asked(members: Members) -> Asked | None:
+    """What is asked about a preview, if anything is."""
+    found = [(key, value) for key, value in members if key in PREVIEWING]
+    if not found:
+        return None
+    first_other = next((at for at, (key, _) in enumerate(members) if key not in _BEFORE_TEXTS), len(members))
+    opening = [key for key, _ in members[:first_other] if key in PREVIEWING]
+    return Asked(dict(reversed(found)), len(opening) == len(found) == len(set(opening)))
 
 
 def _once(members: Iterable[tuple[str, Any]], repairs: Repairs) -> dict[str, Any]:

@@ -42,6 +42,7 @@ Repairs = dict[Repair, None]
 
 IDS: Final = ("template_id", "user_id", "tracking_id")
 SECTIONS: Final = ("attrs", "fields")
+PREVIEWING: Final = ("copy_id", "preview", "write")
 MAX_MEMBERS: Final = 256  # 64 attrs, 128 fields and room for strangers; each costs a few microseconds
 MAX_TOKENS: Final = 200  # in one pasted list: 64 items are kept of any
 

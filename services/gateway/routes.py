@@ -1,4 +1,5 @@
-"""POST /api/generate/{org_slug}: who, what, confirmed by the broker, 202."""
+"""POST /api/generate/{org_slug}: who, what, confirmed by the broker, 202. Or 200 with the copy, for who can wait for
+it; GET is the same for callers without a body."""
 
 import asyncio
 import re
@@ -19,12 +20,17 @@ from services.gateway.auth import Keys, presented_key
 from services.gateway.coalescer import Coalescer, Full
 from services.gateway.errors import BODY_LIMIT_BYTES, Refused
 from services.gateway.identity import Unusable
+from services.gateway.preview import preview_of
+from services.gateway.query import body_of
 from services.gateway.reader import Webhook, read_webhook
+from services.gateway.waiting import answered, preferred_wait_s, within
 from shared import logs, metrics
 from shared.clock import Clock
 from shared.errors import Outage
+from shared.messaging.replies import ReplyQueue
 from shared.messaging.topology import GENERATE
 from shared.runtime import Answer
+from shared.schemas.jobs import Preview
 
 log = logs.get(__name__)
 
@@ -52,9 +58,9 @@ class Routes:
         """The answer to any request."""
         org_slug = _org_slug(request)
         if org_slug is not None:
-            if request.method == "POST":
+            if request.method in ("POST", "GET"):
                 return await self._generate.handle(request, org_slug)
-            return _refused(Refused("method_not_allowed"), request, "generate", allow="POST")
+            return _refused(Refused("method_not_allowed"), request, "generate", allow="GET, POST")
         answer = self._readable.get(request.path)
         if answer is None:
             return _refused(Refused("no_such_route"), request, "other")
@@ -75,8 +81,11 @@ def _org_slug(request: web.BaseRequest) -> str | None:
 class Generate:
     """The one route that matters."""
 
-    def __init__(self, keys: Keys, coalescer: Coalescer, clock: Clock) -> None:
+    def __init__(
+        self, keys: Keys, coalescer: Coalescer, clock: Clock, *, replies: ReplyQueue, most_wait_s: float
+    ) -> None:
         self._keys, self._coalescer, self._clock = keys, coalescer, clock
+        self._replies, self._most_wait_s = replies, most_wait_s
         self.leaving = False
 
     async def handle(self, request: web.BaseRequest, org_slug: str) -> web.StreamResponse:
@@ -96,25 +105,47 @@ class Generate:
         return response
 
     async def _answer(self, request: web.BaseRequest, org_slug: str) -> web.StreamResponse:
-        now = self._clock.now()
+        now, started_s = self._clock.now(), time.monotonic()
         api_key = await self._keys.check(presented_key(request.headers), now)
         if api_key.org_slug != org_slug:
             raise Refused("wrong_org")
-        body = await _body(request)
+        asking = request.method == "GET"
+        preferred_s = None
+        if "Prefer" in request.headers:
+            preferred_s = preferred_wait_s(request.headers.getall("Prefer"), self._most_wait_s)
+        wait_s = preferred_s if preferred_s is not None else self._most_wait_s if asking else 0
+        preview: Preview | None = None
         try:
+            body = body_of(request.query.items()) if asking else await _body(request)
             webhook = read_webhook(body)
+            if webhook.asked is not None:
+                preview = preview_of(webhook.asked, api_key)
         except Unusable as error:
             raise _unusable(error, api_key, request) from None
-        generation_id, job = accept(api_key.org_id, webhook, body, now)
+        reply_to = self._replies.address if wait_s else None
+        generation_id, job = accept(api_key.org_id, webhook, body, now, reply_to=reply_to, preview=preview)
+        if reply_to is None:
+            if wait_s:
+                metrics.count("waits_total", result="no_way")
+            await self._submit(api_key.org_id, job)
+            reply = None
+        else:
+            with self._replies.expect(generation_id) as coming:  # before the job leaves: its answer may overtake us
+                await self._submit(api_key.org_id, job)
+                reply = await within(coming, started_s + wait_s - time.monotonic())
+        if webhook.repairs:
+            _tell_repairs(webhook, api_key, request)
+        if reply is not None:
+            return answered(reply, preferred=preferred_s is not None)
+        return accepted(request, generation_id, closing=self.leaving)
+
+    async def _submit(self, org_id: UUID, job: bytes) -> None:
         try:
-            await self._coalescer.submit(_queue(api_key.org_id), job)
+            await self._coalescer.submit(_queue(org_id), job)
         except Outage:
             raise Refused("broker_unavailable") from None
         except Full:
             raise Refused("overloaded") from None
-        if webhook.repairs:
-            _tell_repairs(webhook, api_key, request)
-        return accepted(request, generation_id, closing=self.leaving)
 
 
 async def _body(request: web.BaseRequest) -> bytes:

@@ -19,6 +19,13 @@ class Settings(ServiceSettings):
         description="Real seconds after SIGTERM in which webhooks are still answered while /readyz is red, so that a "
         "load balancer takes this replica out first; less than drain_s.",
     )
+    gateway_wait_s: float = Field(
+        3,
+        ge=0,
+        le=10,
+        description="Most real seconds for which a caller may wait for the copy (`Prefer: wait=N`), and what it waits "
+        "without an N; 0: nobody waits.",
+    )
 
     @field_validator("gateway_listen")
     @classmethod

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from services.generator.answer_store import AnswerStore
+from services.generator.answers import Answers
 from services.generator.catalog import Catalog
 from services.generator.handler import Generator
 from services.generator.render import Renderer
@@ -16,6 +18,7 @@ from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.gather import Gather
 from shared.messaging.publisher import open_publisher
+from shared.messaging.replies import ReplySender
 from shared.messaging.topology import GENERATE, WRITE
 from shared.runtime import Service
 from shared.schemas.jobs import GenerateJob, WriteJob
@@ -50,7 +53,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
 
     handler = Generator(store, catalog, Renderer(settings.generator_compiled_copies), publish)
     gathered = Gather(handler, most_jobs=GENERATE.batch_jobs, at_once=_BATCHES_AT_ONCE)
-    consumer = Consumer(connection, publisher, GENERATE, GenerateJob, gathered, clock)
+    replying = await stack.enter_async_context(connect(amqp_url, "generator.reply"))
+    answers = Answers(AnswerStore(database).find, ReplySender(replying).send)
+    consumer = Consumer(connection, publisher, GENERATE, GenerateJob, answers.after(gathered), clock)
 
     async def broker() -> None:
         if not publisher.ready:
@@ -58,6 +63,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
 
     return Service(
         name="generator",
-        runners={"consume": consumer.run, "listen": listener.run, "partitions": store.keep_partitions},
+        runners={
+            "consume": consumer.run,
+            "listen": listener.run,
+            "partitions": store.keep_partitions,
+            "answers": answers.run,
+        },
         checks={"database": database.ping, "broker": broker, "consume": consumer.attached},
     )

@@ -11,8 +11,9 @@ from services.generator.render import Renderer
 from services.generator.select import Snapshot, cell_of, choose
 from shared.rendering.copy import RenderError
 from shared.schemas.copy import VariantSource, Vars
+from shared.schemas.decisions import PREVIEW, PREVIEWED, VARIANT_NOT_SERVED, WRITTEN_PREVIEW
 from shared.schemas.ids import generation_day
-from shared.schemas.jobs import Attrs, GenerateJob
+from shared.schemas.jobs import Attrs, GenerateJob, Preview
 from shared.snippet import written_for
 from shared.vars_codec import encode_vars
 
@@ -63,7 +64,7 @@ def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer) -> Generati
         accepted_at=job.accepted_at,
         deadline_at=deadline_at,
         clean_at=deadline_at + timedelta(seconds=send_window_s),
-        decision="treatment" if treated else "control",
+        decision=_kind(job.preview) if job.preview else "treatment" if treated else "control",
         reason=decision.reason,
         copy_id=decision.source.copy_id if decision.source else None,
         variant_version=decision.source.version if decision.source else None,
@@ -88,6 +89,8 @@ def _decide(job: GenerateJob, cell: str, template: Template | None, renderer: Re
         return _Decision(f"template_{template.state}")
     if template.snapshot is None:
         return _Decision("no_approved_variant")
+    if job.preview is not None:
+        return _previewed(job, job.preview, cell, template, template.snapshot, renderer)
     choice = choose(template.snapshot, cell, job.generation_id)
     source = template.variants[choice.copy_id]
     try:
@@ -95,6 +98,24 @@ def _decide(job: GenerateJob, cell: str, template: Template | None, renderer: Re
     except RenderError as error:
         return _Decision(error.reason, snapshot=template.snapshot, probabilities=choice.probabilities)
     return _Decision(template.snapshot.model, copy, source, template.snapshot, choice.probabilities, choice.propensity)
+
+
+def _kind(preview: Preview) -> str:
+    return WRITTEN_PREVIEW if preview.write else PREVIEW
+
+
+def _previewed(
+    job: GenerateJob, preview: Preview, cell: str, template: Template, snapshot: Snapshot, renderer: Renderer
+) -> _Decision:
+    """The variant that somebody wants to look at, or the one that would be drawn. Nothing of it says with which
+    probability: estimates could make no use of it, and must not."""
+    source = template.variants.get(preview.copy_id or choose(snapshot, cell, job.generation_id).copy_id)
+    if source is None:
+        return _Decision(VARIANT_NOT_SERVED)
+    try:
+        return _Decision(PREVIEWED, renderer.render(source, job.fields), source)
+    except RenderError as error:
+        return _Decision(error.reason)
 
 
 def _json(attrs: Attrs) -> str:

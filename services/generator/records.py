@@ -6,6 +6,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from services.generator.select import Snapshot
+from shared.schemas.decisions import PREVIEW, wrote
 from shared.schemas.jobs import WriteJob
 
 UNKNOWN_TEMPLATE = "unknown_template"
@@ -99,8 +100,8 @@ def write_of(
     deadline_at: datetime,
 ) -> WriteJob | None:
     """The profile write that a generation asks for. None where the template is not known: its prefix is a guess, and
-    to clear it would take away what another template has just written there."""
-    if reason == UNKNOWN_TEMPLATE:
+    to clear it would take away what another template has just written there. None for what was only looked at."""
+    if reason == UNKNOWN_TEMPLATE or decision == PREVIEW:
         return None
     return WriteJob.model_construct(  # every value was checked when the job was read
         org_id=org_id,
@@ -108,7 +109,7 @@ def write_of(
         day=day,
         profile_id=user_id,
         prefix=property_prefix,
-        action="write" if decision == "treatment" else "clear",
+        action="write" if wrote(decision, reason) else "clear",
         accepted_at=accepted_at,
         deadline_at=deadline_at,
     )

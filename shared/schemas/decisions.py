@@ -1,11 +1,35 @@
-"""Which decisions take part in the comparison of treatment with control, by their reason.
+"""What a generation was decided for, and which decisions take part in the comparison of treatment with control.
 
-Treatment is everything else: also whoever was meant to get our copy and saw control, because it could not be rendered
-or was not written in time (intention to treat). Leaving those out would compare lucky people with all people.
+Only `treatment` and `control` are real traffic. A preview is a decision of its own, not a mark beside one: whoever
+counts, learns from or exports the decisions it knows by name leaves previews out, also where nobody thought of them.
+
+Treatment is everything that is not control by the split: also whoever was meant to get our copy and saw control,
+because it could not be rendered or was not written in time (intention to treat). Leaving those out would compare lucky
+people with all people.
 """
+
+from typing import Final
+
+PREVIEW: Final = "preview"
+"""Somebody looked at it; nothing is written."""
+
+WRITTEN_PREVIEW: Final = "written_preview"
+"""The same, and it goes to the profile, as asked: its emails are not counted either."""
+
+PREVIEWED: Final = "preview"
+"""The reason of a preview that has copy; one without says what kept it back."""
+
+VARIANT_NOT_SERVED: Final = "variant_not_served"
+"""The reason when the forced variant is none that the template could serve now."""
+
 
 PLANNED_CONTROL = frozenset({"control_split", "control_holdout"})
 """Control by the split itself: the group that treatment is measured against."""
 
 OUTSIDE = frozenset({"stopped", "template_draft", "template_archived", "no_approved_variant", "unknown_template"})
 """Nobody's arm: decided before anybody was assigned, whoever the person was."""
+
+
+def wrote(decision: str, reason: str) -> bool:
+    """Whether this decision puts copy on the profile; one that does not takes away what is there, or does nothing."""
+    return decision == "treatment" or (decision == WRITTEN_PREVIEW and reason == PREVIEWED)

@@ -24,8 +24,17 @@ class Job(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Preview(Job):
+    """A request of somebody who looks at copy: never learned from, counted or exported. `copy_id` forces a variant;
+    `write` puts what came of it on the profile all the same."""
+
+    copy_id: UUID | None = None
+    write: bool = False
+
+
 class GenerateJob(Job):
-    """One accepted webhook. `earlier_id` is the id the same request had in the window before this one."""
+    """One accepted webhook. `earlier_id` is the id the same request had in the window before this one; `reply_to` is
+    where somebody waits for its copy (shared/messaging/replies.py)."""
 
     org_id: UUID
     generation_id: UUID
@@ -38,6 +47,8 @@ class GenerateJob(Job):
     fields: Fields = {}
     repairs: list[str] = []
     accepted_at: AwareDatetime
+    reply_to: str | None = None
+    preview: Preview | None = None
 
 
 class WriteJob(Job):

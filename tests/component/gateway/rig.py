@@ -96,7 +96,8 @@ def webhook(**changes: Any) -> bytes:
 
 
 @asynccontextmanager
-async def rig(database_url: str, amqp_url: str) -> AsyncIterator[Rig]:
+async def rig(database_url: str, amqp_url: str, *, orgs: bool = True) -> AsyncIterator[Rig]:
+    """A gateway with two orgs beside it; without `orgs`: they are there already."""
     [port] = free_ports(1)
     settings = Settings(
         database_url=database_url, amqp_url=amqp_url, seal_keys=f"k1:{_KEY}", api_key_peppers=f"1:{_KEY}",
@@ -115,9 +116,10 @@ async def rig(database_url: str, amqp_url: str) -> AsyncIterator[Rig]:
             try:
                 await eventually(lambda: _answers(http, url))
                 made = Rig(url, database_url, db, amqp_url, http, uuid4(), uuid4())
-                async with db.transaction() as connection:
-                    await connection.execute(INSERT_ORG, made.acme, "acme", NOW)
-                    await connection.execute(INSERT_ORG, made.other, "other", NOW)
+                if orgs:
+                    async with db.transaction() as connection:
+                        await connection.execute(INSERT_ORG, made.acme, "acme", NOW)
+                        await connection.execute(INSERT_ORG, made.other, "other", NOW)
                 yield made
             finally:
                 stop.set()

@@ -259,7 +259,7 @@ async def test_without_its_queue_nothing_is_promised(rig: Rig) -> None:
 
 
 async def test_unknown_addresses_and_methods_answer_in_the_same_shape(rig: Rig) -> None:
-    async with rig.http.get(f"{rig.url}/api/generate/acme") as answer:
+    async with rig.http.put(f"{rig.url}/api/generate/acme") as answer:
         assert (answer.status, (await answer.json())["error"]["code"]) == (405, "method_not_allowed")
     async with rig.http.get(f"{rig.url}/nothing") as answer:
         assert (answer.status, (await answer.json())["error"]["code"]) == (404, "no_such_route")

@@ -36,7 +36,8 @@ async def test_a_webhook_finds_its_way_however_the_path_is_spelt(rig: Rig, targe
 @pytest.mark.parametrize(
     ("line", "status", "allow"),
     [
-        ("GET /api/generate/acme", 405, "POST"),
+        ("GET /api/generate/acme", 401, None),
+        ("PUT /api/generate/acme", 405, "GET, POST"),
         ("POST /api/generate/", 404, None),
         ("POST /api/generate/acme/more", 404, None),
         ("POST /api/generate/acme%2Fmore", 404, None),

@@ -290,7 +290,7 @@ keys = st.text(st.characters(categories=("L", "N")), min_size=1, max_size=20)
 @given(attrs=st.dictionaries(keys, ordinary_text, max_size=8), fields=st.dictionaries(keys, ordinary_text, max_size=8))
 def test_the_three_ways_of_reading_agree(attrs: dict[str, str], fields: dict[str, str]) -> None:
     document = {**IDS, "attrs": attrs, "fields": fields}
-    as_given = Webhook(**IDS, attrs={**attrs}, fields=fields, repairs=())
+    as_given = Webhook(**IDS, attrs={**attrs}, fields=fields, repairs=(), asked=None)
     strict = json.dumps(document, ensure_ascii=False)
     with_blanks = json.dumps(document, ensure_ascii=False, separators=(", ", " : "))
     with_trailing_comma = strict[:-1] + ",}"

@@ -10,7 +10,7 @@ from services.generator.catalog import OrgConfig
 from services.generator.compose import compose, fault_of
 from services.generator.records import Generation
 from services.generator.render import Renderer
-from shared.schemas.jobs import GenerateJob
+from shared.schemas.jobs import GenerateJob, Preview
 from shared.vars_codec import decode_vars
 from tests.unit.generator.given import COPIES, TEN, config, job, source, template
 
@@ -162,3 +162,38 @@ def test_the_choice_is_the_same_for_every_delivery_and_shared_evenly_over_many()
     assert first == [made(one, served).copy_id for one in jobs]
     for copy_id in COPIES:
         assert abs(first.count(copy_id) - 200) < 5 * math.sqrt(800 * 0.25 * 0.75)
+
+
+@pytest.mark.parametrize("write", [False, True])
+@pytest.mark.parametrize("forced", [COPIES[2], None])
+def test_a_preview_is_rendered_and_says_nothing_that_could_be_learned(forced: UUID | None, write: bool) -> None:
+    served = config(template(*(source(copy_id, body="<p>{{ name }}</p>") for copy_id in COPIES)))
+    ordinary = made(job(fields={"name": "Ann"}), served)
+
+    generation = made(job(fields={"name": "Ann"}, preview=Preview(copy_id=forced, write=write)), served)
+
+    assert generation.decision == ("written_preview" if write else "preview")
+    assert (generation.reason, generation.copy_id) == ("preview", forced or ordinary.copy_id)
+    assert generation.vars is not None
+    assert (generation.snapshot, generation.probabilities, generation.propensity) == (None, (), None)
+    assert (generation.write and generation.write.action) == ("write" if write else None)
+
+
+@pytest.mark.parametrize(
+    ("served", "forced", "reason"),
+    [
+        (config(), None, "unknown_template"),
+        (config(template(source(), stopped=True)), COPIES[0], "stopped"),
+        (config(template(source(), state="draft")), COPIES[0], "template_draft"),
+        (config(template(source())), COPIES[1], "variant_not_served"),
+        (config(template(source(body="{{ name }}"))), COPIES[0], "field_missing"),
+    ],
+)
+def test_a_preview_without_copy_says_why_and_writes_only_if_asked_to(
+    served: OrgConfig, forced: UUID | None, reason: str
+) -> None:
+    shown, written = (made(job(preview=Preview(copy_id=forced, write=write)), served) for write in (False, True))
+
+    assert (shown.decision, shown.reason, shown.copy_id, shown.write) == ("preview", reason, None, None)
+    assert (written.decision, written.reason) == ("written_preview", reason)
+    assert (written.write and written.write.action) == (None if reason == "unknown_template" else "clear")
