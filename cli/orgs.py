@@ -1,6 +1,7 @@
 """`justai org`, `justai key`: tenants and their API keys."""
 
 import os
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -12,14 +13,15 @@ from cli.display import moment, show_table
 from cli.session import command, session
 from shared import api_keys
 
+SCOPES = ("generate", "preview")
 INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $3, $4)"
 SELECT_ORGS = "SELECT slug, name, created_at, stopped_at, stopped_reason FROM orgs ORDER BY slug"
 INSERT_KEY = """
-    INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, created_at, expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, created_at, expires_at, scopes)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 SELECT_KEYS = """
-    SELECT name, shown, pepper, created_at, last_used_at, expires_at, revoked_at FROM api_keys
+    SELECT name, shown, scopes, pepper, created_at, last_used_at, expires_at, revoked_at FROM api_keys
     WHERE org_id = $1 ORDER BY created_at
 """
 REVOKE_KEYS = """
@@ -105,9 +107,17 @@ def key() -> None:
 @click.argument("org_slug")
 @click.argument("name")
 @click.option("--days", type=click.IntRange(1, 3650), help="Expires after so many days; without it, never.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="What the key may do besides `generate`; `preview`: force a variant, and requests that count nowhere. Not "
+    "for the webhook of a flow.",
+)
 @click.option("--quiet", is_flag=True, help="Print the key alone, for scripts.")
 @command
-async def key_create(org_slug: str, name: str, days: int | None, quiet: bool) -> None:
+async def key_create(org_slug: str, name: str, days: int | None, scopes: Sequence[str], quiet: bool) -> None:
     """Create a key called NAME and print it. It is shown this once; only its digest is stored."""
     if not name.strip():
         raise click.ClickException("name: a key needs one, by which it can be revoked.")
@@ -119,7 +129,16 @@ async def key_create(org_slug: str, name: str, days: int | None, quiet: bool) ->
         expires_at = now + timedelta(days=days) if days else None
         async with s.db.transaction(org_id) as connection:
             await connection.execute(
-                INSERT_KEY, uuid4(), org_id, name.strip(), api_keys.shown(new), digest, pepper, now, expires_at
+                INSERT_KEY,
+                uuid4(),
+                org_id,
+                name.strip(),
+                api_keys.shown(new),
+                digest,
+                pepper,
+                now,
+                expires_at,
+                sorted({"generate", *scopes}),
             )
     click.echo(new if quiet else f"{new}\n\nStore it now: it is not shown again.")
 
@@ -135,10 +154,11 @@ async def key_list(org_slug: str) -> None:
         async with s.db.transaction(org_id) as connection:
             rows = await connection.fetch(SELECT_KEYS, org_id)
     show_table(
-        ("name", "key", "created", "last used", "state", "pepper"),
+        ("name", "key", "may", "created", "last used", "state", "pepper"),
         (
             (
-                row["name"], row["shown"], moment(row["created_at"]), moment(row["last_used_at"], "never"),
+                row["name"], row["shown"], ", ".join(row["scopes"]), moment(row["created_at"]),
+                moment(row["last_used_at"], "never"),
                 "revoked" if row["revoked_at"] else _until(row["expires_at"], now), row["pepper"],
             )
             for row in rows

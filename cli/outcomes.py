@@ -8,6 +8,7 @@ from cli import stops
 from cli.display import moment, show_table
 from cli.session import Session, command, session
 from shared.db.pool import Connection
+from shared.schemas.decisions import PREVIEW
 from shared.schemas.ids import generation_day
 
 # Both tables are partitioned by day: with the day on both sides only those of the time asked for are read.
@@ -16,6 +17,7 @@ SELECT_COUNTS = """
     FROM generations g
     LEFT JOIN write_outcomes w ON w.day = g.day AND w.generation_id = g.generation_id AND w.day >= $3
     WHERE g.org_id = $1 AND g.accepted_at >= $2 AND g.day >= $3 AND ($4::text IS NULL OR g.template_id = $4)
+      AND g.decision IN ('treatment', 'control')
     GROUP BY g.template_id, g.decision, g.reason, w.outcome, w.reason
     ORDER BY g.template_id, generations DESC, g.decision, g.reason
 """
@@ -121,6 +123,8 @@ async def _show_person(connection: Connection, now: datetime, *asked: object) ->
 
 def shows(decision: str, outcome: str | None, reason: str | None) -> str:
     """What the email with the handed-out snippet shows, as far as it is known."""
+    if decision == PREVIEW:
+        return "nothing of it: it was only looked at"
     if decision == "control" or outcome == "stopped":
         return "control, as decided"
     match outcome:

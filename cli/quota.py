@@ -35,13 +35,17 @@ SELECT_BACKLOG = """
     FROM pending_writes WHERE account_key = $1 GROUP BY lane
 """
 SELECT_MISSED = """
-    SELECT coalesce(reason, outcome) AS reason, count(*) AS writes FROM write_outcomes
-    WHERE org_id = ANY($1) AND at >= $2 AND day >= $3 AND outcome IN ('expired', 'rejected') GROUP BY 1 ORDER BY 2 DESC
+    SELECT coalesce(reason, outcome) AS reason, count(*) AS writes FROM write_outcomes w
+    WHERE org_id = ANY($1) AND at >= $2 AND day >= $3 AND outcome IN ('expired', 'rejected')
+      AND NOT EXISTS (SELECT FROM generations g WHERE g.day = w.day AND g.generation_id = w.generation_id
+                      AND g.decision = 'written_preview')
+    GROUP BY 1 ORDER BY 2 DESC
 """
 SELECT_P99 = """
     SELECT percentile_cont(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM w.at - g.accepted_at))
     FROM write_outcomes w JOIN generations g ON g.day = w.day AND g.generation_id = w.generation_id
     WHERE w.org_id = ANY($1) AND w.at >= $2 AND w.day >= $3 AND g.day >= $3 AND w.outcome = 'written'
+      AND g.decision = 'treatment'
 """
 
 

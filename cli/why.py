@@ -15,6 +15,7 @@ from cli.why_story import Story, lines
 from shared.crypto import SealError
 from shared.errors import Failure
 from shared.klaviyo.client import KlaviyoClient
+from shared.schemas.decisions import wrote
 
 
 @click.command()
@@ -93,4 +94,6 @@ async def _read_back(s: Session, found: Found, story: Story, days: int) -> ReadB
     named = marked(story.prefix, held or {})
     if named is not None and named not in copies:
         copies |= {one.generation_id: await store.copy(one, story.prefix) for one in await store.find(named, days)}
-    return compare(story.prefix, story.generation_id, held, copies, wrote=story.decided.decision == "treatment")
+    return compare(
+        story.prefix, story.generation_id, held, copies, wrote=wrote(story.decided.decision, story.decided.reason)
+    )

@@ -46,6 +46,7 @@ SELECT_NEWER = """
     SELECT generation_id, template_id, decision, accepted_at FROM generations
     WHERE org_id = $1 AND user_id = $2 AND property_prefix = $3 AND accepted_at BETWEEN $4 AND $5
       AND day BETWEEN $6 AND $7 AND generation_id <> $8 AND reason <> 'unknown_template'
+      AND decision <> 'preview'
     ORDER BY accepted_at LIMIT 1
 """
 SELECT_SENDS = """

@@ -12,6 +12,7 @@ import orjson
 from cli.display import moment, printable
 from cli.meanings import Meaning
 from cli.read_back import ReadBack
+from shared.schemas.decisions import wrote
 
 _LABEL, _WIDTH = 10, 110
 _FINDINGS = {
@@ -173,7 +174,9 @@ def _told(story: Story, now: datetime) -> Iterator[tuple[str, str]]:
     yield from _decided(story)
     yield "email", f"may render from {moment(story.deadline_at)} on ({_from(now, story.deadline_at)})"
     leaves = f"; our copy leaves the profile after {moment(story.clean_at)}"
-    hoped_for = story.decided.decision == "treatment" and (story.ended is None or story.ended.outcome == "written")
+    hoped_for = wrote(story.decided.decision, story.decided.reason) and (
+        story.ended is None or story.ended.outcome == "written"
+    )
     yield "", f"shows {story.shows}{leaves if hoped_for else ''}"
     yield from _written(story, now)
     yield "profile", _believed(story)

@@ -82,7 +82,7 @@ SELECT_ERRORS = """
 
 SELECT_FIRST = """
     SELECT least(
-        (SELECT min(accepted_at) FROM generations WHERE org_id = $1),
+        (SELECT min(accepted_at) FROM generations WHERE org_id = $1 AND decision IN ('treatment', 'control')),
         (SELECT min(hour) FROM export_hours WHERE org_id = $1 AND table_name = $2)
     )
 """

@@ -142,17 +142,23 @@ UPSERT_SENDS = """
         CASE WHEN t.flow_id IS NULL AND m.actions IS NULL THEN 'not_a_flow'
              WHEN g.generation_id IS NULL THEN 'no_generation'
              WHEN NOT g.fits THEN 'other_message'
+             WHEN g.preview THEN 'preview'
              WHEN m.actions IS NULL THEN 'flow'
              ELSE 'message' END,
-        CASE WHEN g.fits THEN g.generation_id END, CASE WHEN g.fits THEN g.day END,
-        CASE WHEN g.fits THEN g.template_id END, CASE WHEN g.fits THEN g.copy_id END,
-        CASE WHEN g.fits THEN g.cell ELSE '' END
+        CASE WHEN g.fits AND NOT g.preview THEN g.generation_id END,
+        CASE WHEN g.fits AND NOT g.preview THEN g.day END,
+        CASE WHEN g.fits AND NOT g.preview THEN g.template_id END,
+        CASE WHEN g.fits AND NOT g.preview THEN g.copy_id END,
+        CASE WHEN g.fits AND NOT g.preview THEN g.cell ELSE '' END
     FROM tallies t
     LEFT JOIN (
         SELECT message_id, array_agg(action_id) AS actions FROM flow_messages WHERE org_id = $1 GROUP BY message_id
     ) m ON m.message_id = t.message_id
     LEFT JOIN LATERAL (
-        SELECT g.generation_id, g.day, g.template_id, g.copy_id, g.cell, (CASE
+        -- What was only looked at never showed. What was written as a preview may have: an email that shows it is no
+        -- result, and none of an older generation either.
+        SELECT g.decision = 'written_preview' AS preview, g.generation_id, g.day, g.template_id, g.copy_id,
+            g.cell, (CASE
             WHEN m.actions IS NOT NULL THEN a.action_id = ANY (m.actions)
             ELSE a.flow_id = t.flow_id AND NOT EXISTS (
                 SELECT FROM flow_messages f WHERE f.org_id = $1 AND f.action_id = a.action_id)
@@ -166,7 +172,7 @@ UPSERT_SENDS = """
         ) a
         WHERE g.org_id = $1 AND g.user_id = t.profile_id AND (t.flow_id IS NOT NULL OR m.actions IS NOT NULL)
           AND g.accepted_at <= t.sent_at AND g.clean_at >= t.sent_at - $3::interval
-          AND g.day BETWEEN t.day - $4::int AND t.day AND g.day >= $2::date - $4::int
+          AND g.day BETWEEN t.day - $4::int AND t.day AND g.day >= $2::date - $4::int AND g.decision <> 'preview'
         ORDER BY fits DESC, g.accepted_at DESC LIMIT 1
     ) g ON true
     ON CONFLICT (org_id, transmission_id) DO UPDATE SET profile_id = excluded.profile_id,

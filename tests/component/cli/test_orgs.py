@@ -87,6 +87,17 @@ def test_one_of_two_keys_of_a_name_can_be_revoked_as_it_is_shown(acme: Cli) -> N
     assert acme.value("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL") == 1
 
 
+def test_a_key_may_generate_and_what_it_was_given_besides(acme: Cli) -> None:
+    acme.ok("key", "create", "acme", "webhook")
+    acme.ok("key", "create", "acme", "desk", "--scope", "preview")
+
+    scopes = {row["name"]: row["scopes"] for row in acme.rows("SELECT name, scopes FROM api_keys")}
+
+    assert scopes == {"webhook": ["generate"], "desk": ["generate", "preview"]}
+    assert "generate, preview" in acme.ok("key", "list", "acme")
+    assert "'admin' is not one of" in acme.error("key", "create", "acme", "x", "--scope", "admin")
+
+
 def test_the_list_of_keys_says_their_state(acme: Cli) -> None:
     for name in ("active", "revoked", "expiring", "expired"):
         acme.ok("key", "create", "acme", name, *(["--days", "30"] if name == "expiring" else []))

@@ -119,3 +119,14 @@ def test_what_holds_up_writing_is_said_first(acme: Cli) -> None:
         "Writing is paused since 2026-11-23 14:30:00: Klaviyo answered 401 (key_refused).",
         "Klaviyo is left alone until 2026-11-23 14:35:00 (klaviyo_503).",
     ]
+
+
+def test_previews_are_not_counted_but_shown_to_who_asks_for_the_person(acme: Cli) -> None:
+    a_generation(acme, decision="preview", decided="preview", outcome=None)
+    a_generation(acme, decision="written_preview", decided="preview")
+    a_generation(acme)
+
+    assert lines(acme.ok("outcomes", "acme")) == [["welcome", "treatment", "uniform", "written", "1", "our copy"]]
+    said = acme.ok("outcomes", "acme", "--user", "01PERSON")
+    assert "nothing of it: it was only looked at" in said
+    assert "written_preview" in said

@@ -133,3 +133,13 @@ def test_tokens_of_the_last_minute_are_counted_and_older_ones_not() -> None:
 @pytest.mark.parametrize(("p99_s", "delay_s"), [(0.2, 120), (80, 120), (81, 180), (290, 480)])
 def test_the_delay_is_whole_minutes_and_at_least_two(p99_s: float, delay_s: int) -> None:
     assert recommended_delay_s(p99_s) == delay_s
+
+
+def test_previews_neither_delay_nor_miss_anything(acme: Cli) -> None:
+    an_account(acme)
+    a_generation(acme, decision="written_preview", decided="preview")
+    a_generation(acme, decision="written_preview", decided="preview", outcome="expired", reason="quota")
+
+    [told] = json.loads(acme.ok("quota", "acme", "--json"))
+
+    assert (told["written_p99_s"], told["missed"]) == (None, {})

@@ -74,6 +74,7 @@ class Person:
     accepted_at: datetime
     attrs: Mapping[str, object] = field(default_factory=dict)
     control: bool = False
+    preview: str | None = None  # the decision, where it is one
 
 
 @dataclass
@@ -147,14 +148,14 @@ class World:
             blob = None if person.control else encode_vars(copy, source)
             row = (
                 *(uuid4(), person.accepted_at, person.user_id, f"{person.user_id}.FLOW.ACTION"),
-                "control" if person.control else "treatment",
+                person.preview or ("control" if person.control else "treatment"),
                 None if person.control else source.copy_id,
                 orjson.dumps(person.attrs).decode(),
                 blob,
             )
             for column, value in zip(columns, row, strict=True):
                 column.append(value)
-            if not person.control:
+            if not person.control and person.preview is None:
                 shop.exported.append(shop.record(person, copy, source))
         into = connection or self.admin
         for day in {person.accepted_at.date() for person in people}:

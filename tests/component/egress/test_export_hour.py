@@ -3,6 +3,7 @@
 import io
 import random
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,6 +70,18 @@ async def test_only_rows_of_the_hour_and_of_the_treatment_are_exported(world: Wo
     rows = await world.rows(KEY)
     assert rows == shop.exported
     assert rows[-1]["event_timestamp"] == int(end.timestamp()) - 1  # not rounded into the next hour
+
+
+async def test_previews_are_not_exported(world: World) -> None:
+    shop = await world.shop()
+    real, *looked_at = people(3)
+    decisions = ("preview", "written_preview")
+    await world.say(shop, [real, *(replace(one, preview=how) for one, how in zip(looked_at, decisions, strict=True))])
+
+    await export_hour(job(shop), world.deps)
+
+    assert await world.rows(KEY) == shop.exported
+    assert len(shop.exported) == 1
 
 
 async def test_exporting_the_same_rows_again_uploads_nothing(world: World) -> None:

@@ -99,8 +99,9 @@ class Rig:
         copy_id: UUID | None = None,
         cell: str = "",
         delay: timedelta = timedelta(minutes=2),
+        decision: str | None = None,
     ) -> UUID:
-        """Without a copy it is a control."""
+        """Without a copy it is a control, unless `decision` says something else."""
         generation_id, day = uuid4(), generation_day(accepted_at)
         await self.run("SELECT ensure_partition('generations', $1)", day)
         await self.run(
@@ -109,7 +110,7 @@ class Rig:
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'test', $11, 'jai', $12, $13)",
             day, generation_id, self.org_id, written_for.split(".")[0], profile_id, f"{profile_id}.FLOW1.ACT1",
             accepted_at, accepted_at + delay, accepted_at + delay + timedelta(minutes=15),
-            "treatment" if copy_id else "control", copy_id, written_for, cell,
+            decision or ("treatment" if copy_id else "control"), copy_id, written_for, cell,
         )  # fmt: skip
         return generation_id
 

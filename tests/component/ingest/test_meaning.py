@@ -321,3 +321,28 @@ async def test_a_later_flow_sync_corrects_attribution_when_rebuilt(rig: Rig, fol
     assert (guessed["attribution"], guessed["template_id"]) == ("flow", "reminder")
     assert (send["attribution"], send["generation_id"]) == ("message", first)
     assert await rig.rows("SELECT template_id, sends FROM rollups") == [{"template_id": "welcome", "sends": 1}]
+
+
+async def test_an_email_after_a_preview_that_was_only_looked_at_is_the_real_generations(rig: Rig, folder: Path) -> None:
+    real = await rig.add_generation(copy_id=COPY)
+    await rig.add_generation(copy_id=uuid4(), decision="preview", accepted_at=SENT - timedelta(minutes=1))
+
+    await load(rig, folder, Mail("T1").received())
+
+    send = await rig.send("T1")
+    assert (send["attribution"], send["generation_id"], send["copy_id"]) == ("flow", real, COPY)
+
+
+async def test_an_email_that_shows_a_written_preview_counts_for_nobody(rig: Rig, folder: Path) -> None:
+    await rig.add_generation(copy_id=COPY, cell="gold")
+    await rig.add_generation(
+        copy_id=COPY, cell="gold", decision="written_preview", accepted_at=SENT - timedelta(minutes=1)
+    )
+
+    await load(rig, folder, Mail("T1").received(), Mail("T1").clicked())
+
+    send = await rig.send("T1")
+    assert (send["attribution"], send["generation_id"], send["template_id"], send["copy_id"], send["cell"]) == (
+        "preview", None, None, None, "",
+    )  # fmt: skip
+    assert await rig.rows("SELECT * FROM rollups") == []
