@@ -10,6 +10,7 @@ from cli import (
     outcomes,
     policies,
     power,
+    preview,
     quota,
     results,
     rules,
@@ -43,9 +44,8 @@ def main() -> None:
 
 for command in (
     schema.migrate, schema.keyring, orgs.org, orgs.key, flows.klaviyo, flows.flows,
-    templates.template, variants.variant, templates.snippet, templates.webhook, policies.policy, outcomes.outcomes,
-    why.why, quota.quota,
-    results.results, what_if.what_if, power.plan,
+    templates.template, variants.variant, preview.preview, templates.snippet, templates.webhook, policies.policy,
+    outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
     sources.source, exports.export, dead.dead,
 ):  # fmt: skip
     main.add_command(command)

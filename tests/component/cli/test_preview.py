@@ -1,0 +1,95 @@
+"""`justai preview` as a person runs it: what it shows, where its people come from, and that it leaves no trace."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.component.cli.rig import Cli
+from tests.component.cli.test_outcomes import a_generation, cli
+
+__all__ = ["cli"]  # a clock at which generations are recent
+
+FILE = """
+template_id: welcome
+name: Welcome
+state: draft
+flow: {flow_id: WELC01, treatment_action_id: "70000012"}
+required_fields: [city]
+control: {subject: Control, preheader: Calm, body: <p>Control</p>}
+variants:
+  - {name: Warm, approved: true, subject: "Hi {{ first_name | default: 'you' }}", body: "<p>Warm in {{ city }}</p>"}
+  - {name: Cold, subject: Hello, body: <p>Cold</p>}
+"""
+
+
+@pytest.fixture
+def shop(acme: Cli, tmp_path: Path) -> Cli:
+    (tmp_path / "welcome.yaml").write_text(FILE)
+    acme.ok("template", "import", "acme", str(tmp_path / "welcome.yaml"))
+    return acme
+
+
+def people(tmp_path: Path, given: object) -> str:
+    path = tmp_path / "people.json"
+    path.write_text(given if isinstance(given, str) else json.dumps(given))
+    return str(path)
+
+
+def test_people_of_a_file_are_shown_every_variant_drafts_too_the_worst_first(shop: Cli, tmp_path: Path) -> None:
+    given = [
+        {"name": "Ada", "fields": {"first_name": "Ada", "city": 7}},
+        {"fields": {"first_name": "Bo", "city": None}},
+    ]
+    out = tmp_path / "grid.html"
+
+    said = shop.ok("preview", "acme", "welcome", "--people", people(tmp_path, given), "--out", str(out)).splitlines()
+
+    rows = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in said]
+    assert ["Warm", "person 2", "control: field_missing", "without city"] in rows
+    assert ["Warm", "Ada", "our copy", "Hi Ada", "6"] in rows
+    assert rows.index(["Warm", "person 2", "control: field_missing", "without city"]) == 2
+    assert "4 renderings; 1 would show the control content." in said
+    assert "&lt;p&gt;Warm in 7&lt;/p&gt;" in out.read_text()
+
+
+def test_sampled_people_are_the_kinds_that_came_lately(shop: Cli) -> None:
+    for decision in ("treatment", "preview"):
+        a_generation(shop, decision=decision)
+    shop.rows("UPDATE generations SET attrs = $1::jsonb WHERE decision = 'treatment'", '{"plan": "pro"}')
+    shop.rows("UPDATE generations SET attrs = $1::jsonb WHERE decision = 'preview'", '{"plan": "looked at"}')
+
+    said = shop.ok("preview", "acme", "welcome", "--variant", "Warm")
+
+    assert "plan=pro" in said
+    assert "looked at" not in said
+    assert "nobody's fields" in said
+    assert "Cold" not in said
+
+
+def test_nothing_is_stored(shop: Cli, tmp_path: Path) -> None:
+    before = shop.everything()
+    shop.ok("preview", "acme", "welcome")
+    shop.ok("preview", "acme", "welcome", "--people", people(tmp_path, [{}]), "--out", str(tmp_path / "x.html"))
+
+    assert shop.everything() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ("no json", "people.json: Invalid JSON"),
+        ("[]", "people.json: List should have at least 1 item"),
+        ([{}, {"fields": {"first_name": ["Ada"]}}], "person 2: fields.first_name: "),
+        ([{"field": {}}], "person 1: field: Extra inputs are not permitted"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_by_its_place(shop: Cli, tmp_path: Path, given: object, place: str) -> None:
+    assert place in shop.line("preview", "acme", "welcome", "--people", people(tmp_path, given))
+
+
+def test_what_is_not_there_is_told_with_what_is(shop: Cli) -> None:
+    assert "No template 'nobodys'" in shop.line("preview", "acme", "nobodys")
+    said = shop.line("preview", "acme", "welcome", "--variant", "Hot")
+    assert "has no variant 'Hot'. Variants: " in said
+    assert "'Warm'" in said
