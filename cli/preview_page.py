@@ -14,6 +14,7 @@ MOST_CELLS = 200
 """The worst ones; a file of more could weigh tens of megabytes."""
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+_PAGE_POLICY = f"{_POLICY}; frame-src about:"  # the frames' own documents, and no address that a touched link has
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--bad:#c62828;--good:#2e7d32;--soft:#8882}
 *{box-sizing:border-box}
@@ -44,7 +45,7 @@ def page(title: str, cells: Sequence[Cell]) -> str:
     left_out = f" The worst {len(shown)} are here." if len(shown) < len(cells) else ""
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_PAGE_POLICY}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"

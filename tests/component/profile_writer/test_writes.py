@@ -270,3 +270,19 @@ class dying:  # reads like the context manager `writing`
         assert self._task is not None
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def test_a_preview_that_asks_to_be_written_is_written_and_cleaned_up_like_any_other(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig, writing(rig):
+        [person] = rig.people(1)
+        job = await rig.generate(person, delay_s=60, window_s=60)
+        async with rig.db.connection() as connection:
+            await connection.execute("UPDATE generations SET decision = 'written_preview', reason = 'preview'")
+        await rig.send(job)
+        outcomes = await rig.outcomes(1)
+
+        assert outcomes[job.generation_id]["outcome"] == "written"
+        assert rig.properties(person)["jai_subject"] == "Hi Ann"
+        await eventually(lambda: "jai_subject" not in rig.properties(person), within_s=25)

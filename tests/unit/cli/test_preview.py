@@ -122,6 +122,7 @@ def test_a_hostile_copy_and_person_stay_inside_frames_that_may_do_nothing() -> N
         assert policy is not None
         assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;")
     assert (len(outside.policies), len(inside.policies), inside.tags[0]) == (1, 1, "meta")
+    assert (outside.policies[0] or "").endswith("; frame-src about:")
     assert "script" in inside.tags  # as the author wrote it: there it cannot run
 
 
