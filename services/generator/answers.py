@@ -46,6 +46,11 @@ class Answers:
         self._find, self._send = find, send
         self._line: asyncio.Queue[GenerateJob] = asyncio.Queue(MOST_IN_LINE)
 
+    @property
+    def waiting(self) -> int:
+        """How many are in line."""
+        return self._line.qsize()
+
     def after(self, handler: Handler) -> Handler:
         """The same handler; those of its jobs that somebody waits for are told once it has done them."""
 

@@ -76,8 +76,12 @@ class ReplyQueue:
         while not stop.is_set():
             try:
                 await self._receive(stop)
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001  # a courtesy: nothing about it may end the service
                 log.warning("replies.lost", error=type(error).__name__)
+            except asyncio.CancelledError:
+                if _meant():
+                    raise
+                log.warning("replies.lost", error="CancelledError")
             finally:
                 self._address = None
                 metrics.gauge("reply_queue", 0)
@@ -157,11 +161,22 @@ class ReplySender:
                 await channel.default_exchange.publish(message, address, mandatory=False)
         except _FAILURES as error:
             raise Outage("the broker takes no answers", reason="broker_unreachable") from error
+        except asyncio.CancelledError as error:
+            if _meant():
+                raise
+            raise Outage("the broker takes no answers", reason="broker_unreachable") from error
 
     async def _open(self) -> AbstractRobustChannel:
         if self._channel is None or self._channel.is_closed:
             self._channel = await self._connection.channel(publisher_confirms=False, on_return_raises=False)
         return self._channel
+
+
+def _meant() -> bool:
+    """Whether this task was told to end. The client library cancels what waits on a connection that is lost, which
+    looks the same from here and would end a runner, and with it the service."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _bounds(most_s: float) -> FieldTable:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from uuid import uuid4
 
 import pytest
 
+from shared.errors import Outage
 from shared.messaging.broker import connect
 from shared.messaging.replies import MOST_WAITING, ReplyQueue, ReplySender
 from tests.support.link import link_to
@@ -82,6 +83,33 @@ async def test_who_waits_is_told_at_once_when_the_broker_is_lost_and_it_works_ag
         with replies.expect("a") as coming:
             await sender.send(address_of(replies), "a", b"copy")
             assert await coming == b"copy"
+
+
+async def test_a_sender_whose_broker_hangs_and_goes_gives_up_and_sends_again_after(amqp_url: str) -> None:
+    async with (
+        receiving(amqp_url) as replies,
+        link_to(amqp_url) as (link, through),
+        connect(through, "test.send") as connection,
+    ):
+        sender = ReplySender(connection)
+        await sender.send(address_of(replies), "a", b"the channel is open")
+        link.freeze()
+        sends = [asyncio.create_task(sender.send(address_of(replies), "a", b"x" * 2_000_000)) for _ in range(20)]
+        await asyncio.wait(sends, timeout=0.2)
+        link.cut()
+        async with asyncio.timeout(10):
+            ended = await asyncio.gather(*sends, return_exceptions=True)
+        assert {type(end) for end in ended} <= {Outage, type(None)}
+
+        link.mend()
+        with replies.expect("b") as coming:
+
+            async def comes() -> bool:
+                with suppress(Outage):
+                    await sender.send(address_of(replies), "b", b"copy")
+                return coming.done()
+
+            await eventually(comes, within_s=20)
 
 
 async def test_a_slow_asker_fills_neither_the_broker_nor_the_sender(amqp_url: str, sender: ReplySender) -> None:
