@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from cli.copy_check import check_variant
-from cli.copy_fields import read_fields
+from shared.content.faults import check_variant
+from shared.content.fields import read_fields
 from shared.rendering.copy import CompiledCopy, RenderError, compile_copy
 from shared.rendering.language import NotInTheLanguage, parse_body, parse_header
 from shared.schemas.copy import VariantSource, Vars
