@@ -124,9 +124,9 @@ def _version(one: Stored, number: int) -> Version:
 @acting
 @command
 async def variant_check(org_slug: str, template_id: str, variant_name: str, actor: str) -> None:
-    """Run all checks on the version that is to be approved, else on the approved one; docs/content.md lists them.
+    """Check the version that is to be approved, else the approved one.
 
-    Exit code 1 when something blocks its approval. A draft that passes is `checked`.
+    docs/content.md lists the checks. Exit code 1 when something blocks its approval. A draft that passes is `checked`.
     """
     async with session() as s:
         org_id = await s.org_id(org_slug)

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 
 from devstack import SERVERS, Endpoints
 from devstack.isolation import SftpFolder, fresh_bucket, fresh_database, fresh_name, fresh_virtual_host
 from tests.support.servers import OwnersSocket, OwnServers, Servers, SharedServers
+
+# How long one example takes says how busy the machine is; speed is measured in `bench/`.
+hypothesis.settings.register_profile("justai", deadline=None)
+hypothesis.settings.load_profile("justai")
 
 _SERVERS = pytest.StashKey[Servers]()
 _OWN: list[OwnServers] = []

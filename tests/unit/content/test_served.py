@@ -72,7 +72,7 @@ class Markup(HTMLParser):
 
 
 @given(body=clean_bodies)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_is_clean_already_renders_after_it_exactly_as_before(body: str) -> None:
     served = serve(body)
 
@@ -87,7 +87,7 @@ def test_what_is_clean_already_renders_after_it_exactly_as_before(body: str) -> 
          "<!-- {{ a }} -->", "<!--[if mso]>", "<![endif]-->", "<svg><style>", "--!>", "<a href='javascript:x'>",
          "{% if a %}", "{% endif %}", "<p title='", "'>", '">', "<style>", "</style>", "<math><mi>", "<form>", "&lt;"],
     )), max_size=8))  # fmt: skip
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_whatever_is_written_no_tag_of_liquid_is_lost_or_moved_and_no_foreign_markup_is_left(parts: list[str]) -> None:
     body = "".join(parts)
 

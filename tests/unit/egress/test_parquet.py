@@ -58,7 +58,7 @@ def row(n: int, *, body: str = "<p>Dear Ann, look.</p>", **changes: Any) -> Stor
     return stored._replace(**changes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(stored_rows(), max_size=12))
 def test_what_is_read_back_is_what_was_written(drawn: list[tuple[StoredRow, Vars]]) -> None:
     content, summary = encoded([stored for stored, _ in drawn])
@@ -83,7 +83,7 @@ def test_what_is_read_back_is_what_was_written(drawn: list[tuple[StoredRow, Vars
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(stored_rows(), min_size=1, max_size=12), st.integers(1, 12))
 def test_the_same_rows_make_the_same_bytes_however_they_arrive(drawn: list[tuple[StoredRow, Vars]], batch: int) -> None:
     rows = [stored for stored, _ in drawn]

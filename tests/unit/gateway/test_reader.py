@@ -206,7 +206,7 @@ def test_a_wrong_user_id_is_told_which_tag_is_right(value: str) -> None:
         read({**IDS, "user_id": value})
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(first_name=hostile_text)
 @example(first_name=ESCAPE_AND_OVERRIDE)
 @example(first_name=ESCAPE_AND_OVERRIDE + '"')
@@ -219,7 +219,7 @@ def test_no_first_name_in_the_pages_body_changes_an_id_or_costs_the_send(first_n
     assert_harmless(webhook)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(persona=hostile_text, first_name=hostile_text)
 def test_no_two_pasted_values_together_change_an_id(persona: str, first_name: str) -> None:
     webhook = read_webhook((PAGE % (persona, first_name)).encode("utf-8", "surrogatepass"))
@@ -228,7 +228,7 @@ def test_no_two_pasted_values_together_change_an_id(persona: str, first_name: st
     assert_harmless(webhook)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(first_name=st.binary())
 def test_no_bytes_in_place_of_a_first_name_change_an_id(first_name: bytes) -> None:
     webhook = read_webhook((PAGE % ("runner", "@")).encode().replace(b"@", first_name))
@@ -237,7 +237,7 @@ def test_no_bytes_in_place_of_a_first_name_change_an_id(first_name: bytes) -> No
     assert_harmless(webhook)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(before=hostile_text, between=hostile_text, after=hostile_text)
 @example(before=ESCAPE_AND_OVERRIDE, between="", after="")
 @example(before=ESCAPE_AND_OVERRIDE + '"},"z":{"q":{"a":"', between="", after='"}},"k":{"l":"')
@@ -256,7 +256,7 @@ def test_ids_amid_pasted_values_stay_what_they_are_or_are_refused(before: str, b
         assert_harmless(answer)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     body=st.one_of(
         st.binary(),
@@ -268,7 +268,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     assert_harmless(answer_to(body))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     name=st.sampled_from(sorted(ANSWERS)),
     edits=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 8), st.binary(max_size=6)), min_size=1, max_size=4),
@@ -286,7 +286,7 @@ ordinary_text = st.text(st.characters(exclude_categories=("C", "Z"), exclude_cha
 keys = st.text(st.characters(categories=("L", "N")), min_size=1, max_size=20)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(attrs=st.dictionaries(keys, ordinary_text, max_size=8), fields=st.dictionaries(keys, ordinary_text, max_size=8))
 def test_the_three_ways_of_reading_agree(attrs: dict[str, str], fields: dict[str, str]) -> None:
     document = {**IDS, "attrs": attrs, "fields": fields}
@@ -300,7 +300,7 @@ def test_the_three_ways_of_reading_agree(attrs: dict[str, str], fields: dict[str
     assert read_webhook(with_trailing_comma.encode()) == as_given._replace(repairs=("trailing_comma",))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=st.text(st.characters(exclude_categories=("Cs", "Cc", "Z"), exclude_characters="&{[}:"), min_size=1))
 def test_a_quoted_text_pasted_as_it_is_comes_out_as_it_was(text: str) -> None:
     webhook = read_webhook((PAGE % ("runner", f'{text} "{text}"\n.')).encode())

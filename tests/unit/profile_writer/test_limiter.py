@@ -97,7 +97,7 @@ class Account:
         return True
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     phase_s=st.floats(0, 59.9),
     rounds_up=st.booleans(),
@@ -120,7 +120,7 @@ def test_alone_nothing_is_ever_refused(
     assert account.throttled == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @example(phase_s=10.75, rounds_up=False, latency_s=0.265625, seed=729)  # a turn across the edge: no other app's doing
 @given(phase_s=st.floats(0, 59.9), rounds_up=st.booleans(), latency_s=st.floats(0.001, 0.3), seed=st.integers(0, 2**32))
 def test_a_saturated_calm_account_uses_the_whole_limit_of_each_minute(

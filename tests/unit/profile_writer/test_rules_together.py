@@ -314,5 +314,5 @@ class OneProfile(RuleBasedStateMachine):
             self.outcomes.setdefault(outcome.ref.generation_id, outcome)
 
 
-OneProfile.TestCase.settings = settings(max_examples=400, stateful_step_count=25, deadline=None)
+OneProfile.TestCase.settings = settings(max_examples=400, stateful_step_count=25)
 TestOneProfile = OneProfile.TestCase
