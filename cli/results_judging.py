@@ -181,7 +181,9 @@ def _guards(facts: Iterable[Fact], copy_ids: Iterable[UUID]) -> dict[UUID, guard
     strata: dict[tuple[date, str], dict[UUID | None, tuple[int, int]]] = defaultdict(dict)
     for fact in facts:
         if fact.control or fact.copy_id is not None:
-            strata[fact.day, fact.cell][fact.copy_id] = (fact.delivered, fact.driven_away)
+            stratum = strata[fact.day, fact.cell]
+            sends, away = stratum.get(fact.copy_id, (0, 0))  # control may be there twice: ours, and Klaviyo's branch
+            stratum[fact.copy_id] = (sends + fact.delivered, away + fact.driven_away)
     found = {}
     for copy_id in copy_ids:
         control, others = [], []

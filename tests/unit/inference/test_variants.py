@@ -283,6 +283,12 @@ def test_where_there_is_no_control_the_other_variants_are_the_measure() -> None:
     assert (found.verdict, found.against) == ("pause", "the other variants")
 
 
+def test_where_control_says_nothing_the_other_variants_may_say_that_all_is_fine() -> None:
+    found = judge([Stratum(1_000, 0, 100, 0)], [Stratum(1_000, 1, 4_000, 9)])
+
+    assert (found.verdict, found.against, found.p) == ("fine", "the other variants", 1.0)
+
+
 def test_looking_after_every_day_hardly_ever_calls_out_who_is_no_worse() -> None:
     rng, tests, called = random.Random(8), 200, 0
     for _ in range(tests):
