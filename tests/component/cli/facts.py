@@ -1,0 +1,76 @@
+"""Decisions and what came of them, put into the database by hand."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID, uuid5
+
+from tests.component.cli.rig import Cli, settings
+
+NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
+TODAY = NOW.date()
+NAMES = ("Warm", "Short")
+WARM, SHORT = (uuid5(UUID(int=1), name) for name in NAMES)
+
+
+def cli_at_now(database_url: str) -> Cli:
+    """A command line for which it is NOW."""
+    clock = f"scaled:1:{datetime.now(UTC).timestamp()}:{NOW.isoformat()}"
+    return Cli(settings(database_url, "amqp://127.0.0.1:1/") | {"JUSTAI_CLOCK": clock})
+
+
+def add_template(cli: Cli) -> None:
+    """One template of two variants, active."""
+    cli.rows(
+        "INSERT INTO templates (org_id, template_id, name, state, created_at, updated_at) "
+        "SELECT org_id, 'welcome', 'W', 'active', $1, $1 FROM orgs",
+        NOW - timedelta(days=60),
+    )
+    for name, copy_id in zip(NAMES, (WARM, SHORT), strict=True):
+        cli.rows(
+            "INSERT INTO variants (org_id, copy_id, template_id, name, state, created_at, updated_at) "
+            "SELECT org_id, $1, 'welcome', $2, 'approved', $3, $3 FROM orgs",
+            copy_id, name, NOW,
+        )  # fmt: skip
+
+
+def decide(
+    cli: Cli, assigned: int, *, copy_id: UUID | None = None, reason: str | None = None, day: date = TODAY,
+    cell: str = "", p: Sequence[float] = (0.5, 0.5), written: int | None = None, sent: int | None = None,
+    delivered: int | None = None, opened: int = 0, clicked: int = 0, unsubscribed: int = 0, spam: int = 0,
+    template_id: str = "welcome",
+) -> list[UUID]:  # fmt: skip
+    """So many generations; of these, in one order, so many are written, sent, … and clicked."""
+    at = datetime(day.year, day.month, day.day, 10, tzinfo=UTC)
+    for table in ("generations", "write_outcomes"):
+        cli.rows("SELECT ensure_partition($1, $2)", table, day)
+    sent = assigned if sent is None else sent
+    delivered = sent if delivered is None else delivered
+    known = dict(zip((WARM, SHORT), p, strict=True))
+    rows = cli.rows(
+        "INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, "
+        "deadline_at, clean_at, decision, reason, copy_id, property_prefix, written_for, cell, eligible, "
+        "probabilities, propensity) SELECT $1, gen_random_uuid(), org_id, $2, gen_random_uuid()::text, 'u.f.a', $3, "
+        "$3, $3, $4, $5, $6, 'jai', 'w.f.a', $7, $8, $9, $10 FROM orgs, generate_series(1, $11::int) n "
+        "WHERE slug = 'acme' RETURNING generation_id",
+        day, template_id, at, "treatment" if copy_id else "control",
+        reason or ("ranked" if copy_id else "control_split"),
+        copy_id, cell, [*known] if copy_id else [], [*p] if copy_id else [], known[copy_id] if copy_id else None,
+        assigned,
+    )  # fmt: skip
+    ids = [row["generation_id"] for row in rows]
+    cli.rows(
+        "INSERT INTO write_outcomes SELECT $1, id, org_id, CASE WHEN n <= $3 THEN 'written' ELSE 'expired' END, NULL, "
+        "$4, 1 FROM orgs, unnest($2::uuid[]) WITH ORDINALITY u (id, n) WHERE slug = 'acme'",
+        day, ids, (assigned if copy_id else 0) if written is None else written, at,
+    )  # fmt: skip
+    cli.rows(
+        "INSERT INTO sends (org_id, transmission_id, profile_id, sent_at, day, attribution, generation_id, "
+        "generation_day, template_id, copy_id, cell, delivered, bounced, unsubscribed, spam, human_opens, "
+        "machine_opens, human_clicks, bot_clicks) SELECT org_id, 't' || id, 'p', $3, $1, 'message', id, $1, $4, $5, "
+        "$6, n <= $7, n > $7, n <= $8, n <= $9, CASE WHEN n <= $10 THEN 3 ELSE 0 END, 5, "
+        "CASE WHEN n <= $11 THEN 2 ELSE 0 END, 7 FROM orgs, unnest($2::uuid[]) WITH ORDINALITY u (id, n) "
+        "WHERE slug = 'acme'",
+        day, ids[:sent], at + timedelta(minutes=3), template_id, copy_id, cell, delivered, unsubscribed, spam, opened,
+        clicked,
+    )  # fmt: skip
+    return ids
