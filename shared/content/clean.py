@@ -64,6 +64,7 @@ _PICTURES = frozenset(
 _CSS_URL = re.compile(r"url\(\s*[\"']?\s*(?!https://)", re.IGNORECASE)
 _CSS_CODE = re.compile(r"expression\s*\(|javascript:|vbscript:|behavior\s*:|-moz-binding|@import|[\\<]", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
+_SLOT = re.compile(r"jai_[0-9a-f]{12}x\d+x")  # what stands for a Liquid tag inside an attribute
 _STYLE = re.compile(r' style="[^"]*"')
 _CONDITIONAL = re.compile(r"\[if [^\]<>]*\]>(?P<html>.*)<!\[endif\]", re.DOTALL)
 _REVEALED = re.compile(r"\[if [^\]<>]*\]><!|<!\[endif\]")
@@ -107,14 +108,25 @@ def _value(tag: str, name: str, value: str) -> str | None:
     if name == "style":
         return value if css_is_safe(value) else None
     if (tag, name) in _PICTURES:
-        return value if scheme_of(value) == "https" or _may_be_a_slot(value) else None
+        return value if _leads(value, frozenset({"https"}), without_scheme=False) else None
     if name in ("href", "cite"):
-        return value if (scheme_of(value) or "https") in SCHEMES else None
+        return value if _leads(value, SCHEMES, without_scheme=True) else None
     return value
 
 
-def _may_be_a_slot(value: str) -> bool:
-    return re.match(r"\s*jai[0-9a-f]{12}x\d+x", value) is not None
+def _leads(url: str, schemes: frozenset[str], *, without_scheme: bool) -> bool:
+    """Whether a link has one of these schemes whichever branches of its Liquid are shown. A value that begins it is
+    judged when it is there (shared/rendering/places.py)."""
+    first, *rest = _SLOT.split(url)
+    if first.strip() and rest and not re.search(r"[:/?#]", first):
+        return False  # what begins a scheme may go on behind the tag
+    if first.strip() or not rest:
+        scheme = scheme_of(url)
+        return without_scheme if scheme is None else scheme in schemes
+    return all(
+        not part.strip() or scheme_of(part) in schemes or (":" not in part and any(char in part for char in "/?#&=._-"))
+        for part in rest
+    )
 
 
 def _comment_is_safe(comment: str) -> bool:

@@ -139,10 +139,10 @@ def _smuggling(text: str, slots: list[Slot]) -> Iterator[SlotFault]:
 
 
 def _token(text: str) -> str:
-    """A word that does not stand in the text; the same for the same text."""
+    """A word that does not stand in the text; the same for the same text. With an underscore, it begins no scheme."""
     number = 0
     while True:
-        token = f"jai{blake2b(f'{number}{text}'.encode(errors='replace'), digest_size=6).hexdigest()}"
+        token = f"jai_{blake2b(f'{number}{text}'.encode(errors='replace'), digest_size=6).hexdigest()}"
         if token not in text:
             return token
         number += 1

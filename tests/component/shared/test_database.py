@@ -1,7 +1,9 @@
 """Migrations and row-level security on a real server, with the roles that services use."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -116,3 +118,42 @@ async def test_a_wrong_argument_is_our_fault_and_no_outage(database_url: str) ->
         with pytest.raises(asyncpg.DataError):
             async with db.connection() as connection:
                 await connection.execute("SELECT $1::uuid", "no uuid")
+
+
+@pytest.fixture
+async def empty_url(database_url: str) -> AsyncIterator[str]:
+    """A database of this test's own without any migration."""
+    name = f"empty_{uuid4().hex[:12]}"
+    admin = await asyncpg.connect(database_url)
+    try:
+        await admin.execute(f'CREATE DATABASE "{name}"')
+        yield urlsplit(database_url)._replace(path=f"/{name}").geturl()
+        await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    finally:
+        await admin.close()
+
+
+async def test_versions_that_were_served_before_there_was_a_history_can_be_rolled_back_to(empty_url: str) -> None:
+    content = next(file for file in load() if file.name == "0018_content")
+    before = [file for file in load() if file.name < content.name]
+    org_id, copy_id = uuid4(), uuid4()
+    await migrate(empty_url, before)
+    connection = await asyncpg.connect(empty_url)
+    try:
+        await connection.execute(INSERT_ORG, org_id, "ours", NOW)
+        await connection.execute(INSERT_TEMPLATE, org_id, NOW)
+        await connection.execute(
+            "INSERT INTO variants (org_id, copy_id, template_id, name, state, version, created_at, updated_at) "
+            "VALUES ($1, $2, 'welcome', 'Warm', 'approved', 2, $3, $3)", org_id, copy_id, NOW,
+        )  # fmt: skip
+        await connection.execute(
+            "INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at) "
+            "SELECT $1, $2, n, 'Hello', '', '<p>x</p>', $3 FROM generate_series(1, 3) n", org_id, copy_id, NOW,
+        )  # fmt: skip
+
+        await migrate(empty_url, [*before, content])
+
+        rows = await connection.fetch("SELECT version, event FROM variant_events ORDER BY event_id")
+        assert [tuple(row.values()) for row in rows] == [(1, "approved"), (2, "approved")]
+    finally:
+        await connection.close()

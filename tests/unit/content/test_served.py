@@ -163,9 +163,27 @@ def test_what_is_not_for_mail_is_taken_out_and_named(body: str, served: str, gon
 def test_every_kind_of_link_that_a_mail_may_have_stays() -> None:
     body = "".join(f'<a href="{url}">x</a>' for url in (
         "https://x.example", "http://x.example", "mailto:a@x.example", "tel:+1", "#top", "{{ a | default: '#' }}",
+        "{% if a %}https://x.example/a{% else %}https://x.example/b{% endif %}", "{{ a }}/path?q={{ b }}",
     ))  # fmt: skip
 
     assert serve(body).body == body
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "{% if a %}https://x.example/{% else %}javascript:alert(1){% endif %}",
+        "{% if a %}java{% endif %}script:alert(1)",
+        "{% if a %}javascript{% endif %}:alert(1)",
+        "{% if a %}https://x.example/{% else %}javascript{% endif %}:alert(1)",
+        "{% if a %}https://x.example/{% else %}javascript{% endif %}{{ b }}",
+        "{% if a %}{% endif %} JavaScript:alert(1)",
+        "java{% if a %}{% endif %}script:alert(1)",
+    ],
+)
+def test_no_branch_of_a_link_may_have_another_scheme(url: str) -> None:
+    with pytest.raises(CannotServe, match="stands where HTML cannot keep it"):
+        serve(f'<p>x</p><a href="{url}">x</a>')
 
 
 def test_style_sheets_move_into_the_elements_and_media_rules_stay_a_sheet() -> None:
