@@ -199,7 +199,7 @@ class _Links(HTMLParser):
         self.anchors |= {values[name] for name in ("id", "name") if values.get(name)}
         if tag == "a" and "href" in values:
             self.links.append(values["href"].strip())
-        if tag == "img":
+        if tag in ("img", "mj-image"):
             self.pictures.append((values.get("src", "").strip(), "alt" in values))
 
 

@@ -74,10 +74,11 @@ _ELEMENT = re.compile(
 _ATTRIBUTE = re.compile(r"([a-zA-Z][a-zA-Z-]*)(?:\s*=\s*(?:\"([^\"]*)\"|'([^']*)'))?")
 
 
-def clean(html: str, *, is_slot: Callable[[str], bool] = lambda _: False) -> str:
-    """The markup that is allowed. `is_slot` tells the comments that stand for Liquid tags."""
+def clean(html: str, *, is_slot: Callable[[str], bool] = lambda _: False, tbody: bool = True) -> str:
+    """The markup that is allowed. `is_slot` tells the comments that stand for Liquid tags; without `tbody`, the author
+    wrote none, and those that parsers add need not be sent."""
     cleaned = _CLEANER.clean(html)
-    if "<tbody" not in html.lower():  # the parser adds them; what nobody wrote need not be sent
+    if not tbody:
         cleaned = re.sub(r"</?tbody>", "", cleaned)
     cleaned = _STYLE.sub(lambda found: found[0].replace(" , ", ", "), cleaned)  # how the parser writes lists of fonts
     return _COMMENT.sub(lambda found: found[0] if is_slot(found[1]) or _comment_is_safe(found[1]) else "", cleaned)

@@ -52,7 +52,7 @@ def serve(source: str) -> Served:
         html = _of_mjml(hidden.html) if is_mjml(source) else hidden.html
         html, css, media, lost = _apart(html, hidden)
         inlined = _INLINER.inline_fragment(html, css) if css.strip() else html
-        cleaned = clean(inlined, is_slot=hidden.is_slot)
+        cleaned = clean(inlined, is_slot=hidden.is_slot, tbody="<tbody" in html.lower())
         body = hidden.restore(cleaned, repeated=is_mjml(source))
     except SlotFault as error:
         raise CannotServe(str(error), error.line) from error

@@ -58,13 +58,16 @@ class Hidden:
     def restore(self, html: str, *, repeated: bool = False) -> str:
         """The text with its slots back. Raises SlotFault for one that is missing or out of order; where `repeated`, a
         tool may have put an attribute's value into several places."""
+        marks: dict[int, list[int]] = {}
+        for found in self._mark.finditer(html):
+            marks.setdefault(int(found[1] or found[2]), []).append(found.start())
         at = -1
         for number, slot in enumerate(self.slots):
-            marks = [found.start() for found in re.finditer(re.escape(self._word(number)), html)]
-            often = len(marks) > 1 and not (repeated and slot.inside != "text")
-            if not marks or often or marks[0] < at:
+            places = marks.get(number, [])
+            often = len(places) > 1 and not (repeated and slot.inside != "text")
+            if not places or often or places[0] < at:
                 raise SlotFault(slot, _LOST)
-            at = marks[0]
+            at = places[0]
         return self._mark.sub(lambda found: self.slots[int(found[1] or found[2])].text, html)
 
     def numbers(self, html: str) -> list[int]:
@@ -78,9 +81,6 @@ class Hidden:
     @property
     def _mark(self) -> re.Pattern[str]:
         return re.compile(rf"<!--{self.token}x(\d+)x-->|{self.token}x(\d+)x")
-
-    def _word(self, number: int) -> str:
-        return f"{self.token}x{number}x"
 
 
 _LOST = (

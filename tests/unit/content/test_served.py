@@ -193,6 +193,17 @@ def test_style_sheets_move_into_the_elements_and_media_rules_stay_a_sheet() -> N
     assert serve(body).body == f'<style>{media}</style><p class="x" style="color:red">{{{{ a }}}}</p>'
 
 
+def test_a_whole_document_is_served_as_what_is_in_it() -> None:
+    body = (
+        "<!DOCTYPE html><html><head><meta charset='utf-8'><title>Hello</title><style>.a { color: red }</style></head>"
+        "<body><table class='a'><tr><td>Hi {{ a | default: \"you\" }}</td></tr></table></body></html>"
+    )
+
+    assert serve(body).body == (
+        '<table class="a" style="color:red"><tr><td>Hi {{ a | default: "you" }}</td></tr></table>'
+    )
+
+
 def test_outlooks_comments_stay_with_the_tags_inside() -> None:
     body = (
         '<!--[if mso]><table><tr><td style="width:600px"><![endif]--><p>{{ a }}</p>'
