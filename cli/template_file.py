@@ -154,7 +154,7 @@ def what_is_wrong(fault: ErrorDetails) -> str:
 
 _SHAPES = {
     r"\S": "is blank",
-    r"<mjml\b": "must hold an <mjml> element",
+    r"^\s*<mjml\b": "must begin with <mjml>",
     f"^{IDENTIFIER}$": "must be an id: letters, digits, - and _, at most 64",
     f"^{PREFIX}$": "must begin with a lower-case letter, then lower-case letters, digits and _, at most 32",
     r"^[A-Za-z_][A-Za-z0-9_-]{0,127}$": "must be the name of a field: letters, digits, - and _",

@@ -42,7 +42,7 @@ class CannotServe(Exception):
 
 def is_mjml(text: str) -> bool:
     """Whether a body is written in MJML."""
-    return re.match(r"\s*(?:<!--.*?-->\s*)*<mjml\b", text, re.DOTALL) is not None
+    return re.match(r"\s*<mjml\b", text) is not None
 
 
 def serve(source: str) -> Served:

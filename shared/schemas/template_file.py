@@ -74,7 +74,7 @@ class VariantCopy(_Part):
     subject: Annotated[Line, StringConstraints(min_length=1)]
     preheader: Line = ""
     body: Annotated[Text, StringConstraints(pattern=r"\S")] = ""
-    mjml: Annotated[Text, StringConstraints(pattern=r"<mjml\b")] | None = None
+    mjml: Annotated[Text, StringConstraints(pattern=r"^\s*<mjml\b")] | None = None
 
     @property
     def source(self) -> str:
@@ -84,7 +84,7 @@ class VariantCopy(_Part):
     @property
     def is_mjml(self) -> bool:
         """Whether it is MJML, under either name."""
-        return self.mjml is not None or self.body.lstrip().startswith("<mjml")
+        return re.match(r"\s*<mjml\b", self.source) is not None
 
     @model_validator(mode="after")
     def _has_one_body(self) -> Self:

@@ -124,3 +124,15 @@ def test_names_used_twice_are_told(tmp_path: Path) -> None:
     twice = GOOD + "  - {name: Warm, subject: Hi, body: <p>Hi</p>}\n"
 
     assert read(twice, tmp_path) == ["the file: variants: the name 'Warm' is used twice"]
+
+
+@pytest.mark.parametrize(
+    ("bodies", "said"),
+    [
+        ("mjml: <p>Hi</p>", 'variant "Warm", mjml: must begin with <mjml>'),
+        ("body: <p>Hi</p>, mjml: <mjml></mjml>", 'variant "Warm": body: has a second one in `mjml`; keep one of them'),
+        ("theme: x", 'variant "Warm": body: is missing; write HTML as `body`, or MJML as `mjml`'),
+    ],
+)
+def test_a_variant_has_one_body_in_html_or_mjml(bodies: str, said: str, tmp_path: Path) -> None:
+    assert read(GOOD.replace("body: <p>Hi</p>}", bodies + "}"), tmp_path) == [said]
