@@ -8,6 +8,7 @@ because it could not be rendered or was not written in time (intention to treat)
 people with all people.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 PREVIEW: Final = "preview"
@@ -22,14 +23,38 @@ PREVIEWED: Final = "preview"
 VARIANT_NOT_SERVED: Final = "variant_not_served"
 """The reason when the forced variant is none that the template could serve now."""
 
-
 PLANNED_CONTROL = frozenset({"control_split", "control_holdout"})
 """Control by the split itself: the group that treatment is measured against."""
 
 OUTSIDE = frozenset({"stopped", "template_draft", "template_archived", "no_approved_variant", "unknown_template"})
 """Nobody's arm: decided before anybody was assigned, whoever the person was."""
 
+NOT_RENDERED = frozenset({
+    "field_missing", "unsafe_link", "unfilled_tag", "copy_broken", "unsafe_place", "render_limit", "render_failed",
+    "empty_subject", "empty_body", "body_too_large",
+})  # fmt: skip
+"""A variant was drawn, but cannot be shown to this person: control, never another variant."""
+
+TREATMENT: Mapping[str, str] = {
+    "explore": "drawn by a policy that learns from what people do",
+    "burn_in": "drawn with equal shares: nothing is learned yet, or the template wants it so",
+    "fixed": "drawn with the shares that somebody set",
+    "fallback": "drawn with equal shares, because the stored policy cannot be drawn from",
+}
+"""Why a variant was drawn the way it was. A request that is repeated is sticky: it gets what is stored and is no
+decision of its own, so it has no reason; its id may be an alias."""
+
+REASONS = PLANNED_CONTROL | OUTSIDE | NOT_RENDERED | TREATMENT.keys() | {PREVIEWED, VARIANT_NOT_SERVED}
+"""All that `generations.reason` says. Rows of earlier releases also say `uniform`, which is `burn_in` now."""
+
+_BY_MODEL = {"uniform": "burn_in", "fixed": "fixed"}
+
 
 def wrote(decision: str, reason: str) -> bool:
     """Whether this decision puts copy on the profile; one that does not takes away what is there, or does nothing."""
     return decision == "treatment" or (decision == WRITTEN_PREVIEW and reason == PREVIEWED)
+
+
+def treatment_reason(model: str) -> str:
+    """The reason of a draw from a snapshot of this model."""
+    return _BY_MODEL.get(model, "explore")
