@@ -11,6 +11,8 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
+from services.generator.assign import EXTERNAL, Split
+from services.generator.cells import PLAIN, Cells
 from services.generator.select import Snapshot
 from shared import logs, metrics
 from shared.clock import Clock
@@ -38,6 +40,14 @@ class Template:
     variants: Mapping[UUID, VariantSource]
     snapshot: Snapshot | None
     stopped: bool = False
+    cells: Cells = PLAIN
+    split: Split = EXTERNAL
+    avoids_repeats: bool = True
+
+    @property
+    def asks_for_last(self) -> bool:
+        """Whether it matters which variant a person got last."""
+        return self.avoids_repeats and self.snapshot is not None and len(self.snapshot.eligible) > 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 import orjson
 
 from services.generator.catalog import OrgConfig, Template
+from services.generator.cells import PLAIN
 from services.generator.records import UNKNOWN_TEMPLATE, Generation
 from services.generator.render import Renderer
-from services.generator.select import Snapshot, cell_of, choose
+from services.generator.select import Snapshot, choose
 from shared.rendering.copy import RenderError
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.decisions import PREVIEW, PREVIEWED, VARIANT_NOT_SERVED, WRITTEN_PREVIEW
@@ -25,7 +27,7 @@ _ID_CHARS = 512  # an index entry holds at most 2,704 bytes, and one insert carr
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """What to show. `reason` says why: the policy's name for treatment, else what kept us from it."""
+    """What to show. `reason` says why (shared/schemas/decisions.py)."""
 
     reason: str
     copy: Vars | None = None
@@ -46,11 +48,12 @@ def fault_of(job: GenerateJob) -> str | None:
     return None
 
 
-def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer) -> Generation:
-    """Choose, render, and say everything that is to be remembered of it."""
+def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer, last: UUID | None = None) -> Generation:
+    """Choose, render, and say everything that is to be remembered of it. `last` is the variant that this person got
+    from this template before."""
     template = config.templates.get(job.template_id)
-    cell = cell_of(job.attrs)
-    decision = _decide(job, cell, template, renderer)
+    cell = (template.cells if template else PLAIN).of(job.attrs, job.accepted_at)
+    decision = _decide(job, cell, template, renderer, last)
     deadline_at = job.accepted_at + config.delay(template, job.tracking_id)
     send_window_s = template.send_window_s if template else _DEFAULT_SEND_WINDOW_S
     treated = decision.copy is not None and decision.source is not None
@@ -80,7 +83,7 @@ def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer) -> Generati
     )
 
 
-def _decide(job: GenerateJob, cell: str, template: Template | None, renderer: Renderer) -> _Decision:
+def _decide(job: GenerateJob, cell: str, template: Template | None, renderer: Renderer, last: UUID | None) -> _Decision:
     if template is None:
         return _Decision(UNKNOWN_TEMPLATE)
     if template.stopped:
@@ -91,13 +94,15 @@ def _decide(job: GenerateJob, cell: str, template: Template | None, renderer: Re
         return _Decision("no_approved_variant")
     if job.preview is not None:
         return _previewed(job, job.preview, cell, template, template.snapshot, renderer)
-    choice = choose(template.snapshot, cell, job.generation_id)
+    if (planned := template.split.planned_control(job, template.state)) is not None:
+        return _Decision(planned)
+    choice = choose(template.snapshot, cell, job.generation_id, last if template.avoids_repeats else None)
     source = template.variants[choice.copy_id]
     try:
         copy = renderer.render(source, job.fields)
     except RenderError as error:
         return _Decision(error.reason, snapshot=template.snapshot, probabilities=choice.probabilities)
-    return _Decision(template.snapshot.model, copy, source, template.snapshot, choice.probabilities, choice.propensity)
+    return _Decision(template.snapshot.reason, copy, source, template.snapshot, choice.probabilities, choice.propensity)
 
 
 def _kind(preview: Preview) -> str:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from services.generator.catalog import Catalog, OrgConfig
 from services.generator.compose import compose, fault_of
-from services.generator.records import Alias, Generation, Stored
+from services.generator.records import Alias, Found, Generation, Person, Stored
 from services.generator.render import Renderer
 from services.generator.select import Snapshot
 from shared import metrics
@@ -33,7 +33,9 @@ _COMPOSED_AT_ONCE = 32  # about 5 ms of work; then the loop may answer heartbeat
 class Records(Protocol):
     """What is remembered; every method may be repeated, and raises Outage."""
 
-    async def find(self, days: Sequence[date], generation_ids: Sequence[UUID]) -> Mapping[UUID, Stored]: ...
+    async def find(
+        self, days: Sequence[date], generation_ids: Sequence[UUID], people: Sequence[Person] = ()
+    ) -> Found: ...
     async def insert_generations_once(self, generations: Sequence[Generation]) -> set[UUID]: ...
     async def insert_aliases_once(self, aliases: Sequence[Alias]) -> None: ...
     async def insert_uniform_once(self, org_id: UUID, template_id: str, snapshot: Snapshot) -> None: ...
@@ -58,8 +60,10 @@ class Generator:
         """One outcome per job. Raises Outage with nothing promised: repeat the batch."""
         faults = [fault_of(job) for job in jobs]
         sound = [job for job, fault in zip(jobs, faults, strict=True) if fault is None]
-        batch = sort_out(sound, await self._find(sound))
-        generations, failures = await self._compose(batch.fresh)
+        configs = await self._catalog.orgs({job.org_id for job in sound})
+        found = await self._find(sound, configs)
+        batch = sort_out(sound, found.stored)
+        generations, failures = await self._compose(batch.fresh, configs, found.last)
         writes = [*await self._remember(generations), *(stored.write for stored in batch.again)]
         if batch.aliases:
             await self._records.insert_aliases_once(batch.aliases)
@@ -70,19 +74,30 @@ class Generator:
             for job, fault in zip(jobs, faults, strict=True)
         ]
 
-    async def _find(self, jobs: Iterable[GenerateJob]) -> Mapping[UUID, Stored]:
-        """What is stored of these requests, under their own id or the one of the window before."""
+    async def _find(self, jobs: Sequence[GenerateJob], configs: Mapping[UUID, OrgConfig]) -> Found:
+        """What is stored of these requests, under their own id or the one of the window before, and what the people
+        got before whom no variant shall be repeated for."""
         days = {job.day for job in jobs} | {_earlier_day(job) for job in jobs}
         ids = [one for job in jobs for one in (job.generation_id, job.earlier_id)]
-        return await self._records.find(sorted(days), ids) if ids else {}
+        people = {
+            _person(job)
+            for job in jobs
+            if (template := configs[job.org_id].templates.get(job.template_id)) is not None and template.asks_for_last
+        }
+        return await self._records.find(sorted(days), ids, [*people]) if ids else Found()
 
-    async def _compose(self, jobs: Sequence[GenerateJob]) -> tuple[list[Generation], dict[UUID, Exception]]:
-        configs = await self._catalog.orgs({job.org_id for job in jobs})
+    async def _compose(
+        self, jobs: Sequence[GenerateJob], configs: Mapping[UUID, OrgConfig], last: Mapping[Person, UUID]
+    ) -> tuple[list[Generation], dict[UUID, Exception]]:
         generations: list[Generation] = []
         failures: dict[UUID, Exception] = {}
+        got = dict(last)
         for number, job in enumerate(jobs, start=1):
             try:
-                generations.append(compose(job, configs.get(job.org_id, OrgConfig()), self._renderer))
+                made = compose(job, configs[job.org_id], self._renderer, got.get(person := _person(job)))
+                generations.append(made)
+                if made.copy_id is not None:
+                    got[person] = made.copy_id
             except Exception as error:  # noqa: BLE001  # a job that nobody foresaw must not stop its neighbours
                 failures[job.generation_id] = error
             if number % _COMPOSED_AT_ONCE == 0:
@@ -107,8 +122,8 @@ class Generator:
         writes = [one.write for one in generations if one.generation_id in inserted]
         if overtaken := [one for one in generations if one.generation_id not in inserted]:
             ids = [one.generation_id for one in overtaken]
-            stored = await self._records.find(sorted({one.day for one in overtaken}), ids)
-            writes += [one.write for one in stored.values()]
+            found = await self._records.find(sorted({one.day for one in overtaken}), ids)
+            writes += [one.write for one in found.stored.values()]
         return writes
 
 
@@ -138,6 +153,10 @@ def sort_out(jobs: Iterable[GenerateJob], stored: Mapping[UUID, Stored]) -> _Sor
             known[job.generation_id] = job
     batch.again = [*again.values()]
     return batch
+
+
+def _person(job: GenerateJob) -> Person:
+    return Person(job.org_id, job.template_id, job.user_id)
 
 
 def _earlier_day(job: GenerateJob) -> date:

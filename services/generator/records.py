@@ -1,8 +1,9 @@
 """What the generator remembers of a request. Plain values, no behaviour."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from services.generator.select import Snapshot
@@ -74,6 +75,22 @@ class Stored:
             return self
         later = {"accepted_at": at, "deadline_at": self.write.deadline_at + (at - self.accepted_at)}
         return replace(self, write=self.write.model_copy(update=later))
+
+
+class Person(NamedTuple):
+    """Somebody who gets a template's email."""
+
+    org_id: UUID
+    template_id: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is there of a batch: generations by the id that was asked for, and the variant that people got last."""
+
+    stored: dict[UUID, Stored] = field(default_factory=dict)
+    last: dict[Person, UUID] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

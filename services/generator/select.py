@@ -5,13 +5,14 @@ over many generations the draws are uniform and independent of everything that t
 """
 
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID, uuid5
 
+from shared.schemas.attributes import folded
+from shared.schemas.decisions import treatment_reason
 from shared.schemas.jobs import Attrs
 
 NO_ATTRS = ""
@@ -21,7 +22,9 @@ TOO_MANY_ATTRS = "~"
 """The cell of a request whose attrs are too many to name; no snapshot lists it, so it draws from `otherwise`."""
 
 CELL_CHARS = 512
-_VALUE_CHARS = 64
+MOST_ATTRS = 64
+"""What a gateway lets through, attrs and entries of one list; whatever brings more is no request of ours."""
+
 _SUM_TOLERANCE = 1e-9
 _RESERVED = {ord(char): f"%{ord(char):02x}" for char in "\x00%&=,"}  # NUL: PostgreSQL refuses it
 
@@ -40,6 +43,12 @@ class Snapshot:
     otherwise: tuple[float, ...]
     cells: Mapping[str, tuple[float, ...]]
     stored: bool
+    fallback: bool = False  # stands in for a stored policy that cannot be drawn from
+
+    @property
+    def reason(self) -> str:
+        """What a draw from it is: shared/schemas/decisions.py."""
+        return "fallback" if self.fallback else treatment_reason(self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +66,29 @@ def cell_of(attrs: Attrs) -> str:
     `name=value` pairs sorted and joined by `&`; the values of a list are sorted and joined by `,`. A missing attr and
     one without a value are the same. Different canonical attrs have different names.
     """
+    return TOO_MANY_ATTRS if too_many(attrs) else named(texts(attrs))
+
+
+def texts(attrs: Attrs) -> dict[str, str]:
+    """Canonical names and values of attrs that are what they say."""
     pairs: dict[str, set[str]] = {}
     for name, value in attrs.items():
-        values = {_canonical(one) for one in (value if isinstance(value, list) else (value,))} - {""}
-        if values and (known := _canonical(name)):
+        values = {canonical(one) for one in (value if isinstance(value, list) else (value,))} - {""}
+        if values and (known := canonical(name)):
             pairs.setdefault(known, set()).update(values)
-    cell = "&".join(f"{name}={','.join(sorted(values))}" for name, values in sorted(pairs.items()))
+    return {name: ",".join(sorted(values)) for name, values in pairs.items()}
+
+
+def too_many(attrs: Attrs) -> bool:
+    """Whether these are not worth reading. They cost the generation its ranking, and its neighbours no time."""
+    return len(attrs) > MOST_ATTRS or any(
+        isinstance(value, list) and len(value) > MOST_ATTRS for value in attrs.values()
+    )
+
+
+def named(pairs: Mapping[str, str]) -> str:
+    """The cell of these names and values, both canonical."""
+    cell = "&".join(f"{name}={value}" for name, value in sorted(pairs.items()))
     return cell if len(cell) <= CELL_CHARS else TOO_MANY_ATTRS
 
 
@@ -84,10 +110,12 @@ def usable(snapshot: Snapshot, copy_ids: Sequence[UUID]) -> bool:
     )
 
 
-def choose(snapshot: Snapshot, cell: str, generation_id: UUID) -> Choice:
-    """The variant of this generation, whose attrs are in this cell."""
+def choose(snapshot: Snapshot, cell: str, generation_id: UUID, avoid: UUID | None = None) -> Choice:
+    """The variant of this generation, whose attrs are in this cell; not the one to avoid, where there is another."""
     probabilities = snapshot.cells.get(cell, snapshot.otherwise)
-    index = _draw(probabilities, _fraction(generation_id))
+    if avoid is not None and avoid in snapshot.eligible:
+        probabilities = _without(probabilities, snapshot.eligible.index(avoid))
+    index = _draw(probabilities, fraction(generation_id.bytes, b"draw"))
     return Choice(snapshot.eligible[index], probabilities, probabilities[index])
 
 
@@ -103,13 +131,26 @@ def _draw(probabilities: Sequence[float], fraction: float) -> int:
     return last
 
 
-def _fraction(generation_id: UUID) -> float:
-    """Uniform in [0, 1), 53 bits. Hashed once more: the id has fixed bits, and its other uses must not correlate."""
-    digest = blake2b(generation_id.bytes, digest_size=8, person=b"draw").digest()
+def fraction(of: bytes, use: bytes) -> float:
+    """Uniform in [0, 1), 53 bits. An id is hashed once more: it has fixed bits, and its uses must not correlate."""
+    digest = blake2b(of, digest_size=8, person=use).digest()
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 
 
+@lru_cache(maxsize=4096)
+def _without(probabilities: tuple[float, ...], index: int) -> tuple[float, ...]:
+    """The same with this one at 0 and the others in their old proportions; as they were if the others are all 0."""
+    others = (*probabilities[:index], 0.0, *probabilities[index + 1 :])
+    left = math.fsum(others)
+    return tuple(probability / left for probability in others) if left > 0 else probabilities
+
+
 @lru_cache(maxsize=16_384)  # names and values come again and again; of most orgs there are a few dozen
-def _canonical(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
-    return " ".join(folded.split())[:_VALUE_CHARS].strip().translate(_RESERVED)
+def canonical(text: str) -> str:
+    """A name or value as cells hold it: folded, and without the characters that part cells."""
+    return escaped(folded(text))
+
+
+def escaped(text: str) -> str:
+    """Without the characters that part cells; different texts stay different."""
+    return text.translate(_RESERVED)

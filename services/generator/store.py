@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from services.generator.assign import Split
 from services.generator.catalog import OrgConfig, Template
-from services.generator.records import Alias, Generation, Stored, write_of
+from services.generator.cells import PLAIN, compiled
+from services.generator.records import Alias, Found, Generation, Person, Stored, write_of
 from services.generator.select import Snapshot, uniform, usable
 from shared import logs
 from shared.clock import Clock
@@ -20,6 +23,7 @@ from shared.schemas.copy import VariantSource
 log = logs.get(__name__)
 
 _PARTITIONS_EVERY_S = 3600.0
+_REPEAT_WINDOW = timedelta(days=30)
 
 
 class Store:
@@ -41,6 +45,9 @@ class Store:
                 'template_id', t.template_id, 'state', t.state, 'property_prefix', t.property_prefix,
                 'delay_s', t.delay_s, 'send_window_s', t.send_window_s,
                 'stopped', t.stopped_at IS NOT NULL OR o.stopped_at IS NOT NULL,
+                'choice', json_build_object('attributes', t.attributes, 'other_attrs', t.other_attrs,
+                    'org_attributes', o.attributes, 'time_zone', o.time_zone, 'split', t.split, 'salt', t.split_salt,
+                    'control_ratio', t.control_ratio, 'control_share', t.control_share, 'repeats', t.repeats),
                 'variants', approved.variants, 'snapshot', policy.snapshot)), '[]')
              FROM templates t
              CROSS JOIN LATERAL (
@@ -72,6 +79,7 @@ class Store:
             for row in rows
         }
 
+    # The last branch tells the variant that each person got last, in the place of a generation's id.
     SELECT_STORED = """
         SELECT generation_id AS asked_id, org_id, generation_id, day, user_id, property_prefix, decision, reason,
                accepted_at, deadline_at
@@ -82,17 +90,30 @@ class Store:
                g.accepted_at, g.deadline_at
         FROM generation_aliases a JOIN generations g ON g.day = a.day AND g.generation_id = a.generation_id
         WHERE a.alias_id = ANY ($2::uuid[])
+        UNION ALL
+        SELECT NULL, l.org_id, l.copy_id, NULL, l.user_id, l.template_id, NULL, NULL, l.accepted_at, NULL
+        FROM unnest($3::uuid[], $4::text[], $5::text[]) AS p (org_id, template_id, user_id)
+        JOIN last_copies l USING (org_id, template_id, user_id)
     """
 
-    async def find(self, days: Sequence[date], generation_ids: Sequence[UUID]) -> dict[UUID, Stored]:
-        """By asked id: the generations of these days that these ids name, themselves or as an alias."""
+    async def find(self, days: Sequence[date], generation_ids: Sequence[UUID], people: Sequence[Person] = ()) -> Found:
+        """The generations of these days that these ids name, themselves or as an alias, and what these people got."""
+        columns: Sequence[Sequence[Any]] = [*zip(*people, strict=True)] or [(), (), ()]
         async with self._database.connection() as connection:
-            rows = await connection.fetch(self.SELECT_STORED, list(days), list(generation_ids))
-        return {(values := dict(row)).pop("asked_id"): _stored(values) for row in rows}
+            rows = await connection.fetch(self.SELECT_STORED, list(days), list(generation_ids), *columns)
+        found = Found()
+        for values in map(dict, rows):
+            if (asked_id := values.pop("asked_id")) is not None:
+                found.stored[asked_id] = _stored(values)
+            elif values["accepted_at"] > self._clock.now() - _REPEAT_WINDOW:
+                person = Person(values["org_id"], values["property_prefix"], values["user_id"])
+                found.last[person] = values["generation_id"]
+        return found
 
     # Arrays in arrays cannot be unnested one level, so those columns travel as array literals.
+    # Where there was a choice, what was chosen is remembered; in one order, so that batches do not lock each other.
     INSERT_GENERATIONS = """
-        INSERT INTO generations (
+        WITH inserted AS (INSERT INTO generations (
             day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at, clean_at, decision,
             reason, copy_id, variant_version, property_prefix, written_for, snapshot_id, cell, eligible, probabilities,
             propensity, attrs, repairs, vars)
@@ -108,7 +129,15 @@ class Store:
             decision, reason, copy_id, variant_version, property_prefix, written_for, snapshot_id, cell, eligible,
             probabilities, propensity, attrs, repairs, vars)
         ON CONFLICT (day, generation_id) DO NOTHING
-        RETURNING generation_id
+        RETURNING generation_id, org_id, template_id, user_id, copy_id, accepted_at, decision, eligible),
+        remembered AS (INSERT INTO last_copies AS l (org_id, template_id, user_id, copy_id, accepted_at)
+        SELECT DISTINCT ON (org_id, template_id, user_id) org_id, template_id, user_id, copy_id, accepted_at
+        FROM inserted WHERE decision = 'treatment' AND cardinality(eligible) > 1
+        ORDER BY org_id, template_id, user_id, accepted_at DESC
+        ON CONFLICT (org_id, template_id, user_id) DO UPDATE
+            SET copy_id = excluded.copy_id, accepted_at = excluded.accepted_at
+            WHERE l.accepted_at < excluded.accepted_at)
+        SELECT generation_id FROM inserted
     """
 
     async def insert_generations_once(self, generations: Sequence[Generation]) -> set[UUID]:
@@ -155,8 +184,15 @@ class Store:
             await connection.execute(self.ENSURE_PARTITION, day)
         self._days.add(day)
 
+    FORGET_COPIES = "DELETE FROM last_copies WHERE accepted_at < $1"
+
+    async def forget_copies(self) -> None:
+        """What people got too long ago to matter is gone."""
+        async with self._database.connection() as connection:
+            await connection.execute(self.FORGET_COPIES, self._clock.now() - _REPEAT_WINDOW)
+
     async def keep_partitions(self, stop: asyncio.Event) -> None:
-        """A runner: today's and tomorrow's partitions are there before midnight needs them."""
+        """A runner: today's and tomorrow's partitions are there before midnight needs them; old copies go."""
         due_s = self._clock.monotonic()
         while not stop.is_set():
             if self._clock.monotonic() >= due_s:
@@ -164,6 +200,7 @@ class Store:
                     today = self._clock.now().date()
                     for day in (today, today + timedelta(days=1)):
                         await self.ensure_day(day)
+                    await self.forget_copies()
                     due_s += _PARTITIONS_EVERY_S
                 except Transient as error:
                     log.warning("partitions.not_ensured", reason=error.reason)
@@ -214,7 +251,23 @@ def _template(org_id: UUID, row: Mapping[str, Any]) -> Template:
         variants,
         _snapshot(org_id, row["template_id"], row["snapshot"], [*variants]) if variants else None,
         row["stopped"],
+        **_choice(org_id, row["template_id"], row["choice"]),
     )
+
+
+def _choice(org_id: UUID, template_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a template says how to choose. Definitions that cannot be read cost the ranking, never the send."""
+    try:
+        definitions = row["org_attributes"], row["attributes"]
+        cells = compiled(*definitions, other_attrs=row["other_attrs"], time_zone=row["time_zone"])
+    except ValueError:  # what is imported is checked; this was written by somebody else
+        log.error("attributes.unusable", org_id=org_id, template_id=template_id)
+        cells = PLAIN
+    return {
+        "cells": cells,
+        "split": Split(row["split"], row["control_ratio"], row["control_share"], row["salt"]),
+        "avoids_repeats": row["repeats"] == "avoid",
+    }
 
 
 def _snapshot(org_id: UUID, template_id: str, row: Mapping[str, Any] | None, copy_ids: Sequence[UUID]) -> Snapshot:
@@ -227,6 +280,7 @@ def _snapshot(org_id: UUID, template_id: str, row: Mapping[str, Any] | None, cop
         if snapshot is not None and usable(snapshot, copy_ids):
             return snapshot
         log.error("snapshot.unusable", org_id=org_id, template_id=template_id, snapshot_id=row["snapshot_id"])
+        return replace(uniform(org_id, template_id, copy_ids), fallback=True)
     return uniform(org_id, template_id, copy_ids)
 
 

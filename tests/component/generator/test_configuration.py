@@ -133,13 +133,13 @@ async def test_the_newest_policy_that_covers_exactly_the_approved_variants_is_us
         rows = await rig.rows("SELECT DISTINCT reason FROM generations WHERE user_id LIKE 'U%'")
 
     assert (plain["reason"], plain["copy_id"], plain["snapshot_id"], plain["propensity"]) == (
-        "fitted",
+        "explore",
         two,
         newest,
         1.0,
     )
     assert (pro["cell"], pro["copy_id"], pro["snapshot_id"], pro["propensity"]) == ("plan=pro", one, newest, 1.0)
-    assert "broken" not in {row["reason"] for row in rows}
+    assert {row["reason"] for row in rows} <= {"explore", "fallback"}  # the broken one is the newest: not drawn from
 
 
 async def test_a_fitted_policy_is_served_before_a_uniform_one_that_was_stored_after_it(rig: Rig) -> None:
@@ -171,3 +171,38 @@ async def test_a_cell_may_list_its_shares_in_the_order_of_the_copy_ids(rig: Rig)
         rows = await rig.generations(2)
 
     assert [row["probabilities"] for row in rows] == [[0.0, 1.0], [1.0, 0.0]]
+
+
+async def test_definitions_of_attrs_are_served_within_five_seconds_and_broken_ones_cost_the_ranking_alone(
+    rig: Rig,
+) -> None:
+    org_id, _ = await shop(rig)
+    pro = {"plan": {"kind": "string", "options": {"pro": ["premium"]}}}
+
+    async def cell(number: int) -> str:
+        webhook = job(AT, org_id=org_id, user_id=f"C{number:05}", attrs={"plan": "Premium", "city": "Bern"})
+        await rig.send(webhook)
+        (row,) = await eventually(
+            lambda: rig.rows("SELECT cell, reason FROM generations WHERE generation_id = $1", webhook.generation_id)
+        )
+        assert row["reason"] == "burn_in"
+        return str(row["cell"])
+
+    async def eventually_in(expected: str, first_number: int) -> None:
+        numbers = iter(range(first_number, first_number + 10_000))
+
+        async def check() -> None:
+            assert await cell(next(numbers)) == expected
+
+        await eventually(check, within_s=5)
+
+    async with running(rig):
+        await eventually_in("city=bern&plan=premium", 0)
+        await rig.rows("UPDATE orgs SET attributes = $1", pro)
+        await eventually_in("city=bern&plan=pro", 10_000)
+        await rig.rows("UPDATE templates SET other_attrs = 'ignore'")
+        await eventually_in("plan=pro", 20_000)
+        await rig.rows("UPDATE templates SET attributes = $1", {"plan": {"kind": "string", "options": ["gold"]}})
+        await eventually_in("plan=other", 30_000)
+        await rig.rows("UPDATE templates SET attributes = $1", {"plan": {"kind": "colour"}})
+        await eventually_in("city=bern&plan=premium", 40_000)

@@ -25,7 +25,7 @@ async def test_a_webhook_becomes_a_stored_generation_and_a_write(rig: Rig) -> No
         (write,) = await rig.writes(1)
 
     assert (row["org_id"], row["generation_id"], row["day"]) == (org_id, webhook.generation_id, webhook.day)
-    assert (row["decision"], row["reason"], row["copy_id"]) == ("treatment", "uniform", copy_ids[0])
+    assert (row["decision"], row["reason"], row["copy_id"]) == ("treatment", "burn_in", copy_ids[0])
     assert (row["cell"], row["attrs"], row["repairs"]) == ("plan=a%2cb,pro", webhook.attrs, ['a"\\b,'])
     assert (row["eligible"], row["probabilities"], row["propensity"]) == (copy_ids, [1.0], 1.0)
     assert (row["property_prefix"], row["written_for"]) == ("jai_welcome", "welcome.FLOW1.77")
@@ -191,3 +191,75 @@ async def _orgs_seen_by(rig: Rig, org_id: UUID) -> dict[str, set[UUID]]:
             table: {row["org_id"] for row in await connection.fetch(f"SELECT org_id FROM {table}")}
             for table in ("generations", "generation_aliases", "policy_snapshots", "variant_versions")
         }
+
+
+async def test_a_person_gets_another_variant_next_time_and_the_logged_vector_is_the_one_drawn_from(rig: Rig) -> None:
+    org_id, copy_ids = await shop(rig, bodies=["<p>A</p>", "<p>B</p>", "<p>C</p>"])
+    people = [f"USR{number:03}" for number in range(20)]
+
+    async with running(rig):
+        await rig.send(*(job(AT, org_id=org_id, user_id=person) for person in people))
+        await rig.writes(20)
+        later = AT + timedelta(hours=5)
+        await rig.send(*(job(later, org_id=org_id, user_id=person) for person in people))
+        rows = await rig.generations(40)
+    kept = await rig.rows("SELECT * FROM last_copies")
+
+    first = {row["user_id"]: row["copy_id"] for row in rows if row["accepted_at"] == AT}
+    second = [row for row in rows if row["accepted_at"] == later]
+    for row in second:
+        shares = dict(zip(row["eligible"], row["probabilities"], strict=True))
+        assert row["copy_id"] != first[row["user_id"]]
+        assert shares == {one: 0.0 if one == first[row["user_id"]] else 0.5 for one in copy_ids}
+        assert row["propensity"] == 0.5
+    assert {row["user_id"]: row["copy_id"] for row in kept} == {row["user_id"]: row["copy_id"] for row in second}
+
+
+async def test_what_was_sent_by_another_template_or_org_or_long_ago_does_not_count(rig: Rig) -> None:
+    org_id, copy_ids = await shop(rig)
+    [now] = await rig.rows("SELECT statement_timestamp() AS at")
+    for template_id, of_org, ago_days in (("other", org_id, 1), ("welcome", uuid4(), 1), ("welcome", org_id, 31)):
+        await rig.rows(
+            "INSERT INTO last_copies VALUES ($1, $2, 'ABC123', $3, $4)",
+            of_org, template_id, copy_ids[0], now["at"] - timedelta(days=ago_days),
+        )  # fmt: skip
+
+    async with running(rig):
+        await rig.send(job(AT, org_id=org_id))
+        (row,) = await rig.generations(1)
+
+    assert row["probabilities"] == [0.5, 0.5]
+
+
+async def test_copy_of_a_template_with_one_variant_is_not_remembered_and_old_copy_is_forgotten(rig: Rig) -> None:
+    org_id, _ = await shop(rig, bodies=["<p>A</p>"])
+    await rig.rows("INSERT INTO last_copies VALUES ($1, 'welcome', 'OLD001', $1, $2)", org_id, AT - timedelta(days=400))
+
+    async with running(rig):
+        await rig.send(job(AT, org_id=org_id))
+        await rig.generations(1)
+        await eventually(lambda: nothing_remembered(rig))
+
+
+async def nothing_remembered(rig: Rig) -> None:
+    assert await rig.rows("SELECT * FROM last_copies") == []
+
+
+async def test_planned_control_is_a_clear_and_the_same_again_when_it_is_delivered_again(rig: Rig) -> None:
+    org_id, _ = await shop(rig)
+    await rig.rows("UPDATE templates SET split = 'random', control_ratio = 0.5, control_share = 0.2")
+    webhooks = [job(AT, org_id=org_id, user_id=f"USR{number:03}") for number in range(60)]
+
+    async with running(rig):
+        await rig.send(*webhooks)
+        rows = await rig.generations(60)
+        first = await rig.writes(60)
+        await rig.send(*webhooks)
+        again = await rig.writes(60)
+
+    reasons = {row["generation_id"]: row["reason"] for row in rows}
+    assert set(reasons.values()) == {"burn_in", "control_split", "control_holdout"}
+    assert {write.generation_id: write.action for write in first} == {
+        generation_id: "write" if reason == "burn_in" else "clear" for generation_id, reason in reasons.items()
+    }
+    assert {one.generation_id: one.action for one in again} == {one.generation_id: one.action for one in first}

@@ -11,7 +11,14 @@ from tests.support.servers import Servers
 pytestmark = pytest.mark.timeout(120)
 
 SMALL = Size(
-    delay_s=60, small=500, large=2_500, bulk=3_000, noisy_backlog=1_500, noisy_at_once=500, noisy_s=8, pending=20_000,
+    delay_s=60,
+    small=500,
+    large=2_500,
+    bulk=3_000,
+    noisy_backlog=1_500,
+    noisy_at_once=500,
+    noisy_s=8,
+    pending=20_000,
     watched_s=8,
 )
 

@@ -1,18 +1,24 @@
 """From one webhook to one generation: what is decided, why, and until when it counts."""
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
+from services.generator.assign import Split
 from services.generator.catalog import OrgConfig
+from services.generator.cells import Cells
 from services.generator.compose import compose, fault_of
 from services.generator.records import Generation
 from services.generator.render import Renderer
+from services.generator.select import uniform
+from shared.schemas.attributes import StringAttribute
+from shared.schemas.decisions import NOT_RENDERED, OUTSIDE, PLANNED_CONTROL, TREATMENT
 from shared.schemas.jobs import GenerateJob, Preview
 from shared.vars_codec import decode_vars
-from tests.unit.generator.given import COPIES, TEN, config, job, source, template
+from tests.unit.generator.given import COPIES, ORG, TEN, config, job, source, template
 
 
 def made(of: GenerateJob, served: OrgConfig) -> Generation:
@@ -25,7 +31,7 @@ def test_a_served_template_is_treatment_with_everything_that_estimates_need() ->
     generation = made(job(attrs={"Plan": "Pro"}, fields={"name": "Ann"}), config(template(*variants)))
 
     chosen = next(variant for variant in variants if variant.copy_id == generation.copy_id)
-    assert (generation.decision, generation.reason, generation.variant_version) == ("treatment", "uniform", 1)
+    assert (generation.decision, generation.reason, generation.variant_version) == ("treatment", "burn_in", 1)
     assert (generation.cell, generation.propensity, generation.probabilities) == ("plan=pro", 0.25, (0.25,) * 4)
     assert generation.snapshot is not None
     assert generation.snapshot.eligible == COPIES
@@ -54,6 +60,81 @@ def test_whatever_keeps_our_copy_back_is_control_with_its_reason(served: OrgConf
     assert (generation.decision, generation.reason) == ("control", reason)
     assert (generation.copy_id, generation.variant_version, generation.vars) == (None, None, None)
     assert generation.propensity is None
+    assert reason in OUTSIDE | NOT_RENDERED
+
+
+@pytest.mark.parametrize(
+    ("model", "fallback", "reason"),
+    [
+        ("uniform", False, "burn_in"),
+        ("uniform", True, "fallback"),
+        ("fixed", False, "fixed"),
+        ("logistic", False, "explore"),
+        ("thompson", False, "explore"),
+    ],
+)
+def test_the_reason_of_treatment_says_how_the_variant_was_drawn(model: str, fallback: bool, reason: str) -> None:
+    drawn = replace(uniform(ORG, "welcome", COPIES), model=model, fallback=fallback)
+
+    generation = made(job(), config(template(*map(source, COPIES), snapshot=drawn)))
+
+    assert (generation.decision, generation.reason) == ("treatment", reason)
+    assert reason in TREATMENT
+
+
+@pytest.mark.parametrize(
+    ("state", "split", "reason"),
+    [
+        ("active", Split("random", 0.9999999), "control_split"),
+        ("active", Split("persistent", 0.9999999), "control_split"),
+        ("active", Split("external", control_share=0.9999999), "control_holdout"),
+        ("shipped", Split("persistent", 0.9999999, control_share=0.9999999), "control_holdout"),
+        ("shipped", Split("random", 0.9999999), "burn_in"),
+    ],
+)
+def test_planned_control_has_its_reason_and_only_the_holdout_stays_when_the_template_is_shipped(
+    state: str, split: Split, reason: str
+) -> None:
+    generation = made(job(attrs={"plan": "pro"}), config(template(*map(source, COPIES), state=state, split=split)))
+
+    assert (generation.decision == "control", generation.reason) == (reason in PLANNED_CONTROL, reason)
+    assert generation.cell == "plan=pro"
+    if generation.decision == "control":
+        assert (generation.snapshot, generation.propensity, generation.probabilities) == (None, None, ())
+
+
+def test_who_is_nobodys_arm_is_not_split() -> None:
+    split = Split("random", 0.9999999, 0.9999999)
+
+    assert made(job(), config(template(split=split))).reason == "no_approved_variant"
+    assert made(job(), config(template(source(), split=split, stopped=True))).reason == "stopped"
+    assert made(job(), config(template(source(), split=split, state="draft"))).reason == "template_draft"
+
+
+def test_the_variant_to_avoid_has_probability_0_and_the_logged_vector_is_the_one_drawn_from() -> None:
+    served = config(template(*map(source, COPIES)))
+
+    generation = compose(job(), served, Renderer(), last=COPIES[1])
+
+    assert generation.probabilities == (1 / 3, 0.0, 1 / 3, 1 / 3)
+    assert generation.propensity == 1 / 3
+    assert generation.snapshot is not None
+    assert generation.snapshot.eligible == COPIES
+
+
+def test_a_template_that_allows_repeats_draws_as_its_policy_says() -> None:
+    served = config(template(*map(source, COPIES), avoids_repeats=False))
+
+    assert compose(job(), served, Renderer(), last=COPIES[1]).probabilities == (0.25,) * 4
+
+
+def test_a_template_reads_attrs_by_its_own_definitions() -> None:
+    cells = Cells({"plan": StringAttribute(kind="string", options={"pro": ["premium"]})}, other_attrs="ignore")
+
+    generation = made(job(attrs={"Plan": "PREMIUM", "x": "y"}), config(template(source(), cells=cells)))
+
+    assert generation.cell == "plan=pro"
+    assert generation.attrs_json == '{"Plan":"PREMIUM","x":"y"}'
 
 
 @pytest.mark.parametrize(

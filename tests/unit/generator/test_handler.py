@@ -9,15 +9,15 @@ import pytest
 
 from services.generator.catalog import Catalog, OrgConfig
 from services.generator.handler import Generator, sort_out
-from services.generator.records import Alias, Generation, Stored
+from services.generator.records import Alias, Found, Generation, Person, Stored
 from services.generator.render import Renderer
-from services.generator.select import Snapshot
+from services.generator.select import TOO_MANY_ATTRS, Snapshot
 from shared.clock import FrozenClock
 from shared.errors import Outage, Permanent
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.ids import window_start
-from shared.schemas.jobs import Fields, GenerateJob, WriteJob
-from tests.unit.generator.given import ORG, TEN, config, job, source, template
+from shared.schemas.jobs import Attrs, Fields, GenerateJob, WriteJob
+from tests.unit.generator.given import COPIES, ORG, TEN, config, job, source, template
 
 EDGE = window_start(TEN) + timedelta(hours=1)
 
@@ -30,17 +30,25 @@ class Memory:
         self.aliases: dict[UUID, Alias] = {}
         self.snapshots: list[UUID] = []
         self.overtaken_by: list[Generation] = []
+        self.asked_for: list[Person] = []
+        self.served = config(template(source(body="<p>{{ name | default: 'there' }}</p>")))
 
     async def load_orgs(self, org_ids: Sequence[UUID]) -> Mapping[UUID, OrgConfig]:
-        return {ORG: config(template(source(body="<p>{{ name | default: 'there' }}</p>")))}
+        return {ORG: self.served}
 
-    async def find(self, days: Sequence[date], generation_ids: Sequence[UUID]) -> Mapping[UUID, Stored]:
+    async def find(self, days: Sequence[date], generation_ids: Sequence[UUID], people: Sequence[Person] = ()) -> Found:
         found = {}
         for asked in generation_ids:
             named = self.aliases[asked].generation_id if asked in self.aliases else asked
             if (one := self.generations.get(named)) is not None and one.day in days:
                 found[asked] = Stored(one.generation_id, one.day, one.accepted_at, one.write)
-        return found
+        self.asked_for += people
+        got = {
+            Person(one.org_id, one.template_id, one.user_id): one.copy_id
+            for one in sorted(self.generations.values(), key=lambda one: one.accepted_at)
+            if one.copy_id is not None
+        }
+        return Found(found, {person: got[person] for person in people if person in got})
 
     async def insert_generations_once(self, generations: Sequence[Generation]) -> set[UUID]:
         for other in self.overtaken_by:
@@ -69,7 +77,7 @@ def generator(memory: Memory, published: list[WriteJob]) -> Generator:
     async def publish(writes: Sequence[WriteJob]) -> None:
         published.extend(writes)
 
-    return Generator(memory, Catalog(memory, FrozenClock(), max_bytes=10_000), Fragile(), publish)
+    return Generator(memory, Catalog(memory, FrozenClock(), max_bytes=100_000), Fragile(), publish)
 
 
 def stored(one: GenerateJob, accepted_at: datetime | None = None) -> Stored:
@@ -148,7 +156,7 @@ async def test_an_outage_while_publishing_is_healed_by_the_repeated_batch() -> N
     async def refuse(writes: Sequence[WriteJob]) -> None:
         raise Outage("the broker is out of reach")
 
-    broken = Generator(memory, Catalog(memory, FrozenClock(), max_bytes=10_000), Renderer(), refuse)
+    broken = Generator(memory, Catalog(memory, FrozenClock(), max_bytes=100_000), Renderer(), refuse)
     with pytest.raises(Outage):
         await broken([job()])
     await generator(memory, published)([job()])
@@ -195,3 +203,71 @@ def test_another_body_is_another_request() -> None:
     first, other = job(TEN, b'{"a":1}'), job(TEN + timedelta(seconds=1), b'{"a":2}')
 
     assert sort_out([other], {first.generation_id: stored(first)}).fresh == [other]
+
+
+async def test_a_person_never_gets_the_same_variant_twice_running_within_a_batch_or_across() -> None:
+    memory = Memory()
+    memory.served = config(template(*(source(copy_id) for copy_id in COPIES[:2])))
+    handle = generator(memory, [])
+    visits = [job(TEN + timedelta(hours=3 * number), user_id="SAME01") for number in range(12)]
+
+    await handle(visits[:4])
+    for visit in visits[4:]:
+        await handle([visit])
+
+    got = [memory.generations[visit.generation_id].copy_id for visit in visits]
+    assert got == got[:2] * 6
+    assert set(got) == set(COPIES[:2])
+
+
+@pytest.mark.parametrize("rule", ["only one variant", "repeats allowed", "draft"])
+async def test_nobody_asks_for_the_last_variant_where_it_does_not_matter(rule: str) -> None:
+    memory = Memory()
+    both = [source(copy_id) for copy_id in COPIES[:2]]
+    memory.served = config(
+        {
+            "only one variant": template(both[0]),
+            "repeats allowed": template(*both, avoids_repeats=False),
+            "draft": template(state="draft"),
+        }[rule]
+    )
+
+    await generator(memory, [])([job()])
+
+    assert memory.asked_for == []
+
+
+async def test_a_repeated_request_is_sticky_though_its_variant_is_the_last_one() -> None:
+    memory, published = Memory(), list[WriteJob]()
+    memory.served = config(template(*(source(copy_id) for copy_id in COPIES)))
+    handle = generator(memory, published)
+    await handle([job()])
+    before = dict(memory.generations)
+
+    await handle([job()])
+
+    assert memory.generations == before
+    assert len({write.generation_id for write in published}) == 1
+
+
+async def test_garbage_attrs_cost_one_generation_its_ranking_and_never_its_send() -> None:
+    memory, published = Memory(), list[WriteJob]()
+    many = {f"attr{number}": "x" for number in range(10_000)}
+    garbage: list[Attrs] = [
+        {**many},
+        {"a": ["x" * 1_000] * 10_000},
+        {"a": "x" * 1_000_000},
+        {"\u202e\x00&=": "a,&=\x00"},
+    ]
+    sound = job(user_id="SOUND1", attrs={"plan": "pro"})
+
+    outcomes = await generator(memory, published)(
+        [*(job(user_id=f"BAD{number:03}", attrs=attrs) for number, attrs in enumerate(garbage)), sound]
+    )
+
+    assert list(outcomes) == [None] * 5
+    assert {write.action for write in published} == {"write"}
+    cells = {one.user_id: one.cell for one in memory.generations.values()}
+    assert cells["BAD000"] == cells["BAD001"] == TOO_MANY_ATTRS
+    assert cells["BAD002"] == f"a={'x' * 64}"
+    assert cells["SOUND1"] == "plan=pro"

@@ -3,17 +3,20 @@
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_type_hints
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.generator.assign import Split
+from services.generator.cells import Cells
 from services.generator.compose import compose
 from services.generator.render import Renderer
 from services.generator.select import CELL_CHARS, NO_ATTRS, TOO_MANY_ATTRS, Snapshot, cell_of, choose, uniform, usable
-from shared.schemas.jobs import Attrs
+from shared.schemas.attributes import DateAttribute, StringAttribute
+from shared.schemas.jobs import Attrs, Fields, GenerateJob
 from tests.unit.generator.given import COPIES, ORG, config, job, source, template
 
 texts = st.text(max_size=20)
@@ -66,6 +69,28 @@ def test_over_many_generations_the_shares_match_the_propensities(otherwise: tupl
     for copy_id, probability in zip(snapshot.eligible, otherwise, strict=True):
         error = math.sqrt(probability * (1 - probability) / draws)
         assert abs(seen[copy_id] / draws - probability) <= 4.5 * error
+
+
+@given(shares=st.integers(1, 6).flatmap(probabilities), index=st.integers(0, 5), generation_id=ids)
+def test_the_variant_to_avoid_is_never_drawn_where_there_is_another_and_the_rest_keep_their_proportions(
+    shares: tuple[float, ...], index: int, generation_id: UUID
+) -> None:
+    copy_ids = tuple(UUID(int=number + 1) for number in range(len(shares)))
+    snapshot = Snapshot(UUID(int=99), "fitted", copy_ids, shares, {}, stored=True)
+    avoided = UUID(int=index + 1)
+
+    choice = choose(snapshot, NO_ATTRS, generation_id, avoided)
+
+    rest = [share for copy_id, share in zip(copy_ids, shares, strict=True) if copy_id != avoided]
+    if avoided not in copy_ids or not any(rest):
+        assert choice == choose(snapshot, NO_ATTRS, generation_id)
+        return
+    assert choice.copy_id != avoided
+    assert choice.probabilities[index] == 0
+    assert math.fsum(choice.probabilities) == pytest.approx(1, abs=1e-9)
+    assert choice.propensity == choice.probabilities[copy_ids.index(choice.copy_id)] > 0
+    kept = [one for place, one in enumerate(choice.probabilities) if place != index]
+    assert kept == pytest.approx([share / math.fsum(rest) for share in rest])
 
 
 def test_the_draw_does_not_follow_the_cell() -> None:
@@ -151,16 +176,37 @@ def test_a_snapshot_that_cannot_be_drawn_from_or_covers_other_variants_is_not_us
     one=st.dictionaries(texts, texts, max_size=4),
     two=st.dictionaries(texts, texts, max_size=4),
     user_id=st.text("ABCDEF0123456789", min_size=6, max_size=6),
+    method=st.sampled_from(["external", "random", "persistent"]),
+    last=st.sampled_from([None, *COPIES]),
 )
-@settings(max_examples=50)
+@settings(max_examples=200)
 def test_fields_never_change_the_variant_its_propensity_or_its_cell(
-    attrs: Attrs, one: dict[str, str], two: dict[str, str], user_id: str
+    attrs: Attrs,
+    one: dict[str, str],
+    two: dict[str, str],
+    user_id: str,
+    method: Literal["external", "random", "persistent"],
+    last: UUID | None,
 ) -> None:
-    served = config(template(*(source(copy_id, subject="Hello", body="<p>Same</p>") for copy_id in COPIES)))
+    variants = [source(copy_id, subject="Hello", body="<p>Same</p>") for copy_id in COPIES]
+    cells = Cells({"plan": StringAttribute(kind="string"), "since": DateAttribute(kind="date", edges=[0, 7])})
+    split = Split(method, 0.3 if method != "external" else 0, 0.1)
+    served = config(template(*variants, cells=cells, split=split))
     renderer = Renderer()
 
-    first = compose(job(user_id=user_id, attrs=attrs, fields=one), served, renderer)
-    second = compose(job(user_id=user_id, attrs=attrs, fields=two), served, renderer)
+    first = compose(job(user_id=user_id, attrs=attrs, fields=one), served, renderer, last)
+    second = compose(job(user_id=user_id, attrs=attrs, fields=two), served, renderer, last)
 
-    for name in ("decision", "copy_id", "cell", "snapshot", "probabilities", "propensity"):
+    for name in ("decision", "reason", "copy_id", "cell", "snapshot", "probabilities", "propensity"):
         assert getattr(first, name) == getattr(second, name)
+
+
+def test_the_choice_cannot_be_given_fields() -> None:
+    """By type: nothing that names a cell, splits or draws takes a job's fields, or the job as a whole but for its ids.
+
+    The split takes the job for its ids; that it reads nothing else is what the property above shows.
+    """
+    for decides in (cell_of, Cells.of, choose):
+        hints = get_type_hints(decides)
+        assert Fields not in hints.values()
+        assert GenerateJob not in hints.values()
