@@ -7,7 +7,7 @@ together, so a reason is explained in both or in none.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.schemas.decisions import PREVIEWED, VARIANT_NOT_SERVED, WRITTEN_PREVIEW
+from shared.schemas.decisions import PREVIEWED, TREATMENT, VARIANT_NOT_SERVED, WRITTEN_PREVIEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ _VALUE = Meaning("a person's value would break the email", "look at what the web
 _VARIANT = Meaning("the variant itself", "import checks this: correct and import it again")
 
 DECISIONS: Mapping[str, Meaning] = {
+    "control_split": Meaning("control by the template's own split, so that there is a comparison", "nothing"),
+    "control_holdout": Meaning("one of the persons whom no variant shall reach (`control_share`)", "nothing"),
     "stopped": Meaning("somebody threw the kill switch", "docs/runbooks/wrong-copy.md"),
     "template_draft": _BY_PLAN,
     "template_archived": _BY_PLAN,
@@ -109,7 +111,7 @@ _AS_WANTED: Mapping[str, Meaning] = {
 def of_decision(decision: str, reason: str) -> Meaning:
     """What a decision means."""
     if decision == "treatment":
-        return Meaning(f"a variant was drawn by the policy `{reason}`", "nothing")
+        return Meaning(TREATMENT.get(reason, f"a variant was drawn by the policy `{reason}`"), "nothing")
     if reason == PREVIEWED:
         return Meaning(_LOOKED_AT[decision == WRITTEN_PREVIEW], "nothing")
     return DECISIONS.get(reason, Meaning("control", "docs/runbooks/emails-show-control.md"))

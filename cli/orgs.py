@@ -9,6 +9,7 @@ import asyncpg
 import click
 
 from cli import stops
+from cli.attributes import attributes
 from cli.display import moment, show_table
 from cli.session import command, session
 from shared import api_keys
@@ -96,6 +97,9 @@ async def org_resume(org_slug: str) -> None:
         ended = await stops.resume(s, org_id, None)
         click.echo(f"{org_slug} is served again." if ended else f"{org_slug} was not stopped.")
         await stops.say_stops(s, org_id, org_slug)
+
+
+org.add_command(attributes)
 
 
 @click.group()

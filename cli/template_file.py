@@ -1,4 +1,4 @@
-"""Reads a template's YAML file, or says everything that is wrong with it at once."""
+"""Reads a template's YAML file, or an org's attributes, or says everything that is wrong with it at once."""
 
 from dataclasses import replace
 from datetime import date
@@ -13,6 +13,7 @@ from shared.content.checks import Asked, check_copy
 from shared.content.faults import Finding
 from shared.content.rules import DEFAULT, OrgRules
 from shared.content.served import serve
+from shared.schemas.attributes import OrgAttributes
 from shared.schemas.copy import Vars
 from shared.schemas.template_file import TemplateFile, VariantCopy
 from shared.snippet import IDENTIFIER, PREFIX
@@ -35,6 +36,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def read_attributes(file: Path) -> OrgAttributes:
+    """What an org's file says of its attrs. Raises BadFile."""
+    raw = load_yaml(file)
+    try:
+        return OrgAttributes.model_validate({} if raw is None else raw)
+    except ValidationError as error:
+        raise bad_file(file, faults_of(raw, error, "an attributes file")) from None
+
+
 def read_template(file: Path, rules: OrgRules = DEFAULT, today: date = date.min) -> tuple[TemplateFile, list[Finding]]:
     """The template, and warnings about its copy. Raises BadFile.
 
@@ -46,14 +56,11 @@ def read_template(file: Path, rules: OrgRules = DEFAULT, today: date = date.min)
     try:
         parsed = TemplateFile.model_validate(raw)
     except ValidationError as error:
-        faults += [
-            f"{place_in(raw, fault['loc'])}: {what_is_wrong(fault)}" for fault in error.errors(include_url=False)
-        ]
+        faults += faults_of(raw, error)
     findings = _findings(raw, rules, today)
     faults += [str(finding) for finding in findings if not finding.warning]
     if faults or parsed is None:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise BadFile(f"{file} cannot be imported, {count}:\n" + "\n".join(f"  {fault}" for fault in faults))
+        raise bad_file(file, faults)
     return parsed, findings
 
 
@@ -74,6 +81,17 @@ def _findings(raw: object, rules: OrgRules, today: date) -> list[Finding]:
 def served_texts(parsed: TemplateFile) -> dict[str, Vars]:
     """By variant, what is served of a template that was read without a fault."""
     return {one.name: Vars(one.subject, one.preheader, serve(one.source).body) for one in parsed.variants}
+
+
+def faults_of(raw: object, error: ValidationError, kind: str = "a template file") -> list[str]:
+    """Each fault with its place, in words for whoever wrote the file."""
+    return [f"{place_in(raw, fault['loc'])}: {what_is_wrong(fault, kind)}" for fault in error.errors(include_url=False)]
+
+
+def bad_file(file: Path, faults: list[str]) -> BadFile:
+    """All that is wrong with it."""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return BadFile(f"{file} cannot be imported, {count}:\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
 def load_yaml(file: Path) -> object:
@@ -113,17 +131,19 @@ def place_in(raw: object, loc: tuple[int | str, ...]) -> str:
         name = variant.get("name") if isinstance(variant, dict) else None
         number = f"number {int(loc[1]) + 1}"
         return ", ".join([f'variant "{name}"' if isinstance(name, str) else f"variant {number}", *map(str, loc[2:])])
-    return ".".join(map(str, loc)) or "the file"
+    if len(loc) > 2 and loc[0] == "attributes" and loc[2] in _KINDS:
+        loc = (*loc[:2], *loc[3:])  # the kind is none of the file's own steps
+    return ".".join(str(step) for step in loc if step != "[key]") or "the file"
 
 
-def what_is_wrong(fault: ErrorDetails) -> str:
+def what_is_wrong(fault: ErrorDetails, kind: str = "such a file") -> str:
     """What is wrong, in words for whoever wrote the file."""
     known = fault.get("ctx", {})
     match fault["type"]:
         case "missing":
             return "is missing"
         case "extra_forbidden":
-            return "is no field of such a file; is it misspelled?"
+            return f"is no field of {kind}; is it misspelled?"
         case "string_type" if isinstance(fault["input"], dict | list):
             return "must be a text"
         case "string_type":
@@ -134,6 +154,12 @@ def what_is_wrong(fault: ErrorDetails) -> str:
             return "is empty"
         case "too_long" | "string_too_long":
             return f"is longer than {known.get('max_length')} characters"
+        case "union_tag_not_found":
+            return f"kind: is missing; it is one of {', '.join(_KINDS)}"
+        case "union_tag_invalid":
+            return f"kind: must be one of {', '.join(_KINDS)}"
+        case "dict_type":
+            return "must have a line for each of its entries, like `plan: …`, indented"
         case "literal_error":
             return f"must be {known.get('expected')}"
         case "model_type" | "model_attributes_type":
@@ -152,6 +178,7 @@ def what_is_wrong(fault: ErrorDetails) -> str:
             return fault["msg"][:1].lower() + fault["msg"][1:]
 
 
+_KINDS = ("string", "list", "number", "date")
 _SHAPES = {
     r"\S": "is blank",
     r"^\s*<mjml\b": "must begin with <mjml>",

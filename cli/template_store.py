@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from cli import variant_store
 from shared.content.lifecycle import Move, Standing, Written, write
 from shared.db.pool import Connection
+from shared.schemas.attributes import stored as stored_attributes
 from shared.schemas.copy import Vars
 from shared.schemas.template_file import TemplateFile, VariantCopy
 from shared.snippet import Control
@@ -30,6 +31,13 @@ UPSERT_TEMPLATE = """
           (excluded.name, excluded.state, excluded.property_prefix, excluded.delay_s, excluded.send_window_s,
            excluded.flow_id, excluded.treatment_action_id, excluded.control_action_id, excluded.control_subject,
            excluded.control_preheader, excluded.control_body, excluded.policy)
+"""
+UPDATE_CHOICE = """
+    UPDATE templates SET attributes = $3, other_attrs = $4, split = $5, control_ratio = $6, split_salt = $7,
+        control_share = $8, repeats = $9, updated_at = $10
+    WHERE org_id = $1 AND template_id = $2
+      AND (attributes::text, other_attrs, split, control_ratio, split_salt, control_share, repeats)
+        IS DISTINCT FROM ($3::json::text, $4, $5, $6, $7, $8, $9)
 """
 SELECT_VARIANTS = """
     SELECT v.copy_id, v.name, v.theme, v.state, v.version, t.subject
@@ -103,6 +111,10 @@ async def import_template(
         UPSERT_TEMPLATE, org_id, file.template_id, file.name, file.state, file.property_prefix, file.delay_s,
         file.send_window_s, flow and flow.flow_id, flow and flow.treatment_action_id, flow and flow.control_action_id,
         file.control.subject, file.control.preheader, file.control.body, file.policy.model_dump(exclude_unset=True), at,
+    )  # fmt: skip
+    await connection.execute(
+        UPDATE_CHOICE, org_id, file.template_id, stored_attributes(file.attributes), file.other_attrs,
+        file.split.method, file.split.control_ratio, file.split.salt, file.control_share, file.repeat, at,
     )  # fmt: skip
     await connection.execute(UPDATE_REQUIRED, org_id, file.template_id, file.required_fields)
     stored = {one.name: one for one in await variant_store.read_variants(connection, org_id, file.template_id)}

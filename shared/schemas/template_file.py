@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from shared.schemas.attributes import Attributes, OtherAttrs
 from shared.schemas.policy import Policy
 from shared.snippet import IDENTIFIER, PREFIX, control_fault
 
@@ -95,8 +96,31 @@ class VariantCopy(_Part):
         return self
 
 
+Share = Annotated[float, Field(ge=0, le=0.9, allow_inf_nan=False)]
+
+
+class SplitRule(_Part):
+    """Who is control by plan while the template is active. `external`: Klaviyo's branches tell, and those of the
+    control branch never call us. Another `salt` draws persistent groups anew."""
+
+    method: Literal["external", "random", "persistent"] = "external"
+    control_ratio: Share = 0.0
+    salt: Annotated[Line, StringConstraints(max_length=64)] = ""
+
+    @model_validator(mode="after")
+    def _one_splits(self) -> Self:
+        if self.method == "external" and self.control_ratio:
+            raise ValueError("control_ratio: an external split is set in Klaviyo; use method random or persistent")
+        if self.method != "external" and not self.control_ratio:
+            raise ValueError(f"control_ratio: a {self.method} split needs one, like 0.1")
+        return self
+
+
 class TemplateFile(_Part):
     """One template.
+
+    `attributes` go before those of the org that have the same name; `control_share` of the persons are control for
+    good, also once the template is shipped.
 
     `required_fields` are those that its copy may print without a fallback: whoever comes without one of them gets the
     control content, and whoever writes the file says so by naming them.
@@ -111,6 +135,11 @@ class TemplateFile(_Part):
     flow: FlowPlace | None = None
     required_fields: list[FieldName] = []
     policy: Policy = Policy()
+    attributes: Attributes = {}
+    other_attrs: OtherAttrs = "pass"
+    split: SplitRule = SplitRule()
+    control_share: Share = 0.0
+    repeat: Literal["avoid", "allow"] = "avoid"
     control: ControlCopy
     variants: list[VariantCopy] = []
 

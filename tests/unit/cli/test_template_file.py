@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.template_file import BadFile, read_template
+from shared.schemas.attributes import stored
 
 SHOP = Path(__file__).parents[3] / "demo" / "shop"
 GOOD = """
@@ -136,3 +137,81 @@ def test_names_used_twice_are_told(tmp_path: Path) -> None:
 )
 def test_a_variant_has_one_body_in_html_or_mjml(bodies: str, said: str, tmp_path: Path) -> None:
     assert read(GOOD.replace("body: <p>Hi</p>}", bodies + "}"), tmp_path) == [said]
+
+
+def test_every_fault_of_attributes_and_splits_names_its_attribute_and_field(tmp_path: Path) -> None:
+    text = """
+template_id: welcome
+name: Welcome
+control: {subject: Hello, body: <p>Hello</p>}
+attributes:
+  plan: {kind: string, options: {pro: [premium, "/(a+)+/"], team: [Premium]}, default: gold}
+  size: {kind: string, options: {yes: []}}
+  taste: {kind: list, options: [other], most: 99}
+  orders: {kind: number, edges: [5, 1]}
+  spent: {kind: number}
+  since: {kind: date, edges: [7], default: soon}
+  colour: {kind: color}
+  shape: {edges: [1]}
+  plain: pro
+other_attrs: keep
+split: {method: random}
+control_share: 1
+repeat: never
+"""
+
+    assert read(text, tmp_path) == [
+        "attributes.plan.options.pro.1: may not repeat a group: )+",
+        "attributes.size.options.1: must be a text, but True is none to YAML; put it in quotes",
+        "attributes.taste.options.other: 'other' has a meaning of its own; call this option something else",
+        "attributes.taste.most: input should be less than or equal to 16",
+        "attributes.orders.edges: must increase, each edge above the one before",
+        "attributes.spent.edges: is missing",
+        "attributes.since.default: must be a day, like 2026-12-24",
+        "attributes.colour: kind: must be one of string, list, number, date",
+        "attributes.shape: kind: is missing; it is one of string, list, number, date",
+        "attributes.plain: must have fields of its own, one a line, indented",
+        "other_attrs: must be 'pass' or 'ignore'",
+        "split: control_ratio: a random split needs one, like 0.1",
+        "control_share: input should be less than or equal to 0.9",
+        "repeat: must be 'avoid' or 'allow'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        (
+            "attributes: {plan: {kind: string, options: {pro: [], team: [Pro]}}}",
+            "attributes.plan.options: 'pro' stands for 'pro' and for 'team'",
+        ),
+        (
+            "attributes: {plan: {kind: string, options: [pro], default: gold}}",
+            "attributes.plan.default: 'gold' is none of the options",
+        ),
+        (
+            "attributes: {Plan: {kind: string}, plan: {kind: string}}",
+            "attributes: two names differ by case or spacing only",
+        ),
+        ("attributes: [plan]", "attributes: must have a line for each of its entries, like `plan: …`, indented"),
+        (
+            "split: {method: external, control_ratio: 0.1}",
+            "split: control_ratio: an external split is set in Klaviyo; use method random or persistent",
+        ),
+    ],
+)
+def test_a_fault_of_attributes_or_split_is_told_in_words(tmp_path: Path, lines: str, fault: str) -> None:
+    assert read(GOOD + lines + "\n", tmp_path) == [fault]
+
+
+def test_options_may_be_a_list_or_have_aliases_and_are_compared_as_attrs_are(tmp_path: Path) -> None:
+    file = tmp_path / "welcome.yaml"
+    file.write_text(
+        GOOD + "attributes: {Plan Type: {kind: string, options: {PRO: [Premium], Free: }, default: free}}\n"
+    )
+
+    parsed, _ = read_template(file)
+
+    assert stored(parsed.attributes) == {
+        "plan type": {"kind": "string", "options": {"pro": ["premium"], "free": []}, "default": "free"}
+    }
