@@ -26,9 +26,11 @@ class Split:
 
     def planned_control(self, job: GenerateJob, state: str) -> str | None:
         """The reason if this request is control by plan. The same for every delivery of it."""
+        if not (self.control_share or self.control_ratio):
+            return None
         if self.control_share and fraction(_person(job), b"holdout") < self.control_share:
             return HOLDOUT
-        if state != "active" or not self.control_ratio or self.method == "external":
+        if state != "active" or self.method == "external":
             return None
         if self.method == "random":
             drawn = fraction(job.generation_id.bytes, b"split")

@@ -7,7 +7,8 @@ import click
 import pytest
 
 from cli.__main__ import main
-from cli.meanings import DECISIONS, WRITES, Meaning
+from cli.meanings import DECISIONS, WRITES, Meaning, of_decision
+from shared.schemas.decisions import REASONS, TREATMENT
 
 RUNBOOKS = sorted((Path(__file__).parents[3] / "docs" / "runbooks").glob("*.md"))
 
@@ -82,4 +83,10 @@ def test_every_reason_is_explained_in_the_runbook_and_by_justai_why_in_the_same_
     }
 
     assert decisions == dict(DECISIONS)
+    assert DECISIONS.keys() | TREATMENT.keys() == REASONS
     assert writes == dict(WRITES)
+
+
+def test_a_treatments_reason_is_told_in_the_words_of_the_closed_list_and_that_of_an_old_row_by_its_name() -> None:
+    assert of_decision("treatment", "fallback").means == TREATMENT["fallback"]
+    assert of_decision("treatment", "uniform").means == "a variant was drawn by the policy `uniform`"

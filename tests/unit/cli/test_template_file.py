@@ -82,7 +82,7 @@ variants:
         ],
         ["variant number 2, body", "must be a text"],
         ["variant number 4", "must have fields of its own, one a line, indented"],
-        ["typo", "is no field of such a file; is it misspelled?"],
+        ["typo", "is no field of a template file; is it misspelled?"],
     ]
     assert faults[-2].startswith('variant "Cold", subject, line 1: {{ first_name }} has no fallback')
     assert faults[-1].startswith('variant "Cold", body, line 1: {% unsubscribe')

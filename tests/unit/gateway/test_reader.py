@@ -12,8 +12,10 @@ from typing import Any, get_args
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from services.gateway.reader import DEFAULT_LIMITS, Limits, Repair, Unusable, UnusableCode, Webhook, read_webhook
+from shared.schemas.jobs import Attrs
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "webhook"
 ANSWERS: dict[str, dict[str, Any]] = json.loads((CORPUS / "answers.json").read_bytes())
@@ -136,6 +138,25 @@ def test_a_deep_value_inside_attrs_is_dropped() -> None:
 
     assert webhook.attrs == {"plan": "pro"}
     assert "attr_dropped" in webhook.repairs
+
+
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {f"k{number}": [[0]] for number in range(10_000)},
+        {"huge": "x" * 200_000, "plan": "pro"},
+        {"lists": [["a"], ["b"]] * 1_000, "many": ["x"] * 20_000},
+        {"\x00\u202e&=,%": "\x00\r\n<script>{{ person }}"},
+    ],
+)
+def test_garbage_attrs_never_cost_the_send_and_what_is_left_is_what_a_job_may_carry(attrs: dict[str, Any]) -> None:
+    webhook = read({**IDS, "attrs": attrs, "fields": {"first_name": "Ann"}})
+
+    kept = TypeAdapter(Attrs).validate_python(webhook.attrs, strict=True)
+    assert ids_of(webhook) == IDS
+    assert webhook.fields == {"first_name": "Ann"}
+    assert len(kept) <= 64
+    assert sum(len(str(value)) for value in kept.values()) <= 64 * 64 * 1_000
 
 
 def test_of_ten_thousand_keys_the_first_ones_stay() -> None:
