@@ -15,7 +15,7 @@ SELECT_ATTRIBUTES = "SELECT attributes, time_zone FROM orgs WHERE org_id = $1"
 
 @click.group()
 def attributes() -> None:
-    """What the attrs of the org's webhooks mean: kinds, options, buckets, defaults (docs/attributes.md)."""
+    """What the attrs of the org's webhooks mean (docs/attributes.md)."""
 
 
 @attributes.command("import")

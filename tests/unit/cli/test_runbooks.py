@@ -8,7 +8,7 @@ import pytest
 
 from cli.__main__ import main
 from cli.meanings import DECISIONS, WRITES, Meaning, of_decision
-from shared.schemas.decisions import REASONS, TREATMENT
+from shared.schemas.decisions import PREVIEWED, REASONS, TREATMENT
 
 RUNBOOKS = sorted((Path(__file__).parents[3] / "docs" / "runbooks").glob("*.md"))
 
@@ -83,7 +83,7 @@ def test_every_reason_is_explained_in_the_runbook_and_by_justai_why_in_the_same_
     }
 
     assert decisions == dict(DECISIONS)
-    assert DECISIONS.keys() | TREATMENT.keys() == REASONS
+    assert DECISIONS.keys() | TREATMENT.keys() | {PREVIEWED} == REASONS
     assert writes == dict(WRITES)
 
 
