@@ -5,7 +5,7 @@ over many generations the draws are uniform and independent of everything that t
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -71,12 +71,18 @@ def cell_of(attrs: Attrs) -> str:
 
 def texts(attrs: Attrs) -> dict[str, str]:
     """Canonical names and values of attrs that are what they say."""
-    pairs: dict[str, set[str]] = {}
+    pairs: dict[str, str] = {}
     for name, value in attrs.items():
-        values = {canonical(one) for one in (value if isinstance(value, list) else (value,))} - {""}
-        if values and (known := canonical(name)):
-            pairs.setdefault(known, set()).update(values)
-    return {name: ",".join(sorted(values)) for name, values in pairs.items()}
+        known, text = canonical(name), canonical(value) if isinstance(value, str) else _joined(map(canonical, value))
+        if known and text:
+            before = pairs.get(known)
+            # The same name in another spelling; a comma inside a value is escaped, so these only part values.
+            pairs[known] = text if before is None else _joined((*before.split(","), *text.split(",")))
+    return pairs
+
+
+def _joined(values: Iterable[str]) -> str:
+    return ",".join(sorted({*values} - {""}))
 
 
 def too_many(attrs: Attrs) -> bool:
