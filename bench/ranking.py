@@ -21,7 +21,8 @@ were chosen among a dozen settings on seeds 100–103. VW's options are the best
 in an earlier study of other work of this kind; they were not tuned again here (docs/ranking.md).
 
 `decision_us`: `services/generator/select.choose` for one request with 50 variants in a snapshot of 5,000 cells.
-`fit_s`, `fit_mb`: one fit of 20 variants with 200 values of attrs from 100,000 sends, in a process of its own.
+`fit_s` (of one core), `fit_mb`: one fit of 20 variants with 200 values of attrs from 100,000 sends, in a process of
+its own.
 """
 
 import argparse
@@ -121,7 +122,7 @@ def decision_us(variants: int = 50, cells: int = 5_000) -> tuple[float, float]:
 
 
 def large_fit() -> tuple[float, float]:
-    """Seconds, and the most memory that the process has held, MB."""
+    """Processor seconds, and the most memory that the process has held, MB."""
     chance = np.random.default_rng(2)
     variants, attrs, values, people = 20, 4, 50, 100_000
     effects = chance.normal(0, 0.2, (variants, attrs, values))
@@ -134,9 +135,9 @@ def large_fit() -> tuple[float, float]:
         for v, row, c in zip(shown.tolist(), given.tolist(), clicked.tolist(), strict=True)
     ]
     known = [Variant(copy_id, copy_id.hex, f"theme {copy_id.int % 3}", True) for copy_id in copies]
-    began = time.perf_counter()
+    began = time.process_time()
     next_snapshot(Task(UUID(int=7), "large", datetime(2026, 11, 23, tzinfo=UTC), Policy(), known, facts))
-    return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -169,7 +170,8 @@ def _all_gains(seeds: int, rounds: int, context: SpawnContext) -> dict[Kind, lis
         for done, future in enumerate(as_completed(asked), 1):
             kind, seed = asked[future]
             found[kind][seed] = future.result()
-            print(f"{done}/{len(asked)} {kind} seed {seed}: ours {found[kind][seed][_OURS]:.1f} %", flush=True)
+            gains = ", ".join(f"{name} {gain:.1f}" for name, gain in found[kind][seed].items())
+            print(f"{done}/{len(asked)} {kind}, seed {seed}: {gains}", flush=True)
     return {kind: [by_seed[seed] for seed in sorted(by_seed)] for kind, by_seed in found.items()}
 
 

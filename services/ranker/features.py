@@ -41,6 +41,7 @@ class Design:
     values: Mapping[str, int]
     groups: Ints
     attrs: tuple[str, ...]
+    paired: frozenset[str] = frozenset()  # attrs of which pairs are known
 
     @property
     def size(self) -> int:
@@ -58,7 +59,8 @@ class Design:
         return np.array(padded, dtype=np.int64).reshape(len(cells), width)
 
     def _numbers(self, values: Sequence[str]) -> list[int]:
-        return [self.values[one] for one in (*values, *pairs_of(values)) if one in self.values]
+        pairs = pairs_of([one for one in values if _attr(one) in self.paired])
+        return [self.values[one] for one in (*values, *pairs) if one in self.values]
 
 
 def pairs_of(values: Sequence[str]) -> list[str]:
@@ -75,28 +77,31 @@ def design_of(sends: Mapping[str, float], variants: int = 1) -> Design:
             seen[value] += sends[cell]
     often = sorted((value for value in seen if seen[value] >= _LEAST_SENDS), key=lambda one: (-seen[one], one))
     known = sorted(often[: min(MOST_VALUES, room)])
-    known += _known_pairs(sends, set(known), min(MOST_PAIRS, room - len(known)))
+    pairs = _known_pairs(sends, set(known), min(MOST_PAIRS, room - len(known)))
+    known += pairs
     names = [" & ".join(map(_attr, value.split("&"))) for value in known]
     attrs = tuple(sorted(set(names)))
     numbers = {name: at for at, name in enumerate(attrs)}
     groups = np.array([numbers[name] for name in names], dtype=np.int64)
-    return Design({value: number for number, value in enumerate(known, 1)}, groups, attrs)
+    paired = frozenset(_attr(value) for pair in pairs for value in pair.split("&"))
+    return Design({value: number for number, value in enumerate(known, 1)}, groups, attrs, paired)
 
 
 def _known_pairs(sends: Mapping[str, float], known: set[str], most: int) -> list[str]:
-    """Whole groups of pairs, the smallest first: half of the pairs of two attrs would favour those that are there."""
+    """Pairs of attrs with few values, in whole groups, the smallest first: half of a group would favour that half."""
     seen: dict[str, float] = defaultdict(float)
     of_attr: dict[str, int] = defaultdict(int)
     for value in known:
         of_attr[_attr(value)] += 1
-    few = {name for name, values in of_attr.items() if 2 <= values <= most // 2}
-    for cell in sorted(sends):
-        for pair in pairs_of([one for one in values_of(cell) if one in known and _attr(one) in few]):
+    few = {pair for pair in combinations(sorted(of_attr), 2) if of_attr[pair[0]] * of_attr[pair[1]] <= most}
+    paired = {name for pair in few for name in pair}
+    for cell in sorted(sends) if few else ():
+        for pair in pairs_of([one for one in values_of(cell) if one in known and _attr(one) in paired]):
             seen[pair] += sends[cell]
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for pair in sorted(seen):
-        if seen[pair] >= _LEAST_SENDS:
-            groups[tuple(map(_attr, pair.split("&")))].append(pair)
+        if seen[pair] >= _LEAST_SENDS and (names := tuple(map(_attr, pair.split("&")))) in few:
+            groups[names].append(pair)
     found: list[str] = []
     for _, pairs in sorted(groups.items(), key=lambda one: (len(one[1]), one[0])):
         if len(found) + len(pairs) <= most:
