@@ -96,7 +96,7 @@ class Generator:
             try:
                 made = compose(job, configs[job.org_id], self._renderer, got.get(person := _person(job)))
                 generations.append(made)
-                if made.copy_id is not None:
+                if made.decision == "treatment" and made.copy_id is not None:
                     got[person] = made.copy_id
             except Exception as error:  # noqa: BLE001  # a job that nobody foresaw must not stop its neighbours
                 failures[job.generation_id] = error
