@@ -14,7 +14,7 @@ from cli.display import show_table
 from cli.preview_grid import Cell, Person, Variant
 from cli.preview_page import notes_of, page
 from cli.session import Session, command, session
-from cli.template_store import SELECT_VARIANTS, place_of
+from cli.template_store import place_of
 
 MOST_PEOPLE = 1_000
 _ROWS_SHOWN = 40
@@ -118,6 +118,16 @@ def _show(cells: Sequence[Cell]) -> None:
     control = sum(cell.shown is None for cell in cells)
     rest = f", of which the worst {_ROWS_SHOWN} are here" if len(cells) > _ROWS_SHOWN else ""
     click.echo(f"{len(cells)} renderings{rest}; {control} would show the control content.")
+
+
+# What is to be approved, else what is served: that is what somebody wants to look at.
+SELECT_VARIANTS = """
+    SELECT v.copy_id, v.name, v.state, t.version, t.subject, t.preheader, t.body
+    FROM variants v JOIN variant_versions t
+      ON t.copy_id = v.copy_id AND t.version = coalesce(v.proposed_version, v.version)
+    WHERE v.org_id = $1 AND v.template_id = $2
+    ORDER BY v.created_at, v.name
+"""
 
 
 async def _variants(

@@ -24,7 +24,7 @@ async def test_a_forced_variant_is_shown_stored_with_its_mark_and_not_written(bo
     rows = await both.generator.generations(3)
     [write] = await both.generator.writes(1)
     marks = sorted((row["decision"], row["reason"], row["propensity"]) for row in rows)
-    assert marks == [("preview", "preview", None), ("preview", "preview", None), ("treatment", "uniform", 0.5)]
+    assert marks == [("preview", "preview", None), ("preview", "preview", None), ("treatment", "burn_in", 0.5)]
     assert {row["generation_id"]: row["decision"] for row in rows}[write.generation_id] == "treatment"
 
 

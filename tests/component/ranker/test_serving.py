@@ -13,17 +13,17 @@ async def test_new_feedback_is_drawn_from_within_five_seconds(database_url: str,
     async with open_shop(database_url) as shop, open_rig(database_url, amqp_url) as rig, generating(rig):
         for copy_id in shop.copy_ids:
             await rig.rows(INSERT_VERSION, shop.org_id, copy_id, 1, "<p>A</p>", AT)
-        assert await _drawn(rig, shop.org_id, 0) == ("uniform", [1 / 3] * 3)
+        assert await _drawn(rig, shop.org_id, 0) == ("burn_in", [1 / 3] * 3)
 
         async with running(database_url):
             await shop.tastes()
             numbers = iter(range(1, 1_000))
 
             async def learned() -> tuple[str, list[float]]:
-                model, probabilities = await _drawn(rig, shop.org_id, next(numbers))
-                assert model == "logistic"
+                reason, probabilities = await _drawn(rig, shop.org_id, next(numbers))
+                assert reason == "explore"
                 assert probabilities[2] > 0.5
-                return model, probabilities
+                return reason, probabilities
 
             _, probabilities = await eventually(learned, within_s=10, every_s=0.2)
 
