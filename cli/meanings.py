@@ -60,7 +60,7 @@ WRITES: Mapping[tuple[str, str | None], Meaning] = {
     ("expired", "quota"): Meaning(
         "Klaviyo's quota (75/s, 750/min) could not carry all in time",
         "`justai quota ORG` shows what waits, how fast it drains and the delay that would do: a longer delay in the "
-        "flow, or fewer people at once",
+        "flow, fewer people at once, or `JUSTAI_WRITER_IMPORT_ROAD`, which may double it",
     ),
     ("expired", "outage"): Meaning(
         "Klaviyo did not answer, or no profile writer was running",

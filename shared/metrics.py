@@ -42,6 +42,7 @@ GaugeName = Literal[
     "write_budget_used_ratio",  # of its minute's quota, by the account that has used most of it
     "write_drain_seconds",  # until the backlog is written one by one, of the account that takes longest
     "klaviyo_breaker_accounts",  # Klaviyo accounts by the state of their breaker: closed, open, probing
+    "second_road_accounts",  # accounts by what is known of profile-import's quota, by verdict
     "event_loop_lag_seconds",  # how late the loop wakes a one-second timer
     "reply_queue",  # 1 while answers can reach this process, else 0; without, callers who would wait get 202 at once
     "policy_templates",  # templates held in memory
@@ -73,6 +74,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "consumer_process_seconds": ("queue",),
     "klaviyo_request_seconds": ("operation",),
     "write_backlog": ("lane",),
+    "second_road_accounts": ("verdict",),
 }
 
 

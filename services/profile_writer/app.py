@@ -72,7 +72,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         clock,
         side_by_side=_BULK_SIDE_BY_SIDE,
     )
-    upkeep = Upkeep(UpkeepStore(database, store), clock, wake=scheduler.wake)
+    upkeep = Upkeep(UpkeepStore(database, store), clock, wake=scheduler.wake, second_road=settings.writer_import_road)
     intake = Intake(store, clock, margin_s=margin_s, wake=scheduler.wake)
     gathered = Gather(intake, most_jobs=_INTAKE_JOBS, at_once=_INTAKES_AT_ONCE)
     consumer = Consumer(connection, publisher, WRITE, WriteJob, gathered, clock)

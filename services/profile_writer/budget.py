@@ -163,6 +163,10 @@ class Budget:
         seconds = self.newest - floor(epoch_s) + 1
         return sum(self.slots[: max(0, seconds)])
 
+    def surely_spent(self, window: Window) -> int:
+        """Tokens that count for this window and for no earlier one."""
+        return self._spent_since(ceil(window.over_s - MINUTE_S))
+
     def room(self, now: datetime, share: float = 1.0) -> int:
         """Tokens that may be paid now, as long as no more than `share` of the ceiling is in use."""
         window = self.window(now)

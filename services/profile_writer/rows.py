@@ -8,6 +8,7 @@ from uuid import UUID
 
 Action = Literal["write", "clear", "clean_up"]
 State = Literal["clean", "holding", "unknown"]
+Road = Literal["patch", "import"]
 Ending = Literal["written", "cleared", "expired", "superseded", "rejected", "nothing_to_clear", "stopped"]
 
 

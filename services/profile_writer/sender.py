@@ -2,19 +2,21 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
 from services.profile_writer.content import Contents, Integration, Texts
-from services.profile_writer.phase import Phase, phase_seen
-from services.profile_writer.rows import Key, Pending
+from services.profile_writer.roads import ALIKE, Heard, RoadRefused
+from services.profile_writer.rows import Key, Pending, Road
 from services.profile_writer.stops import Stops
 from services.profile_writer.turn import Refusal, Report, Turn
-from services.profile_writer.turn_rules import NotSent, Stopped
+from services.profile_writer.turn_rules import NotSent, Sent, Stopped
+from services.profile_writer.way import Way
 from shared import logs
 from shared.clock import Clock
-from shared.errors import Failure, Throttled
+from shared.errors import Failure, Permanent, Throttled
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unsendable
 from shared.klaviyo.limits import RateLimit
 from shared.snippet import properties
@@ -28,6 +30,8 @@ class Patch(Protocol):
     async def patch_profile(
         self, profile_id: str, *, properties: Mapping[str, str] | None = None, unset: Sequence[str] = ()
     ) -> RateLimit: ...
+
+    async def import_profile(self, profile_id: str, *, properties: Mapping[str, str]) -> RateLimit: ...
 
 
 Connect = Callable[[Integration], Patch]
@@ -55,7 +59,8 @@ class Sender:
 
         round_ = _Round(turn, texts, integrations, self._connect, self._clock, stop, stopped_since)
         results = await round_.run()
-        return Report(results, round_.limit, round_.refusals(), round_.last_sent_at, round_.phase)
+        patch = round_.ways["patch"]
+        return Report(results, patch.limit, round_.refusals(), round_.last_sent_at, patch.phase, round_.second())
 
 
 class _Round:
@@ -75,65 +80,65 @@ class _Round:
         self._connect, self._clock, self._stop, self._stopped_since = connect, clock, stop, stopped_since
         self._clients: dict[UUID, Patch] = {}
         self._refused: dict[UUID, KeyRefused] = {}
-        self._throttled = False
         self._left: set[Key] = set()
-        self._slot_at = turn.paid_at
-        self.limit: RateLimit | None = None
-        self.phase: Phase | None = None
+        self.ways: dict[Road, Way] = {"patch": Way(clock, turn.paid_at, turn.spacing_s, turn.in_flight_max)}
+        if (part := turn.second) is not None:
+            self.ways["import"] = Way(clock, turn.paid_at, part.spacing_s, part.in_flight_max)
         self.last_sent_at: datetime | None = None
 
     async def run(self) -> list[Failure | None]:
-        in_flight = asyncio.Semaphore(self._turn.in_flight_max)
-        tasks: list[asyncio.Task[Failure | None]] = []
+        tasks: dict[int, asyncio.Task[Failure | None]] = {}
         async with asyncio.TaskGroup() as group:
             guard = group.create_task(self._cut_off(tasks))
-            for sent in self._turn.sends:
-                await in_flight.acquire()
-                if sent.row.ref.generation_id not in self._texts.stopped:  # what does not leave needs no slot
-                    await self._slot()
-                task = group.create_task(self._one(sent.row))
-                # Not by the task itself: one that is cut off before its first step would never give its place back.
-                task.add_done_callback(lambda _: in_flight.release())
-                tasks.append(task)
+            await asyncio.gather(*(group.create_task(self._feed(road, tasks, group)) for road in self.ways))
             if tasks:
-                await asyncio.wait(tasks)
+                await asyncio.wait(tasks.values())
             guard.cancel()
         return [
-            self._cut_off_result(sent.row) if task.cancelled() else task.result()
-            for sent, task in zip(self._turn.sends, tasks, strict=True)
+            self._cut_off_result(sent.row) if tasks[number].cancelled() else tasks[number].result()
+            for number, sent in enumerate(self._turn.sends)
         ]
+
+    async def _feed(self, pace: Road, tasks: dict[int, asyncio.Task[Failure | None]], group: asyncio.TaskGroup) -> None:
+        """Let leave, in their order, what goes at the pace of this road: a look goes at that of PATCH."""
+        looks = self._turn.second is not None and self._turn.second.looks
+        way = self.ways[pace]
+        for number, sent in enumerate(self._turn.sends):
+            if pace != ("patch" if looks else sent.road):
+                continue
+            await way.in_flight.acquire()
+            if sent.row.ref.generation_id not in self._texts.stopped:  # what does not leave needs no slot
+                await way.slot(partial(self._over, sent.road))
+            task = group.create_task(self._one(sent))
+            # Not by the task itself: one that is cut off before its first step would never give its place back.
+            task.add_done_callback(lambda _: way.in_flight.release())
+            tasks[number] = task
 
     def _cut_off_result(self, row: Pending) -> Failure:
         if row.key in self._left:
             return MaybeApplied("no answer within the lease", reason="lease_over")
         return NotSent("the lease was over before this write left", reason="turn_over")
 
-    async def _cut_off(self, tasks: Sequence[asyncio.Task[Failure | None]]) -> None:
+    async def _cut_off(self, tasks: Mapping[int, asyncio.Task[Failure | None]]) -> None:
         """Nothing may be on its way when the lease is over: another turn may send a newer write then. The time-outs of
         sockets are real, the lease is the product's time."""
         left_s = (self._turn.answers_until - self._clock.now()).total_seconds()
         await self._clock.sleep(left_s)
-        for task in tasks:
+        for task in tasks.values():
             task.cancel()
 
-    async def _slot(self) -> None:
-        """Requests of one account leave at least `spacing_s` apart. After a hold-up they go on at that pace: to catch
-        up would be a burst."""
-        if (wait_s := (self._slot_at - self._clock.now()).total_seconds()) > 0 and not self._over():
-            await self._clock.sleep(wait_s)
-        self._slot_at = max(self._slot_at, self._clock.now()) + timedelta(seconds=self._turn.spacing_s)
+    def _over(self, road: Road) -> bool:
+        return self._stop.is_set() or self.ways[road].throttled or self._clock.now() >= self._turn.send_until
 
-    def _over(self) -> bool:
-        return self._stop.is_set() or self._throttled or self._clock.now() >= self._turn.send_until
-
-    async def _one(self, row: Pending) -> Failure | None:
+    async def _one(self, sent: Sent) -> Failure | None:
+        row = sent.row
         try:
-            await self._attempt(row)
+            await self._attempt(row, sent.road)
         except KeyRefused as refused:
             self._refused[row.ref.org_id] = refused
             return refused
         except Throttled as throttled:
-            self._throttled = True
+            self.ways[sent.road].throttled = True
             return throttled
         except Failure as failure:
             return failure
@@ -142,8 +147,8 @@ class _Round:
             return MaybeApplied(f"unexpected: {type(error).__name__}", reason="unexpected")
         return None
 
-    async def _attempt(self, row: Pending) -> None:
-        if self._over() or row.ref.org_id in self._refused:
+    async def _attempt(self, row: Pending, road: Road) -> None:
+        if self._over(road) or row.ref.org_id in self._refused:
             raise NotSent("the turn ended before this write", reason="turn_over")
         if row.action == "write" and row.deadline_at <= self._clock.now():
             raise NotSent("its deadline passed while it waited in the turn", reason="deadline_passed")
@@ -157,18 +162,13 @@ class _Round:
             raise Unsendable("the copy of this generation cannot be read", reason="no_stored_copy")
         sent_at = self.last_sent_at = self._clock.now()
         self._left.add(row.key)
-        if row.action == "write":
+        if row.action != "write":
+            limit = await client.patch_profile(row.key.profile_id, unset=properties(row.key.prefix))
+        elif road == "patch" or text is None:
             limit = await client.patch_profile(row.key.profile_id, properties=text)
         else:
-            limit = await client.patch_profile(row.key.profile_id, unset=properties(row.key.prefix))
-        self._learn(limit, sent_at)
-
-    def _learn(self, limit: RateLimit, sent_at: datetime) -> None:
-        """Each answer tells the limits, and when Klaviyo's minute ends."""
-        self.limit = limit
-        if limit.reset_s is not None:
-            seen = phase_seen(limit.reset_s, sent_at, self._clock.now())
-            self.phase = seen if self.phase is None else self.phase.narrowed(seen)
+            limit = await _imported(client, row.key.profile_id, text)
+        self.ways[road].learn(limit, sent_at)
 
     def _client(self, org_id: UUID) -> Patch:
         if org_id not in self._clients:
@@ -180,12 +180,29 @@ class _Round:
             self._clients[org_id] = self._connect(integration)
         return self._clients[org_id]
 
+    def second(self) -> Heard | None:
+        """What was heard on the second road."""
+        if (way := self.ways.get("import")) is None:
+            return None
+        return Heard(way.limit, way.phase, way.readings, self.ways["patch"].readings)
+
     def refusals(self) -> list[Refusal]:
         """Which orgs must wait for another key."""
         return [
             Refusal(org_id, refused.reason, str(refused), _updated_at(self._integrations.get(org_id)))
             for org_id, refused in self._refused.items()
         ]
+
+
+async def _imported(client: Patch, profile_id: str, text: Mapping[str, str]) -> RateLimit:
+    """By the second road. It is ours to try, so what it refuses is for PATCH to judge: no write and no key is given up
+    for it."""
+    try:
+        return await client.import_profile(profile_id, properties=text)
+    except Permanent as refused:
+        if isinstance(refused, Unsendable) or refused.reason in ALIKE:
+            raise
+        raise RoadRefused(f"by profile-import: {refused}", reason="road_refused") from refused
 
 
 def _updated_at(integration: Integration | None) -> datetime | None:

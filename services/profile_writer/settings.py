@@ -15,7 +15,7 @@ class Settings(ServiceSettings):
         "up to half a second and an answer may take one; a write that comes later than the email changes nothing for "
         "it and costs the quota twice, once more to be cleaned up.",
     )
-    writer_turn_writes: int = Field(25, ge=1, le=200, description="Most writes of one account in one turn.")
+    writer_turn_writes: int = Field(25, ge=1, le=200, description="Most writes of one account and road in one turn.")
     writer_turns: int = Field(8, ge=1, le=64, description="Turns, of different accounts, that run at the same time.")
     writer_lease_s: float = Field(
         30,
@@ -29,4 +29,10 @@ class Settings(ServiceSettings):
         le=1,
         description="Clean-up spends tokens only while less than this share of the minute's quota is in use, so that "
         "a burst of fresh writes always finds the rest free.",
+    )
+    writer_import_road: bool = Field(
+        False,
+        description="Also write by POST /api/profile-import where an account's answers have proved that Klaviyo counts "
+        "it apart from PATCH: twice the writes a minute. A few real writes find out under load; `justai quota` shows "
+        "the verdict. Off: not one request goes that way.",
     )

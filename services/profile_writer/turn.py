@@ -13,7 +13,9 @@ from uuid import UUID
 from services.profile_writer.book import Book
 from services.profile_writer.budget import SLACK_S
 from services.profile_writer.phase import Phase
-from services.profile_writer.rows import Key, Pending
+from services.profile_writer.road_store import RoadStore
+from services.profile_writer.roads import Heard, Means, Part, SecondRoad, by_import, by_patch, means, share_out
+from services.profile_writer.rows import Key, Pending, Road
 from services.profile_writer.settings import Settings
 from services.profile_writer.standing import Answers, Standing, after
 from services.profile_writer.store import Store
@@ -21,6 +23,7 @@ from services.profile_writer.turn_rules import GIVE_UP_AFTER, Sent, clean_up, ex
 from services.profile_writer.turn_store import AT_ONCE, Agenda, Claim, Moments, TurnStore
 from shared import logs, metrics
 from shared.clock import Clock
+from shared.db.pool import Connection
 from shared.errors import Failure
 from shared.klaviyo.limits import RateLimit
 
@@ -55,6 +58,7 @@ class Turn:
     answers_until: datetime  # no answer is waited for longer
     spacing_s: float
     in_flight_max: int
+    second: Part | None = None  # of what goes by the second road
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class Report:
     refusals: Sequence[Refusal]
     last_sent_at: datetime | None
     phase: Phase | None = None
+    second: Heard | None = None
 
 
 class Turns:
@@ -94,17 +99,24 @@ class Turns:
             if claim is None:
                 return await rows.next_look()
             claim = replace(claim, standing=replace(claim.standing, budget=claim.standing.budget.at(now)))
-            agenda = await self._agenda(rows, claim, now)
+            second = await self._second_road(desk.connection, claim, now)
+            payable = self._means(claim, second, now)
+            agenda = await self._agenda(rows, claim, payable, now)
             book = await desk.open_book({*agenda.over, *agenda.clean, *agenda.send})
             self._expire(book, agenda.over, claim, now)
             for key in agenda.clean:
                 if (held := book.held(key)) is not None:
                     book.record(key, clean_up(held, book.pending(key), now))
-            turn = self._take(book, agenda.send, claim.standing, now)
+            turn = self._take(book, agenda.send, claim.standing, second, payable, now)
             await desk.save(book, now)
             standing = self._paid(claim.standing, turn, now)
+            if second is not None and turn.second is not None:
+                second = second.paid(_count(turn, "import"), looks=turn.second.looks, now=now)
+                await RoadStore(desk.connection).save(second)
             moments = await rows.moments(claim)
-            await rows.save(replace(standing, runnable_at=self._runnable_at(claim, standing, agenda, moments, now)))
+            agenda = replace(agenda, send=tuple(sent.row.key for sent in turn.sends))
+            runnable_at = self._runnable_at(claim, standing, second, agenda, moments, now)
+            await rows.save(replace(standing, runnable_at=runnable_at))
         return turn
 
     async def close(self, turn: Turn, report: Report) -> None:
@@ -125,25 +137,45 @@ class Turns:
                 )
             before = await rows.standing(turn.account_key)
             standing = replace(before, budget=before.budget.at(now))
-            standing = after(
-                standing, Answers(report.results, report.limit, report.phase), turn.paid_at, now, self._rng
-            )
+            answers = Answers(by_patch(turn.sends, report.results, turn.second), report.limit, report.phase)
+            standing = after(standing, answers, turn.paid_at, now, self._rng)
             _tell(before, standing)
+            if turn.second is not None:
+                await self._close_second(RoadStore(desk.connection), turn, turn.second, report, standing, now)
             if standing.busy_by == turn.turn_id:
                 standing = replace(standing, busy_until=_next_slot(turn, report), busy_by=None)
             await rows.save(replace(standing, runnable_at=now))  # the next look works out when it is really due
 
-    async def _agenda(self, rows: TurnStore, claim: Claim, now: datetime) -> Agenda:
-        standing = claim.standing
-        shut = standing.closed_until(now) > now or not claim.open
-        most = standing.breaker.most(self._settings.writer_turn_writes)
+    async def _close_second(
+        self, roads: RoadStore, turn: Turn, part: Part, report: Report, first: Standing, now: datetime
+    ) -> None:
+        before = (await roads.read(turn.account_key)).at(first, now)
+        results = by_import(turn.sends, report.results)
+        road = before.after(results, part, report.second, first, turn.paid_at, now, self._rng)
+        await roads.save(road)
+        _tell(before.standing, road.standing, "import")
+        if road.proof.verdict != before.proof.verdict:
+            log.info("second_road.judged", account_key=turn.account_key, verdict=road.proof.verdict)
+
+    async def _second_road(self, connection: Connection, claim: Claim, now: datetime) -> SecondRoad | None:
+        if not self._settings.writer_import_road:
+            return None
+        return (await RoadStore(connection).read(claim.standing.account_key)).at(claim.standing, now)
+
+    def _means(self, claim: Claim, second: SecondRoad | None, now: datetime) -> Means:
+        settings = self._settings
+        if not claim.open:
+            return Means(0, 0, 0)
+        return means(claim.standing, second, settings.writer_turn_writes, settings.writer_clean_up_share, now)
+
+    async def _agenda(self, rows: TurnStore, claim: Claim, payable: Means, now: datetime) -> Agenda:
         return await rows.agenda(
             claim,
             now,
             over_before=now + timedelta(seconds=self._settings.writer_deadline_margin_s),
             given_up_before=now - GIVE_UP_AFTER,
-            tokens=0 if shut else min(most, standing.budget.room(now)),
-            clean_up_tokens=0 if shut else min(most, standing.budget.room(now, self._settings.writer_clean_up_share)),
+            tokens=payable.patch + payable.imports,
+            clean_up_tokens=payable.clean_up,
             chance=self._rng.random(),
         )
 
@@ -153,20 +185,30 @@ class Turns:
             if row is not None and over(row, now, self._settings.writer_deadline_margin_s):
                 book.record(key, expire(row, book.held(key), now, _why_late(row, claim, now)))
 
-    def _take(self, book: Book, keys: Sequence[Key], standing: Standing, now: datetime) -> Turn:
+    def _take(
+        self, book: Book, keys: Sequence[Key], standing: Standing, second: SecondRoad | None, payable: Means,
+        now: datetime,
+    ) -> Turn:  # fmt: skip
         turn_id, lease_s = self._new_id(), self._settings.writer_lease_s
         sends: list[Sent] = []
-        for key in keys:
-            row, before = book.pending(key), book.held(key)
-            if row is None or over(row, now, self._settings.writer_deadline_margin_s):
+        waiting = [row for key in keys if (row := book.pending(key)) is not None]
+        due = [row for row in waiting if not over(row, now, self._settings.writer_deadline_margin_s)]
+        roads, part = share_out([row.action for row in due], payable, standing, second, now)
+        for row, road in zip(due, roads, strict=True):
+            if road is None:
                 continue
+            before = book.held(row.key)
             verdict = take(row, before, turn_id, now + timedelta(seconds=lease_s))
-            book.record(key, verdict)
+            book.record(row.key, verdict)
             if verdict.pending is not None:
-                sends.append(Sent(verdict.pending, before))
+                sends.append(Sent(verdict.pending, before, road))
         budget = standing.budget
         answers_s = max(0.0, lease_s - _LEASE_MARGIN_S)
-        sending_s = min(budget.spacing_s * len(sends) + _SENDING_GRACE_S, SLACK_S - _ON_THE_WAY_S, answers_s)
+        spaced_s = budget.spacing_s * len(sends)
+        if part is not None and not part.looks:
+            imports = sum(sent.road == "import" for sent in sends)
+            spaced_s = max(budget.spacing_s * (len(sends) - imports), part.spacing_s * imports)
+        sending_s = min(spaced_s + _SENDING_GRACE_S, SLACK_S - _ON_THE_WAY_S, answers_s)
         return Turn(
             turn_id=turn_id,
             account_key=standing.account_key,
@@ -176,6 +218,7 @@ class Turns:
             answers_until=now + timedelta(seconds=answers_s),
             spacing_s=budget.spacing_s,
             in_flight_max=budget.in_flight_max,
+            second=part,
         )
 
     @staticmethod
@@ -183,12 +226,14 @@ class Turns:
         served = replace(standing, last_served_at=now)
         if not turn.sends:
             return served
-        budget = standing.budget.paid(len(turn.sends))
+        both = turn.second is not None and turn.second.looks
+        budget = standing.budget.paid(len(turn.sends) if both else _count(turn, "patch"))
         return replace(served, budget=budget, busy_until=turn.send_until, busy_by=turn.turn_id)
 
     def _runnable_at(
-        self, claim: Claim, standing: Standing, agenda: Agenda, moments: Moments, now: datetime
-    ) -> datetime | None:
+        self, claim: Claim, standing: Standing, second: SecondRoad | None, agenda: Agenda, moments: Moments,
+        now: datetime,
+    ) -> datetime | None:  # fmt: skip
         """When this account is next worth a look. May be early, never late."""
         settings = self._settings
         due: list[datetime | None] = []
@@ -196,8 +241,11 @@ class Turns:
             open_at = standing.closed_until(now)
             room_at = now + timedelta(seconds=standing.budget.wait_s(now))
             clean_up_room_at = now + timedelta(seconds=standing.budget.wait_s(now, settings.writer_clean_up_share))
+            ready_at = max(open_at, room_at)
+            if second is not None and (second_at := second.ready_at(standing, now)) is not None:
+                ready_at = min(ready_at, second_at)
             due += [
-                _latest(moments.write_at, open_at, room_at),
+                _latest(moments.write_at, ready_at),
                 _latest(moments.clean_up_at, open_at, clean_up_room_at),
             ]
         over_at = [
@@ -213,17 +261,24 @@ class Turns:
         return _latest(first, now + timedelta(seconds=_LOOK_AGAIN_S)) if idle else first
 
 
-def _tell(before: Standing, standing: Standing) -> None:
-    """When the breaker opens; a probe that fails leaves it open."""
+def _tell(before: Standing, standing: Standing, road: Road = "patch") -> None:
+    """When the breaker opens; a probe that fails leaves it open. The counter is of accounts: while the second road
+    alone rests, PATCH carries on."""
     if standing.breaker.writes == 1 and before.breaker.writes != 1:
-        reason = standing.blocked_reason or "unknown"
-        metrics.count("klaviyo_breaker_opened_total", reason=reason)
-        log.warning("klaviyo.left_alone", account_key=standing.account_key, reason=reason, until=standing.blocked_until)
+        reason, until = standing.blocked_reason or "unknown", standing.blocked_until
+        if road == "patch":
+            metrics.count("klaviyo_breaker_opened_total", reason=reason)
+        log.warning("klaviyo.left_alone", account_key=standing.account_key, road=road, reason=reason, until=until)
 
 
 def _next_slot(turn: Turn, report: Report) -> datetime | None:
     """The next turn's first request keeps the distance to this one's last."""
-    return report.last_sent_at and report.last_sent_at + timedelta(seconds=turn.spacing_s)
+    spacing_s = max(turn.spacing_s, turn.second.spacing_s if turn.second else 0.0)
+    return report.last_sent_at and report.last_sent_at + timedelta(seconds=spacing_s)
+
+
+def _count(turn: Turn, road: Road) -> int:
+    return sum(sent.road == road for sent in turn.sends)
 
 
 def _latest(moment: datetime | None, *others: datetime) -> datetime | None:

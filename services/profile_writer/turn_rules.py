@@ -6,7 +6,7 @@ from random import Random
 from uuid import UUID
 
 from services.profile_writer.intake_rules import as_clean_up, dangerous, leave, remembered
-from services.profile_writer.rows import Held, Lane, Outcome, Pending, Verdict
+from services.profile_writer.rows import Held, Lane, Outcome, Pending, Road, Verdict
 from services.profile_writer.stops import end
 from shared.errors import Failure, Permanent, Throttled, Transient
 from shared.klaviyo.errors import KeyRefused, MaybeApplied
@@ -32,10 +32,11 @@ class Stopped(NotSent):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One write of a turn: the row as it was taken, and what the profile held before."""
+    """One write of a turn: the row as it was taken, what the profile held before, and by which operation it goes."""
 
     row: Pending
     before: Held | None
+    road: Road = "patch"
 
 
 def take(row: Pending, held: Held | None, turn_id: UUID, lease_until: datetime) -> Verdict:

@@ -121,7 +121,7 @@ class TurnStore:
             self.UPDATE_ACCOUNT, standing.account_key, budget.steady_limit, budget.factor, standing.factor_at,
             budget.newest, budget.slots, standing.busy_until, standing.busy_by, standing.blocked_until,
             standing.blocked_reason, breaker.failures, told.limit, told.remaining, told.reset_s,
-            standing.advertised_at, standing.last_served_at, standing.runnable_at, *_phase_values(budget.phase),
+            standing.advertised_at, standing.last_served_at, standing.runnable_at, *phase_values(budget.phase),
             budget.others.spent, budget.others.at, budget.others.per_s, budget.others.burst,
             breaker.writes, breaker.newest, breaker.calls, breaker.failed,
         )  # fmt: skip
@@ -244,23 +244,32 @@ class TurnStore:
         await self._connection.execute(self.UPSERT_PAUSES, org_id, account_key, reason, message, now, integration_at)
 
 
-def _standing(row: asyncpg.Record) -> Standing:
-    budget = Budget(
+def budget_of(row: asyncpg.Record) -> Budget:
+    """The columns of a budget, which accounts and second roads have in common."""
+    return Budget(
         row["burst_limit"], row["steady_limit"], row["factor"], row["newest_slot"], tuple(row["slots"]),
         phase=None if row["phase_at"] is None else Phase(row["phase_low_s"], row["phase_width_s"], row["phase_at"]),
         others=Others(row["others_spent"], row["others_at"], row["others_per_s"], row["others_burst"]),
     )  # fmt: skip
+
+
+def breaker_of(row: asyncpg.Record) -> Breaker:
+    """The same of a breaker."""
+    return Breaker(
+        row["failures"], row["breaker_writes"], row["calls_step"], tuple(row["calls"]), tuple(row["calls_failed"])
+    )
+
+
+def _standing(row: asyncpg.Record) -> Standing:
     return Standing(
         account_key=row["account_key"],
-        budget=budget,
+        budget=budget_of(row),
         factor_at=row["factor_at"],
         busy_until=row["busy_until"],
         busy_by=row["busy_by"],
         blocked_until=row["blocked_until"],
         blocked_reason=row["blocked_reason"],
-        breaker=Breaker(
-            row["failures"], row["breaker_writes"], row["calls_step"], tuple(row["calls"]), tuple(row["calls_failed"])
-        ),
+        breaker=breaker_of(row),
         advertised=RateLimit(row["advertised_limit"], row["advertised_remaining"], row["advertised_reset_s"]),
         advertised_at=row["advertised_at"],
         last_served_at=row["last_served_at"],
@@ -268,5 +277,6 @@ def _standing(row: asyncpg.Record) -> Standing:
     )
 
 
-def _phase_values(phase: Phase | None) -> tuple[object, ...]:
+def phase_values(phase: Phase | None) -> tuple[object, ...]:
+    """The columns of its phase."""
     return (None, None, None) if phase is None else (phase.low_s, phase.width_s, phase.at)

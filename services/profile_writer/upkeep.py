@@ -19,8 +19,10 @@ _RETRY_S = 0.5
 class Upkeep:
     """`run` until stopped; `changed` when an org's integration was."""
 
-    def __init__(self, store: UpkeepStore, clock: Clock, *, wake: Callable[[], None]) -> None:
-        self._store, self._clock, self._wake = store, clock, wake
+    def __init__(
+        self, store: UpkeepStore, clock: Clock, *, wake: Callable[[], None], second_road: bool = False
+    ) -> None:
+        self._store, self._clock, self._wake, self._second_road = store, clock, wake, second_road
         self._due = asyncio.Event()
         self._changed: set[UUID | None] = {None}  # at the start nobody knows what was missed
 
@@ -63,7 +65,7 @@ class Upkeep:
         now = self._clock.now()
         await self._store.wake_forgotten(now)
         self._wake()
-        view = await self._store.live_view(now)
+        view = await self._store.live_view(now, second_road=self._second_road)
         for lane in Lane:
             metrics.gauge("write_backlog", view.waiting.get(lane, 0), lane=lane.name.lower())
         metrics.gauge("write_oldest_overdue_seconds", view.overdue_s(now))
@@ -71,6 +73,9 @@ class Upkeep:
         metrics.gauge("write_drain_seconds", view.drain_s)
         for state, accounts in (await self._store.breakers(now)).items():
             metrics.gauge("klaviyo_breaker_accounts", accounts, state=state)
+        if self._second_road:
+            for verdict, accounts in (await self._store.verdicts()).items():
+                metrics.gauge("second_road_accounts", accounts, verdict=verdict)
 
 
 async def first_of(*waits: Coroutine[object, object, object], within_s: float) -> None:

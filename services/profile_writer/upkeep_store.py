@@ -87,11 +87,19 @@ class UpkeepStore:
         WHERE last_served_at > $1
     """
 
-    async def live_view(self, now: datetime) -> LiveView:
-        """How much waits of all orgs, and how the accounts that were served lately stand."""
+    SELECT_SECOND_ROADS = """
+        SELECT account_key, greatest(0, steady_limit * factor - coalesce(others_per_s, 0) * 60) AS carried_per_min
+        FROM klaviyo_roads WHERE verdict = 'separate'
+    """
+
+    async def live_view(self, now: datetime, *, second_road: bool = False) -> LiveView:
+        """How much waits of all orgs, and how the accounts that were served lately stand. `second_road`: what is proved
+        separate carries too."""
         async with self._db.connection() as connection:
             rows = await connection.fetch(self.SELECT_BACKLOG)
             quotas = await connection.fetch(self.SELECT_QUOTAS, now - timedelta(minutes=5))
+            roads = await connection.fetch(self.SELECT_SECOND_ROADS) if second_road else []
+        by_road: dict[str, float] = {road["account_key"]: road["carried_per_min"] for road in roads}
         return live_view(
             [Waiting(row["account_key"], row["lane"], row["waiting"], row["deadline_at"]) for row in rows],
             [
@@ -101,7 +109,9 @@ class UpkeepStore:
                     .at(now)
                     .spent,
                     row["steady_limit"],
-                    row["steady_limit"] * row["factor"] - (row["others_per_s"] or 0.0) * MINUTE_S,
+                    row["steady_limit"] * row["factor"]
+                    - (row["others_per_s"] or 0.0) * MINUTE_S
+                    + by_road.get(row["account_key"], 0.0),
                 )
                 for row in quotas
             ],
@@ -118,6 +128,19 @@ class UpkeepStore:
         async with self._db.connection() as connection:
             rows = await connection.fetch(self.SELECT_BREAKERS, now)
         return {"closed": 0, "open": 0, "probing": 0} | {row["state"]: row["accounts"] for row in rows}
+
+    SELECT_VERDICTS = """
+        SELECT known.verdict, count(r.account_key) AS accounts
+        FROM unnest('{separate,shared,refused,open}'::text[]) AS known (verdict)
+        LEFT JOIN klaviyo_roads r ON coalesce(r.verdict, 'open') = known.verdict
+        GROUP BY known.verdict
+    """
+
+    async def verdicts(self) -> dict[str, int]:
+        """How many accounts have which verdict about their second road; open: it is being tried."""
+        async with self._db.connection() as connection:
+            rows = await connection.fetch(self.SELECT_VERDICTS)
+        return {row["verdict"]: row["accounts"] for row in rows}
 
 
 # One transaction that holds both accounts. A key that is under both quotas is one profile; what came in under the new

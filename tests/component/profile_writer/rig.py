@@ -172,6 +172,11 @@ class Rig:
         asked = self.box.world.log.since(0, "update_profile", 100_000)
         return [entry for entry in asked if entry.account_id == self.account.id]
 
+    def imports(self) -> list[Any]:
+        """The same by the second road."""
+        asked = self.box.world.log.since(0, "create_or_update_profile", 100_000)
+        return [entry for entry in asked if entry.account_id == self.account.id]
+
     async def neighbour(self, slug: str, org_id: UUID | None = None) -> "Rig":
         """Another org with an account of its own in the same box, beside the same writer."""
         account, key = _account(self.box.world, slug)
@@ -243,18 +248,18 @@ async def _org(db: Database, org_id: UUID, slug: str, clock: Clock) -> VariantSo
     return VariantSource(copy_id, 1, "Hi {{ name }}", "pre", "<p>Hello {{ name }}</p>")
 
 
-def settings_of(rig: Rig) -> Settings:
+def settings_of(rig: Rig, *, import_road: bool = False) -> Settings:
     """The writer's settings on this rig."""
     return Settings(
         database_url=rig.database_url, amqp_url=rig.amqp_url, clock=rig.clock_spec, seal_keys=f"k1:{_KEY}",
-        api_key_peppers=f"1:{_KEY}",
+        api_key_peppers=f"1:{_KEY}", writer_import_road=import_road,
     )  # fmt: skip
 
 
 @asynccontextmanager
-async def writing(rig: Rig) -> AsyncIterator[None]:
+async def writing(rig: Rig, *, import_road: bool = False) -> AsyncIterator[None]:
     """One replica of the writer, started through its own composition root, stopped as on SIGTERM."""
-    settings = settings_of(rig)
+    settings = settings_of(rig, import_road=import_road)
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         service = await build(settings, stack)

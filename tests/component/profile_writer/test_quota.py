@@ -23,6 +23,7 @@ async def test_two_replicas_use_the_minute_to_its_edge_and_are_never_refused(dat
     minutes = Counter(math.floor((entry.at.timestamp() - rig.account.phase_s) / MINUTE_S) for entry in rig.patches())
     full = [minutes[index] for index in range(min(minutes) + 1, max(minutes))]
     assert answered == {200: WRITES}
+    assert rig.imports() == []  # nobody has asked for the second road
     assert max(minutes.values()) <= 750
     assert full
     assert max(full) >= 0.95 * 750
