@@ -25,10 +25,14 @@ _DELAY_SPARE = 1.5  # over the p99 of the time asked for: tomorrow's burst may b
 SELECT_ACCOUNTS = """
     SELECT a.account_key, a.steady_limit, a.factor, a.newest_slot, a.slots, a.others_per_s, a.blocked_until,
            a.blocked_reason, a.breaker_writes, a.calls_step, a.calls, a.calls_failed,
-           array_agg(o.slug ORDER BY o.slug) AS orgs, array_agg(o.org_id) AS org_ids
+           array_agg(o.slug ORDER BY o.slug) AS orgs, array_agg(o.org_id) AS org_ids,
+           r.verdict, r.verdict_at, r.looks, r.steady_limit AS road_limit, r.factor AS road_factor,
+           r.newest_slot AS road_newest_slot, r.slots AS road_slots, r.breaker_writes AS road_breaker_writes,
+           r.blocked_until AS road_blocked_until
     FROM klaviyo_accounts a JOIN integrations i USING (account_key) JOIN orgs o USING (org_id)
+    LEFT JOIN klaviyo_roads r ON r.account_key = a.account_key AND r.road = 'import'
     WHERE $1::uuid IS NULL OR a.account_key = (SELECT account_key FROM integrations WHERE org_id = $1)
-    GROUP BY a.account_key ORDER BY a.account_key
+    GROUP BY a.account_key, r.account_key, r.road ORDER BY a.account_key
 """
 SELECT_BACKLOG = """
     SELECT lane, count(*) AS waiting, min(deadline_at) FILTER (WHERE action = 'write') AS first_deadline_at
@@ -71,6 +75,10 @@ class Quota:
     written_p99_s: float | None
     recommended_delay_s: int | None
     imports: BulkRoad
+    second_road: str
+    second_road_since: datetime | None
+    second_road_used_last_min: int
+    second_road_breaker: str  # of its calls alone
 
 
 @click.command()
@@ -115,7 +123,10 @@ async def _quota(connection: Connection, row: asyncpg.Record, now: datetime, bac
     p99_s = await connection.fetchval(SELECT_P99, *asked)
     waiting = {LANES[one["lane"]]: one["waiting"] for one in backlog}
     others_per_min = round((row["others_per_s"] or 0.0) * MINUTE_S)
+    by_road = used(row["road_newest_slot"], row["road_slots"], now) if row["verdict"] else 0
     carried_per_s = max(1.0, row["steady_limit"] * row["factor"] - others_per_min) / MINUTE_S
+    if by_road:  # in use, so its quota counts; the setting may have been turned off
+        carried_per_s += row["road_limit"] * row["road_factor"] / MINUTE_S
     blocked = row["blocked_until"] is not None and row["blocked_until"] > now
     deadlines = [one["first_deadline_at"] for one in backlog if one["first_deadline_at"]]
     return Quota(
@@ -127,7 +138,7 @@ async def _quota(connection: Connection, row: asyncpg.Record, now: datetime, bac
         factor=row["factor"],
         blocked_until=row["blocked_until"] if blocked else None,
         blocked_reason=row["blocked_reason"] if blocked else None,
-        breaker="closed" if row["breaker_writes"] is None else "open" if blocked else "probing",
+        breaker=breaker(row["breaker_writes"], row["blocked_until"], now),
         calls_30_s=recent(row["calls_step"], row["calls"], now),
         calls_failed_30_s=recent(row["calls_step"], row["calls_failed"], now),
         waiting=waiting,
@@ -137,7 +148,18 @@ async def _quota(connection: Connection, row: asyncpg.Record, now: datetime, bac
         written_p99_s=None if p99_s is None else round(p99_s, 2),
         recommended_delay_s=None if p99_s is None else recommended_delay_s(p99_s),
         imports=await bulk_road(connection, row["account_key"], org_ids, now),
+        second_road=row["verdict"] or ("being tried" if row["looks"] else "not tried"),
+        second_road_since=row["verdict_at"],
+        second_road_used_last_min=by_road,
+        second_road_breaker=breaker(row["road_breaker_writes"], row["road_blocked_until"], now),
     )
+
+
+def breaker(writes: int | None, blocked_until: datetime | None, now: datetime) -> str:
+    """closed; open, while it rests; or probing, in turns of so many writes."""
+    if writes is None:
+        return "closed"
+    return "open" if blocked_until is not None and blocked_until > now else "probing"
 
 
 def used(newest_slot: int, slots: list[int], now: datetime) -> int:
@@ -166,6 +188,7 @@ def lines(one: Quota, now: datetime, hours: float) -> list[str]:
     ]
     if one.factor < 1:
         shown.append(f"  share    {one.factor:.2f} of it, since Klaviyo refused; it rises again with each calm minute")
+    shown.append(f"  second road  {_second_road(one)}")
     if one.blocked_until:
         shown.append(f"  held up  until {moment(one.blocked_until)} ({one.blocked_reason})")
     if one.breaker != "closed":
@@ -183,6 +206,18 @@ def lines(one: Quota, now: datetime, hours: float) -> list[str]:
         delay = f"{least}{one.recommended_delay_s // MINUTE_S} min"
         shown.append(f"  written  99 of 100 within {one.written_p99_s:,.1f} s; a delay of {delay} would do")
     return shown
+
+
+def _second_road(one: Quota) -> str:
+    """What is known of POST /api/profile-import, which JUSTAI_WRITER_IMPORT_ROAD lets the writer use."""
+    if one.second_road_since is None:
+        return one.second_road
+    since = moment(one.second_road_since)
+    if one.second_road == "separate":
+        if one.second_road_breaker != "closed":
+            return f"separate since {since}; calls fail, breaker {one.second_road_breaker}"
+        return f"separate since {since}; {one.second_road_used_last_min} used in the last minute"
+    return f"{'shared with' if one.second_road == 'shared' else 'refused, unlike'} PATCH, seen {since}"
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -117,6 +117,51 @@ def test_it_tells_that_an_account_is_left_alone_and_how_many_calls_had_failed(ac
     assert "breaker  probing: 15 of " in acme.ok("quota")
 
 
+def a_second_road(cli: Cli, **columns: object) -> None:
+    names = "".join(f", {name}" for name in columns)
+    places = "".join(f", ${number}" for number in range(1, len(columns) + 1))
+    cli.rows(
+        f"INSERT INTO klaviyo_roads (account_key, road{names}) VALUES ('acct:A1', 'import'{places})", *columns.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        (None, "not tried"),
+        ({"looks": 2}, "being tried"),
+        ({"verdict": "shared", "verdict_at": NOW}, "shared with PATCH, seen 2026-11-23 14:30:00"),
+        ({"verdict": "refused", "verdict_at": NOW}, "refused, unlike PATCH, seen 2026-11-23 14:30:00"),
+        ({"verdict": "separate", "verdict_at": NOW}, "separate since 2026-11-23 14:30:00; 0 used in the last minute"),
+        (
+            {"verdict": "separate", "verdict_at": NOW, "breaker_writes": 4},
+            "separate since 2026-11-23 14:30:00; calls fail, breaker probing",
+        ),
+    ],
+)
+def test_it_tells_what_is_known_of_the_second_road(acme: Cli, columns: dict[str, object] | None, says: str) -> None:
+    an_account(acme)
+    if columns is not None:
+        a_second_road(acme, **columns)
+
+    said = acme.ok("quota")
+
+    assert f"  second road  {says}\n" in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_a_second_road_in_use_counts_for_what_drains(acme: Cli) -> None:
+    an_account(acme, steady_limit=60)
+    a_second_road(acme, verdict="separate", verdict_at=NOW, steady_limit=60, newest_slot=SECOND, slots=[20] * 10)
+    for number in range(4):
+        a_pending(acme, f"P{number}", lane=1, due_s=600)
+
+    [told] = json.loads(acme.ok("quota", "--json"))
+
+    assert (told["second_road"], told["second_road_used_last_min"]) == ("separate", 200)
+    assert told["drains_in_s"] == 2.0
+
+
 def test_an_unknown_org_is_named(acme: Cli) -> None:
     assert "There is no org 'nobody'" in acme.error("quota", "nobody")
 
