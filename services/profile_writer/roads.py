@@ -88,6 +88,10 @@ class SecondRoad:
         budget, window, ours = self.standing.budget, first.budget.window(now), 0
         if window is not None and not looks:
             ours = first.budget.surely_spent(window) + budget.surely_spent(window)
+            if first.busy_by is not None:
+                # The turn before has not ended and may give back all it paid, on each road within one second: taken
+                # for requests that Klaviyo must have counted, it would make one counter look like two.
+                ours = max(0, ours - max(first.budget.slots, default=0) - max(budget.slots, default=0))
         return Part(budget.spacing_s, budget.in_flight_max, looks, ours)
 
     def paid(self, tokens: int, *, looks: bool, now: datetime) -> "SecondRoad":

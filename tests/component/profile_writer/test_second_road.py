@@ -120,15 +120,16 @@ async def test_a_verdict_that_does_not_hold_is_withdrawn(database_url: str, amqp
     """Each road takes the other for another app and leaves it nearly all; that would go on for ever."""
     async with rigged(database_url, amqp_url, factor=20, settings=SimulatorSettings(shared_write_quota=True)) as rig:
         await proved_separate(rig)
-        jobs = [await rig.generate(profile_id, delay_s=3600) for profile_id in rig.people(1_000)]
+        jobs = await rig.generate_many(WRITES)  # ten looks, two turns of 50 for each, take half of them
         async with writing(rig, import_road=True):
-            await rig.send(*jobs)
+            for start in range(0, WRITES, 500):
+                await rig.send(*jobs[start : start + 500])
 
             async def withdrawn() -> None:
                 assert [verdict for verdict, _ in await verdicts(rig)] == ["shared"]
 
-            await eventually(withdrawn, within_s=30)
-            outcomes = await rig.outcomes(len(jobs), within_s=60)
+            await eventually(withdrawn, within_s=60)
+            outcomes = await rig.outcomes(len(jobs), within_s=100)
 
         assert {row["outcome"] for row in outcomes.values()} == {"written"}
         assert statuses([*rig.patches(), *rig.imports()])[429] <= 5

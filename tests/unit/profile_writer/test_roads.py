@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 from random import Random
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -224,3 +225,14 @@ def test_only_what_the_minute_has_surely_counted_is_ours() -> None:
     assert ours(NOW) == 60
     assert ours(NOW + seconds(29)) == 60
     assert ours(NOW + seconds(31)) == 0
+
+
+def test_what_the_turn_before_may_still_give_back_is_not_surely_ours() -> None:
+    later = NOW + seconds(2)
+    budget = replace(Budget(75, 750, 1.0), phase=PHASE).at(NOW).paid(25).at(later).paid(25)
+    road = replace(SEPARATE, standing=replace(SEPARATE.standing, budget=SEPARATE.standing.budget.paid(20).at(later)))
+    closed = Standing("acct:A", budget)
+    unclosed = replace(closed, busy_by=UUID(int=1))
+
+    assert road.part(closed, looks=False, now=later).ours == 70
+    assert road.part(unclosed, looks=False, now=later).ours == 25
