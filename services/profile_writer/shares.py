@@ -24,7 +24,9 @@ def shared_out(
     """
     seen: set[str] = set()
     fresh, retries, clean_ups = _new(fresh, seen), _new(retries, seen), _new(clean_ups, seen)
-    share = floor(tokens * RETRY_SHARE + chance)
+    whole = floor(tokens * RETRY_SHARE)
+    # Compared, not added: a chance of almost 1 on top of a whole number is rounded to the next one.
+    share = whole + (chance < round(tokens * RETRY_SHARE - whole, 9))
     retries = retries[: max(share, tokens - len(fresh))]
     fresh = fresh[: tokens - len(retries)]
     return (*_evenly(fresh, retries), *clean_ups)[:tokens]

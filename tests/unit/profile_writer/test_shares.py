@@ -1,6 +1,6 @@
 """Retries have a fifth of a turn: no less while they wait, no more while others do."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.profile_writer.rows import Key
@@ -34,6 +34,7 @@ def test_no_token_stays_unused_and_each_lane_keeps_its_order(
     assert "c" not in kinds(sent) or kinds(sent).count("f") + kinds(sent).count("r") == fresh + retries
 
 
+@example(12, 4, 15, 0.9999999999999999)
 @given(WAITING, WAITING, TOKENS, CHANCE)
 def test_retries_get_their_share_and_no_more_than_it_while_others_wait(
     fresh: int, retries: int, tokens: int, chance: float
