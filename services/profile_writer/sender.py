@@ -128,7 +128,7 @@ class _Round:
             task.cancel()
 
     def _over(self, road: Road) -> bool:
-        return self._stop.is_set() or self.ways[road].throttled or self._clock.now() >= self._turn.send_until
+        return self._stop.is_set() or self.ways[road].closed or self._clock.now() >= self._turn.send_until
 
     async def _one(self, sent: Sent) -> Failure | None:
         row = sent.row
@@ -138,8 +138,11 @@ class _Round:
             self._refused[row.ref.org_id] = refused
             return refused
         except Throttled as throttled:
-            self.ways[sent.road].throttled = True
+            self.ways[sent.road].closed = True
             return throttled
+        except RoadRefused as refused_road:  # as the next ones would be; PATCH has them sooner when they stay
+            self.ways[sent.road].closed = True
+            return refused_road
         except Failure as failure:
             return failure
         except Exception as error:  # a row that nobody foresaw must not stop its neighbours

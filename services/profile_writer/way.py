@@ -11,12 +11,12 @@ from shared.klaviyo.limits import RateLimit
 
 
 class Way:
-    """`throttled` once it was answered 429; `limit`, `phase` and `readings`: what its answers have told."""
+    """`closed` once an answer said to send no more this turn; `limit`, `phase`, `readings`: what its answers told."""
 
     def __init__(self, clock: Clock, starts_at: datetime, spacing_s: float, in_flight_max: int) -> None:
         self._clock, self._slot_at, self._spacing = clock, starts_at, timedelta(seconds=spacing_s)
         self.in_flight = asyncio.Semaphore(in_flight_max)
-        self.throttled = False
+        self.closed = False
         self.limit: RateLimit | None = None
         self.phase: Phase | None = None
         self.readings: list[Reading] = []

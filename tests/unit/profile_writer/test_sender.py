@@ -443,6 +443,16 @@ async def test_both_roads_end_with_the_lease_and_give_back_what_had_not_left() -
     assert [type(result) for result in report.results] == [MaybeApplied] * 2 + [NotSent] * 22
 
 
+async def test_a_refused_operation_ends_its_road_for_the_turn_and_patch_carries_on() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock, says={1: Permanent("405", reason="klaviyo_405")})  # the second request is an import
+
+    report = await sent(klaviyo, clock, by_two_roads(20))
+
+    assert (len(klaviyo.sent_at), len(klaviyo.imported_at)) == (10, 1)
+    assert [type(result) for result in report.results[1::2]] == [RoadRefused] + [NotSent] * 9
+
+
 @pytest.mark.parametrize(
     ("refusal", "becomes", "reason"),
     [
