@@ -38,7 +38,7 @@ class Size:
     minutes: int = 3
     noisy_backlog: int = 20_000
     noisy_at_once: int = 5_000
-    noisy_s: float = 30
+    noisy_s: float = 20
     pending: int = 1_000_000
     watched_s: float = 25
 
@@ -97,7 +97,7 @@ async def bursts(servers: Endpoints, folder: Path, size: Size, result: Result) -
 
 async def bulk(servers: Endpoints, folder: Path, size: Size, result: Result) -> None:
     """More than single writes can carry by far, and a key that may import."""
-    async with staged(servers, folder, scale=result.scale(2.5), writers=1, settings=JOBS_OF_SOME_SECONDS) as stage:
+    async with staged(servers, folder, scale=result.scale(2), writers=1, settings=JOBS_OF_SOME_SECONDS) as stage:
         shop = await stage.shop("bulk", scopes=BULK_SCOPES)
         start = await stage.seeded({shop: (size.bulk, 30)}, delay_s=size.delay_s)
         cpu_s = stage.cpu_s()
