@@ -10,7 +10,7 @@ Five acts, each on a stage of its own with real writers as processes; what is co
 | noisy | 19 accounts with a write a second each, alone and beside one with 20,000 waiting, or 5,000 arriving at once |
 | million | one writer and 1,000,000 pending writes |
 
-The clock runs two to three times as fast as ours, so all take less than 10 minutes; `--real` runs in real time, half an
+The clock runs two to three times as fast as ours, so all take about 10 minutes; `--real` runs in real time, half an
 hour. The SDK waits in real seconds, so its burst runs on a clock of its own beside the other acts.
 """  # noqa: E501 - a table
 

@@ -1,6 +1,5 @@
 """The generator on a real database and broker, with a shop's configuration beside it."""
 
-import asyncio
 import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,8 +16,8 @@ from shared.db.pool import Database, open_database
 from shared.messaging.broker import connect, declare, open_channel
 from shared.messaging.publisher import Publisher, open_publisher
 from shared.messaging.topology import GENERATE, WRITE
-from shared.runtime import Service, failing
 from shared.schemas.jobs import Batch, GenerateJob, WriteJob
+from tests.support.services import serving
 from tests.support.waiting import eventually
 
 AT = datetime(2026, 11, 23, 10, 30, tzinfo=UTC)
@@ -107,19 +106,8 @@ async def running(of: Rig) -> AsyncIterator[None]:
     )
     async with AsyncExitStack() as stack:
         service = await build(settings, stack)
-        stop = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            for name, runner in service.runners.items():
-                tasks.create_task(runner(stop), name=name)
-            try:
-                await eventually(lambda: _ready(service), within_s=15)
-                yield
-            finally:
-                stop.set()
-
-
-async def _ready(service: Service) -> None:
-    assert await failing(service.checks) == {}
+        async with serving(service):
+            yield
 
 
 INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, 'Shop', $3)"

@@ -74,6 +74,6 @@ async def test_what_waits_costs_no_memory(servers: Servers, tmp_path: Path, resu
 async def test_the_official_sdk_meets_the_same_burst(result: Result) -> None:
     await writer_acts.peer(Size(delay_s=20, small=200), result)
 
-    assert result.figures["peer_right"] <= 200
+    assert 150 <= result.figures["peer_right"] <= 200
     assert result.figures["peer_wall_s"] > 8
     assert result.faults == 0

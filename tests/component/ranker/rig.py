@@ -1,6 +1,5 @@
 """A shop with sends in PostgreSQL, and the ranker on it."""
 
-import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
@@ -16,8 +15,7 @@ from pydantic import SecretStr
 from services.ranker.app import build
 from services.ranker.settings import Settings
 from shared.db.pool import Database, open_database
-from shared.runtime import Service, failing
-from tests.support.waiting import eventually
+from tests.support.services import serving
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 _KEY = base64.b64encode(bytes(32)).decode()
@@ -116,16 +114,5 @@ async def running(database_url: str, *, refit_s: float = 3600) -> AsyncIterator[
     )
     async with AsyncExitStack() as stack:
         service = await build(settings, stack)
-        stop = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            for name, runner in service.runners.items():
-                tasks.create_task(runner(stop), name=name)
-            try:
-                await eventually(lambda: _ready(service), within_s=15)
-                yield
-            finally:
-                stop.set()
-
-
-async def _ready(service: Service) -> None:
-    assert await failing(service.checks) == {}
+        async with serving(service):
+            yield
