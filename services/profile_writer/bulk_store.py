@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from services.profile_writer.bulk_rules import ROW_REFUSED, TRIES_MAX, Job
+from services.profile_writer.by_key import AT_KEY, BY_KEY_ONLY, in_flight, row_at_key
 from services.profile_writer.rows import Pending
 from services.profile_writer.standing import Standing
-from services.profile_writer.store import BY_KEY_ONLY, Store, pending_of
+from services.profile_writer.store import Store, pending_of
 from services.profile_writer.turn_store import TurnStore
 from shared.db.pool import Database
 from shared.klaviyo.bulk import SCOPES
@@ -168,8 +169,8 @@ class BulkStore:
 
     # From the far end: single writes take the earliest deadlines, imports get the most time. Profiles that show an
     # older copy go last, since single writes serve them first.
-    SELECT_CANDIDATES = """
-        SELECT first.* FROM unnest('{0,1,2}'::smallint[]) AS lanes (lane),
+    SELECT_CANDIDATES = f"""
+        SELECT first.* FROM unnest('{{0,1,2}}'::smallint[]) AS lanes (lane),
             LATERAL (
                 SELECT account_key, profile_id, prefix, org_id, action, lane, day, generation_id, written_for,
                        accepted_at, deadline_at, clean_at, next_attempt_at, attempt, last_reason, taken_by, sent_day,
@@ -178,13 +179,10 @@ class BulkStore:
                 WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.deadline_at > $2 AND p.deadline_at <= $3
                   AND p.action = 'write' AND p.taken_by IS NULL AND p.next_attempt_at <= $4 AND p.org_id = $5
                   AND p.attempt < $6 AND p.last_reason IS DISTINCT FROM $7
-                  AND NOT EXISTS (
-                      SELECT FROM pending_writes o
-                      WHERE o.account_key = $1 AND o.profile_id = p.profile_id AND o.prefix <> p.prefix
-                        AND o.taken_by IS NOT NULL AND o.next_attempt_at > $4)
+                  AND NOT EXISTS ({in_flight("$1", "$4")})
                 ORDER BY p.deadline_at DESC LIMIT $8) first
         ORDER BY first.lane = 0, first.deadline_at DESC LIMIT $8
-    """
+    """  # noqa: S608 - our own names
 
     async def candidates(
         self, account_key: str, org_id: UUID, after: datetime, until: datetime, now: datetime, rows: int
@@ -201,18 +199,19 @@ class BulkStore:
         return list(by_profile.values())
 
     # Nothing can be made of them: the single road says why, and they must not be looked at first again and again.
-    UPDATE_UNFIT = """
-        UPDATE pending_writes p SET last_reason = $4
-        FROM unnest($1::text[], $2::text[], $3::uuid[]) AS k (profile_id, prefix, generation_id)
-        WHERE p.account_key = $5 AND p.profile_id = k.profile_id AND p.prefix = k.prefix
-          AND p.generation_id = k.generation_id AND p.taken_by IS NULL
-    """
+    UPDATE_UNFIT = f"""
+        UPDATE pending_writes SET last_reason = $5 WHERE ctid = ANY(ARRAY(
+            SELECT found.place
+            FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[])
+                AS k (account_key, profile_id, prefix, generation_id), {row_at_key("pending_writes")}
+            WHERE {AT_KEY} AND found.generation_id = k.generation_id AND found.taken_by IS NULL))
+    """  # noqa: S608 - our own names
 
     async def unfit(self, account_key: str, rows: Sequence[Pending]) -> None:
         """Leave these to single writes."""
-        columns = list(zip(*((*row.key[1:], row.ref.generation_id) for row in rows), strict=True))
+        columns = list(zip(*((*row.key, row.ref.generation_id) for row in rows), strict=True))
         async with self._store.desk({account_key}) as desk:
-            await desk.connection.execute(self.UPDATE_UNFIT, *columns, ROW_REFUSED, account_key)
+            await desk.connection.execute(self.UPDATE_UNFIT, *columns, ROW_REFUSED)
 
     # Two looks may overlap when one lasts longer than its hold: what Klaviyo asked of either counts.
     UPDATE_CREATING = """

@@ -10,21 +10,13 @@ from uuid import UUID
 import asyncpg
 
 from services.profile_writer.book import Book
+from services.profile_writer.by_key import AT_KEY, BY_KEY_ONLY, delete_at_keys, keyed, row_at_key
 from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Wanted
 from shared import metrics
 from shared.db.pool import Connection, Database
 from shared.schemas.jobs import WriteJob
 
 _SEPARATOR = "\x1f"  # of `older_for` on its way: PostgreSQL has no ragged arrays of arrays
-
-# Every statement here finds its rows by key, in the order of an index, and stops early. A planner without fresh
-# statistics, which tables that fill and empty within minutes never have, reads and sorts them whole instead: a turn
-# took 55 ms with 15,000 rows waiting, and takes as long with none. So the other ways are closed.
-BY_KEY_ONLY = """
-    SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-           set_config('enable_sort', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)
-"""
 
 _OWN_REASONS = {
     "quota", "outage", "key_refused", "arrived_late", "profile_not_found", "no_integration", "profile_id_invalid",
@@ -118,21 +110,8 @@ class Desk:
         )
         return [_known(account_key, job, row) for (account_key, job), row in zip(jobs, rows, strict=True)]
 
-    SELECT_PENDING = """
-        SELECT p.account_key, p.profile_id, p.prefix, p.org_id, p.action, p.lane, p.day, p.generation_id, p.written_for,
-               p.accepted_at, p.deadline_at, p.clean_at, p.next_attempt_at, p.attempt, p.last_reason, p.taken_by,
-               p.sent_day, p.sent_generation_id, p.sent_org_id
-        FROM unnest($1::text[], $2::text[], $3::text[]) AS k (account_key, profile_id, prefix)
-        JOIN pending_writes p
-          ON p.account_key = k.account_key AND p.profile_id = k.profile_id AND p.prefix = k.prefix
-    """
-    SELECT_HELD = """
-        SELECT s.account_key, s.profile_id, s.prefix, s.org_id, s.state, s.day, s.generation_id, s.written_for,
-               s.older_for, s.accepted_at, s.clean_at, s.clean_queued
-        FROM unnest($1::text[], $2::text[], $3::text[]) AS k (account_key, profile_id, prefix)
-        JOIN profile_state s
-          ON s.account_key = k.account_key AND s.profile_id = k.profile_id AND s.prefix = k.prefix
-    """
+    SELECT_PENDING = f"SELECT found.* FROM {keyed('$1', '$2', '$3')}, {row_at_key('pending_writes')} WHERE {AT_KEY}"  # noqa: S608 - our own names
+    SELECT_HELD = f"SELECT found.* FROM {keyed('$1', '$2', '$3')}, {row_at_key('profile_state')} WHERE {AT_KEY}"  # noqa: S608 - our own names
 
     async def open_book(self, keys: Collection[Key]) -> Book:
         """What waits for these keys and what their profiles hold."""
@@ -173,11 +152,7 @@ class Desk:
             last_reason = excluded.last_reason, taken_by = excluded.taken_by, sent_day = excluded.sent_day,
             sent_generation_id = excluded.sent_generation_id, sent_org_id = excluded.sent_org_id
     """
-    DELETE_PENDING = """
-        DELETE FROM pending_writes p
-        USING unnest($1::text[], $2::text[], $3::text[]) AS k (account_key, profile_id, prefix)
-        WHERE p.account_key = k.account_key AND p.profile_id = k.profile_id AND p.prefix = k.prefix
-    """
+    DELETE_PENDING = delete_at_keys("pending_writes")
     UPSERT_HELD = """
         INSERT INTO profile_state (
             account_key, profile_id, prefix, org_id, state, day, generation_id, written_for, older_for, accepted_at,
@@ -195,11 +170,7 @@ class Desk:
             older_for = excluded.older_for, accepted_at = excluded.accepted_at, clean_at = excluded.clean_at,
             clean_queued = excluded.clean_queued
     """
-    DELETE_HELD = """
-        DELETE FROM profile_state s
-        USING unnest($1::text[], $2::text[], $3::text[]) AS k (account_key, profile_id, prefix)
-        WHERE s.account_key = k.account_key AND s.profile_id = k.profile_id AND s.prefix = k.prefix
-    """
+    DELETE_HELD = delete_at_keys("profile_state")
     INSERT_OUTCOMES = """
         INSERT INTO write_outcomes (day, generation_id, org_id, outcome, reason, at, attempts)
         SELECT day, generation_id, org_id, outcome, reason, $7, attempts

@@ -8,6 +8,7 @@ import asyncpg
 
 from services.profile_writer.breaker import Breaker
 from services.profile_writer.budget import Budget, Others
+from services.profile_writer.by_key import in_flight
 from services.profile_writer.phase import Phase
 from services.profile_writer.rows import Key
 from services.profile_writer.shares import shared_out
@@ -130,9 +131,9 @@ class TurnStore:
     # whose send window is over; and what could be sent now, by lane and deadline, no profile twice at a time. Retries
     # and clean-ups are asked for on their own, since they have shares of their own. Retries that are not due yet are
     # passed over one by one, 2 µs each; the breaker keeps them few.
-    SELECT_AGENDA = """
+    SELECT_AGENDA = f"""
         (SELECT 'over' AS what, first.profile_id, first.prefix
-         FROM unnest('{0,1,2}'::smallint[]) AS lanes (lane),
+         FROM unnest('{{0,1,2}}'::smallint[]) AS lanes (lane),
               LATERAL (SELECT profile_id, prefix FROM pending_writes p
                        WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.deadline_at <= $3 AND p.action = 'write'
                          AND (p.taken_by IS NULL OR p.next_attempt_at <= $2)
@@ -140,7 +141,7 @@ class TurnStore:
          LIMIT $5)
         UNION ALL
         (SELECT 'over', first.profile_id, first.prefix
-         FROM unnest('{0,2,3}'::smallint[]) AS lanes (lane),
+         FROM unnest('{{0,2,3}}'::smallint[]) AS lanes (lane),
               LATERAL (SELECT profile_id, prefix FROM pending_writes p
                        WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.deadline_at <= $4 AND p.action <> 'write'
                          AND (p.taken_by IS NULL OR p.next_attempt_at <= $2)
@@ -154,29 +155,20 @@ class TurnStore:
         (SELECT 'fresh', p.profile_id, p.prefix FROM pending_writes p
          WHERE p.account_key = $1 AND p.lane < 2 AND p.next_attempt_at <= $2
            AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
-           AND NOT EXISTS (
-               SELECT FROM pending_writes o
-               WHERE o.account_key = $1 AND o.profile_id = p.profile_id AND o.prefix <> p.prefix
-                 AND o.taken_by IS NOT NULL AND o.next_attempt_at > $2)
+           AND NOT EXISTS ({in_flight("$1", "$2")})
          ORDER BY p.lane, p.deadline_at LIMIT $6)
         UNION ALL
         (SELECT 'retry', p.profile_id, p.prefix FROM pending_writes p
          WHERE p.account_key = $1 AND p.lane = 2 AND p.next_attempt_at <= $2
            AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
-           AND NOT EXISTS (
-               SELECT FROM pending_writes o
-               WHERE o.account_key = $1 AND o.profile_id = p.profile_id AND o.prefix <> p.prefix
-                 AND o.taken_by IS NOT NULL AND o.next_attempt_at > $2)
+           AND NOT EXISTS ({in_flight("$1", "$2")})
          ORDER BY p.deadline_at LIMIT $6)
         UNION ALL
         (SELECT 'clean_up', p.profile_id, p.prefix FROM pending_writes p
          WHERE p.account_key = $1 AND p.lane = 3 AND p.next_attempt_at <= $2 AND p.org_id <> ALL($8::uuid[])
-           AND NOT EXISTS (
-               SELECT FROM pending_writes o
-               WHERE o.account_key = $1 AND o.profile_id = p.profile_id AND o.prefix <> p.prefix
-                 AND o.taken_by IS NOT NULL AND o.next_attempt_at > $2)
+           AND NOT EXISTS ({in_flight("$1", "$2")})
          ORDER BY p.deadline_at LIMIT $7)
-    """
+    """  # noqa: S608 - our own names
 
     async def agenda(
         self, claim: Claim, now: datetime, *, over_before: datetime, given_up_before: datetime, tokens: int,

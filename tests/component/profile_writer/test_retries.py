@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.profile_writer.store import BY_KEY_ONLY
+from services.profile_writer.by_key import BY_KEY_ONLY
 from services.profile_writer.turn_store import AT_ONCE, TurnStore
 from shared.schemas.jobs import WriteJob
 from tests.component.profile_writer.rig import Rig, rigged, writing
@@ -51,7 +51,7 @@ async def test_what_a_turn_is_about_is_found_by_index_in_its_order(database_url:
             TURN, TURN, [],
         )  # fmt: skip
 
-    nodes = list(_nodes(answer[0]["Plan"]))
+    nodes = list(nodes_of(answer[0]["Plan"]))
     assert "Sort" not in {node["Node Type"] for node in nodes}
     assert {node["Node Type"] for node in nodes if "Relation Name" in node} <= {"Index Scan", "Index Only Scan"}
 
@@ -77,7 +77,7 @@ def _places(rig: Rig, jobs: Sequence[WriteJob]) -> list[int]:
     return [place for place, person in enumerate(order) if person in people]
 
 
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for part in plan.get("Plans", ()):
-        yield from _nodes(part)
+        yield from nodes_of(part)

@@ -1,0 +1,54 @@
+"""How the writer's statements find their rows, whatever the planner knows of the tables: by key, and stop early.
+
+A planner without fresh statistics, which tables that fill and empty within minutes never have, reads and sorts them
+whole: a turn took 55 ms with 15,000 rows waiting, and takes as long with none. `BY_KEY_ONLY` closes those ways.
+
+And several indexes begin with the account. To a plan that was made while the table was empty, and that is kept for as
+long as the connection, all of them look alike: an intake of 50 jobs read 50 times all that waited, 160 ms with 10,000
+rows. So a row is asked for as the first one at its key or behind, which is an order that the primary key alone has.
+"""
+
+BY_KEY_ONLY = """
+    SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+           set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
+           set_config('plan_cache_mode', 'force_generic_plan', true)
+"""
+
+
+def keyed(*placeholders: str) -> str:
+    """Arrays of account keys, profile ids and prefixes as rows `k`."""
+    return f"unnest({', '.join(f'{one}::text[]' for one in placeholders)}) AS k (account_key, profile_id, prefix)"
+
+
+def row_at_key(table: str) -> str:
+    """The row of each `k` as `found`, its `place` among the columns. Rows behind the key are found too, so the
+    condition `AT_KEY` belongs to it."""
+    return f"""
+        LATERAL (SELECT r.*, r.ctid AS place FROM {table} r
+                 WHERE (r.account_key, r.profile_id, r.prefix) >= (k.account_key, k.profile_id, k.prefix)
+                 ORDER BY r.account_key, r.profile_id, r.prefix LIMIT 1) found
+    """  # noqa: S608 - names of our own tables
+
+
+AT_KEY = "found.account_key = k.account_key AND found.profile_id = k.profile_id AND found.prefix = k.prefix"
+
+
+def delete_at_keys(table: str) -> str:
+    """Deletes the rows of $1, $2, $3. Whoever runs it holds their accounts, so that their places do not change."""
+    return f"""
+        DELETE FROM {table} WHERE ctid = ANY(ARRAY(
+            SELECT found.place FROM {keyed("$1", "$2", "$3")}, {row_at_key(table)} WHERE {AT_KEY}))
+    """  # noqa: S608 - names of our own tables
+
+
+def in_flight(account_key: str, now: str) -> str:
+    """Whether another prefix of the profile of `p` is on its way: no profile is written twice at a time."""
+    return f"""
+        SELECT FROM (
+            SELECT o.prefix, o.taken_by, o.next_attempt_at FROM pending_writes o
+            WHERE (o.account_key, o.profile_id) >= ({account_key}, p.profile_id)
+              AND (o.account_key, o.profile_id) <= ({account_key}, p.profile_id)
+            ORDER BY o.account_key, o.profile_id, o.prefix LIMIT 100) other
+        WHERE other.prefix <> p.prefix AND other.taken_by IS NOT NULL AND other.next_attempt_at > {now}
+    """  # noqa: S608 - placeholders

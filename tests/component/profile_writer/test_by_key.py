@@ -1,0 +1,42 @@
+"""Rows are found by key even by a plan made while the tables were empty, as all plans of a new writer are.
+
+Such a plan is kept for as long as the connection. One that reads an account's rows to find one of them makes an intake
+of 10,000 rows a matter of minutes, during which the account has no turns.
+"""
+
+import pytest
+
+from services.profile_writer.bulk_store import BulkStore
+from services.profile_writer.by_key import BY_KEY_ONLY
+from services.profile_writer.store import Desk
+from services.profile_writer.turn_store import TurnStore
+from tests.component.profile_writer.rig import rigged
+from tests.component.profile_writer.test_retries import nodes_of
+
+KEYS = "text[], text[], text[]"
+STATEMENTS = {
+    "pending": (Desk.SELECT_PENDING, KEYS),
+    "held": (Desk.SELECT_HELD, KEYS),
+    "delete_pending": (Desk.DELETE_PENDING, KEYS),
+    "delete_held": (Desk.DELETE_HELD, KEYS),
+    "agenda": (TurnStore.SELECT_AGENDA, "text, timestamptz, timestamptz, timestamptz, int, int, int, uuid[]"),
+    "candidates": (
+        BulkStore.SELECT_CANDIDATES, "text, timestamptz, timestamptz, timestamptz, uuid, int, text, int",
+    ),
+    "unfit": (BulkStore.UPDATE_UNFIT, f"{KEYS}, uuid[], text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_no_account_is_read_through_for_one_of_its_rows(name: str, database_url: str, amqp_url: str) -> None:
+    statement, types = STATEMENTS[name]
+    async with rigged(database_url, amqp_url) as rig, rig.db.transaction() as connection:
+        await connection.execute(BY_KEY_ONLY)
+        await connection.execute(f"PREPARE found ({types}) AS {statement}")
+        nothing = ", ".join("NULL" for _ in types.split(","))
+        answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE found ({nothing})")
+
+    nodes = [node for node in nodes_of(answer[0]["Plan"]) if node.get("Relation Name")]
+    assert nodes
+    assert {node["Node Type"] for node in nodes} <= {"Index Scan", "Index Only Scan", "Tid Scan", "ModifyTable"}
+    assert [node for node in nodes if "profile_id" in node.get("Filter", "")] == []
