@@ -6,12 +6,12 @@ import random
 import statistics
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench.writer_stage import BULK_SCOPES, MESSAGE, WRITES, Shop, copy_of, staged
+from bench.writer_stage import BULK_SCOPES, MESSAGE, WRITES, Shop, Stage, copy_of, staged
 from devstack import Endpoints
 from devstack.processes import python
 from shared.clock import clock_from_spec
@@ -38,7 +38,7 @@ class Size:
     minutes: int = 3
     noisy_backlog: int = 20_000
     noisy_at_once: int = 5_000
-    noisy_s: float = 20
+    noisy_s: float = 30
     pending: int = 1_000_000
     watched_s: float = 25
 
@@ -140,34 +140,36 @@ async def saturated(servers: Endpoints, folder: Path, size: Size, result: Result
 
 async def noisy(servers: Endpoints, folder: Path, size: Size, result: Result) -> None:
     """A loud account delays no quiet one: not by what waits, and hardly by what arrives."""
-    alone_s = await _quiet_p99_s(servers, folder / "alone", size, waiting=0, at_once=0)
-    waiting_s = await _quiet_p99_s(servers, folder / "waiting", size, waiting=size.noisy_backlog, at_once=0)
-    arriving_s = await _quiet_p99_s(servers, folder / "arriving", size, waiting=0, at_once=size.noisy_at_once)
+    async with staged(servers, folder / "waiting", scale=1, writers=3) as stage:
+        quiet, loud = [await stage.shop(f"quiet-{number}") for number in range(19)], await stage.shop("loud")
+        alone_s = await _quiet_p99_s(stage, quiet, size)  # the same accounts and processes, a minute before
+        await stage.seed(loud, size.noisy_backlog, start=stage.clock.now(), within_s=0, delay_s=3600)
+        await stage.publish(loud)
+        await stage.taken_in(loud)
+        waiting_s = await _quiet_p99_s(stage, quiet, size)
+    async with staged(servers, folder / "arriving", scale=1, writers=3) as stage:
+        quiet, loud = [await stage.shop(f"quiet-{number}") for number in range(19)], await stage.shop("loud")
+        arriving_s = await _quiet_p99_s(stage, quiet, size, beside=loud)
     result.figures["noisy_ratio"] = waiting_s / alone_s
     result.figures["noisy_ratio_arriving"] = arriving_s / alone_s
     result.figures["quiet_p99_alone_ms"], result.figures["quiet_p99_beside_ms"] = alone_s * 1000, waiting_s * 1000
 
 
-async def _quiet_p99_s(servers: Endpoints, folder: Path, size: Size, *, waiting: int, at_once: int) -> float:
-    async with staged(servers, folder, scale=1, writers=3) as stage:
-        quiet = [await stage.shop(f"quiet-{number}") for number in range(19)]
-        loud = await stage.shop("loud")
-        if waiting:
-            await stage.seed(loud, waiting, start=stage.clock.now(), within_s=0, delay_s=3600)
-            await stage.publish(loud)
-            await stage.taken_in(loud)
-        start = stage.clock.now() + timedelta(seconds=10)
-        if at_once:
-            middle = start + timedelta(seconds=size.noisy_s / 2)
-            await stage.seed(loud, at_once, start=middle, within_s=0, delay_s=3600)
-        for number, shop in enumerate(quiet):
-            offset = timedelta(seconds=number / len(quiet))
-            await stage.seed(shop, int(size.noisy_s), start=start + offset, within_s=size.noisy_s, delay_s=300)
-        await stage.published([*quiet, *([loud] if at_once else [])], until=start + timedelta(seconds=size.noisy_s + 5))
-        waits = [wait_s for shop in quiet for wait_s in shop.waits_s()]
-        if len(waits) < len(quiet) * int(size.noisy_s):
-            raise RuntimeError(f"only {len(waits)} of the quiet accounts' writes arrived")
-        return statistics.quantiles(waits, n=100)[98]
+async def _quiet_p99_s(stage: Stage, quiet: Sequence[Shop], size: Size, beside: Shop | None = None) -> float:
+    """A write a second of each quiet account; `beside`: half-way a burst of this one arrives."""
+    start = stage.clock.now() + timedelta(seconds=5)
+    if beside is not None:
+        middle = start + timedelta(seconds=size.noisy_s / 2)
+        await stage.seed(beside, size.noisy_at_once, start=middle, within_s=0, delay_s=3600)
+    for number, shop in enumerate(quiet):
+        offset = timedelta(seconds=number / len(quiet))
+        await stage.seed(shop, int(size.noisy_s), start=start + offset, within_s=size.noisy_s, delay_s=300)
+    shops = [*quiet, *([beside] if beside is not None else [])]
+    await stage.published(shops, since=start, until=start + timedelta(seconds=size.noisy_s + 5))
+    waits = [wait_s for shop in quiet for wait_s in shop.waits_s(since=start)]
+    if len(waits) < len(quiet) * int(size.noisy_s):
+        raise RuntimeError(f"only {len(waits)} of the quiet accounts' writes arrived")
+    return statistics.quantiles(waits, n=100)[98]
 
 
 async def million(servers: Endpoints, folder: Path, size: Size, result: Result) -> None:

@@ -136,12 +136,16 @@ class Shop:
         shown = (held.get("jai_subject"), held.get("jai_preheader"), held.get("jai_body"))
         return "right" if shown == tuple(expected) else "broken"
 
-    def waits_s(self) -> list[float]:
-        """Acceptance to arrival on the profile, of what arrived."""
+    def since(self, moment: datetime | None) -> list[Email]:
+        """Those accepted from then on; None: all."""
+        return [one for one in self.emails if moment is None or one.accepted_at >= moment]
+
+    def waits_s(self, *, since: datetime) -> list[float]:
+        """Acceptance to arrival on the profile, of what was accepted from then on and arrived."""
         arrived = self.account.first_written_at
         return [
             (arrived[str(one.generation_id)] - one.accepted_at).total_seconds()
-            for one in self.emails
+            for one in self.since(since)
             if str(one.generation_id) in arrived
         ]
 
@@ -196,11 +200,11 @@ class Stage:
             raise RuntimeError(f"seeding took {late_s:.0f} s longer than planned")
         return start
 
-    async def published(self, shops: Iterable[Shop], *, until: datetime) -> None:
+    async def published(self, shops: Iterable[Shop], *, until: datetime, since: datetime | None = None) -> None:
         """Publish their jobs as they are accepted, and wait for this moment."""
         async with asyncio.TaskGroup() as group:
             for shop in shops:
-                group.create_task(self.publish(shop))
+                group.create_task(self.publish(shop, since=since))
             await self.until(until)
 
     async def pend(self, shop: Shop, count: int, *, writable: int, delay_s: float) -> None:
@@ -212,9 +216,9 @@ class Stage:
             rows = [_pending(shop, number, now, delay_s) for number in range(start, min(start + 50_000, count))]
             await self.db.copy_records_to_table("pending_writes", records=rows, columns=PENDING_COLUMNS)
 
-    async def publish(self, shop: Shop) -> None:
+    async def publish(self, shop: Shop, *, since: datetime | None = None) -> None:
         """Its write jobs, each when its webhook is accepted."""
-        for chunk in _chunks(shop.emails):
+        for chunk in _chunks(shop.since(since)):
             await self.clock.sleep((chunk[-1].accepted_at - self.clock.now()).total_seconds())
             jobs = [_job(shop, one) for one in chunk]
             await self.publisher.send_jobs(WRITE, shop.org_id, jobs)
