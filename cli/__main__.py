@@ -4,6 +4,7 @@ import click
 
 from cli import (
     dead,
+    drafts,
     exports,
     flows,
     orgs,
@@ -51,6 +52,7 @@ for command in (
     main.add_command(command)
 
 orgs.org.add_command(rules.rules)
+variants.variant.add_command(drafts.draft)
 
 if __name__ == "__main__":
     main()

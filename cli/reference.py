@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from cli.__main__ import main as justai
+from shared.drafting.settings import DraftingSettings
 from shared.settings import PREFIX, ServiceSettings
 
 SERVICES = ("gateway", "generator", "profile_writer", "ingest", "ranker", "egress")
@@ -36,6 +37,8 @@ def configuration() -> str:
     for service in SERVICES:
         model = importlib.import_module(f"services.{service}.settings").Settings
         lines += ["", f"## {service}", "", *_table(model, frozenset(ServiceSettings.model_fields))]
+    lines += ["", "## Drafting (`justai variant draft`)", ""]
+    lines += _table(DraftingSettings, frozenset(ServiceSettings.model_fields))
     return "\n".join(lines) + "\n"
 
 

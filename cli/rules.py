@@ -29,6 +29,7 @@ async def rules_import(org_slug: str, file: Path) -> None:
     missing_default: warning        # a field without a fallback; without this line it blocks
     banned_words: [cheap, "best in town"]
     banned_claims: [clinically proven]
+    voice: Warm and plain, never cute.      # for drafts by a model
     promo_codes: [WELCOME10, {code: XMAS25, ends: 2026-12-24}]
     end_dates: {welcome: 2026-12-24}    # by template: the last day of what its copy presses for
 

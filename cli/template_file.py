@@ -88,7 +88,7 @@ def faults_of(raw: object, error: ValidationError, kind: str = "a template file"
     return [f"{place_in(raw, fault['loc'])}: {what_is_wrong(fault, kind)}" for fault in error.errors(include_url=False)]
 
 
-def bad_file(file: Path, faults: list[str]) -> BadFile:
+def bad_file(file: Path | str, faults: list[str]) -> BadFile:
     """All that is wrong with it."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     return BadFile(f"{file} cannot be imported, {count}:\n" + "\n".join(f"  {fault}" for fault in faults))
@@ -97,9 +97,15 @@ def bad_file(file: Path, faults: list[str]) -> BadFile:
 def load_yaml(file: Path) -> object:
     """What a YAML file holds. Raises BadFile."""
     try:
-        return yaml.load(file.read_text("utf-8"), _Loader)  # noqa: S506  # a SafeLoader
+        return read_yaml(file.read_text("utf-8"), str(file))
     except UnicodeDecodeError:
         raise BadFile(f"{file} is no UTF-8 text") from None
+
+
+def read_yaml(text: str, file: str) -> object:
+    """What a text of this name holds. Raises BadFile."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise BadFile(f"{file}{mark} is no YAML: {error.problem or error.context}") from None

@@ -27,6 +27,7 @@ _SHARED_ENVIRONMENT = (
     "EGRESS_",
     "RANKER_",
     "CONSOLE_",
+    "LLM_",
     "SIMULATOR_",
     "TEST_",
 )
