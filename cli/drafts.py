@@ -211,9 +211,7 @@ def _told(kept: Kept, theme: str) -> Iterator[str]:
 
 
 def _say_end(run: _Run, org_slug: str, number: int, stopped: Failure | None) -> None:
-    click.echo(
-        f"{run.stored} of {number} drafts stored, {run.in_review} in review. None is served before its approval."
-    )
+    click.echo(f"{run.stored} of {number} drafts stored, {run.in_review} in review. None is served unapproved.")
     if run.stored:
         click.echo(
             f"See them: justai variant list {org_slug} {run.template_id}. The template's file does not know them: "

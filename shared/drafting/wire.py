@@ -1,11 +1,11 @@
 """One POST of JSON to a model's server, tried again where that may help. Real seconds: the server knows no other.
 
-Says statuses and codes, never bodies: an error page may repeat the request, and with it the key.
+Of an error it shows the status, the codes and what the server says is wrong with the request, the key taken out.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +27,8 @@ from shared.errors import Failure, Throttled
 log = logs.get(__name__)
 
 _ANSWER_BYTES = 4_000_000
+_SAID_CHARS = 300
+_SECRET_HEADERS = ("authorization", "x-api-key")
 _CODE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 
 Pause = Callable[[float], Awaitable[object]]
@@ -69,6 +71,7 @@ class Wire:
         self._session = session
         self._url = url
         self._headers = {**headers, "Content-Type": "application/json", "Accept": "application/json"}
+        self._secrets = [value for name, value in headers.items() if name.lower() in _SECRET_HEADERS]
         self._limits = limits
         self._chance = chance or SystemRandom()
         self._pause = pause
@@ -115,7 +118,7 @@ class Wire:
             return _Failed(NoAnswer(what, reason="llm_unreachable"))
         if status == 200 and document is not None:
             return document
-        return _Failed(failure_of(status, headers, document), headers)
+        return _Failed(failure_of(status, headers, document, tuple(self._secrets)), headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +129,11 @@ class _Failed:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def failure_of(status: int, headers: Mapping[str, str], document: Mapping[str, Any] | None) -> Failure:
-    """What an answer that is no success stands for."""
-    codes = _codes(document)
+def failure_of(
+    status: int, headers: Mapping[str, str], document: Mapping[str, Any] | None, secrets: Sequence[str] = ()
+) -> Failure:
+    """What an answer that is no success stands for. `secrets`: what must not be shown, though the server repeat it."""
+    codes = frozenset(one for one in _codes(document) if not any(_key(secret) in one for secret in secrets))
     said = f"the model's server answered {status}" + (f" ({', '.join(sorted(codes))})" if codes else "")
     if 300 <= status < 400:
         return NotThisApi(f"{said}, a redirect; set JUSTAI_LLM_URL to where it leads", reason="llm_redirect")
@@ -146,7 +151,8 @@ def failure_of(status: int, headers: Mapping[str, str], document: Mapping[str, A
         return ModelRefused(f"{said}: see JUSTAI_LLM_URL and JUSTAI_LLM_MODEL", reason="llm_not_found")
     if status < 300:
         return NotThisApi(f"{said} without the JSON of this API; see JUSTAI_LLM_URL", reason="llm_not_this_api")
-    return ModelRefused(f"{said}: it does not take this request; see the JUSTAI_LLM settings", reason=f"llm_{status}")
+    why = _message(document, secrets) or "see the JUSTAI_LLM settings"
+    return ModelRefused(f"{said}: it does not take this request: {why}", reason=f"llm_{status}")
 
 
 def _last(failure: Failure, what: str) -> Failure:
@@ -182,3 +188,19 @@ def _codes(document: Mapping[str, Any] | None) -> frozenset[str]:
     named = [error.get(name) for name in ("type", "code", "param")]
     named.append(details.get("error_code") if isinstance(details, dict) else None)
     return frozenset(one for one in named if isinstance(one, str) and _CODE.fullmatch(one))
+
+
+def _message(document: Mapping[str, Any] | None, secrets: Sequence[str]) -> str:
+    """What the server says is wrong, on one line, without the key."""
+    error = (document or {}).get("error")
+    said = error.get("message") if isinstance(error, dict) else None
+    if not isinstance(said, str):
+        return ""
+    for secret in secrets:
+        said = said.replace(_key(secret), "…")
+    return "".join(char if char.isprintable() else " " for char in said)[:_SAID_CHARS]
+
+
+def _key(header: str) -> str:
+    """The key of a header's value, which may have a word before it."""
+    return header.rpartition(" ")[2]
