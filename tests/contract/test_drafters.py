@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
-import xllamacpp
 from pydantic import SecretStr
 
 from shared.drafting.answer import Unreadable, read_draft
@@ -20,7 +19,7 @@ from shared.drafting.prompt import Asked, Prompt, make_prompt
 from shared.drafting.settings import DraftingSettings, Provider
 from shared.drafting.usage import Usage
 from shared.errors import Failure, Throttled
-from tests.support.llm import FakeModel, Reply, Request, completion, fake_model, write_tiny_model
+from tests.support.llm import FakeModel, Reply, Request, completion, fake_model, llama_server, write_tiny_model
 
 KEY = "sk-a-key-that-nobody-may-see"
 DRAFT = {"name": "Warm", "subject": "Hello", "preheader": "Come in", "body": "<p>Hi</p>"}
@@ -61,19 +60,11 @@ def secret() -> SecretStr:
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """llama.cpp's own HTTP server in this process, with a random model; its URL."""
+    """A real server with a random model."""
     path = tmp_path_factory.mktemp("llama") / "tiny.gguf"
     write_tiny_model(path)
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.n_ctx, params.n_parallel = 8192, 1
-    params.port = 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # more would spin, waiting for each other
-    params.sampling.seed = 7
-    params.verbosity = -1
-    server = xllamacpp.Server(params)
-    yield f"{server.listening_address}/v1"
-    del server
+    with llama_server(path) as url:
+        yield url
 
 
 async def test_a_real_server_drafts_by_the_schema_and_counts(llama: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+import xllamacpp
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +148,18 @@ def write_tiny_model(path: Path, *, seed: int = 1) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+@contextmanager
+def llama_server(path: Path) -> Iterator[str]:
+    """llama.cpp's own HTTP server in this process, with the model of this file; its URL. Chance begins anew with each
+    request, so the same prompt gets the same answer."""
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_ctx, params.n_parallel, params.port = 8192, 1, 0
+    params.sampling.seed = 7
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # more would spin, waiting for each other
+    params.verbosity = -1
+    server = xllamacpp.Server(params)
+    yield f"{server.listening_address}/v1"
+    del server

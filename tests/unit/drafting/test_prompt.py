@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
 from pydantic import ValidationError
 
