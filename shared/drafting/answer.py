@@ -61,7 +61,7 @@ def _faults(raw: dict[str, object]) -> Iterator[str]:
 
 def _told(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_input=False, include_url=False):
-        yield f"{'.'.join(map(str, fault['loc'])) or 'draft'}: {fault['msg']}"
+        yield f"{'.'.join(map(str, fault['loc'])) or 'draft'}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:

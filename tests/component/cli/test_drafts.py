@@ -325,13 +325,15 @@ def test_a_real_server_is_drafted_with_from_brief_to_history(shop: Cli, brief: s
     write_tiny_model(tmp_path / "tiny.gguf")
     with llama_server(tmp_path / "tiny.gguf") as url:
         cli = shop.with_settings(llm_provider="openai", llm_url=url, llm_model="tiny", llm_max_tokens="2000")
-        said = cli.run(*COMMAND, brief, "--number", "4").stdout
+        tried = 0
+        while not drafted(shop) and tried < 10:  # noise is a draft, or has a fault that is told
+            tried += 1
+            said = cli.run(*COMMAND, brief, "--number", "1", "--theme", f"theme {tried}").stdout
+            assert said.startswith(("no draft     1: ", "not stored   ", "draft        "))
 
-    told = [line for line in said.splitlines() if line.startswith(("no draft", "not stored", "draft ", "in review"))]
-    assert len(told) == 4
     assert shop.rows("SELECT name FROM variants WHERE state = 'approved'") == [{"name": "Warm"}]
     comments = shop.rows("SELECT comment FROM variant_events WHERE comment LIKE 'drafted by tiny at 127.0.0.1%'")
-    assert len(comments) == len(drafted(shop))
+    assert len(comments) == len(drafted(shop)) == 1
 
 
 def test_another_model_is_asked_by_its_own_api(shop: Cli, brief: str) -> None:
