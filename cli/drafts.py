@@ -27,6 +27,7 @@ from shared.errors import Failure
 from shared.settings import SettingsError
 
 _BRIEF_CHARS = 200_000
+_CUT_OFF_ENDS = 2
 _THEME: TypeAdapter[str] = TypeAdapter(Theme)
 
 
@@ -165,18 +166,22 @@ def _show_prompt(prompt: Prompt) -> None:
 
 
 async def _all(run: _Run, drafter: Drafter, number: int) -> Failure | None:
-    """Draft one after the other, each told what the others say; a failure that would meet them all ends it."""
+    """Draft one after the other, each told what the others say. What would meet them all ends it: a failure of the
+    server, or two drafts in a row that are cut off, each of which was paid for."""
+    cut_off = 0
     for at in range(1, number + 1):
         try:
             await _one(run, drafter, at)
-        except Declined as error:
+            cut_off = 0
+        except (Declined, CutOff) as error:
             run.usage += error.usage
+            cut_off = cut_off + 1 if isinstance(error, CutOff) else 0
+            if cut_off == _CUT_OFF_ENDS:
+                return error
             click.echo(f"no draft     {at}: {error}")
         except Unreadable as error:
+            cut_off = 0
             click.echo(f"no draft     {at}: {printable(str(error))}")
-        except CutOff as error:
-            run.usage += error.usage
-            return error
         except Failure as error:
             return error
     return None

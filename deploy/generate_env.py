@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic_core import PydanticUndefined
 
 from cli.reference import SERVICES
+from shared.drafting.settings import DraftingSettings
 from shared.settings import PREFIX, ServiceSettings
 
 TARGET = Path(__file__).parent / "env" / "justai.env.example"
@@ -24,6 +25,7 @@ def example() -> str:
     for service in SERVICES:
         model = importlib.import_module(f"services.{service}.settings").Settings
         lines += ["", f"# --- {service}", *_of(model, frozenset(ServiceSettings.model_fields))]
+    lines += ["", "# --- justai variant draft", *_of(DraftingSettings, frozenset(ServiceSettings.model_fields))]
     return "\n".join(lines) + "\n"
 
 

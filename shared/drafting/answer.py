@@ -18,6 +18,7 @@ from shared.schemas.template_file import VariantCopy
 
 _NAME_CHARS = 100
 _SHOWN_KEYS = 5
+_MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>?")
 _SPELLED = re.compile(r"https?://[^\s\"'<>)]*[^\s\"'<>).,;:!?]")
 
 
@@ -95,6 +96,9 @@ def _against(draft: VariantCopy, brief: Brief) -> Iterator[tuple[str, str, str]]
         for place, text in texts.items():
             if phrase(words).search(text):
                 yield "brief_must_not_say", place, f'says "{words}", which the brief rules out'
+    for place in ("subject", "preheader"):
+        if found := _MARKUP.search(texts[place]):
+            yield "brief_plain_text", place, f"holds the markup {found[0][:40]}, which people would read as it stands"
     for place, names in _fields(draft):
         if foreign := sorted(names - {*brief.fields}):
             yield (

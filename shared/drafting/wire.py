@@ -34,11 +34,11 @@ _CODE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 Pause = Callable[[float], Awaitable[object]]
 
 
-class _InPrivate(AbstractResolver):
+class PrivateNames(AbstractResolver):
     """Lets a name lead to this machine or a private network only: plain http goes no further."""
 
-    def __init__(self) -> None:
-        self._asks = aiohttp.ThreadedResolver()
+    def __init__(self, asks: AbstractResolver) -> None:
+        self._asks = asks
 
     async def resolve(
         self, host: str, port: int = 0, family: AddressFamily = AddressFamily.AF_INET
@@ -56,8 +56,11 @@ class _InPrivate(AbstractResolver):
 async def open_session(url: str) -> AsyncIterator[aiohttp.ClientSession]:
     """Connections to the server of this URL, without cookies and without proxies."""
     plain = urlsplit(url).scheme == "http"
-    connector = aiohttp.TCPConnector(resolver=_InPrivate() if plain else None)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    connector = aiohttp.TCPConnector(resolver=PrivateNames(aiohttp.ThreadedResolver()) if plain else None)
+    patient = aiohttp.ClientTimeout(total=None)  # each try has a limit of its own, which may be the longer one
+    async with aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=patient
+    ) as session:
         yield session
 
 

@@ -191,7 +191,6 @@ def test_an_answer_that_is_no_draft_is_told_and_the_others_go_on(shop: Cli, brie
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (completion("{", finish="length"), "raise JUSTAI_LLM_MAX_TOKENS"),
         (Reply(401, {"error": {"message": f"no: {KEY}"}}), "JUSTAI_LLM_API_KEY is not accepted"),
         (Reply(503), "answered 503, and was asked once"),
     ],
@@ -208,6 +207,18 @@ def test_a_failure_that_would_meet_all_ends_the_run_and_what_was_drafted_stays(
     assert [row[0] for row in drafted(shop)] == ["Two cups"]
     assert "1 of 5 drafts stored" in result.stdout
     assert len(server.requests) == 2
+
+
+def test_a_draft_that_is_cut_off_is_told_and_a_second_one_in_a_row_ends_the_run(shop: Cli, brief: str) -> None:
+    cut = completion("{", finish="length")
+    with fake_model(completion(draft(0)), cut, completion(draft(1)), cut, cut) as server:
+        result = with_model(shop, server).run(*COMMAND, brief, "--number", "9")
+
+    assert [row[0] for row in drafted(shop)] == ["Two cups", "Map"]
+    assert len(server.requests) == 5
+    assert "no draft     2: the draft was cut off after 4096 tokens" in result.stdout
+    assert "1,500 tokens read, 500 written" in result.stdout
+    assert "raise JUSTAI_LLM_MAX_TOKENS" in result.stderr
 
 
 def test_each_prompt_names_the_subjects_that_are_there(shop: Cli, model: FakeModel, brief: str) -> None:

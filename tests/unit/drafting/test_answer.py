@@ -83,6 +83,7 @@ def test_a_draft_that_does_as_the_brief_says_has_no_finding() -> None:
     [
         ({"body": "<p>Hi</p>"}, ("brief_must_say", "body")),
         ({"subject": "An EXCLUSIVE hello"}, ("brief_must_not_say", "subject")),
+        ({"preheader": "Come in</p><p><a href="}, ("brief_plain_text", "preheader")),
         ({"preheader": "{{ email | default: 'you' }}"}, ("brief_field", "preheader")),
         ({"body": "<p>free shipping {% if vip %}now{% endif %}</p>"}, ("brief_field", "body")),
         ({"body": "<p>free shipping <a href='https://evil.example'>x</a></p>"}, ("brief_link", "body")),

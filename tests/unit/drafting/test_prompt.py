@@ -1,9 +1,11 @@
 """What a model is told, and what it is not."""
 
 from datetime import date, timedelta
+from pathlib import Path
 
 import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from shared.content.rules import OrgRules, PromoCode
@@ -129,3 +131,9 @@ def test_a_brief_that_is_none_names_the_field(given: dict[str, object], place: s
         Brief.model_validate(given)
 
     assert {fault["loc"][0] for fault in caught.value.errors()} == {place}
+
+
+def test_the_brief_of_the_demo_is_one() -> None:
+    text = (Path(__file__).parents[3] / "demo" / "brief.yaml").read_text("utf-8")
+
+    assert Brief.model_validate(yaml.safe_load(text)).themes
