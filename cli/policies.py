@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 import click
+import orjson
 
 from cli.display import moment, show_table
 from cli.session import Session, command, session
@@ -50,12 +51,16 @@ def policy() -> None:
 @click.argument("template_id")
 @click.option("--at", type=Moment(), help="As of this moment, like 2026-11-23T10:00 (UTC); default: now.")
 @click.option("--cell", help="Only this cell of attrs, like 'plan=pro'.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the table, with all cells.")
 @command
-async def show(org_slug: str, template_id: str, at: datetime | None, cell: str | None) -> None:
+async def show(org_slug: str, template_id: str, at: datetime | None, cell: str | None, as_json: bool) -> None:
     """Show the shares of a template's variants: for everybody not listed, then for cells of attrs."""
     async with session() as s:
         org_id = await s.org_id(org_slug)
         row, names, fit = await _look(s, org_id, template_id, at)
+    if as_json:
+        click.echo(orjson.dumps(_policy_json(row, names, fit, cell), option=orjson.OPT_INDENT_2).decode())
+        return
     _show_state(row, fit)
     if row is None:
         return
@@ -129,6 +134,25 @@ async def _look(
         row = await connection.fetchrow(SELECT_NEWEST, org_id, template_id, at or s.clock.now())
         names = {r["copy_id"]: r["name"] for r in await connection.fetch(SELECT_NAMES, org_id, template_id)}
         return row, names, await connection.fetchrow(SELECT_FIT, org_id, template_id)
+
+
+def _policy_json(
+    row: asyncpg.Record | None, names: dict[str, str], fit: asyncpg.Record | None, cell: str | None
+) -> dict[str, Any]:
+    """Shares in the order of `variants`. Without a snapshot none is listed: all variants are shown alike."""
+    found: dict[str, Any] = {"snapshot_id": None, "error": fit["error"] if fit else None}
+    if row is None:
+        return found
+    order = sorted(row["otherwise"])
+    otherwise = _in_order(row["otherwise"], order)
+    cells = {name: _in_order(shares, order) for name, shares in sorted(row["cells"].items())}
+    told = row["diagnostics"] or {}
+    return found | {
+        "snapshot_id": str(row["snapshot_id"]), "model": row["model"], "created_at": row["created_at"],
+        "fitted_until": row["fitted_until"], "sends": told.get("sends"), "clicks": told.get("clicks"),
+        "variants": [{"copy_id": copy_id, "name": names.get(copy_id)} for copy_id in order],
+        "otherwise": otherwise, "cells": cells if cell is None else {cell: cells.get(cell, otherwise)},
+    }  # fmt: skip
 
 
 def _show_state(row: asyncpg.Record | None, fit: asyncpg.Record | None) -> None:

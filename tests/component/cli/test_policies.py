@@ -1,6 +1,7 @@
 """`justai policy`: what is served, and the proof that a snapshot follows from its facts."""
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -55,6 +56,25 @@ def test_shares_are_shown_by_variant_and_cell(cli: Cli, database_url: str) -> No
     one = cli.ok("policy", "show", "shop", "welcome", *AT, "--cell", "plan=pro")
     assert "plan=free" not in one
     assert "no moment" in cli.run("policy", "show", "shop", "welcome", "--at", "yesterday").output
+
+
+def test_machines_get_every_share_in_the_order_of_the_variants(cli: Cli, database_url: str) -> None:
+    async def tastes(shop: Shop) -> None:
+        await shop.tastes()
+        await fit(shop)
+
+    on_a_shop(database_url, tastes)
+
+    told = json.loads(cli.ok("policy", "show", "shop", "welcome", *AT, "--json"))
+    assert (told["model"], told["sends"], told["clicks"], told["error"]) == ("logistic", 3600, 168, None)
+    assert [one["name"] for one in told["variants"]] == ["v0", "v1", "v2"]
+    assert sorted(told["cells"]) == ["plan=free", "plan=pro"]
+    assert told["cells"]["plan=free"][0] > 0.5
+    assert told["cells"]["plan=pro"][2] > 0.5
+    one = json.loads(cli.ok("policy", "show", "shop", "welcome", *AT, "--json", "--cell", "plan=nobody"))
+    assert one["cells"] == {"plan=nobody": one["otherwise"]}
+    early = json.loads(cli.ok("policy", "show", "shop", "welcome", "--at", "2026-11-22T10:00", "--json"))
+    assert early == {"snapshot_id": None, "error": None}
 
 
 def test_a_snapshot_is_rebuilt_from_its_facts_and_late_files_are_told(cli: Cli, database_url: str) -> None:
