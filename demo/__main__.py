@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from demo import report
+from demo.chart import lift_svg
 from demo.story import ORG, Results, play
 from demo.world import World, open_world, write_json
 from devstack import SERVERS, ServerFailed, start
@@ -23,6 +24,9 @@ from devstack.services import CommandFailed
 ROOT = Path(__file__).parent.parent
 RUN = ROOT / ".run" / "demo"
 RESULT = ROOT / "bench" / "results" / "demo.json"
+CHART = ROOT / "bench" / "results" / "demo-lift.svg"
+_PIPED_COLUMNS = 120  # nobody is there to widen the window
+_FAILED = "Not every message was right, or the ranker learned nothing."
 
 
 @click.command()
@@ -31,10 +35,14 @@ RESULT = ROOT / "bench" / "results" / "demo.json"
 @click.option("--factor", default=10.0, show_default=True, help="How many times as fast as real time the clock runs.")
 @click.option("--logs", is_flag=True, help="Show the services' logs while the story plays.")
 def main(once: bool, people: int, factor: float, logs: bool) -> None:
-    """Play the story of a small shop: webhooks in, the right emails out, events back, records exported."""
+    """Play the story of a small shop: webhooks in, the right emails out, events back, records exported, and days in
+    which the ranker learns what whom to send."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(highlight=False)
-    RESULT.unlink(missing_ok=True)
+    if not console.is_terminal:
+        console.width = _PIPED_COLUMNS
+    for old in (RESULT, CHART):
+        old.unlink(missing_ok=True)
     began = time.monotonic()
     shutil.rmtree(RUN, ignore_errors=True)
     RUN.mkdir(parents=True)
@@ -59,14 +67,19 @@ async def _demo(
     console: Console, endpoints: object, people: int, factor: float, echo: Callable[[str], None] | None, *, once: bool
 ) -> bool:
     async with open_world(endpoints, RUN, factor=factor, echo=echo, colour=console.is_terminal) as world:  # type: ignore[arg-type]  # Endpoints
-        console.print(f"Five services and a Klaviyo account in a box are running; logs in {RUN / 'logs'}")
+        console.print(f"Six services and a Klaviyo account in a box are running; logs in {RUN / 'logs'}")
         with _progress(console) as bar:
             results = await play(world, people, _shower(bar))
         report.show(console, results, factor=factor)
+        CHART.parent.mkdir(exist_ok=True)
+        CHART.write_text(lift_svg([(look.day, look.lift) for look in results.days.looks]))
+        console.print(f"The lift as a picture: {CHART.relative_to(ROOT)}")
         ok = report.passed(results)
         if once:
             write_json(RESULT, {"name": "demo", "figures": report.figures(results)})
-        console.print("[green]Every message was right or planned.[/]" if ok else "[red]Not every message was right.[/]")
+        console.print(
+            "[green]Every message was right or planned, and the ranker learned.[/]" if ok else f"[red]{_FAILED}[/]"
+        )
         if not once:
             await _stay(console, world, results)
         return ok
@@ -99,7 +112,8 @@ async def _stay(console: Console, world: World, results: Results) -> None:
     console.print(f"  set -a; . {env_file.relative_to(ROOT)}; set +a", markup=False)
     for command in (
         f"template show {ORG} welcome", f"snippet {ORG} welcome", f"webhook {ORG} welcome",
-        f"source files {ORG} klaviyo-events", f"export hours {ORG}", "dead list",
+        f"source files {ORG} klaviyo-events", f"export hours {ORG}", "dead list", f"results {ORG} tasting --by persona",
+        f"policy show {ORG} tasting",
     ):  # fmt: skip
         console.print(f"  .venv/bin/justai {command}", markup=False)
     console.print(f"  curl {world.gateway_url}/openapi.json", markup=False)

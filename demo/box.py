@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 
@@ -12,8 +13,10 @@ from shared.snippet import Snippet
 WEBHOOK_BODY = """{{ "template_id": "{template_id}",
   "user_id": "{{{{ person.KlaviyoID }}}}",
   "tracking_id": "{{{{ person.KlaviyoID }}}}.<flow_id>.<treatment_action_id>",
-  "attrs": {{ "plan": "{{{{ person|lookup:'plan_type' }}}}" }},
+  "attrs": {{ {attrs} }},
   "fields": {{ "first_name": "{{{{ person.first_name }}}}" }} }}"""
+
+PLAN = {"plan": "plan_type"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +52,21 @@ class Box:
         """How people open and click."""
         await self._ask("PUT", f"{self._account}/behaviour", rates)
 
-    async def add_flow(self, name: str, template_id: str, gateway_url: str, org: str, api_key: str) -> FlowIds:
-        """Trigger → webhook → two minutes → email, exactly as the integration page says."""
+    async def add_flow(
+        self, name: str, template_id: str, gateway_url: str, org: str, api_key: str, *, delay_min: int = 2,
+        attrs: Mapping[str, str] = PLAN,
+    ) -> FlowIds:  # fmt: skip
+        """Trigger → webhook → two minutes → email, exactly as the integration page says. `attrs`: names, and the
+        profile properties that the webhook takes them from."""
+        looked_up = [f'''"{name}": "{{{{ person|lookup:'{source}' }}}}"''' for name, source in attrs.items()]
         webhook = {
             "type": "send-webhook",
             "url": f"{gateway_url}/api/generate/{org}",
             "headers": {"Content-Type": "application/json", "X-Api-Key": api_key},
-            "body": WEBHOOK_BODY.format(template_id=template_id),
+            "body": WEBHOOK_BODY.format(template_id=template_id, attrs=", ".join(looked_up)),
         }
         email = {"type": "send-email", "name": f"{name} email", "subject": "-", "html": "-"}
-        actions = [webhook, {"type": "time-delay", "unit": "minutes", "value": 2}, email]
+        actions = [webhook, {"type": "time-delay", "unit": "minutes", "value": delay_min}, email]
         flow = await self._ask("POST", f"{self._account}/flows", {"name": name, "actions": actions})
         webhook_id, delay_id, email_id = (str(action["id"]) for action in flow["actions"])
         return FlowIds(str(flow["id"]), email_id, webhook_id, delay_id)
@@ -82,9 +90,12 @@ class Box:
         """Which generations were control by plan; the judge cannot know."""
         await self._ask("POST", "/_sim/decisions", {"decisions": dict(decisions)})
 
-    async def outcomes(self, *, rows: bool = False) -> dict[str, Any]:
-        """What every email showed, with the handed-out snippet and with the page's literal one; `rows`: each email."""
-        return await self._ask("GET", f"{self._account}/outcomes{'?rows=1' if rows else ''}")
+    async def outcomes(self, *, rows: bool = False, flow_id: str | None = None) -> dict[str, Any]:
+        """What every email showed, with the handed-out snippet and with the page's literal one; `rows`: each email;
+        `flow_id`: of this flow alone."""
+        asked = {"rows": "1"} if rows else {}
+        asked |= {"flow_id": flow_id} if flow_id else {}
+        return await self._ask("GET", f"{self._account}/outcomes?{urlencode(asked)}")
 
     async def export(self, folder: str, **how: Any) -> dict[str, Any]:
         """Drop the next file of events."""

@@ -5,10 +5,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from demo import report_days
 from demo.story import Results
 
 KINDS = ("right", "control_planned", "control_missed", "blank", "stale", "foreign", "broken")
-FAULTS = ("blank", "stale", "foreign", "broken")
 _MEANING = {
     "right": "the newest generation's copy",
     "control_planned": "control, by plan",
@@ -32,27 +32,29 @@ def figures(results: Results) -> dict[str, Any]:
         "rows_exported": results.exported_rows,
         **{f"literal_{kind}": results.outcomes["literal"].get(kind, 0) for kind in KINDS},
         "profiles_left_unclean": results.still_on_profiles,
+        **report_days.figures(results.days),
     }
 
 
 def passed(results: Results) -> bool:
-    """Nothing wrong shown, nothing missed, everything else done."""
+    """Nothing wrong shown, nothing missed, everything else done, and something learned."""
     shown = figures(results)
-    wrong = sum(shown[kind] for kind in FAULTS) + shown["control_missed"] + shown["profiles_left_unclean"]
-    return wrong == 0 and shown["right"] > 0 and results.events > 0 and results.exported_rows > 0
+    wrong = sum(shown[kind] for kind in report_days.FAULTS) + shown["control_missed"] + shown["profiles_left_unclean"]
+    done = shown["right"] > 0 and results.events > 0 and results.exported_rows > 0
+    return wrong == 0 and done and report_days.passed(results.days)
 
 
 def show(console: Console, results: Results, *, factor: float) -> None:
     """The tables."""
     shown = figures(results)
-    number = Table(title=f"What {shown['messages']} emails showed", title_justify="left")
+    number = Table(title=f"What {shown['messages']} emails of the first day showed", title_justify="left")
     number.add_column("outcome")
     number.add_column("our snippet", justify="right")
     number.add_column("the page's literal snippet", justify="right")
     number.add_column("", style="dim")
     for kind in KINDS:
         ours, literal = shown[kind], shown[f"literal_{kind}"]
-        bad = kind in (*FAULTS, "control_missed")
+        bad = kind in (*report_days.FAULTS, "control_missed")
         number.add_row(
             kind, _coloured(ours, bad=bad), _coloured(literal, bad=bad), _MEANING[kind],
         )  # fmt: skip
@@ -74,6 +76,7 @@ def show(console: Console, results: Results, *, factor: float) -> None:
     console.print(
         f"Exported to {results.export_path}; profiles that still carry our copy: {results.still_on_profiles}."
     )
+    report_days.show(console, results.days)
 
 
 def _rollups(results: Results) -> Table:

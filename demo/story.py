@@ -1,9 +1,9 @@
-"""The story of a small shop, played on real servers: set up, three flows, people who come back, events, export."""
+"""The story of a small shop, played on real servers: set up, three flows, people who come back, events, export; then
+days in which the ranker learns (days.py)."""
 
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,16 +13,23 @@ import duckdb
 import pyarrow.parquet  # type: ignore[import-untyped]  # ships no types
 import yaml
 
-from demo.box import FlowIds
-from demo.shop import FOLDER, people
+from demo.box import PLAN, FlowIds
+from demo.days import TEMPLATE, Days, learn
+from demo.shop import FOLDER, people, tastes
+from demo.waiting import Show, until
 from demo.world import World
 from shared.snippet import Snippet
 
 ORG = "corner-coffee"
-TEMPLATES = ("welcome", "winback", "birthday")
+FLOWS: dict[str, dict[str, Any]] = {
+    "welcome": {},
+    "winback": {},
+    "birthday": {},
+    TEMPLATE: {"delay_min": 1, "attrs": {"persona": "persona", **PLAN}},
+}
+"""By template: what is not as on the integration page."""
+
 _SPREAD_S = 60.0  # virtual: people enter over a minute, well inside 75 writes/s and 750/min
-_PATIENCE_S = 180.0  # real: no act takes longer, or the story fails
-_POLL_S = 0.25
 
 SELECT_DECISIONS = "SELECT generation_id::text, decision FROM generations"
 SELECT_PENDING = "SELECT count(*) FROM pending_writes"
@@ -41,9 +48,6 @@ TOP_SUBJECTS = """
     SELECT vars.subject AS subject, count(*) AS n FROM records GROUP BY subject ORDER BY n DESC, subject LIMIT 3
 """
 
-Show = Callable[[str, int, int], None]
-"""Progress for people: what is going on, how much of it, of how much."""
-
 
 @dataclass(frozen=True, slots=True)
 class Results:
@@ -56,6 +60,7 @@ class Results:
     still_on_profiles: int
     rollups: list[dict[str, Any]]
     export_path: str
+    days: Days
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +81,15 @@ async def play(world: World, count: int, show: Show) -> Results:
     outcomes = await judge(world)
     events = await ingest(world, show)
     rows, copies, path = await export(world, begin, show)
+    days = await learn(world, shop.flows[TEMPLATE], ORG, show)
     left = await clean_up(world, show)
     rollups = [dict(row) for row in await world.database.fetch(SELECT_ROLLUPS)]
-    return Results(outcomes, events, rows, copies, left, rollups, path)
+    return Results(outcomes, events, rows, copies, left, rollups, path, days)
 
 
 async def set_up(world: World, count: int, show: Show) -> Shop:
     """Everything a marketer and an operator do once, through the `justai` command and Klaviyo's own screens."""
-    steps = 8 + 2 * len(TEMPLATES)
+    steps = 8 + 2 * len(FLOWS)
     done = iter(range(1, steps + 1))
 
     def step(what: str) -> None:
@@ -95,14 +101,18 @@ async def set_up(world: World, count: int, show: Show) -> Shop:
     api_key = (await world.justai("key", "create", ORG, "webhook", "--quiet")).strip()
     step("API key")
     private_key = await world.box.open_account("Corner Coffee")
-    await world.box.behave(open_after_s=40, late_by_s=60, late=0.02, duplicate=0.03, reactions=_REACTIONS)
+    await world.box.behave(
+        open_after_s=40, late_by_s=60, late=0.02, duplicate=0.03, reactions=[*tastes.reactions(), *_REACTIONS]
+    )
     customers = await world.box.add_people(people(count, random.Random(7)))  # noqa: S311  # a story, no secret
     step("people")
     await world.justai("klaviyo", "connect", ORG, "--base-url", world.simulator_url, "--key-stdin", given=private_key)
     step("Klaviyo key verified")
     flows = {}
-    for template_id in TEMPLATES:
-        flows[template_id] = await world.box.add_flow(template_id.title(), template_id, world.gateway_url, ORG, api_key)
+    for template_id, special in FLOWS.items():
+        flows[template_id] = await world.box.add_flow(
+            template_id.title(), template_id, world.gateway_url, ORG, api_key, **special
+        )
         await world.justai("template", "import", ORG, str(_placed(template_id, flows[template_id], world.run_dir)))
         step(f"template {template_id}")
         text = json.loads(await world.justai("snippet", ORG, template_id, "--json"))
@@ -148,7 +158,7 @@ async def _flow(
         show(what, sum(state["sent"] for state in states) - before, entered)
         return bool(sum(state["finished"] for state in states) >= before + entered)
 
-    await _until(sent, what)
+    await until(sent, what)
     return entered
 
 
@@ -175,7 +185,7 @@ async def ingest(world: World, show: Show) -> int:
         show("Event files read by SFTP", done, wanted)
         return done >= wanted
 
-    await _until(loaded, "reading the event files")
+    await until(loaded, "reading the event files")
     states = {row["state"]: row for row in await world.database.fetch(SELECT_FILES)}
     return int(states["done"]["fresh"])
 
@@ -211,17 +221,8 @@ async def clean_up(world: World, show: Show) -> int:
         show("Taking our copy off the profiles after the send window", max(0, first - left), first)
         return bool(left == 0)
 
-    await _until(clean, "cleaning up")
+    await until(clean, "cleaning up")
     return int(await world.database.fetchval(SELECT_UNCLEAN))
-
-
-async def _until(reached: Callable[[], Awaitable[bool]], what: str) -> None:
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            while not await reached():  # noqa: ASYNC110  # other processes set no event of ours
-                await asyncio.sleep(_POLL_S)
-    except TimeoutError:
-        raise RuntimeError(f"{what} did not come to its end within {_PATIENCE_S:g} s; see the logs") from None
 
 
 def _placed(template_id: str, ids: FlowIds, run_dir: Path) -> Path:

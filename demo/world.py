@@ -1,4 +1,4 @@
-"""Everything the story plays in: the servers, our five services and the simulator, each as a process of its own."""
+"""Everything the story plays in: the servers, our six services and the simulator, each as a process of its own."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from devstack.isolation import fresh_bucket, fresh_database, fresh_virtual_host
 from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Command, python, supervise
 from devstack.services import environment, run_justai, services
-from shared.clock import Clock, clock_from_spec
+from shared.clock import LeapingClock, clock_from_spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class World:
 
     endpoints: Endpoints
     env: Mapping[str, str]
-    clock: Clock
+    clock: LeapingClock
     gateway_url: str
     simulator_url: str
     event_folder: str  # where the simulator drops event files, as the SFTP server says it
@@ -58,9 +58,14 @@ async def open_world(
 ) -> AsyncIterator[World]:
     """Start the simulator and the services on the given servers; stop them on the way out.
 
-    The clock starts at the present and runs `factor` times as fast, for all processes alike.
+    The clock starts at the present, runs `factor` times as fast and leaps when the story says so, for all processes
+    alike.
     """
-    clock_spec = f"scaled:{factor:g}:{time.time()}:{datetime.now(UTC).isoformat()}"
+    leaps = (run_dir / "leaps").resolve()
+    LeapingClock.start(leaps)
+    clock_spec = f"scaled:{factor:g}:{time.time()}:{datetime.now(UTC).isoformat()}@{leaps}"
+    clock = clock_from_spec(clock_spec)
+    assert isinstance(clock, LeapingClock)  # noqa: S101  # for the type alone
     async with (
         fresh_database(endpoints.database_url) as database_url,
         fresh_virtual_host(endpoints) as amqp_url,
@@ -86,7 +91,7 @@ async def open_world(
             asyncpg.create_pool(database_url, min_size=1, max_size=2) as database,
         ):
             yield World(
-                endpoints=endpoints, env=env, clock=clock_from_spec(clock_spec), gateway_url=running.gateway_url,
+                endpoints=endpoints, env=env, clock=clock, gateway_url=running.gateway_url,
                 simulator_url=simulator_url,
                 event_folder=f"{endpoints.sftp_remote_root.rstrip('/')}/{folder.name}", bucket=bucket,
                 run_dir=run_dir, box=Box(http, simulator_url), database=database,

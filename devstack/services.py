@@ -16,7 +16,7 @@ from pathlib import Path
 from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Command, python
 
-SERVICES = ("gateway", "generator", "profile_writer", "ingest", "egress")
+SERVICES = ("gateway", "generator", "profile_writer", "ingest", "ranker", "egress")
 
 
 _COMMAND_TIMEOUT_S = 120.0

@@ -4,6 +4,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+from demo.shop.tastes import PERSONAS
+
 FOLDER = Path(__file__).parent
 
 # Names that break naive systems stand among ordinary ones; every one of them must reach the email unharmed.
@@ -32,4 +34,16 @@ def people(count: int, rng: random.Random) -> list[dict[str, Any]]:
             "properties": {"plan_type": rng.choice(_PLANS)},
         }
         for number in range(count)
+    ]
+
+
+def newcomers(first: int, count: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Profiles of people who sign up later, numbered from `first`; every persona as often as the others."""
+    return [
+        {
+            "email": f"newcomer{number}@people.example",
+            "first_name": rng.choice(_HOSTILE) if number % 10 == 7 else rng.choice(_NAMES),
+            "properties": {"plan_type": rng.choice(_PLANS), "persona": PERSONAS[number % len(PERSONAS)]},
+        }
+        for number in range(first, first + count)
     ]
