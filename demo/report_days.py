@@ -9,6 +9,7 @@ from rich.table import Table
 from demo.days import TEMPLATE, Days
 from demo.shop.tastes import PERSONAS, TASTES, favourite
 
+_MOST_SHOWN = 10.0
 FAULTS = ("blank", "stale", "foreign", "broken")
 
 
@@ -75,7 +76,9 @@ def _rate(now: Mapping[str, int], before: Mapping[str, int]) -> str:
 
 
 def _within(low: float, high: float | None) -> str:
-    return f"{low:+.0%} … {'∞' if high is None else f'{high:+.0%}'}"
+    if high is None:
+        return f"{low:+.0%} … ∞"
+    return f"{low:+.0%} … {f'{high:+.0%}' if high < _MOST_SHOWN else f'more than {_MOST_SHOWN:+.0%}'}"
 
 
 def _shares(days: Days) -> Table:

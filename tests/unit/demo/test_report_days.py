@@ -78,11 +78,14 @@ def test_figures_are_of_the_last_look_and_of_the_persona_that_was_learned_least(
 
 def test_the_tables_show_each_days_own_clicks_and_an_interval_without_an_end() -> None:
     out = io.StringIO()
+    wide = {**ABOVE, "lift_within": [0.0, 257.9]}
+    looks = [look(1, UNKNOWN), look(2, UNDECIDED), look(3, wide), look(4, ABOVE)]
 
-    show(Console(file=out, width=140), replace(days(), looks=[look(1, UNKNOWN), look(2, UNDECIDED), look(3, ABOVE)]))
+    show(Console(file=out, width=140), replace(days(), looks=looks))
 
     shown = out.getvalue()
-    assert shown.count("20.0% of 300") == 3
+    assert shown.count("20.0% of 300") == len(looks)
+    assert "+0% … more than +1000%" in shown
     assert "-40% … ∞" in shown
     assert "+10% … +250%" in shown
     assert shown.count("★") == len(PERSONAS)
