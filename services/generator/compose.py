@@ -80,6 +80,7 @@ def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer, last: UUID 
         attrs_json=_json(job.attrs),
         repairs=job.repairs,
         vars=encode_vars(decision.copy, decision.source) if decision.copy and decision.source else None,
+        remembered=treated and job.preview is None and template is not None and template.asks_for_last,
     )
 
 

@@ -15,7 +15,9 @@ UNKNOWN_TEMPLATE = "unknown_template"
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One row of `generations`, columns in their order; `snapshot` stands for three of them."""
+    """One row of `generations`, columns in their order; `snapshot` stands for three of them.
+
+    `remembered` is none: whether its person is not to get this variant of the template again next time."""
 
     day: date
     generation_id: UUID
@@ -39,6 +41,7 @@ class Generation:
     attrs_json: str
     repairs: Sequence[str]
     vars: bytes | None
+    remembered: bool
 
     @property
     def write(self) -> WriteJob | None:

@@ -111,7 +111,8 @@ class Store:
         return found
 
     # Arrays in arrays cannot be unnested one level, so those columns travel as array literals.
-    # Where there was a choice, what was chosen is remembered; in one order, so that batches do not lock each other.
+    # Where it matters next time ($24), what was chosen is remembered; in one order, so that batches do not lock each
+    # other.
     INSERT_GENERATIONS = """
         WITH inserted AS (INSERT INTO generations (
             day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at, clean_at, decision,
@@ -129,10 +130,10 @@ class Store:
             decision, reason, copy_id, variant_version, property_prefix, written_for, snapshot_id, cell, eligible,
             probabilities, propensity, attrs, repairs, vars)
         ON CONFLICT (day, generation_id) DO NOTHING
-        RETURNING generation_id, org_id, template_id, user_id, copy_id, accepted_at, decision, eligible),
+        RETURNING generation_id, org_id, template_id, user_id, copy_id, accepted_at),
         remembered AS (INSERT INTO last_copies AS l (org_id, template_id, user_id, copy_id, accepted_at)
         SELECT DISTINCT ON (org_id, template_id, user_id) org_id, template_id, user_id, copy_id, accepted_at
-        FROM inserted WHERE decision = 'treatment' AND cardinality(eligible) > 1
+        FROM inserted WHERE generation_id = ANY ($24::uuid[])
         ORDER BY org_id, template_id, user_id, accepted_at DESC
         ON CONFLICT (org_id, template_id, user_id) DO UPDATE
             SET copy_id = excluded.copy_id, accepted_at = excluded.accepted_at
@@ -145,8 +146,9 @@ class Store:
         for day in {generation.day for generation in generations} - self._days:
             await self.ensure_day(day)
         columns = list(zip(*map(_row, generations), strict=True))
+        remembered = [one.generation_id for one in generations if one.remembered]
         async with self._database.connection() as connection:
-            rows = await connection.fetch(self.INSERT_GENERATIONS, *columns)
+            rows = await connection.fetch(self.INSERT_GENERATIONS, *columns, remembered)
         return {row["generation_id"] for row in rows}
 
     INSERT_ALIASES = """

@@ -241,6 +241,17 @@ async def test_copy_of_a_template_with_one_variant_is_not_remembered_and_old_cop
         await eventually(lambda: nothing_remembered(rig))
 
 
+async def test_where_a_template_allows_repeats_nothing_is_remembered(rig: Rig) -> None:
+    org_id, _ = await shop(rig)
+    await rig.rows("UPDATE templates SET repeats = 'allow' WHERE org_id = $1", org_id)
+
+    async with running(rig):
+        await rig.send(job(AT, org_id=org_id))
+        await rig.generations(1)
+
+    await nothing_remembered(rig)
+
+
 async def nothing_remembered(rig: Rig) -> None:
     assert await rig.rows("SELECT * FROM last_copies") == []
 
