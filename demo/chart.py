@@ -26,13 +26,13 @@ def lift_svg(looks: Sequence[tuple[int, Mapping[str, Any] | None]]) -> str:
     lower = [f"{x(day):.1f},{y(within[0]):.1f}" for day, _, within in reversed(known)]
     line = [f"{x(day):.1f},{y(lift):.1f}" for day, lift, _ in known]
     step = next(step for step in (0.25, 0.5, 1.0, 2.0) if (highest - lowest) / step <= 8 or step == 2.0)
-    ticks = [number * step for number in range(int(lowest / step) - 1, int(highest / step) + 1)]
+    ticks = [number * step for number in range(int(lowest / step), int(highest / step) + 1)]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
         'font-size="12" fill="#333333">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
         f'<text x="{_LEFT}" y="24" font-size="14">Lift of clicks against control, all days so far</text>',
-        *(_tick(y(tick), f"{tick:+.0%}" if tick else "0%", bold=tick == 0) for tick in ticks if lowest <= tick <= highest),
+        *(_tick(y(tick), f"{tick:+.0%}" if tick else "0%", bold=not tick) for tick in ticks),
         *(f'<text x="{x(day):.1f}" y="{_HEIGHT - 16}" text-anchor="middle">day {day}</text>' for day, _ in looks),
         f'<polygon points="{" ".join(upper + lower)}" fill="#2f6b4f" fill-opacity="0.18"/>',
         f'<polyline points="{" ".join(line)}" fill="none" stroke="#2f6b4f" stroke-width="2.5"/>',
