@@ -24,6 +24,7 @@ import asyncpg
 
 from bench.pipeline_stage import Measured, Org, Stage, webhooks
 from services.generator.cells import compiled
+from shared.schemas.jobs import Attrs
 
 JOBS, PAIRS = 10_000, 6
 UNIFORM, RANKED = "uniform", "ranked"
@@ -67,7 +68,7 @@ class Pair:
         return self.ranked.rate / self.uniform.rate
 
 
-def attrs_of(number: int) -> dict[str, str]:
+def attrs_of(number: int) -> Attrs:
     """As the shop sends them: some in other words than the definitions' options."""
     plan = _PLANS[number // 20 % len(_PLANS)]
     return {
@@ -80,7 +81,7 @@ def attrs_of(number: int) -> dict[str, str]:
 async def prepare(connection: "asyncpg.Connection[asyncpg.Record]", arm: str, orgs: Sequence[Org]) -> None:
     """Before the services start: what the orgs of this arm are told to do."""
     rng = Random(1)
-    cells = sorted(_cells())
+    cells = sorted(cell_names())
     for org in orgs:
         if arm == UNIFORM:
             await connection.execute(ALLOW_REPEATS, org.org_id)
@@ -124,7 +125,8 @@ async def _check(connection: "asyncpg.Connection[asyncpg.Record]", arm: str, job
         raise RuntimeError(f"the {arm} arm drew {drawn}, not {wanted}")
 
 
-def _cells() -> set[str]:
+def cell_names() -> set[str]:
+    """Every cell that the definitions make of known values."""
     cells = compiled({}, DEFINITIONS, other_attrs="pass", time_zone=None)
     names = itertools.product(_PERSONAS, _PLANS, _LANGUAGES)
     now = datetime.now(UTC)

@@ -16,6 +16,7 @@ from bench import load
 from bench.copy import email, people
 from devstack.seeds import INSERT_ORG
 from shared.api_keys import Peppers, mint, shown
+from shared.schemas.jobs import Attrs
 
 SERVICES = ("gateway", "generator", "profile_writer")
 ORGS, VARIANTS = 20, 4
@@ -159,14 +160,14 @@ async def seed(connection: "asyncpg.Connection[asyncpg.Record]", peppers: Pepper
     return orgs
 
 
-def plain_attrs(number: int) -> dict[str, str]:
+def plain_attrs(number: int) -> Attrs:
     """Of the person of this number."""
     return {"persona": "trail runner", "plan": ("gold", "silver")[number % 2], "language": "de"}
 
 
 def webhooks(
     orgs: Sequence[Org], numbers: range, port: int, *, note: str = "",
-    attrs: Callable[[int], Mapping[str, str]] = plain_attrs,
+    attrs: Callable[[int], Attrs] = plain_attrs,
 ) -> list[str]:  # fmt: skip
     """One webhook for each person of these numbers, of the asked size, from all orgs in turn."""
     fields = people(2_000)
