@@ -108,7 +108,7 @@ bench-inference: setup ## How often the intervals of `justai results` are wrong,
 bench-render: setup ## Time of one rendered email beside plain python-liquid, and how soon hostile templates are stopped
 	$(PY) -m bench.render
 
-bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine
+bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine; what ranking costs
 	$(PY) -m bench.pipeline
 
 bench-writer: setup servers ## Profile writes at the edge of the quota, beside the official SDK; 10 minutes
