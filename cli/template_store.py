@@ -9,6 +9,7 @@ from cli import variant_store
 from shared.content.lifecycle import Move, Standing, Written, write
 from shared.db.pool import Connection
 from shared.schemas.attributes import stored as stored_attributes
+from shared.schemas.conversions import stored as stored_conversions
 from shared.schemas.copy import Vars
 from shared.schemas.template_file import TemplateFile, VariantCopy
 from shared.snippet import Control
@@ -31,6 +32,10 @@ UPSERT_TEMPLATE = """
           (excluded.name, excluded.state, excluded.property_prefix, excluded.delay_s, excluded.send_window_s,
            excluded.flow_id, excluded.treatment_action_id, excluded.control_action_id, excluded.control_subject,
            excluded.control_preheader, excluded.control_body, excluded.policy)
+"""
+UPDATE_CONVERSIONS = """
+    UPDATE templates SET conversions = $3, updated_at = $4
+    WHERE org_id = $1 AND template_id = $2 AND conversions IS DISTINCT FROM $3
 """
 UPDATE_CHOICE = """
     UPDATE templates SET attributes = $3, other_attrs = $4, split = $5, control_ratio = $6, split_salt = $7,
@@ -116,6 +121,8 @@ async def import_template(
         UPDATE_CHOICE, org_id, file.template_id, stored_attributes(file.attributes), file.other_attrs,
         file.split.method, file.split.control_ratio, file.split.salt, file.control_share, file.repeat, at,
     )  # fmt: skip
+    counted = stored_conversions(file.counted_conversions)
+    await connection.execute(UPDATE_CONVERSIONS, org_id, file.template_id, counted, at)
     await connection.execute(UPDATE_REQUIRED, org_id, file.template_id, file.required_fields)
     stored = {one.name: one for one in await variant_store.read_variants(connection, org_id, file.template_id)}
     is_served = file.state in ("active", "shipped")

@@ -8,6 +8,7 @@ from uuid import uuid4
 from services.ingest.handler import Deps, ingest_files
 from services.ingest.parse import Limits
 from services.ingest.poller import Pace, Poller
+from services.ingest.recounter import Recounter, recount_one
 from services.ingest.settings import Settings
 from services.ingest.sftp import Servers
 from services.ingest.staging import Stagings
@@ -54,6 +55,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         spool_dir=settings.ingest_spool_dir,
     )
     poller = Poller(sources, ledger, servers, partial(_publish, publisher), clock, uuid4, _pace(settings))
+    recounter = Recounter(partial(recount_one, database), clock, settings.ingest_tick_s)
     # Several consumers, each with one file in hand: a long file holds up few others.
     consumers = {
         f"files_{number}": Consumer(
@@ -63,7 +65,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     }
     return Service(
         name="ingest",
-        runners={"poller": poller.run, **{name: consumer.run for name, consumer in consumers.items()}},
+        runners={
+            "poller": poller.run,
+            "recounter": recounter.run,
+            **{name: consumer.run for name, consumer in consumers.items()},
+        },
         checks={
             "database": database.ping,
             "publisher": partial(_demand_broker, publisher),

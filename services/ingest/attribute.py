@@ -14,19 +14,21 @@ An unsubscribe or a complaint that names no transmission belongs to the person's
 one whose hand-over it names.
 
 The statements work on temporary tables: `touched` says which transmissions, `loose` which events name none, `tallies`
-what the events of a transmission say together, `cells` which rollups that concerns.
+what the events of a transmission say together, `cells` which rollups that concerns; `bought` and `placed` are those of
+conversions.py.
 """
 
 from datetime import date, timedelta
 from uuid import UUID
 
+from services.ingest.conversions import Orders, orders_of
 from shared.db.pool import SCOPE_TO_ORG, Connection, Database
 
 STATEMENT_TIMEOUT_S = 600.0  # of one statement over all that one file, or one day, touched
 _REBUILD_TIMEOUT_S = 6 * 3600.0
 
 CREATE_WORK_TABLES = """
-    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells;
+    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells, pg_temp.bought, pg_temp.placed;
     CREATE TEMP TABLE touched (transmission_id text, since date, n bigint) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE loose (
         profile_id text, message_id text, event_at timestamptz, handoff_at timestamptz
@@ -37,8 +39,15 @@ CREATE_WORK_TABLES = """
         machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, loose int
     ) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE cells (template_id text, copy_id uuid, cell text, day date) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE bought (event_id text, day date) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE placed (
+        transmission_id text, profile_id text, sent_at timestamptz, template_id text, message_id text, delivered bool,
+        sign int
+    ) ON COMMIT DELETE ROWS;
 """
-DROP_WORK_TABLES = "DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells"
+DROP_WORK_TABLES = """
+    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells, pg_temp.bought, pg_temp.placed
+"""
 
 BEGIN_LONG_WORK = """
     SET LOCAL statement_timeout = '600s'; SET LOCAL lock_timeout = '300s'; SET LOCAL work_mem = '64MB'
@@ -209,33 +218,36 @@ DELETE_ROLLUPS = """
 # Each day of a template is read once, then its cells are chosen: a join by cell would read the day once per cell.
 INSERT_ROLLUPS = """
     INSERT INTO rollups (org_id, template_id, copy_id, cell, day, sends, delivered, human_opens, machine_opens,
-        human_clicks, bot_clicks, unsubscribes, bounces, spam)
+        human_clicks, bot_clicks, unsubscribes, bounces, spam, conversions, revenue)
     SELECT $1, s.template_id, s.copy_id, s.cell, s.day, count(*),
         count(*) FILTER (WHERE s.delivered), count(*) FILTER (WHERE s.human_opens > 0),
         count(*) FILTER (WHERE s.machine_opens > 0), count(*) FILTER (WHERE s.human_clicks > 0),
         count(*) FILTER (WHERE s.bot_clicks > 0), count(*) FILTER (WHERE s.unsubscribed),
-        count(*) FILTER (WHERE s.bounced), count(*) FILTER (WHERE s.spam)
+        count(*) FILTER (WHERE s.bounced), count(*) FILTER (WHERE s.spam), count(e.converted_at), sum(e.revenue)
     FROM (SELECT DISTINCT template_id, day FROM cells) d
     JOIN sends s ON s.org_id = $1 AND s.template_id = d.template_id AND s.day = d.day
+    CROSS JOIN LATERAL earned($1, s.template_id, s.transmission_id, 'infinity') e
     GROUP BY s.template_id, s.copy_id, s.cell, s.day
     HAVING EXISTS (SELECT FROM cells c WHERE c.template_id = s.template_id AND c.day = s.day
         AND c.copy_id IS NOT DISTINCT FROM s.copy_id AND c.cell = s.cell)
 """
 
 
-async def recompute_sends(connection: Connection, org_id: UUID, window: timedelta) -> None:
-    """Bring the sends in `touched`, and the rollups they are and were part of, to what the events say. Within the
-    caller's transaction, which holds LOCK_ORG. `window`: how long after its clean-up time a generation still counts."""
-    await _recompute_touched(connection, org_id, window)
+async def recompute_sends(connection: Connection, orders: Orders, org_id: UUID, window: timedelta) -> None:
+    """Bring the sends in `touched`, their conversions, and the rollups they are and were part of, to what the events
+    say. Within the caller's transaction, which holds LOCK_ORG. `window`: how long after its clean-up time a generation
+    still counts."""
+    await _recompute_touched(connection, orders, org_id, window)
     await connection.execute("TRUNCATE touched")
     neighbours = await connection.execute(TOUCH_NEIGHBOURS, org_id, timeout=STATEMENT_TIMEOUT_S)
     if neighbours != "INSERT 0 0":
         await connection.execute("TRUNCATE tallies")
-        await _recompute_touched(connection, org_id, window)
+        await _recompute_touched(connection, orders, org_id, window)
+    await orders.recount()
     await _roll_up(connection, org_id)
 
 
-async def _recompute_touched(connection: Connection, org_id: UUID, window: timedelta) -> None:
+async def _recompute_touched(connection: Connection, orders: Orders, org_id: UUID, window: timedelta) -> None:
     await connection.execute("ANALYZE touched")
     since: date | None = await connection.fetchval(SELECT_SINCE, org_id, timeout=STATEMENT_TIMEOUT_S)
     if since is None:
@@ -244,8 +256,10 @@ async def _recompute_touched(connection: Connection, org_id: UUID, window: timed
     await connection.execute("ANALYZE tallies")
     lookback_days: int = await connection.fetchval(SELECT_LOOKBACK_DAYS, org_id, window)
     await connection.execute(NOTE_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await orders.note_places(-1)
     await connection.execute(UPSERT_SENDS, org_id, since, window, lookback_days, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute(NOTE_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await orders.note_places(1)
 
 
 async def _roll_up(connection: Connection, org_id: UUID) -> None:
@@ -285,14 +299,22 @@ async def rebuild_rollups(database: Database, org_id: UUID, window: timedelta = 
             async with connection.transaction():
                 await begin_switch(connection, org_id)
                 await connection.execute(TOUCH_DAY, org_id, day, timeout=STATEMENT_TIMEOUT_S)
-                await recompute_sends(connection, org_id, window)
+                await recompute_sends(connection, await orders_of(connection, org_id), org_id, window)
         async with connection.transaction():
             await begin_switch(connection, org_id)
             await connection.execute(NOTE_ALL_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
-            await _roll_up(connection, org_id)
+            await recount_orders(connection, org_id)
             count: int = await connection.fetchval(COUNT_ROLLUPS, org_id)
         await connection.execute(DROP_WORK_TABLES)
     return count
+
+
+async def recount_orders(connection: Connection, org_id: UUID) -> None:
+    """Attribute all orders of an org anew, as after a change of what its templates count. Within the caller's
+    transaction, which holds LOCK_ORG and made the work tables."""
+    orders = await orders_of(connection, org_id)
+    await orders.recount_all()
+    await _roll_up(connection, org_id)
 
 
 async def begin_switch(connection: Connection, org_id: UUID) -> None:

@@ -44,9 +44,13 @@ _FLAT = {
     "bot_click": ("bot_click",),
     "url": ("url",),
     "value": ("value",),
+    "currency": ("currency_code", "value_currency", "currency"),
+    "order_id": ("orderid", "order_id"),
+    "own_id": ("event_id",),
     "internal": ("internal",),
 }
 FIELDS = (*_TOP, *_FLAT)
+_OF_ORDERS = ("currency", "order_id", "own_id")
 _REQUIRED = ("event_id", "metric", "profile_id", "event_at")
 
 _METRICS = {
@@ -64,6 +68,7 @@ _METRICS = {
         "Placed Order",
     )
 }
+_OF_EMAILS = frozenset(_METRICS.values()) - {"Placed Order"}
 # The rows that are known name no transmission here: the email that did not arrive is a send of its own.
 _UNSENT = ("Bounced Email", "Dropped Email")
 _SENDING = ("Received Email", *_UNSENT)
@@ -127,6 +132,8 @@ class Columns:
             _flag(found.get("bot_click")),
             _url(found.get("url")),
             _number(found.get("value")),
+            _currency(found.get("currency")),
+            _order_id(found, metric),
         )
 
     def _nested(self, values: Sequence[Any]) -> dict[str, Any]:
@@ -144,6 +151,9 @@ class Columns:
             "bot_click": properties.get("Bot Click"),
             "url": properties.get("URL"),
             "value": properties.get("$value"),
+            "currency": _first(properties, "$currency_code", "$value_currency", "currency", "Currency"),
+            "order_id": _first(properties, "OrderId", "order_id", "Order ID"),
+            "own_id": properties.get("$event_id"),
         }
 
     def _moment(self, value: Any) -> datetime:
@@ -190,6 +200,8 @@ def _find(field: str, names: Sequence[str], saved: Mapping[str, str]) -> int | N
             raise Unreadable(f"the mapping wants {field} from {saved[field]!r}, which is missing", reason="bad_mapping")
     else:
         chosen = _by_rank(field, names)
+    if len(chosen) > 1 and field in _OF_ORDERS and field not in saved:
+        return chosen[0]  # shops name their properties as they like: no reason to hold a file
     if len(chosen) > 1:
         raise Unreadable(f"the column of {field} is there {len(chosen)} times", reason="duplicate_column")
     return chosen[0] if chosen else None
@@ -208,7 +220,7 @@ def _kinds(wanted: str, *, top: bool) -> tuple[bool, ...]:
     """Whether to look among properties (True), other columns (False), or both: a column `message` may hold a text."""
     if top:
         return (False,)
-    return (True,) if wanted in ("message", "flow", "internal") else (True, False)
+    return (True,) if wanted in ("message", "flow", "internal", "event_id") else (True, False)
 
 
 def check_mapping(saved: object) -> dict[str, str]:
@@ -303,6 +315,25 @@ def _handoff(value: Any, event_at: datetime, metric: str) -> datetime | None:
 
 def _url(value: Any) -> str | None:
     return value[:_MAX_URL].replace("\0", "") if isinstance(value, str) and value else None
+
+
+def _first(properties: Mapping[str, Any], *names: str) -> Any:
+    return next((found for name in names if (found := properties.get(name)) not in (None, "")), None)
+
+
+def _currency(value: Any) -> str | None:
+    """ISO 4217, upper case; anything else is not known."""
+    text = value.strip().upper() if isinstance(value, str) else ""
+    return text if len(text) == 3 and text.isascii() and text.isalpha() else None
+
+
+def _order_id(found: Mapping[str, Any], metric: str) -> str | None:
+    """The shop's name of the order, which for its own events `$event_id` is by custom. Never a reason to reject."""
+    value = found.get("order_id")
+    if value in (None, "") and metric not in _OF_EMAILS:
+        value = found.get("own_id")
+    text = value.strip() if isinstance(value, str) else str(value) if type(value) is int else ""
+    return text if 0 < len(text) <= _MAX_ID and text.isprintable() else None
 
 
 def _number(value: Any) -> float | None:

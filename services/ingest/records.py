@@ -24,6 +24,8 @@ class Event(NamedTuple):
     bot_click: bool | None
     url: str | None
     value: float | None
+    currency: str | None = None
+    order_id: str | None = None
 
 
 class Reject(NamedTuple):

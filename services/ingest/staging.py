@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from services.ingest import attribute
 from services.ingest.attribute import STATEMENT_TIMEOUT_S
+from services.ingest.conversions import orders_of
 from services.ingest.records import Claimed, Event, Loaded, Piece, Reject
 from services.ingest.store import settle
 from shared.db.pool import SCOPE_TO_ORG, Connection, Database
@@ -19,7 +20,8 @@ CREATE_STAGING = """
     DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_rejects;
     CREATE TEMP TABLE staged (
         line int, event_id text, metric text, profile_id text, event_at timestamptz, message_id text, flow_id text,
-        transmission_id text, handoff_at timestamptz, machine_open bool, bot_click bool, url text, value float8
+        transmission_id text, handoff_at timestamptz, machine_open bool, bot_click bool, url text, value float8,
+        currency text, order_id text
     );
     CREATE TEMP TABLE staged_rejects (line int, reason text, raw text);
 """
@@ -36,12 +38,15 @@ KEEP_CLAIM = "SELECT true FROM ingest_files WHERE file_id = $1 AND claim_id = $2
 INSERT_EVENTS = """
     WITH fresh AS (
         INSERT INTO events (day, org_id, event_id, metric, profile_id, event_at, message_id, flow_id, transmission_id,
-            handoff_at, machine_open, bot_click, url, value, file_id, line)
+            handoff_at, machine_open, bot_click, url, value, currency, order_id, file_id, line)
         SELECT (event_at AT TIME ZONE 'UTC')::date, $1, event_id, metric, profile_id, event_at, message_id, flow_id,
-            transmission_id, handoff_at, machine_open, bot_click, url, value, $2, line
+            transmission_id, handoff_at, machine_open, bot_click, url, value, currency, order_id, $2, line
         FROM staged
         ON CONFLICT (org_id, event_id, day) DO NOTHING
-        RETURNING transmission_id, metric, day, handoff_at, profile_id, message_id, event_at
+        RETURNING transmission_id, metric, day, handoff_at, profile_id, message_id, event_at, event_id
+    ), shop AS (
+        INSERT INTO bought SELECT event_id, day FROM fresh
+        WHERE transmission_id IS NULL AND lower(metric) = ANY ($3::text[])
     ), without AS (
         INSERT INTO loose
         SELECT profile_id, message_id, event_at, handoff_at FROM fresh
@@ -91,9 +96,11 @@ class Staged:
             if not await connection.fetchval(KEEP_CLAIM, file_id, self._file.claim_id):
                 raise LeaseLost("another worker took the file over", reason="lease_lost")
             await connection.execute("ANALYZE staged")
-            await connection.execute(INSERT_EVENTS, org_id, file_id, timeout=STATEMENT_TIMEOUT_S)
+            orders = await orders_of(connection, org_id)
+            await connection.execute(INSERT_EVENTS, org_id, file_id, orders.metrics, timeout=STATEMENT_TIMEOUT_S)
             loaded = replace(loaded, fresh=await connection.fetchval(COUNT_FRESH))
-            await attribute.recompute_sends(connection, org_id, self._window)
+            await orders.correct(file_id)
+            await attribute.recompute_sends(connection, orders, org_id, self._window)
             await self._keep_rejects()
             await settle(connection, self._file, "done", now, sha256=sha256, loaded=loaded)
         return loaded

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from shared.schemas.attributes import Attributes, OtherAttrs
+from shared.schemas.conversions import Conversions
 from shared.schemas.policy import Policy
 from shared.snippet import IDENTIFIER, PREFIX, control_fault
 
@@ -119,6 +120,8 @@ class SplitRule(_Part):
 class TemplateFile(_Part):
     """One template.
 
+    `conversions` may be written as `{}` where Placed Order within 72 hours is meant.
+
     `attributes` go before those of the org that have the same name; `control_share` of the persons are control for
     good, also once the template is shipped.
 
@@ -135,6 +138,7 @@ class TemplateFile(_Part):
     flow: FlowPlace | None = None
     required_fields: list[FieldName] = []
     policy: Policy = Policy()
+    conversions: Conversions | None = None
     attributes: Attributes = {}
     other_attrs: OtherAttrs = "pass"
     split: SplitRule = SplitRule()
@@ -142,6 +146,23 @@ class TemplateFile(_Part):
     repeat: Literal["avoid", "allow"] = "avoid"
     control: ControlCopy
     variants: list[VariantCopy] = []
+
+    @property
+    def counted_conversions(self) -> Conversions | None:
+        """What is counted: as written, and by default where the ranker learns from it; None: nothing."""
+        return Conversions() if self.conversions is None and self.policy.reward != "click" else self.conversions
+
+    @model_validator(mode="after")
+    def _one_window(self) -> Self:
+        counted = self.counted_conversions
+        if self.policy.reward == "click" or counted is None or "window_h" not in self.policy.model_fields_set:
+            return self
+        if self.policy.window_h != counted.window_h:
+            raise ValueError(
+                f"policy.window_h: is of clicks; the window of reward {self.policy.reward} is conversions.window_h "
+                f"({counted.window_h})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:

@@ -251,3 +251,28 @@ def test_any_values_give_an_event_that_the_database_takes_or_a_rejection(values:
     assert event.event_at.tzinfo is UTC
     assert "\0" not in (event.url or "") + event.metric
     assert event.value is None or abs(event.value) < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("properties", "order_id", "currency"),
+    [
+        ('{"OrderId": 1001, "$event_id": "x", "$currency_code": "eur"}', "1001", "EUR"),
+        ('{"$event_id": "#1001 B", "currency": "dollars"}', "#1001 B", None),
+        ('{"order_id": "", "Order ID": "A"}', "A", None),
+        ('{"OrderId": ["A"]}', None, None),
+    ],
+)
+def test_an_order_has_its_shops_name_and_a_currency_that_is_one(
+    properties: str, order_id: str | None, currency: str | None
+) -> None:
+    event = read(plain(event_properties=properties) | {"metric": "Placed Order"})
+
+    assert (event.order_id, event.currency) == (order_id, currency)
+
+
+def test_only_a_shops_own_events_are_named_by_their_event_id() -> None:
+    flat = {"event_properties.$event_id": "7", "event_properties.currency": "USD", "event_properties.Currency": "EUR"}
+
+    assert read(plain(**flat)).order_id is None
+    assert read(plain(**flat) | {"metric": "Cancelled Order"}).order_id == "7"
+    assert read(plain(**flat)).currency == "USD"

@@ -1,0 +1,218 @@
+"""From orders to the sends that they follow, in SQL: computed anew for each order that a file, or a setting, touched.
+
+An order is an event of a metric that a template's `conversions` name (shared/schemas/conversions.py). It belongs to the
+newest delivered send of the template to that person, if that is at most the window older: last touch. Sends of the
+template are those that show one of its generations, and those of its control message, where Klaviyo's branches are the
+split. A refund belongs to the send of its order: the newest one of the same person with the same order id.
+
+| what comes | what is computed anew |
+|---|---|
+| an order or a refund, early or late | it, and the orders and refunds of the same id |
+| a row of a newer file that says other things of an order that is known | the same |
+| a send, or one that moves: in time, to another template, to not delivered | orders of its person in its window |
+| another definition of conversions | all orders of the org |
+
+`bought` says which events, `placed` where the sends stood before (sign -1) and stand now (+1).
+"""
+
+from datetime import date, timedelta
+from uuid import UUID
+
+from shared.db.pool import Connection
+
+REFUND_DAYS = 90
+"""Between an order and its refund; a later one changes nothing."""
+
+_TIMEOUT_S = 600.0
+
+SELECT_METRICS = """
+    SELECT coalesce(array_agg(DISTINCT lower(m)), '{}') AS metrics,
+        coalesce(max((conversions->>'window_h')::int), 0) AS window_h
+    FROM templates, jsonb_array_elements_text((conversions->'metrics') || (conversions->'refunds')) m
+    WHERE org_id = $1 AND conversions IS NOT NULL
+"""
+
+# The newest file wins, whichever came first; of one file the last row. Only what orders say can be corrected: nothing
+# else of an event changes its meaning, and to compare it would cost every file.
+CORRECT = """
+    WITH told AS (
+        SELECT e.day, e.event_id, e.file_id AS old_file_id,
+            s.line, s.value, s.currency, s.order_id,
+            (e.value, e.currency, e.order_id) IS DISTINCT FROM (s.value, s.currency, s.order_id) AS differs
+        FROM (
+            SELECT DISTINCT ON (event_id, day) * FROM (
+                SELECT *, (event_at AT TIME ZONE 'UTC')::date AS day FROM staged
+                WHERE transmission_id IS NULL AND lower(metric) = ANY ($3::text[])
+            ) d ORDER BY event_id, day, line DESC
+        ) s
+        JOIN events e ON e.org_id = $1 AND e.event_id = s.event_id AND e.day = s.day
+        WHERE (e.file_id, e.line) IS DISTINCT FROM ($2, s.line)
+          AND (SELECT mtime FROM ingest_files WHERE file_id = $2)
+            >= coalesce((SELECT mtime FROM ingest_files f WHERE f.file_id = e.file_id), '-infinity')
+    ), corrected AS (
+        UPDATE events e SET value = t.value, currency = t.currency, order_id = t.order_id, file_id = $2, line = t.line
+        FROM told t WHERE e.org_id = $1 AND e.day = t.day AND e.event_id = t.event_id
+    )
+    INSERT INTO bought SELECT event_id, day FROM told WHERE differs
+"""
+
+NOTE_PLACES = """
+    INSERT INTO placed
+    SELECT s.transmission_id, s.profile_id, s.sent_at, s.template_id, s.message_id, s.delivered, $2::int
+    FROM tallies t JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
+"""
+
+SELECT_MOVED_DAYS = """
+    SELECT (min(sent_at) AT TIME ZONE 'UTC')::date AS first, (max(sent_at) AT TIME ZONE 'UTC')::date AS last FROM placed
+"""
+
+# Most sends that a file touches were only opened: they stand where they stood, and their orders with them.
+TOUCH_ORDERS_OF_MOVED = """
+    INSERT INTO bought
+    SELECT e.event_id, e.day FROM (
+        SELECT DISTINCT profile_id, sent_at FROM placed
+        GROUP BY transmission_id, profile_id, sent_at, template_id, message_id, delivered HAVING sum(sign) <> 0
+    ) p JOIN events e ON e.org_id = $1 AND e.profile_id = p.profile_id
+    WHERE e.transmission_id IS NULL AND e.day BETWEEN $4 AND $5
+      AND e.event_at >= p.sent_at AND e.event_at <= p.sent_at + $3 * interval '1 hour'
+      AND lower(e.metric) = ANY ($2::text[])
+"""
+
+TOUCH_ALL_ORDERS = """
+    INSERT INTO bought
+    SELECT event_id, day FROM events
+    WHERE org_id = $1 AND transmission_id IS NULL AND lower(metric) = ANY ($2::text[])
+      AND day >= (SELECT min(day) FROM sends WHERE org_id = $1)
+"""
+
+# Of metrics that nobody names any more, too.
+TOUCH_ALL_CONVERSIONS = """
+    INSERT INTO bought SELECT event_id, (at AT TIME ZONE 'UTC')::date FROM conversions WHERE org_id = $1
+"""
+
+SELECT_DAYS = "SELECT min(day) AS first, max(day) AS last FROM bought"
+
+# An order may be told twice, and refunded: which of them its refund belongs to shows when all of them are there.
+TOUCH_SAME_ORDERS = """
+    INSERT INTO bought
+    SELECT o.event_id, o.day FROM bought b
+    JOIN events e ON e.org_id = $1 AND e.event_id = b.event_id AND e.day = b.day AND e.day BETWEEN $3 AND $4
+    JOIN events o ON o.org_id = $1 AND o.profile_id = e.profile_id AND o.order_id = e.order_id
+    WHERE o.transmission_id IS NULL AND o.day BETWEEN e.day - $5::int AND e.day + $5::int
+      AND o.day BETWEEN $3::date - $5::int AND $4::date + $5::int AND lower(o.metric) = ANY ($2::text[])
+"""
+
+# Asked before conversions change and after; control of Klaviyo's own branch is in no rollup.
+NOTE_CELLS = """
+    INSERT INTO cells
+    SELECT DISTINCT s.template_id, s.copy_id, s.cell, s.day FROM bought b
+    JOIN conversions c ON c.org_id = $1 AND c.event_id = b.event_id
+    JOIN sends s ON s.org_id = $1 AND s.transmission_id = c.transmission_id AND s.template_id = c.template_id
+"""
+
+DELETE_CONVERSIONS = """
+    DELETE FROM conversions c USING (SELECT DISTINCT event_id FROM bought) b
+    WHERE c.org_id = $1 AND c.event_id = b.event_id
+"""
+
+# A value below zero that is said of an order is none; one of a refund may be written either way.
+INSERT_ORDERS = """
+    INSERT INTO conversions (org_id, template_id, event_id, order_event_id, transmission_id, at, value, currency)
+    SELECT $1, t.template_id, e.event_id, e.event_id, s.transmission_id, e.event_at,
+        CASE WHEN e.currency IS NULL OR t.conversions->>'currency' IS NULL OR e.currency = t.conversions->>'currency'
+             THEN greatest(e.value, 0)::numeric END,
+        e.currency
+    FROM (SELECT DISTINCT event_id, day FROM bought) b
+    JOIN events e ON e.org_id = $1 AND e.event_id = b.event_id AND e.day = b.day AND e.day BETWEEN $2 AND $3
+    JOIN templates t ON t.org_id = $1 AND EXISTS (
+        SELECT FROM jsonb_array_elements_text(t.conversions->'metrics') m WHERE lower(m) = lower(e.metric))
+    CROSS JOIN LATERAL (
+        SELECT s.transmission_id FROM sends s
+        WHERE s.org_id = $1 AND s.profile_id = e.profile_id AND s.delivered AND s.sent_at <= e.event_at
+          AND s.sent_at >= e.event_at - (t.conversions->>'window_h')::int * interval '1 hour'
+          AND (s.template_id = t.template_id OR s.template_id IS NULL AND EXISTS (
+              SELECT FROM flow_messages f
+              WHERE f.org_id = $1 AND f.action_id = t.control_action_id AND f.message_id = s.message_id))
+        ORDER BY s.sent_at DESC, s.transmission_id DESC LIMIT 1
+    ) s
+    ON CONFLICT (org_id, template_id, event_id) DO NOTHING
+"""
+
+# All that is said of an order stands in `bought` together, so its send is among those that were just found.
+INSERT_REFUNDS = """
+    INSERT INTO conversions (org_id, template_id, event_id, order_event_id, transmission_id, at, value, currency)
+    SELECT $1, o.template_id, r.event_id, o.event_id, o.transmission_id, r.event_at,
+        -coalesce(abs(r.value)::numeric, o.value), r.currency
+    FROM (SELECT DISTINCT event_id, day FROM bought) b
+    JOIN events r ON r.org_id = $1 AND r.event_id = b.event_id AND r.day = b.day AND r.day BETWEEN $2 AND $3
+    CROSS JOIN LATERAL (
+        SELECT DISTINCT ON (c.template_id) c.template_id, c.event_id, c.transmission_id, c.value
+        FROM (SELECT DISTINCT event_id, day FROM bought) other
+        JOIN events o ON o.org_id = $1 AND o.event_id = other.event_id AND o.day = other.day
+          AND o.day BETWEEN r.day - $4::int AND r.day + $4::int
+          AND o.day BETWEEN $2 AND $3 AND o.profile_id = r.profile_id AND o.order_id = r.order_id
+        JOIN conversions c ON c.org_id = $1 AND c.event_id = o.event_id AND c.order_event_id = c.event_id
+        JOIN templates t ON t.org_id = $1 AND t.template_id = c.template_id AND EXISTS (
+            SELECT FROM jsonb_array_elements_text(t.conversions->'refunds') m WHERE lower(m) = lower(r.metric))
+        ORDER BY c.template_id, o.event_at DESC, o.event_id DESC
+    ) o
+    ON CONFLICT (org_id, template_id, event_id) DO NOTHING
+"""
+
+
+class Orders:
+    """What the templates of one org count, within the caller's transaction, which holds the org's lock."""
+
+    def __init__(self, connection: Connection, org_id: UUID, metrics: list[str], window_h: int) -> None:
+        self._connection, self._org_id, self._window_h = connection, org_id, window_h
+        self.metrics = metrics
+        """In lower case, refunds among them; empty: nothing is counted."""
+
+    async def correct(self, file_id: UUID) -> None:
+        """Take over what a newer file says of orders that are known, into `bought`."""
+        if self.metrics:
+            await self._run(CORRECT, file_id, self.metrics)
+
+    async def note_places(self, sign: int) -> None:
+        """Where the sends in `tallies` stand, before they change (-1) and after (1)."""
+        if self.metrics:
+            await self._run(NOTE_PLACES, sign)
+
+    async def recount(self) -> None:
+        """Bring the conversions of all that was touched to what events and sends say, and note whose cells that is."""
+        if self.metrics:
+            moved = await self._connection.fetchrow(SELECT_MOVED_DAYS)
+            if moved is not None and moved["first"] is not None:
+                last: date = moved["last"] + timedelta(days=self._window_h // 24 + 2)
+                await self._run(TOUCH_ORDERS_OF_MOVED, self.metrics, self._window_h, moved["first"], last)
+            await self._recount_bought()
+
+    async def recount_all(self) -> None:
+        """The same for all orders of the org, also when it counts none any more."""
+        await self._run(TOUCH_ALL_CONVERSIONS)
+        if self.metrics:
+            await self._run(TOUCH_ALL_ORDERS, self.metrics)
+        await self._recount_bought()
+
+    async def _recount_bought(self) -> None:
+        days = await self._connection.fetchrow(SELECT_DAYS)
+        if days is None or days["first"] is None:
+            return
+        await self._connection.execute("ANALYZE bought")
+        await self._run(TOUCH_SAME_ORDERS, self.metrics, days["first"], days["last"], REFUND_DAYS)
+        spread = timedelta(days=REFUND_DAYS)
+        within = days["first"] - spread, days["last"] + spread
+        await self._run(NOTE_CELLS)
+        await self._run(DELETE_CONVERSIONS)
+        await self._run(INSERT_ORDERS, *within)
+        await self._run(INSERT_REFUNDS, *within, REFUND_DAYS)
+        await self._run(NOTE_CELLS)
+
+    async def _run(self, statement: str, *arguments: object) -> None:
+        await self._connection.execute(statement, self._org_id, *arguments, timeout=_TIMEOUT_S)
+
+
+async def orders_of(connection: Connection, org_id: UUID) -> Orders:
+    """What the org's templates count now."""
+    row = await connection.fetchrow(SELECT_METRICS, org_id)
+    return Orders(connection, org_id, *((row["metrics"], row["window_h"]) if row else ([], 0)))
