@@ -100,8 +100,8 @@ async def rebuild(org_slug: str, template_id: str, at: datetime | None) -> None:
             raise click.ClickException(f"No snapshot of {template_id} was fitted until {moment(at, 'now')}.")
         async with s.db.transaction(org_id, 200) as connection:
             found = await connection.fetchrow(SELECT_BY_ID, org_id, row["previous_id"]) if row["previous_id"] else None
-            window_h = Policy.model_validate(row["settings"]["policy"]).window_h
-            today = await read_facts(connection, org_id, template_id, row["fitted_until"], window_h)
+            used = Policy.model_validate(row["settings"]["policy"])
+            today = await read_facts(connection, org_id, template_id, row["fitted_until"], used)
     before = before_of(dict(found)) if found else None
     stored = unpack(row["facts"])
     made, now = (
@@ -164,7 +164,9 @@ def _show_state(row: asyncpg.Record | None, fit: asyncpg.Record | None) -> None:
     click.echo(f"Snapshot {row['snapshot_id']}, model {row['model']}, made {moment(row['created_at'])} UTC.")
     if row["fitted_until"] is not None:
         told = row["diagnostics"] or {}
-        learned = f" from {told['sends']} sends with {told['clicks']} clicks" if "sends" in told else ""
+        reward = (row["settings"] or {}).get("policy", {}).get("reward", "click")
+        what = "clicks" if reward == "click" else "conversions"
+        learned = f" from {told['sends']} sends with {told['clicks']} {what}" if "sends" in told else ""
         click.echo(f"Facts until {moment(row['fitted_until'])} UTC{learned}, sha256 {row['facts_hash']}.")
 
 

@@ -70,13 +70,23 @@ def bucket_of(seconds: float, edges: Sequence[float]) -> int:
 class Fact:
     """`sends` emails of one variant to one cell, all of one age, all clicked after the same delay or not (yet) at all.
 
-    `age` and `delay` are buckets of `edges_of` the policy's window, the age measured at the facts' moment."""
+    Clicked, or converted, as the policy's reward says. `age` and `delay` are buckets of `edges_of` the policy's window,
+    the age measured at the facts' moment. `worth`: what these successes are worth together, in thousandths of a full
+    one; None: each is a full one."""
 
     copy_id: UUID
     cell: str
     age: int
     delay: int
     sends: int
+    worth: int | None = None
+
+    @property
+    def successes(self) -> float:
+        """At most one a send; a fraction of one where the reward is money below its cap."""
+        if self.delay == NO_CLICK:
+            return 0.0
+        return float(self.sends) if self.worth is None else self.worth / 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +105,21 @@ MOST_VARIANTS = 60
 
 def canonical(facts: Iterable[Fact]) -> tuple[Fact, ...]:
     """The same facts in their one order."""
-    return tuple(sorted(facts, key=lambda one: (one.copy_id.int, one.cell, one.age, one.delay, one.sends)))
+    return tuple(
+        sorted(facts, key=lambda one: (one.copy_id.int, one.cell, one.age, one.delay, one.sends, one.worth or 0))
+    )
 
 
 def pack(facts: Sequence[Fact]) -> tuple[bytes, str]:
     """Canonical facts as stored, and their hash."""
-    lines = (f"{one.copy_id.hex}\t{one.cell}\t{one.age}\t{one.delay}\t{one.sends}\n" for one in facts)
-    text = "".join(lines).encode()
+    text = "".join(map(_line, facts)).encode()
     return zstandard.ZstdCompressor(level=3).compress(text), hashlib.sha256(text).hexdigest()
+
+
+def _line(one: Fact) -> str:
+    """Without a worth as it was before there was one, so that older hashes stay right."""
+    worth = "" if one.worth is None else f"\t{one.worth}"
+    return f"{one.copy_id.hex}\t{one.cell}\t{one.age}\t{one.delay}\t{one.sends}{worth}\n"
 
 
 def unpack(stored: bytes) -> tuple[Fact, ...]:
@@ -113,6 +130,6 @@ def unpack(stored: bytes) -> tuple[Fact, ...]:
         raise ValueError("these are no stored facts") from error
     facts = []
     for line in text.split("\n")[:-1]:
-        copy_id, cell, age, delay, sends = line.split("\t")
-        facts.append(Fact(UUID(copy_id), cell, int(age), int(delay), int(sends)))
+        copy_id, cell, age, delay, sends, *worth = line.split("\t")
+        facts.append(Fact(UUID(copy_id), cell, int(age), int(delay), int(sends), int(worth[0]) if worth else None))
     return tuple(facts)

@@ -193,7 +193,7 @@ def _rows(
             row[0] += weight * ripeness(fact.age, ripe_at[fact.copy_id])
         else:
             row[0] += weight
-            row[1] += weight
+            row[1] += fact.successes * weights[fact.age]
     keys = np.array([*table], dtype=np.int64).reshape(-1, 2)
     values = np.array([*table.values()]).reshape(-1, 2)
     return Rows(

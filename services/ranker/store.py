@@ -28,7 +28,7 @@ CLAIM = """
         LEFT JOIN policy_feedback f ON f.org_id = t.org_id AND f.template_id = t.template_id
         LEFT JOIN policy_fits p ON p.org_id = t.org_id AND p.template_id = t.template_id
         CROSS JOIN LATERAL (
-            SELECT md5(concat_ws(E'\\n', t.policy::text, coalesce(f.revision, 0)::text,
+            SELECT md5(concat_ws(E'\\n', t.policy::text, t.conversions::text, coalesce(f.revision, 0)::text,
                 string_agg(concat_ws(E'\\t', v.copy_id::text, v.name, v.theme), E'\\n' ORDER BY v.copy_id))) AS sign,
                 count(*) AS approved
             FROM variants v WHERE v.org_id = t.org_id AND v.template_id = t.template_id AND v.state = 'approved'
@@ -47,21 +47,21 @@ CLAIM = """
     RETURNING org_id, template_id, epoch, claimed_sign AS sign
 """
 
-SELECT_POLICY = "SELECT policy FROM templates WHERE org_id = $1 AND template_id = $2"
+SELECT_POLICY = "SELECT policy, conversions FROM templates WHERE org_id = $1 AND template_id = $2"
 SELECT_VARIANTS = """
     SELECT copy_id, name, theme, state = 'approved' AS eligible FROM variants WHERE org_id = $1 AND template_id = $2
 """
 
 # Only what the policy drew teaches: a generation without a propensity was chosen by somebody, to look at it. A click
 # counts when it came within the window and before the moment, so a moment in the past sees what there was to see.
-SELECT_FACTS = """
-    SELECT copy_id, cell, age, delay, count(*) AS sends FROM (
+_SELECT_FACTS = """
+    SELECT copy_id, cell, age, delay, count(*) AS sends, {worth} FROM (
         SELECT s.copy_id, s.cell,
             greatest(width_bucket(extract(epoch FROM $3 - s.sent_at)::float8, $4::float8[]) - 1, 0) AS age,
-            CASE WHEN s.first_click_at <= least($3, s.sent_at + $5 * interval '1 hour')
-                 THEN greatest(width_bucket(extract(epoch FROM s.first_click_at - s.sent_at)::float8, $4) - 1, 0)
-                 ELSE -1 END AS delay
-        FROM sends s
+            CASE WHEN {at} <= least($3, s.sent_at + $5 * interval '1 hour')
+                 THEN greatest(width_bucket(extract(epoch FROM {at} - s.sent_at)::float8, $4) - 1, 0)
+                 ELSE -1 END AS delay {columns}
+        FROM sends s {more}
         WHERE s.org_id = $1 AND s.template_id = $2 AND s.copy_id IS NOT NULL AND s.delivered
           AND s.sent_at <= $3 AND s.day >= $6
           AND NOT EXISTS (SELECT FROM generations g WHERE g.day = s.generation_day
@@ -69,6 +69,16 @@ SELECT_FACTS = """
     ) one
     GROUP BY copy_id, cell, age, delay ORDER BY age, copy_id, cell, delay LIMIT $7
 """
+_EARNED = "CROSS JOIN LATERAL earned(s.org_id, s.template_id, s.transmission_id, $3) e"
+# An order's window was proven when it was attributed; a refund counts whenever it came before the moment.
+SELECT_FACTS = {
+    "click": _SELECT_FACTS.format(worth="NULL::int AS worth", at="s.first_click_at", columns="", more=""),
+    "conversion": _SELECT_FACTS.format(worth="NULL::int AS worth", at="e.converted_at", columns="", more=_EARNED),
+    "revenue": _SELECT_FACTS.format(
+        worth="CASE WHEN delay >= 0 THEN sum(round(1000 * least(revenue / $8::float8::numeric, 1)))::int END AS worth",
+        at="e.converted_at", columns=", e.revenue", more=_EARNED,
+    ),
+}  # fmt: skip
 
 # As the generator chooses the one that it serves.
 SELECT_SERVED = """
@@ -108,11 +118,12 @@ class Store:
     async def task(self, claim: Claim, until: datetime) -> Task:
         key = claim.org_id, claim.template_id
         async with self._database.transaction(claim.org_id, _FACTS_TIMEOUT_S) as connection:
-            policy = policy_of(await connection.fetchval(SELECT_POLICY, *key))
+            [row] = await connection.fetch(SELECT_POLICY, *key)
+            policy = in_force(policy_of(row["policy"]), row["conversions"])
             variants = [Variant(**row) for row in await connection.fetch(SELECT_VARIANTS, *key)]
             copy_ids = sorted(str(one.copy_id) for one in variants if one.eligible)
             served = await connection.fetchrow(SELECT_SERVED, *key, copy_ids)
-            facts = await read_facts(connection, *key, until, policy.window_h)
+            facts = await read_facts(connection, *key, until, policy)
         return Task(
             *key, until, policy, known_variants(variants, facts), facts, before_of(dict(served)) if served else None
         )
@@ -142,15 +153,27 @@ class Store:
 
 
 async def read_facts(
-    connection: Connection, org_id: UUID, template_id: str, until: datetime, window_h: int
+    connection: Connection, org_id: UUID, template_id: str, until: datetime, policy: Policy
 ) -> list[Fact]:
-    """What was sent until then, and what was clicked of it until then, as the events that are loaded now tell it."""
+    """What was sent until then, and what was clicked or earned of it until then, as the events that are loaded now
+    tell it. `policy` as it is `in_force`."""
     await connection.execute(f"SET LOCAL statement_timeout = '{_FACTS_TIMEOUT_S:.0f}s'")
+    cap = [policy.revenue_cap] if policy.reward == "revenue" else []
     rows = await connection.fetch(
-        SELECT_FACTS, org_id, template_id, until, edges_of(window_h), window_h, (until - HORIZON).date(), MOST_FACTS,
-        timeout=_FACTS_TIMEOUT_S,
+        SELECT_FACTS[policy.reward], org_id, template_id, until, edges_of(policy.window_h), policy.window_h,
+        (until - HORIZON).date(), MOST_FACTS, *cap, timeout=_FACTS_TIMEOUT_S,
     )  # fmt: skip
     return [Fact(*row) for row in rows]
+
+
+def in_force(policy: Policy, conversions: Mapping[str, Any] | None) -> Policy:
+    """With the window of its reward: that of clicks is its own, the others' is where conversions are defined. So a
+    snapshot's settings say which window it was fitted with. Raises ValueError."""
+    if policy.reward == "click":
+        return policy
+    if conversions is None:
+        raise ValueError(f"policy.reward: {policy.reward} needs `conversions: {{}}` or more in the template's file")
+    return policy.model_copy(update={"window_h": int(conversions["window_h"])})
 
 
 def policy_of(stored: Mapping[str, Any]) -> Policy:
