@@ -46,7 +46,8 @@ def moments(since: datetime | None, until: datetime | None, now: datetime) -> tu
 @click.option(
     "--control-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="The share of control that was planned, like 0.1: raises an alarm when the split is another.",
+    help="The share of control that was planned, like 0.1: raises an alarm when the split is another.  [default: what "
+    "the template's own split says while it is active]",
 )
 @click.option(
     "--worth",
@@ -78,7 +79,9 @@ async def results(
     click rate   of a variant: as if everyone had been sent it (weighted by one over the probability of each draw),
                  with an interval that holds at every look
     best         chance that no other variant's rate is higher, at this moment
-    guardrail    `pause`: more unsubscribes and complaints than chance explains, 99 times of 100 at all looks together
+    guardrail    `pause`: more unsubscribes and complaints than chance explains, 99 times of 100 at all looks together;
+                 the ranker pauses such a variant, unless it is the last one
+    conversions  and revenue, where the template counts them: of delivered sends, with lifts like that of clicks
 
     What cannot be said yet is "not enough yet". docs/results.md defines every number. Nothing is shipped, paused or
     archived by this command: that is a person's decision.

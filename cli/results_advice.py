@@ -21,6 +21,8 @@ class Row(Protocol):
     def guard(self) -> Guard: ...
     @property
     def fits(self) -> bool: ...
+    @property
+    def paused(self) -> bool: ...
 
 
 def advice(
@@ -28,11 +30,12 @@ def advice(
 ) -> list[str]:
     """Sentences, the most urgent first."""
     said = [
-        f"Pause {one.name!r}: {one.guard.events} unsubscribes and complaints in {one.guard.sends:,} sends "
-        f"({one.guard.rate:.2%}), against {one.guard.other_rate:.2%} of {one.guard.against}. `approved: false` in the "
-        "template's file takes it out; `justai template stop` takes everything out."
+        f"{one.name!r} is paused; `justai variant history` says why, `justai variant resume` serves it again."
+        if one.paused
+        else f"Pause {one.name!r}: {one.guard.said}. The ranker does it by itself, unless it is the last one; "
+        "`approved: false` in the template's file takes it out, `justai template stop` takes everything out."
         for one in rows
-        if one.guard.verdict == "pause"
+        if one.paused or one.guard.verdict == "pause"
     ]
     if alarms or not all(one.fits for one in rows):
         return [*said, "Do not ship or archive by these numbers before the alarm is explained (docs/results.md)."]

@@ -77,6 +77,7 @@ def _variant_json(one: Variant) -> dict[str, Any]:
     return {
         "copy_id": str(one.copy_id), "name": one.name, "sends": one.sends, "clicks": one.clicks, "share": one.share,
         "click_rate": rate, "best": one.best, "drawn_as_logged": one.fits,
+        "paused": one.paused,
         "guardrail": {
             "verdict": one.guard.verdict, "against": one.guard.against, "sends": one.guard.sends,
             "events": one.guard.events, "rate": one.guard.rate, "other_rate": one.guard.other_rate, "p": one.guard.p,

@@ -32,6 +32,7 @@ class Variant:
     best: float | None
     guard: guardrail.Guard
     fits: bool
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share:
     tally = variants.tally(known.draws)
     rows = _variants(known, tally, design)
     weeks, worn_off = _decay(known, worth, design)
-    split, delivery = _ratios(known, control_share)
+    split, delivery = _ratios(known, control_share or known.planned_control)
     logged = sum(one.sends for one in tally.of.values())
     return Results(
         template_id=asked.template_id,
@@ -166,6 +167,7 @@ def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant
             chances.get(copy_id),
             guards[copy_id],
             _fits(sums),
+            copy_id in known.paused,
         )
         for copy_id, sums in tally.of.items()
     ]
@@ -184,18 +186,7 @@ def _guards(facts: Iterable[Fact], copy_ids: Iterable[UUID]) -> dict[UUID, guard
             stratum = strata[fact.day, fact.cell]
             sends, away = stratum.get(fact.copy_id, (0, 0))  # control may be there twice: ours, and Klaviyo's branch
             stratum[fact.copy_id] = (sends + fact.delivered, away + fact.driven_away)
-    found = {}
-    for copy_id in copy_ids:
-        control, others = [], []
-        for counts in strata.values():
-            if copy_id in counts:
-                control.append(guardrail.Stratum(*counts[copy_id], *counts.get(None, (0, 0))))
-                rest = [count for name, count in counts.items() if name not in (copy_id, None)]
-                others.append(
-                    guardrail.Stratum(*counts[copy_id], sum(sends for sends, _ in rest), sum(away for _, away in rest))
-                )
-        found[copy_id] = guardrail.judge(control, others)
-    return found
+    return guardrail.judge_variants(strata, copy_ids)
 
 
 def value_of(cell: str, attr: str) -> str:

@@ -110,7 +110,12 @@ SELECT_DRAWS = f"""
 SET_FOR_REPORTS = f"""
     SET LOCAL statement_timeout = '{_TIMEOUT_S:.0f}s'; SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '64MB'
 """
-SELECT_TEMPLATE = "SELECT state, shipped_at FROM templates WHERE org_id = $1 AND template_id = $2"
+# As services/generator/assign.py draws it: the holdout first, and of the others the split's control.
+SELECT_TEMPLATE = """
+    SELECT state, shipped_at, CASE WHEN state = 'active' AND split <> 'external'
+        THEN control_share + (1 - control_share) * control_ratio END AS planned_control
+    FROM templates WHERE org_id = $1 AND template_id = $2
+"""
 SELECT_TEMPLATES = "SELECT template_id FROM templates WHERE org_id = $1 ORDER BY template_id LIMIT 20"
 SELECT_VARIANTS = "SELECT copy_id, name, state FROM variants WHERE org_id = $1 AND template_id = $2"
 
@@ -165,7 +170,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """All that is known; `names` of every variant that there ever was. `external`: Klaviyo's branches are the split."""
+    """All that is known; `names` of every variant that there ever was. `external`: Klaviyo's branches are the split.
+
+    `planned_control`: the share that the template's own split makes control; None where Klaviyo's branches do."""
 
     state: str
     shipped_at: datetime | None
@@ -174,6 +181,8 @@ class Read:
     people: list[People]
     draws: list[Draws]
     external: bool
+    paused: frozenset[UUID] = frozenset()
+    planned_control: float | None = None
 
 
 async def asked_for(s: Session, org_slug: str, template_id: str, since: datetime, until: datetime) -> Asked:
@@ -205,6 +214,8 @@ async def read(s: Session, asked: Asked) -> Read:
         [People(*row) for row in people],
         [_draws(row) for row in draws],
         any(row["external"] for row in facts),
+        frozenset(row["copy_id"] for row in variants if row["state"] == "paused"),
+        template["planned_control"] if template else None,
     )
 
 

@@ -116,7 +116,9 @@ def _variant(one: Variant) -> tuple[object, ...]:
         more = f", about {one.rate.more:,} more sends" if one.rate.more else ""
         rate, interval = "not enough yet", f"{one.rate.why}{more}"
     guard = one.guard
-    if guard.verdict == "pause":
+    if one.paused:
+        guardrail = f"paused; {guard.verdict} ({guard.events} of {guard.sends:,})"
+    elif guard.verdict == "pause":
         guardrail = (
             f"pause: {guard.rate:.2%} unsubscribe or complain, {guard.other_rate:.2%} of {guard.against} "
             f"(p = {guard.p:.2g} at all looks)"

@@ -27,7 +27,8 @@ def variant() -> None:
 
     VARIANT is the variant's name, or its copy_id. A version that was ever written never changes: changed texts come as
     a new version (`justai template import`), and the one that is approved is served until the new one is. An approved
-    variant is live while its template is active.
+    variant is live while its template is active. One that drives people away is paused by the guardrail until somebody
+    resumes it.
     """
 
 
@@ -104,8 +105,12 @@ async def variant_show(org_slug: str, template_id: str, variant_name: str, numbe
         org_id = await s.org_id(org_slug)
         async with s.db.transaction(org_id) as connection:
             of = await _open(s, connection, org_id, template_id, variant_name)
+            rows = await variant_store.history(connection, org_id, of.one.copy_id)
     version = _version(of.one, number or of.one.versions[-1].number)
     click.echo(f"# {printable(of.one.name)}, {of.one.state}, copy_id {of.one.copy_id}")
+    if of.one.standing.state == "paused":
+        paused = next(row for row in reversed(rows) if row["event"] == "paused")
+        click.echo(f"# paused by {paused['actor']}, {moment(paused['created_at'])}: {printable(paused['comment'])}")
     click.echo(f"# version {version.number} by {version.author or 'unknown'}, {moment(version.created_at)}")
     body = version.served_body if served else version.copy.source
     for name, text in (("subject", version.copy.subject), ("preheader", version.copy.preheader), ("body", body)):
@@ -178,7 +183,7 @@ def _steps(action: Action, helped: str, *, comment_required: bool = False) -> No
     @acting
     def step(org_slug: str, template_id: str, variant_name: str, comment: str | None, actor: str) -> None:
         if comment_required and not (comment or "").strip():
-            raise click.ClickException("comment: say why, for whoever wrote it.")
+            raise click.ClickException("comment: say why, for whoever reads the history.")
         _step(org_slug, template_id, variant_name, action, actor, (comment or "").strip())
 
 
@@ -193,6 +198,11 @@ _steps(
     "rollback",
     "Serve the version again that was served before the approved one. It was approved then, so it needs no review; "
     "done twice, it is undone.",
+)
+_steps(
+    "resume",
+    "Serve a variant again that the guardrail paused. It is judged anew, by what is sent from now on.",
+    comment_required=True,
 )
 _steps("archive", "Take a variant out; what is on profiles stays (`justai template stop` takes that away).")
 

@@ -26,6 +26,7 @@ CounterName = Literal[
     "export_hours_total",  # hours exported, by outcome
     "export_bytes_total",  # Parquet bytes uploaded
     "policy_fits_total",  # fits of a template's policy, by outcome
+    "guardrail_pauses_total",  # variants paused because they drove people away
 ]
 HistogramName = Literal[
     "http_request_duration_seconds",  # gateway, by route

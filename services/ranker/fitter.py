@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from services.ranker.fit import Snapshot, Task, next_snapshot
-from services.ranker.records import Claim
+from services.ranker.records import Claim, Paused
 from shared import logs, metrics
 from shared.clock import Clock
 from shared.errors import Transient
@@ -25,6 +25,9 @@ class Templates(Protocol):
 
     async def claim(self, now: datetime, lease_until: datetime) -> Claim | None:
         """A template that is due and that nobody else has in hand."""
+
+    async def guard(self, claim: Claim, now: datetime) -> list[Paused]:
+        """Pause the variants that drive people away, never the last one; those that were."""
 
     async def task(self, claim: Claim, until: datetime) -> Task:
         """All that its snapshot follows from. Raises ValueError when its stored policy cannot be read."""
@@ -72,6 +75,9 @@ class Fitter:
         if claim is None:
             return False
         with logs.bound(org_id=claim.org_id, template_id=claim.template_id):
+            for paused in await self._templates.guard(claim, now):
+                metrics.count("guardrail_pauses_total")
+                log.warning("variant.paused", copy_id=paused.copy_id, why=paused.why)
             try:
                 task = await self._templates.task(claim, now)
                 with metrics.timed("policy_fit_seconds"):

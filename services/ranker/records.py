@@ -12,3 +12,11 @@ class Claim:
     template_id: str
     epoch: int
     sign: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A variant that the guardrail took out, and why."""
+
+    copy_id: UUID
+    why: str

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from services.ranker.facts import HORIZON, Fact, Variant, edges_of
 from services.ranker.fit import Before, Snapshot, Task, known_variants
-from services.ranker.records import Claim
+from services.ranker.guard import guard
+from services.ranker.records import Claim, Paused
 from shared.db.pool import Connection, Database
 from shared.schemas.policy import Policy
 
@@ -114,6 +115,10 @@ class Store:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(CLAIM, now, lease_until)
         return Claim(**row) if row else None
+
+    async def guard(self, claim: Claim, now: datetime) -> list[Paused]:
+        async with self._database.transaction(claim.org_id, _FACTS_TIMEOUT_S) as connection:
+            return await guard(connection, claim.org_id, claim.template_id, now)
 
     async def task(self, claim: Claim, until: datetime) -> Task:
         key = claim.org_id, claim.template_id

@@ -1,5 +1,7 @@
 """The life of a variant: draft, checked, in review, approved, live, archived. Pure: who may do what, and what then is.
 
+The guardrail pauses an approved one (services/ranker/guard.py); only a person resumes it.
+
 One version is served while the next is on its way: `state` and `version` say what is served, `proposed_state` and
 `proposed_version` what is to be. A version itself never changes.
 """
@@ -8,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-State = Literal["draft", "approved", "archived"]
+State = Literal["draft", "approved", "paused", "archived"]
 Proposal = Literal["draft", "checked", "in_review"]
-Action = Literal["check", "submit", "approve", "reject", "archive", "rollback"]
+Action = Literal["check", "submit", "approve", "reject", "archive", "rollback", "resume"]
 
 _SHOWN = {"draft": "draft", "checked": "checked", "in_review": "in review"}
 
@@ -33,13 +35,13 @@ class Standing:
         """The version that checks, reviews and approvals are about; None: there is nothing but what is served."""
         if self.proposed_version is not None:
             return self.proposed_version
-        return None if self.state == "approved" else self.version
+        return None if self.state in ("approved", "paused") else self.version
 
     def shown(self, *, served: bool) -> str:
         """In words. `served`: the template is active, so an approved variant is live."""
         if self.state == "draft":
             return _SHOWN[self.proposed_state or "draft"]
-        now = "archived" if self.state == "archived" else "live" if served else "approved"
+        now = self.state if self.state != "approved" else "live" if served else "approved"
         if self.proposed_state is None:
             return now
         return f"{now}; version {self.proposed_version} {_SHOWN[self.proposed_state]}"
@@ -71,6 +73,10 @@ def act(action: Action, now: Standing, history: Sequence[Event], *, actor: str, 
         return Move(Standing("archived", now.version), "archived", now.version)
     if action == "rollback":
         return _rollback(now, history)
+    if action == "resume":
+        if now.state != "paused":
+            raise NotAllowed("It is not paused.")
+        return Move(replace(now, state="approved"), "resumed", now.version)
     if (pending := now.pending) is None:
         raise NotAllowed("There is no newer version than the one that is approved.")
     if action == "reject":
@@ -102,13 +108,13 @@ def _name(actor: str) -> str:
 
 def _rollback(now: Standing, history: Sequence[Event]) -> Move:
     """One step: to the version that was served before the one that is. Done twice, it is undone."""
-    if now.state != "approved":
+    if now.state not in ("approved", "paused"):
         raise NotAllowed("It is not approved, so there is nothing to take back; a version in review can be rejected.")
     served = [one.version for one in history if one.event in ("approved", "rolled_back")]
     before = next((version for version in reversed(served) if version != now.version), None)
     if before is None:
         raise NotAllowed("No other version was ever approved.")
-    return Move(replace(now, version=before), "rolled_back", before)
+    return Move(replace(now, state="approved", version=before), "rolled_back", before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +132,12 @@ def write(now: Standing, said: Written, *, review_required: bool) -> list[Move]:
 
     Without required reviews a file is the truth: `approved: true` serves its texts, anything else withdraws them. With
     reviews it can only propose, while the version that is approved stays served; `approved: false` still withdraws.
+    What is paused stays so while the file says of it what it has said before: nobody resumes it by accident.
     """
     version = said.same_as or said.newest + 1
+    wanted = said.approved or (said.approved is None and review_required)
+    if now.state == "paused" and wanted and version == now.version:
+        return []
     new = said.same_as is None
     moves = [Move(now, "written", version)] if new else []
     if review_required:
@@ -135,7 +145,7 @@ def write(now: Standing, said: Written, *, review_required: bool) -> list[Move]:
     if said.approved:
         if now != (then := Standing("approved", version)):
             moves.append(Move(then, "approved", version))
-    elif now.state == "approved":
+    elif now.state in ("approved", "paused"):
         moves.append(Move(Standing("draft", version), "withdrawn", version))
     elif now.state == "archived":
         moves.append(Move(Standing("draft", version), "restored", version))
@@ -147,7 +157,7 @@ def write(now: Standing, said: Written, *, review_required: bool) -> list[Move]:
 def _propose(now: Standing, version: int, said: Written, written: list[Move]) -> list[Move]:
     waiting = Standing("draft", now.version, version, "draft")
     if said.approved is False and now.state != "draft":
-        return [*written, Move(waiting, "withdrawn" if now.state == "approved" else "restored", version)]
+        return [*written, Move(waiting, "restored" if now.state == "archived" else "withdrawn", version)]
     if now.state == "approved" and now.version == version:
         gone = now.proposed_version
         return [] if gone is None else [Move(Standing("approved", version), "withdrawn", gone)]

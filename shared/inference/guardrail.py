@@ -9,9 +9,11 @@ the ranker sends it to, or for a bad day of everyone.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Literal, NamedTuple
+from uuid import UUID
 
 TOLERATED = 1.2
 """A rate up to this many times the others' is nobody's business."""
@@ -45,6 +47,39 @@ class Guard:
     rate: float
     other_rate: float
     p: float
+
+    @property
+    def said(self) -> str:
+        """The numbers in words."""
+        return (
+            f"{self.events} unsubscribes and complaints in {self.sends:,} sends ({self.rate:.2%}), against "
+            f"{self.other_rate:.2%} of {self.against}"
+        )
+
+
+Counts = Mapping[tuple[date, str], Mapping[UUID | None, tuple[int, int]]]
+"""By day and cell: delivered sends and events of each variant, and of control (None)."""
+
+
+def judge_variants(counts: Counts, copy_ids: Iterable[UUID]) -> dict[UUID, Guard]:
+    """Each of these variants against control, and against the others, day by day and cell by cell."""
+    found = {}
+    for copy_id in copy_ids:
+        control, others = [], []
+        for of in counts.values():
+            if copy_id in of:
+                control.append(Stratum(*of[copy_id], *of.get(None, (0, 0))))
+                rest = [count for name, count in of.items() if name not in (copy_id, None)]
+                others.append(Stratum(*of[copy_id], sum(sends for sends, _ in rest), sum(away for _, away in rest)))
+        found[copy_id] = judge(control, others)
+    return found
+
+
+def to_pause(guards: Mapping[UUID, Guard], approved: Iterable[UUID]) -> list[UUID]:
+    """Those of the approved variants that are to be taken out, the surest first; one is always left to be sent."""
+    left = [*approved]
+    bad = [one for one in left if one in guards and guards[one].verdict == "pause"]
+    return sorted(bad, key=lambda one: guards[one].p)[: max(0, len(left) - 1)]
 
 
 def judge(control: Iterable[Stratum], others: Iterable[Stratum]) -> Guard:

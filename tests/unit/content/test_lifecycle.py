@@ -184,3 +184,28 @@ def test_where_reviews_are_required_only_an_approval_by_another_or_a_rollback_ch
 
     if then.state == "approved" and (now.state, now.version) != (then.state, then.version):
         assert (action, actor, now.proposed_state) == ("approve", "Bob", "in_review")
+
+
+PAUSED = Standing("paused", 2)
+
+
+def test_what_is_paused_is_resumed_by_a_person_and_by_no_file_that_says_what_it_has_said() -> None:
+    repeated = Written(2, 2, approved=True)
+
+    assert PAUSED.shown(served=True) == "paused"
+    assert done("resume", PAUSED) == Move(Standing("approved", 2), "resumed", 2)
+    assert "not paused" in refused("resume", LIVE)
+    for review in (False, True):
+        assert write(PAUSED, repeated, review_required=review) == []
+        [withdrawn] = write(PAUSED, Written(2, 2, approved=False), review_required=review)
+        assert (withdrawn.event, withdrawn.standing.state) == ("withdrawn", "draft")
+    assert write(PAUSED, Written(2, 2, approved=None), review_required=True) == []
+    assert write(PAUSED, Written(None, 2, approved=True), review_required=False)[-1].standing == Standing("approved", 3)
+
+
+def test_a_paused_variant_may_go_back_to_the_version_before_or_into_the_archive() -> None:
+    history = [Event(1, "approved", "Ann"), Event(2, "approved", "Ann"), Event(2, "paused", "guardrail")]
+
+    assert done("rollback", PAUSED, history).standing == Standing("approved", 1)
+    assert done("archive", PAUSED).standing.state == "archived"
+    assert "no newer version" in refused("approve", PAUSED)
