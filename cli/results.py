@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import click
 import orjson
 
+from cli.earnings import judge_earned
+from cli.earnings_store import read_earned
+from cli.earnings_view import earnings_json, show_earnings
 from cli.results_json import results_json
 from cli.results_judging import judge_results
 from cli.results_store import asked_for, read
@@ -90,8 +94,11 @@ async def results(
         begin, end = moments(since, until, s.clock.now())
         asked = await asked_for(s, org_slug, template_id, begin, end)
         known = await read(s, asked)
+        earned = await read_earned(s, asked)
     found = judge_results(known, asked, attr=attr, control_share=control_share, worth=worth)
+    earnings = judge_earned(earned, worth) if earned is not None else None
     if as_json:
-        click.echo(orjson.dumps(results_json(found, org_slug), option=orjson.OPT_INDENT_2).decode())
+        said = results_json(found, org_slug) | {"conversions": earnings and earnings_json(earnings, known.names)}
+        click.echo(orjson.dumps(said, option=orjson.OPT_INDENT_2).decode())
     else:
-        show_results(found, org_slug)
+        show_results(found, org_slug, partial(show_earnings, earnings, known.names) if earnings else None)

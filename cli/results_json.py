@@ -8,6 +8,7 @@ from cli.results_store import Fact
 from shared.inference.lift import Lift, Undecided
 from shared.inference.ratio import SampleRatio
 from shared.inference.sequence import NotEnough
+from shared.inference.variants import Estimate
 
 
 def results_json(found: Results, org_slug: str) -> dict[str, Any]:
@@ -66,17 +67,19 @@ def _ratio_json(ratio: SampleRatio | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def estimate_json(rate: Estimate | NotEnough) -> dict[str, Any]:
+    """A rate with its outcome as a word."""
+    if isinstance(rate, NotEnough):
+        return {"outcome": "not enough yet", "why": rate.why, "more_sends": rate.more}
+    return {
+        "outcome": "estimated", "rate": rate.rate, "within": [rate.within.low, rate.within.high], "ess": rate.ess,
+    }  # fmt: skip
+
+
 def _variant_json(one: Variant) -> dict[str, Any]:
-    if isinstance(one.rate, NotEnough):
-        rate: dict[str, Any] = {"outcome": "not enough yet", "why": one.rate.why, "more_sends": one.rate.more}
-    else:
-        rate = {
-            "outcome": "estimated", "rate": one.rate.rate, "within": [one.rate.within.low, one.rate.within.high],
-            "ess": one.rate.ess,
-        }  # fmt: skip
     return {
         "copy_id": str(one.copy_id), "name": one.name, "sends": one.sends, "clicks": one.clicks, "share": one.share,
-        "click_rate": rate, "best": one.best, "drawn_as_logged": one.fits,
+        "click_rate": estimate_json(one.rate), "best": one.best, "drawn_as_logged": one.fits,
         "paused": one.paused,
         "guardrail": {
             "verdict": one.guard.verdict, "against": one.guard.against, "sends": one.guard.sends,

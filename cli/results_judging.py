@@ -161,7 +161,7 @@ def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant
             copy_id,
             known.names.get(copy_id, str(copy_id)),
             sums.sends,
-            sums.clicks,
+            int(sums.clicks),
             sums.sends / delivered if delivered else 0.0,
             rates[copy_id],
             chances.get(copy_id),

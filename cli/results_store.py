@@ -22,7 +22,7 @@ _TIMEOUT_S = 300.0  # of one statement over all that was asked for
 _DAY = timedelta(days=1)
 
 # A generation's day may lie one beside the day of its acceptance, at midnight. A send is never before its generation.
-_WITH_DECISIONS = """
+WITH_DECISIONS = """
     WITH decided AS (
         SELECT g.day, g.generation_id, g.user_id, g.accepted_at, g.copy_id, g.cell, g.eligible, g.probabilities,
             g.propensity, g.decision = 'control' AND g.reason = ANY ($7::text[]) AS control
@@ -40,7 +40,7 @@ _WITH_DECISIONS = """
 """
 # Where Klaviyo's branches are the split, the control branch never calls us: its sends are those of its message.
 _WITH_UNITS = f"""
-    {_WITH_DECISIONS}, units AS (
+    {WITH_DECISIONS}, units AS (
         SELECT d.day, d.control, CASE WHEN NOT d.control THEN d.copy_id END AS copy_id, d.cell, d.user_id,
             d.accepted_at AS at, false AS external, w.outcome = 'written' AS written,
             s.generation_id IS NOT NULL AS sent,
@@ -97,7 +97,7 @@ SELECT_PEOPLE = f"""
 """  # noqa: S608  # the text above
 # The fold is a bit of the id, which is a hash: it says nothing of the person.
 SELECT_DRAWS = f"""
-    {_WITH_DECISIONS}
+    {WITH_DECISIONS}
     SELECT get_byte(uuid_send(d.generation_id), 15) & 1 AS fold, d.cell, d.eligible, d.probabilities, d.copy_id,
         count(*)::int AS sends, (count(*) FILTER (WHERE s.clicked))::int AS clicks
     FROM decided d JOIN sent s ON s.generation_id = d.generation_id AND s.delivered
@@ -203,27 +203,29 @@ async def read(s: Session, asked: Asked) -> Read:
         await connection.execute(SET_FOR_REPORTS)
         template = await connection.fetchrow(SELECT_TEMPLATE, asked.org_id, asked.template_id)
         variants = await connection.fetch(SELECT_VARIANTS, asked.org_id, asked.template_id)
-        facts = await _fetch(connection, SELECT_FACTS, asked)
-        people = await _fetch(connection, SELECT_PEOPLE, asked)
-        draws = await _fetch(connection, SELECT_DRAWS, asked)
+        facts = await fetch(connection, SELECT_FACTS, asked)
+        people = await fetch(connection, SELECT_PEOPLE, asked)
+        draws = await fetch(connection, SELECT_DRAWS, asked)
     return Read(
         template["state"] if template else "archived",
         template["shipped_at"] if template else None,
         {row["copy_id"]: row["name"] for row in variants},
         [Fact(*(count for name, count in row.items() if name != "external")) for row in facts],
         [People(*row) for row in people],
-        [_draws(row) for row in draws],
+        [draws_of(row) for row in draws],
         any(row["external"] for row in facts),
         frozenset(row["copy_id"] for row in variants if row["state"] == "paused"),
         template["planned_control"] if template else None,
     )
 
 
-async def _fetch(connection: Connection, statement: str, asked: Asked) -> list[Any]:
-    return list(await connection.fetch(statement, *asked.arguments, timeout=_TIMEOUT_S))
+async def fetch(connection: Connection, statement: str, asked: Asked, *more: object) -> list[Any]:
+    """The rows of a report's statement; `more` arguments follow those of what was asked."""
+    return list(await connection.fetch(statement, *asked.arguments, *more, timeout=_TIMEOUT_S))
 
 
-def _draws(row: Mapping[str, Any]) -> Draws:
+def draws_of(row: Mapping[str, Any]) -> Draws:
+    """A row of one kind of draw."""
     return Draws(
         row["fold"], row["cell"], tuple(row["eligible"]), tuple(row["probabilities"]), row["copy_id"], row["sends"],
         row["clicks"],

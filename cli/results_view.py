@@ -1,6 +1,6 @@
 """The results as a person reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 
@@ -14,8 +14,8 @@ from shared.inference.sequence import Interval, NotEnough
 from shared.inference.variants import Estimate
 
 
-def show_results(found: Results, org_slug: str) -> None:
-    """Funnel, lift, alarms, variants, segments, weeks, and what might be done."""
+def show_results(found: Results, org_slug: str, show_earned: Callable[[], None] | None = None) -> None:
+    """Funnel, lift, alarms, variants, what was earned, segments, weeks, and what might be done."""
     click.echo(
         f"{org_slug}, template {found.template_id} ({found.state}), "
         f"decisions from {moment(found.since)} to {moment(found.until)} UTC\n"
@@ -36,6 +36,8 @@ def show_results(found: Results, org_slug: str) -> None:
         (_variant(one) for one in found.variants),
         empty="No variant has a delivered send with logged probabilities yet.",
     )
+    if show_earned is not None:
+        show_earned()
     if found.attr is not None:
         click.echo(f"\nBy {printable(found.attr)}, {len(found.segments)} comparisons that hold together:")
         show_table(
@@ -51,23 +53,23 @@ def show_results(found: Results, org_slug: str) -> None:
         click.echo(f"\n{printable(line)}")
 
 
-def sentence(result: Lift | NotEnough) -> str:
-    """One comparison in words."""
+def sentence(result: Lift | NotEnough, unit: str | None = None) -> str:
+    """One comparison in words. `unit`: of amounts, like a currency; None: they are rates."""
     if isinstance(result, Lift):
-        return f"{_lift(result)}: treatment is {'above' if result.difference > 0 else 'below'} control."
+        return f"{_lift(result, unit)}: treatment is {'above' if result.difference > 0 else 'below'} control."
     if isinstance(result, Undecided) and result.so_far is not None:
         if result.more:
-            return f"not enough yet: {_lift(result.so_far)}; {result.why} needs about {result.more:,} more sends."
-        return f"not enough yet: {_lift(result.so_far)}; {result.why}."
+            return f"not enough yet: {_lift(result.so_far, unit)}; {result.why} needs about {result.more:,} more sends."
+        return f"not enough yet: {_lift(result.so_far, unit)}; {result.why}."
     needs = f"; needs about {result.more:,} more sends" if result.more else ""
     return f"not enough yet: {result.why}{needs}."
 
 
-def _lift(found: Lift) -> str:
-    return (
-        f"{found.lift:+.1%}, within {within(found.lift_within, signed=True)} "
-        f"({found.treatment:.2%} against {found.control:.2%})"
+def _lift(found: Lift, unit: str | None) -> str:
+    one, other = (
+        f"{mean:.2%}" if unit is None else f"{mean:,.4f} {unit}".rstrip() for mean in (found.treatment, found.control)
     )
+    return f"{found.lift:+.1%}, within {within(found.lift_within, signed=True)} ({one} against {other})"
 
 
 def within(interval: Interval, *, signed: bool = False) -> str:

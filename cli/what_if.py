@@ -11,14 +11,16 @@ import click
 import orjson
 
 from cli.display import printable
+from cli.earnings import conversion_design, revenue_design, why_no_revenue
+from cli.earnings_store import Earned, read_earned
 from cli.results import moments, over_time
 from cli.results_judging import arms_of, design_of
 from cli.results_store import Read, asked_for, read, total
-from cli.results_view import within
 from cli.session import command, session
 from shared.inference import policy
 from shared.inference.sequence import NotEnough
 from shared.inference.variants import Draws
+from shared.schemas.policy import Reward
 
 _SUM_TOLERANCE = 1e-6
 
@@ -32,6 +34,24 @@ class Asked:
     shares: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Rewarded:
+    """The log in the reward that the template's ranker is paid by. `worth`: of a whole reward, in `unit` where it is
+    money; `control`: what its sends had on average, and how many they were."""
+
+    reward: Reward
+    draws: Sequence[Draws]
+    design: float
+    control: float | None
+    control_sends: int
+    worth: float = 1.0
+    unit: str = ""
+
+    def said(self, mean: float) -> str:
+        """`1.20%`, or `0.8123 EUR`."""
+        return f"{mean:.2%}" if self.reward != "revenue" else f"{mean * self.worth:,.4f} {self.unit}".rstrip()
+
+
 @click.command("what-if")
 @click.argument("org_slug")
 @click.argument("template_id")
@@ -42,7 +62,8 @@ class Asked:
 async def what_if(
     org_slug: str, template_id: str, text: str, since: datetime | None, until: datetime | None, as_json: bool
 ) -> None:
-    """Estimate the click rate that another policy would have had.
+    """Estimate what another policy would have earned, in the reward of the template's own policy: its click rate, its
+    conversion rate, or its revenue a send.
 
     \b
     uniform            every eligible variant alike
@@ -56,14 +77,33 @@ async def what_if(
     """
     async with session() as s:
         begin, end = moments(since, until, s.clock.now())
-        known = await read(s, await asked_for(s, org_slug, template_id, begin, end))
-    asked = parse_policy(text, known.names, known.draws)
-    design = design_of(*arms_of(known.facts), known.people)
-    found = policy.value(known.draws, asked.target, design)
+        wanted = await asked_for(s, org_slug, template_id, begin, end)
+        known = await read(s, wanted)
+        log = rewarded(known, await read_earned(s, wanted))
+    asked = parse_policy(text, known.names, log.draws)
+    found = policy.value(log.draws, asked.target, log.design)
     if as_json:
-        click.echo(orjson.dumps(_json(asked, found, known), option=orjson.OPT_INDENT_2).decode())
+        click.echo(orjson.dumps(_json(asked, found, log), option=orjson.OPT_INDENT_2).decode())
         return
-    click.echo("\n".join(_lines(asked, found, known)))
+    click.echo("\n".join(_lines(asked, found, log)))
+
+
+def rewarded(known: Read, earned: Earned | None) -> Rewarded:
+    """The log as the ranker is paid. Raises where sums of money would mean nothing."""
+    if earned is None or earned.policy.reward == "click":
+        control = total(fact for fact in known.facts if fact.control)
+        rate = control.clicked / control.delivered if control.delivered else None
+        return Rewarded("click", known.draws, design_of(*arms_of(known.facts), known.people), rate, control.delivered)
+    arm, reward = earned.control, earned.policy.reward
+    if reward == "conversion":
+        rate = arm.converted / arm.sends if arm.sends else None
+        return Rewarded(reward, earned.draws, conversion_design(earned), rate, arm.sends)
+    if (why := why_no_revenue(earned)) or earned.cap is None:
+        raise click.ClickException(f"Revenue cannot be valued: {why}.")
+    mean = arm.revenue / arm.sends / earned.cap if arm.sends else None
+    return Rewarded(
+        reward, earned.revenue_draws, revenue_design(earned), mean, arm.sends, earned.cap, earned.currency
+    )  # fmt: skip
 
 
 def parse_policy(text: str, names: Mapping[UUID, str], draws: Sequence[Draws]) -> Asked:
@@ -104,37 +144,44 @@ def _bad(what: str) -> click.BadParameter:
     return click.BadParameter(what, param_hint="--policy")
 
 
-def _lines(asked: Asked, found: policy.Value | NotEnough, known: Read) -> list[str]:
+_HAD = {
+    "click": "would have had a click rate of", "conversion": "would have had a conversion rate of",
+    "revenue": "would have earned, a send,",
+}  # fmt: skip
+
+
+def _lines(asked: Asked, found: policy.Value | NotEnough, log: Rewarded) -> list[str]:
     chosen = ", ".join(f"{name} {share:.0%}" for name, share in asked.shares.items())
     head = printable(f"Policy {asked.name}" + (f": {chosen}" if chosen and asked.name == "best" else ""))
     if isinstance(found, NotEnough):
         more = f"; needs about {found.more:,} more sends" if found.more else ""
         return [head, f"not enough yet: {found.why}{more}."]
-    control = total(fact for fact in known.facts if fact.control)
     if found.left_out:
         head += f"; left out: {found.left_out:,} sends at which none of its variants could be sent"
+    said = log.said
     lines = [
         head,
-        f"would have had a click rate of {found.snipw:.2%}, within {within(found.within)} (SNIPW; "
-        f"IPW {found.ipw:.2%}, DR {found.dr:.2%})",
-        f"what was sent had {found.logged:.2%}, over {found.sends:,} sends, {found.ess:,.0f} of which, in effect, "
+        f"{_HAD[log.reward]} {said(found.snipw)}, within {said(found.within.low)} … {said(found.within.high or 1.0)} "
+        f"(SNIPW; IPW {said(found.ipw)}, DR {said(found.dr)})",
+        f"what was sent had {said(found.logged)}, over {found.sends:,} sends, {found.ess:,.0f} of which, in effect, "
         "speak of this policy",
     ]
-    if control.delivered:
-        lines.append(f"control had {control.clicked / control.delivered:.2%}, over {control.delivered:,} sends")
+    if log.control is not None:
+        lines.append(f"control had {said(log.control)}, over {log.control_sends:,} sends")
     if found.within.holds(found.logged):
         lines.append("not enough yet to tell the two apart")
     return lines
 
 
-def _json(asked: Asked, found: policy.Value | NotEnough, known: Read) -> dict[str, Any]:
-    control = total(fact for fact in known.facts if fact.control)
-    head = {"policy": asked.name, "shares": asked.shares}
+def _json(asked: Asked, found: policy.Value | NotEnough, log: Rewarded) -> dict[str, Any]:
+    head = {"policy": asked.name, "shares": asked.shares, "reward": log.reward}
     if isinstance(found, NotEnough):
         return {**head, "outcome": "not enough yet", "why": found.why, "more_sends": found.more}
+    worth = log.worth
     return {
-        **head, "outcome": "estimated", "snipw": found.snipw, "within": [found.within.low, found.within.high],
-        "ipw": found.ipw, "dr": found.dr, "ess": found.ess, "sends": found.sends, "left_out": found.left_out,
-        "logged": found.logged,
-        "control": control.clicked / control.delivered if control.delivered else None,
+        **head, "outcome": "estimated", "snipw": found.snipw * worth,
+        "within": [found.within.low * worth, None if found.within.high is None else found.within.high * worth],
+        "ipw": found.ipw * worth, "dr": found.dr * worth, "ess": found.ess, "sends": found.sends,
+        "left_out": found.left_out, "logged": found.logged * worth,
+        "control": None if log.control is None else log.control * worth,
     }  # fmt: skip

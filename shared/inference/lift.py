@@ -9,7 +9,7 @@ holds however the ranker shares out the treatment: who is in control is drawn ap
 import math
 from dataclasses import dataclass, replace
 
-from shared.inference.power import sends_needed
+from shared.inference.power import sends_for, sends_needed
 from shared.inference.sequence import ALPHA, EXPECTED_EVENTS, Interval, Moments, NotEnough, widening
 
 WORTH = 0.15
@@ -49,17 +49,37 @@ def of_rates(
     worth: float = WORTH,
     alpha: float = ALPHA,
     design: float = 1.0,
+    of: str = "clicks",
 ) -> Lift | NotEnough:
     """The lift of a rate; `treated` and `controls` are delivered sends. `worth`: the lift that one wants to find.
 
     `design`: by how much the variance is larger because people come back (`design_effect`).
     """
-    found = measure(treated, treated_events, controls, control_events, alpha, design)
+    found = measure(treated, treated_events, controls, control_events, alpha, design, of)
     if isinstance(found, NotEnough) or found.decided:
         return found
     n = treated + controls
     needed = sends_needed(found.control, worth, controls / n, alpha=alpha)
-    needed = None if needed is None else math.ceil(needed * design)
+    return _undecided(found, n, None if needed is None else math.ceil(needed * design), worth)
+
+
+def of_amounts(
+    treatment: Moments, control: Moments, events: int, *, worth: float = WORTH, alpha: float = ALPHA
+) -> Lift | NotEnough:
+    """The lift of a bounded amount a send, like revenue up to a cap. `events`: sends with any amount. The variances are
+    those of people already (`person_effect`)."""
+    if missing := _too_few(treatment.n, control.n, events, "conversions"):
+        return missing
+    found = compare(treatment, control, alpha)
+    if isinstance(found, NotEnough) or found.decided:
+        return found
+    n = treatment.n + control.n
+    spread = math.sqrt(treatment.variance * n / treatment.n + control.variance * n / control.n)
+    needed = sends_for(worth * control.mean / spread, alpha=alpha) if spread else None
+    return _undecided(found, n, needed, worth)
+
+
+def _undecided(found: Lift, n: int, needed: int | None, worth: float) -> Undecided:
     if needed is None:
         return Undecided("the interval still holds no lift", None, found)
     if needed <= n:
@@ -68,22 +88,35 @@ def of_rates(
 
 
 def measure(
-    treated: int, treated_events: int, controls: int, control_events: int, alpha: float = ALPHA, design: float = 1.0
+    treated: int,
+    treated_events: int,
+    controls: int,
+    control_events: int,
+    alpha: float = ALPHA,
+    design: float = 1.0,
+    of: str = "clicks",
 ) -> Lift | NotEnough:
     """The same, decided or not."""
-    n, events = treated + controls, treated_events + control_events
+    if missing := _too_few(treated, controls, treated_events + control_events, of):
+        return missing
+    one, other = Moments.of_rate(treated_events, treated), Moments.of_rate(control_events, controls)
+    return compare(
+        replace(one, variance=one.variance * design), replace(other, variance=other.variance * design), alpha
+    )
+
+
+def _too_few(treated: int, controls: int, events: int, of: str) -> NotEnough | None:
+    """What is missing before the normal approximation is to be trusted."""
+    n = treated + controls
     if not treated or not controls:
         return NotEnough(
             "nothing was delivered in " + ("treatment" if controls else "control" if treated else "either")
         )
     expected = events / n * min(treated, controls)
-    if expected < EXPECTED_EVENTS:
-        more = math.ceil(n * EXPECTED_EVENTS / expected) - n if events else None
-        return NotEnough(f"fewer than {EXPECTED_EVENTS} clicks are to be expected in the smaller group", more)
-    one, other = Moments.of_rate(treated_events, treated), Moments.of_rate(control_events, controls)
-    return compare(
-        replace(one, variance=one.variance * design), replace(other, variance=other.variance * design), alpha
-    )
+    if expected >= EXPECTED_EVENTS:
+        return None
+    more = math.ceil(n * EXPECTED_EVENTS / expected) - n if events else None
+    return NotEnough(f"fewer than {EXPECTED_EVENTS} {of} are to be expected in the smaller group", more)
 
 
 def design_effect(sends: int, events: int, sends_squared: float, sends_events: float, events_squared: float) -> float:
@@ -95,8 +128,15 @@ def design_effect(sends: int, events: int, sends_squared: float, sends_events: f
     if not sends or not 0 < events < sends:
         return 1.0
     rate = events / sends
-    by_person = events_squared - 2 * rate * sends_events + rate * rate * sends_squared
-    return max(1.0, by_person / (sends * rate * (1 - rate)))
+    return person_effect(Moments(sends, rate, rate * (1 - rate)), sends_squared, sends_events, events_squared)
+
+
+def person_effect(of: Moments, sends_squared: float, sends_amount: float, amount_squared: float) -> float:
+    """The same for the mean of any amount, by the same sums over people."""
+    if not of.n or not of.variance:
+        return 1.0
+    by_person = amount_squared - 2 * of.mean * sends_amount + of.mean * of.mean * sends_squared
+    return max(1.0, by_person / (of.n * of.variance))
 
 
 def compare(treatment: Moments, control: Moments, alpha: float = ALPHA) -> Lift | NotEnough:

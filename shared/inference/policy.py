@@ -129,8 +129,9 @@ def _weight(one: Draws, shares: Shares) -> float:
     return shares.get(one.copy_id, 0.0) / own if own > 0 else 0.0
 
 
-def _within(weighed: Sequence[tuple[float, int, int]], weights: float, reach: float) -> Interval:
-    """Around SNIPW, `reach` standard errors to each side."""
+def _within(weighed: Sequence[tuple[float, int, float]], weights: float, reach: float) -> Interval:
+    """Around SNIPW, `reach` standard errors to each side. Fractions of a reward are taken for as many whole ones, which
+    vary more."""
     rewards = math.fsum(w * clicks for w, _, clicks in weighed)
     squares = math.fsum(w * w * n for w, n, _ in weighed)
     snipw = rewards / weights

@@ -47,24 +47,31 @@ def sends_needed(
     """Sends of both arms until the always-valid interval has left out "no difference" with this probability."""
     if not 0 < base < 1 or not 0 < base * (1 + lift) < 1 or not lift or not 0 < control_share < 1:
         return None
+    return sends_for(_drift(base, lift, control_share), power=power, alpha=alpha)
+
+
+def sends_for(drift: float, *, power: float = POWER, alpha: float = ALPHA) -> int | None:
+    """The same for any reward. `drift`: the difference, in standard deviations of what one send adds to the sum."""
     low, high = 1, 2
-    while found_by(high, base, lift, control_share, alpha) < power:
+    while _found_by(high, drift, alpha) < power:
         low, high = high, high * 2
         if high > _MOST:
             return None
     while high - low > max(1, low // 1000):
         middle = (low + high) // 2
-        low, high = (low, middle) if found_by(middle, base, lift, control_share, alpha) >= power else (middle, high)
+        low, high = (low, middle) if _found_by(middle, drift, alpha) >= power else (middle, high)
     return high
 
 
 def found_by(sends: float, base: float, lift: float, control_share: float, alpha: float = ALPHA) -> float:
-    """At least this probability that the lift has been found after so many sends, looked at all along.
+    """At least this probability that the lift has been found after so many sends, looked at all along."""
+    return _found_by(sends, _drift(base, lift, control_share), alpha)
 
-    The line that ends a test is concave, so each of its tangents lies above it, and the probability that a Brownian
+
+def _found_by(sends: float, drift: float, alpha: float) -> float:
+    """The line that ends a test is concave, so each of its tangents lies above it, and the probability that a Brownian
     motion with drift crosses a straight line is known exactly (Siegmund 1985). The best of the tangents is taken.
     """
-    drift = _drift(base, lift, control_share)
     r = mixing(TUNED_FOR, alpha)
     return max(_crosses(_tangent(sends * part / 20, r, alpha), drift, sends) for part in range(1, 21))
 

@@ -27,7 +27,8 @@ _REACH = 6.0  # standard errors; beyond lies nothing that counts
 
 
 class Draws(NamedTuple):
-    """Delivered sends that were drawn alike: same cell, same probabilities, same variant; and how many were clicked.
+    """Delivered sends that were drawn alike: same cell, same probabilities, same variant; and how many were clicked, or
+    what they were worth together, at most 1 each.
 
     `fold` is 0 or 1, by a hash of the generation: what is chosen on one half can be valued on the other.
     """
@@ -38,7 +39,7 @@ class Draws(NamedTuple):
     probabilities: tuple[float, ...]
     copy_id: UUID
     sends: int
-    clicks: int
+    clicks: float
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class Sums:
     """What the sends say of one variant; it adds up over sends in any order."""
 
     sends: int = 0
-    clicks: int = 0
+    clicks: float = 0
     exposed: int = 0  # sends at which it could have been drawn
     inverse: float = 0.0  # sum of 1 / p over those
     expected: float = 0.0  # sum of p over those
@@ -63,7 +64,7 @@ class Sums:
         self.expected += sends * probability
         self.spread += sends * probability * (1 - probability)
 
-    def draw(self, probability: float, sends: int, clicks: int) -> None:
+    def draw(self, probability: float, sends: int, clicks: float) -> None:
         """Those among them that were."""
         self.sends += sends
         self.clicks += clicks
@@ -139,16 +140,16 @@ def estimate(sums: Sums, alpha: float = ALPHA, design: float = 1.0) -> Estimate 
     return Estimate(rate, math.sqrt(variance * inverse) / sums.weight, within, sums.ess)
 
 
-def judged(sums: Sums, pooled: float, design: float = 1.0) -> Estimate | NotEnough:
+def judged(sums: Sums, pooled: float, design: float = 1.0, of: str = "clicks") -> Estimate | NotEnough:
     """The estimate, where enough sends stand behind it. `pooled`: the rate of all variants."""
     found = estimate(sums, design=design)
     if found is not None and found.ess * pooled >= EXPECTED_EVENTS:
         return found
     if not pooled:
-        return NotEnough("no variant has a click yet")
+        return NotEnough(f"no variant has a {of.removesuffix('s')} yet")
     have, per_send = (found.ess, found.ess / sums.sends) if found else (0.0, 1.0)
     missing = math.ceil((EXPECTED_EVENTS / pooled - have) / per_send)
-    return NotEnough(f"fewer than {EXPECTED_EVENTS} clicks are to be expected of its sends", max(1, missing))
+    return NotEnough(f"fewer than {EXPECTED_EVENTS} {of} are to be expected of its sends", max(1, missing))
 
 
 def chances_of_being_best(estimates: Mapping[UUID, Estimate]) -> dict[UUID, float]:
