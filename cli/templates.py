@@ -9,11 +9,12 @@ import click
 
 from cli import stops
 from cli.actor import acting
-from cli.display import show_table
+from cli.display import printable, show_table
 from cli.session import Session, command, session
 from cli.template_file import BadFile, read_template, served_texts
 from cli.template_store import SELECT_TEMPLATES, SELECT_VARIANTS, Place, import_template, place_of
 from cli.variant_store import read_rules
+from cli.webhook_attrs import attrs_to_paste
 from shared.content.rules import DEFAULT, OrgRules
 from shared.schemas.template_file import TemplateFile
 from shared.snippet import Snippet, marker, page_snippet
@@ -22,6 +23,12 @@ from shared.snippet import snippet as make_snippet
 SELECT_FLOW_READ = """
     SELECT count(*) AS messages, count(*) FILTER (WHERE flow_id = $2 AND action_id = $3) AS fitting
     FROM flow_messages WHERE org_id = $1
+"""
+
+
+SELECT_ATTRIBUTES = """
+    SELECT o.attributes AS of_org, t.attributes AS of_template FROM templates t JOIN orgs o USING (org_id)
+    WHERE t.org_id = $1 AND t.template_id = $2
 """
 
 
@@ -222,18 +229,26 @@ async def snippet(org_slug: str, template_id: str, as_json: bool, page: bool) ->
 async def webhook(org_slug: str, template_id: str, base_url: str) -> None:
     """Print what to enter in the flow's Webhook step: destination URL, headers, JSON body."""
     async with session() as s:
-        place = await _place(s, await s.org_id(org_slug), org_slug, template_id)
+        org_id = await s.org_id(org_slug)
+        place = await _place(s, org_id, org_slug, template_id)
+        async with s.db.transaction(org_id) as connection:
+            defined = await connection.fetchrow(SELECT_ATTRIBUTES, org_id, template_id)
+    attrs, unreadable = attrs_to_paste({**defined["of_org"], **defined["of_template"]} if defined else {})
     tail = f"{place.flow_id or '<flow_id>'}.{place.treatment_action_id or '<treatment_action_id>'}"
     body = {
         "template_id": template_id,
         "user_id": "{{ person.KlaviyoID }}",
         "tracking_id": "{{ person.KlaviyoID }}." + tail,
-        "attrs": {},
+        "attrs": attrs,
         "fields": {"first_name": "{{ person.first_name }}"},
     }
     click.echo(f"Destination URL: {base_url.rstrip('/')}/api/generate/{org_slug}")
     click.echo("Headers:\n  Content-Type: application/json\n  X-Api-Key: <JUSTAI_API_KEY>")
-    click.echo(f"JSON body:\n{json.dumps(body, indent=2)}")
+    click.echo(f"JSON body:\n{json.dumps(body, indent=2, ensure_ascii=False)}")
+    if attrs:
+        click.echo("The names after `lookup:` must be spelled as the profile property is in Klaviyo, case and all.")
+    for name in unreadable:
+        click.echo(f"{printable(name)!r} cannot stand in a tag of Klaviyo's: give it another name, or write its value.")
 
 
 async def _place(s: Session, org_id: UUID, org_slug: str, template_id: str) -> Place:

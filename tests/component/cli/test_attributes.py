@@ -1,10 +1,14 @@
 """What attrs mean, in and out of the database: by org, and by template."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from services.gateway.reader import read_webhook
+from simulator.flow.templating import person_variables, render
+from simulator.profile import ProfileState
 from tests.component.cli.rig import Cli
 
 ORG_FILE = """time_zone: Europe/Berlin
@@ -101,3 +105,45 @@ def test_what_a_template_file_does_not_say_is_as_it_was_before_there_was_such_a_
     [row] = acme.rows(SELECT_CHOICE)
     row.pop("updated_at")
     assert [*row.values()] == ["{}", "pass", "external", 0.0, "", 0.0, "avoid"]
+
+
+def pasted(cli: Cli) -> tuple[dict[str, str], str]:
+    """The attrs of the body that the webhook step is to hold, and what is said below it."""
+    body, _, below = cli.ok("webhook", "acme", "welcome").partition("JSON body:\n")[2].partition("\n}\n")
+    return json.loads(body + "}")["attrs"], below
+
+
+def test_the_webhooks_body_reads_each_attribute_of_org_and_template_from_the_person(acme: Cli, tmp_path: Path) -> None:
+    acme.ok("template", "import", "acme", written(tmp_path / "t.yaml", {**TEMPLATE, "attributes": {}}))
+    assert pasted(acme) == ({}, "")
+    acme.ok("org", "attributes", "import", "acme", written(tmp_path / "a.yaml", ORG_FILE))
+    own = {
+        "orders": {"kind": "number", "edges": [1, 5]}, "größe": {"kind": "string"}, "Bob's": {"kind": "string"},
+        "since": {"kind": "number", "edges": [3]},
+    }  # fmt: skip
+    acme.ok("template", "import", "acme", written(tmp_path / "t.yaml", {**TEMPLATE, "attributes": own}))
+
+    attrs, below = pasted(acme)
+
+    assert attrs == {
+        "plan": "{{ person|lookup:'plan'|default:'' }}",
+        "since": "{{ person|lookup:'since' }}",  # the template's own: a number, whose 0 is not to be replaced
+        "orders": "{{ person|lookup:'orders' }}",
+        "größe": "{{ person|lookup:'größe'|default:'' }}",
+    }
+    assert "must be spelled as the profile property is in Klaviyo" in below
+    assert "\"bob's\" cannot stand in a tag of Klaviyo's" in below
+
+
+@pytest.mark.parametrize(("orders", "read"), [(0, "0"), (7, "7"), (None, "")])
+def test_klaviyo_renders_that_body_so_that_a_zero_stays_one_and_nothing_is_missing(
+    acme: Cli, tmp_path: Path, orders: int | None, read: str
+) -> None:
+    acme.ok("template", "import", "acme", written(tmp_path / "t.yaml", TEMPLATE))
+    body = acme.ok("webhook", "acme", "welcome").partition("JSON body:\n")[2].partition("\n}\n")[0] + "}"
+    state = ProfileState({"first_name": "Ada"}, {} if orders is None else {"orders": orders})
+
+    rendered = render(body, {"person": person_variables("AbCd12", state, None)}, autoescape=True)
+    webhook = read_webhook(rendered.encode())
+
+    assert webhook.attrs.get("orders", "") == read

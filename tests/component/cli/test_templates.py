@@ -261,3 +261,20 @@ def test_a_policy_is_stored_as_far_as_the_file_says_it_and_a_wrong_one_is_named(
 
     message = acme.error("template", "import", "acme", changed(file, policy={"floor": 2}))
     assert "policy.floor" in message
+
+
+def test_conversions_are_stored_whole_and_wait_to_be_counted_whenever_they_change(acme: Cli, file: Path) -> None:
+    def counted(**values: object) -> tuple[object, bool]:
+        acme.ok("template", "import", "acme", changed(file, **values))
+        (row,) = acme.rows("SELECT conversions, conversions_stale FROM templates")
+        acme.rows("UPDATE templates SET conversions_stale = false")
+        return row["conversions"] and json.loads(row["conversions"])["window_h"], row["conversions_stale"]
+
+    assert counted() == (None, False)
+    assert counted(conversions={"window_h": 24}) == (24, True)
+    assert counted(conversions={"window_h": 24}, name="Another") == (24, False)
+    assert counted(policy={"reward": "conversion"}, conversions=None) == (72, True)
+    assert counted(policy={}) == (None, True)
+
+    message = acme.error("template", "import", "acme", changed(file, conversions={"metrics": ["Opened Email"]}))
+    assert "conversions.metrics.0: 'Opened Email' is about the email itself" in message

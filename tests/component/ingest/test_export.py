@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.schemas.conversions import Conversions, stored
 from simulator.ids import Ids
 from simulator.people import events as shapes
 from simulator.people.behaviour import Behaviour, EventMaker
@@ -94,6 +95,30 @@ async def test_what_people_did_is_what_the_rollups_say(rig: Rig, folder: Path, s
     reasons = await rig.rows("SELECT attribution, count(*)::int AS n FROM sends GROUP BY 1 ORDER BY 1")
     newsletters = sum(event.properties.get("Campaign Name") == "Daily Newsletter" for event in store.events)
     assert reasons == [{"attribution": "flow", "n": 2 * PEOPLE}, {"attribution": "not_a_flow", "n": newsletters}]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_what_people_bought_is_what_the_rollups_say_of_their_emails(rig: Rig, folder: Path, seed: int) -> None:
+    store, ids = shop(seed)
+    await rig.run(
+        "INSERT INTO templates (org_id, template_id, name, conversions, created_at, updated_at)"
+        " VALUES ($1, 'welcome', 'Welcome', $2, $3, $3)",
+        rig.org_id, stored(Conversions()), SENT,
+    )  # fmt: skip
+    for number, run in product(range(PEOPLE), range(2)):
+        at = SENT + timedelta(seconds=number, days=run, minutes=-2)
+        await rig.add_generation(f"01PROFILE{number:017d}", accepted_at=at, cell=f"c{number % COPIES}")
+    rig.clock.advance(4 * 86400)
+
+    for file in export_all(store, ids):
+        write_file(folder, file)
+    await rig.settle()
+
+    orders = [event for event in store.events if event.metric_name == shapes.ORDERED]
+    found = await rig.one("SELECT sum(conversions)::int AS orders, sum(revenue)::float8 AS revenue FROM rollups")
+    assert len(orders) > 10
+    assert found["orders"] == len(orders)
+    assert found["revenue"] == pytest.approx(sum(event.properties["$value"] for event in orders))
 
 
 async def test_a_slow_upload_is_read_once_it_is_whole(rig: Rig, folder: Path) -> None:

@@ -11,7 +11,8 @@ from devstack.isolation import SftpFolder
 from services.ranker.fit import Task, next_snapshot
 from services.ranker.store import Store
 from shared.db.pool import open_database
-from tests.component.ingest.given import SENT, Mail, json_lines, nested_csv
+from shared.schemas.conversions import Conversions, stored
+from tests.component.ingest.given import SENT, Mail, Row, json_lines, nested_csv
 from tests.component.ingest.rig import Rig, Server
 from tests.component.ranker.rig import INSERT_TEMPLATE, INSERT_VARIANT
 from tests.support.servers import Servers
@@ -64,3 +65,27 @@ async def test_a_file_that_comes_again_changes_no_facts(rig: Rig, sftp_root: Sft
     assert first is not None
     assert [(one.copy_id, one.cell, one.sends, one.delay >= 0) for one in first.facts] == [(COPY, "plan=pro", 1, True)]
     assert second is None or second.facts == first.facts
+
+
+async def test_orders_in_files_are_what_a_ranker_paid_by_money_learns_from(rig: Rig, sftp_root: SftpFolder) -> None:
+    await rig.run(INSERT_TEMPLATE, rig.org_id, {"reward": "revenue", "revenue_cap": 200}, SENT)
+    await rig.run("UPDATE templates SET conversions = $1", stored(Conversions()))
+    await rig.run(INSERT_VARIANT, rig.org_id, COPY, "v0", SENT)
+    await rig.add_generation(copy_id=COPY, cell="plan=pro")
+    await rig.run("UPDATE generations SET propensity = 1")
+    mail = Mail("T1")
+    order = Row("O1", "Placed Order", "P1", SENT + timedelta(hours=1), {"$value": 80, "OrderId": "1"})
+    refund = Row("R1", "Refunded Order", "P1", SENT + timedelta(hours=9), {"$value": 30, "OrderId": "1"})
+
+    (sftp_root.path / "mails.csv").write_bytes(nested_csv([mail.received(), mail.clicked()]))
+    await rig.settle()
+    sent = await fit(rig)
+    (sftp_root.path / "orders.jsonl").write_bytes(json_lines([order, order]))
+    await rig.settle()
+    ordered = await fit(rig)
+    (sftp_root.path / "refunds.jsonl").write_bytes(json_lines([order, refund]))
+    await rig.settle()
+    refunded = await fit(rig)
+
+    tasks = [task for task in (sent, ordered, refunded) if task is not None]  # each file made the template due
+    assert [[one.successes for one in task.facts] for task in tasks] == [[0], [0.4], [0.25]]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis.strategies import floats, integers
 
-from shared.inference.lift import Lift, Undecided, compare, design_effect, measure, of_rates
+from shared.inference.lift import Lift, Undecided, compare, design_effect, measure, of_amounts, of_rates, person_effect
 from shared.inference.power import found_by, plan, sends_needed
 from shared.inference.ratio import draws_fit, sample_ratio
 from shared.inference.sequence import TUNED_FOR, Interval, Moments, NotEnough, mixing, widening
@@ -260,3 +260,50 @@ def test_draws_fit_their_probabilities_within_chance() -> None:
     assert not draws_fit(400, 900)
     assert draws_fit(0.0, 0.0)
     assert not draws_fit(1.0, 0.0)
+
+
+# --- amounts ---------------------------------------------------------------------------------------------------------
+
+
+def bought(rng: random.Random, sends: int, rate: float, scale: float) -> list[float]:
+    """What each order of a day came to, with a heavy tail that a cap of 200 cuts off."""
+    return [min(200.0, scale * rng.paretovariate(1.2)) for _ in range(sends) if rng.random() < rate]
+
+
+def test_looking_at_money_every_day_hardly_ever_finds_what_is_not_there() -> None:
+    rng, tests, found = random.Random(5), 150, 0
+    for _ in range(tests):
+        sums = [[0, 0.0, 0.0, 0] for _ in range(2)]
+        for _ in range(40):
+            for arm in sums:
+                amounts = bought(rng, 300, 0.03, 20)
+                arm[:] = [
+                    arm[0] + 300, arm[1] + sum(amounts), arm[2] + sum(a * a for a in amounts), arm[3] + len(amounts),
+                ]  # fmt: skip
+            one, other = (Moments.of_values(int(n), total, squares) for n, total, squares, _ in sums)
+            if isinstance(of_amounts(one, other, int(sums[0][3] + sums[1][3])), Lift):
+                found += 1
+                break
+    assert found <= 0.05 * tests
+
+
+def test_a_difference_in_money_is_found_and_before_that_told_how_far_away_it_is() -> None:
+    found = of_amounts(Moments(20_000, 3.0, 200.0), Moments(20_000, 2.0, 150.0), 1_800)
+    early = of_amounts(Moments(900, 3.0, 200.0), Moments(900, 2.0, 150.0), 80, worth=0.5)
+    few = of_amounts(Moments(900, 3.0, 200.0), Moments(100, 2.0, 150.0), 40)
+
+    assert isinstance(found, Lift)
+    assert found.lift == pytest.approx(0.5)
+    assert isinstance(early, Undecided)
+    assert early.more is not None
+    assert 1_000 < early.more < 20_000
+    assert isinstance(few, NotEnough)
+    assert few.why == "fewer than 10 conversions are to be expected in the smaller group"
+
+
+def test_people_who_buy_again_make_the_mean_less_sure_by_what_their_sums_say() -> None:
+    """Half of 100 people buy for 10 at each of their 4 sends, the others never."""
+    of = Moments(400, 5.0, 25.0)
+
+    assert person_effect(of, 100 * 16, 50 * 4 * 40, 50 * 1600) == pytest.approx(4)
+    assert person_effect(Moments(400, 0.0, 0.0), 1600, 0, 0) == 1

@@ -11,7 +11,7 @@ from hypothesis.strategies import floats, integers, lists, tuples
 
 from shared.inference import policy
 from shared.inference.decay import Day, by_week, worn_off
-from shared.inference.guardrail import Stratum, guard, judge
+from shared.inference.guardrail import Stratum, guard, judge, judge_variants, to_pause
 from shared.inference.lift import Lift
 from shared.inference.sequence import Interval, NotEnough
 from shared.inference.variants import Draws, Estimate, Sums, chances_of_being_best, estimate, judged, tally
@@ -287,6 +287,19 @@ def test_where_control_says_nothing_the_other_variants_may_say_that_all_is_fine(
     found = judge([Stratum(1_000, 0, 100, 0)], [Stratum(1_000, 1, 4_000, 9)])
 
     assert (found.verdict, found.against, found.p) == ("fine", "the other variants", 1.0)
+
+
+def test_the_surest_of_the_bad_ones_go_and_one_always_stays() -> None:
+    counts = {
+        (date(2026, 11, day), "plan=pro"): {None: (500, 2), A: (500, 40), B: (500, 60), C: (500, 2)} for day in (1, 2)
+    }
+    guards = judge_variants(counts, [A, B, C])
+
+    assert [guards[one].verdict for one in (A, B, C)] == ["pause", "pause", "fine"]
+    assert to_pause(guards, [A, B, C]) == [B, A]
+    assert to_pause(guards, [A, B]) == [B]
+    assert to_pause(guards, [A]) == []
+    assert guards[B].said == "120 unsubscribes and complaints in 1,000 sends (12.00%), against 0.40% of control"
 
 
 def test_looking_after_every_day_hardly_ever_calls_out_who_is_no_worse() -> None:
