@@ -20,15 +20,20 @@ from uuid import UUID
 
 from shared.db.pool import Connection
 
-REFUND_DAYS = 90
-"""Between an order and its refund; a later one changes nothing."""
+REFUND_DAYS, EARLY_DAYS = 90, 7
+"""Most days that a refund comes after its order, and, where clocks or zones are wrong, before it."""
 
 _TIMEOUT_S = 600.0
 
 SELECT_METRICS = """
-    SELECT coalesce(array_agg(DISTINCT lower(m)), '{}') AS metrics,
+    SELECT
+        coalesce(array_agg(DISTINCT lower(m.name)) FILTER (WHERE NOT m.refunds), '{}') AS orders,
+        coalesce(array_agg(DISTINCT lower(m.name)) FILTER (WHERE m.refunds), '{}') AS refunds,
         coalesce(max((conversions->>'window_h')::int), 0) AS window_h
-    FROM templates, jsonb_array_elements_text((conversions->'metrics') || (conversions->'refunds')) m
+    FROM templates CROSS JOIN LATERAL (
+        SELECT name, false AS refunds FROM jsonb_array_elements_text(conversions->'metrics') one (name)
+        UNION ALL SELECT name, true FROM jsonb_array_elements_text(conversions->'refunds') one (name)
+    ) m
     WHERE org_id = $1 AND conversions IS NOT NULL
 """
 
@@ -92,22 +97,38 @@ TOUCH_ALL_CONVERSIONS = """
 
 SELECT_DAYS = "SELECT min(day) AS first, max(day) AS last FROM bought"
 
-# An order may be told twice, and refunded: which of them its refund belongs to shows when all of them are there.
-TOUCH_SAME_ORDERS = """
+# An order's refunds follow it, and which of the orders of one id they belong to shows when all of those are there. Each
+# day is a partition to look into, so it is not looked further than need be.
+TOUCH_REFUNDS = """
+    INSERT INTO bought
+    SELECT r.event_id, r.day FROM bought b
+    JOIN events e ON e.org_id = $1 AND e.event_id = b.event_id AND e.day = b.day AND e.day BETWEEN $3 AND $4
+    JOIN events r ON r.org_id = $1 AND r.profile_id = e.profile_id AND r.order_id = e.order_id
+    WHERE r.transmission_id IS NULL AND r.day BETWEEN e.day - $6::int AND e.day + $5::int
+      AND r.day BETWEEN $3::date - $6::int AND $4::date + $5::int AND lower(r.metric) = ANY ($2::text[])
+"""
+TOUCH_REFUNDED = """
     INSERT INTO bought
     SELECT o.event_id, o.day FROM bought b
-    JOIN events e ON e.org_id = $1 AND e.event_id = b.event_id AND e.day = b.day AND e.day BETWEEN $3 AND $4
-    JOIN events o ON o.org_id = $1 AND o.profile_id = e.profile_id AND o.order_id = e.order_id
-    WHERE o.transmission_id IS NULL AND o.day BETWEEN e.day - $5::int AND e.day + $5::int
-      AND o.day BETWEEN $3::date - $5::int AND $4::date + $5::int AND lower(o.metric) = ANY ($2::text[])
+    JOIN events r ON r.org_id = $1 AND r.event_id = b.event_id AND r.day = b.day
+      AND lower(r.metric) = ANY ($2::text[])
+    JOIN events o ON o.org_id = $1 AND o.profile_id = r.profile_id AND o.order_id = r.order_id
+    WHERE o.transmission_id IS NULL AND o.day BETWEEN r.day - $5::int AND r.day + $6::int
+      AND o.day BETWEEN $3::date - $5::int AND $4::date + $6::int AND lower(o.metric) = ANY ($7::text[])
 """
 
 # Asked before conversions change and after; control of Klaviyo's own branch is in no rollup.
 NOTE_CELLS = """
     INSERT INTO cells
-    SELECT DISTINCT s.template_id, s.copy_id, s.cell, s.day FROM bought b
-    JOIN conversions c ON c.org_id = $1 AND c.event_id = b.event_id
-    JOIN sends s ON s.org_id = $1 AND s.transmission_id = c.transmission_id AND s.template_id = c.template_id
+    SELECT DISTINCT s.template_id, s.copy_id, s.cell, s.day FROM (SELECT DISTINCT event_id FROM bought) b
+    CROSS JOIN LATERAL (  -- the rows are new to the planner, who would join all of them with all
+        SELECT c.transmission_id, c.template_id FROM conversions c
+        WHERE c.org_id = $1 AND c.event_id = b.event_id OFFSET 0
+    ) c
+    CROSS JOIN LATERAL (
+        SELECT * FROM sends s WHERE s.org_id = $1 AND s.transmission_id = c.transmission_id OFFSET 0
+    ) s
+    WHERE s.template_id = c.template_id
 """
 
 DELETE_CONVERSIONS = """
@@ -141,21 +162,25 @@ INSERT_ORDERS = """
 # All that is said of an order stands in `bought` together, so its send is among those that were just found.
 INSERT_REFUNDS = """
     INSERT INTO conversions (org_id, template_id, event_id, order_event_id, transmission_id, at, value, currency)
-    SELECT $1, o.template_id, r.event_id, o.event_id, o.transmission_id, r.event_at,
-        -coalesce(abs(r.value)::numeric, o.value), r.currency
-    FROM (SELECT DISTINCT event_id, day FROM bought) b
-    JOIN events r ON r.org_id = $1 AND r.event_id = b.event_id AND r.day = b.day AND r.day BETWEEN $2 AND $3
-    CROSS JOIN LATERAL (
-        SELECT DISTINCT ON (c.template_id) c.template_id, c.event_id, c.transmission_id, c.value
-        FROM (SELECT DISTINCT event_id, day FROM bought) other
-        JOIN events o ON o.org_id = $1 AND o.event_id = other.event_id AND o.day = other.day
-          AND o.day BETWEEN r.day - $4::int AND r.day + $4::int
-          AND o.day BETWEEN $2 AND $3 AND o.profile_id = r.profile_id AND o.order_id = r.order_id
-        JOIN conversions c ON c.org_id = $1 AND c.event_id = o.event_id AND c.order_event_id = c.event_id
-        JOIN templates t ON t.org_id = $1 AND t.template_id = c.template_id AND EXISTS (
-            SELECT FROM jsonb_array_elements_text(t.conversions->'refunds') m WHERE lower(m) = lower(r.metric))
-        ORDER BY c.template_id, o.event_at DESC, o.event_id DESC
-    ) o
+    WITH told AS MATERIALIZED (
+        SELECT e.event_id, e.day, e.event_at, e.profile_id, e.order_id, lower(e.metric) AS metric, e.value, e.currency
+        FROM (SELECT DISTINCT event_id, day FROM bought) b
+        JOIN events e ON e.org_id = $1 AND e.event_id = b.event_id AND e.day = b.day AND e.day BETWEEN $2 AND $3
+        WHERE e.order_id IS NOT NULL
+    ), refunds AS MATERIALIZED (
+        SELECT t.template_id, r.* FROM templates t
+        CROSS JOIN LATERAL jsonb_array_elements_text(t.conversions->'refunds') m
+        JOIN told r ON r.metric = lower(m)
+        WHERE t.org_id = $1
+    )
+    SELECT DISTINCT ON (r.template_id, r.event_id) $1, r.template_id, r.event_id, o.event_id, c.transmission_id,
+        r.event_at, -coalesce(abs(r.value)::numeric, c.value), r.currency
+    FROM refunds r
+    JOIN told o ON o.profile_id = r.profile_id AND o.order_id = r.order_id
+      AND o.day BETWEEN r.day - $4::int AND r.day + $5::int
+    JOIN conversions c ON c.org_id = $1 AND c.template_id = r.template_id AND c.event_id = o.event_id
+    WHERE c.order_event_id = c.event_id
+    ORDER BY r.template_id, r.event_id, o.event_at DESC, o.event_id DESC
     ON CONFLICT (org_id, template_id, event_id) DO NOTHING
 """
 
@@ -163,9 +188,12 @@ INSERT_REFUNDS = """
 class Orders:
     """What the templates of one org count, within the caller's transaction, which holds the org's lock."""
 
-    def __init__(self, connection: Connection, org_id: UUID, metrics: list[str], window_h: int) -> None:
+    def __init__(
+        self, connection: Connection, org_id: UUID, orders: list[str], refunds: list[str], window_h: int
+    ) -> None:
         self._connection, self._org_id, self._window_h = connection, org_id, window_h
-        self.metrics = metrics
+        self._orders, self._refunds = orders, refunds
+        self.metrics = sorted({*orders, *refunds})
         """In lower case, refunds among them; empty: nothing is counted."""
 
     async def correct(self, file_id: UUID) -> None:
@@ -199,13 +227,17 @@ class Orders:
         if days is None or days["first"] is None:
             return
         await self._connection.execute("ANALYZE bought")
-        await self._run(TOUCH_SAME_ORDERS, self.metrics, days["first"], days["last"], REFUND_DAYS)
-        spread = timedelta(days=REFUND_DAYS)
+        if self._refunds:
+            first, last = days["first"], days["last"]
+            await self._run(TOUCH_REFUNDS, self._refunds, first, last, REFUND_DAYS, EARLY_DAYS)
+            after = last + timedelta(days=REFUND_DAYS)
+            await self._run(TOUCH_REFUNDED, self._refunds, first, after, REFUND_DAYS, EARLY_DAYS, self._orders)
+        spread = timedelta(days=REFUND_DAYS + EARLY_DAYS)
         within = days["first"] - spread, days["last"] + spread
         await self._run(NOTE_CELLS)
         await self._run(DELETE_CONVERSIONS)
         await self._run(INSERT_ORDERS, *within)
-        await self._run(INSERT_REFUNDS, *within, REFUND_DAYS)
+        await self._run(INSERT_REFUNDS, *within, REFUND_DAYS, EARLY_DAYS)
         await self._run(NOTE_CELLS)
 
     async def _run(self, statement: str, *arguments: object) -> None:
@@ -215,4 +247,4 @@ class Orders:
 async def orders_of(connection: Connection, org_id: UUID) -> Orders:
     """What the org's templates count now."""
     row = await connection.fetchrow(SELECT_METRICS, org_id)
-    return Orders(connection, org_id, *((row["metrics"], row["window_h"]) if row else ([], 0)))
+    return Orders(connection, org_id, *(row or ([], [], 0)))

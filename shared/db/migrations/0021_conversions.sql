@@ -41,7 +41,7 @@ CREATE TABLE conversions (
     at              timestamptz NOT NULL,
     value           numeric,                          -- null: not said, or in another currency than the template's
     currency        text,                             -- as said; null: not said
-    PRIMARY KEY (org_id, template_id, event_id)       -- each template has its own last touch
+    PRIMARY KEY (org_id, event_id, template_id)       -- each template has its own last touch
 );
 CREATE INDEX conversions_by_send ON conversions (org_id, transmission_id);
 SELECT secure_table('conversions');
