@@ -62,8 +62,9 @@ class Rewarded:
 async def what_if(
     org_slug: str, template_id: str, text: str, since: datetime | None, until: datetime | None, as_json: bool
 ) -> None:
-    """Estimate what another policy would have earned, in the reward of the template's own policy: its click rate, its
-    conversion rate, or its revenue a send.
+    """Estimate what another policy would have earned.
+
+    It is told in the reward of the template's own policy: its click rate, its conversion rate, or its revenue a send.
 
     \b
     uniform            every eligible variant alike
