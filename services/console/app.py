@@ -1,0 +1,103 @@
+"""Wiring of the console."""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from functools import partial
+from uuid import uuid4
+
+from aiohttp import web
+
+from services.console.people import joining
+from services.console.people.delay_store import DelayStore
+from services.console.people.passwords import Hasher
+from services.console.people.signing_in import Means
+from services.console.people.store import SessionStore
+from services.console.routes import all_pages, make_app
+from services.console.settings import Settings
+from services.console.web.assets import Assets
+from services.console.web.environment import Templates
+from services.console.web.navigation import areas
+from services.console.web.visit import Console
+from shared import logs
+from shared.clock import Clock, SystemClock
+from shared.crypto import KeyRing
+from shared.db import migrate
+from shared.db.pool import open_database
+from shared.errors import Failure
+from shared.runtime import Service
+from shared.settings import host_and_port
+
+log = logs.get(__name__)
+
+_DRAIN_MARGIN_S = 1.0
+_FORGET_EVERY_S = 600.0
+_KEEPALIVE_S = 60
+
+
+async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None = None) -> Service:
+    """The console: pages for people. `wall` is the time of people and their phones: real, unless a test says so."""
+    assets = Assets()
+    database_url = settings.database_url.get_secret_value()
+    await migrate.require(database_url)
+    database = await stack.enter_async_context(
+        open_database(database_url, name="console", role=settings.database_role, max_size=settings.database_pool)
+    )
+    hasher = Hasher()
+    stack.callback(hasher.close)
+    ring = KeyRing(settings.seal_keys.get_secret_value())
+    people = Means(
+        database=database,
+        sessions=SessionStore(database),
+        delays=DelayStore(database),
+        hasher=hasher,
+        ring=ring,
+        clock=wall or SystemClock(),
+        random_bytes=os.urandom,
+        new_id=uuid4,
+    )
+    shown = areas(page.path for page in all_pages(dev=settings.console_dev))
+    templates = Templates(assets, shown, dev=settings.console_dev)
+    console = Console(settings, database, settings.make_clock(), ring, people, templates)
+    runner = web.AppRunner(
+        make_app(console, assets),
+        access_log=None,
+        keepalive_timeout=_KEEPALIVE_S,
+        shutdown_timeout=max(0.1, settings.drain_s - _DRAIN_MARGIN_S),
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, *host_and_port(settings.console_listen)).start()
+    await _say_first_run(people, settings)
+
+    async def serve(stop: asyncio.Event) -> None:
+        log.info("console.listening", url=settings.console_url, port=runner.addresses[0][1])
+        await stop.wait()
+        await runner.cleanup()
+
+    return Service(
+        name="console",
+        runners={"http": serve, "forgetting": partial(_forget, people)},
+        checks={"database": database.ping},
+    )
+
+
+async def _say_first_run(people: Means, settings: Settings) -> None:
+    """While nobody can sign in, the log is where its operator finds the way in."""
+    if await joining.nobody_yet(people):
+        token = joining.first_run_token(settings.api_key_peppers.get_secret_value())
+        log.warning("console.nobody_yet", set_up=f"{settings.console_url}/_setup/{token}")
+
+
+async def _forget(people: Means, stop: asyncio.Event) -> None:
+    """Ended sessions and old delays are not kept."""
+    while not stop.is_set():
+        try:
+            await people.sessions.forget_old(people.clock.now())
+        except Failure as error:
+            log.warning("console.not_forgotten", error=error)
+        try:
+            async with asyncio.timeout(_FORGET_EVERY_S):
+                await stop.wait()
+        except TimeoutError:
+            continue

@@ -1,0 +1,178 @@
+"""One's own account: name, password, second factor, sessions."""
+
+from typing import Annotated
+
+from aiohttp import web
+from markupsafe import Markup
+from pydantic import BaseModel, Field, SecretStr
+
+from services.console.people import second_factor, totp
+from services.console.people.join_pages import NewPassword, password_of
+from services.console.people.passwords import Busy
+from services.console.people.signin_pages import signed_out
+from services.console.people.signing_in import TooMany, password_is
+from services.console.web.errors import too_many
+from services.console.web.forms import Form, read_form
+from services.console.web.page import Pages
+from services.console.web.visit import Visit
+
+pages = Pages()
+
+SET_NAME = "UPDATE users SET name = $2 WHERE user_id = $1"
+SET_PASSWORD = "UPDATE users SET password_hash = $2 WHERE user_id = $1"  # noqa: S105  # a statement
+_BUSY_WAIT_S = 3
+
+
+class NewName(BaseModel):
+    """How others see one."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class ChangedPassword(NewPassword):
+    """A new one, by who knows the old one."""
+
+    current: SecretStr
+
+
+class Code(BaseModel):
+    """What the app shows."""
+
+    code: str = ""
+
+
+class Confirmed(BaseModel):
+    """The password, asked for once more."""
+
+    current: SecretStr
+
+
+@pages.page("GET", "/_account", role="signed_in")
+async def account(visit: Visit) -> web.StreamResponse:
+    """Everything about oneself."""
+    return await _show(visit)
+
+
+@pages.page("POST", "/_account/name", role="signed_in")
+async def change_name(visit: Visit) -> web.StreamResponse:
+    """Another name."""
+    given, form = await read_form(visit.request, NewName)
+    if given is None:
+        return await _show(visit, name_form=form)
+    async with visit.console.database.connection() as connection:
+        await connection.execute(SET_NAME, visit.account.user_id, given.name)
+    await visit.notice("Your name is changed.")
+    return visit.see_other("/_account")
+
+
+@pages.page("POST", "/_account/password", role="signed_in")
+async def change_password(visit: Visit) -> web.StreamResponse:
+    """Another password; every other session ends, since somebody else may have known the old one."""
+    given, form = await read_form(visit.request, ChangedPassword)
+    password = password_of(given, form, email=visit.account.email, name=visit.account.name) if given else None
+    if given is not None and not await _knows_password(visit, given.current):
+        form.refuse("current", "is not your password")
+    if password is None or form.faulty:
+        return await _show(visit, password_form=form)
+    people = visit.console.people
+    try:
+        password_hash = await people.hasher.hash(password)
+    except Busy:
+        raise too_many(_BUSY_WAIT_S) from None
+    async with visit.console.database.connection() as connection:
+        await connection.execute(SET_PASSWORD, visit.account.user_id, password_hash)
+    await people.sessions.end_all(visit.account.user_id, but=visit.caller.old)
+    await visit.notice("Your password is changed. Every other browser was signed out.")
+    return visit.see_other("/_account")
+
+
+@pages.page("GET", "/_account/two-factor", role="signed_in")
+async def two_factor(visit: Visit) -> web.StreamResponse:
+    """The QR code to scan; or, where it is on already, back."""
+    if visit.account.totp_since is not None:
+        return visit.see_other("/_account")
+    return await _show_secret(visit, Form())
+
+
+@pages.page("POST", "/_account/two-factor", role="signed_in")
+async def turn_on(visit: Visit) -> web.StreamResponse:
+    """On, once the app shows the right digits."""
+    given, form = await read_form(visit.request, Code)
+    codes = await second_factor.confirm(visit.console.people, visit.account, given.code) if given else None
+    if codes is None:
+        form.refuse(
+            "code", "does not fit; look whether the clock of your phone is right, and type the digits it shows now"
+        )
+        return await _show_secret(visit, form)
+    await visit.console.people.sessions.end_all(visit.account.user_id, but=visit.caller.old)
+    return visit.render("recovery_codes.html", codes=codes)
+
+
+@pages.page("POST", "/_account/two-factor/off", role="signed_in")
+async def turn_off(visit: Visit) -> web.StreamResponse:
+    """Off, for who knows the password."""
+    given, form = await read_form(visit.request, Confirmed)
+    if given is None or not await _knows_password(visit, given.current):
+        form.refuse("current", "is not your password")
+        return await _show(visit, off_form=form)
+    await second_factor.turn_off(visit.console.people, visit.account)
+    await visit.notice("Two-factor sign-in is off.", "warn")
+    return visit.see_other("/_account")
+
+
+@pages.page("POST", "/_account/two-factor/codes", role="signed_in")
+async def fresh_codes(visit: Visit) -> web.StreamResponse:
+    """New recovery codes, for who knows the password."""
+    given, form = await read_form(visit.request, Confirmed)
+    if visit.account.totp_since is None:
+        return visit.see_other("/_account")
+    if given is None or not await _knows_password(visit, given.current):
+        form.refuse("current", "is not your password")
+        return await _show(visit, codes_form=form)
+    return visit.render("recovery_codes.html", codes=await second_factor.new_codes(visit.console.people, visit.account))
+
+
+@pages.page("POST", "/_account/sign-out-everywhere", role="signed_in")
+async def sign_out_everywhere(visit: Visit) -> web.StreamResponse:
+    """Every session ends, this one too."""
+    await visit.console.people.sessions.end_all(visit.account.user_id)
+    return signed_out(visit, "everywhere")
+
+
+async def _knows_password(visit: Visit, password: SecretStr) -> bool:
+    try:
+        return await password_is(visit.console.people, visit.account, password.get_secret_value())
+    except TooMany as error:
+        raise too_many(error.wait_s) from None
+
+
+async def _show(visit: Visit, **forms: Form) -> web.Response:
+    people = visit.console.people
+    has_factor = visit.account.totp_since is not None
+    context = {
+        "name_form": Form({"name": visit.account.name}),
+        "password_form": Form(),
+        "off_form": Form(),
+        "codes_form": Form(),
+        **forms,
+    }
+    return visit.render(
+        "account.html",
+        422 if forms else 200,
+        sessions=await people.sessions.all_of(visit.account.user_id, people.clock.now()),
+        this_session=visit.caller.old,
+        codes_left=await second_factor.codes_left(people, visit.account) if has_factor else 0,
+        **context,
+    )
+
+
+async def _show_secret(visit: Visit, form: Form) -> web.Response:
+    secret = await second_factor.pending_secret(visit.console.people, visit.account)
+    uri = totp.provisioning_uri(secret, visit.account.email)
+    return visit.render(
+        "two_factor.html",
+        422 if form.faulty else 200,
+        form=form,
+        secret=totp.grouped(secret),
+        qr=Markup(totp.qr_svg(uri)),  # noqa: S704  # segno's own markup, of a text that it encodes
+    )

@@ -1,0 +1,144 @@
+"""Signing in: password, then the second factor where there is one. What is told to whom does not depend on whether
+there is such an account: the same work is done, and the same answer given."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.console.people import store, totp
+from services.console.people.delay_store import Counted, DelayStore
+from services.console.people.delays import key_of
+from services.console.people.passwords import Busy, Hasher
+from services.console.people.sessions import Session, Stage
+from services.console.people.store import Account, SessionStore
+from shared.clock import Clock
+from shared.crypto import KeyRing
+from shared.db.pool import Database
+from shared.people import links
+
+_BUSY_WAIT_S = 3.0
+
+TAKE_STEP = "UPDATE users SET totp_step = $2 WHERE user_id = $1 AND totp_step < $2"
+TAKE_RECOVERY_CODE = """
+    UPDATE recovery_codes SET used_at = $3 WHERE user_id = $1 AND digest = $2 AND used_at IS NULL
+"""
+
+
+class TooMany(Exception):
+    """Too many attempts; the next may be made in `wait_s` seconds."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(f"wait {wait_s:.0f} s")
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """From where somebody signs in. `old`: the session that its browser had until now, which ends."""
+
+    address: str
+    agent: str
+    old: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A session that has just begun; the token goes into the cookie and is kept nowhere."""
+
+    token: str
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What everything about people works with. `clock` is real time."""
+
+    database: Database
+    sessions: SessionStore
+    delays: DelayStore
+    hasher: Hasher
+    ring: KeyRing
+    clock: Clock
+    random_bytes: Callable[[int], bytes]
+    new_id: Callable[[], UUID]
+
+
+async def sign_in(means: Means, email: str, password: str, caller: Caller) -> Begun | None:
+    """A session, half or full; None: email or password are wrong. Raises TooMany."""
+    email = email.strip().lower()
+    by_account: Counted = ("account", key_of("account", email))
+    account = None
+
+    async def is_right() -> bool:
+        nonlocal account
+        async with means.database.connection() as connection:
+            account = await store.account_of(connection, email)
+        return await means.hasher.matches(account.password_hash if account else None, password)
+
+    if not await _tried(means, [by_account, ("address", key_of("address", caller.address))], is_right):
+        return None
+    assert account is not None  # noqa: S101  # without an account nothing matches
+    return await begin(means, account.user_id, "full" if account.totp_since is None else "password", caller)
+
+
+async def password_is(means: Means, account: Account, password: str) -> bool:
+    """Whether somebody who is signed in knows the password too. Raises TooMany."""
+
+    async def is_right() -> bool:
+        return await means.hasher.matches(account.password_hash, password)
+
+    return await _tried(means, [("account", key_of("account", account.email))], is_right)
+
+
+async def pass_second_factor(
+    means: Means, session: Session, account: Account, code: str, caller: Caller
+) -> Begun | None:
+    """The full session that takes the place of the half one; None: the code is wrong or was used. Raises TooMany."""
+
+    async def is_right() -> bool:
+        return await _takes(means, account, code)
+
+    if not await _tried(means, [("code", key_of("code", str(session.user_id)))], is_right):
+        return None
+    return await begin(means, session.user_id, "full", caller)
+
+
+async def _tried(means: Means, counted: list[Counted], is_right: Callable[[], Awaitable[bool]]) -> bool:
+    wait_s = await means.delays.charge(counted, means.clock.now())
+    if wait_s:
+        raise TooMany(wait_s)
+    try:
+        right = await is_right()
+    except Busy:
+        await means.delays.give_back(counted, means.clock.now())
+        raise TooMany(_BUSY_WAIT_S) from None
+    if right:
+        await means.delays.give_back(counted, means.clock.now())
+        for kind, key in counted:
+            if kind != "address":  # one good account must not buy guesses at others
+                await means.delays.forget(kind, key)
+    return right
+
+
+async def _takes(means: Means, account: Account, code: str) -> bool:
+    if account.sealed_totp is None or account.totp_since is None:
+        return False
+    now = means.clock.now()
+    step = totp.step_of(means.ring.open(account.sealed_totp, account.totp_place), code, now)
+    async with means.database.connection() as connection:
+        if step is not None:
+            return await connection.execute(TAKE_STEP, account.user_id, step) == "UPDATE 1"
+        digest = totp.recovery_digest(account.user_id, code)
+        return await connection.execute(TAKE_RECOVERY_CODE, account.user_id, digest, now) == "UPDATE 1"
+
+
+async def begin(means: Means, user_id: UUID, stage: Stage, caller: Caller) -> Begun:
+    """A session under an id that is new, whatever the browser brought."""
+    token = links.mint(means.random_bytes)
+    async with means.database.transaction() as connection:
+        if caller.old is not None:
+            await connection.execute(store.DELETE_SESSION, caller.old)
+        await store.begin_session(
+            connection, links.digest(token), user_id, stage, agent=caller.agent, now=means.clock.now()
+        )
+    return Begun(token, stage)

@@ -1,0 +1,199 @@
+"""All pages, behind one guard: who asks, may they, and what they get when they may not."""
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from services.console.pages import account, gallery, home, people
+from services.console.people import join_pages, signin_pages
+from services.console.people.sessions import agent_in_words
+from services.console.people.signing_in import Caller
+from services.console.people.store import SignedIn
+from services.console.web import cookies, errors
+from services.console.web.assets import Assets
+from services.console.web.page import Page, Serve, guarded, require_guards
+from services.console.web.security import HEADERS, TRANSPORT, may_change
+from services.console.web.visit import Console, Visit
+from shared import logs, metrics
+from shared.people import links
+from shared.people.roles import reaches
+
+log = logs.get(__name__)
+
+BODY_LIMIT_BYTES = 1_000_000
+_REQUEST_ID = web.RequestKey("request_id", str)
+_VISIT = web.RequestKey("visit", Visit)
+_ROUTE = web.RequestKey("route", str)
+
+
+def all_pages(*, dev: bool) -> list[Page]:
+    """Every page there is. A new area is one more line here."""
+    declared = [
+        *signin_pages.pages.declared,
+        *join_pages.pages.declared,
+        *account.pages.declared,
+        *home.pages.declared,
+        *people.pages.declared,
+    ]
+    return declared + gallery.pages.declared if dev else declared
+
+
+def make_app(console: Console, assets: Assets) -> web.Application:
+    """The application; whatever else is added to it must be guarded, or `require_guards` stops the start."""
+    app = web.Application(middlewares=[_answering(console), _own_forms_only(console)], client_max_size=BODY_LIMIT_BYTES)
+    app.on_response_prepare.append(_headers(console.settings.console_url.startswith("https:")))
+    app.router.add_get("/_static/{digest}/{name}", _static(assets))
+    for page in all_pages(dev=console.settings.console_dev):
+        handler = _guard(console, page)
+        if page.method == "GET":
+            app.router.add_get(page.pattern, handler)
+        else:
+            app.router.add_post(page.pattern, handler)
+    require_guards(app)
+    return app
+
+
+# --- who may open it -------------------------------------------------------------------------------------------------
+
+
+def _guard(console: Console, page: Page) -> Serve:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        request[_ROUTE] = page.path
+        visit = request[_VISIT] = await _visit(console, request)
+        if page.least != "anyone":
+            if visit.signed_in is None:
+                return _sign_in_first(visit)
+            if page.of_an_org:
+                _enter(visit, page)
+        if visit.signed_in and visit.signed_in.has_notices and request.method == "GET" and not visit.is_htmx:
+            visit.notices = await console.people.sessions.take_notices(visit.signed_in.session.digest)
+        with logs.bound(request_id=request[_REQUEST_ID], user_id=visit.signed_in and visit.signed_in.account.user_id):
+            return await page.handler(visit)
+
+    return guarded(handle)
+
+
+async def _visit(console: Console, request: web.Request) -> Visit:
+    signed_in = await who(console, request)
+    caller = Caller(
+        _address(request, console.settings.console_proxies),
+        agent_in_words(request.headers.get("User-Agent", "")),
+        signed_in.session.digest if signed_in else None,
+    )
+    if signed_in is not None and signed_in.session.stage == "password":
+        return Visit(console, request, caller, half=signed_in)
+    return Visit(console, request, caller, signed_in)
+
+
+async def who(console: Console, request: web.Request) -> SignedIn | None:
+    """The session of this request's cookie; its stage may be that of a second factor which is still to come."""
+    token = cookies.session_token(request, console.settings)
+    if token is None:
+        return None
+    return await console.people.sessions.signed_in(links.digest(token), console.people.clock.now())
+
+
+def _enter(visit: Visit, page: Page) -> None:
+    """Into the path's org, or not. An org in which somebody does not work is one that is not there."""
+    slug, signed_in = visit.request.match_info["org"], visit.signed_in
+    visit.member = next((one for one in signed_in.memberships if one.slug == slug), None) if signed_in else None
+    if visit.member is None:
+        raise errors.not_found()
+    if page.least != "anyone" and page.least != "signed_in" and not reaches(visit.member.role, page.least):
+        raise errors.role_too_small(page.least, visit.member.role)
+
+
+def _sign_in_first(visit: Visit) -> web.StreamResponse:
+    request = visit.request
+    if errors.wants_json(request):
+        raise errors.PageError(401, "sign_in", "Nobody is signed in", "Sign in first.")
+    next_path = request.path_qs if request.method == "GET" and not visit.is_htmx else "/"
+    path = "/_sign-in" if next_path == "/" else f"/_sign-in?{urlencode({'next': next_path})}"
+    return visit.see_other(path)
+
+
+def _address(request: web.Request, proxies: int) -> str:
+    """Whose request this is: each proxy adds what it saw at the end of X-Forwarded-For."""
+    if proxies:
+        hops = [hop.strip() for hop in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")]
+        if len(hops) >= proxies and hops[-proxies]:
+            return hops[-proxies]
+    return request.remote or "unknown"
+
+
+# --- around every answer ---------------------------------------------------------------------------------------------
+
+
+def _headers(over_https: bool) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """Every answer carries them; a page may have said one differently."""
+
+    async def prepare(_: web.Request, response: web.StreamResponse) -> None:
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        if over_https:
+            response.headers.update(TRANSPORT)
+        response.headers.popall("Server", None)
+
+    return prepare
+
+
+def _answering(console: Console):  # type: ignore[no-untyped-def]
+    @web.middleware
+    async def answer(request: web.Request, handler: Serve) -> web.StreamResponse:
+        started = time.perf_counter()
+        request[_REQUEST_ID] = secrets.token_hex(6)
+        try:
+            response = await handler(request)
+        except Exception as error:  # noqa: BLE001  # the one place that turns whatever happens into an answer
+            response = _refusal(console, request, error)
+        route = request.get(_ROUTE, "other")
+        metrics.count("http_requests_total", route=route, code=str(response.status))
+        metrics.observe("http_request_duration_seconds", time.perf_counter() - started, route=route)
+        return response
+
+    return answer
+
+
+def _refusal(console: Console, request: web.Request, error: Exception) -> web.StreamResponse:
+    said = errors.page_error_of(error)
+    if said is None:
+        log.error("page.failed", request_id=request[_REQUEST_ID], route=request.get(_ROUTE, "other"), exc_info=error)
+        said = errors.unforeseen(request[_REQUEST_ID])
+    if errors.wants_json(request):
+        return errors.as_json(said)
+    visit = request.get(_VISIT) or Visit(console, request, Caller("unknown", ""))
+    response = visit.render("error.html", said.status, error=said)
+    response.headers.update(said.headers)
+    return response
+
+
+def _own_forms_only(console: Console):  # type: ignore[no-untyped-def]
+    """A foreign page must not act in the name of who is signed in. The HTTP API with a key is in nobody's name that a
+    browser would lend."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Serve) -> web.StreamResponse:
+        by_key = request.path.startswith("/api/") and cookies.session_token(request, console.settings) is None
+        if not by_key and not may_change(request.method, request.headers, console.settings.console_url):
+            raise errors.foreign_form()
+        return await handler(request)
+
+    return check
+
+
+def _static(assets: Assets) -> Serve:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        request[_ROUTE] = "/_static"
+        asset = assets.find(request.path)
+        if asset is None:
+            raise errors.not_found()
+        headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+        body = asset.body
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            headers["Content-Encoding"], body = "gzip", asset.gzipped
+        return web.Response(body=body, content_type=asset.content_type, charset="utf-8", headers=headers)
+
+    return guarded(serve)

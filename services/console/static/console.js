@@ -1,0 +1,179 @@
+// What pages can do beyond forms and links. Everything works without it; nothing here decides anything.
+"use strict";
+
+(() => {
+  document.documentElement.classList.add("js");
+
+  // --- copying
+
+  async function copy(button) {
+    const source = button.closest("[data-copy]").querySelector("[data-copy-text]");
+    const label = button.querySelector("[data-copy-label]");
+    const text = source.value ?? source.textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+      label.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(source);
+      source.select?.();
+      label.textContent = "Press Ctrl+C";
+    }
+    setTimeout(() => (label.textContent = "Copy"), 2000);
+  }
+
+  // --- passwords shown on demand
+
+  function reveal(button) {
+    const input = document.getElementById(button.dataset.reveal);
+    const shown = input.type === "text";
+    input.type = shown ? "password" : "text";
+    button.textContent = shown ? "Show" : "Hide";
+    button.setAttribute("aria-pressed", String(!shown));
+  }
+
+  // --- asking back: the unfolding part becomes a dialog
+
+  function ask(details) {
+    const body = details.querySelector(".confirm-body");
+    const dialog = document.createElement("dialog");
+    const title = body.querySelector(".confirm-title");
+    title.id ||= `confirm-${Math.random().toString(36).slice(2)}`;
+    dialog.setAttribute("aria-labelledby", title.id);
+    dialog.append(...body.childNodes);
+    document.body.append(dialog);
+    dialog.addEventListener("click", (event) => {
+      if (event.target === dialog || event.target.closest("[data-confirm-close]")) dialog.close();
+    });
+    dialog.addEventListener("close", () => {
+      body.append(...dialog.childNodes);
+      dialog.remove();
+      details.querySelector("summary").focus();
+    });
+    dialog.showModal();
+    const first = dialog.querySelector("input:not([type=hidden]), select, textarea") ?? dialog.querySelector("[data-confirm-close]");
+    first?.focus();
+  }
+
+  // --- the menu on a phone
+
+  const menu = () => document.getElementById("nav");
+
+  function openMenu() {
+    menu().dataset.open = "";
+    document.querySelector("[data-menu-close]").focus();
+  }
+
+  function closeMenu() {
+    if (menu()?.dataset.open === undefined) return;
+    delete menu().dataset.open;
+    document.querySelector("[data-menu-open]").focus();
+  }
+
+  document.addEventListener("click", (event) => {
+    const hit = (selector) => event.target.closest?.(selector);
+    if (hit("[data-copy-button]")) return void copy(hit("[data-copy-button]"));
+    if (hit("[data-reveal]")) return void reveal(hit("[data-reveal]"));
+    if (hit("[data-confirm] > summary")) {
+      event.preventDefault();
+      return ask(hit("[data-confirm]"));
+    }
+    if (hit("[data-menu-open]")) {
+      event.preventDefault();
+      return openMenu();
+    }
+    if (hit("[data-menu-close]")) {
+      event.preventDefault();
+      return closeMenu();
+    }
+    for (const open of document.querySelectorAll(".switcher[open]")) if (!open.contains(event.target)) open.open = false;
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    closeMenu();
+    for (const open of document.querySelectorAll(".switcher[open]")) {
+      open.open = false;
+      open.querySelector("summary").focus();
+    }
+  });
+
+  // --- a form is sent once
+
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.dataset.sent !== undefined) return event.preventDefault();
+    if (form.method === "post" && !form.hasAttribute("hx-post")) {
+      form.dataset.sent = "";
+      setTimeout(() => delete form.dataset.sent, 5000);
+    }
+  });
+  addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((form) => delete form.dataset.sent));
+
+  // --- what htmx could not fetch
+
+  function toast(text) {
+    const box = document.querySelector("[data-toasts]");
+    if (!box) return;
+    const note = document.createElement("div");
+    note.className = "notice bad";
+    const words = document.createElement("div");
+    words.textContent = text;
+    note.append(words);
+    box.append(note);
+    setTimeout(() => note.remove(), 8000);
+  }
+  document.addEventListener("htmx:error", () => toast("The console did not answer. Check your connection and try again."));
+
+  // --- charts
+
+  const charts = new Map();
+  const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const figures = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
+
+  function draw(box) {
+    const data = JSON.parse(box.dataset.chart);
+    const unit = data.unit ? ` ${data.unit}` : "";
+    const figure = (_, value) => (value == null ? "–" : figures.format(value) + unit);
+    const series = [{ label: data.x_label ?? (data.time ? "Day" : ""), value: data.time ? "{D} {MMM} {YYYY}" : undefined }];
+    const rows = [data.x];
+    const bands = [];
+    data.series.forEach((one, at) => {
+      const colour = token(`--series-${(at % 4) + 1}`);
+      const line = { label: one.label, stroke: colour, width: 2, points: { show: data.x.length < 2 }, value: figure };
+      if (data.kind === "bars") Object.assign(line, { fill: colour + "cc", paths: uPlot.paths.bars({ size: [0.6, 48] }) });
+      series.push(line);
+      rows.push(one.y);
+      if (one.low && one.high) {
+        const edge = { stroke: colour + "55", width: 1, points: { show: false }, value: figure };
+        series.push({ ...edge, label: `${one.label}, to` }, { ...edge, label: `${one.label}, from` });
+        rows.push(one.high, one.low);
+        bands.push({ series: [series.length - 2, series.length - 1], fill: colour + "22" });
+      }
+    });
+    const axis = { stroke: token("--muted"), grid: { stroke: token("--line"), width: 1 }, ticks: { show: false }, font: `12px ${token("--font")}` };
+    const yAxis = { ...axis, size: 64, values: (_, values) => values.map((value) => figures.format(value) + unit) };
+    charts.get(box)?.destroy();
+    const options = {
+      width: box.clientWidth, height: 240, series, bands, axes: [{ ...axis, grid: { show: false } }, yAxis],
+      scales: { x: { time: Boolean(data.time) } }, cursor: { points: { size: 7 } }, legend: { live: true },
+    };
+    charts.set(box, new uPlot(options, rows, box));
+  }
+
+  function drawAll() {
+    for (const box of charts.keys()) if (!box.isConnected) charts.delete(box);
+    document.querySelectorAll("[data-chart]").forEach(draw);
+  }
+  if (document.querySelector("[data-chart]")) drawAll();
+  document.addEventListener("htmx:after:swap", drawAll);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  let resizing;
+  addEventListener("resize", () => {
+    clearTimeout(resizing);
+    resizing = setTimeout(() => charts.forEach((chart, box) => chart.setSize({ width: box.clientWidth, height: 240 })), 100);
+  });
+
+  // --- a form that was refused says so first
+
+  document.querySelector("[data-focus]")?.focus();
+})();

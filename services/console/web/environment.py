@@ -1,0 +1,95 @@
+"""Jinja: everything escaped, nothing undefined. Only our own templates are rendered with it, never what people write.
+
+Every template sees `visit`, `account`, `org`, `memberships`, `notices`, `here` (the path), `zone`, `now`; the filters
+`moment`, `ago`, `real_ago`, `day`, `epoch_day`, `number`, `percent`; and the function `asset(name)`.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from services.console.web import times
+from services.console.web.assets import Assets
+from services.console.web.navigation import Area, is_inside
+from shared.people.roles import MEANINGS, ROLES
+
+_TEMPLATES = Path(__file__).parent.parent / "templates"
+
+
+class Templates:
+    """Renders pages."""
+
+    def __init__(self, assets: Assets, areas: Sequence[Area], *, dev: bool) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(_TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=dev,
+            cache_size=400,
+        )
+        self._environment.globals |= {
+            "asset": assets.path, "areas": areas, "is_inside": is_inside, "roles": ROLES, "role_meanings": MEANINGS,
+        }  # fmt: skip
+        self._environment.filters |= {
+            "moment": _moment,
+            "ago": _ago,
+            "real_ago": _real_ago,
+            "day": _day,
+            "epoch_day": _epoch_day,
+            "number": number,
+            "percent": percent,
+            "as_json": _as_json,
+        }
+
+    def render(self, template: str, context: Mapping[str, Any]) -> str:
+        """The whole text."""
+        return self._environment.get_template(template).render(context)
+
+
+@pass_context
+def _moment(context: Context, at: datetime | None, otherwise: str = "never") -> Markup:
+    return times.moment(at, context["zone"], otherwise)
+
+
+@pass_context
+def _ago(context: Context, at: datetime | None, otherwise: str = "never") -> Markup:
+    return times.ago(at, context["now"], context["zone"], otherwise)
+
+
+@pass_context
+def _real_ago(context: Context, at: datetime | None, otherwise: str = "never") -> Markup:
+    """For what happened in the time of people, whatever the system's clock says."""
+    return times.ago(at, context["real_now"], context["zone"], otherwise)
+
+
+@pass_context
+def _day(context: Context, at: datetime) -> str:
+    return times.day(at, context["zone"])
+
+
+@pass_context
+def _epoch_day(context: Context, epoch_s: float) -> str:
+    return times.day(datetime.fromtimestamp(epoch_s, UTC), context["zone"])
+
+
+def number(value: float) -> str:
+    """`12,345`; what is no whole number keeps at most two places."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def percent(share: float | None, places: int = 1) -> str:
+    """0.123 is `12.3 %`."""
+    return "–" if share is None else f"{share * 100:.{places}f} %"
+
+
+def _as_json(value: Any) -> str:
+    """For a data attribute, which autoescape then escapes."""
+    return orjson.dumps(value).decode()

@@ -1,0 +1,106 @@
+"""Forms: read into a model, or shown again with what was typed and what is wrong with each field."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from services.console.web.errors import bad_request
+
+M = TypeVar("M", bound=BaseModel)
+_MOST_FIELDS = 500
+
+_SENTENCES: Mapping[str, str] = {
+    "missing": "is missing",
+    "string_too_short": "is missing",
+    "int_parsing": "is no whole number",
+    "float_parsing": "is no number",
+    "bool_parsing": "is neither yes nor no",
+    "literal_error": "is none of the choices",
+    "uuid_parsing": "is none of the choices",
+    "extra_forbidden": "is not known here",
+}
+
+
+class Form:
+    """What was typed, and what is wrong with it, for the macros of `_macros.html`. Secrets are never shown again."""
+
+    def __init__(
+        self, values: Mapping[str, str | Sequence[str]] | None = None, errors: Mapping[str, str] | None = None
+    ) -> None:
+        self._values, self.errors = dict(values or {}), dict(errors or {})
+
+    def value(self, name: str, default: object = "") -> str:
+        """What to show in a field."""
+        found = self._values.get(name, default)
+        return found if isinstance(found, str) else "" if found is None else str(found)
+
+    def values(self, name: str) -> Sequence[str]:
+        """What is ticked of several."""
+        found = self._values.get(name, ())
+        return [found] if isinstance(found, str) else found
+
+    def error(self, name: str) -> str | None:
+        """What is wrong with a field, in words that follow its label."""
+        return self.errors.get(name)
+
+    def refuse(self, name: str, why: str) -> None:
+        """Something that only the page can know is wrong with a field."""
+        self.errors[name] = why
+
+    @property
+    def faulty(self) -> bool:
+        return bool(self.errors)
+
+
+async def read_form(request: web.Request, model: type[M]) -> tuple[M | None, Form]:
+    """The model, or None with every fault. White space around a value does not count, except in secrets; an empty
+    field counts as not given."""
+    try:
+        posted = await request.post()
+    except ValueError:
+        raise bad_request("The form could not be read.") from None
+    if len(posted) > _MOST_FIELDS:
+        raise bad_request("The form has more fields than any of ours.")
+    typed: dict[str, str | Sequence[str]] = {}
+    for name in posted:
+        if name in model.model_fields:
+            texts = [text for text in posted.getall(name) if isinstance(text, str)]
+            typed[name] = texts if _is_list(model, name) else (texts[-1] if texts else "")
+    secret = {name for name in typed if _is_secret(model, name)}
+    given = {
+        name: value if name in secret or not isinstance(value, str) else value.strip() for name, value in typed.items()
+    }
+    form: Form = Form({name: value for name, value in typed.items() if name not in secret})
+    try:
+        return model.model_validate({name: value for name, value in given.items() if value not in ("", [])}), form
+    except ValidationError as error:
+        for fault in error.errors(include_url=False, include_input=False):
+            form.errors.setdefault(str(fault["loc"][0]) if fault["loc"] else "", sentence(fault))
+        return None, form
+
+
+def sentence(fault: ErrorDetails) -> str:
+    """What is wrong, in words that follow the field's label."""
+    match fault["type"]:
+        case "string_too_long":
+            return f"is too long: at most {fault['ctx']['max_length']} characters"
+        case "greater_than_equal" | "greater_than":
+            return f"is too small: at least {fault['ctx'].get('ge', fault['ctx'].get('gt'))}"
+        case "less_than_equal" | "less_than":
+            return f"is too large: at most {fault['ctx'].get('le', fault['ctx'].get('lt'))}"
+        case "value_error":
+            return str(fault["ctx"]["error"])
+        case kind:
+            return _SENTENCES.get(kind, "is not valid")
+
+
+def _is_secret(model: type[BaseModel], name: str) -> bool:
+    annotation = model.model_fields[name].annotation
+    return annotation is SecretStr or SecretStr in getattr(annotation, "__args__", ())
+
+
+def _is_list(model: type[BaseModel], name: str) -> bool:
+    return getattr(model.model_fields[name].annotation, "__origin__", None) in (list, tuple, set, frozenset)

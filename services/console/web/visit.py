@@ -1,0 +1,140 @@
+"""One request, with everything a page needs to answer it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+
+from services.console.people.signing_in import Caller, Means
+from services.console.people.store import Account, Membership, Notice, SignedIn
+from services.console.settings import Settings
+from services.console.web.environment import Templates
+from services.console.web.errors import not_found
+from services.console.web.times import zone_of
+from shared.clock import Clock
+from shared.crypto import KeyRing
+from shared.db.pool import Connection, Database
+from shared.people.roles import Role, reaches
+
+_HTMX = "HX-Request"
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What the process has for all pages. `clock` is the system's time, `people.clock` that of people."""
+
+    settings: Settings
+    database: Database
+    clock: Clock
+    ring: KeyRing
+    people: Means
+    templates: Templates
+
+
+@dataclass(slots=True)
+class Visit:
+    """Who asks for what. `signed_in` and `member` are there where the page's least role says so; `half` is a session
+    whose second factor is still to come, which opens nothing."""
+
+    console: Console
+    request: web.Request
+    caller: Caller
+    signed_in: SignedIn | None = None
+    half: SignedIn | None = None
+    member: Membership | None = None
+    notices: Sequence[Notice] = field(default_factory=list)
+
+    # --- who and where
+
+    @property
+    def account(self) -> Account:
+        """The person; only where somebody is signed in."""
+        if self.signed_in is None:
+            raise RuntimeError("a page for signed-in people was reached without one")
+        return self.signed_in.account
+
+    @property
+    def org(self) -> Membership:
+        """The path's org, with the person's role in it; only on an org's pages."""
+        if self.member is None:
+            raise RuntimeError("an org's page was reached without its org")
+        return self.member
+
+    def may(self, least: Role) -> bool:
+        """Whether a button for this role is worth showing. The guard decides anyway."""
+        return self.member is not None and reaches(self.member.role, least)
+
+    @property
+    def now(self) -> datetime:
+        """The system's time."""
+        return self.console.clock.now()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """In which times are shown."""
+        return zone_of(self.member.time_zone if self.member else "UTC")
+
+    @property
+    def is_htmx(self) -> bool:
+        """Whether a part of a page is asked for by script, rather than a page by the browser."""
+        return self.request.headers.get(_HTMX) == "true"
+
+    def path(self, *parts: str) -> str:
+        """A path in this org: `visit.path("templates", template_id)`."""
+        return "/".join(("", self.org.slug, *(quote(part, safe="") for part in parts)))
+
+    def value(self, name: str) -> str:
+        """A part of the path, by its name in the declaration."""
+        found = self.request.match_info.get(name)
+        if found is None:
+            raise not_found()
+        return found
+
+    # --- the database
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction that sees this org alone, whatever is asked in it."""
+        async with self.console.database.transaction(self.org.org_id) as connection:
+            yield connection
+
+    # --- answers
+
+    def render(self, template: str, status: int = 200, **context: Any) -> web.Response:
+        """A page; what it gets beside `context` is said in `web/environment.py`."""
+        html = self.console.templates.render(template, self._context(context))
+        return web.Response(text=html, status=status, content_type="text/html")
+
+    def show_again(self, template: str, **context: Any) -> web.Response:
+        """A form that could not be taken: the same page with what was typed, status 422."""
+        return self.render(template, 422, **context)
+
+    def see_other(self, path: str) -> web.Response:
+        """Go on there, after something was changed."""
+        if self.is_htmx:
+            return web.Response(status=204, headers={"HX-Redirect": path})
+        return web.Response(status=303, headers={"Location": path})
+
+    async def notice(self, text: str, tone: str = "good") -> None:
+        """Say this on the next page. Tones: good, warn, bad, info."""
+        if self.signed_in is not None:
+            await self.console.people.sessions.add_notice(self.signed_in.session.digest, Notice(tone, text))
+
+    def _context(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "visit": self,
+            "account": self.signed_in.account if self.signed_in else None,
+            "org": self.member,
+            "memberships": self.signed_in.memberships if self.signed_in else (),
+            "notices": self.notices,
+            "here": self.request.path,
+            "zone": self.zone,
+            "now": self.now,
+            "real_now": self.console.people.clock.now(),
+            **given,
+        }
