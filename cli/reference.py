@@ -16,7 +16,7 @@ from cli.__main__ import main as justai
 from shared.drafting.settings import DraftingSettings
 from shared.settings import PREFIX, ServiceSettings
 
-SERVICES = ("gateway", "generator", "profile_writer", "ingest", "ranker", "egress")
+SERVICES = ("gateway", "generator", "profile_writer", "ingest", "ranker", "egress", "console")
 _DOCS = Path(__file__).parent.parent / "docs"
 _COLUMNS = 110
 

@@ -3,6 +3,8 @@
 #
 #   devstack/bootstrap.sh python    an interpreter >= 3.11 that can make a virtual environment; prints its path
 #   devstack/bootstrap.sh servers   RabbitMQ and OpenSSH, unless an environment URL or a container engine gives them
+#   devstack/bootstrap.sh assets    node and npm, which fetch what the console's pages load; any on the PATH will do
+#   devstack/bootstrap.sh browser   Chromium, for the tests of the console's pages
 #
 # Needs root only when something is missing; otherwise it says the exact command and exits 1.
 # PostgreSQL and the S3 server come with the locked Python packages.
@@ -33,6 +35,15 @@ missing_servers() {
     fi
     [ -n "${JUSTAI_TEST_AMQP_URL:-}" ] || [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
     [ -n "${JUSTAI_TEST_SFTP_URL:-}" ] || [ -x /usr/sbin/sshd ] || echo openssh-server
+}
+
+missing_assets() {
+    command -v node >/dev/null 2>&1 || echo nodejs
+    command -v npm >/dev/null 2>&1 || echo npm
+}
+
+missing_browser() {
+    command -v chromium >/dev/null 2>&1 || echo chromium fonts-liberation fonts-inter
 }
 
 # --- installing without opening a port -------------------------------------------------------------------------------
@@ -90,7 +101,7 @@ install_packages() {
     done
 }
 
-# --- the two tasks ---------------------------------------------------------------------------------------------------
+# --- the tasks -------------------------------------------------------------------------------------------------------
 
 TASK=${1:-}
 case "$TASK" in
@@ -105,7 +116,17 @@ case "$TASK" in
         # shellcheck disable=SC2086 # package names, one word each
         [ -z "$missing" ] || install_packages $missing
         ;;
+    assets)
+        missing=$(missing_assets)
+        # shellcheck disable=SC2086 # package names, one word each
+        [ -z "$missing" ] || install_packages $missing
+        ;;
+    browser)
+        missing=$(missing_browser)
+        # shellcheck disable=SC2086 # package names, one word each
+        [ -z "$missing" ] || install_packages $missing
+        ;;
     *)
-        fail "usage: $0 python|servers"
+        fail "usage: $0 python|servers|assets|browser"
         ;;
 esac

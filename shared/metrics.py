@@ -8,7 +8,7 @@ from typing import Literal, TypeVar, cast, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CounterName = Literal[
-    "http_requests_total",  # gateway answers, by route and status code
+    "http_requests_total",  # answers of gateway and console, by route and status code
     "publish_failures_total",  # publishes without a confirm, by reason
     "webhook_repairs_total",  # defects mended or dropped in webhook bodies, by repair
     "webhook_refused_total",  # webhooks that no retry can cure, by code
@@ -29,7 +29,7 @@ CounterName = Literal[
     "guardrail_pauses_total",  # variants paused because they drove people away
 ]
 HistogramName = Literal[
-    "http_request_duration_seconds",  # gateway, by route
+    "http_request_duration_seconds",  # gateway and console, by route
     "consumer_process_seconds",  # one batch in its handler, by queue
     "job_end_to_end_seconds",  # webhook accepted → profile written; the promise of the product
     "klaviyo_request_seconds",  # one call, by operation

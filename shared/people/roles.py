@@ -8,9 +8,9 @@ ROLES: Final[tuple[Role, ...]] = ("viewer", "reviewer", "editor", "owner")  # ea
 
 MEANINGS: Final[dict[Role, str]] = {
     "viewer": "sees everything, changes nothing",
-    "reviewer": "also approves and rejects copy",
-    "editor": "also writes copy and sets up templates",
-    "owner": "also manages people, keys and connections",
+    "reviewer": "sees everything, approves and rejects copy",
+    "editor": "writes copy, sets up templates, approves",
+    "owner": "does everything, also people, keys and connections",
 }
 
 

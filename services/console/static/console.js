@@ -130,11 +130,23 @@
   const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const figures = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 
+  const zone = document.body.dataset.zone;
+
+  // How an x is written: days, or hours where there are less than three of them, in the org's zone.
+  function moments(data) {
+    if (!data.time) return (x) => figures.format(x);
+    const hours = data.x.at(-1) - data.x[0] < 3 * 86400;
+    const shape = hours ? { hour: "2-digit", minute: "2-digit" } : { day: "numeric", month: "short" };
+    const format = new Intl.DateTimeFormat("en-GB", { ...shape, timeZone: zone });
+    return (x) => format.format(new Date(x * 1000));
+  }
+
   function draw(box) {
     const data = JSON.parse(box.dataset.chart);
     const unit = data.unit ? ` ${data.unit}` : "";
     const figure = (_, value) => (value == null ? "–" : figures.format(value) + unit);
-    const series = [{ label: data.x_label ?? (data.time ? "Day" : ""), value: data.time ? "{D} {MMM} {YYYY}" : undefined }];
+    const when = moments(data);
+    const series = [{ label: data.x_label ?? (data.time ? "Day" : ""), value: (_, x) => (x == null ? "–" : when(x)) }];
     const rows = [data.x];
     const bands = [];
     data.series.forEach((one, at) => {
@@ -144,7 +156,7 @@
       series.push(line);
       rows.push(one.y);
       if (one.low && one.high) {
-        const edge = { stroke: colour + "55", width: 1, points: { show: false }, value: figure };
+        const edge = { class: "edge", stroke: colour + "55", width: 1, points: { show: false }, value: figure };
         series.push({ ...edge, label: `${one.label}, to` }, { ...edge, label: `${one.label}, from` });
         rows.push(one.high, one.low);
         bands.push({ series: [series.length - 2, series.length - 1], fill: colour + "22" });
@@ -154,7 +166,8 @@
     const yAxis = { ...axis, size: 64, values: (_, values) => values.map((value) => figures.format(value) + unit) };
     charts.get(box)?.destroy();
     const options = {
-      width: box.clientWidth, height: 240, series, bands, axes: [{ ...axis, grid: { show: false } }, yAxis],
+      width: box.clientWidth, height: 240, series, bands, axes: [{ ...axis, grid: { show: false }, values: (_, xs) => xs.map(when) }, yAxis],
+      tzDate: (s) => uPlot.tzDate(new Date(s * 1000), zone),
       scales: { x: { time: Boolean(data.time) } }, cursor: { points: { size: 7 } }, legend: { live: true },
     };
     charts.set(box, new uPlot(options, rows, box));
