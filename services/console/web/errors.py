@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from shared.errors import Outage, Transient
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: an exception carries its traceback
 class PageError(Exception):
     """An answer that is not the page. `title` and `message` are for people; `code` is stable, for programs."""
 

@@ -1,0 +1,72 @@
+"""What a browser does without script: keeps cookies, follows nothing by itself, says where a form comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from tests.support.console import PASSWORD, said
+
+COOKIE = "justai"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    html: str
+    set_cookies: list[str]
+
+    @property
+    def words(self) -> str:
+        return said(self.html)
+
+    @property
+    def location(self) -> str:
+        return self.headers["Location"]
+
+
+class Browser:
+    """One cookie jar."""
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        self.url, self._headers = url, dict(headers or {})
+        self._http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        await self._http.close()
+
+    @property
+    def token(self) -> str | None:
+        cookie = self._http.cookie_jar.filter_cookies(URL(self.url)).get(COOKIE)
+        return cookie.value if cookie else None
+
+    @token.setter
+    def token(self, token: str) -> None:
+        self._http.cookie_jar.update_cookies({COOKIE: token}, URL(self.url))
+
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Page:
+        return await self.ask("GET", path, headers=headers)
+
+    async def post(self, path: str, headers: Mapping[str, str] | None = None, /, **form: str) -> Page:
+        return await self.ask("POST", path, headers={"Sec-Fetch-Site": "same-origin", **(headers or {})}, form=form)
+
+    async def ask(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
+    ) -> Page:
+        async with self._http.request(
+            method, self.url + path, headers={**self._headers, **(headers or {})}, data=form, allow_redirects=False
+        ) as answer:
+            html = await answer.text()
+            return Page(answer.status, dict(answer.headers), html, answer.headers.getall("Set-Cookie", []))
+
+    async def sign_in(self, email: str, password: str = PASSWORD, next_path: str = "/") -> Page:
+        return await self.post("/_sign-in", email=email, password=password, next=next_path)

@@ -1,0 +1,109 @@
+"""Forms, times, pages of lists, paths, settings: what every page stands on."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.console.settings import Settings
+from services.console.web import times
+from services.console.web.assets import Assets
+from services.console.web.environment import number, percent
+from services.console.web.navigation import Area, areas, is_inside
+from services.console.web.paging import Paging
+from services.console.web.security import local_path
+from shared.errors import Permanent
+
+NOW = datetime(2026, 11, 25, 23, 30, tzinfo=UTC)
+BERLIN = ZoneInfo("Europe/Berlin")
+KEY = "A" * 43 + "="
+GIVEN = {
+    "database_url": "postgresql://u:p@h/d",
+    "amqp_url": "amqp://h/",
+    "seal_keys": f"k:{KEY}",
+    "api_key_peppers": f"1:{KEY}",
+}
+
+
+def test_times_are_those_of_the_zone_with_utc_behind_them() -> None:
+    shown = str(times.moment(NOW, BERLIN))
+
+    assert ">26 Nov 2026, 00:30<" in shown
+    assert 'datetime="2026-11-25T23:30:00+00:00"' in shown
+    assert "23:30:00 UTC" in shown
+    assert times.day(NOW, BERLIN) == "26 Nov 2026"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "just now"), (-3, "just now"), (45, "45 seconds ago"), (60, "1 minute ago"), (7199, "1 hour ago"),
+     (86_400 * 3, "3 days ago"), (-7200, "in 2 hours"), (86_400 * 40, "17 Oct 2026")],
+)  # fmt: skip
+def test_distances_are_told_as_people_tell_them(seconds: int, words: str) -> None:
+    assert words in str(times.ago(NOW - timedelta(seconds=seconds), NOW, BERLIN))
+
+
+def test_a_zone_that_is_not_known_is_utc() -> None:
+    assert [times.zone_of(name).key for name in ("Europe/Berlin", "Nowhere/Land", "../../etc/passwd", "")] == [
+        "Europe/Berlin", "UTC", "UTC", "UTC",
+    ]  # fmt: skip
+
+
+@given(st.text())
+def test_no_text_leads_elsewhere_after_signing_in(text: str) -> None:
+    path = local_path(text)
+
+    assert path is None or (path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable())
+
+
+@given(st.text())
+def test_any_page_number_is_a_page(text: str) -> None:
+    paging = Paging.of({"page": text})
+
+    assert paging.number >= 1
+    assert paging.offset == (paging.number - 1) * 50
+
+
+def test_a_list_knows_what_is_beside_its_part() -> None:
+    part = Paging.of({"page": "2"}, size=2).cut([1, 2, 3], "/acme/x", {"q": "a b", "page": "2"})
+
+    assert (list(part.rows), part.before, part.after) == ([1, 2], "/acme/x?q=a+b&page=1", "/acme/x?q=a+b&page=3")
+
+
+def test_figures_are_grouped() -> None:
+    assert [number(12_345), number(1234.5), percent(0.1234), percent(None)] == ["12,345", "1,234.5", "12.3 %", "–"]
+
+
+def test_an_area_is_shown_where_it_has_a_page() -> None:
+    assert [area.title for area in areas(["/{org}/", "/{org}/people", "/_account"])] == ["Home", "People"]
+    assert is_inside(Area("people", "", ""), "acme", "/acme/people/1")
+    assert not is_inside(Area("people", "", ""), "acme", "/acme/peoples")
+    assert not is_inside(Area("", "", ""), "acme", "/acme/people")
+
+
+def test_a_console_without_its_assets_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(Permanent, match="run `make assets`"):
+        Assets(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"console_url": "http://console.example.com"}, "must be https"),
+        ({"console_url": "https://console.example.com/"}, "without a path or a slash"),
+        ({"console_url": "console.example.com"}, "is no address like"),
+        ({"console_url": "https://u:p@console.example.com"}, "carries a login"),
+        ({"console_url": "https://console.example.com", "console_plain_cookies": True}, "is for http on this machine"),
+        ({"console_listen": "8081"}, "expected host:port"),
+    ],
+)
+def test_settings_that_would_be_unsafe_stop_the_start(wrong: dict[str, object], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Settings(**{**GIVEN, **wrong})  # type: ignore[arg-type] # what is refused
+
+
+def test_cookies_are_secure_unless_it_is_said_otherwise() -> None:
+    assert Settings(**GIVEN).secure_cookies  # type: ignore[arg-type] # texts, as from the environment
