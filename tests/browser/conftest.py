@@ -1,0 +1,99 @@
+"""Pages in a real browser: Debian's Chromium on a console of the test's own.
+
+Screenshots of pages go to tests/browser/shots/, which git ignores: look at them when you change how something looks.
+"""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from shared.clock import SystemClock
+from tests.support.console import PASSWORD, Stage, console
+
+SHOTS = Path(__file__).parent / "shots"
+AXE = Path(__file__).parents[2] / "services/console/assets/node_modules/axe-core/axe.min.js"
+Scheme = Literal["light", "dark"]
+SIZES = {1280: 800, 390: 844}
+
+
+@pytest.fixture
+async def stage(database_url: str) -> AsyncIterator[Stage]:
+    """In real time: the browser lives in it. Ann owns acme, Cleo may only look."""
+    async with console(database_url, SystemClock(), dev=True) as running:
+        await running.person("Ann", acme="owner")
+        await running.person("Cleo", acme="viewer")
+        yield running
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no Chromium here; run `make browser`")
+    async with async_playwright() as playwright:
+        # As root, as in CI, Chromium starts only without its sandbox; it sees pages of ours alone.
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+class Visitor:
+    """A person at a browser; whatever the console writes to its log fails the test."""
+
+    def __init__(self, context: BrowserContext, page: Page, url: str) -> None:
+        self.context, self.page, self.url = context, page, url
+        self.complaints: list[str] = []
+        page.on("console", lambda said: self._hear(said.type, said.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _hear(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning") and "status of 4" not in text:  # answers that are meant are no complaints
+            self.complaints.append(text)
+
+    async def goes_to(self, path: str) -> None:
+        await self.page.goto(self.url + path)
+
+    async def signs_in(self, email: str = "ann@example.com") -> None:
+        await self.goes_to("/_sign-in")
+        await self.page.get_by_label("Email").fill(email)
+        await self.page.get_by_label("Password", exact=True).fill(PASSWORD)
+        await self.page.get_by_role("button", name="Sign in").click()
+        await self.page.wait_for_url("**/acme/")
+
+    async def faults(self) -> list[str]:
+        """What axe finds, but for the minor."""
+        found = await self.page.evaluate(f"{AXE.read_text()}; axe.run(document)")
+        return [
+            f"{one['id']} ({one['impact']}): {one['nodes'][0]['html'][:200]}"
+            for one in found["violations"]
+            if one["impact"] != "minor"
+        ]
+
+    async def shoot(self, name: str) -> None:
+        SHOTS.mkdir(exist_ok=True)
+        await self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+async def visitor_of(
+    browser: Browser, url: str, *, width: int = 1280, scheme: Scheme = "light", js: bool = True
+) -> Visitor:
+    """A new person, with cookies of their own. The page's own policy holds: nothing is bypassed."""
+    context = await browser.new_context(
+        viewport={"width": width, "height": SIZES[width]}, color_scheme=scheme, java_script_enabled=js,
+        locale="en-GB", reduced_motion="reduce", permissions=["clipboard-read", "clipboard-write"],
+    )  # fmt: skip
+    context.set_default_timeout(10_000)
+    return Visitor(context, await context.new_page(), url)
+
+
+@pytest.fixture
+async def ann(chromium: Browser, stage: Stage) -> AsyncIterator[Visitor]:
+    """Signed in, at a desk."""
+    visitor = await visitor_of(chromium, stage.url)
+    await visitor.signs_in()
+    yield visitor
+    assert visitor.complaints == []

@@ -1,0 +1,190 @@
+"""The frame of the console: how it looks, that it can be used with keys alone, and without script."""
+
+import re
+
+import pyotp
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.browser.conftest import SIZES, Scheme, Visitor, visitor_of
+from tests.support.console import PASSWORD, Stage
+
+PATHS = {
+    "home": "/acme/",
+    "people": "/acme/people",
+    "account": "/_account",
+    "two-factor": "/_account/two-factor",
+    "gallery": "/_gallery",
+    "not-found": "/acme/nothing-here",
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", SIZES)
+async def test_pages_have_no_fault_that_axe_finds_and_fit_their_screen(
+    chromium: Browser, stage: Stage, width: int, scheme: Scheme
+) -> None:
+    invite = await stage.invite("acme", "dan@example.com")
+    visitor = await visitor_of(chromium, stage.url, width=width, scheme=scheme)
+    faults: dict[str, object] = {}
+
+    async def look(name: str, path: str) -> None:
+        await visitor.goes_to(path)
+        await visitor.shoot(f"{name}-{width}-{scheme}")
+        wide = await visitor.page.evaluate("document.documentElement.scrollWidth")
+        found = await visitor.faults() + ([f"{wide} wide"] if wide > width else [])
+        faults.update({name: found} if found else {})
+
+    await look("sign-in", "/_sign-in")
+    await look("invite", invite)
+    await visitor.signs_in()
+    for name, path in PATHS.items():
+        await look(name, path)
+
+    assert faults == {}
+    assert visitor.complaints == []
+
+
+async def test_nothing_is_loaded_from_another_host(chromium: Browser, stage: Stage) -> None:
+    visitor = await visitor_of(chromium, stage.url)
+    asked: set[str] = set()
+    visitor.page.on("request", lambda request: asked.add(request.url))
+    await visitor.signs_in()
+    await visitor.goes_to("/_gallery")
+
+    assert len(asked) > 5
+    assert {url for url in asked if not url.startswith((stage.url, "data:"))} == set()
+
+
+async def test_a_script_of_a_stranger_does_not_run(ann: Visitor) -> None:
+    await ann.goes_to("/acme/")
+    await ann.page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            script.textContent = "window.stranger = 1";
+            document.body.append(script);
+        }"""
+    )
+
+    assert await ann.page.evaluate("window.stranger") is None
+    assert "Content Security Policy" in ann.complaints.pop()
+
+
+async def test_the_keyboard_alone_signs_in_and_asks_back_before_it_removes(chromium: Browser, stage: Stage) -> None:
+    visitor = await visitor_of(chromium, stage.url)
+    page = visitor.page
+    await visitor.goes_to("/_sign-in")
+    await page.keyboard.type("ann@example.com")  # the field has the focus already
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/acme/")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#main")).to_be_focused()
+
+    await visitor.goes_to("/acme/people")
+    remove = page.locator("tr", has_text="Cleo Example").get_by_text("Remove…")
+    await remove.focus()
+    await page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Remove Cleo Example?")
+    await expect(dialog).to_be_visible()
+    await expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
+    await expect(remove).to_be_focused()
+
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Shift+Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("They do not work in this org any more.")).to_be_visible()
+    await expect(page.get_by_text("Cleo Example")).to_have_count(0)
+    assert visitor.complaints == []
+
+
+async def test_without_script_people_join_sign_in_and_are_removed(chromium: Browser, stage: Stage) -> None:
+    visitor = await visitor_of(chromium, stage.url, width=390, js=False)
+    page = visitor.page
+    await visitor.goes_to(await stage.invite("acme", "dan@example.com", "owner"))
+    await page.get_by_label("Your name").fill("Dan Example")
+    await page.get_by_label("Password", exact=True).fill("a kettle made of paper")
+    await page.get_by_label("Password again").fill("a kettle made of another")
+    await page.get_by_role("button", name="Create the account and join").click()
+    await expect(page.get_by_text("Password again is not the same as the first one.")).to_be_visible()
+    await expect(page.get_by_label("Your name")).to_have_value("Dan Example")
+    await page.get_by_label("Password", exact=True).fill("a kettle made of paper")
+    await page.get_by_label("Password again").fill("a kettle made of paper")
+    await page.get_by_role("button", name="Create the account and join").click()
+    await page.wait_for_url("**/acme/")
+
+    await page.get_by_role("link", name="Menu", exact=True).click()
+    await page.get_by_role("link", name="People").click()
+    row = page.locator("tr", has_text="Cleo Example")
+    await row.get_by_text("Remove…").click()
+    await row.get_by_role("button", name="Remove").click()
+    await expect(page.get_by_text("They do not work in this org any more.")).to_be_visible()
+
+
+async def test_the_menu_of_a_phone_opens_and_closes(chromium: Browser, stage: Stage) -> None:
+    visitor = await visitor_of(chromium, stage.url, width=390)
+    page = visitor.page
+    await visitor.signs_in()
+    people = page.get_by_role("link", name="People")
+
+    await expect(people).to_be_hidden()
+    await page.get_by_label("Menu", exact=True).click()
+    await expect(people).to_be_visible()
+    await visitor.shoot("menu-390-light")
+    await page.keyboard.press("Escape")
+    await expect(people).to_be_hidden()
+    await expect(page.get_by_label("Menu", exact=True)).to_be_focused()
+
+
+async def test_an_invitation_is_made_and_copied(ann: Visitor) -> None:
+    page = ann.page
+    await ann.goes_to("/acme/people")
+    form = page.get_by_role("region", name="Invite somebody")
+    await form.get_by_label("Email").fill("eve@example.com")
+    await form.get_by_label("Reviewer").check()
+    await page.get_by_role("button", name="Make an invitation link").click()
+    await page.get_by_role("button", name="Copy invitation link").click()
+    await expect(page.get_by_role("button", name="Copied invitation link")).to_be_visible()
+
+    copied = await page.evaluate("navigator.clipboard.readText()")
+    assert re.fullmatch(rf"{ann.url}/_invite/[A-Za-z0-9_-]{{43}}", copied)
+
+
+async def test_a_second_factor_is_turned_on_and_asked_for(chromium: Browser, ann: Visitor, stage: Stage) -> None:
+    page = ann.page
+    await ann.goes_to("/_account")
+    await page.get_by_role("link", name="Turn it on").click()
+    await expect(page.get_by_role("img", name="QR code")).to_be_visible()
+    await page.get_by_text("The camera does not work").click()
+    secret = (await page.get_by_label("secret", exact=True).input_value()).replace(" ", "")
+    await page.get_by_label("Code", exact=True).fill(pyotp.TOTP(secret).at(stage.now))
+    await page.get_by_role("button", name="Turn it on").click()
+    await expect(page.get_by_role("heading", name="Your recovery codes")).to_be_visible()
+    await ann.shoot("recovery-codes-1280-light")
+    [code, *_] = (await page.get_by_role("region", name="recovery codes", exact=True).inner_text()).split()
+
+    fresh = await visitor_of(chromium, ann.url)
+    await fresh.goes_to("/_sign-in")
+    await fresh.page.get_by_label("Email").fill("ann@example.com")
+    await fresh.page.get_by_label("Password", exact=True).fill(PASSWORD)
+    await fresh.page.get_by_role("button", name="Sign in").click()
+    await expect(fresh.page.get_by_role("heading", name="Two-factor sign-in")).to_be_visible()
+    await fresh.page.get_by_label("Code").fill(code)
+    await fresh.page.get_by_role("button", name="Sign in", exact=True).click()
+    await fresh.page.wait_for_url("**/acme/")
+
+
+async def test_a_chart_is_drawn_and_its_table_says_the_same(ann: Visitor) -> None:
+    page = ann.page
+    await ann.goes_to("/_gallery")
+    await expect(page.locator(".chart-canvas canvas")).to_be_visible()
+    await page.get_by_text("Show as a table").click()
+    table = page.get_by_role("table", name="Clicks per delivered email")
+
+    await expect(table.get_by_role("row")).to_have_count(15)
+    await expect(table.get_by_role("row").nth(14)).to_contain_text("23 %")
