@@ -163,6 +163,7 @@ async def test_a_second_factor_is_turned_on_and_asked_for(chromium: Browser, ann
     await page.get_by_text("The camera does not work").click()
     secret = (await page.get_by_label("secret", exact=True).input_value()).replace(" ", "")
     await page.get_by_label("Code", exact=True).fill(pyotp.TOTP(secret).at(stage.now))
+    await page.get_by_label("Your password", exact=True).fill(PASSWORD)
     await page.get_by_role("button", name="Turn it on").click()
     await expect(page.get_by_role("heading", name="Your recovery codes")).to_be_visible()
     await ann.shoot("recovery-codes-1280-light")

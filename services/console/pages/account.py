@@ -35,16 +35,16 @@ class ChangedPassword(NewPassword):
     current: SecretStr
 
 
-class Code(BaseModel):
+class Confirmed(BaseModel):
+    """The password, asked for once more: a browser left open must not be enough."""
+
+    current: SecretStr = SecretStr("")
+
+
+class Code(Confirmed):
     """What the app shows."""
 
     code: str = ""
-
-
-class Confirmed(BaseModel):
-    """The password, asked for once more."""
-
-    current: SecretStr
 
 
 @pages.page("GET", "/_account", role="signed_in")
@@ -71,7 +71,7 @@ async def change_password(visit: Visit) -> web.StreamResponse:
     given, form = await read_form(visit.request, ChangedPassword)
     password = password_of(given, form, email=visit.account.email, name=visit.account.name) if given else None
     if given is not None and not await _knows_password(visit, given.current):
-        form.refuse("current", "is not your password")
+        form.refuse("current", "is not right")
     if password is None or form.faulty:
         return await _show(visit, password_form=form)
     people = visit.console.people
@@ -98,7 +98,10 @@ async def two_factor(visit: Visit) -> web.StreamResponse:
 async def turn_on(visit: Visit) -> web.StreamResponse:
     """On, once the app shows the right digits."""
     given, form = await read_form(visit.request, Code)
-    codes = await second_factor.confirm(visit.console.people, visit.account, given.code) if given else None
+    if given is None or not await _knows_password(visit, given.current):
+        form.refuse("current", "is not right")
+        return await _show_secret(visit, form)
+    codes = await second_factor.confirm(visit.console.people, visit.account, given.code)
     if codes is None:
         form.refuse(
             "code", "does not fit; look whether the clock of your phone is right, and type the digits it shows now"
@@ -113,7 +116,7 @@ async def turn_off(visit: Visit) -> web.StreamResponse:
     """Off, for who knows the password."""
     given, form = await read_form(visit.request, Confirmed)
     if given is None or not await _knows_password(visit, given.current):
-        form.refuse("current", "is not your password")
+        form.refuse("current", "is not right")
         return await _show(visit, off_form=form)
     await second_factor.turn_off(visit.console.people, visit.account)
     await visit.notice("Two-factor sign-in is off.", "warn")
@@ -127,7 +130,7 @@ async def fresh_codes(visit: Visit) -> web.StreamResponse:
     if visit.account.totp_since is None:
         return visit.see_other("/_account")
     if given is None or not await _knows_password(visit, given.current):
-        form.refuse("current", "is not your password")
+        form.refuse("current", "is not right")
         return await _show(visit, codes_form=form)
     return visit.render("recovery_codes.html", codes=await second_factor.new_codes(visit.console.people, visit.account))
 

@@ -35,7 +35,7 @@ class Membership:
     org_id: UUID
     slug: str
     name: str
-    time_zone: str
+    time_zone: str | None  # in which its times are shown; null: UTC
     role: Role
 
 

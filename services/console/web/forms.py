@@ -73,7 +73,12 @@ async def read_form(request: web.Request, model: type[M]) -> tuple[M | None, For
     given = {
         name: value if name in secret or not isinstance(value, str) else value.strip() for name, value in typed.items()
     }
-    form: Form = Form({name: value for name, value in typed.items() if name not in secret})
+    form = Form({name: value for name, value in typed.items() if name not in secret})
+    for name, value in typed.items():
+        if not _storable("".join(value)):
+            form.refuse(name, "holds a character that no text may hold")
+    if form.faulty:
+        return None, form
     try:
         return model.model_validate({name: value for name, value in given.items() if value not in ("", [])}), form
     except ValidationError as error:
@@ -95,6 +100,11 @@ def sentence(fault: ErrorDetails) -> str:
             return str(fault["ctx"]["error"])
         case kind:
             return _SENTENCES.get(kind, "is not valid")
+
+
+def _storable(text: str) -> bool:
+    """Neither NUL nor half of a surrogate pair: the database holds no such text."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _is_secret(model: type[BaseModel], name: str) -> bool:

@@ -8,10 +8,10 @@ from markupsafe import Markup, escape
 _STEPS = ((60, "second"), (3600, "minute"), (86_400, "hour"), (30 * 86_400, "day"))
 
 
-def zone_of(name: str) -> ZoneInfo:
-    """The zone of this name; UTC for one that this machine does not know."""
+def zone_of(name: str | None) -> ZoneInfo:
+    """The zone of this name; UTC without one, and for one that this machine does not know."""
     try:
-        return ZoneInfo(name)
+        return ZoneInfo(name or "UTC")
     except (KeyError, ValueError, OSError):
         return ZoneInfo("UTC")
 

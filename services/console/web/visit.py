@@ -77,7 +77,7 @@ class Visit:
     @property
     def zone(self) -> ZoneInfo:
         """In which times are shown."""
-        return zone_of(self.member.time_zone if self.member else "UTC")
+        return zone_of(self.member.time_zone if self.member else None)
 
     @property
     def is_htmx(self) -> bool:

@@ -1,8 +1,6 @@
 -- People, what they may do in which org, and how they are signed in. Tokens and codes are stored as SHA-256 of what was
 -- handed out: they are random enough to need no slow hash.
 
-ALTER TABLE orgs ADD COLUMN IF NOT EXISTS time_zone text NOT NULL DEFAULT 'UTC';  -- in which people read its times
-
 -- A person is one account, whatever orgs it works in. Whoever serves one org sees its members only, and nothing that
 -- could sign in as them.
 CREATE TABLE users (

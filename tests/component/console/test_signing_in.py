@@ -146,7 +146,7 @@ async def with_second_factor(stage: Stage, visitor: Browser, wall: FrozenClock) 
     found = re.search(r'value="((?:[A-Z2-7]{4} ){7}[A-Z2-7]{4})"', page.html)
     assert found is not None
     app = pyotp.TOTP(found.group(1).replace(" ", ""))
-    done = await visitor.post("/_account/two-factor", code=app.at(wall.now()))
+    done = await visitor.post("/_account/two-factor", code=app.at(wall.now()), current=PASSWORD)
     return app, re.findall(r"\b[a-z2-7]{4}(?:-[a-z2-7]{4}){3}\b", done.html)
 
 
@@ -203,6 +203,37 @@ async def test_guessing_codes_is_slowed_down_whatever_session_asks(
 
     assert guesses == [422] * 5 + [429]
     assert (right.status, right.headers["Retry-After"]) == (429, "30")
+
+
+async def test_turning_it_on_takes_the_password_and_the_right_code(
+    stage: Stage, visitor: Browser, wall: FrozenClock
+) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+
+    without = await visitor.post("/_account/two-factor", code="123456")
+    wrong = await visitor.post("/_account/two-factor", code="123456", current=PASSWORD)
+
+    assert (without.status, wrong.status) == (422, 422)
+    assert "Your password is not right." in without.words
+    assert "Code does not fit" in wrong.words
+    async with stage.db.connection() as connection:
+        assert await connection.fetchval("SELECT totp_since FROM users") is None
+
+
+async def test_a_changed_password_signs_every_other_browser_out(stage: Stage, visitor: Browser) -> None:
+    ann, new = await stage.person("Ann", acme="owner"), "a kettle made of paper"
+    async with Browser(stage.url) as elsewhere:
+        await visitor.sign_in(ann)
+        await elsewhere.sign_in(ann)
+
+        refused = await visitor.post("/_account/password", current="not the one", password=new, again=new)
+        changed = await visitor.post("/_account/password", current=PASSWORD, password=new, again=new)
+
+        assert "Current password is not right." in refused.words
+        assert (refused.status, changed.status) == (422, 303)
+        assert (await visitor.get("/acme/")).status == 200
+        assert (await elsewhere.get("/acme/")).status == 303
+        assert (await elsewhere.sign_in(ann, new)).status == 303
 
 
 async def test_turning_it_off_takes_the_password(stage: Stage, visitor: Browser, wall: FrozenClock) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from io import BytesIO
 from uuid import uuid4
 
 import aiohttp
@@ -220,6 +221,42 @@ async def test_what_people_write_is_shown_as_text(stage: Stage, visitor: Browser
 
     assert "&lt;img src=x onerror=alert(1)&gt;{{ 7*7 }}" in html
     assert "<img src=x" not in html
+
+
+@pytest.mark.parametrize(
+    "bytes_of_a_name", ["%00", "a%00b", "%ed%a0%80", "%ff", "%F0%9F%92%A9", "%0D%0ASet-Cookie:x=1", "%u0041"]
+)
+async def test_no_bytes_of_a_form_break_a_page(stage: Stage, visitor: Browser, bytes_of_a_name: str) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
+
+    for path, field in (("/_account/name", "name"), ("/acme/people/invites", "email"), ("/_sign-in", "email")):
+        async with aiohttp.ClientSession(cookies={"justai": visitor.token or ""}) as http:
+            body = f"{field}={bytes_of_a_name}&password=x"
+            async with http.post(stage.url + path, data=body, headers=headers, allow_redirects=False) as answer:
+                assert answer.status in (303, 400, 422), (path, answer.status)
+                assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("body", [b"--x\r\nContent-Disposition: form-data\r\n\r\n", b"", b"\0" * 100])
+async def test_a_form_that_is_none_is_refused(stage: Stage, body: bytes) -> None:
+    headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "multipart/form-data; boundary=x"}
+
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(stage.url + "/_sign-in", data=body, headers=headers) as answer,
+    ):
+        assert answer.status in (400, 422)
+
+
+async def test_a_form_that_is_too_large_is_refused(stage: Stage) -> None:
+    headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
+
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(stage.url + "/_sign-in", data=BytesIO(b"email=" + b"x" * 1_100_000), headers=headers) as answer,
+    ):
+        assert answer.status == 413
 
 
 async def test_an_unforeseen_error_shows_an_id_and_nothing_else(stage: Stage, visitor: Browser) -> None:

@@ -1,0 +1,57 @@
+"""The home of an org says what is there and what is next."""
+
+from uuid import uuid4
+
+import asyncpg
+
+from tests.component.console.browser import Browser
+from tests.support.console import Stage
+
+INSERT_KEY = """
+    INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, created_at)
+    VALUES ($1, $2, 'webhook', '…', sha256($1::uuid::text::bytea), 1, $3)
+"""
+STOP = "UPDATE orgs SET stopped_at = $2 WHERE org_id = $1"
+
+
+async def test_a_new_org_is_told_what_is_next(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+
+    words = (await visitor.get("/acme/")).words
+
+    assert "0 of 5 done" in words
+    assert "justai klaviyo connect acme" in (await visitor.get("/acme/")).html
+
+
+async def test_only_what_the_org_has_counts(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+    async with stage.db.transaction() as connection:
+        await connection.execute(INSERT_KEY, uuid4(), stage.orgs["other"], stage.now)
+    before = (await visitor.get("/acme/")).words
+    async with stage.db.transaction() as connection:
+        await connection.execute(INSERT_KEY, uuid4(), stage.orgs["acme"], stage.now)
+
+    assert "0 of 5 done" in before
+    assert "1 of 5 done" in (await visitor.get("/acme/")).words
+
+
+async def test_a_stop_is_said_first(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+    async with stage.db.transaction() as connection:
+        await connection.execute(STOP, stage.orgs["acme"], stage.now)
+
+    assert "This org is stopped" in (await visitor.get("/acme/")).words
+
+
+async def test_a_table_that_stays_locked_is_said_so(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+    owner = await asyncpg.connect(stage.settings.database_url.get_secret_value())
+    try:
+        async with owner.transaction():
+            await owner.execute("LOCK TABLE orgs IN ACCESS EXCLUSIVE MODE")
+            answer = await visitor.get("/acme/")
+    finally:
+        await owner.close()
+
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert "Nothing was saved. Please send it once more." in answer.words
