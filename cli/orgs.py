@@ -1,34 +1,22 @@
 """`justai org`, `justai key`: tenants and their API keys."""
 
-import os
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import get_args
 from uuid import uuid4
 
 import asyncpg
 import click
 
 from cli import stops
+from cli.actor import acting
 from cli.attributes import attributes
 from cli.display import moment, show_table
 from cli.session import command, session
-from shared import api_keys
+from shared.admin import keys
+from shared.admin.operation import Nothing
 
-SCOPES = ("generate", "preview")
 INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $3, $4)"
 SELECT_ORGS = "SELECT slug, name, created_at, stopped_at, stopped_reason FROM orgs ORDER BY slug"
-INSERT_KEY = """
-    INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, created_at, expires_at, scopes)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-"""
-SELECT_KEYS = """
-    SELECT name, shown, scopes, pepper, created_at, last_used_at, expires_at, revoked_at FROM api_keys
-    WHERE org_id = $1 ORDER BY created_at
-"""
-REVOKE_KEYS = """
-    UPDATE api_keys SET revoked_at = $3
-    WHERE org_id = $1 AND revoked_at IS NULL AND (name = $2 OR shown = $2) RETURNING shown
-"""
 
 
 @click.group()
@@ -115,36 +103,20 @@ def key() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    type=click.Choice(SCOPES),
-    help="What the key may do besides `generate`; `preview`: force a variant, and requests that count nowhere. Not "
-    "for the webhook of a flow.",
+    type=click.Choice(get_args(keys.Scope)[1:]),
+    help="What the key may do besides `generate`. `preview`: force a variant, and requests that count nowhere; not "
+    "for the webhook of a flow. `admin`: everything that `justai` may do to this org, over HTTP, and nothing else.",
 )
 @click.option("--quiet", is_flag=True, help="Print the key alone, for scripts.")
+@acting
 @command
-async def key_create(org_slug: str, name: str, days: int | None, scopes: Sequence[str], quiet: bool) -> None:
+async def key_create(
+    org_slug: str, name: str, days: int | None, scopes: tuple[keys.Scope, ...], quiet: bool, actor: str
+) -> None:
     """Create a key called NAME and print it. It is shown this once; only its digest is stored."""
-    if not name.strip():
-        raise click.ClickException("name: a key needs one, by which it can be revoked.")
-    new = api_keys.mint(os.urandom)
     async with session() as s:
-        pepper, digest = api_keys.Peppers(s.settings.api_key_peppers.get_secret_value()).digest(new)
-        org_id = await s.org_id(org_slug)
-        now = s.clock.now()
-        expires_at = now + timedelta(days=days) if days else None
-        async with s.db.transaction(org_id) as connection:
-            await connection.execute(
-                INSERT_KEY,
-                uuid4(),
-                org_id,
-                name.strip(),
-                api_keys.shown(new),
-                digest,
-                pepper,
-                now,
-                expires_at,
-                sorted({"generate", *scopes}),
-            )
-    click.echo(new if quiet else f"{new}\n\nStore it now: it is not shown again.")
+        made = await s.run(keys.create, keys.CreateKey(name=name, days=days, scopes=scopes), org_slug, actor)
+    click.echo(made.key if quiet else f"{made.key}\n\nStore it now: it is not shown again.")
 
 
 @key.command("list")
@@ -153,19 +125,16 @@ async def key_create(org_slug: str, name: str, days: int | None, scopes: Sequenc
 async def key_list(org_slug: str) -> None:
     """List an org's keys."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
+        found = await s.run(keys.list_keys, Nothing(), org_slug)
         now = s.clock.now()
-        async with s.db.transaction(org_id) as connection:
-            rows = await connection.fetch(SELECT_KEYS, org_id)
     show_table(
         ("name", "key", "may", "created", "last used", "state", "pepper"),
         (
             (
-                row["name"], row["shown"], ", ".join(row["scopes"]), moment(row["created_at"]),
-                moment(row["last_used_at"], "never"),
-                "revoked" if row["revoked_at"] else _until(row["expires_at"], now), row["pepper"],
+                one.name, one.shown, ", ".join(one.scopes), moment(one.created_at), moment(one.last_used_at, "never"),
+                "revoked" if one.revoked_at else _until(one.expires_at, now), one.pepper,
             )
-            for row in rows
+            for one in found.keys
         ),
         empty=f"No keys yet; create one with `justai key create {org_slug} webhook`.",
     )  # fmt: skip
@@ -177,19 +146,40 @@ def _until(expires_at: datetime | None, now: datetime) -> str:
     return "expired" if expires_at <= now else f"active until {expires_at:%Y-%m-%d}"
 
 
+@key.command("rotate")
+@click.argument("org_slug")
+@click.argument("key", metavar="KEY")
+@click.option(
+    "--keep-hours",
+    type=click.FloatRange(0, 24 * 90),
+    default=keys.KEEPS_H,
+    show_default=True,
+    help="How long the old key goes on: Klaviyo repeats a webhook for a day, with the headers it had.",
+)
+@click.option("--quiet", is_flag=True, help="Print the key alone, for scripts.")
+@acting
+@command
+async def key_rotate(org_slug: str, key: str, keep_hours: float, quiet: bool, actor: str) -> None:
+    """Create a key of the same name and scopes as KEY, and print it; the old one expires a while later."""
+    async with session() as s:
+        made = await s.run(keys.rotate, keys.RotateKey(key=key, keep_hours=keep_hours), org_slug, actor)
+    if quiet:
+        click.echo(made.key)
+        return
+    click.echo(f"{made.key}\n\nStore it now: it is not shown again.")
+    click.echo(f"{made.old_shown} works until {moment(made.old_expires_at)}.")
+
+
 @key.command("revoke")
 @click.argument("org_slug")
-@click.argument("key_name", metavar="KEY")
+@click.argument("key", metavar="KEY")
+@acting
 @command
-async def key_revoke(org_slug: str, key_name: str) -> None:
+async def key_revoke(org_slug: str, key: str, actor: str) -> None:
     """Revoke every active key of that name, or the one that `justai key list` shows so.
 
-    Gateways refuse it within 5 seconds.
+    It is refused everywhere within 5 seconds.
     """
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        async with s.db.transaction(org_id) as connection:
-            rows = await connection.fetch(REVOKE_KEYS, org_id, key_name, s.clock.now())
-    if not rows:
-        raise click.ClickException(f"No active key {key_name!r}; see `justai key list {org_slug}`.")
-    click.echo(f"Revoked {', '.join(row['shown'] for row in rows)}.")
+        done = await s.run(keys.revoke, keys.NamedKey(key=key), org_slug, actor)
+    click.echo(f"Revoked {', '.join(done.revoked)}.")

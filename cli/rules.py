@@ -7,8 +7,9 @@ import yaml
 from pydantic import ValidationError
 
 from cli.session import command, session
-from cli.template_file import BadFile, load_yaml, place_in, what_is_wrong
+from cli.template_file import BadFile, load_yaml, place_in
 from cli.variant_store import read_rules, write_rules
+from shared.admin.wording import what_is_wrong
 from shared.content.rules import OrgRules
 
 

@@ -2,22 +2,34 @@
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from functools import cached_property, wraps
+from dataclasses import dataclass, replace
+from functools import cached_property, partial, wraps
 from typing import Any, ParamSpec
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import aiohttp
 import asyncpg
 import click
+from pydantic import ValidationError
 
+from cli import operations
+from cli.actor import somebody
+from shared.admin import run
+from shared.admin.context import Actor, Asking, Means
+from shared.admin.errors import AdminError, Refused
+from shared.admin.operation import A, Operation, R
+from shared.api_keys import Peppers
 from shared.clock import Clock
 from shared.crypto import KeyRing, SealError
 from shared.db import migrate
 from shared.db.pool import Database, open_database
 from shared.errors import Failure, Outage
+from shared.klaviyo.client import KlaviyoClient
+from shared.messaging.publisher import Publisher
 from shared.settings import ServiceSettings, SettingsError
 
 P = ParamSpec("P")
@@ -39,6 +51,31 @@ class Session:
         """Seals and opens stored secrets."""
         return KeyRing(self.settings.seal_keys.get_secret_value())
 
+    @cached_property
+    def means(self) -> Means:
+        """What operations work with; Klaviyo and the broker only where a command says so."""
+        peppers = Peppers(self.settings.api_key_peppers.get_secret_value())
+        return Means(self.db, self.clock, self.ring, peppers, new_id=uuid4, random_bytes=os.urandom)
+
+    async def run(
+        self,
+        operation: Operation[A, R],
+        asked: A,
+        org_slug: str,
+        actor: str | None = None,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        publisher: Publisher | None = None,
+    ) -> R:
+        """Do it for this org. Whoever may run the command may do everything; `actor` is who they say they are."""
+        acting = Actor(actor or somebody(), "cli", "owner", await self.org_id(org_slug), org_slug)
+        klaviyo = partial(_client, http, self.clock) if http is not None else None
+        means = replace(self.means, klaviyo=klaviyo, publisher=publisher)
+        try:
+            return await run.run(Asking(means, acting, f"cli-{uuid4()}"), operation, asked)
+        except AdminError as error:
+            raise operations.told(error, org_slug) from None
+
     @property
     def amqp_url(self) -> str:
         return self.settings.amqp_url.get_secret_value()
@@ -52,6 +89,10 @@ class Session:
             names = ", ".join(found["slug"] for found in known) or "none yet; create one with `justai org create`"
             raise click.ClickException(f"There is no org {slug!r}. Orgs: {names}.")
         return UUID(str(org_id))
+
+
+def _client(http: aiohttp.ClientSession, clock: Clock, base_url: str, private_key: str) -> KlaviyoClient:
+    return KlaviyoClient(http, base_url, private_key, clock=clock)
 
 
 def read_settings() -> ServiceSettings:
@@ -98,6 +139,8 @@ def command(work: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
             asyncio.run(work(*args, **kwargs))
         except Failure as error:
             raise click.ClickException(f"{error} ({error.reason})") from error
+        except ValidationError as error:
+            raise operations.told(Refused.of(error), str(kwargs.get("org_slug", "ORG"))) from None
         except migrate.MigrationError as error:
             raise click.ClickException(str(error)) from error
         except SealError as error:

@@ -1,0 +1,45 @@
+"""Which command an operation is, and how its errors read on a command line."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import click
+
+from shared.admin.errors import AdminError, Next, Refused
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "audit.list": "audit",
+    "keys.create": "key create",
+    "keys.list": "key list",
+    "keys.revoke": "key revoke",
+    "keys.rotate": "key rotate",
+}
+"""By operation, the command that is made of it."""
+
+_ENDINGS: Final = {"exports.target": " --bucket …"}  # what a command needs at least, beside its org
+
+
+def told(error: AdminError, org_slug: str) -> click.ClickException:
+    """The error as this command line says it: fields by the names of its options, help as commands."""
+    faults = error.faults if isinstance(error, Refused) else ()
+    text = "\n".join(f"{_parameter(fault.field)}: {fault.message}" for fault in faults) or error.message
+    if error.next is not None:
+        return click.ClickException(_with_next(text, error.next, org_slug))
+    return click.ClickException(text if text.endswith((".", "!", "?")) else f"{text}.")
+
+
+def _with_next(text: str, next: Next, org_slug: str) -> str:
+    words = " ".join(("justai", COMMANDS[next.operation], org_slug, *next.values))
+    if next.instead:
+        return f"{text}: {words}{_ENDINGS.get(next.operation, '')}"
+    return f"{text}; see `{words}`."
+
+
+def _parameter(field: str) -> str:
+    """`--base-url` where the running command has such an option, else the field as it is."""
+    context = click.get_current_context(silent=True)
+    head, dot, rest = field.partition(".")
+    for parameter in context.command.params if context is not None else ():
+        if parameter.name == head and isinstance(parameter, click.Option):
+            return f"{parameter.opts[0]}{dot}{rest}"
+    return field

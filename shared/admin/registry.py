@@ -1,0 +1,17 @@
+"""All operations there are. Whoever adds an area adds its module here; surfaces follow by themselves."""
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, Final
+
+from shared.admin import audit, keys
+from shared.admin.operation import Operation, Registry
+
+AREAS: Final[tuple[ModuleType, ...]] = (keys, audit)
+
+
+def _operations_of(area: ModuleType) -> Iterator[Operation[Any, Any]]:
+    return (one for one in vars(area).values() if isinstance(one, Operation))
+
+
+REGISTRY: Final = Registry(one for area in AREAS for one in _operations_of(area))
