@@ -8,11 +8,36 @@ import click
 from shared.admin.errors import AdminError, Next, Refused
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "attributes.set": "org attributes import",
+    "attributes.show": "org attributes show",
     "audit.list": "audit",
+    "flows.list": "flows list",
+    "flows.sync": "flows sync",
     "keys.create": "key create",
     "keys.list": "key list",
     "keys.revoke": "key revoke",
     "keys.rotate": "key rotate",
+    "klaviyo.connect": "klaviyo connect",
+    "klaviyo.rotate": "klaviyo rotate",
+    "klaviyo.show": "klaviyo show",
+    "klaviyo.verify": "klaviyo verify",
+    "orgs.create": "org create",
+    "orgs.resume": "org resume",
+    "orgs.show": "org show",
+    "orgs.stop": "org stop",
+    "orgs.zone": "org zone",
+    "rules.set": "org rules import",
+    "rules.show": "org rules show",
+    "stops.list": "org show",
+    "templates.import": "template import",
+    "templates.list": "template list",
+    "templates.resume": "template resume",
+    "templates.set": "template set",
+    "templates.show": "template show",
+    "templates.snippet": "snippet",
+    "templates.state": "template state",
+    "templates.stop": "template stop",
+    "templates.webhook": "webhook",
 }
 """By operation, the command that is made of it."""
 

@@ -2,21 +2,17 @@
 
 from datetime import datetime
 from typing import get_args
-from uuid import uuid4
 
-import asyncpg
 import click
 
 from cli import stops
 from cli.actor import acting
 from cli.attributes import attributes
-from cli.display import moment, show_table
+from cli.display import moment, printable, show_table
 from cli.session import command, session
-from shared.admin import keys
+from shared.admin import keys, orgs
+from shared.admin import stops as admin_stops
 from shared.admin.operation import Nothing
-
-INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $3, $4)"
-SELECT_ORGS = "SELECT slug, name, created_at, stopped_at, stopped_reason FROM orgs ORDER BY slug"
 
 
 @click.group()
@@ -27,22 +23,12 @@ def org() -> None:
 @org.command("create")
 @click.argument("slug")
 @click.argument("name")
+@acting
 @command
-async def org_create(slug: str, name: str) -> None:
+async def org_create(slug: str, name: str, actor: str) -> None:
     """Create an org. SLUG is lower-case and part of the webhook URL: /api/generate/SLUG."""
-    if not name.strip():
-        raise click.ClickException("name: an org needs one.")
     async with session() as s:
-        try:
-            async with s.db.transaction() as connection:
-                await connection.execute(INSERT_ORG, uuid4(), slug, name.strip(), s.clock.now())
-        except asyncpg.UniqueViolationError:
-            raise click.ClickException(f"There is an org {slug!r} already.") from None
-        except asyncpg.CheckViolationError:
-            raise click.ClickException(
-                f"slug: {slug!r} cannot be part of the URL; use lower-case letters, digits, - and _, at most 63, "
-                "beginning with a letter or digit."
-            ) from None
+        await s.create(orgs.create, orgs.CreateOrg(slug=slug, name=name), slug, actor)
     click.echo(f"Created org {slug}. Next: justai key create {slug} webhook")
 
 
@@ -51,40 +37,75 @@ async def org_create(slug: str, name: str) -> None:
 async def org_list() -> None:
     """List the orgs."""
     async with session() as s, s.db.connection() as connection:
-        rows = await connection.fetch(SELECT_ORGS)
+        rows = await orgs.read_orgs(connection)
     show_table(
         ("slug", "name", "created", "stopped since"),
-        ((row["slug"], row["name"], moment(row["created_at"]), stops.shown(row)) for row in rows),
+        (
+            (
+                row["slug"], row["name"], moment(row["created_at"]),
+                stops.shown(row["stopped_at"], row["stopped_reason"]),
+            )
+            for row in rows
+        ),
         empty="No orgs yet; create one with `justai org create`.",
-    )
+    )  # fmt: skip
+
+
+@org.command("show")
+@click.argument("org_slug")
+@command
+async def org_show(org_slug: str) -> None:
+    """Show an org, and what of it is stopped."""
+    async with session() as s:
+        found = await s.run(orgs.show, Nothing(), org_slug)
+        click.echo(f"{found.slug}: {printable(found.name)}, created {moment(found.created_at)} UTC.")
+        click.echo(
+            f"Time zone: {found.time_zone or 'UTC'}. Reviews are {'' if found.review_required else 'not '}required."
+        )
+        await stops.say_stops(s, org_slug)
+
+
+@org.command("zone")
+@click.argument("org_slug")
+@click.argument("time_zone")
+@acting
+@command
+async def org_zone(org_slug: str, time_zone: str, actor: str) -> None:
+    """Set an org's TIME_ZONE, like Europe/Berlin.
+
+    Its date attributes are read in it, and people are shown times in it.
+    """
+    async with session() as s:
+        found = await s.run(orgs.set_zone, orgs.SetZone(time_zone=time_zone), org_slug, actor)
+    click.echo(f"{org_slug} lives in {found.time_zone}.")
 
 
 @org.command("stop")
 @click.argument("org_slug")
 @click.option("--reason", help="Why, for whoever looks at it next.")
+@acting
 @command
-async def org_stop(org_slug: str, reason: str | None) -> None:
+async def org_stop(org_slug: str, reason: str | None, actor: str) -> None:
     """Let no copy of any of the org's templates reach a profile any more, until it is resumed.
 
     What waits ends as `stopped`. Copy that is on profiles is taken away first of all, that whose email leaves soonest
     before the rest. New webhooks are answered and decided for the control content.
     """
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        await stops.stop(s, org_id, None, reason)
-        await stops.say_stops(s, org_id, org_slug)
+        found = await s.run(admin_stops.stop_org, admin_stops.StopOrg(reason=reason), org_slug, actor)
+    stops.told(org_slug, found.stops)
 
 
 @org.command("resume")
 @click.argument("org_slug")
+@acting
 @command
-async def org_resume(org_slug: str) -> None:
+async def org_resume(org_slug: str, actor: str) -> None:
     """End the stop of an org. What it has ended stays ended; new webhooks are served again."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        ended = await stops.resume(s, org_id, None)
-        click.echo(f"{org_slug} is served again." if ended else f"{org_slug} was not stopped.")
-        await stops.say_stops(s, org_id, org_slug)
+        found = await s.run(admin_stops.resume_org, Nothing(), org_slug, actor)
+    click.echo(f"{org_slug} is served again." if found.ended else f"{org_slug} was not stopped.")
+    stops.told(org_slug, found.stops)
 
 
 org.add_command(attributes)

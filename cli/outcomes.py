@@ -70,7 +70,7 @@ async def outcomes(org_slug: str, hours: float, template_id: str | None, user_id
         now = s.clock.now()
         since = now - timedelta(hours=hours)
         asked = (org_id, since, generation_day(since), template_id)
-        await stops.say_stops(s, org_id, org_slug, template_id)
+        await stops.say_stops(s, org_slug, template_id)
         await _show_writing(s, org_id, now)
         async with s.db.transaction(org_id) as connection:
             if user_id is not None:

@@ -67,12 +67,34 @@ class Session:
         http: aiohttp.ClientSession | None = None,
         publisher: Publisher | None = None,
     ) -> R:
-        """Do it for this org. Whoever may run the command may do everything; `actor` is who they say they are."""
+        """Do it for this org; what it refuses is said as this command line says it."""
+        try:
+            return await self.ask(operation, asked, org_slug, actor, http=http, publisher=publisher)
+        except AdminError as error:
+            raise operations.told(error, org_slug) from None
+
+    async def ask(
+        self,
+        operation: Operation[A, R],
+        asked: A,
+        org_slug: str,
+        actor: str | None = None,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        publisher: Publisher | None = None,
+    ) -> R:
+        """The same, with errors as they are. Whoever may run the command may do everything; `actor` is who they say
+        they are. Raises AdminError."""
         acting = Actor(actor or somebody(), "cli", "owner", await self.org_id(org_slug), org_slug)
         klaviyo = partial(_client, http, self.clock) if http is not None else None
         means = replace(self.means, klaviyo=klaviyo, publisher=publisher)
+        return await run.run(Asking(means, acting, f"cli-{uuid4()}"), operation, asked)
+
+    async def create(self, operation: Operation[A, R], asked: A, org_slug: str, actor: str | None = None) -> R:
+        """Do it for an org that is not there yet."""
+        acting = Actor(actor or somebody(), "cli", "owner", uuid4(), org_slug)
         try:
-            return await run.run(Asking(means, acting, f"cli-{uuid4()}"), operation, asked)
+            return await run.run(Asking(self.means, acting, f"cli-{uuid4()}"), operation, asked)
         except AdminError as error:
             raise operations.told(error, org_slug) from None
 

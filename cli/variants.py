@@ -9,11 +9,11 @@ from uuid import UUID
 
 import click
 
-from cli import variant_store
 from cli.actor import acting
 from cli.display import moment, printable, show_table
 from cli.session import Session, command, session
-from cli.variant_store import Stored, Version
+from shared.admin import variant_store
+from shared.admin.variant_store import Stored, Version
 from shared.content.checks import Asked, blocking, check_copy
 from shared.content.faults import Finding
 from shared.content.lifecycle import Action, NotAllowed, act

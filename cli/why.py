@@ -7,11 +7,11 @@ import aiohttp
 import click
 import orjson
 
-from cli.flows import SELECT_INTEGRATION
 from cli.read_back import ReadBack, compare, marked
 from cli.session import Session, command, session
 from cli.why_store import Found, WhyStore
 from cli.why_story import Story, lines
+from shared.admin.klaviyo import SELECT_INTEGRATION
 from shared.crypto import SealError
 from shared.errors import Failure
 from shared.klaviyo.client import KlaviyoClient

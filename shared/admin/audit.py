@@ -29,9 +29,11 @@ _ENTRIES = 200
 async def remember(context: Context, of: Operation[Any, Any], asked: BaseModel, result: BaseModel) -> None:
     """Add the entry of one change, in its transaction."""
     actor = context.actor
+    target = of.target_of(asked) or context.org_slug
+    wish = asked.model_dump(mode="json", exclude_unset=True)
     await context.connection.execute(
-        INSERT_ENTRY, context.org_id, context.now, actor.name, actor.kind, of.name, shortened(of.target_of(asked)),
-        shortened(asked.model_dump(mode="json", exclude_unset=True)), ids_of(result), context.request_id,
+        INSERT_ENTRY, context.org_id, context.now, actor.name, actor.kind, of.name, shortened(target),
+        shortened(wish), ids_of(result), context.request_id,
     )  # fmt: skip
 
 

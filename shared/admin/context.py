@@ -50,6 +50,7 @@ class Means:
     new_id: Callable[[], UUID]
     random_bytes: Callable[[int], bytes]
     klaviyo: Klaviyo | None = None
+    klaviyo_url: str = "https://a.klaviyo.com"
     publisher: Publisher | None = None
 
 

@@ -73,11 +73,11 @@ class Refused(AdminError):
         self.faults = tuple(faults) or ((Fault(field, message),) if field else ())
 
     @classmethod
-    def of_faults(cls, faults: Sequence[Fault]) -> "Refused":
+    def of_faults(cls, faults: Sequence[Fault], *, code: str = "invalid_field") -> "Refused":
         """All that is wrong at once."""
         first = faults[0]
         more = f" ({len(faults) - 1} more)" if len(faults) > 1 else ""
-        return cls(f"{first.message}{more}", code="invalid_field", field=first.field, faults=faults)
+        return cls(f"{first.message}{more}", code=code, field=first.field, faults=faults)
 
     @classmethod
     def of(cls, error: ValidationError) -> "Refused":

@@ -34,7 +34,8 @@ class AskedModel(BaseModel):
 
 
 class ResultModel(BaseModel):
-    """What an operation answers. Its fields of type UUID are what the audit log remembers of it."""
+    """What an operation answers. Its fields of type UUID are what the audit log remembers of it; one with a field
+    `changed` that is false stands in no audit log."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -163,16 +164,19 @@ def is_secret(model: type[BaseModel], name: str) -> bool:
     return "SecretStr" in str(model.model_fields[name].annotation)
 
 
-def _storable(value: Any) -> bool:
-    match value:
-        case str():
-            return "\x00" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
-        case dict():
-            return all(_storable(one) for one in (*value, *value.values()))
-        case list() | tuple():
-            return all(map(_storable, value))
-        case _:
-            return True
+def _storable(asked: Any) -> bool:
+    waiting = [asked]
+    while waiting:
+        match waiting.pop():
+            case str() as text if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
+                return False
+            case dict() as inner:
+                waiting += (*inner, *inner.values())
+            case list() | tuple() as inner:
+                waiting += inner
+            case _:
+                pass
+    return True
 
 
 def _types(work: Callable[..., Any]) -> tuple[type[Any], type[Any]]:

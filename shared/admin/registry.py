@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Final
 
-from shared.admin import audit, keys
+from shared.admin import audit, content_rules, flows, keys, klaviyo, orgs, pasting, stops, template_settings, templates
 from shared.admin.operation import Operation, Registry
 
-AREAS: Final[tuple[ModuleType, ...]] = (keys, audit)
+AREAS: Final[tuple[ModuleType, ...]] = (
+    orgs, keys, klaviyo, flows, templates, template_settings, pasting, content_rules, stops, audit,
+)  # fmt: skip
 
 
 def _operations_of(area: ModuleType) -> Iterator[Operation[Any, Any]]:

@@ -31,14 +31,15 @@ async def run(asking: Asking, operation: Operation[A, R], asked: A | Mapping[str
                 await connection.execute(READ_ONLY)
             context = Context.inside(asking, connection, asking.means.clock.now())
             result = await operation.work(context, wish, found)
-            if operation.changes:
+            changed = operation.changes and getattr(result, "changed", True)
+            if changed:
                 await audit.remember(context, operation, wish, result)
     except AdminError as error:
         log.info("operation.refused", operation=operation.name, code=error.code, request_id=asking.request_id)
         raise
     for act in context.afterwards:
         await act()
-    if operation.changes:
+    if changed:
         log.info("operation.done", operation=operation.name, actor=asking.actor.kind, request_id=asking.request_id)
     return result
 

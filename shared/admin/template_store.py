@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from cli import variant_store
+from shared.admin import variant_store
 from shared.content.lifecycle import Move, Standing, Written, write
 from shared.db.pool import Connection
 from shared.schemas.attributes import stored as stored_attributes
@@ -55,6 +55,14 @@ SELECT_TEMPLATES = """
            t.stopped_reason, count(v.copy_id) FILTER (WHERE v.state = 'approved') AS approved
     FROM templates t LEFT JOIN variants v ON v.org_id = t.org_id AND v.template_id = t.template_id
     WHERE t.org_id = $1 GROUP BY t.org_id, t.template_id ORDER BY t.template_id
+"""
+SELECT_WHOLE = """
+    SELECT t.template_id, t.name, t.state, t.property_prefix, t.delay_s, t.send_window_s, t.flow_id,
+           t.treatment_action_id, t.control_action_id, t.control_subject, t.control_preheader, t.control_body,
+           t.created_at, t.updated_at,
+           (SELECT min(f.delay_s) FROM flow_messages f WHERE f.org_id = t.org_id AND f.flow_id = t.flow_id
+                AND f.action_id = t.treatment_action_id) AS flow_delay_s
+    FROM templates t WHERE t.org_id = $1 AND t.template_id = $2
 """
 SELECT_TEMPLATE = """
     SELECT property_prefix, flow_id, treatment_action_id, control_subject, control_preheader, control_body
