@@ -4,8 +4,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial, wraps
 from typing import Any, ParamSpec
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from cli import operations
 from cli.actor import somebody
 from shared.admin import run
-from shared.admin.context import Actor, Asking, Means
+from shared.admin.context import Actor, Asking, Jobs, Means
 from shared.admin.errors import AdminError, Refused
 from shared.admin.operation import A, Operation, R
 from shared.api_keys import Peppers
@@ -29,7 +29,8 @@ from shared.db import migrate
 from shared.db.pool import Database, open_database
 from shared.errors import Failure, Outage
 from shared.klaviyo.client import KlaviyoClient
-from shared.messaging.publisher import Publisher
+from shared.messaging.publisher import Publisher, open_publisher
+from shared.messaging.topology import QueueSpec
 from shared.settings import ServiceSettings, SettingsError
 
 P = ParamSpec("P")
@@ -65,7 +66,7 @@ class Session:
         actor: str | None = None,
         *,
         http: aiohttp.ClientSession | None = None,
-        publisher: Publisher | None = None,
+        publisher: Jobs | None = None,
     ) -> R:
         """Do it for this org; what it refuses is said as this command line says it."""
         try:
@@ -81,7 +82,7 @@ class Session:
         actor: str | None = None,
         *,
         http: aiohttp.ClientSession | None = None,
-        publisher: Publisher | None = None,
+        publisher: Jobs | None = None,
     ) -> R:
         """The same, with errors as they are. Whoever may run the command may do everything; `actor` is who they say
         they are. Raises AdminError."""
@@ -98,6 +99,12 @@ class Session:
         except AdminError as error:
             raise operations.told(error, org_slug) from None
 
+    @asynccontextmanager
+    async def publisher(self, *specs: QueueSpec) -> AsyncIterator[Jobs]:
+        """A way to these queues, which is opened when something is to be sent."""
+        async with AsyncExitStack() as stack:
+            yield _Lazy(stack, partial(open_publisher, self.amqp_url, "justai-cli", *specs))
+
     @property
     def amqp_url(self) -> str:
         return self.settings.amqp_url.get_secret_value()
@@ -111,6 +118,21 @@ class Session:
             names = ", ".join(found["slug"] for found in known) or "none yet; create one with `justai org create`"
             raise click.ClickException(f"There is no org {slug!r}. Orgs: {names}.")
         return UUID(str(org_id))
+
+
+class _Lazy:
+    """A command that finds nothing to send does without the broker."""
+
+    def __init__(self, stack: AsyncExitStack, opening: Callable[[], AbstractAsyncContextManager[Publisher]]) -> None:
+        self._stack, self._opening = stack, opening
+        self._publisher: Jobs | None = None
+
+    async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[Any]) -> None:
+        """Return when the broker has them."""
+        with reaching("RabbitMQ", "JUSTAI_AMQP_URL"):
+            if self._publisher is None:
+                self._publisher = await self._stack.enter_async_context(self._opening())
+            await self._publisher.send_jobs(spec, org_id, jobs)
 
 
 def _client(http: aiohttp.ClientSession, clock: Clock, base_url: str, private_key: str) -> KlaviyoClient:

@@ -1,17 +1,18 @@
 """What an operation works with. Nothing of it is global: whoever serves people makes it, once a request."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
+from shared.admin.errors import Refused
 from shared.api_keys import Peppers
 from shared.clock import Clock
 from shared.crypto import KeyRing
 from shared.db.pool import Connection, Database
 from shared.klaviyo.client import KlaviyoClient
-from shared.messaging.publisher import Publisher
+from shared.messaging.topology import QueueSpec
 
 Role = Literal["viewer", "reviewer", "editor", "owner"]
 ROLES: tuple[Role, ...] = ("viewer", "reviewer", "editor", "owner")  # each may what those before it may
@@ -30,6 +31,13 @@ class Actor:
     def may(self, least: Role) -> bool:
         """Whether the role reaches this one."""
         return ROLES.index(self.role) >= ROLES.index(least)
+
+
+class Jobs(Protocol):
+    """Sends jobs to whoever does them."""
+
+    async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[Any]) -> None:
+        """Return when the broker has them. Raises Outage."""
 
 
 class Klaviyo(Protocol):
@@ -51,7 +59,14 @@ class Means:
     random_bytes: Callable[[int], bytes]
     klaviyo: Klaviyo | None = None
     klaviyo_url: str = "https://a.klaviyo.com"
-    publisher: Publisher | None = None
+
+    def need_publisher(self) -> Jobs:
+        """Raises Refused where this process has no way to the broker."""
+        if self.publisher is None:
+            raise Refused("this process has no way to the message broker", code="broker_not_set_up")
+        return self.publisher
+
+    publisher: Jobs | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,26 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Final
 
-from shared.admin import audit, content_rules, flows, keys, klaviyo, orgs, pasting, stops, template_settings, templates
+from shared.admin import (
+    audit,
+    content_rules,
+    exports,
+    flows,
+    keys,
+    klaviyo,
+    orgs,
+    pasting,
+    sources,
+    stops,
+    template_settings,
+    templates,
+    variants,
+)
 from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
-    orgs, keys, klaviyo, flows, templates, template_settings, pasting, content_rules, stops, audit,
+    orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, content_rules, stops, sources, exports,
+    audit,
 )  # fmt: skip
 
 
