@@ -11,6 +11,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "attributes.set": "org attributes import",
     "attributes.show": "org attributes show",
     "audit.list": "audit",
+    "dead.list": "dead list",
+    "dead.replay": "dead replay",
+    "dead.show": "dead show",
     "exports.backfill": "export backfill",
     "exports.hours": "export hours",
     "exports.progress": "export backfill",
@@ -18,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "exports.target": "export target",
     "flows.list": "flows list",
     "flows.sync": "flows sync",
+    "generations.why": "why",
     "keys.create": "key create",
     "keys.list": "key list",
     "keys.revoke": "key revoke",
@@ -31,6 +35,9 @@ COMMANDS: Final[Mapping[str, str]] = {
     "orgs.show": "org show",
     "orgs.stop": "org stop",
     "orgs.zone": "org zone",
+    "outcomes.list": "outcomes",
+    "outcomes.person": "outcomes",
+    "quota.show": "quota",
     "rules.set": "org rules import",
     "rules.show": "org rules show",
     "sources.add": "source add",
@@ -58,11 +65,13 @@ COMMANDS: Final[Mapping[str, str]] = {
     "variants.list": "variant list",
     "variants.reject": "variant reject",
     "variants.rollback": "variant rollback",
+    "variants.save": "variant save",
     "variants.show": "variant show",
     "variants.submit": "variant submit",
 }
 """By operation, the command that is made of it."""
 
+_ORG_IS_AN_OPTION: Final = {"dead.list"}
 _ENDINGS: Final = {"exports.target": " --bucket …"}  # what a command needs at least, beside its org
 
 
@@ -76,7 +85,8 @@ def told(error: AdminError, org_slug: str) -> click.ClickException:
 
 
 def _with_next(text: str, next: Next, org_slug: str) -> str:
-    words = " ".join(("justai", COMMANDS[next.operation], org_slug, *next.values))
+    org = f"--org {org_slug}" if next.operation in _ORG_IS_AN_OPTION else org_slug
+    words = " ".join(("justai", COMMANDS[next.operation], org, *next.values))
     if next.instead:
         return f"{text}: {words}{_ENDINGS.get(next.operation, '')}"
     return f"{text}; see `{words}`."

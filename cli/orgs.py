@@ -175,7 +175,8 @@ def _until(expires_at: datetime | None, now: datetime) -> str:
     type=click.FloatRange(0, 24 * 90),
     default=keys.KEEPS_H,
     show_default=True,
-    help="How long the old key goes on: Klaviyo repeats a webhook for a day, with the headers it had.",
+    help="How long the old key goes on. Klaviyo repeats a webhook for a day, perhaps with the headers it had, and "
+    "skips the person for ever when a key is refused.",
 )
 @click.option("--quiet", is_flag=True, help="Print the key alone, for scripts.")
 @acting
@@ -188,7 +189,7 @@ async def key_rotate(org_slug: str, key: str, keep_hours: float, quiet: bool, ac
         click.echo(made.key)
         return
     click.echo(f"{made.key}\n\nStore it now: it is not shown again.")
-    click.echo(f"{made.old_shown} works until {moment(made.old_expires_at)}.")
+    click.echo(f"{made.old_shown} works until {moment(made.old_expires_at)}: change over before.")
 
 
 @key.command("revoke")

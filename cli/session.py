@@ -29,6 +29,7 @@ from shared.db import migrate
 from shared.db.pool import Database, open_database
 from shared.errors import Failure, Outage
 from shared.klaviyo.client import KlaviyoClient
+from shared.messaging.dead import Graveyard
 from shared.messaging.publisher import Publisher, open_publisher
 from shared.messaging.topology import QueueSpec
 from shared.settings import ServiceSettings, SettingsError
@@ -88,7 +89,8 @@ class Session:
         they are. Raises AdminError."""
         acting = Actor(actor or somebody(), "cli", "owner", await self.org_id(org_slug), org_slug)
         klaviyo = partial(_client, http, self.clock) if http is not None else None
-        means = replace(self.means, klaviyo=klaviyo, publisher=publisher)
+        letters = Graveyard(self.amqp_url, "justai-cli")
+        means = replace(self.means, klaviyo=klaviyo, publisher=publisher, letters=letters)
         return await run.run(Asking(means, acting, f"cli-{uuid4()}"), operation, asked)
 
     async def create(self, operation: Operation[A, R], asked: A, org_slug: str, actor: str | None = None) -> R:

@@ -1,6 +1,7 @@
 """`justai variant`: from draft to approved and back, each step by somebody, with its checks and its history."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +10,8 @@ from cli.actor import acting
 from cli.display import moment, printable, show_table
 from cli.operations import told
 from cli.session import command, session
-from shared.admin import variants
+from cli.template_file import BadFile, load_yaml
+from shared.admin import variant_saving, variants
 from shared.admin.errors import AdminError
 from shared.admin.operation import Operation
 from shared.admin.stops import OneTemplate
@@ -69,6 +71,30 @@ async def variant_show(org_slug: str, template_id: str, variant: str, version: i
     body = one.served_body if served else one.body
     for name, text in (("subject", one.subject), ("preheader", one.preheader), ("body", body)):
         click.echo(f"\n# {name}\n{text}")
+
+
+@variant.command("save")
+@_named
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@acting
+@command
+async def variant_save(org_slug: str, template_id: str, variant: str, file: Path, actor: str) -> None:
+    """Save one variant from a YAML FILE with `subject`, `preheader`, `body` or `mjml`, and `theme`.
+
+    A new version becomes a draft; what is approved stays served until the new one is approved. A VARIANT that is not
+    there yet is created. The template's other variants are left alone, as `justai template import` would not.
+    """
+    try:
+        raw = load_yaml(file)
+    except BadFile as error:
+        raise click.ClickException(str(error)) from None
+    texts = raw if isinstance(raw, dict) else {}
+    asked = variant_saving.SaveVariant.model_validate({**texts, "template_id": template_id, "variant": variant})
+    async with session() as s:
+        done = await s.run(variant_saving.save, asked, org_slug, actor)
+    _say(done.warnings)
+    click.echo(f"{done.what:12} {printable(done.name)}  {done.copy_id}")
+    click.echo(f'"{printable(done.name)}" is {done.state}.')
 
 
 @variant.command("check")

@@ -12,6 +12,7 @@ from shared.clock import Clock
 from shared.crypto import KeyRing
 from shared.db.pool import Connection, Database
 from shared.klaviyo.client import KlaviyoClient
+from shared.messaging.dead import DeadLetter, Wanted
 from shared.messaging.topology import QueueSpec
 
 Role = Literal["viewer", "reviewer", "editor", "owner"]
@@ -40,6 +41,16 @@ class Jobs(Protocol):
         """Return when the broker has them. Raises Outage."""
 
 
+class Letters(Protocol):
+    """The dead letters of all orgs."""
+
+    async def peek(self, spec: QueueSpec, *, limit: int) -> Sequence[DeadLetter]:
+        """The oldest of one kind; they stay where they are. Raises Outage."""
+
+    async def replay(self, spec: QueueSpec, *, wanted: Wanted, limit: int) -> Sequence[DeadLetter]:
+        """Send the wanted ones round again; returns them. Raises Outage."""
+
+
 class Klaviyo(Protocol):
     """Makes clients on connections that are shared."""
 
@@ -66,7 +77,14 @@ class Means:
             raise Refused("this process has no way to the message broker", code="broker_not_set_up")
         return self.publisher
 
+    def need_letters(self) -> Letters:
+        """The same for dead letters."""
+        if self.letters is None:
+            raise Refused("this process has no way to the message broker", code="broker_not_set_up")
+        return self.letters
+
     publisher: Jobs | None = None
+    letters: Letters | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from shared.admin.operation import AskedModel, Nothing, ResultModel, operation
 from shared.db.pool import Connection
 
 Scope = Literal["generate", "preview", "admin"]
-KEEPS_H = 24  # Klaviyo repeats a webhook for so long, with the headers it had
+KEEPS_H = 168
+"""Klaviyo repeats a webhook for a day, perhaps with the headers it had; the rest is for whoever has to paste the new
+key into every flow: with an old key that expired too soon, each webhook's person would be skipped for ever."""
 
 INSERT_KEY = """
     INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, created_at, expires_at, scopes)

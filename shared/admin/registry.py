@@ -7,23 +7,28 @@ from typing import Any, Final
 from shared.admin import (
     audit,
     content_rules,
+    dead,
     exports,
     flows,
     keys,
     klaviyo,
     orgs,
+    outcomes,
     pasting,
+    quota,
     sources,
     stops,
     template_settings,
     templates,
+    variant_saving,
     variants,
+    why,
 )
 from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
-    orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, content_rules, stops, sources, exports,
-    audit,
+    orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
+    sources, exports, outcomes, quota, why, dead, audit,
 )  # fmt: skip
 
 

@@ -240,7 +240,7 @@ async def check(context: Context, asked: OneVariant) -> Checked:
     if changes:
         await _act(of, "check", "")
     return Checked(
-        version=number or of.one.standing.version, findings=_rows(found), passes=passes, changed=changes
+        version=number or of.one.standing.version, findings=rows_of(found), passes=passes, changed=changes
     )  # fmt: skip
 
 
@@ -296,7 +296,7 @@ async def _act(of: Open, action: Action, comment: str) -> Stepped:
     found: list[Finding] = []
     if action in ("submit", "approve"):
         raw = of.check(one.at(move.version))
-        found = _rows(raw)
+        found = rows_of(raw)
         if count := len(blocking(raw)):
             raise Blocked(f'"{one.name}", version {move.version}: {count} of these stop its approval', found)
     await variant_store.apply(context.connection, context.org_id, one.copy_id, move, name, context.now, comment)
@@ -304,7 +304,8 @@ async def _act(of: Open, action: Action, comment: str) -> Stepped:
     return Stepped(copy_id=one.copy_id, name=one.name, state=state, version=move.version, findings=found)
 
 
-def _rows(found: list[faults.Finding]) -> list[Finding]:
+def rows_of(found: list[faults.Finding]) -> list[Finding]:
+    """As they are answered."""
     return [
         Finding(
             check=one.check, place=one.place, line=one.line, what=one.what, warning=one.warning, where=one.where

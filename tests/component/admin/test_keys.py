@@ -10,7 +10,7 @@ from shared.api_keys import well_formed
 from tests.component.admin.rig import START, Rig
 
 
-async def test_a_new_key_takes_the_place_of_one_that_goes_on_for_a_day(acme: Rig) -> None:
+async def test_a_new_key_takes_the_place_of_one_that_goes_on_for_a_week(acme: Rig) -> None:
     old = await acme.run(keys.create, {"name": "webhook", "scopes": ["preview"]})
 
     new = await acme.run(keys.rotate, {"key": "webhook"})
@@ -18,8 +18,8 @@ async def test_a_new_key_takes_the_place_of_one_that_goes_on_for_a_day(acme: Rig
     listed = {key.key_id: key for key in (await acme.run(keys.list_keys, {})).keys}
     assert well_formed(new.key)
     assert new.key != old.key
-    assert (new.old_key_id, new.old_expires_at) == (old.key_id, START + timedelta(hours=24))
-    assert listed[old.key_id].expires_at == START + timedelta(hours=24)
+    assert (new.old_key_id, new.old_expires_at) == (old.key_id, START + timedelta(days=7))
+    assert listed[old.key_id].expires_at == START + timedelta(days=7)
     assert (listed[new.key_id].name, listed[new.key_id].scopes) == ("webhook", ["generate", "preview"])
     assert listed[new.key_id].expires_at is None
 
