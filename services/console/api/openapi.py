@@ -49,7 +49,7 @@ def document(registry: Registry) -> dict[str, Any]:
             "securitySchemes": {
                 "api_key": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "Scope `admin`."},
                 "bearer": {"type": "http", "scheme": "bearer", "description": "The same key."},
-                "session": {"type": "apiKey", "in": "cookie", "name": "__Host-session", "description": "Signed in."},
+                "session": {"type": "apiKey", "in": "cookie", "name": "__Host-justai", "description": "Signed in."},
             },
             "responses": {status: _problem(status, text) for status, text in _PROBLEMS.items()},
             "schemas": {name: schemas[name] for name in sorted(used)} | {"Problem": _PROBLEM},
