@@ -3,6 +3,7 @@
 import click
 
 from cli import (
+    audit,
     console,
     dead,
     drafts,
@@ -48,7 +49,7 @@ for command in (
     schema.migrate, schema.keyring, orgs.org, orgs.key, flows.klaviyo, flows.flows,
     templates.template, variants.variant, preview.preview, templates.snippet, templates.webhook, policies.policy,
     outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
-    sources.source, exports.export, dead.dead, console.console,
+    sources.source, exports.export, dead.dead, console.console, audit.audit,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 
-def _somebody() -> str:
+def somebody() -> str:
+    """The name that whoever runs this is logged in with."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
@@ -15,7 +16,7 @@ def _somebody() -> str:
 
 
 def _named(_: click.Context, __: click.Parameter, value: str | None) -> str:
-    name = " ".join((value or _somebody()).split())
+    name = " ".join((value or somebody()).split())
     if not name or len(name) > 100 or not name.isprintable():
         raise click.BadParameter("give a name of 1 to 100 characters")
     return name

@@ -5,12 +5,11 @@ from pathlib import Path
 import click
 import yaml
 
+from cli.actor import acting
 from cli.session import command, session
 from cli.template_file import BadFile, read_attributes
-from shared.schemas.attributes import stored
-
-UPDATE_ATTRIBUTES = "UPDATE orgs SET attributes = $2, time_zone = $3 WHERE org_id = $1"
-SELECT_ATTRIBUTES = "SELECT attributes, time_zone FROM orgs WHERE org_id = $1"
+from shared.admin import content_rules
+from shared.admin.operation import Nothing
 
 
 @click.group()
@@ -21,8 +20,9 @@ def attributes() -> None:
 @attributes.command("import")
 @click.argument("org_slug")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@acting
 @command
-async def attributes_import(org_slug: str, file: Path) -> None:
+async def attributes_import(org_slug: str, file: Path, actor: str) -> None:
     """Make the org's definitions equal to a YAML FILE: `time_zone`, and `attributes` by name.
 
     They hold for all of its templates; a template's own definition of the same name goes before. What was defined and
@@ -33,9 +33,7 @@ async def attributes_import(org_slug: str, file: Path) -> None:
     except BadFile as error:
         raise click.ClickException(str(error)) from None
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        async with s.db.transaction(org_id) as connection:
-            await connection.execute(UPDATE_ATTRIBUTES, org_id, stored(read.attributes), read.time_zone)
+        await s.run(content_rules.set_attributes, content_rules.SetAttributes(definitions=read), org_slug, actor)
     number = len(read.attributes)
     click.echo(f"{org_slug} has {number} attribute{'' if number == 1 else 's'}; served within 5 seconds.")
 
@@ -46,10 +44,7 @@ async def attributes_import(org_slug: str, file: Path) -> None:
 async def attributes_show(org_slug: str) -> None:
     """Print the org's definitions, as a file that can be imported."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        async with s.db.transaction(org_id) as connection:
-            row = await connection.fetchrow(SELECT_ATTRIBUTES, org_id)
-    assert row is not None  # noqa: S101  # the session has just found it
-    zone = {"time_zone": row["time_zone"]} if row["time_zone"] else {}
-    shown = {**zone, "attributes": row["attributes"]}
+        found = await s.run(content_rules.show_attributes, Nothing(), org_slug)
+    zone = {"time_zone": found.time_zone} if found.time_zone else {}
+    shown = {**zone, "attributes": found.attributes}
     click.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), nl=False)

@@ -2,8 +2,10 @@
 
 import click
 
+from cli.actor import acting
 from cli.display import printable, show_table
-from cli.session import command, reaching, read_settings
+from cli.session import command, reaching, read_settings, session
+from shared.admin import dead as admin_dead
 from shared.messaging import dead as letters
 from shared.messaging import topology
 from shared.messaging.broker import connect, declare
@@ -12,7 +14,10 @@ from shared.messaging.publisher import Publisher
 _NAME = "justai-cli"
 _KINDS = {spec.name: spec for spec in topology.ALL}
 _SHOW_LIMIT = 10_000
+_HEADERS = ("kind", "letter", "died at", "attempts", "reason")
+_NONE = "No dead letters."
 kind_argument = click.argument("kind", type=click.Choice(sorted(_KINDS)))
+org_option = click.option("--org", "org_slug", help="Only this org's, and in its audit log who replayed them.")
 limit_option = click.option(
     "--limit", type=click.IntRange(1), default=1000, show_default=True, help="Look at this many, oldest first."
 )
@@ -28,9 +33,13 @@ def dead() -> None:
 
 @dead.command("list")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Of each kind, oldest first.")
+@org_option
 @command
-async def dead_list(limit: int) -> None:
+async def dead_list(limit: int, org_slug: str | None) -> None:
     """List dead letters of every kind, with their reasons."""
+    if org_slug is not None:
+        await _list_of_org(org_slug, limit)
+        return
     rows: list[tuple[object, ...]] = []
     with reaching("RabbitMQ", "JUSTAI_AMQP_URL"):
         async with connect(_amqp_url(), _NAME) as connection:
@@ -40,15 +49,21 @@ async def dead_list(limit: int) -> None:
                     (spec.name, letter.letter_id, letter.dead_at, letter.attempt, letter.reason)
                     for letter in await letters.peek(connection, spec, limit=limit)
                 ]
-    show_table(("kind", "letter", "died at", "attempts", "reason"), rows, empty="No dead letters.")
+    show_table(_HEADERS, rows, empty=_NONE)
 
 
 @dead.command("show")
 @kind_argument
 @click.argument("letter_id", metavar="LETTER")
+@org_option
 @command
-async def dead_show(kind: str, letter_id: str) -> None:
+async def dead_show(kind: admin_dead.Kind, letter_id: str, org_slug: str | None) -> None:
     """Print one dead letter whole. Its jobs hold personal values: mind where you paste it."""
+    if org_slug is not None:
+        async with session() as s:
+            whole = await s.run(admin_dead.show, admin_dead.OneLetter(kind=kind, letter_id=letter_id), org_slug)
+        _print(whole.letter.reason, whole.origin, whole.letter.dead_at, whole.body)
+        return
     with reaching("RabbitMQ", "JUSTAI_AMQP_URL"):
         async with connect(_amqp_url(), _NAME) as connection:
             await declare(connection, _KINDS[kind])
@@ -56,8 +71,12 @@ async def dead_show(kind: str, letter_id: str) -> None:
     found = next((letter for letter in held if letter.letter_id == letter_id), None)
     if found is None:
         raise click.ClickException(f"No letter {letter_id!r} in {kind}; see `justai dead list`.")
-    click.echo(f"reason: {printable(found.reason)}\norigin: {found.origin}\ndied:   {found.dead_at}\n")
-    click.echo(printable(found.body.decode(errors="replace")))
+    _print(found.reason, found.origin, found.dead_at, found.body.decode(errors="replace"))
+
+
+def _print(reason: str, origin: str, dead_at: str, body: str) -> None:
+    click.echo(f"reason: {printable(reason)}\norigin: {origin}\ndied:   {dead_at}\n")
+    click.echo(printable(body))
 
 
 @dead.command("replay")
@@ -66,8 +85,13 @@ async def dead_show(kind: str, letter_id: str) -> None:
 @click.option("--reason", help="Only letters whose reason contains this text.")
 @limit_option
 @click.option("--dry-run", is_flag=True, help="Say what would be replayed.")
+@org_option
+@acting
 @command
-async def dead_replay(kind: str, letter_id: str | None, reason: str | None, limit: int, dry_run: bool) -> None:
+async def dead_replay(
+    kind: admin_dead.Kind, letter_id: str | None, reason: str | None, limit: int, dry_run: bool, org_slug: str | None,
+    actor: str,
+) -> None:  # fmt: skip
     """Send dead letters round again, as first attempts. Ids stay, so what was done already is done once.
 
     Without --letter and --reason: all of that kind, up to --limit.
@@ -76,6 +100,11 @@ async def dead_replay(kind: str, letter_id: str | None, reason: str | None, limi
     def wanted(letter: letters.DeadLetter) -> bool:
         return (letter_id is None or letter.letter_id == letter_id) and (reason is None or reason in letter.reason)
 
+    if org_slug is not None:
+        asked = admin_dead.Replay(kind=kind, letter_id=letter_id, reason=reason, limit=limit, dry_run=dry_run)
+        async with session() as s:
+            _say(len((await s.run(admin_dead.replay, asked, org_slug, actor)).letters), kind, dry_run=dry_run)
+        return
     spec = _KINDS[kind]
     with reaching("RabbitMQ", "JUSTAI_AMQP_URL"):
         async with connect(_amqp_url(), _NAME) as connection:
@@ -87,8 +116,20 @@ async def dead_replay(kind: str, letter_id: str | None, reason: str | None, limi
                 moved = list(await letters.replay(connection, publisher, spec, wanted=wanted, limit=limit))
     if letter_id is not None and not moved:
         raise click.ClickException(f"No letter {letter_id!r} in {kind}; see `justai dead list`.")
-    letters_ = "1 letter" if len(moved) == 1 else f"{len(moved)} letters"
+    _say(len(moved), kind, dry_run=dry_run)
+
+
+def _say(number: int, kind: str, *, dry_run: bool) -> None:
+    letters_ = "1 letter" if number == 1 else f"{number} letters"
     click.echo(f"{'Would replay' if dry_run else 'Replayed'} {letters_} of {kind}.")
+
+
+async def _list_of_org(org_slug: str, limit: int) -> None:
+    async with session() as s:
+        found = (await s.run(admin_dead.list_letters, admin_dead.AskedLetters(limit=limit), org_slug)).letters
+    show_table(
+        _HEADERS, ((one.kind, one.letter_id, one.dead_at, one.attempt, one.reason) for one in found), empty=_NONE
+    )
 
 
 def _amqp_url() -> str:

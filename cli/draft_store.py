@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from cli import variant_store
+from shared.admin import variant_store
 from shared.content.checks import Asked, blocking, check_copy
 from shared.content.faults import Finding
 from shared.content.lifecycle import Event, Move, Standing, act

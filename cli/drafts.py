@@ -15,7 +15,9 @@ from cli.actor import acting
 from cli.display import printable
 from cli.draft_store import Kept, Known
 from cli.session import Session, command, session
-from cli.template_file import BadFile, bad_file, faults_of, read_yaml, what_is_wrong
+from cli.template_file import BadFile, bad_file, lines, read_yaml
+from shared.admin.template_reading import faults_of
+from shared.admin.wording import what_is_wrong
 from shared.drafting.answer import Unreadable, read_draft
 from shared.drafting.brief import MOST_DRAFTS, Brief, Theme
 from shared.drafting.drafter import CutOff, Declined, Drafter
@@ -104,7 +106,7 @@ def _read_brief(file: TextIO) -> Brief:
     except BadFile as error:
         raise click.ClickException(str(error)) from None
     except ValidationError as error:
-        message = str(bad_file(file.name, faults_of(raw, error, "a brief")))
+        message = str(bad_file(file.name, lines(faults_of(raw, error, "a brief"))))
         raise click.ClickException(message.replace("cannot be imported", "is no brief")) from None
 
 

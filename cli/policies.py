@@ -1,6 +1,6 @@
 """`justai policy`: what decides about the variants of a template, now or then, and the proof that the facts say so."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +9,7 @@ import click
 import orjson
 
 from cli.display import moment, show_table
+from cli.moment import Moment
 from cli.session import Session, command, session
 from shared.schemas.policy import Policy
 
@@ -26,19 +27,6 @@ SELECT_NAMES = "SELECT copy_id::text, name FROM variants WHERE org_id = $1 AND t
 SELECT_FIT = "SELECT fitted_at, next_fit_at, error FROM policy_fits WHERE org_id = $1 AND template_id = $2"
 
 _CELLS_SHOWN = 20
-
-
-class Moment(click.ParamType[datetime]):
-    """An ISO moment, UTC unless it says otherwise."""
-
-    name = "moment"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            at = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no moment like 2026-11-23T10:00", param, ctx)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 @click.group()

@@ -14,7 +14,7 @@ from cli.display import show_table
 from cli.preview_grid import Cell, Person, Variant
 from cli.preview_page import notes_of, page
 from cli.session import Session, command, session
-from cli.template_store import place_of
+from shared.admin.template_store import place_of
 
 MOST_PEOPLE = 1_000
 _ROWS_SHOWN = 40

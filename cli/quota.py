@@ -1,84 +1,16 @@
 """`justai quota`: how much of each Klaviyo account's quota is used, what waits for it, and which delay would do."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
-import asyncpg
 import click
 import orjson
 
-from cli.bulk_road import BulkRoad, bulk_lines, bulk_road
 from cli.display import moment
 from cli.session import command, session
-from shared.db.pool import Connection
-from shared.schemas.ids import generation_day
-
-MINUTE_S = 60
-_STEP_S, _STEPS = 5, 6  # klaviyo_accounts.calls, as migration 0011 says
-LANES = ("dirty", "fresh", "retry", "clean_up")  # pending_writes.lane, as migration 0004 numbers them
-_DELAY_LEAST_S = 120  # the product's own minimum between webhook and email
-_DELAY_SPARE = 1.5  # over the p99 of the time asked for: tomorrow's burst may be larger
-
-SELECT_ACCOUNTS = """
-    SELECT a.account_key, a.steady_limit, a.factor, a.newest_slot, a.slots, a.others_per_s, a.blocked_until,
-           a.blocked_reason, a.breaker_writes, a.calls_step, a.calls, a.calls_failed,
-           array_agg(o.slug ORDER BY o.slug) AS orgs, array_agg(o.org_id) AS org_ids,
-           r.verdict, r.verdict_at, r.looks, r.steady_limit AS road_limit, r.factor AS road_factor,
-           r.newest_slot AS road_newest_slot, r.slots AS road_slots, r.breaker_writes AS road_breaker_writes,
-           r.blocked_until AS road_blocked_until
-    FROM klaviyo_accounts a JOIN integrations i USING (account_key) JOIN orgs o USING (org_id)
-    LEFT JOIN klaviyo_roads r ON r.account_key = a.account_key AND r.road = 'import'
-    WHERE $1::uuid IS NULL OR a.account_key = (SELECT account_key FROM integrations WHERE org_id = $1)
-    GROUP BY a.account_key, r.account_key, r.road ORDER BY a.account_key
-"""
-SELECT_BACKLOG = """
-    SELECT lane, count(*) AS waiting, min(deadline_at) FILTER (WHERE action = 'write') AS first_deadline_at
-    FROM pending_writes WHERE account_key = $1 GROUP BY lane
-"""
-SELECT_MISSED = """
-    SELECT coalesce(reason, outcome) AS reason, count(*) AS writes FROM write_outcomes w
-    WHERE org_id = ANY($1) AND at >= $2 AND day >= $3 AND outcome IN ('expired', 'rejected')
-      AND NOT EXISTS (SELECT FROM generations g WHERE g.day = w.day AND g.generation_id = w.generation_id
-                      AND g.decision = 'written_preview')
-    GROUP BY 1 ORDER BY 2 DESC
-"""
-SELECT_P99 = """
-    SELECT percentile_cont(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM w.at - g.accepted_at))
-    FROM write_outcomes w JOIN generations g ON g.day = w.day AND g.generation_id = w.generation_id
-    WHERE w.org_id = ANY($1) AND w.at >= $2 AND w.day >= $3 AND g.day >= $3 AND w.outcome = 'written'
-      AND g.decision = 'treatment'
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """One Klaviyo account. Seconds where a name ends in `_s`; `missed` by reason; `waiting` by lane."""
-
-    account: str
-    orgs: list[str]
-    limit_per_min: int
-    used_last_min: int
-    others_per_min: int
-    factor: float
-    blocked_until: datetime | None
-    blocked_reason: str | None
-    breaker: str  # closed, open, or probing
-    calls_30_s: int
-    calls_failed_30_s: int
-    waiting: Mapping[str, int]
-    first_deadline_at: datetime | None
-    drains_in_s: float
-    missed: Mapping[str, int]
-    written_p99_s: float | None
-    recommended_delay_s: int | None
-    imports: BulkRoad
-    second_road: str
-    second_road_since: datetime | None
-    second_road_used_last_min: int
-    second_road_breaker: str  # of its calls alone
+from shared.admin import quota as admin_quota
+from shared.admin.bulk_road import BulkRoad
+from shared.admin.quota import MINUTE_S, Quota
 
 
 @click.command()
@@ -100,11 +32,12 @@ async def quota(org_slug: str | None, hours: float, as_json: bool) -> None:
     named is 1.5 times what 99 of 100 writes took, in whole minutes.
     """
     async with session() as s:
-        org_id = await s.org_id(org_slug) if org_slug else None
         now = s.clock.now()
-        async with s.db.connection() as connection:
-            rows = await connection.fetch(SELECT_ACCOUNTS, org_id)
-            found = [await _quota(connection, row, now, timedelta(hours=hours)) for row in rows]
+        if org_slug is None:
+            async with s.db.connection() as connection:
+                found = await admin_quota.read_quotas(connection, None, now, timedelta(hours=hours))
+        else:
+            found = (await s.run(admin_quota.show, admin_quota.AskedQuota(hours=hours), org_slug)).accounts
     if as_json:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_DATACLASS).decode())
         return
@@ -112,71 +45,6 @@ async def quota(org_slug: str | None, hours: float, as_json: bool) -> None:
         click.echo("No Klaviyo account has been written to yet.")
     for one in found:
         click.echo("\n".join(lines(one, now, hours)))
-
-
-async def _quota(connection: Connection, row: asyncpg.Record, now: datetime, back: timedelta) -> Quota:
-    since = now - back
-    org_ids: list[UUID] = row["org_ids"]
-    asked = (org_ids, since, generation_day(since) - timedelta(days=1))
-    backlog = await connection.fetch(SELECT_BACKLOG, row["account_key"])
-    missed = await connection.fetch(SELECT_MISSED, *asked)
-    p99_s = await connection.fetchval(SELECT_P99, *asked)
-    waiting = {LANES[one["lane"]]: one["waiting"] for one in backlog}
-    others_per_min = round((row["others_per_s"] or 0.0) * MINUTE_S)
-    by_road = used(row["road_newest_slot"], row["road_slots"], now) if row["verdict"] else 0
-    carried_per_s = max(1.0, row["steady_limit"] * row["factor"] - others_per_min) / MINUTE_S
-    if by_road:  # in use, so its quota counts; the setting may have been turned off
-        carried_per_s += row["road_limit"] * row["road_factor"] / MINUTE_S
-    blocked = row["blocked_until"] is not None and row["blocked_until"] > now
-    deadlines = [one["first_deadline_at"] for one in backlog if one["first_deadline_at"]]
-    return Quota(
-        account=row["account_key"],
-        orgs=row["orgs"],
-        limit_per_min=row["steady_limit"],
-        used_last_min=used(row["newest_slot"], row["slots"], now),
-        others_per_min=others_per_min,
-        factor=row["factor"],
-        blocked_until=row["blocked_until"] if blocked else None,
-        blocked_reason=row["blocked_reason"] if blocked else None,
-        breaker=breaker(row["breaker_writes"], row["blocked_until"], now),
-        calls_30_s=recent(row["calls_step"], row["calls"], now),
-        calls_failed_30_s=recent(row["calls_step"], row["calls_failed"], now),
-        waiting=waiting,
-        first_deadline_at=min(deadlines, default=None),
-        drains_in_s=round(sum(waiting.values()) / carried_per_s, 1),
-        missed={one["reason"]: one["writes"] for one in missed},
-        written_p99_s=None if p99_s is None else round(p99_s, 2),
-        recommended_delay_s=None if p99_s is None else recommended_delay_s(p99_s),
-        imports=await bulk_road(connection, row["account_key"], org_ids, now),
-        second_road=row["verdict"] or ("being tried" if row["looks"] else "not tried"),
-        second_road_since=row["verdict_at"],
-        second_road_used_last_min=by_road,
-        second_road_breaker=breaker(row["road_breaker_writes"], row["road_blocked_until"], now),
-    )
-
-
-def breaker(writes: int | None, blocked_until: datetime | None, now: datetime) -> str:
-    """closed; open, while it rests; or probing, in turns of so many writes."""
-    if writes is None:
-        return "closed"
-    return "open" if blocked_until is not None and blocked_until > now else "probing"
-
-
-def used(newest_slot: int, slots: list[int], now: datetime) -> int:
-    """Tokens paid within the last minute. `slots` holds tokens by second, the first is of `newest_slot`."""
-    age_s = math.floor(now.timestamp()) - newest_slot
-    return sum(slots[: max(0, MINUTE_S - max(0, age_s))])
-
-
-def recent(newest_step: int, counts: list[int], now: datetime) -> int:
-    """Calls of the last 30 seconds. `counts` holds them by steps of 5 s, the first is the one of that number."""
-    age = math.floor(now.timestamp() / _STEP_S) - newest_step
-    return sum(counts[: max(0, _STEPS - max(0, age))])
-
-
-def recommended_delay_s(p99_s: float) -> int:
-    """Whole minutes that leave the slowest of 100 writes half as much again."""
-    return max(_DELAY_LEAST_S, math.ceil(p99_s * _DELAY_SPARE / MINUTE_S) * MINUTE_S)
 
 
 def lines(one: Quota, now: datetime, hours: float) -> list[str]:
@@ -222,3 +90,18 @@ def _second_road(one: Quota) -> str:
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def bulk_lines(road: BulkRoad, missed_for_quota: int) -> list[str]:
+    """For people, narrow."""
+    if road.missing_scopes:
+        missed = f": {missed_for_quota:,} were missed" if missed_for_quota else ""
+        return [
+            f"  imports  not possible: the key lacks {', '.join(road.missing_scopes)}",
+            f"           they would carry more than the quota does{missed}",
+        ]
+    if road.refused_reason is not None:
+        return [f"  imports  refused by Klaviyo ({road.refused_reason}); tried again in an hour"]
+    takes = f"; half take less than {road.takes_s:,.0f} s" if road.takes_s is not None else ""
+    on_way = f"{road.jobs} on their way, {road.writes:,} writes" if road.jobs else "possible, none needed now"
+    return [f"  imports  {on_way}{takes}"]

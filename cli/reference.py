@@ -86,7 +86,19 @@ def api() -> str:
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
-PAGES = {"configuration.md": configuration, "cli.md": commands, "openapi.json": api}
+def admin_api() -> str:
+    """The admin API's OpenAPI document."""
+    registry = importlib.import_module("shared.admin.registry").REGISTRY
+    document = importlib.import_module("services.console.api.openapi").document(registry)
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
+PAGES = {
+    "configuration.md": configuration,
+    "cli.md": commands,
+    "openapi.json": api,
+    "openapi-admin.json": admin_api,
+}
 
 
 @click.command()

@@ -6,9 +6,13 @@ import click
 import yaml
 from pydantic import ValidationError
 
+from cli.actor import acting
 from cli.session import command, session
-from cli.template_file import BadFile, load_yaml, place_in, what_is_wrong
-from cli.variant_store import read_rules, write_rules
+from cli.template_file import BadFile, load_yaml
+from shared.admin import content_rules
+from shared.admin.operation import Nothing
+from shared.admin.template_reading import place_in
+from shared.admin.wording import what_is_wrong
 from shared.content.rules import OrgRules
 
 
@@ -20,8 +24,9 @@ def rules() -> None:
 @rules.command("import")
 @click.argument("org_slug")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@acting
 @command
-async def rules_import(org_slug: str, file: Path) -> None:
+async def rules_import(org_slug: str, file: Path, actor: str) -> None:
     """Replace an org's rules by those of a YAML FILE.
 
     \b
@@ -43,9 +48,7 @@ async def rules_import(org_slug: str, file: Path) -> None:
         faults = [f"  {place_in({}, one['loc'])}: {what_is_wrong(one)}" for one in error.errors(include_url=False)]
         raise click.ClickException("\n".join([f"{file} cannot be imported:", *faults])) from None
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        async with s.db.transaction(org_id) as connection:
-            await write_rules(connection, org_id, read, s.clock.now())
+        await s.run(content_rules.set_rules, content_rules.SetRules(rules=read), org_slug, actor)
     words = len(read.banned_words) + len(read.banned_claims)
     click.echo(
         f"{org_slug}: {words} banned words and claims, {len(read.promo_codes)} promo codes, {len(read.end_dates)} end "
@@ -59,7 +62,5 @@ async def rules_import(org_slug: str, file: Path) -> None:
 async def rules_show(org_slug: str) -> None:
     """Print an org's rules as YAML that can be imported again."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        async with s.db.transaction(org_id) as connection:
-            stored = await read_rules(connection, org_id)
-    click.echo(yaml.safe_dump(stored.model_dump(), sort_keys=False, allow_unicode=True).rstrip())
+        found = await s.run(content_rules.show_rules, Nothing(), org_slug)
+    click.echo(yaml.safe_dump(found.rules.model_dump(), sort_keys=False, allow_unicode=True).rstrip())

@@ -2,22 +2,36 @@
 
 import asyncio
 import logging
+import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from functools import cached_property, wraps
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial, wraps
 from typing import Any, ParamSpec
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import aiohttp
 import asyncpg
 import click
+from pydantic import ValidationError
 
+from cli import operations
+from cli.actor import somebody
+from shared.admin import run
+from shared.admin.context import Actor, Asking, Jobs, Means
+from shared.admin.errors import AdminError, Refused
+from shared.admin.operation import A, Operation, R
+from shared.api_keys import Peppers
 from shared.clock import Clock
 from shared.crypto import KeyRing, SealError
 from shared.db import migrate
 from shared.db.pool import Database, open_database
 from shared.errors import Failure, Outage
+from shared.klaviyo.client import KlaviyoClient
+from shared.messaging.dead import Graveyard
+from shared.messaging.publisher import Publisher, open_publisher
+from shared.messaging.topology import QueueSpec
 from shared.settings import ServiceSettings, SettingsError
 
 P = ParamSpec("P")
@@ -39,6 +53,60 @@ class Session:
         """Seals and opens stored secrets."""
         return KeyRing(self.settings.seal_keys.get_secret_value())
 
+    @cached_property
+    def means(self) -> Means:
+        """What operations work with; Klaviyo and the broker only where a command says so."""
+        peppers = Peppers(self.settings.api_key_peppers.get_secret_value())
+        return Means(self.db, self.clock, self.ring, peppers, new_id=uuid4, random_bytes=os.urandom)
+
+    async def run(
+        self,
+        operation: Operation[A, R],
+        asked: A,
+        org_slug: str,
+        actor: str | None = None,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        publisher: Jobs | None = None,
+    ) -> R:
+        """Do it for this org; what it refuses is said as this command line says it."""
+        try:
+            return await self.ask(operation, asked, org_slug, actor, http=http, publisher=publisher)
+        except AdminError as error:
+            raise operations.told(error, org_slug) from None
+
+    async def ask(
+        self,
+        operation: Operation[A, R],
+        asked: A,
+        org_slug: str,
+        actor: str | None = None,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        publisher: Jobs | None = None,
+    ) -> R:
+        """The same, with errors as they are. Whoever may run the command may do everything; `actor` is who they say
+        they are. Raises AdminError."""
+        acting = Actor(actor or somebody(), "cli", "owner", await self.org_id(org_slug), org_slug)
+        klaviyo = partial(_client, http, self.clock) if http is not None else None
+        letters = Graveyard(self.amqp_url, "justai-cli")
+        means = replace(self.means, klaviyo=klaviyo, publisher=publisher, letters=letters)
+        return await run.run(Asking(means, acting, f"cli-{uuid4()}"), operation, asked)
+
+    async def create(self, operation: Operation[A, R], asked: A, org_slug: str, actor: str | None = None) -> R:
+        """Do it for an org that is not there yet."""
+        acting = Actor(actor or somebody(), "cli", "owner", uuid4(), org_slug)
+        try:
+            return await run.run(Asking(self.means, acting, f"cli-{uuid4()}"), operation, asked)
+        except AdminError as error:
+            raise operations.told(error, org_slug) from None
+
+    @asynccontextmanager
+    async def publisher(self, *specs: QueueSpec) -> AsyncIterator[Jobs]:
+        """A way to these queues, which is opened when something is to be sent."""
+        async with AsyncExitStack() as stack:
+            yield _Lazy(stack, partial(open_publisher, self.amqp_url, "justai-cli", *specs))
+
     @property
     def amqp_url(self) -> str:
         return self.settings.amqp_url.get_secret_value()
@@ -52,6 +120,25 @@ class Session:
             names = ", ".join(found["slug"] for found in known) or "none yet; create one with `justai org create`"
             raise click.ClickException(f"There is no org {slug!r}. Orgs: {names}.")
         return UUID(str(org_id))
+
+
+class _Lazy:
+    """A command that finds nothing to send does without the broker."""
+
+    def __init__(self, stack: AsyncExitStack, opening: Callable[[], AbstractAsyncContextManager[Publisher]]) -> None:
+        self._stack, self._opening = stack, opening
+        self._publisher: Jobs | None = None
+
+    async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[Any]) -> None:
+        """Return when the broker has them."""
+        with reaching("RabbitMQ", "JUSTAI_AMQP_URL"):
+            if self._publisher is None:
+                self._publisher = await self._stack.enter_async_context(self._opening())
+            await self._publisher.send_jobs(spec, org_id, jobs)
+
+
+def _client(http: aiohttp.ClientSession, clock: Clock, base_url: str, private_key: str) -> KlaviyoClient:
+    return KlaviyoClient(http, base_url, private_key, clock=clock)
 
 
 def read_settings() -> ServiceSettings:
@@ -98,6 +185,8 @@ def command(work: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
             asyncio.run(work(*args, **kwargs))
         except Failure as error:
             raise click.ClickException(f"{error} ({error.reason})") from error
+        except ValidationError as error:
+            raise operations.told(Refused.of(error), str(kwargs.get("org_slug", "ORG"))) from None
         except migrate.MigrationError as error:
             raise click.ClickException(str(error)) from error
         except SealError as error:

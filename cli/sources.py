@@ -1,54 +1,20 @@
 """`justai source`: where Klaviyo's event files come from, and what became of them."""
 
-from collections.abc import Mapping
+import asyncio
 from pathlib import Path
-from uuid import UUID, uuid4
 
-import asyncpg
 import click
+from pydantic import SecretStr
 
-from cli.display import moment, show_table
-from cli.session import Session, command, reaching, session
-from cli.ssh_keys import BadKey, host_key, private_key
-from shared.messaging.publisher import open_publisher
+from cli.actor import acting
+from cli.display import moment, printable, show_table
+from cli.session import Session, command, session
+from shared.admin import sources
+from shared.admin.operation import Nothing
 from shared.messaging.topology import INGEST_FILE
-from shared.schemas.jobs import IngestFileJob
 
-INSERT_SOURCE = """
-    INSERT INTO sources (source_id, org_id, name, host, port, username, path, pattern, host_key, sealed_key, poll_s)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-"""
-SELECT_SOURCE = "SELECT source_id FROM sources WHERE org_id = $1 AND name = $2"
-SELECT_SOURCES = """
-    SELECT s.name, s.username || '@' || s.host || ':' || s.port AS place, s.path, s.pattern, s.enabled,
-           s.last_polled_at, s.refused_at, s.last_error, s.mapping,
-           count(f.file_id) FILTER (WHERE f.state = 'done') AS done,
-           count(f.file_id) FILTER (WHERE f.state IN ('held', 'failed')) AS troubled
-    FROM sources s LEFT JOIN ingest_files f USING (source_id)
-    WHERE s.org_id = $1 GROUP BY s.source_id ORDER BY s.name
-"""
-# What is not given (null) stays. Setting any of these columns gives a refused source another try.
-UPDATE_SOURCE = """
-    UPDATE sources SET
-        host = coalesce($2, host), port = coalesce($3, port), username = coalesce($4, username),
-        path = coalesce($5, path), pattern = coalesce($6, pattern), host_key = coalesce($7, host_key),
-        sealed_key = coalesce($8, sealed_key), poll_s = coalesce($9, poll_s), enabled = coalesce($10, enabled),
-        mapping = CASE WHEN $11::jsonb IS NULL THEN mapping ELSE nullif($11, '{}'::jsonb) END
-    WHERE source_id = $1
-"""
-SELECT_FILES = """
-    SELECT path, state, rows, rejects, fresh, error, last_seen_at FROM ingest_files
-    WHERE source_id = $1 ORDER BY first_seen_at DESC, path LIMIT $2
-"""
-SELECT_REJECTS = """
-    SELECT r.line, r.reason, r.raw FROM ingest_rejects r JOIN ingest_files f USING (file_id)
-    WHERE f.source_id = $1 AND f.path = $2 ORDER BY f.first_seen_at DESC, r.line LIMIT $3
-"""
-SELECT_TROUBLED = """
-    SELECT file_id, path FROM ingest_files
-    WHERE source_id = $1 AND state IN ('held', 'failed') AND ($2::text IS NULL OR path = $2) ORDER BY mtime, path
-"""
 _RAW_CHARS = 120
+_LOOK_S = 0.5  # real seconds between looks at a listing that was asked for
 _PORT, _POLL_S = click.IntRange(1, 65_535), click.IntRange(1, 86_400)
 _KEY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -66,32 +32,25 @@ def source() -> None:
 @click.option("--user", required=True, help="The login there.")
 @click.option("--path", default=".", show_default=True, help="The folder; folders below it are not searched.")
 @click.option("--pattern", default="*", show_default=True, help="Which file names: * ? [abc].")
-@click.option("--host-key", "shown_key", required=True, help="The server's public key; it is pinned, never learned.")
-@click.option("--key-file", required=True, type=_KEY_FILE, help="Our private key for it; stored sealed.")
+@click.option("--host-key", required=True, help="The server's public key; it is pinned, never learned.")
+@click.option("--key-file", "private_key", required=True, type=_KEY_FILE, help="Our private key for it; stored sealed.")
 @click.option("--poll-s", type=_POLL_S, default=60, show_default=True, help="Seconds between listings.")
+@acting
 @command
 async def source_add(
-    org_slug: str, name: str, host: str, port: int, user: str, path: str, pattern: str, shown_key: str, key_file: Path,
-    poll_s: int,
+    org_slug: str, name: str, host: str, port: int, user: str, path: str, pattern: str, host_key: str,
+    private_key: Path, poll_s: int, actor: str,
 ) -> None:  # fmt: skip
     """Add an SFTP folder. A file is read once two listings have seen it unchanged.
 
     `ssh-keyscan -t ed25519 HOST` shows the server's public key; compare it with what its owner says.
     """
-    pinned, ours = _keys(shown_key, key_file)
-    source_id = uuid4()
+    asked = sources.AddSource(
+        name=name, host=host, port=port, user=user, path=path, pattern=pattern, host_key=host_key,
+        private_key=_text_of(private_key), poll_s=poll_s,
+    )  # fmt: skip
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        sealed = s.ring.seal(str(ours), f"{org_id}/source/{source_id}")
-        try:
-            async with s.db.transaction(org_id) as connection:
-                await connection.execute(
-                    INSERT_SOURCE, source_id, org_id, name, host, port, user, path, pattern, pinned, sealed, poll_s
-                )
-        except asyncpg.UniqueViolationError:
-            raise click.ClickException(f"There is a source {name!r} already; change it with `source set`.") from None
-        except asyncpg.CheckViolationError as error:
-            raise click.ClickException(f"A value cannot be used ({error.constraint_name}); is one empty?") from None
+        await s.run(sources.add, asked, org_slug, actor)
     click.echo(f"Added source {name}. See what becomes of its files: justai source files {org_slug} {name}")
 
 
@@ -103,35 +62,62 @@ async def source_add(
 @click.option("--user")
 @click.option("--path")
 @click.option("--pattern")
-@click.option("--host-key", "shown_key", help="The server's new public key.")
-@click.option("--key-file", type=_KEY_FILE, help="Our new private key; stored sealed.")
+@click.option("--host-key", help="The server's new public key.")
+@click.option("--key-file", "private_key", type=_KEY_FILE, help="Our new private key; stored sealed.")
 @click.option("--poll-s", type=_POLL_S)
 @click.option(
-    "--map", "pairs", multiple=True, metavar="FIELD=COLUMN", help="Which column a field is; several may be given."
+    "--map", "mapping", multiple=True, metavar="FIELD=COLUMN", help="Which column a field is; several may be given."
 )
 @click.option("--no-map", is_flag=True, help="Find the columns by name again.")
 @click.option("--on/--off", "enabled", default=None, help="Read it, or leave it alone.")
+@acting
 @command
 async def source_set(
     org_slug: str, name: str, host: str | None, port: int | None, user: str | None, path: str | None,
-    pattern: str | None, shown_key: str | None, key_file: Path | None, poll_s: int | None, pairs: tuple[str, ...],
-    no_map: bool, enabled: bool | None,
+    pattern: str | None, host_key: str | None, private_key: Path | None, poll_s: int | None, mapping: tuple[str, ...],
+    no_map: bool, enabled: bool | None, actor: str,
 ) -> None:  # fmt: skip
     """Change a source; what is not given stays. A source that was refused is tried again."""
-    mapping = _mapping(pairs) if pairs else {} if no_map else None
-    pinned, ours = _keys(shown_key, key_file)
+    asked = sources.SetSource(
+        name=name, host=host, port=port, user=user, path=path, pattern=pattern, host_key=host_key,
+        private_key=_text_of(private_key) if private_key is not None else None, poll_s=poll_s,
+        mapping=_mapping(mapping) if mapping else {} if no_map else None, enabled=enabled,
+    )  # fmt: skip
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        source_id = await _source_id(s, org_id, org_slug, name)
-        sealed = s.ring.seal(ours, f"{org_id}/source/{source_id}") if ours else None
-        try:
-            async with s.db.transaction(org_id) as connection:
-                await connection.execute(
-                    UPDATE_SOURCE, source_id, host, port, user, path, pattern, pinned, sealed, poll_s, enabled, mapping
-                )
-        except asyncpg.CheckViolationError as error:
-            raise click.ClickException(f"A value cannot be used ({error.constraint_name}); is one empty?") from None
+        await s.run(sources.set_source, asked, org_slug, actor)
     click.echo(f"Changed source {name}.")
+
+
+@source.command("test")
+@click.argument("org_slug")
+@click.argument("name")
+@click.option("--wait-s", type=click.FloatRange(0, 600), default=30, show_default=True, help="Real seconds to wait.")
+@acting
+@command
+async def source_test(org_slug: str, name: str, wait_s: float, actor: str) -> None:
+    """Have the ingest service list the folder now, and say what came of it."""
+    async with session() as s:
+        asked = await s.run(sources.list_now, sources.OneSource(name=name), org_slug, actor)
+        now = asyncio.get_running_loop().time
+        until = now() + wait_s
+        while (one := await _source(s, org_slug, asked)) is None:
+            if now() >= until:
+                raise click.ClickException(
+                    f"Nothing was heard within {wait_s:g} s; it stays asked for. Is the ingest service running? See "
+                    f"`justai source list {org_slug}`."
+                )
+            await asyncio.sleep(_LOOK_S)
+    if one.last_error is not None:
+        raise click.ClickException(f"{name}: {printable(one.last_error)}")
+    click.echo(f"{one.path} was listed: {one.listed} files that fit {one.pattern!r}, {one.ignored} others.")
+
+
+async def _source(s: Session, org_slug: str, asked: sources.ListingAsked) -> sources.Source | None:
+    """The source, once it has an answer that is younger than the question."""
+    found = (await s.run(sources.list_sources, Nothing(), org_slug)).sources
+    one = next(one for one in found if one.source_id == asked.source_id)
+    answered = [at for at in (one.last_polled_at, one.last_error_at) if at is not None and at >= asked.asked_at]
+    return one if answered else None
 
 
 @source.command("list")
@@ -140,18 +126,16 @@ async def source_set(
 async def source_list(org_slug: str) -> None:
     """List the sources: when each was last read, and what is wrong."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        async with s.db.transaction(org_id) as connection:
-            rows = await connection.fetch(SELECT_SOURCES, org_id)
+        found = await s.run(sources.list_sources, Nothing(), org_slug)
     show_table(
         ("source", "server", "path", "files", "last listing", "done", "held or failed", "trouble"),
         (
             (
-                row["name"] if row["enabled"] else f"{row['name']} (off)", row["place"], row["path"], row["pattern"],
-                moment(row["last_polled_at"], "never"), row["done"], row["troubled"],
-                f"{row['last_error'] or ''}{' (not tried again until it is changed)' if row['refused_at'] else ''}",
+                one.name if one.enabled else f"{one.name} (off)", f"{one.username}@{one.host}:{one.port}", one.path,
+                one.pattern, moment(one.last_polled_at, "never"), one.done, one.troubled,
+                f"{one.last_error or ''}{' (not tried again until it is changed)' if one.refused_at else ''}",
             )
-            for row in rows
+            for one in found.sources
         ),
         empty="No sources yet; add one with `justai source add`.",
     )  # fmt: skip
@@ -160,41 +144,35 @@ async def source_list(org_slug: str) -> None:
 @source.command("files")
 @click.argument("org_slug")
 @click.argument("name")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @command
 async def source_files(org_slug: str, name: str, limit: int) -> None:
     """List a source's newest files: what was read from each, and why one is held."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        source_id = await _source_id(s, org_id, org_slug, name)
-        async with s.db.transaction(org_id) as connection:
-            rows = await connection.fetch(SELECT_FILES, source_id, limit)
+        found = await s.run(sources.list_files, sources.AskedFiles(name=name, limit=limit), org_slug)
     show_table(
         ("file", "state", "rows", "new events", "rejects", "last seen", "why"),
         (
-            (row["path"], row["state"], row["rows"], row["fresh"], row["rejects"], moment(row["last_seen_at"]),
-             row["error"])
-            for row in rows
+            (one.path, one.state, one.rows, one.fresh, one.rejects, moment(one.last_seen_at), one.error)
+            for one in found.files
         ),
         empty="No file that fits was seen yet.",
-    )  # fmt: skip
+    )
 
 
 @source.command("rejects")
 @click.argument("org_slug")
 @click.argument("name")
 @click.argument("file")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @command
 async def source_rejects(org_slug: str, name: str, file: str, limit: int) -> None:
     """List the rows of a FILE that are no events, and why. They hold people's values: mind where you paste them."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        source_id = await _source_id(s, org_id, org_slug, name)
-        async with s.db.transaction(org_id) as connection:
-            rows = await connection.fetch(SELECT_REJECTS, source_id, file, limit)
+        asked = sources.AskedRejects(name=name, file=file, limit=limit)
+        found = await s.run(sources.list_rejects, asked, org_slug)
     show_table(
-        ("line", "why", "row"), ((row["line"], row["reason"], row["raw"][:_RAW_CHARS]) for row in rows),
+        ("line", "why", "row"), ((one.line, one.reason, one.raw[:_RAW_CHARS]) for one in found.rejects),
         empty=f"No rejects of {file}.",
     )  # fmt: skip
 
@@ -203,47 +181,26 @@ async def source_rejects(org_slug: str, name: str, file: str, limit: int) -> Non
 @click.argument("org_slug")
 @click.argument("name")
 @click.argument("file", required=False)
+@acting
 @command
-async def source_retry(org_slug: str, name: str, file: str | None) -> None:
+async def source_retry(org_slug: str, name: str, file: str | None, actor: str) -> None:
     """Load held and failed files again, or only FILE, once the cause is mended. Events count once, however often."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        source_id = await _source_id(s, org_id, org_slug, name)
-        async with s.db.transaction(org_id) as connection:
-            rows = await connection.fetch(SELECT_TROUBLED, source_id, file)
-        if not rows:
-            which = f"{file} is neither held nor failed" if file else "No file is held or failed"
-            raise click.ClickException(f"{which}; see `justai source files {org_slug} {name}`.")
-        with reaching("RabbitMQ", "JUSTAI_AMQP_URL"):
-            async with open_publisher(s.amqp_url, "justai-cli", INGEST_FILE) as publisher:
-                for row in rows:
-                    job = IngestFileJob(org_id=org_id, source_id=source_id, file_id=row["file_id"])
-                    await publisher.send_jobs(INGEST_FILE, org_id, [job])
-    click.echo(f"Queued {', '.join(row['path'] for row in rows)}.")
+        await s.org_id(org_slug)
+        async with s.publisher(INGEST_FILE) as publisher:
+            asked = sources.RetryFiles(name=name, file=file)
+            done = await s.run(sources.retry, asked, org_slug, actor, publisher=publisher)
+    click.echo(f"Queued {', '.join(done.files)}.")
 
 
-async def _source_id(s: Session, org_id: UUID, org_slug: str, name: str) -> UUID:
-    async with s.db.transaction(org_id) as connection:
-        source_id = await connection.fetchval(SELECT_SOURCE, org_id, name)
-    if source_id is None:
-        raise click.ClickException(f"No source {name!r}; see `justai source list {org_slug}`.")
-    return UUID(str(source_id))
-
-
-def _keys(shown_key: str | None, key_file: Path | None) -> tuple[str | None, str | None]:
-    """The pinned host key and our private key, each where it was given."""
+def _text_of(key_file: Path) -> SecretStr:
     try:
-        pinned = host_key(shown_key) if shown_key is not None else None
-    except BadKey as error:
-        raise click.ClickException(f"--host-key: {error}.") from None
-    try:
-        return pinned, private_key(key_file.read_text()) if key_file is not None else None
-    except (BadKey, UnicodeDecodeError) as error:
-        why = error if isinstance(error, BadKey) else "this is no text"
-        raise click.ClickException(f"--key-file: {why}.") from None
+        return SecretStr(key_file.read_text())
+    except UnicodeDecodeError:
+        raise click.ClickException("--key-file: this is no text.") from None
 
 
-def _mapping(pairs: tuple[str, ...]) -> Mapping[str, str]:
+def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in pairs:
         field, equals, column = pair.partition("=")

@@ -1,22 +1,19 @@
 """Reads a template's YAML file, or an org's attributes, or says everything that is wrong with it at once."""
 
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from shared.content.checks import Asked, check_copy
+from shared.admin.errors import Fault
+from shared.admin.template_reading import faults_of, judge
 from shared.content.faults import Finding
 from shared.content.rules import DEFAULT, OrgRules
-from shared.content.served import serve
 from shared.schemas.attributes import OrgAttributes
-from shared.schemas.copy import Vars
-from shared.schemas.template_file import TemplateFile, VariantCopy
-from shared.snippet import IDENTIFIER, PREFIX
+from shared.schemas.template_file import TemplateFile
 
 
 class BadFile(Exception):
@@ -42,50 +39,25 @@ def read_attributes(file: Path) -> OrgAttributes:
     try:
         return OrgAttributes.model_validate({} if raw is None else raw)
     except ValidationError as error:
-        raise bad_file(file, faults_of(raw, error, "an attributes file")) from None
+        raise bad_file(file, lines(faults_of(raw, error, "an attributes file"))) from None
 
 
-def read_template(file: Path, rules: OrgRules = DEFAULT, today: date = date.min) -> tuple[TemplateFile, list[Finding]]:
+def read_template(
+    file: Path, rules: OrgRules = DEFAULT, today: date = date.min
+) -> tuple[TemplateFile, Sequence[Finding]]:
     """The template, and warnings about its copy. Raises BadFile.
 
     What only an approval needs stops a variant that the file approves, and is a warning of the others.
     """
-    raw = load_yaml(file)
-    faults: list[str] = []
-    parsed: TemplateFile | None = None
-    try:
-        parsed = TemplateFile.model_validate(raw)
-    except ValidationError as error:
-        faults += faults_of(raw, error)
-    findings = _findings(raw, rules, today)
-    faults += [str(finding) for finding in findings if not finding.warning]
-    if faults or parsed is None:
-        raise bad_file(file, faults)
-    return parsed, findings
+    judged = judge(load_yaml(file), rules, today)
+    if judged.template is None:
+        raise bad_file(file, lines(judged.faults))
+    return judged.template, judged.warnings
 
 
-def _findings(raw: object, rules: OrgRules, today: date) -> list[Finding]:
-    template_id = raw.get("template_id") if isinstance(raw, dict) else None
-    findings: list[Finding] = []
-    seen: dict[str, VariantCopy] = {}
-    for variant in _variants(raw):
-        asked = Asked(str(template_id), today, rules, tuple(_required(raw)), dict(seen))
-        for finding in check_copy(variant, asked).findings:
-            if finding.approval and not finding.warning and not variant.approved:
-                finding = replace(finding, warning=True, what=f"{finding.what} (stops its approval)")
-            findings.append(finding)
-        seen[variant.name] = variant
-    return findings
-
-
-def served_texts(parsed: TemplateFile) -> dict[str, Vars]:
-    """By variant, what is served of a template that was read without a fault."""
-    return {one.name: Vars(one.subject, one.preheader, serve(one.source).body) for one in parsed.variants}
-
-
-def faults_of(raw: object, error: ValidationError, kind: str = "a template file") -> list[str]:
-    """Each fault with its place, in words for whoever wrote the file."""
-    return [f"{place_in(raw, fault['loc'])}: {what_is_wrong(fault, kind)}" for fault in error.errors(include_url=False)]
+def lines(faults: Iterable[Fault]) -> list[str]:
+    """One for each fault: where, and what is wrong."""
+    return [f"{fault.field}: {fault.message}" for fault in faults]
 
 
 def bad_file(file: Path | str, faults: list[str]) -> BadFile:
@@ -111,84 +83,3 @@ def read_yaml(text: str, file: str) -> object:
         raise BadFile(f"{file}{mark} is no YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise BadFile(f"{file} is no YAML: {error}") from None
-
-
-def _variants(raw: object) -> list[VariantCopy]:
-    """Those whose shape is right: their copy is judged even if something else in the file is wrong."""
-    listed = raw.get("variants") if isinstance(raw, dict) else None
-    found = []
-    for one in listed if isinstance(listed, list) else []:
-        try:
-            found.append(VariantCopy.model_validate(one))
-        except ValidationError:
-            continue  # told by the model of the whole file
-    return found
-
-
-def _required(raw: object) -> list[str]:
-    listed = raw.get("required_fields") if isinstance(raw, dict) else None
-    return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-
-
-def place_in(raw: object, loc: tuple[int | str, ...]) -> str:
-    """`control.body`; a variant by its name."""
-    if len(loc) > 1 and loc[0] == "variants" and isinstance(raw, dict):
-        variant = raw["variants"][loc[1]]
-        name = variant.get("name") if isinstance(variant, dict) else None
-        number = f"number {int(loc[1]) + 1}"
-        return ", ".join([f'variant "{name}"' if isinstance(name, str) else f"variant {number}", *map(str, loc[2:])])
-    if len(loc) > 2 and loc[0] == "attributes" and loc[2] in _KINDS:
-        loc = (*loc[:2], *loc[3:])  # the kind is none of the file's own steps
-    return ".".join(str(step) for step in loc if step != "[key]") or "the file"
-
-
-def what_is_wrong(fault: ErrorDetails, kind: str = "such a file") -> str:
-    """What is wrong, in words for whoever wrote the file."""
-    known = fault.get("ctx", {})
-    match fault["type"]:
-        case "missing":
-            return "is missing"
-        case "extra_forbidden":
-            return f"is no field of {kind}; is it misspelled?"
-        case "string_type" if isinstance(fault["input"], dict | list):
-            return "must be a text"
-        case "string_type":
-            return f"must be a text, but {fault['input']!r} is none to YAML; put it in quotes"
-        case "string_pattern_mismatch":
-            return _SHAPES.get(str(known.get("pattern")), "has the wrong form")
-        case "too_short" | "string_too_short":
-            return "is empty"
-        case "too_long" | "string_too_long":
-            return f"is longer than {known.get('max_length')} characters"
-        case "union_tag_not_found":
-            return f"kind: is missing; it is one of {', '.join(_KINDS)}"
-        case "union_tag_invalid":
-            return f"kind: must be one of {', '.join(_KINDS)}"
-        case "dict_type":
-            return "must have a line for each of its entries, like `plan: …`, indented"
-        case "literal_error":
-            return f"must be {known.get('expected')}"
-        case "model_type" | "model_attributes_type":
-            return "must have fields of its own, one a line, indented"
-        case "list_type":
-            return "must be a list, each entry after a dash"
-        case "date_from_datetime_parsing" | "date_type" | "date_parsing":
-            return "must be a day, like 2026-12-24"
-        case "value_error":
-            return str(known.get("error"))
-        case "bool_parsing" | "bool_type":
-            return "must be true or false"
-        case "int_parsing" | "int_type" | "int_from_float":
-            return "must be a whole number"
-        case _:
-            return fault["msg"][:1].lower() + fault["msg"][1:]
-
-
-_KINDS = ("string", "list", "number", "date")
-_SHAPES = {
-    r"\S": "is blank",
-    r"^\s*<mjml\b": "must begin with <mjml>",
-    f"^{IDENTIFIER}$": "must be an id: letters, digits, - and _, at most 64",
-    f"^{PREFIX}$": "must begin with a lower-case letter, then lower-case letters, digits and _, at most 32",
-    r"^[A-Za-z_][A-Za-z0-9_-]{0,127}$": "must be the name of a field: letters, digits, - and _",
-}

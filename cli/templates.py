@@ -1,35 +1,25 @@
 """`justai template`, `justai snippet`, `justai webhook`: what may be said, and what to paste into Klaviyo."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
+from typing import get_args
 
 import click
 
 from cli import stops
 from cli.actor import acting
 from cli.display import printable, show_table
-from cli.session import Session, command, session
-from cli.template_file import BadFile, read_template, served_texts
-from cli.template_store import SELECT_TEMPLATES, SELECT_VARIANTS, Place, import_template, place_of
-from cli.variant_store import read_rules
-from cli.webhook_attrs import attrs_to_paste
-from shared.content.rules import DEFAULT, OrgRules
-from shared.schemas.template_file import TemplateFile
-from shared.snippet import Snippet, marker, page_snippet
-from shared.snippet import snippet as make_snippet
-
-SELECT_FLOW_READ = """
-    SELECT count(*) AS messages, count(*) FILTER (WHERE flow_id = $2 AND action_id = $3) AS fitting
-    FROM flow_messages WHERE org_id = $1
-"""
-
-
-SELECT_ATTRIBUTES = """
-    SELECT o.attributes AS of_org, t.attributes AS of_template FROM templates t JOIN orgs o USING (org_id)
-    WHERE t.org_id = $1 AND t.template_id = $2
-"""
+from cli.session import command, session
+from cli.template_file import BadFile, bad_file, lines, load_yaml, read_template
+from shared.admin import pasting, template_settings, templates
+from shared.admin import stops as admin_stops
+from shared.admin.errors import Refused
+from shared.admin.operation import Nothing
+from shared.admin.stops import OneTemplate
+from shared.admin.templates import ImportedTemplate
+from shared.content.rules import DEFAULT
+from shared.snippet import page_snippet
 
 
 @click.group()
@@ -58,67 +48,58 @@ def template_import(org_slug: str, file: Path, check: bool, actor: str) -> None:
     a fallback (`| default: '…'` or an `if` around it, unless the file lists it under `required_fields`), Klaviyo's own
     tags, links that are not for mail, bodies above 80 KB.
     """
-    if check:
-        _read(file, DEFAULT, datetime.now(UTC).date())
-        click.echo(f"{file} can be imported.")
-    else:
-        _import(org_slug, file, actor)
-
-
-def _read(file: Path, rules: OrgRules, today: date) -> TemplateFile:
     try:
-        parsed, warnings = read_template(file, rules, today)
+        if check:
+            _, warnings = read_template(file, DEFAULT, datetime.now(UTC).date())
+            for warning in warnings:
+                click.echo(f"Warning: {warning}", err=True)
+            click.echo(f"{file} can be imported.")
+        else:
+            _import(org_slug, file, load_yaml(file), actor)
     except BadFile as error:
         raise click.ClickException(str(error)) from None
-    for warning in warnings:
-        click.echo(f"Warning: {warning}", err=True)
-    return parsed
 
 
 @command
-async def _import(org_slug: str, file: Path, actor: str) -> None:
+async def _import(org_slug: str, file: Path, raw: object, actor: str) -> None:
     async with session() as s:
-        org_id, now = await s.org_id(org_slug), s.clock.now()
-        async with s.db.transaction(org_id) as connection:
-            rules = await read_rules(connection, org_id)
-        parsed = _read(file, rules, now.date())
-        texts = served_texts(parsed)
-        async with s.db.transaction(org_id) as connection:
-            done = await import_template(
-                connection, org_id, parsed, texts, actor, now, review_required=rules.review_required
-            )
-        for change in done.changes:
-            click.echo(f"{change.what:12} {change.name}  {change.copy_id}")
-        for change in done.changes:
-            if "in review" in change.standing:
-                click.echo(f'"{change.name}" is {change.standing}: somebody else may `justai variant approve` it.')
-        approved = sum(change.serves for change in done.changes)
-        variants = "1 variant" if approved == 1 else f"{approved} variants"
-        click.echo(f"Template {parsed.template_id} is {parsed.state}, {variants} approved.")
-        if parsed.state not in ("active", "shipped") or not approved:
-            click.echo("People get the control content until the template is active and has an approved variant.")
-        await stops.say_stops(s, org_id, org_slug, parsed.template_id)
-        if done.snippet_changed:
-            click.echo(
-                "The email snippet changed (property prefix, flow message or control content): paste it again: "
-                f"justai snippet {org_slug} {parsed.template_id}"
-            )
-        await _warn_of_place(s, org_id, org_slug, parsed)
-
-
-async def _warn_of_place(s: Session, org_id: UUID, org_slug: str, parsed: TemplateFile) -> None:
-    """A wrong id is found here, and not by all emails showing control."""
-    if parsed.flow is None:
-        return
-    flow_id, action_id = parsed.flow.flow_id, parsed.flow.treatment_action_id
-    async with s.db.transaction(org_id) as connection:
-        row = await connection.fetchrow(SELECT_FLOW_READ, org_id, flow_id, action_id)
-    if row is not None and row["messages"] and not row["fitting"]:
+        await s.org_id(org_slug)
+        try:
+            done = await s.ask(templates.import_template, templates.ImportTemplate(template=raw), org_slug, actor)
+        except Refused as error:
+            raise bad_file(file, lines(error.faults)) from None
+    for warning in done.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    _say(done, org_slug)
+    if done.place_unknown:
         click.echo(
-            f"Warning: flow {flow_id} had no email step {action_id} when flows were last read; see "
+            f"Warning: flow {done.flow_id} had no email step {done.treatment_action_id} when flows were last read; see "
             f"`justai flows sync {org_slug}`.",
             err=True,
         )
+
+
+def _say(done: ImportedTemplate, org_slug: str) -> None:
+    for change in done.changes:
+        click.echo(f"{change.what:12} {change.name}  {change.copy_id}")
+    for change in done.changes:
+        if "in review" in change.standing:
+            click.echo(f'"{change.name}" is {change.standing}: somebody else may `justai variant approve` it.')
+    approved = sum(change.serves for change in done.changes)
+    variants = "1 variant" if approved == 1 else f"{approved} variants"
+    click.echo(f"Template {done.template_id} is {done.state}, {variants} approved.")
+    if done.state not in ("active", "shipped") or not approved:
+        click.echo("People get the control content until the template is active and has an approved variant.")
+    stops.told(org_slug, done.stops)
+    if done.snippet_changed:
+        _say_snippet_changed(org_slug, done.template_id)
+
+
+def _say_snippet_changed(org_slug: str, template_id: str) -> None:
+    click.echo(
+        "The email snippet changed (property prefix, flow message or control content): paste it again: "
+        f"justai snippet {org_slug} {template_id}"
+    )
 
 
 @template.command("list")
@@ -127,28 +108,71 @@ async def _warn_of_place(s: Session, org_id: UUID, org_slug: str, parsed: Templa
 async def template_list(org_slug: str) -> None:
     """List an org's templates."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        async with s.db.transaction(org_id) as connection:
-            rows = await connection.fetch(SELECT_TEMPLATES, org_id)
+        found = await s.run(templates.list_templates, Nothing(), org_slug)
     show_table(
         ("template", "name", "state", "approved variants", "property prefix", "flow", "action", "stopped since"),
         (
             (
-                row["template_id"], row["name"], row["state"], row["approved"], row["property_prefix"],
-                row["flow_id"], row["treatment_action_id"], stops.shown(row),
+                one.template_id, one.name, one.state, one.approved, one.property_prefix, one.flow_id,
+                one.treatment_action_id, stops.shown(one.stopped_at, one.stopped_reason),
             )
-            for row in rows
+            for one in found.templates
         ),
         empty=f"No templates yet; import one with `justai template import {org_slug} FILE`.",
     )  # fmt: skip
+
+
+@template.command("set")
+@click.argument("org_slug")
+@click.argument("template_id")
+@click.option("--name")
+@click.option("--flow", "flow_id", help="The flow; `justai flows list` shows ids.")
+@click.option("--treatment", "treatment_action_id", help="The email step that shows our copy.")
+@click.option("--control", "control_action_id", help="The email step of the other branch, where Klaviyo splits.")
+@click.option("--prefix", "property_prefix", help="Of the profile properties.")
+@click.option("--delay-s", type=int, help="From webhook to email, where the flow does not tell.")
+@click.option("--send-window-s", type=int, help="After the email was due, until our copy is taken away.")
+@acting
+@command
+async def template_set(org_slug: str, template_id: str, actor: str, **given: object) -> None:
+    """Change where a template lives in Klaviyo; what is not given stays."""
+    values = {name: value for name, value in given.items() if value is not None}
+    asked = template_settings.SetTemplate.model_validate({"template_id": template_id, **values})
+    async with session() as s:
+        done = await s.run(template_settings.set_template, asked, org_slug, actor)
+    click.echo(f"Changed template {template_id}." if done.changed else "That is how it was already.")
+    if done.snippet_changed:
+        _say_snippet_changed(org_slug, template_id)
+
+
+@template.command("state")
+@click.argument("org_slug")
+@click.argument("template_id")
+@click.argument("state", type=click.Choice(get_args(templates.State)))
+@acting
+@command
+async def template_state(org_slug: str, template_id: str, state: templates.State, actor: str) -> None:
+    """Lead a template through its life.
+
+    \b
+    draft     people get the control content
+    active    variants are chosen; needs a flow message and an approved variant
+    shipped   the winner is served, the holdout stays
+    archived  people get the control content
+    """
+    asked = template_settings.SetState(template_id=template_id, state=state)
+    async with session() as s:
+        done = await s.run(template_settings.set_state, asked, org_slug, actor)
+    click.echo(f"Template {template_id} is {done.template.state}{'' if done.changed else ' already'}.")
 
 
 @template.command("stop")
 @click.argument("org_slug")
 @click.argument("template_id")
 @click.option("--reason", help="Why, for whoever looks at it next.")
+@acting
 @command
-async def template_stop(org_slug: str, template_id: str, reason: str | None) -> None:
+async def template_stop(org_slug: str, template_id: str, reason: str | None, actor: str) -> None:
     """Let no copy of a template reach a profile any more, until it is resumed.
 
     What waits ends as `stopped`. Copy that is on profiles is taken away first of all, that whose email leaves soonest
@@ -156,24 +180,24 @@ async def template_stop(org_slug: str, template_id: str, reason: str | None) -> 
     end it.
     """
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        if not await stops.stop(s, org_id, template_id, reason):
-            raise _no_template(org_slug, template_id)
-        await stops.say_stops(s, org_id, org_slug, template_id)
+        asked = admin_stops.StopTemplate(template_id=template_id, reason=reason)
+        found = await s.run(admin_stops.stop_template, asked, org_slug, actor)
+    stops.told(org_slug, found.stops)
 
 
 @template.command("resume")
 @click.argument("org_slug")
 @click.argument("template_id")
+@acting
 @command
-async def template_resume(org_slug: str, template_id: str) -> None:
+async def template_resume(org_slug: str, template_id: str, actor: str) -> None:
     """End the stop of a template. What it has ended stays ended; new webhooks are served again."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        await _place(s, org_id, org_slug, template_id)
-        ended = await stops.resume(s, org_id, template_id)
-        click.echo(f"Template {template_id} is not stopped any more." if ended else f"{template_id} was not stopped.")
-        await stops.say_stops(s, org_id, org_slug, template_id)
+        asked = admin_stops.OneTemplate(template_id=template_id)
+        found = await s.run(admin_stops.resume_template, asked, org_slug, actor)
+    ended = f"Template {template_id} is not stopped any more."
+    click.echo(ended if found.ended else f"{template_id} was not stopped.")
+    stops.told(org_slug, found.stops)
 
 
 @template.command("show")
@@ -183,18 +207,12 @@ async def template_resume(org_slug: str, template_id: str) -> None:
 async def template_show(org_slug: str, template_id: str) -> None:
     """List a template's variants."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        await _place(s, org_id, org_slug, template_id)
-        async with s.db.transaction(org_id) as connection:
-            rows = await connection.fetch(SELECT_VARIANTS, org_id, template_id)
+        found = await s.run(templates.show, OneTemplate(template_id=template_id), org_slug)
     show_table(
         ("variant", "state", "version", "theme", "subject", "copy_id"),
-        (
-            (row["name"], row["state"], row["version"], row["theme"], row["subject"], row["copy_id"])
-            for row in rows
-        ),
+        ((one.name, one.state, one.version, one.theme, one.subject, one.copy_id) for one in found.variants),
         empty="It has no variants: everybody gets the control content.",
-    )  # fmt: skip
+    )
 
 
 @click.command()
@@ -210,10 +228,11 @@ async def snippet(org_slug: str, template_id: str, as_json: bool, page: bool) ->
     the template's control content. It is never blank and never another template's copy.
     """
     if page:
-        made = page_snippet()
+        page_made = page_snippet()
+        made = pasting.EmailSnippet(subject=page_made.subject, preheader=page_made.preheader, body=page_made.body)
     else:
         async with session() as s:
-            made = _snippet_of(await _place(s, await s.org_id(org_slug), org_slug, template_id), template_id)
+            made = await s.run(pasting.snippet, OneTemplate(template_id=template_id), org_slug)
     if as_json:
         click.echo(json.dumps({"subject": made.subject, "preheader": made.preheader, "body": made.body}))
         return
@@ -229,48 +248,12 @@ async def snippet(org_slug: str, template_id: str, as_json: bool, page: bool) ->
 async def webhook(org_slug: str, template_id: str, base_url: str) -> None:
     """Print what to enter in the flow's Webhook step: destination URL, headers, JSON body."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        place = await _place(s, org_id, org_slug, template_id)
-        async with s.db.transaction(org_id) as connection:
-            defined = await connection.fetchrow(SELECT_ATTRIBUTES, org_id, template_id)
-    attrs, unreadable = attrs_to_paste({**defined["of_org"], **defined["of_template"]} if defined else {})
-    tail = f"{place.flow_id or '<flow_id>'}.{place.treatment_action_id or '<treatment_action_id>'}"
-    body = {
-        "template_id": template_id,
-        "user_id": "{{ person.KlaviyoID }}",
-        "tracking_id": "{{ person.KlaviyoID }}." + tail,
-        "attrs": attrs,
-        "fields": {"first_name": "{{ person.first_name }}"},
-    }
-    click.echo(f"Destination URL: {base_url.rstrip('/')}/api/generate/{org_slug}")
-    click.echo("Headers:\n  Content-Type: application/json\n  X-Api-Key: <JUSTAI_API_KEY>")
-    click.echo(f"JSON body:\n{json.dumps(body, indent=2, ensure_ascii=False)}")
-    if attrs:
+        asked = pasting.AskedWebhook(template_id=template_id, base_url=base_url)
+        made = await s.run(pasting.webhook, asked, org_slug)
+    click.echo(f"Destination URL: {made.url}")
+    click.echo("Headers:\n" + "\n".join(f"  {name}: {value}" for name, value in made.headers.items()))
+    click.echo(f"JSON body:\n{made.body}")
+    if made.reads_attrs:
         click.echo("The names after `lookup:` must be spelled as the profile property is in Klaviyo, case and all.")
-    for name in unreadable:
+    for name in made.unreadable_attrs:
         click.echo(f"{printable(name)!r} cannot stand in a tag of Klaviyo's: give it another name, or write its value.")
-
-
-async def _place(s: Session, org_id: UUID, org_slug: str, template_id: str) -> Place:
-    async with s.db.transaction(org_id) as connection:
-        place = await place_of(connection, org_id, template_id)
-    if place is None:
-        raise _no_template(org_slug, template_id)
-    return place
-
-
-def _no_template(org_slug: str, template_id: str) -> click.ClickException:
-    return click.ClickException(f"No template {template_id!r}; see `justai template list {org_slug}`.")
-
-
-def _snippet_of(place: Place, template_id: str) -> Snippet:
-    if place.flow_id is None or place.treatment_action_id is None:
-        raise click.ClickException(
-            f"Template {template_id!r} has no flow message yet, so no snippet can fit it: set `flow.flow_id` and "
-            "`flow.treatment_action_id` in its file and import it again."
-        )
-    try:
-        fits = marker(template_id, place.flow_id, place.treatment_action_id)
-        return make_snippet(place.property_prefix, fits, place.control)
-    except ValueError as error:
-        raise click.ClickException(f"No snippet can be made of template {template_id!r}: {error}.") from None

@@ -1,21 +1,15 @@
 """`justai why`: one generation's whole story, by its id."""
 
-from dataclasses import replace
 from uuid import UUID
 
 import aiohttp
 import click
 import orjson
 
-from cli.flows import SELECT_INTEGRATION
-from cli.read_back import ReadBack, compare, marked
-from cli.session import Session, command, session
-from cli.why_store import Found, WhyStore
-from cli.why_story import Story, lines
-from shared.crypto import SealError
-from shared.errors import Failure
-from shared.klaviyo.client import KlaviyoClient
-from shared.schemas.decisions import wrote
+from cli.session import command, session
+from cli.why_story import lines
+from shared.admin import why as admin_why
+from shared.admin.why_store import Found, WhyStore
 
 
 @click.command()
@@ -42,12 +36,11 @@ async def why(generation_id: str, org_slug: str | None, days: int, read_back: bo
             f"GENERATION_ID: {generation_id!r} is no uuid. The webhook's 202 names it, and the profile's property "
             "<prefix>_generation."
         ) from None
-    async with session() as s:
-        store = WhyStore(s, await s.org_id(org_slug) if org_slug else None)
+    async with session() as s, aiohttp.ClientSession() as http:
+        store = WhyStore(s.db, s.clock, await s.org_id(org_slug) if org_slug else None)
         found = await _found(store, asked_id, org_slug, days)
-        story = await store.story(found, asked_id)
-        if read_back:
-            story = replace(story, read_back=await _read_back(s, found, story, days))
+        asked = admin_why.AskedStory(generation_id=asked_id, days=days, read_back=read_back)
+        story = (await s.run(admin_why.why, asked, found.org, http=http)).story
         now = s.clock.now()
     if as_json:
         click.echo(orjson.dumps(story, default=str, option=orjson.OPT_INDENT_2).decode())
@@ -70,30 +63,3 @@ async def _found(store: WhyStore, asked_id: UUID, org_slug: str | None, days: in
             "first. If it stays unknown: is the generate queue long, a generator down? `justai dead list`"
         )
     return found[0]
-
-
-async def _read_back(s: Session, found: Found, story: Story, days: int) -> ReadBack:
-    """What the profile holds, compared with what we wrote. Klaviyo's refusal is part of the answer, no failure."""
-    async with s.db.transaction(found.org_id) as connection:
-        row = await connection.fetchrow(SELECT_INTEGRATION, found.org_id)
-    if row is None:
-        return ReadBack("not_read", reason="no_integration")
-    try:
-        private_key = s.ring.open(row["sealed_key"], f"{found.org_id}/klaviyo")
-        async with aiohttp.ClientSession() as http:
-            held = await KlaviyoClient(http, row["base_url"], private_key, clock=s.clock).profile_properties(
-                story.user_id
-            )
-    except SealError:
-        return ReadBack("not_read", reason="key_not_readable")
-    except Failure as failure:
-        return ReadBack("not_read", reason=f"{failure.reason}: {failure}")
-    # Who else wrote there may be another org on the same account.
-    store = WhyStore(s)
-    copies = {story.generation_id: await store.copy(found, story.prefix)}
-    named = marked(story.prefix, held or {})
-    if named is not None and named not in copies:
-        copies |= {one.generation_id: await store.copy(one, story.prefix) for one in await store.find(named, days)}
-    return compare(
-        story.prefix, story.generation_id, held, copies, wrote=wrote(story.decided.decision, story.decided.reason)
-    )

@@ -1,17 +1,15 @@
-"""One generation's story: what is known of it, and how it is told to a person."""
+"""How one generation's story is told to a person."""
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
-from uuid import UUID
 
 import orjson
 
 from cli.display import moment, printable
-from cli.meanings import Meaning
-from cli.read_back import ReadBack
+from shared.admin.meanings import Meaning
+from shared.admin.read_back import ReadBack
+from shared.admin.story import Account, Send, Story
 from shared.schemas.decisions import wrote
 
 _LABEL, _WIDTH = 10, 110
@@ -24,135 +22,6 @@ _FINDINGS = {
     "not_comparable": "something is there, but the stored copy to compare it with cannot be read",
     "not_read": "not read",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """A variant that could have been drawn."""
-
-    copy_id: UUID
-    name: str | None
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What was decided; `attrs` as given."""
-
-    decision: str
-    reason: str
-    means: Meaning
-    copy_id: UUID | None
-    variant: str | None
-    version: int | None
-    propensity: float | None
-    eligible: Sequence[Option]
-    cell: str
-    attrs: Mapping[str, Any]
-    repairs: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A row of the profile writer. `ahead`: rows of the same account that are served before it."""
-
-    action: str
-    lane: str
-    ahead: int
-    attempts: int
-    last_reason: str | None
-    next_attempt_at: datetime
-    in_flight: bool
-    behind: UUID | None  # the newer generation that waits for this one's answer
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How its write ended; `took_s` from acceptance on."""
-
-    outcome: str
-    reason: str | None
-    at: datetime
-    attempts: int
-    took_s: float
-    means: Meaning
-
-
-@dataclass(frozen=True, slots=True)
-class Believed:
-    """What the profile writer believes the profile to hold: nothing, a generation's copy, perhaps a generation's."""
-
-    state: str
-    generation_id: UUID | None = None
-    written_for: str | None = None
-    older_for: Sequence[str] = ()
-    clean_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What holds up the org's writes now, if anything does."""
-
-    account: str | None
-    paused_at: datetime | None
-    paused_reason: str | None
-    paused_message: str | None
-    blocked_until: datetime | None
-    blocked_reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Newer:
-    """The next generation of the same person and properties, accepted before this one's send window was over."""
-
-    generation_id: UUID
-    template_id: str
-    decision: str
-    accepted_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """An email that showed this generation, as event files tell."""
-
-    transmission_id: str
-    sent_at: datetime
-    attribution: str
-    delivered: bool
-    bounced: bool
-    first_open_at: datetime | None
-    machine_opens: int
-    first_click_at: datetime | None
-    unsubscribed: bool
-    spam: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """All of it. `alias_seen_at`: when the id that was asked for was seen as an alias of this generation; else None."""
-
-    generation_id: UUID
-    asked_id: UUID
-    alias_seen_at: datetime | None
-    org: str
-    template_id: str
-    user_id: str
-    tracking_id: str
-    accepted_at: datetime
-    deadline_at: datetime
-    clean_at: datetime
-    prefix: str
-    written_for: str
-    decided: Decision
-    waiting: Waiting | None
-    ended: Ended | None
-    not_there: Meaning | None  # why there is neither
-    shows: str
-    believed: Believed
-    account: Account
-    newer: Newer | None
-    sends: Sequence[Send]
-    read_back: ReadBack | None
 
 
 def lines(story: Story, now: datetime) -> list[str]:

@@ -21,7 +21,7 @@ Reason = Literal["schedule", "backfill", "dirty"]
 Table = Literal["generations"]
 
 HOUR = timedelta(hours=1)
-_UNPUBLISHED_AFTER = timedelta(minutes=10)  # then the scheduler takes what a killed backfill marked but never published
+UNPUBLISHED_AFTER = timedelta(minutes=10)  # then the scheduler takes what a killed backfill marked but never published
 _PUBLISHED_AT_ONCE = 64
 
 
@@ -147,10 +147,17 @@ async def publish_backfill(
         return []
     hours = hours_between(max(start, first), min(end, hour_of(at) + HOUR))
     if hours:
-        await ledger.mark(org_id, table, hours, "backfill", at + _UNPUBLISHED_AFTER)
+        await ledger.mark(org_id, table, hours, "backfill", at + UNPUBLISHED_AFTER)
+    await publish_hours(publisher, org_id, hours, table=table)
+    return hours
+
+
+async def publish_hours(
+    publisher: Publisher, org_id: UUID, hours: Sequence[datetime], *, table: Table = "generations"
+) -> None:
+    """Send the jobs of hours that are marked for a backfill."""
     left = iter(hours)
     while chunk := list(islice(left, _PUBLISHED_AT_ONCE)):
         jobs = [ExportHourJob(org_id=org_id, table=table, hour=hour, reason="backfill") for hour in chunk]
         # One message an hour: messages are what exporters share, and what is retried.
         await asyncio.gather(*(publisher.send_jobs(EXPORT_HOUR, org_id, [job]) for job in jobs))
-    return hours

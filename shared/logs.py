@@ -77,6 +77,11 @@ def bound(**ids: object) -> Iterator[None]:
         _bound.reset(token)
 
 
+def without_secrets(text: str) -> str:
+    """The same with whatever looks like a key or a password masked."""
+    return _SECRET_SHAPES.sub(_MASK, text)
+
+
 def configure(
     service: str, *, level: str = "INFO", style: Literal["json", "text"] = "json", secrets: Iterable[str] = ()
 ) -> None:

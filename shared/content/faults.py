@@ -57,9 +57,14 @@ class Finding:
     check: str = "can_be_served"
     approval: bool = False
 
-    def __str__(self) -> str:
+    @property
+    def where(self) -> str:
+        """For whoever wrote it."""
         line = f", line {self.line}" if self.line is not None else ""
-        return f'variant "{self.variant}", {self.place}{line}: {self.what}'
+        return f'variant "{self.variant}", {self.place}{line}'
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)

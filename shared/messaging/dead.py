@@ -1,14 +1,17 @@
 """Dead letters: look at them, and send them round again once the cause is mended."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel, AbstractRobustConnection
-from aio_pika.exceptions import QueueEmpty
+from aio_pika.exceptions import AMQPError, QueueEmpty
+from aiormq.exceptions import AMQPError as WireError
 
-from shared.messaging.broker import open_channel
+from shared.errors import Outage
+from shared.messaging.broker import connect, declare, open_channel
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import QueueSpec
 
@@ -59,6 +62,35 @@ async def replay(
     finally:
         await channel.close()
     return replayed
+
+
+class Graveyard:
+    """The dead letters of a broker; each call has a connection of its own, since people look seldom."""
+
+    def __init__(self, amqp_url: str, name: str) -> None:
+        self._amqp_url, self._name = amqp_url, name
+
+    async def peek(self, spec: QueueSpec, *, limit: int) -> Sequence[DeadLetter]:
+        """The oldest of one kind; they stay where they are. Raises Outage."""
+        with _outages():
+            async with connect(self._amqp_url, self._name) as connection:
+                await declare(connection, spec)
+                return await peek(connection, spec, limit=limit)
+
+    async def replay(self, spec: QueueSpec, *, wanted: Wanted, limit: int) -> Sequence[DeadLetter]:
+        """Send the wanted ones round again; returns them. Raises Outage."""
+        with _outages():
+            async with connect(self._amqp_url, self._name) as connection:
+                await declare(connection, spec)
+                return await replay(connection, Publisher(connection, self._name), spec, wanted=wanted, limit=limit)
+
+
+@contextmanager
+def _outages() -> Iterator[None]:
+    try:
+        yield
+    except (AMQPError, WireError, OSError, TimeoutError) as error:
+        raise Outage("the broker is out of reach", reason="broker_unreachable") from error
 
 
 async def _take(channel: AbstractRobustChannel, spec: QueueSpec, limit: int) -> list[AbstractIncomingMessage]:

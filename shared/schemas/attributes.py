@@ -175,10 +175,13 @@ def _known_zone(name: str) -> str:
     return name
 
 
+ZoneName = Annotated[str, AfterValidator(_known_zone)]
+
+
 class OrgAttributes(_Attribute):
     """What `justai org attributes import` reads; templates may define single attributes anew."""
 
-    time_zone: Annotated[str, AfterValidator(_known_zone)] | None = None
+    time_zone: ZoneName | None = None
     attributes: Attributes = {}
 
 

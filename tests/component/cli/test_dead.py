@@ -23,7 +23,7 @@ def cli(amqp_url: str) -> Cli:
     return Cli(settings("postgresql://justai@127.0.0.1:1/nowhere", amqp_url))
 
 
-def bury(amqp_url: str, reasons: Sequence[str] = REASONS) -> list[bytes]:
+def bury(amqp_url: str, reasons: Sequence[str] = REASONS, org_id: UUID = ORG) -> list[bytes]:
     """One letter of kind `write` for each reason; their bodies."""
 
     async def work() -> list[bytes]:
@@ -31,8 +31,8 @@ def bury(amqp_url: str, reasons: Sequence[str] = REASONS) -> list[bytes]:
         bodies = []
         for reason in reasons:
             job = WriteJob(
-                org_id=ORG, generation_id=uuid4(), day=at.date(), profile_id="01PERSON", prefix="jai", action="write",
-                accepted_at=at, deadline_at=at,
+                org_id=org_id, generation_id=uuid4(), day=at.date(), profile_id="01PERSON", prefix="jai",
+                action="write", accepted_at=at, deadline_at=at,
             )  # fmt: skip
             bodies.append(encode_batch([job]))
             # A process each: their messages are counted from the same number.
@@ -109,6 +109,36 @@ def test_one_letter_is_replayed_by_its_id_and_then_all(cli: Cli, amqp_url: str) 
 
     assert (one, rest) == ("Replayed 1 letter of write.\n", "Replayed 2 letters of write.\n")
     assert counts(amqp_url) == (3, 0)
+
+
+def test_an_org_sees_and_replays_its_own_letters_alone_and_its_log_says_who(
+    database_url: str, cli: Cli, amqp_url: str
+) -> None:
+    acme = cli.with_settings(database_url=database_url)
+    acme.ok("org", "create", "acme", "Acme Coffee")
+    org_id = acme.value("SELECT org_id FROM orgs")
+    bury(amqp_url, REASONS[:1])
+    [mine] = bury(amqp_url, REASONS[1:2], UUID(str(org_id)))
+    [theirs] = [letter for reason, letter in letters(acme).items() if reason == REASONS[0]]
+
+    listed = acme.ok("dead", "list", "--org", "acme")
+    [letter] = [line.split()[1] for line in listed.splitlines() if line.startswith("write ")]
+    shown = acme.ok("dead", "show", "write", letter, "--org", "acme")
+    foreign = [
+        acme.line("dead", *command, "--org", "acme")
+        for command in (("show", "write", theirs), ("replay", "write", "--letter", theirs))
+    ]
+    dry = acme.ok("dead", "replay", "write", "--org", "acme", "--dry-run")
+    untouched = counts(amqp_url)
+    wet = acme.ok("dead", "replay", "write", "--org", "acme", "--as", "Ada")
+
+    assert shown.rstrip().endswith(mine.decode())
+    assert foreign == [f"No letter {theirs!r} in write; see `justai dead list --org acme`."] * 2
+    assert (dry, untouched) == ("Would replay 1 letter of write.\n", (0, 2))
+    assert (wet, counts(amqp_url)) == ("Replayed 1 letter of write.\n", (1, 1))
+    assert acme.rows("SELECT actor, target FROM audit_log WHERE operation = 'dead.replay'") == [
+        {"actor": "Ada", "target": "write"}
+    ]
 
 
 def test_what_is_not_there_is_one_line(cli: Cli) -> None:

@@ -95,7 +95,7 @@ def test_a_key_may_generate_and_what_it_was_given_besides(acme: Cli) -> None:
 
     assert scopes == {"webhook": ["generate"], "desk": ["generate", "preview"]}
     assert "generate, preview" in acme.ok("key", "list", "acme")
-    assert "'admin' is not one of" in acme.error("key", "create", "acme", "x", "--scope", "admin")
+    assert "'everything' is not one of" in acme.error("key", "create", "acme", "x", "--scope", "everything")
 
 
 def test_the_list_of_keys_says_their_state(acme: Cli) -> None:

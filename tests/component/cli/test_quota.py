@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli.quota import recommended_delay_s, used
+from shared.admin.quota import recommended_delay_s, used
 from tests.component.cli.rig import Cli, settings
 from tests.component.cli.test_outcomes import NOW, a_generation
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from cli.why_store import SELECT_BY_ID
+from shared.admin.why_store import SELECT_BY_ID
 from shared.schemas.ids import generation_day
 from tests.component.cli.rig import Cli, settings
 

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from cli.stops import RESUME_ORG, RESUME_TEMPLATE, STOP_ORG, STOP_TEMPLATE
+from shared.admin.stops import RESUME_ORG, RESUME_TEMPLATE, STOP_ORG, STOP_TEMPLATE
 from tests.component.generator.rig import AT, INSERT_VERSION, Rig, running, shop
 from tests.support.waiting import eventually
 from tests.unit.generator.given import job

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from cli.stops import RESUME_ORG, RESUME_TEMPLATE, STOP_ORG, STOP_TEMPLATE
+from shared.admin.stops import RESUME_ORG, RESUME_TEMPLATE, STOP_ORG, STOP_TEMPLATE
 from simulator.faults import Fault
 from tests.component.profile_writer.rig import Rig, rigged, writing
 from tests.support.waiting import eventually

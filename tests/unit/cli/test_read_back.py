@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from cli.read_back import ReadBack, compare
+from shared.admin.read_back import ReadBack, compare
 
 ASKED, OTHER, STRANGER = UUID(int=1), UUID(int=2), UUID(int=3)
 

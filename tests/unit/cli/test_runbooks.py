@@ -7,7 +7,7 @@ import click
 import pytest
 
 from cli.__main__ import main
-from cli.meanings import DECISIONS, WRITES, Meaning, of_decision
+from shared.admin.meanings import DECISIONS, WRITES, Meaning, of_decision
 from shared.schemas.decisions import PREVIEWED, REASONS, TREATMENT
 
 RUNBOOKS = sorted((Path(__file__).parents[3] / "docs" / "runbooks").glob("*.md"))

@@ -18,8 +18,8 @@ SELECT_STANDING = """
     FROM variants v JOIN templates t USING (org_id, template_id) JOIN orgs o USING (org_id)
     WHERE v.org_id = $1 AND v.template_id = $2
     ORDER BY v.created_at, v.name
-    FOR UPDATE OF v
 """
+HOLD_STANDING = f"{SELECT_STANDING} FOR UPDATE OF v"
 SELECT_VERSIONS = """
     SELECT s.copy_id, s.version, s.subject, s.preheader, s.body, s.source_body, s.source_kind, s.author, s.created_at
     FROM variant_versions s JOIN variants v USING (copy_id)
@@ -97,9 +97,9 @@ class Stored:
         return next(one for one in self.versions if one.number == number)
 
 
-async def read_variants(connection: Connection, org_id: UUID, template_id: str) -> list[Stored]:
-    """A template's variants, held against changes until the transaction ends."""
-    rows = await connection.fetch(SELECT_STANDING, org_id, template_id)
+async def read_variants(connection: Connection, org_id: UUID, template_id: str, *, hold: bool = True) -> list[Stored]:
+    """A template's variants; held against changes until the transaction ends, unless they are only looked at."""
+    rows = await connection.fetch(HOLD_STANDING if hold else SELECT_STANDING, org_id, template_id)
     themes = {row["copy_id"]: (row["name"], row["theme"]) for row in rows}
     versions: dict[UUID, list[Version]] = {row["copy_id"]: [] for row in rows}
     for row in await connection.fetch(SELECT_VERSIONS, org_id, template_id):

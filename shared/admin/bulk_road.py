@@ -1,4 +1,4 @@
-"""What `justai quota` says of bulk imports: whether the key may, what is on its way, and what a scope would buy."""
+"""What there is to say of bulk imports: whether the key may, what is on its way, and what a scope would buy."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -46,18 +46,3 @@ async def bulk_road(connection: Connection, account_key: str, org_ids: Collectio
         writes=row["writes"],
         takes_s=None if row["takes_s"] is None else round(row["takes_s"], 1),
     )
-
-
-def bulk_lines(road: BulkRoad, missed_for_quota: int) -> list[str]:
-    """For people, narrow."""
-    if road.missing_scopes:
-        missed = f": {missed_for_quota:,} were missed" if missed_for_quota else ""
-        return [
-            f"  imports  not possible: the key lacks {', '.join(road.missing_scopes)}",
-            f"           they would carry more than the quota does{missed}",
-        ]
-    if road.refused_reason is not None:
-        return [f"  imports  refused by Klaviyo ({road.refused_reason}); tried again in an hour"]
-    takes = f"; half take less than {road.takes_s:,.0f} s" if road.takes_s is not None else ""
-    on_way = f"{road.jobs} on their way, {road.writes:,} writes" if road.jobs else "possible, none needed now"
-    return [f"  imports  {on_way}{takes}"]

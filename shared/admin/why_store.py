@@ -1,4 +1,4 @@
-"""SQL of `justai why`: one generation, found by its id alone, and everything that refers to it."""
+"""SQL of a story: one generation, found by its id alone, and everything that refers to it."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -8,12 +8,12 @@ from uuid import UUID
 import asyncpg
 import zstandard
 
-from cli.meanings import Meaning, of_decision, of_write
-from cli.outcomes import SELECT_ACCOUNT, SELECT_PAUSE, shows
-from cli.quota import LANES
-from cli.session import Session
-from cli.why_story import Account, Believed, Decision, Ended, Newer, Option, Send, Story, Waiting
-from shared.db.pool import Connection
+from shared.admin.meanings import Meaning, of_decision, of_write
+from shared.admin.outcomes import SELECT_ACCOUNT, SELECT_PAUSE, shows
+from shared.admin.quota import LANES
+from shared.admin.story import Account, Believed, Decision, Ended, Newer, Option, Send, Story, Waiting
+from shared.clock import Clock
+from shared.db.pool import Connection, Database
 from shared.schemas.copy import VariantSource
 from shared.snippet import properties
 from shared.vars_codec import decode_vars
@@ -95,28 +95,28 @@ class WhyStore:
     """Reads. With an org, row-level security shows that org's rows alone; accounts belong to none, so what waits on
     one is read as the worker that we are."""
 
-    def __init__(self, session: Session, org_id: UUID | None = None) -> None:
-        self._session, self._org_id = session, org_id
+    def __init__(self, database: Database, clock: Clock, org_id: UUID | None = None) -> None:
+        self._database, self._clock, self._org_id = database, clock, org_id
 
     async def find(self, asked_id: UUID, days: int) -> list[Found]:
         """Generations of this id, the newest first: one, unless two orgs made up the same id on two days."""
-        today = self._session.clock.now().date()
+        today = self._clock.now().date()
         first, last = today - timedelta(days=days), today + timedelta(days=1)
-        async with self._session.db.transaction(self._org_id) as connection:
+        async with self._database.transaction(self._org_id) as connection:
             rows = await connection.fetch(SELECT_BY_ID, first, last, asked_id)
             rows = rows or await connection.fetch(SELECT_BY_ALIAS, asked_id)
         return [Found(row["org_id"], row["slug"], row["day"], row["generation_id"], row.get("seen_at")) for row in rows]
 
     async def oldest_day(self) -> date | None:
         """The first day of which generations are stored."""
-        async with self._session.db.connection() as connection:
+        async with self._database.connection() as connection:
             day: date | None = await connection.fetchval(SELECT_OLDEST_DAY)
         return day
 
     async def story(self, found: Found, asked_id: UUID) -> Story:
         """Everything but what Klaviyo itself says."""
-        now = self._session.clock.now()
-        async with self._session.db.transaction(found.org_id) as connection:
+        now = self._clock.now()
+        async with self._database.transaction(found.org_id) as connection:
             row = await connection.fetchrow(SELECT_GENERATION, found.day, found.generation_id)
             assert row is not None  # noqa: S101  # it was found
             decided = await _decision(connection, row)
@@ -124,7 +124,7 @@ class WhyStore:
             newer = await _newer(connection, row)
             since = row["accepted_at"] - timedelta(days=1)
             sends = await connection.fetch(SELECT_SENDS, row["org_id"], row["user_id"], since, row["generation_id"])
-        async with self._session.db.connection() as connection:
+        async with self._database.connection() as connection:
             waiting = await _waiting(connection, row)
             believed = await _believed(connection, row)
             account = await _account(connection, found.org_id, now)
@@ -155,7 +155,7 @@ class WhyStore:
 
     async def copy(self, found: Found, prefix: str) -> dict[str, str] | None:
         """The five properties that a generation writes; None where its stored copy cannot be read."""
-        async with self._session.db.transaction(found.org_id) as connection:
+        async with self._database.transaction(found.org_id) as connection:
             row = await connection.fetchrow(SELECT_COPY, found.day, found.generation_id)
         if row is None:
             return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from cli import variant_store
+from shared.admin import variant_store
 from shared.content.lifecycle import Move, Standing, Written, write
 from shared.db.pool import Connection
 from shared.schemas.attributes import stored as stored_attributes
@@ -60,6 +60,14 @@ SELECT_TEMPLATES = """
            t.stopped_reason, count(v.copy_id) FILTER (WHERE v.state = 'approved') AS approved
     FROM templates t LEFT JOIN variants v ON v.org_id = t.org_id AND v.template_id = t.template_id
     WHERE t.org_id = $1 GROUP BY t.org_id, t.template_id ORDER BY t.template_id
+"""
+SELECT_WHOLE = """
+    SELECT t.template_id, t.name, t.state, t.property_prefix, t.delay_s, t.send_window_s, t.flow_id,
+           t.treatment_action_id, t.control_action_id, t.control_subject, t.control_preheader, t.control_body,
+           t.created_at, t.updated_at,
+           (SELECT min(f.delay_s) FROM flow_messages f WHERE f.org_id = t.org_id AND f.flow_id = t.flow_id
+                AND f.action_id = t.treatment_action_id) AS flow_delay_s
+    FROM templates t WHERE t.org_id = $1 AND t.template_id = $2
 """
 SELECT_TEMPLATE = """
     SELECT property_prefix, flow_id, treatment_action_id, control_subject, control_preheader, control_body
@@ -128,20 +136,10 @@ async def import_template(
     is_served = file.state in ("active", "shipped")
     changes: list[Change] = []
     for variant in file.variants:
-        one = stored.get(variant.name)
-        copy_id = one.copy_id if one else uuid4()
-        now, said = _said(variant, one)
-        if one is None:
-            await variant_store.insert_variant(connection, org_id, copy_id, file.template_id, variant, at)
-        elif one.theme != variant.theme:
-            await connection.execute(UPDATE_THEME, org_id, copy_id, variant.theme, at)
-        if said.same_as is None:
-            texts = served[variant.name]
-            await variant_store.insert_version(connection, org_id, copy_id, said.newest + 1, variant, texts, actor, at)
-        for move in write(now, said, review_required=review_required):
-            await variant_store.apply(connection, org_id, copy_id, move, actor, at)
-            now = move.standing
-        what = "created" if one is None else "new version" if said.same_as is None else "unchanged"
+        one, texts = stored.get(variant.name), served[variant.name]
+        what, copy_id, now = await store_variant(
+            connection, org_id, file.template_id, variant, one, texts, actor, at, review_required=review_required
+        )
         changes.append(Change(variant.name, copy_id, what, now.shown(served=is_served), now.state == "approved"))
     for one in stored.values():
         if one.name not in {variant.name for variant in file.variants} and one.standing.state != "archived":
@@ -150,6 +148,34 @@ async def import_template(
             changes.append(Change(one.name, one.copy_id, "archived", "archived"))
     after = await place_of(connection, org_id, file.template_id)
     return Imported(changes, snippet_changed=before is not None and before != after)
+
+
+async def store_variant(
+    connection: Connection,
+    org_id: UUID,
+    template_id: str,
+    variant: VariantCopy,
+    one: variant_store.Stored | None,
+    served: Vars,
+    actor: str,
+    at: datetime,
+    *,
+    review_required: bool,
+) -> tuple[str, UUID, Standing]:
+    """Make one variant (`one`, as it was read and is held) say this: what was done, its id, where it stands then."""
+    copy_id = one.copy_id if one else uuid4()
+    now, said = _said(variant, one)
+    if one is None:
+        await variant_store.insert_variant(connection, org_id, copy_id, template_id, variant, at)
+    elif one.theme != variant.theme:
+        await connection.execute(UPDATE_THEME, org_id, copy_id, variant.theme, at)
+    if said.same_as is None:
+        await variant_store.insert_version(connection, org_id, copy_id, said.newest + 1, variant, served, actor, at)
+    for move in write(now, said, review_required=review_required):
+        await variant_store.apply(connection, org_id, copy_id, move, actor, at)
+        now = move.standing
+    what = "created" if one is None else "new version" if said.same_as is None else "unchanged"
+    return what, copy_id, now
 
 
 def _said(variant: VariantCopy, one: variant_store.Stored | None) -> tuple[Standing, Written]:

@@ -1,0 +1,126 @@
+"""What an operation works with. Nothing of it is global: whoever serves people makes it, once a request."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+from shared.admin.errors import Refused
+from shared.api_keys import Peppers
+from shared.clock import Clock
+from shared.crypto import KeyRing
+from shared.db.pool import Connection, Database
+from shared.klaviyo.client import KlaviyoClient
+from shared.messaging.dead import DeadLetter, Wanted
+from shared.messaging.topology import QueueSpec
+
+Role = Literal["viewer", "reviewer", "editor", "owner"]
+ROLES: tuple[Role, ...] = ("viewer", "reviewer", "editor", "owner")  # each may what those before it may
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts in which org, and as what there. `cli`: at its word, trusted as whoever may run the command."""
+
+    name: str
+    kind: Literal["person", "key", "cli"]
+    role: Role
+    org_id: UUID
+    org_slug: str
+
+    def may(self, least: Role) -> bool:
+        """Whether the role reaches this one."""
+        return ROLES.index(self.role) >= ROLES.index(least)
+
+
+class Jobs(Protocol):
+    """Sends jobs to whoever does them."""
+
+    async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[Any]) -> None:
+        """Return when the broker has them. Raises Outage."""
+
+
+class Letters(Protocol):
+    """The dead letters of all orgs."""
+
+    async def peek(self, spec: QueueSpec, *, limit: int) -> Sequence[DeadLetter]:
+        """The oldest of one kind; they stay where they are. Raises Outage."""
+
+    async def replay(self, spec: QueueSpec, *, wanted: Wanted, limit: int) -> Sequence[DeadLetter]:
+        """Send the wanted ones round again; returns them. Raises Outage."""
+
+
+class Klaviyo(Protocol):
+    """Makes clients on connections that are shared."""
+
+    def __call__(self, base_url: str, private_key: str) -> KlaviyoClient:
+        """Raises KeyRefused for what cannot be a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a process has for all operations. Without a publisher or Klaviyo, operations that need it are refused."""
+
+    database: Database
+    clock: Clock
+    ring: KeyRing
+    peppers: Peppers
+    new_id: Callable[[], UUID]
+    random_bytes: Callable[[int], bytes]
+    klaviyo: Klaviyo | None = None
+    klaviyo_url: str = "https://a.klaviyo.com"
+
+    def need_publisher(self) -> Jobs:
+        """Raises Refused where this process has no way to the broker."""
+        if self.publisher is None:
+            raise Refused("this process has no way to the message broker", code="broker_not_set_up")
+        return self.publisher
+
+    def need_letters(self) -> Letters:
+        """The same for dead letters."""
+        if self.letters is None:
+            raise Refused("this process has no way to the message broker", code="broker_not_set_up")
+        return self.letters
+
+    publisher: Jobs | None = None
+    letters: Letters | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Somebody who asks for an operation, before its transaction begins."""
+
+    means: Means
+    actor: Actor
+    request_id: str
+
+    @property
+    def org_id(self) -> UUID:
+        return self.actor.org_id
+
+    @property
+    def org_slug(self) -> str:
+        return self.actor.org_slug
+
+    def place(self, what: str) -> str:
+        """Where a secret of this org stands, for the key ring: `<org id>/klaviyo`."""
+        return f"{self.org_id}/{what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Context(Asking):
+    """The same inside the operation's transaction, which sees this org alone. `now`: the one moment of all it does."""
+
+    connection: Connection
+    now: datetime
+    afterwards: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    @classmethod
+    def inside(cls, asking: Asking, connection: Connection, now: datetime) -> "Context":
+        """The context of one transaction."""
+        return cls(asking.means, asking.actor, asking.request_id, connection, now)
+
+    def after_commit(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do this once the change is stored: what leaves the database must not be undone by a commit that fails."""
+        self.afterwards.append(act)

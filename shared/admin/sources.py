@@ -1,0 +1,309 @@
+"""SFTP folders that event files are read from, and what became of their files."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import asyncpg
+from pydantic import Field, SecretStr
+
+from shared.admin.context import Context
+from shared.admin.errors import Conflict, Next, NotFound, Refused
+from shared.admin.operation import AskedModel, Nothing, ResultModel, operation
+from shared.admin.ssh_keys import BadKey, host_key, private_key
+from shared.messaging.topology import INGEST_FILE
+from shared.schemas.jobs import IngestFileJob
+
+INSERT_SOURCE = """
+    INSERT INTO sources (source_id, org_id, name, host, port, username, path, pattern, host_key, sealed_key, poll_s)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+"""
+SELECT_SOURCE = "SELECT source_id FROM sources WHERE org_id = $1 AND name = $2"
+SELECT_SOURCES = """
+    SELECT s.source_id, s.name, s.host, s.port, s.username, s.path, s.pattern, s.host_key, s.poll_s, s.enabled,
+           s.mapping, s.last_polled_at, s.listed, s.ignored, s.last_error, s.last_error_at, s.refused_at,
+           count(f.file_id) FILTER (WHERE f.state = 'done') AS done,
+           count(f.file_id) FILTER (WHERE f.state IN ('held', 'failed')) AS troubled
+    FROM sources s LEFT JOIN ingest_files f USING (source_id)
+    WHERE s.org_id = $1 GROUP BY s.source_id ORDER BY s.name
+"""
+# What is not given (null) stays. Setting any of these columns gives a refused source another try.
+UPDATE_SOURCE = """
+    UPDATE sources SET
+        host = coalesce($2, host), port = coalesce($3, port), username = coalesce($4, username),
+        path = coalesce($5, path), pattern = coalesce($6, pattern), host_key = coalesce($7, host_key),
+        sealed_key = coalesce($8, sealed_key), poll_s = coalesce($9, poll_s), enabled = coalesce($10, enabled),
+        mapping = CASE WHEN $11::jsonb IS NULL THEN mapping ELSE nullif($11, '{}'::jsonb) END
+    WHERE source_id = $1
+"""
+# Its service looks for folders that are due every second or so.
+LIST_NOW = "UPDATE sources SET next_poll_at = NULL, refused_at = NULL WHERE source_id = $1 AND enabled"
+SELECT_FILES = """
+    SELECT file_id, path, state, rows, rejects, fresh, error, first_seen_at, last_seen_at FROM ingest_files
+    WHERE source_id = $1 ORDER BY first_seen_at DESC, path LIMIT $2
+"""
+SELECT_REJECTS = """
+    SELECT r.line, r.reason, r.raw FROM ingest_rejects r JOIN ingest_files f USING (file_id)
+    WHERE f.source_id = $1 AND f.path = $2 ORDER BY f.first_seen_at DESC, r.line LIMIT $3
+"""
+SELECT_TROUBLED = """
+    SELECT file_id, path FROM ingest_files
+    WHERE source_id = $1 AND state IN ('held', 'failed') AND ($2::text IS NULL OR path = $2) ORDER BY mtime, path
+"""
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+PollS = Annotated[int, Field(ge=1, le=86_400, description="Seconds between listings.")]
+Limit = Annotated[int, Field(ge=1, le=1000)]
+
+
+class AddSource(AskedModel):
+    """`host_key`: the server's public key, as `ssh-keyscan` shows it; it is pinned, never learned."""
+
+    name: str
+    host: str
+    port: Port = 22
+    user: str
+    path: str = "."
+    pattern: str = "*"
+    host_key: str
+    private_key: SecretStr = Field(description="Ours for that server, in OpenSSH's or PEM form; stored sealed.")
+    poll_s: PollS = 60
+
+
+class SetSource(AskedModel):
+    """What is not given stays. `mapping`: which column a field is; empty: they are found by name again."""
+
+    name: str
+    host: str | None = None
+    port: Port | None = None
+    user: str | None = None
+    path: str | None = None
+    pattern: str | None = None
+    host_key: str | None = None
+    private_key: SecretStr | None = None
+    poll_s: PollS | None = None
+    mapping: dict[str, str] | None = None
+    enabled: bool | None = None
+
+
+class OneSource(AskedModel):
+    """A source by its name."""
+
+    name: str
+
+
+class AskedFiles(OneSource):
+    """The newest so many."""
+
+    limit: Limit = 20
+
+
+class AskedRejects(OneSource):
+    """Of one file, by its path."""
+
+    file: str
+    limit: Limit = 20
+
+
+class RetryFiles(OneSource):
+    """`file`: only this one, by its path."""
+
+    file: str | None = None
+
+
+class SourceId(ResultModel):
+    """The source that was added or changed."""
+
+    source_id: UUID
+    name: str
+
+
+class ListingAsked(ResultModel):
+    """A listing after this moment (`last_polled_at` or `last_error_at` of the source) is the answer."""
+
+    source_id: UUID
+    asked_at: datetime
+
+
+class Source(ResultModel):
+    """One source. `listed`, `ignored`: files in the folder that fit the pattern, and other things there; `done`,
+    `troubled`: files loaded, and held or failed; `refused_at`: not tried again until it is changed."""
+
+    source_id: UUID
+    name: str
+    host: str
+    port: int
+    username: str
+    path: str
+    pattern: str
+    host_key: str
+    poll_s: int
+    enabled: bool
+    mapping: dict[str, str] | None
+    last_polled_at: datetime | None
+    listed: int
+    ignored: int
+    last_error: str | None
+    last_error_at: datetime | None
+    refused_at: datetime | None
+    done: int
+    troubled: int
+
+
+class Sources(ResultModel):
+    """By name."""
+
+    sources: list[Source]
+
+
+class SourceFile(ResultModel):
+    """One file: what was read from it, and why it is held."""
+
+    file_id: UUID
+    path: str
+    state: str
+    rows: int | None
+    rejects: int | None
+    fresh: int | None
+    error: str | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+class Files(ResultModel):
+    """Newest first."""
+
+    files: list[SourceFile]
+
+
+class Reject(ResultModel):
+    """A row that is no event, and why. It holds a person's values."""
+
+    line: int
+    reason: str
+    raw: str
+
+
+class Rejects(ResultModel):
+    """By line."""
+
+    rejects: list[Reject]
+
+
+class Retried(ResultModel):
+    """Files that are loaded again; their events count once, however often."""
+
+    files: list[str]
+
+
+@operation(
+    "sources.add", "POST", "/sources", "owner", "Add an SFTP folder that event files are read from.",
+    target=("name",),
+)  # fmt: skip
+async def add(context: Context, asked: AddSource) -> SourceId:
+    pinned, ours = _pinned(asked.host_key), _ours(asked.private_key)
+    source_id = context.means.new_id()
+    sealed = context.means.ring.seal(ours, context.place(f"source/{source_id}"))
+    try:
+        await context.connection.execute(
+            INSERT_SOURCE, source_id, context.org_id, asked.name, asked.host, asked.port, asked.user, asked.path,
+            asked.pattern, pinned, sealed, asked.poll_s,
+        )  # fmt: skip
+    except asyncpg.UniqueViolationError:
+        raise Conflict(f"There is a source {asked.name!r} already; change it with `source set`", field="name") from None
+    except asyncpg.CheckViolationError as error:
+        raise _unusable(error) from None
+    return SourceId(source_id=source_id, name=asked.name)
+
+
+@operation("sources.set", "PATCH", "/sources/{name}", "owner", "Change a source; one that was refused is tried again.")
+async def set_source(context: Context, asked: SetSource) -> SourceId:
+    pinned = _pinned(asked.host_key) if asked.host_key is not None else None
+    ours = _ours(asked.private_key) if asked.private_key is not None else None
+    source_id = await _source_id(context, asked.name)
+    sealed = context.means.ring.seal(ours, context.place(f"source/{source_id}")) if ours is not None else None
+    try:
+        await context.connection.execute(
+            UPDATE_SOURCE, source_id, asked.host, asked.port, asked.user, asked.path, asked.pattern, pinned, sealed,
+            asked.poll_s, asked.enabled, asked.mapping,
+        )  # fmt: skip
+    except asyncpg.CheckViolationError as error:
+        raise _unusable(error) from None
+    return SourceId(source_id=source_id, name=asked.name)
+
+
+@operation(
+    "sources.test", "POST", "/sources/{name}/test", "editor",
+    "Have the folder listed now; the source tells what came of it.",
+)  # fmt: skip
+async def list_now(context: Context, asked: OneSource) -> ListingAsked:
+    """The service that reads folders does it, from where it will read them later."""
+    source_id = await _source_id(context, asked.name)
+    if await context.connection.execute(LIST_NOW, source_id) == "UPDATE 0":
+        raise Conflict(f"Source {asked.name!r} is switched off", next=Next("sources.set", (asked.name,)))
+    return ListingAsked(source_id=source_id, asked_at=context.now)
+
+
+@operation("sources.list", "GET", "/sources", "viewer", "List the sources: when each was last read, and what is wrong.")
+async def list_sources(context: Context, _: Nothing) -> Sources:
+    rows = await context.connection.fetch(SELECT_SOURCES, context.org_id)
+    return Sources(sources=[Source(**dict(row)) for row in rows])
+
+
+@operation("sources.files", "GET", "/sources/{name}/files", "viewer", "List a source's newest files.")
+async def list_files(context: Context, asked: AskedFiles) -> Files:
+    source_id = await _source_id(context, asked.name)
+    rows = await context.connection.fetch(SELECT_FILES, source_id, asked.limit)
+    return Files(files=[SourceFile(**dict(row)) for row in rows])
+
+
+# They hold people's values, which who only looks at results has no need of.
+@operation("sources.rejects", "GET", "/sources/{name}/rejects", "editor", "List the rows of a file that are no events.")
+async def list_rejects(context: Context, asked: AskedRejects) -> Rejects:
+    source_id = await _source_id(context, asked.name)
+    rows = await context.connection.fetch(SELECT_REJECTS, source_id, asked.file, asked.limit)
+    return Rejects(rejects=[Reject(**dict(row)) for row in rows])
+
+
+@operation("sources.retry", "POST", "/sources/{name}/retry", "editor", "Load held and failed files again, or only one.")
+async def retry(context: Context, asked: RetryFiles) -> Retried:
+    source_id = await _source_id(context, asked.name)
+    rows = await context.connection.fetch(SELECT_TROUBLED, source_id, asked.file)
+    if not rows:
+        which = f"{asked.file} is neither held nor failed" if asked.file else "No file is held or failed"
+        raise Refused(which, code="nothing_to_retry", next=Next("sources.files", (asked.name,)))
+    publisher = context.means.need_publisher()
+    org_id = context.org_id
+    jobs = [IngestFileJob(org_id=org_id, source_id=source_id, file_id=row["file_id"]) for row in rows]
+
+    async def publish() -> None:
+        for job in jobs:
+            await publisher.send_jobs(INGEST_FILE, org_id, [job])
+
+    context.after_commit(publish)
+    return Retried(files=[row["path"] for row in rows])
+
+
+async def _source_id(context: Context, name: str) -> UUID:
+    source_id = await context.connection.fetchval(SELECT_SOURCE, context.org_id, name)
+    if source_id is None:
+        raise NotFound(f"No source {name!r}", field="name", next=Next("sources.list"))
+    return UUID(str(source_id))
+
+
+def _pinned(text: str) -> str:
+    try:
+        return host_key(text)
+    except BadKey as error:
+        raise Refused(str(error), field="host_key") from None
+
+
+def _ours(text: SecretStr) -> str:
+    try:
+        return private_key(text.get_secret_value())
+    except BadKey as error:
+        raise Refused(str(error), field="private_key") from None
+
+
+def _unusable(error: asyncpg.CheckViolationError) -> Refused:
+    return Refused(f"A value cannot be used ({error.constraint_name}); is one empty?")

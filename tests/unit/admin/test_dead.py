@@ -1,0 +1,22 @@
+"""Whose a dead letter is."""
+
+from uuid import UUID
+
+import pytest
+
+from shared.admin.dead import orgs_of
+
+ONE, OTHER = UUID(int=1), UUID(int=2)
+
+
+def test_a_letter_is_of_the_orgs_whose_jobs_it_holds() -> None:
+    body = f'{{"kind":"write","version":1,"jobs":[{{"org_id":"{ONE}"}},{{"org_id":"{OTHER}"}},{{"org_id":"{ONE}"}}]}}'
+
+    assert orgs_of(body.encode()) == {ONE, OTHER}
+
+
+@pytest.mark.parametrize(
+    "jobs", ["", "{", "[]", '"jobs"', '{"jobs": 1}', '{"jobs": [1]}', '{"jobs": [{}]}', '{"jobs": [{"org_id": 7}]}']
+)
+def test_a_letter_that_cannot_be_read_is_nobodys(jobs: str) -> None:
+    assert orgs_of(jobs.encode()) == set()
