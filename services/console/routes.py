@@ -15,7 +15,7 @@ from services.console.people.store import SignedIn
 from services.console.web import cookies, errors
 from services.console.web.assets import Assets
 from services.console.web.page import Page, Serve, guarded, require_guards
-from services.console.web.security import HEADERS, TRANSPORT, may_change
+from services.console.web.security import HEADERS, TRANSPORT, caller_address, may_change
 from services.console.web.visit import Console, Visit
 from shared import logs, metrics
 from shared.people import links
@@ -79,7 +79,7 @@ def _guard(console: Console, page: Page) -> Serve:
 async def _visit(console: Console, request: web.Request) -> Visit:
     signed_in = await who(console, request)
     caller = Caller(
-        _address(request, console.settings.console_proxies),
+        caller_address(request.remote, request.headers.getall("X-Forwarded-For", []), console.settings.console_proxies),
         agent_in_words(request.headers.get("User-Agent", "")),
         signed_in.session.digest if signed_in else None,
     )
@@ -113,15 +113,6 @@ def _sign_in_first(visit: Visit) -> web.StreamResponse:
     next_path = request.path_qs if request.method == "GET" and not visit.is_htmx else "/"
     path = "/_sign-in" if next_path == "/" else f"/_sign-in?{urlencode({'next': next_path})}"
     return visit.see_other(path)
-
-
-def _address(request: web.Request, proxies: int) -> str:
-    """Whose request this is: each proxy adds what it saw at the end of X-Forwarded-For."""
-    if proxies:
-        hops = [hop.strip() for hop in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")]
-        if len(hops) >= proxies and hops[-proxies]:
-            return hops[-proxies]
-    return request.remote or "unknown"
 
 
 # --- around every answer ---------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Headers of every answer, and who may send a form. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 CONTENT_POLICY: Final = (
@@ -48,6 +48,15 @@ def may_change(method: str, headers: Mapping[str, str], own_origin: str) -> bool
     if site is not None:
         return site == "same-origin"
     return headers.get("Origin") == own_origin
+
+
+def caller_address(peer: str | None, forwarded: Sequence[str], proxies: int) -> str:
+    """Whose request this is. Each proxy of ours adds what it saw at the end of X-Forwarded-For (`forwarded`, its
+    values in order); what stands before was said by the caller, and is not believed."""
+    hops = [hop.strip() for hop in ",".join(forwarded).split(",")]
+    if proxies and len(hops) >= proxies and hops[-proxies]:
+        return hops[-proxies]
+    return peer or "unknown"
 
 
 def local_path(text: str) -> str | None:

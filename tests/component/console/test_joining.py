@@ -146,6 +146,14 @@ async def test_the_first_person_sets_the_console_up_and_owns_the_org(
     assert "Dan Example Owner" in (await visitor.get("/acme/")).words
 
 
+async def test_the_log_says_where_the_set_up_page_is(
+    stage: Stage, visitor: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    [said] = [record for record in caplog.get_records("setup") if record.getMessage() == "console.nobody_yet"]
+
+    assert vars(said)["fields"]["set_up"] == stage.url + SETUP
+
+
 async def test_the_set_up_page_works_once(stage: Stage, visitor: Browser, first: dict[str, str]) -> None:
     async def attempt(name: str) -> int:
         async with Browser(stage.url) as browser:

@@ -14,7 +14,7 @@ from services.console.web.assets import Assets
 from services.console.web.environment import number, percent
 from services.console.web.navigation import Area, areas, is_inside
 from services.console.web.paging import Paging
-from services.console.web.security import local_path
+from services.console.web.security import caller_address, local_path
 from shared.errors import Permanent
 
 NOW = datetime(2026, 11, 25, 23, 30, tzinfo=UTC)
@@ -57,6 +57,22 @@ def test_no_text_leads_elsewhere_after_signing_in(text: str) -> None:
     path = local_path(text)
 
     assert path is None or (path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable())
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "proxies", "address"),
+    [
+        (["203.0.113.9"], 0, "10.0.0.1"),
+        (["203.0.113.9"], 1, "203.0.113.9"),
+        (["6.6.6.6, 203.0.113.9"], 1, "203.0.113.9"),
+        (["6.6.6.6", "203.0.113.9, 10.0.0.7"], 2, "203.0.113.9"),
+        (["203.0.113.9"], 2, "10.0.0.1"),
+        (["6.6.6.6, "], 1, "10.0.0.1"),
+        ([], 1, "10.0.0.1"),
+    ],
+)
+def test_only_proxies_of_ours_are_believed(forwarded: list[str], proxies: int, address: str) -> None:
+    assert caller_address("10.0.0.1", forwarded, proxies) == address
 
 
 @given(st.text())
