@@ -74,7 +74,8 @@ async def test_the_keyboard_alone_signs_in_and_asks_back_before_it_removes(chrom
     visitor = await visitor_of(chromium, stage.url)
     page = visitor.page
     await visitor.goes_to("/_sign-in")
-    await page.keyboard.type("ann@example.com")  # the field has the focus already
+    await expect(page.get_by_label("Email")).to_be_focused()
+    await page.keyboard.type("ann@example.com")
     await page.keyboard.press("Tab")
     await page.keyboard.type(PASSWORD)
     await page.keyboard.press("Enter")
@@ -91,11 +92,14 @@ async def test_the_keyboard_alone_signs_in_and_asks_back_before_it_removes(chrom
     dialog = page.get_by_role("dialog", name="Remove Cleo Example?")
     await expect(dialog).to_be_visible()
     await expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    assert await visitor.faults() == []
+    await visitor.shoot("remove-1280-light")
     await page.keyboard.press("Escape")
     await expect(dialog).to_be_hidden()
     await expect(remove).to_be_focused()
 
     await page.keyboard.press("Enter")
+    await expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     await page.keyboard.press("Shift+Tab")
     await page.keyboard.press("Enter")
     await expect(page.get_by_text("They do not work in this org any more.")).to_be_visible()

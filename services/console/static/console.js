@@ -31,27 +31,30 @@
     button.setAttribute("aria-pressed", String(!shown));
   }
 
-  // --- asking back: the unfolding part becomes a dialog
+  // --- asking back: what unfolds without script becomes a dialog, made once and kept beside it
 
-  function ask(details) {
-    const body = details.querySelector(".confirm-body");
+  const dialogs = new WeakMap();
+
+  function dialogOf(details) {
+    if (dialogs.has(details)) return dialogs.get(details);
     const dialog = document.createElement("dialog");
-    const title = body.querySelector(".confirm-title");
-    title.id ||= `confirm-${Math.random().toString(36).slice(2)}`;
+    const title = details.querySelector(".confirm-title");
+    title.id ||= `confirm-${crypto.getRandomValues(new Uint32Array(1))[0]}`;
     dialog.setAttribute("aria-labelledby", title.id);
-    dialog.append(...body.childNodes);
-    document.body.append(dialog);
+    dialog.append(...details.querySelector(".confirm-body").childNodes);
     dialog.addEventListener("click", (event) => {
       if (event.target === dialog || event.target.closest("[data-confirm-close]")) dialog.close();
     });
-    dialog.addEventListener("close", () => {
-      body.append(...dialog.childNodes);
-      dialog.remove();
-      details.querySelector("summary").focus();
-    });
-    dialog.showModal();
-    const first = dialog.querySelector("input:not([type=hidden]), select, textarea") ?? dialog.querySelector("[data-confirm-close]");
-    first?.focus();
+    details.after(dialog);
+    dialogs.set(details, dialog);
+    return dialog;
+  }
+
+  function ask(details) {
+    const dialog = dialogOf(details);
+    dialog.showModal(); // closing gives the focus back by itself
+    const field = dialog.querySelector("input:not([type=hidden], [tabindex='-1']), select, textarea");
+    (field ?? dialog.querySelector("[data-confirm-close]"))?.focus();
   }
 
   // --- the menu on a phone
