@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from uuid import uuid4
 
+import aiohttp
 from aiohttp import web
 
 from services.console.people import joining
@@ -20,11 +21,16 @@ from services.console.web.environment import Templates
 from services.console.web.navigation import areas
 from services.console.web.visit import Console
 from shared import logs
+from shared.admin.context import Means as AdminMeans
+from shared.api_keys import Peppers
 from shared.clock import Clock, SystemClock
 from shared.crypto import KeyRing
 from shared.db import migrate
 from shared.db.pool import open_database
 from shared.errors import Failure
+from shared.klaviyo.client import KlaviyoClient
+from shared.messaging.dead import Graveyard
+from shared.messaging.publisher import SeldomPublisher
 from shared.runtime import Service
 from shared.settings import host_and_port
 
@@ -58,7 +64,14 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
     )
     shown = areas(page.path for page in all_pages(dev=settings.console_dev))
     templates = Templates(assets, shown, dev=settings.console_dev)
-    console = Console(settings, database, settings.make_clock(), ring, people, templates)
+    clock, amqp_url = settings.make_clock(), settings.amqp_url.get_secret_value()
+    http = await stack.enter_async_context(aiohttp.ClientSession())
+    means = AdminMeans(
+        database, clock, ring, Peppers(settings.api_key_peppers.get_secret_value()), new_id=uuid4,
+        random_bytes=os.urandom, klaviyo=partial(_klaviyo, http, clock), klaviyo_url=settings.console_klaviyo_url,
+        publisher=SeldomPublisher(amqp_url, "console"), letters=Graveyard(amqp_url, "console"),
+    )  # fmt: skip
+    console = Console(settings, database, clock, ring, people, templates, means)
     runner = web.AppRunner(
         make_app(console, assets),
         access_log=None,
@@ -80,6 +93,10 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
         runners={"http": serve, "forgetting": partial(_forget, people)},
         checks={"database": database.ping},
     )
+
+
+def _klaviyo(http: aiohttp.ClientSession, clock: Clock, base_url: str, private_key: str) -> KlaviyoClient:
+    return KlaviyoClient(http, base_url, private_key, clock=clock)
 
 
 async def _say_first_run(people: Means, settings: Settings) -> None:

@@ -3,10 +3,13 @@
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from urllib.parse import urlencode
 
 from aiohttp import web
 
+from services.console.api.api_key import ApiKeys, presented
+from services.console.api.routes import add_api
 from services.console.pages import account, gallery, home, people
 from services.console.people import join_pages, signin_pages
 from services.console.people.sessions import agent_in_words
@@ -16,15 +19,17 @@ from services.console.web import cookies, errors
 from services.console.web.assets import Assets
 from services.console.web.page import Page, Serve, guarded, require_guards
 from services.console.web.security import HEADERS, TRANSPORT, caller_address, may_change
-from services.console.web.visit import Console, Visit
+from services.console.web.visit import REQUEST_ID, Console, Visit
 from shared import logs, metrics
+from shared.admin.context import Actor
+from shared.admin.errors import NotFound
+from shared.admin.registry import REGISTRY
 from shared.people import links
 from shared.people.roles import reaches
 
 log = logs.get(__name__)
 
 BODY_LIMIT_BYTES = 1_000_000
-_REQUEST_ID = web.RequestKey("request_id", str)
 _VISIT = web.RequestKey("visit", Visit)
 _ROUTE = web.RequestKey("route", str)
 
@@ -52,6 +57,8 @@ def make_app(console: Console, assets: Assets) -> web.Application:
             app.router.add_get(page.pattern, handler)
         else:
             app.router.add_post(page.pattern, handler)
+    keys = ApiKeys(console.database, console.means.peppers, console.clock)
+    add_api(app, REGISTRY, console.means, partial(_actor, console, keys))
     require_guards(app)
     return app
 
@@ -70,7 +77,7 @@ def _guard(console: Console, page: Page) -> Serve:
                 _enter(visit, page)
         if visit.signed_in and visit.signed_in.has_notices and request.method == "GET" and not visit.is_htmx:
             visit.notices = await console.people.sessions.take_notices(visit.signed_in.session.digest)
-        with logs.bound(request_id=request[_REQUEST_ID], user_id=visit.signed_in and visit.signed_in.account.user_id):
+        with logs.bound(request_id=request[REQUEST_ID], user_id=visit.signed_in and visit.signed_in.account.user_id):
             return await page.handler(visit)
 
     return guarded(handle)
@@ -106,6 +113,20 @@ def _enter(visit: Visit, page: Page) -> None:
         raise errors.role_too_small(page.least, visit.member.role)
 
 
+async def _actor(console: Console, keys: ApiKeys, request: web.Request) -> Actor | None:
+    """Who asks the HTTP API: a key, or whoever is signed in, with their role in the path's org."""
+    if presented(request) is not None:
+        return await keys(request)
+    signed_in = await who(console, request)
+    if signed_in is None or signed_in.session.stage == "password":
+        return None
+    slug = request.match_info["org_slug"]
+    member = next((one for one in signed_in.memberships if one.slug == slug), None)
+    if member is None:
+        raise NotFound("There is no such org, or you do not work in it.", code="no_such_org")
+    return Actor(signed_in.account.email, "person", member.role, member.org_id, member.slug)
+
+
 def _sign_in_first(visit: Visit) -> web.StreamResponse:
     request = visit.request
     if errors.wants_json(request):
@@ -135,7 +156,7 @@ def _answering(console: Console):  # type: ignore[no-untyped-def]
     @web.middleware
     async def answer(request: web.Request, handler: Serve) -> web.StreamResponse:
         started = time.perf_counter()
-        request[_REQUEST_ID] = secrets.token_hex(6)
+        request[REQUEST_ID] = secrets.token_hex(6)
         try:
             response = await handler(request)
         except Exception as error:  # noqa: BLE001  # the one place that turns whatever happens into an answer
@@ -151,8 +172,8 @@ def _answering(console: Console):  # type: ignore[no-untyped-def]
 def _refusal(console: Console, request: web.Request, error: Exception) -> web.StreamResponse:
     said = errors.page_error_of(error)
     if said is None:
-        log.error("page.failed", request_id=request[_REQUEST_ID], route=request.get(_ROUTE, "other"), exc_info=error)
-        said = errors.unforeseen(request[_REQUEST_ID])
+        log.error("page.failed", request_id=request[REQUEST_ID], route=request.get(_ROUTE, "other"), exc_info=error)
+        said = errors.unforeseen(request[REQUEST_ID])
     if errors.wants_json(request):
         return errors.as_json(said)
     visit = request.get(_VISIT) or Visit(console, request, Caller("unknown", ""))

@@ -30,6 +30,10 @@ class Settings(ServiceSettings):
         description="Cookies without `Secure` and `__Host-`, for browsers that refuse those over http; only where "
         "console_url is http on this machine.",
     )
+    console_klaviyo_url: str = Field(
+        "https://a.klaviyo.com",
+        description="Where pasted keys are verified; another address than Klaviyo's only for an account in a box.",
+    )
     console_dev: bool = Field(
         False, description="For who builds pages: templates are read again when they change, and /_gallery is there."
     )

@@ -14,9 +14,7 @@ from shared.db.pool import Connection, Database
 from shared.klaviyo.client import KlaviyoClient
 from shared.messaging.dead import DeadLetter, Wanted
 from shared.messaging.topology import QueueSpec
-
-Role = Literal["viewer", "reviewer", "editor", "owner"]
-ROLES: tuple[Role, ...] = ("viewer", "reviewer", "editor", "owner")  # each may what those before it may
+from shared.people.roles import Role, reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class Actor:
 
     def may(self, least: Role) -> bool:
         """Whether the role reaches this one."""
-        return ROLES.index(self.role) >= ROLES.index(least)
+        return reaches(self.role, least)
 
 
 class Jobs(Protocol):
@@ -70,6 +68,8 @@ class Means:
     random_bytes: Callable[[int], bytes]
     klaviyo: Klaviyo | None = None
     klaviyo_url: str = "https://a.klaviyo.com"
+    publisher: Jobs | None = None
+    letters: Letters | None = None
 
     def need_publisher(self) -> Jobs:
         """Raises Refused where this process has no way to the broker."""
@@ -82,9 +82,6 @@ class Means:
         if self.letters is None:
             raise Refused("this process has no way to the message broker", code="broker_not_set_up")
         return self.letters
-
-    publisher: Jobs | None = None
-    letters: Letters | None = None
 
 
 @dataclass(frozen=True, slots=True)

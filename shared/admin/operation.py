@@ -8,7 +8,8 @@ from typing import Any, Final, Generic, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from shared.admin.context import Asking, Context, Role
+from shared.admin.context import Asking, Context
+from shared.people.roles import Role
 
 A = TypeVar("A", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)

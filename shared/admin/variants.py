@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from shared.admin import variant_store
-from shared.admin.context import Context, Role
+from shared.admin.context import Context
 from shared.admin.errors import Conflict, Fault, Next, NotFound, Refused
 from shared.admin.operation import AskedModel, Operation, ResultModel, operation
 from shared.admin.stops import OneTemplate, no_template
@@ -20,6 +20,7 @@ from shared.content import faults
 from shared.content.checks import Asked, blocking, check_copy
 from shared.content.lifecycle import Action, NotAllowed, act
 from shared.content.rules import OrgRules
+from shared.people.roles import Role
 
 _PATH = "/templates/{template_id}/variants/{variant}"
 Number = Annotated[int, Field(ge=1)]

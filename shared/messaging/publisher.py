@@ -122,3 +122,16 @@ async def open_publisher(amqp_url: str, name: str, *specs: QueueSpec) -> AsyncIt
     async with connect(amqp_url, f"{name}.publish") as connection:
         await declare(connection, *specs)
         yield Publisher(connection, name)
+
+
+class SeldomPublisher:
+    """Each call has a connection of its own: for people, who act seldom, and need no broker until they do."""
+
+    def __init__(self, amqp_url: str, name: str) -> None:
+        self._amqp_url, self._name = amqp_url, name
+
+    async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[J]) -> None:
+        """Return when the broker has them. Raises Outage."""
+        with _outages(spec.name):
+            async with open_publisher(self._amqp_url, self._name, spec) as publisher:
+                await publisher.send_jobs(spec, org_id, jobs)

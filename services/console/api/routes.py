@@ -11,6 +11,7 @@ from aiohttp import web
 
 from services.console.api.answers import NO_ORG, NOBODY, UNEXPECTED, Problem, problem_of
 from services.console.api.openapi import document
+from services.console.web.page import Serve, guarded
 from shared import logs
 from shared.admin.context import Actor, Asking, Means
 from shared.admin.errors import Refused
@@ -31,13 +32,20 @@ Who = Callable[[web.Request], Awaitable[Actor | None]]
 def add_api(app: web.Application, registry: Registry, means: Means, who: Who) -> None:
     """Mount the API and its document on an application."""
     for one in registry.served():
-        app.router.add_route(one.method, PREFIX + one.path, _Route(one, registry, means, who).answer)
+        app.router.add_route(one.method, PREFIX + one.path, _serving(_Route(one, registry, means, who)))
     page = orjson.dumps(document(registry), option=orjson.OPT_INDENT_2)
 
     async def serve_document(_: web.Request) -> web.Response:
         return web.Response(body=page, content_type="application/json")
 
-    app.router.add_get(DOCUMENT_PATH, serve_document)
+    app.router.add_get(DOCUMENT_PATH, guarded(serve_document))
+
+
+def _serving(route: "_Route") -> Serve:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        return await route.answer(request)
+
+    return guarded(serve)
 
 
 class _Route:

@@ -7,7 +7,8 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from shared.errors import Outage, Transient
+from shared.admin.errors import AdminError
+from shared.errors import Failure, Outage, Transient
 
 
 @dataclass(eq=False)  # not frozen: an exception carries its traceback
@@ -69,12 +70,22 @@ _HTTP: Final = {
 }  # fmt: skip
 
 
+_TITLES: Final = {
+    "not_found": "This is not here",
+    "conflict": "It has changed meanwhile",
+    "permission_denied": "Your role does not allow this",
+    "invalid_request": "This cannot be done so",
+}
+
+
 def page_error_of(error: Exception) -> PageError | None:
     """What is to be said of an error; None: nobody foresaw it."""
     if isinstance(error, PageError):
         return error
     if isinstance(error, web.HTTPException):
         return _HTTP.get(error.status) or PageError(error.status, "refused", "This did not work", error.reason)
+    if isinstance(error, AdminError):
+        return PageError(error.status, error.code, _TITLES.get(error.type, "This did not work"), sentence_of(error))
     if isinstance(error, Outage):
         return PageError(
             503, "unavailable", "A server we need is away",
@@ -86,7 +97,15 @@ def page_error_of(error: Exception) -> PageError | None:
             503, "try_again", "Somebody was at it at the same time", "Nothing was saved. Please send it once more.",
             {"Retry-After": "1"},
         )  # fmt: skip
+    if isinstance(error, Failure):
+        return PageError(502, error.reason, "Klaviyo, or another server, did not do it", f"{error}. Nothing was saved.")
     return None
+
+
+def sentence_of(error: AdminError) -> str:
+    """What an operation says of why it was not done."""
+    text = error.message.rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def unforeseen(request_id: str) -> PageError:

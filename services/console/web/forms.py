@@ -7,7 +7,8 @@ from aiohttp import web
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from services.console.web.errors import bad_request
+from services.console.web.errors import bad_request, sentence_of
+from shared.admin.errors import AdminError, Refused
 
 M = TypeVar("M", bound=BaseModel)
 _MOST_FIELDS = 500
@@ -49,6 +50,13 @@ class Form:
     def refuse(self, name: str, why: str) -> None:
         """Something that only the page can know is wrong with a field."""
         self.errors[name] = why
+
+    def refuse_all(self, error: AdminError) -> None:
+        """What an operation said: each fault at its field, by the first step of its path; else above the form."""
+        for fault in error.faults if isinstance(error, Refused) else ():
+            self.errors.setdefault(fault.field.partition(".")[0], fault.message)
+        if not self.errors:
+            self.errors[""] = sentence_of(error)
 
     @property
     def faulty(self) -> bool:

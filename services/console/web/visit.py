@@ -16,12 +16,17 @@ from services.console.settings import Settings
 from services.console.web.environment import Templates
 from services.console.web.errors import not_found
 from services.console.web.times import zone_of
+from shared.admin.context import Actor, Asking
+from shared.admin.context import Means as AdminMeans
+from shared.admin.operation import A, Operation, R
+from shared.admin.run import run
 from shared.clock import Clock
 from shared.crypto import KeyRing
 from shared.db.pool import Connection, Database
 from shared.people.roles import Role, reaches
 
 _HTMX = "HX-Request"
+REQUEST_ID = web.RequestKey("request_id", str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Console:
     ring: KeyRing
     people: Means
     templates: Templates
+    means: AdminMeans
 
 
 @dataclass(slots=True)
@@ -94,6 +100,16 @@ class Visit:
         if found is None:
             raise not_found()
         return found
+
+    # --- what people do
+
+    async def run(self, operation: Operation[A, R], asked: A | Mapping[str, Any]) -> R:
+        """What the operation answers to this person, in this org. Raises AdminError: what a page does not catch
+        becomes an answer of its own (`web/errors.py`); a form shows it with `form.refuse_all`."""
+        org = self.org
+        # The address, not the name: who wrote a copy may not approve it, and two people may have one name.
+        actor = Actor(self.account.email, "person", org.role, org.org_id, org.slug)
+        return await run(Asking(self.console.means, actor, self.request[REQUEST_ID]), operation, asked)
 
     # --- the database
 

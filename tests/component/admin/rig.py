@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.console.api.api_key import ApiKeys
 from services.console.api.routes import add_api
-from shared.admin.context import Actor, Asking, Jobs, Klaviyo, Means, Role
+from shared.admin.context import Actor, Asking, Jobs, Klaviyo, Means
 from shared.admin.operation import A, Operation, R
 from shared.admin.registry import REGISTRY
 from shared.admin.run import run
@@ -20,6 +20,7 @@ from shared.api_keys import Peppers
 from shared.crypto import KeyRing
 from shared.db.pool import Database
 from shared.messaging.topology import QueueSpec
+from shared.people.roles import Role
 from tests.component.cli.rig import KEY, PEPPER
 
 START = datetime(2026, 11, 23, 10, tzinfo=UTC)

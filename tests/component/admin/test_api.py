@@ -11,9 +11,9 @@ from openapi_core import OpenAPI
 from services.console.api.openapi import document
 from services.console.api.routes import DOCUMENT_PATH
 from shared.admin import keys
-from shared.admin.context import ROLES
 from shared.admin.operation import PREFIX, Operation, has_body
 from shared.admin.registry import REGISTRY
+from shared.people.roles import ROLES
 from tests.component.admin.rig import Answer, Rig
 
 KEYS = "/api/v1/orgs/acme/keys"

@@ -8,10 +8,11 @@ import pytest
 from pydantic import SecretStr
 
 from shared.admin import audit, keys
-from shared.admin.context import ROLES, Context, Role
+from shared.admin.context import Context
 from shared.admin.errors import Forbidden, Refused
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation
 from shared.errors import Outage
+from shared.people.roles import ROLES, Role
 from tests.component.admin.rig import START, Rig
 
 SECRET = "planted-secret-0123456789"
