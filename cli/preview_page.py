@@ -22,7 +22,7 @@ body{margin:0;font:16px/1.45 system-ui,sans-serif}
 header{padding:16px}
 h1{font-size:1.3rem;margin:0 0 4px}
 header p{margin:4px 0;opacity:.8;max-width:70ch}
-main{display:grid;gap:16px;padding:0 16px 32px;grid-template-columns:repeat(auto-fill,minmax(min(100%,360px),1fr))}
+main{display:grid;gap:16px;padding:0 16px 32px;grid-template-columns:repeat(auto-fill,minmax(min(100%,600px),1fr))}
 article{border:1px solid var(--line);border-radius:12px;overflow:hidden;display:flex;flex-direction:column;min-width:0}
 article>div{padding:12px 14px;overflow-wrap:anywhere}
 h2{font-size:1rem;margin:0}

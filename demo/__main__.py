@@ -67,7 +67,7 @@ async def _demo(
     console: Console, endpoints: object, people: int, factor: float, echo: Callable[[str], None] | None, *, once: bool
 ) -> bool:
     async with open_world(endpoints, RUN, factor=factor, echo=echo, colour=console.is_terminal) as world:  # type: ignore[arg-type]  # Endpoints
-        console.print(f"Six services and a Klaviyo account in a box are running; logs in {RUN / 'logs'}")
+        console.print(f"Seven services and a Klaviyo account in a box are running; logs in {RUN / 'logs'}")
         with _progress(console) as bar:
             results = await play(world, people, _shower(bar))
         report.show(console, results, factor=factor)
@@ -108,7 +108,12 @@ async def _stay(console: Console, world: World, results: Results) -> None:
     env_file = RUN / "demo.env"
     env_file.write_text("".join(f"{name}='{value}'\n" for name, value in world.env.items()))
     env_file.chmod(0o600)
-    console.print("\nEverything keeps running until Ctrl-C. Where to look next, in another terminal:")
+    invite = await world.justai("console", "invite", ORG, "you@example.com", "--role", "owner")
+    console.print(
+        f"\nEverything keeps running until Ctrl-C. The console, {world.console_url}, lets you in once by this link:"
+    )
+    console.print(f"  {next(line for line in invite.splitlines() if line.startswith('http'))}", markup=False)
+    console.print("Where to look next, in another terminal:")
     console.print(f"  set -a; . {env_file.relative_to(ROOT)}; set +a", markup=False)
     for command in (
         f"template show {ORG} welcome", f"snippet {ORG} welcome", f"webhook {ORG} welcome",

@@ -1,4 +1,4 @@
-"""Everything the story plays in: the servers, our six services and the simulator, each as a process of its own."""
+"""Everything the story plays in: the servers, our services and the simulator, each as a process of its own."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from devstack import Endpoints
 from devstack.isolation import fresh_bucket, fresh_database, fresh_virtual_host
 from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Command, python, supervise
-from devstack.services import environment, run_justai, services
+from devstack.services import SERVICES, environment, run_justai, services
 from shared.clock import LeapingClock, clock_from_spec
 
 
@@ -30,6 +30,7 @@ class World:
     env: Mapping[str, str]
     clock: LeapingClock
     gateway_url: str
+    console_url: str
     simulator_url: str
     event_folder: str  # where the simulator drops event files, as the SFTP server says it
     bucket: str
@@ -71,6 +72,8 @@ async def open_world(
         fresh_virtual_host(endpoints) as amqp_url,
         fresh_bucket(endpoints) as bucket,
     ):
+        simulator_port, console_port = free_ports(2)
+        simulator_url, console_url = f"http://{LOOPBACK}:{simulator_port}", f"http://{LOOPBACK}:{console_port}"
         env = environment(
             database_url=database_url,
             amqp_url=amqp_url,
@@ -78,10 +81,12 @@ async def open_world(
             gateway_linger_s="0.1",
             ingest_stable_s="20",
             egress_settle_s="60",
+            console_listen=f"{LOOPBACK}:{console_port}",
+            console_url=console_url,
+            console_plain_cookies="true",  # it is http, on this machine
+            console_klaviyo_url=simulator_url,
         )
-        running = services(env)
-        [simulator_port] = free_ports(1)
-        simulator_url = f"http://{LOOPBACK}:{simulator_port}"
+        running = services(env, (*SERVICES, "console"))
         folder = Path(endpoints.sftp_root) / bucket
         folder.mkdir(parents=True)
         commands: Sequence[Command] = [_simulator(simulator_port, clock_spec, folder, simulator_url), *running.commands]
@@ -92,7 +97,7 @@ async def open_world(
         ):
             yield World(
                 endpoints=endpoints, env=env, clock=clock, gateway_url=running.gateway_url,
-                simulator_url=simulator_url,
+                console_url=console_url, simulator_url=simulator_url,
                 event_folder=f"{endpoints.sftp_remote_root.rstrip('/')}/{folder.name}", bucket=bucket,
                 run_dir=run_dir, box=Box(http, simulator_url), database=database,
             )  # fmt: skip
