@@ -10,7 +10,18 @@ from aiohttp import web
 
 from services.console.api.api_key import ApiKeys, presented
 from services.console.api.routes import add_api
-from services.console.pages import account, gallery, home, people
+from services.console.pages import (
+    account,
+    gallery,
+    home,
+    operations,
+    operations_audit,
+    operations_exports,
+    operations_letters,
+    operations_people,
+    operations_sources,
+    people,
+)
 from services.console.people import join_pages, signin_pages
 from services.console.people.sessions import agent_in_words
 from services.console.people.signing_in import Caller
@@ -42,6 +53,12 @@ def all_pages(*, dev: bool) -> list[Page]:
         *account.pages.declared,
         *home.pages.declared,
         *people.pages.declared,
+        *operations.pages.declared,
+        *operations_letters.pages.declared,
+        *operations_sources.pages.declared,
+        *operations_exports.pages.declared,
+        *operations_people.pages.declared,
+        *operations_audit.pages.declared,
     ]
     return declared + gallery.pages.declared if dev else declared
 
