@@ -7,6 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from services.console.pages.operations_attention import attention
+from services.console.pages.operations_words import advice
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
 from shared.admin import exports, outcomes, quota, sources, stops
@@ -55,7 +56,7 @@ async def what_emails_showed(visit: Visit) -> web.StreamResponse:
     span = span_of(visit, visit.request.query.get("span", "7d"))
     found = await visit.run(number, AskedNumber(hours=span.hours))
     template = "operations/_number.html" if visit.is_htmx else "operations/number.html"
-    return visit.render(template, number=found, span=span, spans=spans(visit), parts=shares(found))
+    return visit.render(template, number=found, span=span, spans=spans(visit), parts=shares(found), advice=advice)
 
 
 @pages.page("GET", "/{org}/operations/attention", role="viewer")
@@ -84,6 +85,7 @@ async def _live(visit: Visit) -> dict[str, Any]:
             (reason, count, meaning_of_miss(reason)) for one in accounts for reason, count in one.missed.items()
         ],
         "lanes": LANES,
+        "advice": advice,
         "stops": (await visit.run(stops.list_stops, stops.SomeStops())).stops,
     }
 

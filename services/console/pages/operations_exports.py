@@ -131,12 +131,14 @@ def heat_map(hours: Sequence[Hour], first: datetime, after: datetime, now: datet
     days = []
     day = first
     while day < after and day <= now:
-        days.append((day.date(), [_cell(day + HOUR * n, by_hour.get(day + HOUR * n), most) for n in range(24)]))
+        days.append((day.date(), [_cell(day + HOUR * n, by_hour.get(day + HOUR * n), most, now) for n in range(24)]))
         day += timedelta(days=1)
     return days[::-1]
 
 
-def _cell(hour: datetime, found: Hour | None, most: int) -> Cell:
+def _cell(hour: datetime, found: Hour | None, most: int, now: datetime) -> Cell:
+    if found is None and hour > now:
+        return Cell(hour, "to-come", "to come")
     if found is None:
         return Cell(hour, "none", "not asked for")
     if found.state == "exported":

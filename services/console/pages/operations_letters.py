@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from aiohttp import web
 from pydantic import BaseModel, Field
 
+from services.console.pages.operations_words import moment_of
 from services.console.web.errors import not_found
 from services.console.web.forms import read_form
 from services.console.web.page import Pages
@@ -42,7 +43,9 @@ async def letters(visit: Visit) -> web.StreamResponse:
 async def letter(visit: Visit) -> web.StreamResponse:
     """One whole; it holds people's values."""
     asked = {"kind": _kind(visit), "letter_id": visit.value("letter")}
-    return visit.render("operations/letter.html", whole=await visit.run(dead.show, asked), kinds=KINDS)
+    return visit.render(
+        "operations/letter.html", whole=await visit.run(dead.show, asked), kinds=KINDS, moment_of=moment_of
+    )
 
 
 @pages.page("POST", "/{org}/operations/dead-letters/{kind}", role="editor")
@@ -80,7 +83,13 @@ async def _show(visit: Visit) -> web.Response:
         if any(one.kind == kind for one in found)
     }
     return visit.render(
-        "operations/letters.html", 503 if away else 200, groups=groups, away=away, kinds=KINDS, most=_SHOWN
+        "operations/letters.html",
+        503 if away else 200,
+        groups=groups,
+        away=away,
+        kinds=KINDS,
+        most=_SHOWN,
+        moment_of=moment_of,
     )
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import BaseModel, SecretStr
 
+from services.console.pages.operations_words import advice
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
@@ -96,7 +97,9 @@ async def story(visit: Visit) -> web.StreamResponse:
     if generation_id is None:
         return visit.see_other(visit.path("operations", "people"))
     asked = AskedStory(generation_id=generation_id, days=_DAYS, read_back="read_back" in visit.request.query)
-    return visit.render("operations/story.html", story=(await visit.run(why.why, asked)).story, findings=FINDINGS)
+    return visit.render(
+        "operations/story.html", story=(await visit.run(why.why, asked)).story, findings=FINDINGS, advice=advice
+    )
 
 
 async def _show(visit: Visit, form: Form) -> web.Response:
