@@ -86,7 +86,7 @@ def make_app(console: Console, assets: Assets) -> web.Application:
 def _guard(console: Console, page: Page) -> Serve:
     async def handle(request: web.Request) -> web.StreamResponse:
         request[_ROUTE] = page.path
-        visit = request[_VISIT] = await _visit(console, request)
+        visit = request[_VISIT] = await _visit(console, request, seen=not page.asks_itself)
         if page.least != "anyone":
             if visit.signed_in is None:
                 return _sign_in_first(visit)
@@ -100,8 +100,8 @@ def _guard(console: Console, page: Page) -> Serve:
     return guarded(handle)
 
 
-async def _visit(console: Console, request: web.Request) -> Visit:
-    signed_in = await who(console, request)
+async def _visit(console: Console, request: web.Request, *, seen: bool) -> Visit:
+    signed_in = await who(console, request, seen=seen)
     caller = Caller(
         caller_address(request.remote, request.headers.getall("X-Forwarded-For", []), console.settings.console_proxies),
         agent_in_words(request.headers.get("User-Agent", "")),
@@ -112,12 +112,13 @@ async def _visit(console: Console, request: web.Request) -> Visit:
     return Visit(console, request, caller, signed_in)
 
 
-async def who(console: Console, request: web.Request) -> SignedIn | None:
-    """The session of this request's cookie; its stage may be that of a second factor which is still to come."""
+async def who(console: Console, request: web.Request, *, seen: bool = True) -> SignedIn | None:
+    """The session of this request's cookie; its stage may be that of a second factor which is still to come. `seen`:
+    somebody was there, so it lives on."""
     token = cookies.session_token(request, console.settings)
     if token is None:
         return None
-    return await console.people.sessions.signed_in(links.digest(token), console.people.clock.now())
+    return await console.people.sessions.signed_in(links.digest(token), console.people.clock.now(), seen=seen)
 
 
 def _enter(visit: Visit, page: Page) -> None:

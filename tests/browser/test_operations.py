@@ -28,7 +28,8 @@ STATEMENTS = (
     "INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, state, first_seen_at, last_seen_at, "
     "rows, rejects, fresh, error) SELECT gen_random_uuid(), $1, '00000000-0000-4000-8000-000000000001', f.path, 10, "
     "$2, f.state, $2, $2, 4, f.rejects, 3, f.error FROM (VALUES ('opens-1.csv', 'done', 1, NULL), "
-    "('clicks-1.csv', 'held', 0, 'no column holds the profile')) f (path, state, rejects, error)",
+    "('clicks-1.csv', 'held', 0, 'no column holds the profile'), ('new.csv', 'listed', 0, NULL)) "
+    "f (path, state, rejects, error)",
     "INSERT INTO ingest_rejects (org_id, file_id, line, reason, raw) SELECT $1, file_id, 3, 'no profile', 'Opened,,x' "
     "FROM ingest_files WHERE org_id = $1 AND path = 'opens-1.csv' AND last_seen_at = $2",
     "UPDATE klaviyo_accounts SET steady_limit = 700, newest_slot = extract(epoch FROM $2::timestamptz)::bigint, "
@@ -177,7 +178,7 @@ async def test_a_persons_story_is_found_by_either_id_and_the_person_deleted_with
     await page.get_by_text("Delete this person…").focus()
     await page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog", name=f"Delete {PERSON}?")
-    await expect(dialog).to_contain_text("1 generations, 1 emails, 1 events")
+    await expect(dialog).to_contain_text("1 generation, 1 email, 1 event")
     await ann.shoot("ops-delete-1280-light")
     await page.keyboard.type("01SOMEBODY")
     await page.keyboard.press("Enter")
@@ -185,7 +186,7 @@ async def test_a_persons_story_is_found_by_either_id_and_the_person_deleted_with
     await page.get_by_text("Delete this person…").click()
     await page.get_by_role("dialog").get_by_label("Type the profile id").fill(PERSON)
     await page.keyboard.press("Enter")
-    await expect(page.get_by_text("Deleted: 1 generations, 1 emails, 1 events")).to_be_visible()
+    await expect(page.get_by_text("Deleted: 1 generation, 1 email, 1 event")).to_be_visible()
 
     await ann.goes_to(f"/acme/operations/people?q={PERSON}")
     await expect(page.get_by_text("One person").first).to_be_visible()
@@ -259,6 +260,7 @@ async def test_who_only_looks_finds_nothing_that_changes_or_names_people(
     await visitor.signs_in("cleo@example.com")
     await visitor.goes_to("/acme/operations/sources/events")
 
+    await expect(page.get_by_text("the oldest since")).to_be_visible()
     await expect(page.get_by_role("button", name="List the folder now")).to_have_count(0)
     await expect(page.get_by_role("link", name="1 rejects of opens-1.csv")).to_have_count(0)
     await visitor.goes_to("/acme/operations")

@@ -42,7 +42,7 @@ async def operations(visit: Visit) -> web.StreamResponse:
     return visit.render("operations/live.html", **await _live(visit))
 
 
-@pages.page("GET", "/{org}/operations/live", role="viewer")
+@pages.page("GET", "/{org}/operations/live", role="viewer", asks_itself=True)
 async def live(visit: Visit) -> web.StreamResponse:
     """The part of it that reads itself again; the whole page for who opens it."""
     if not visit.is_htmx:

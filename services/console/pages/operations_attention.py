@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 from urllib.parse import quote
 
+from services.console.pages.operations_words import counted
 from shared.admin.exports import Hours
 from shared.admin.operations_number import Number
 from shared.admin.outcomes import Writing
@@ -68,7 +69,7 @@ def _emails(root: str, number: Number) -> Iterator[Item]:
     path = f"{root}/number?span=24h"
     if number.stale:
         yield Item(
-            "bad", f"{_emails_word(number.stale)} showed an older copy within 24 hours",
+            "bad", f"{counted(number.stale, 'email')} showed an older copy within 24 hours",
             "Their write did not come in time, and what they held was not taken away before.", path, "Reasons",
         )  # fmt: skip
     share = number.right_share
@@ -76,7 +77,7 @@ def _emails(root: str, number: Number) -> Iterator[Item]:
         worst = next((one for one in number.rows if one.shown == "control_missed"), None)
         why = f"Most often: {worst.means}." if worst else "It is not sure what they showed."
         yield Item(
-            "warn", f"{share:.1%} of emails meant to show our copy did, within 24 hours", why, path, "Reasons"
+            "warn", f"{100 * share:.1f} % of emails meant to show our copy did, within 24 hours", why, path, "Reasons"
         )  # fmt: skip
 
 
@@ -93,17 +94,23 @@ def _sources(root: str, sources: Sequence[Source], now: datetime) -> Iterator[It
                 "warn", f"Nobody has listed {one.name} lately", "Is the ingest service running?", path, "Source"
             )  # fmt: skip
         if one.troubled:
-            files = "1 file" if one.troubled == 1 else f"{one.troubled:,} files"
-            yield Item("warn", f"{files} of {one.name} could not be loaded", "Held until retried.", path, "Source")
+            yield Item(
+                "warn",
+                f"{counted(one.troubled, 'file')} of {one.name} could not be loaded",
+                "Held until retried.",
+                path,
+                "Source",
+            )
 
 
 def _exports(root: str, exports: Hours) -> Iterator[Item]:
     blocked = [one for one in exports.hours if one.state == "blocked"]
     if exports.target is None or not blocked:
         return
-    hours = "1 hour" if len(blocked) == 1 else f"{len(blocked)} hours"
-    yield Item("bad", f"{hours} cannot be exported", blocked[0].error or "", f"{root}/exports", "Exports")
-
-
-def _emails_word(count: int) -> str:
-    return "1 email" if count == 1 else f"{count:,} emails"
+    yield Item(
+        "bad",
+        f"{counted(len(blocked), 'hour')} cannot be exported",
+        blocked[0].error or "",
+        f"{root}/exports",
+        "Exports",
+    )

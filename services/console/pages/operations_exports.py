@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel
 
+from services.console.pages.operations_words import counted
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
@@ -72,7 +73,7 @@ async def backfill(visit: Visit) -> web.StreamResponse:
     return visit.see_other(f"{visit.path('operations', 'exports')}?month={hours[0]:%Y-%m}&from={start}&to={end}")
 
 
-@pages.page("GET", "/{org}/operations/exports/progress", role="viewer")
+@pages.page("GET", "/{org}/operations/exports/progress", role="viewer", asks_itself=True)
 async def progress(visit: Visit) -> web.StreamResponse:
     """How far a backfill is; the page asks again until it is through."""
     asked = _asked_range(visit)
@@ -144,5 +145,5 @@ def _cell(hour: datetime, found: Hour | None, most: int, now: datetime) -> Cell:
     if found.state == "exported":
         rows = found.rows or 0
         level = 0 if not rows else 1 + min(_LEVELS - 1, rows * _LEVELS // (most + 1))
-        return Cell(hour, f"exported l{level}", f"exported, {'1 row' if rows == 1 else f'{rows:,} rows'}")
+        return Cell(hour, f"exported l{level}", f"exported, {counted(rows, 'row')}")
     return Cell(hour, found.state, f"{found.state}{f': {found.error}' if found.error else ''}")

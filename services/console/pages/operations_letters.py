@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from services.console.pages.operations_words import moment_of
+from services.console.pages.operations_words import counted, moment_of
 from services.console.web.errors import not_found
 from services.console.web.forms import read_form
 from services.console.web.page import Pages
@@ -60,7 +60,7 @@ async def replay(visit: Visit) -> web.StreamResponse:
     except (AdminError, Failure) as error:
         await visit.notice(f"Nothing was replayed: {error}.", "bad")
         return visit.see_other(visit.path("operations", "dead-letters"))
-    count = "1 letter" if len(done) == 1 else f"{len(done):,} letters"
+    count = counted(len(done), "letter")
     if wanted.try_out:
         await visit.notice(f"{count} of {KINDS[kind]} would be replayed. Nothing was sent.", "info")
     else:

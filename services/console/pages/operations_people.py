@@ -6,7 +6,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import BaseModel, SecretStr
 
-from services.console.pages.operations_words import advice
+from services.console.pages.operations_words import advice, counted
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
@@ -83,9 +83,10 @@ async def delete(visit: Visit) -> web.StreamResponse:
         await visit.notice("Nothing was stored about this person any more.", "info")
         return visit.see_other(visit.path("operations", "people"))
     await visit.notice(
-        f"Deleted: {done.generations:,} generations, {done.sends:,} emails, {done.events:,} events, "
-        f"{done.conversions:,} conversions. {done.clean_ups:,} sets of properties leave the Klaviyo profile; "
-        f"{done.export_hours:,} hours are exported again. Proof in the audit log: {done.proof}."
+        f"Deleted: {counted(done.generations, 'generation')}, {counted(done.sends, 'email')}, "
+        f"{counted(done.events, 'event')}, {counted(done.conversions, 'conversion')}. "
+        f"{counted(done.clean_ups, 'set of properties leaves', 'sets of properties leave')} the Klaviyo profile; "
+        f"{counted(done.export_hours, 'hour is', 'hours are')} exported again. Proof in the audit log: {done.proof}."
     )
     return visit.see_other(visit.path("operations", "people"))
 
@@ -107,7 +108,13 @@ async def _show(visit: Visit, form: Form) -> web.Response:
     found = await visit.run(outcomes.list_of_person, AskedPerson(user_id=user_id, hours=_HOURS))
     held = await visit.run(operations_person.show, OnePerson(user_id=user_id))
     return visit.render(
-        "operations/person.html", 422 if form.faulty else 200, user_id=user_id, found=found, held=held, form=form
+        "operations/person.html",
+        422 if form.faulty else 200,
+        user_id=user_id,
+        found=found,
+        held=held,
+        form=form,
+        counted=counted,
     )
 
 

@@ -3,6 +3,7 @@
 from aiohttp import web
 from pydantic import BaseModel
 
+from services.console.pages.operations_words import counted
 from services.console.web.errors import not_found
 from services.console.web.forms import read_form
 from services.console.web.page import Pages
@@ -57,7 +58,7 @@ async def retry(visit: Visit) -> web.StreamResponse:
     except (AdminError, Failure) as error:
         await visit.notice(f"Nothing is loaded again: {error}.", "bad")
     else:
-        await visit.notice(f"{'1 file is' if len(done) == 1 else f'{len(done):,} files are'} loaded again.")
+        await visit.notice(f"{counted(len(done), 'file is', 'files are')} loaded again.")
     return visit.see_other(visit.path("operations", "sources", name))
 
 

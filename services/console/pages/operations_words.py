@@ -18,6 +18,11 @@ def advice(text: str, org_slug: str, template_id: str = "TEMPLATE") -> Markup:
     )
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 email`, `2,000 emails`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def moment_of(text: str) -> datetime | None:
     """A moment that a message's header holds; None for anything else."""
     try:
