@@ -18,7 +18,6 @@ PATHS = {
     "operations": "/acme/operations",
     "operations-number": "/acme/operations/number",
     "operations-attention": "/acme/operations/attention",
-    "operations-letters": "/acme/operations/dead-letters",
     "operations-sources": "/acme/operations/sources",
     "operations-exports": "/acme/operations/exports",
     "operations-people": "/acme/operations/people",

@@ -118,6 +118,8 @@ async def test_full_pages_have_no_fault_that_axe_finds_and_fit_their_screen(
         if name == "home":
             await expect(visitor.page.locator(".share-bar")).to_have_count(2)
             await expect(visitor.page.locator(".attention-item").first).to_be_visible()
+        if name == "live":
+            await expect(visitor.page.get_by_text("Why deadlines were missed")).to_be_visible()
         await visitor.shoot(f"ops-{name}-{width}-{scheme}")
         wide = await visitor.page.evaluate("document.documentElement.scrollWidth")
         found = await visitor.faults() + ([f"{wide} wide"] if wide > width else [])

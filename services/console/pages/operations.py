@@ -1,5 +1,6 @@
 """Operations: what emails showed, and the live view of queue, quota and deadlines."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,7 +14,7 @@ from services.console.web.visit import Visit
 from shared.admin import exports, outcomes, quota, sources, stops
 from shared.admin.meanings import WRITES, Meaning
 from shared.admin.operation import Nothing
-from shared.admin.operations_number import AskedNumber, Number, number
+from shared.admin.operations_number import AskedNumber, Number, Shows, number
 
 pages = Pages()
 
@@ -25,6 +26,8 @@ LANES: Final = {
 }
 _HOURS: Final = {"today": None, "24h": 24.0, "7d": 24.0 * 7, "30d": 24.0 * 30}
 _LEAST_HOURS: Final = 1 / 60
+_A_MOMENT: Final = 1 / 3600  # hours; only what holds writing up now is wanted
+_TEMPLATES_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,16 @@ class Span:
     name: str
     title: str
     hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why emails showed what they did, in all templates; `templates` are those with most, `more` how many others."""
+
+    first: Shows
+    emails: int
+    templates: list[Shows]
+    more: int
 
 
 @pages.page("GET", "/{org}/operations", role="viewer")
@@ -50,13 +63,30 @@ async def live(visit: Visit) -> web.StreamResponse:
     return visit.render("operations/_live.html", **await _live(visit))
 
 
+@pages.page("GET", "/{org}/operations/last-hour", role="viewer", asks_itself=True)
+async def last_hour(visit: Visit) -> web.StreamResponse:
+    """What reads every write of an hour, and so is asked for once a minute."""
+    accounts = (await visit.run(quota.show, quota.AskedQuota(hours=1))).accounts
+    missed = [(reason, count, meaning_of_miss(reason)) for one in accounts for reason, count in one.missed.items()]
+    template = "operations/_last_hour.html" if visit.is_htmx else "operations/last_hour.html"
+    return visit.render(template, accounts=accounts, missed=missed, advice=advice)
+
+
 @pages.page("GET", "/{org}/operations/number", role="viewer")
 async def what_emails_showed(visit: Visit) -> web.StreamResponse:
     """By template and reason; for a script, the figures alone."""
     span = span_of(visit, visit.request.query.get("span", "7d"))
     found = await visit.run(number, AskedNumber(hours=span.hours))
     template = "operations/_number.html" if visit.is_htmx else "operations/number.html"
-    return visit.render(template, number=found, span=span, spans=spans(visit), parts=shares(found), advice=advice)
+    return visit.render(
+        template,
+        number=found,
+        span=span,
+        spans=spans(visit),
+        parts=shares(found),
+        reasons=by_reason(found.rows),
+        advice=advice,
+    )
 
 
 @pages.page("GET", "/{org}/operations/attention", role="viewer")
@@ -65,7 +95,7 @@ async def needs_attention(visit: Visit) -> web.StreamResponse:
     found = attention(
         visit.org.slug,
         (await visit.run(stops.list_stops, stops.SomeStops())).stops,
-        (await visit.run(outcomes.list_outcomes, outcomes.AskedOutcomes(hours=1 / 60))).writing,
+        (await visit.run(outcomes.list_outcomes, outcomes.AskedOutcomes(hours=_A_MOMENT))).writing,
         await visit.run(number, AskedNumber(hours=24)),
         (await visit.run(sources.list_sources, Nothing())).sources,
         await visit.run(exports.list_hours, exports.AskedHours(limit=72)),
@@ -76,18 +106,28 @@ async def needs_attention(visit: Visit) -> web.StreamResponse:
 
 
 async def _live(visit: Visit) -> dict[str, Any]:
-    accounts = (await visit.run(quota.show, quota.AskedQuota(hours=1))).accounts
-    recent = await visit.run(outcomes.list_outcomes, outcomes.AskedOutcomes(hours=1))
+    """What may be asked for every few seconds: nothing of it reads what was."""
+    moment = outcomes.AskedOutcomes(hours=_A_MOMENT)
     return {
-        "accounts": accounts,
-        "writing": recent.writing,
-        "missed": [
-            (reason, count, meaning_of_miss(reason)) for one in accounts for reason, count in one.missed.items()
-        ],
+        "accounts": (await visit.run(quota.show, quota.AskedQuota(history=False))).accounts,
+        "writing": (await visit.run(outcomes.list_outcomes, moment)).writing,
         "lanes": LANES,
-        "advice": advice,
         "stops": (await visit.run(stops.list_stops, stops.SomeStops())).stops,
     }
+
+
+def by_reason(rows: Sequence[Shows]) -> list[Reason]:
+    """Most emails first. A thousand templates have few reasons."""
+    groups: dict[tuple[str, str], list[Shows]] = {}
+    for one in rows:
+        groups.setdefault((one.shown, one.because), []).append(one)
+    found = [
+        Reason(
+            group[0], sum(one.emails for one in group), group[:_TEMPLATES_NAMED], max(0, len(group) - _TEMPLATES_NAMED)
+        )
+        for group in groups.values()
+    ]
+    return sorted(found, key=lambda one: -one.emails)
 
 
 def meaning_of_miss(reason: str) -> Meaning:

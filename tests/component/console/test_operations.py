@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.console.pages.operations import by_reason
 from services.console.pages.operations_attention import attention
 from services.console.pages.operations_exports import heat_map, month_of
 from services.console.pages.operations_words import advice, moment_of
 from shared.admin.exports import Hour, Hours
-from shared.admin.operations_number import Number
+from shared.admin.operations_number import Number, Shows
 from shared.admin.outcomes import Pause, Writing
 from shared.admin.stops import Stop
 from shared.clock import FrozenClock
@@ -52,6 +53,19 @@ def test_a_fault_is_said_as_what_it_is() -> None:
     [one] = attention("acme", [], CALM, FINE.model_copy(update={"right": 1000, "stale": 1}), [], NO_EXPORTS, NOW)
 
     assert (one.tone, one.title) == ("bad", "1 email showed an older copy within 24 hours")
+
+
+def test_reasons_are_told_once_for_all_templates() -> None:
+    rows = [
+        Shows(template_id=f"t{n}", shown="right", because="written", emails=10 - n, seen=0, means="", do="nothing")
+        for n in range(5)
+    ]
+    late = Shows(template_id="t0", shown="control_missed", because="quota", emails=50, seen=0, means="", do="wait")
+
+    first, second = by_reason([*rows, late])
+
+    assert (first.first.because, first.emails, second.emails) == ("quota", 50, 40)
+    assert ([one.template_id for one in second.templates], second.more) == (["t0", "t1", "t2"], 2)
 
 
 def test_the_heat_map_has_every_hour_of_every_day_so_far() -> None:
