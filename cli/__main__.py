@@ -9,8 +9,10 @@ from cli import (
     drafts,
     exports,
     flows,
+    number,
     orgs,
     outcomes,
+    person,
     policies,
     power,
     preview,
@@ -49,7 +51,7 @@ for command in (
     schema.migrate, schema.keyring, orgs.org, orgs.key, flows.klaviyo, flows.flows,
     templates.template, variants.variant, preview.preview, templates.snippet, templates.webhook, policies.policy,
     outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
-    sources.source, exports.export, dead.dead, console.console, audit.audit,
+    sources.source, exports.export, dead.dead, console.console, audit.audit, number.number, person.person,
 ):  # fmt: skip
     main.add_command(command)
 

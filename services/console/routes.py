@@ -10,7 +10,18 @@ from aiohttp import web
 
 from services.console.api.api_key import ApiKeys, presented
 from services.console.api.routes import add_api
-from services.console.pages import account, gallery, home, people
+from services.console.pages import (
+    account,
+    gallery,
+    home,
+    operations,
+    operations_audit,
+    operations_exports,
+    operations_letters,
+    operations_people,
+    operations_sources,
+    people,
+)
 from services.console.people import join_pages, signin_pages
 from services.console.people.sessions import agent_in_words
 from services.console.people.signing_in import Caller
@@ -42,6 +53,12 @@ def all_pages(*, dev: bool) -> list[Page]:
         *account.pages.declared,
         *home.pages.declared,
         *people.pages.declared,
+        *operations.pages.declared,
+        *operations_letters.pages.declared,
+        *operations_sources.pages.declared,
+        *operations_exports.pages.declared,
+        *operations_people.pages.declared,
+        *operations_audit.pages.declared,
     ]
     return declared + gallery.pages.declared if dev else declared
 
@@ -69,7 +86,7 @@ def make_app(console: Console, assets: Assets) -> web.Application:
 def _guard(console: Console, page: Page) -> Serve:
     async def handle(request: web.Request) -> web.StreamResponse:
         request[_ROUTE] = page.path
-        visit = request[_VISIT] = await _visit(console, request)
+        visit = request[_VISIT] = await _visit(console, request, seen=not page.asks_itself)
         if page.least != "anyone":
             if visit.signed_in is None:
                 return _sign_in_first(visit)
@@ -83,8 +100,8 @@ def _guard(console: Console, page: Page) -> Serve:
     return guarded(handle)
 
 
-async def _visit(console: Console, request: web.Request) -> Visit:
-    signed_in = await who(console, request)
+async def _visit(console: Console, request: web.Request, *, seen: bool) -> Visit:
+    signed_in = await who(console, request, seen=seen)
     caller = Caller(
         caller_address(request.remote, request.headers.getall("X-Forwarded-For", []), console.settings.console_proxies),
         agent_in_words(request.headers.get("User-Agent", "")),
@@ -95,12 +112,13 @@ async def _visit(console: Console, request: web.Request) -> Visit:
     return Visit(console, request, caller, signed_in)
 
 
-async def who(console: Console, request: web.Request) -> SignedIn | None:
-    """The session of this request's cookie; its stage may be that of a second factor which is still to come."""
+async def who(console: Console, request: web.Request, *, seen: bool = True) -> SignedIn | None:
+    """The session of this request's cookie; its stage may be that of a second factor which is still to come. `seen`:
+    somebody was there, so it lives on."""
     token = cookies.session_token(request, console.settings)
     if token is None:
         return None
-    return await console.people.sessions.signed_in(links.digest(token), console.people.clock.now())
+    return await console.people.sessions.signed_in(links.digest(token), console.people.clock.now(), seen=seen)
 
 
 def _enter(visit: Visit, page: Page) -> None:

@@ -82,9 +82,10 @@ class Quota:
 
 
 class AskedQuota(AskedModel):
-    """`hours`: how far back misses and p99 look."""
+    """`hours`: how far back misses and p99 look; `history`: whether they do, which reads every write of that time."""
 
     hours: Annotated[float, Field(gt=0, le=24 * 7)] = 1.0
+    history: bool = True
 
 
 class Accounts(ResultModel):
@@ -93,15 +94,18 @@ class Accounts(ResultModel):
     accounts: list[Quota]
 
 
-async def read_quotas(connection: Connection, org_id: UUID | None, now: datetime, back: timedelta) -> list[Quota]:
-    """The account of one org, or all (None); needs the worker's role, since an account belongs to no org."""
+async def read_quotas(
+    connection: Connection, org_id: UUID | None, now: datetime, back: timedelta | None
+) -> list[Quota]:
+    """The account of one org, or all (None); needs the worker's role, since an account belongs to no org. `back`: how
+    far misses and p99 look; None: not at all."""
     rows = await connection.fetch(SELECT_ACCOUNTS, org_id)
     return [await _quota(connection, row, now, back) for row in rows]
 
 
 async def _read(asking: Asking, asked: AskedQuota) -> list[Quota]:
     async with asking.means.database.connection() as connection:
-        back = timedelta(hours=asked.hours)
+        back = timedelta(hours=asked.hours) if asked.history else None
         return await read_quotas(connection, asking.org_id, asking.means.clock.now(), back)
 
 
@@ -115,13 +119,16 @@ async def show(context: Context, asked: AskedQuota, found: list[Quota]) -> Accou
     return Accounts(accounts=[replace(one, orgs=[context.org_slug]) for one in found])
 
 
-async def _quota(connection: Connection, row: asyncpg.Record, now: datetime, back: timedelta) -> Quota:
-    since = now - back
+async def _quota(connection: Connection, row: asyncpg.Record, now: datetime, back: timedelta | None) -> Quota:
     org_ids: list[UUID] = row["org_ids"]
-    asked = (org_ids, since, generation_day(since) - timedelta(days=1))
     backlog = await connection.fetch(SELECT_BACKLOG, row["account_key"])
-    missed = await connection.fetch(SELECT_MISSED, *asked)
-    p99_s = await connection.fetchval(SELECT_P99, *asked)
+    missed: list[asyncpg.Record] = []
+    p99_s: float | None = None
+    if back is not None:
+        since = now - back
+        asked = (org_ids, since, generation_day(since) - timedelta(days=1))
+        missed = await connection.fetch(SELECT_MISSED, *asked)
+        p99_s = await connection.fetchval(SELECT_P99, *asked)
     waiting = {LANES[one["lane"]]: one["waiting"] for one in backlog}
     others_per_min = round((row["others_per_s"] or 0.0) * MINUTE_S)
     by_road = used(row["road_newest_slot"], row["road_slots"], now) if row["verdict"] else 0

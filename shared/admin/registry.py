@@ -12,6 +12,8 @@ from shared.admin import (
     flows,
     keys,
     klaviyo,
+    operations_number,
+    operations_person,
     orgs,
     outcomes,
     pasting,
@@ -28,7 +30,7 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, exports, outcomes, quota, why, dead, audit,
+    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit,
 )  # fmt: skip
 
 

@@ -23,7 +23,9 @@ SELECT_SOURCES = """
     SELECT s.source_id, s.name, s.host, s.port, s.username, s.path, s.pattern, s.host_key, s.poll_s, s.enabled,
            s.mapping, s.last_polled_at, s.listed, s.ignored, s.last_error, s.last_error_at, s.refused_at,
            count(f.file_id) FILTER (WHERE f.state = 'done') AS done,
-           count(f.file_id) FILTER (WHERE f.state IN ('held', 'failed')) AS troubled
+           count(f.file_id) FILTER (WHERE f.state IN ('held', 'failed')) AS troubled,
+           count(f.file_id) FILTER (WHERE f.state IN ('listed', 'queued', 'loading')) AS waiting,
+           min(f.first_seen_at) FILTER (WHERE f.state IN ('listed', 'queued', 'loading')) AS waiting_since
     FROM sources s LEFT JOIN ingest_files f USING (source_id)
     WHERE s.org_id = $1 GROUP BY s.source_id ORDER BY s.name
 """
@@ -127,7 +129,8 @@ class ListingAsked(ResultModel):
 
 class Source(ResultModel):
     """One source. `listed`, `ignored`: files in the folder that fit the pattern, and other things there; `done`,
-    `troubled`: files loaded, and held or failed; `refused_at`: not tried again until it is changed."""
+    `troubled`: files loaded, and held or failed; `waiting`: to be loaded, the oldest seen at `waiting_since`;
+    `refused_at`: not tried again until it is changed."""
 
     source_id: UUID
     name: str
@@ -148,6 +151,8 @@ class Source(ResultModel):
     refused_at: datetime | None
     done: int
     troubled: int
+    waiting: int
+    waiting_since: datetime | None
 
 
 class Sources(ResultModel):

@@ -15,6 +15,13 @@ PATHS = {
     "account": "/_account",
     "two-factor": "/_account/two-factor",
     "gallery": "/_gallery",
+    "operations": "/acme/operations",
+    "operations-number": "/acme/operations/number",
+    "operations-attention": "/acme/operations/attention",
+    "operations-sources": "/acme/operations/sources",
+    "operations-exports": "/acme/operations/exports",
+    "operations-people": "/acme/operations/people",
+    "audit": "/acme/audit",
     "not-found": "/acme/nothing-here",
 }
 

@@ -56,6 +56,7 @@ class Step:
     done: bool
     what: str
     command: str
+    area: str  # the page of the console where it is done, where there is one
 
 
 def steps(org_slug: str, there: SetUp) -> list[Step]:
@@ -64,21 +65,21 @@ def steps(org_slug: str, there: SetUp) -> list[Step]:
         Step("Connect Klaviyo", there.connected,
              f"Connected to {there.account_name or 'Klaviyo'}" if there.connected
              else "Paste a private key; it is verified and sealed.",
-             f"justai klaviyo connect {org_slug}"),
+             f"justai klaviyo connect {org_slug}", "integration"),
         Step("Create a JustAI API key", there.keys > 0,
              f"{there.keys} in use" if there.keys else "The webhook sends it as X-Api-Key.",
-             f"justai key create {org_slug} webhook"),
+             f"justai key create {org_slug} webhook", "keys"),
         Step("Refresh Klaviyo data", there.synced_at is not None,
              "Flows and messages are known" if there.synced_at else "Reads the flows and messages of the account.",
-             f"justai flows sync {org_slug}"),
+             f"justai flows sync {org_slug}", "integration"),
         Step("Write a template with its variants", there.approved > 0,
              f"{there.approved} approved variants" if there.approved
              else "A template belongs to one email of a flow; its variants are the copy.",
-             f"justai template import {org_slug} welcome.yaml"),
+             f"justai template import {org_slug} welcome.yaml", "templates"),
         Step("Set it live", there.live > 0,
              f"{there.live} of {there.templates} templates live" if there.live
              else "Paste the webhook and the snippet into Klaviyo, then set the template active.",
-             f"justai webhook {org_slug} welcome"),
+             f"justai webhook {org_slug} welcome", "templates"),
     ]  # fmt: skip
 
 

@@ -100,8 +100,8 @@ class SessionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def signed_in(self, digest: bytes, now: datetime) -> SignedIn | None:
-        """Who this session is of; None: there is none, or it is over. Notes that it was seen."""
+    async def signed_in(self, digest: bytes, now: datetime, *, seen: bool = True) -> SignedIn | None:
+        """Who this session is of; None: there is none, or it is over. Notes that it was seen, unless nobody asked."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(SELECT_SESSION, digest)
             if row is None:
@@ -110,7 +110,7 @@ class SessionStore:
             if session.over(now):
                 await connection.execute(DELETE_SESSION, digest)
                 return None
-            if session.to_be_touched(now):
+            if seen and session.to_be_touched(now):
                 await connection.execute(TOUCH_SESSION, digest, now)
             memberships = await connection.fetch(SELECT_MEMBERSHIPS, session.user_id)
         account = Account(**{name: row[name] for name in _ACCOUNT_COLUMNS.split(", ")})

@@ -189,6 +189,11 @@
     resizing = setTimeout(() => charts.forEach((chart, box) => chart.setSize({ width: box.clientWidth, height: 240 })), 100);
   });
 
+  // --- the tab one is on, where a phone shows only some
+
+  const here = document.querySelector(".tabs [aria-current]");
+  if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft - 48;
+
   // --- a form that was refused says so first
 
   document.querySelector("[data-focus]")?.focus();

@@ -29,6 +29,7 @@ class Page:
     path: str
     least: Least
     handler: Handler
+    asks_itself: bool = False  # fetched every few seconds by an open page: whoever left it open is not there
 
     @property
     def of_an_org(self) -> bool:
@@ -46,7 +47,9 @@ class Pages:
     def __init__(self) -> None:
         self.declared: list[Page] = []
 
-    def page(self, method: Literal["GET", "POST"], path: str, *, role: Least) -> Callable[[Handler], Handler]:
+    def page(
+        self, method: Literal["GET", "POST"], path: str, *, role: Least, asks_itself: bool = False
+    ) -> Callable[[Handler], Handler]:
         """Declare a page. With a role of an org, the path begins with `/{org}/`. Raises ValueError otherwise."""
         page_of_an_org = path.startswith("/{org}/")
         if page_of_an_org != (role not in ("anyone", "signed_in")):
@@ -55,7 +58,7 @@ class Pages:
             )
 
         def declare(handler: Handler) -> Handler:
-            self.declared.append(Page(method, path, role, handler))
+            self.declared.append(Page(method, path, role, handler, asks_itself))
             return handler
 
         return declare

@@ -1,0 +1,116 @@
+"""What needs somebody's attention, worst first. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+from urllib.parse import quote
+
+from services.console.pages.operations_words import counted
+from shared.admin.exports import Hours
+from shared.admin.operations_number import Number
+from shared.admin.outcomes import Writing
+from shared.admin.sources import Source
+from shared.admin.stops import Stop
+
+_LATE_AFTER: Final = timedelta(minutes=15)  # a folder whose listings are that much older than they should be
+_RIGHT_SHARE: Final = 0.99  # of what was meant to show our copy; below it, people should know why
+
+Tone = Literal["bad", "warn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing, what it means, and where to look at it: a path and its text."""
+
+    tone: Tone
+    title: str
+    text: str
+    path: str
+    link: str
+
+
+def attention(
+    org_slug: str, stops: Sequence[Stop], writing: Writing, number: Number, sources: Sequence[Source], exports: Hours,
+    now: datetime,
+) -> list[Item]:  # fmt: skip
+    """Nothing where all is well."""
+    root = f"/{org_slug}/operations"
+    found = [
+        *_stopped(root, stops), *_writing(root, writing), *_emails(root, number), *_sources(root, sources, now),
+        *_exports(root, exports),
+    ]  # fmt: skip
+    return sorted(found, key=lambda one: one.tone != "bad")
+
+
+def _stopped(root: str, stops: Sequence[Stop]) -> Iterator[Item]:
+    for one in stops:
+        what = "This org is stopped" if one.template_id is None else f"Template {one.template_id} is stopped"
+        why = f" {one.stopped_reason.rstrip('.')}." if one.stopped_reason else ""
+        yield Item("bad", what, f"People get the control content until it is resumed.{why}", root, "Live view")
+
+
+def _writing(root: str, writing: Writing) -> Iterator[Item]:
+    if writing.pause is not None:
+        yield Item(
+            "bad", "Writing is paused: Klaviyo refuses the key",
+            f"{writing.pause.message.rstrip('.')}. Store a new private key; writing goes on by itself.", root,
+            "Live view",
+        )  # fmt: skip
+    elif writing.blocked_until is not None:
+        yield Item(
+            "warn", "Klaviyo is left alone for a moment",
+            f"Reason: {writing.blocked_reason}. What waits is sent after it, as far as its deadline allows.", root,
+            "Live view",
+        )  # fmt: skip
+
+
+def _emails(root: str, number: Number) -> Iterator[Item]:
+    path = f"{root}/number?span=24h"
+    if number.stale:
+        yield Item(
+            "bad", f"{counted(number.stale, 'email')} showed an older copy within 24 hours",
+            "Their write did not come in time, and what they held was not taken away before.", path, "Reasons",
+        )  # fmt: skip
+    share = number.right_share
+    if share is not None and share < _RIGHT_SHARE:
+        worst = next((one for one in number.rows if one.shown == "control_missed"), None)
+        why = f"Most often: {worst.means}." if worst else "It is not sure what they showed."
+        yield Item(
+            "warn", f"{100 * share:.1f} % of emails meant to show our copy did, within 24 hours", why, path, "Reasons"
+        )  # fmt: skip
+
+
+def _sources(root: str, sources: Sequence[Source], now: datetime) -> Iterator[Item]:
+    for one in sources:
+        path = f"{root}/sources/{quote(one.name, safe='')}"
+        if not one.enabled:
+            continue
+        if one.refused_at is not None or one.last_error is not None:
+            tone: Tone = "bad" if one.refused_at is not None else "warn"
+            yield Item(tone, f"Event files of {one.name} are not read", one.last_error or "", path, "Source")
+        elif one.last_polled_at is not None and now - one.last_polled_at > _LATE_AFTER + timedelta(seconds=one.poll_s):
+            yield Item(
+                "warn", f"Nobody has listed {one.name} lately", "Is the ingest service running?", path, "Source"
+            )  # fmt: skip
+        if one.troubled:
+            yield Item(
+                "warn",
+                f"{counted(one.troubled, 'file')} of {one.name} could not be loaded",
+                "Held until retried.",
+                path,
+                "Source",
+            )
+
+
+def _exports(root: str, exports: Hours) -> Iterator[Item]:
+    blocked = [one for one in exports.hours if one.state == "blocked"]
+    if exports.target is None or not blocked:
+        return
+    yield Item(
+        "bad",
+        f"{counted(len(blocked), 'hour')} cannot be exported",
+        blocked[0].error or "",
+        f"{root}/exports",
+        "Exports",
+    )

@@ -1,0 +1,149 @@
+"""Exports: the hours of a month as a heat map, what went wrong, and a backfill with its progress."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Final
+
+from aiohttp import web
+from pydantic import AfterValidator, BaseModel
+
+from services.console.pages.operations_words import counted
+from services.console.web.forms import Form, read_form
+from services.console.web.page import Pages
+from services.console.web.visit import Visit
+from shared.admin import exports
+from shared.admin.errors import AdminError
+from shared.admin.exports import AskedHours, Hour, Range
+from shared.errors import Failure
+from shared.exports import HOUR
+
+pages = Pages()
+
+_LEVELS: Final = 4
+_MONTH_HOURS: Final = 31 * 24
+
+
+def _moment(text: str) -> datetime:
+    """As a browser's field says it, or by hand; UTC, as the bucket's paths are."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("is no moment; write 2026-11-23T10:00") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+class NewBackfill(BaseModel):
+    """Hours in UTC; the end is exclusive."""
+
+    start: Annotated[str, AfterValidator(lambda text: _moment(text).isoformat())]
+    end: Annotated[str, AfterValidator(lambda text: _moment(text).isoformat())]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One hour of the map. `look` is a class: state, and for exported ones how many rows, from 0 to 4."""
+
+    hour: datetime
+    look: str
+    said: str
+
+
+@pages.page("GET", "/{org}/operations/exports", role="viewer")
+async def overview(visit: Visit) -> web.StreamResponse:
+    """A month."""
+    return await _show(visit, Form())
+
+
+@pages.page("POST", "/{org}/operations/exports/backfill", role="editor")
+async def backfill(visit: Visit) -> web.StreamResponse:
+    """Every hour of a range again."""
+    given, form = await read_form(visit.request, NewBackfill)
+    if given is None:
+        return await _show(visit, form)
+    try:
+        hours = (await visit.run(exports.backfill, {"start": given.start, "end": given.end})).hours
+    except AdminError as error:
+        form.refuse_all(error)
+        return await _show(visit, form)
+    except Failure as error:
+        await visit.notice(f"The hours are marked, and exported within ten minutes: {error}.", "warn")
+        return visit.see_other(visit.path("operations", "exports"))
+    start, end = f"{hours[0]:%Y-%m-%dT%H}", f"{hours[-1] + HOUR:%Y-%m-%dT%H}"
+    return visit.see_other(f"{visit.path('operations', 'exports')}?month={hours[0]:%Y-%m}&from={start}&to={end}")
+
+
+@pages.page("GET", "/{org}/operations/exports/progress", role="viewer", asks_itself=True)
+async def progress(visit: Visit) -> web.StreamResponse:
+    """How far a backfill is; the page asks again until it is through."""
+    asked = _asked_range(visit)
+    if asked is None or not visit.is_htmx:
+        return visit.see_other(visit.path("operations", "exports"))
+    return visit.render("operations/_progress.html", range=asked, progress=await visit.run(exports.progress, asked))
+
+
+async def _show(visit: Visit, form: Form) -> web.Response:
+    first = month_of(visit.request.query.get("month", ""), visit.now)
+    after = _next_month(first)
+    found = await visit.run(exports.list_hours, AskedHours(limit=_MONTH_HOURS, before=after))
+    hours = [one for one in found.hours if one.hour >= first]
+    asked = _asked_range(visit)
+    return visit.render(
+        "operations/exports.html",
+        422 if form.faulty else 200,
+        form=form,
+        target=found.target,
+        hours=hours,
+        trouble=[one for one in hours if one.error or one.state == "blocked"][:50],
+        hours_of_day=range(24),
+        days=heat_map(hours, first, after, visit.now),
+        month=first,
+        before=f"{first - timedelta(days=1):%Y-%m}",
+        after=f"{after:%Y-%m}" if after <= visit.now else None,
+        range=asked,
+        progress=await visit.run(exports.progress, asked) if asked else None,
+    )
+
+
+def _asked_range(visit: Visit) -> Range | None:
+    query = visit.request.query
+    try:
+        return Range(start=_moment(query["from"]), end=_moment(query["to"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def month_of(text: str, now: datetime) -> datetime:
+    """The first moment of a month like `2026-11`; of this month for anything else."""
+    try:
+        return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
+    except ValueError:
+        return now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _next_month(first: datetime) -> datetime:
+    return (first + timedelta(days=32)).replace(day=1)
+
+
+def heat_map(hours: Sequence[Hour], first: datetime, after: datetime, now: datetime) -> list[tuple[date, list[Cell]]]:
+    """The days of the month, newest first, up to today; each with its 24 hours."""
+    by_hour = {one.hour: one for one in hours}
+    most = max((one.rows or 0 for one in hours), default=0)
+    days = []
+    day = first
+    while day < after and day <= now:
+        days.append((day.date(), [_cell(day + HOUR * n, by_hour.get(day + HOUR * n), most, now) for n in range(24)]))
+        day += timedelta(days=1)
+    return days[::-1]
+
+
+def _cell(hour: datetime, found: Hour | None, most: int, now: datetime) -> Cell:
+    if found is None and hour > now:
+        return Cell(hour, "to-come", "to come")
+    if found is None:
+        return Cell(hour, "none", "not asked for")
+    if found.state == "exported":
+        rows = found.rows or 0
+        level = 0 if not rows else 1 + min(_LEVELS - 1, rows * _LEVELS // (most + 1))
+        return Cell(hour, f"exported l{level}", f"exported, {counted(rows, 'row')}")
+    return Cell(hour, found.state, f"{found.state}{f': {found.error}' if found.error else ''}")

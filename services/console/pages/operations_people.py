@@ -1,0 +1,125 @@
+"""One person's story: found by profile id or generation id, told generation by generation, and deleted on request."""
+
+from typing import Final
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import BaseModel, SecretStr
+
+from services.console.pages.operations_words import advice, counted
+from services.console.web.forms import Form, read_form
+from services.console.web.page import Pages
+from services.console.web.visit import Visit
+from shared.admin import operations_person, outcomes, why
+from shared.admin.errors import NotFound
+from shared.admin.operations_person import DeletePerson, OnePerson
+from shared.admin.outcomes import AskedPerson
+from shared.admin.why import AskedStory
+
+pages = Pages()
+
+FINDINGS: Final = {
+    "as_written": "as written",
+    "taken_away": "nothing of ours is there, it was taken away",
+    "another_generation": "another generation of ours is there",
+    "overwritten": "somebody else changed it",
+    "profile_gone": "the profile is gone, merged or deleted",
+    "not_comparable": "something is there, but our stored copy cannot be read",
+    "not_read": "it could not be read",
+}
+_HOURS = 24.0 * 90
+_DAYS = 120
+
+
+class Confirmed(BaseModel):
+    """The id typed once more: what is deleted does not come back."""
+
+    user_id: str = ""
+
+
+@pages.page("GET", "/{org}/operations/people", role="editor")
+async def find(visit: Visit) -> web.StreamResponse:
+    """Search; an id that is there leads to its page."""
+    asked = visit.request.query.get("q", "").strip()
+    form = Form({"q": asked})
+    if not asked:
+        return visit.render("operations/find.html", form=form)
+    generation_id = _uuid(asked)
+    if generation_id is not None:
+        try:
+            found = await visit.run(why.why, AskedStory(generation_id=generation_id, days=_DAYS))
+        except NotFound:
+            form.refuse(
+                "q", f"is no generation of the last {_DAYS} days; one of the last minutes may still be on its way"
+            )
+            return visit.show_again("operations/find.html", form=form)
+        return visit.see_other(visit.path("operations", "generations", str(found.story.generation_id)))
+    if len(asked) > 200:
+        form.refuse("q", "is too long for an id")
+        return visit.show_again("operations/find.html", form=form)
+    held = await visit.run(operations_person.show, OnePerson(user_id=asked))
+    if not any((held.generations, held.sends, held.events, held.on_profile)):
+        form.refuse("q", "is nobody of whom anything is stored; use the profile id, not an email address")
+        return visit.show_again("operations/find.html", form=form)
+    return visit.see_other(visit.path("operations", "people", asked))
+
+
+@pages.page("GET", "/{org}/operations/people/{person}", role="editor")
+async def person(visit: Visit) -> web.StreamResponse:
+    """All generations of one person, and what is stored."""
+    return await _show(visit, Form())
+
+
+@pages.page("POST", "/{org}/operations/people/{person}/delete", role="owner")
+async def delete(visit: Visit) -> web.StreamResponse:
+    """All of it, once the id was typed."""
+    user_id = visit.value("person")
+    given, form = await read_form(visit.request, Confirmed)
+    if given is None or given.user_id != user_id:
+        form.refuse("user_id", "is not the id of this person")
+        return await _show(visit, form)
+    done = await visit.run(operations_person.delete, DeletePerson(user_id=SecretStr(user_id)))
+    if not done.changed:
+        await visit.notice("Nothing was stored about this person any more.", "info")
+        return visit.see_other(visit.path("operations", "people"))
+    await visit.notice(
+        f"Deleted: {counted(done.generations, 'generation')}, {counted(done.sends, 'email')}, "
+        f"{counted(done.events, 'event')}, {counted(done.conversions, 'conversion')}. "
+        f"{counted(done.clean_ups, 'set of properties leaves', 'sets of properties leave')} the Klaviyo profile; "
+        f"{counted(done.export_hours, 'hour is', 'hours are')} exported again. Proof in the audit log: {done.proof}."
+    )
+    return visit.see_other(visit.path("operations", "people"))
+
+
+@pages.page("GET", "/{org}/operations/generations/{generation}", role="editor")
+async def story(visit: Visit) -> web.StreamResponse:
+    """Why this copy."""
+    generation_id = _uuid(visit.value("generation"))
+    if generation_id is None:
+        return visit.see_other(visit.path("operations", "people"))
+    asked = AskedStory(generation_id=generation_id, days=_DAYS, read_back="read_back" in visit.request.query)
+    return visit.render(
+        "operations/story.html", story=(await visit.run(why.why, asked)).story, findings=FINDINGS, advice=advice
+    )
+
+
+async def _show(visit: Visit, form: Form) -> web.Response:
+    user_id = visit.value("person")
+    found = await visit.run(outcomes.list_of_person, AskedPerson(user_id=user_id, hours=_HOURS))
+    held = await visit.run(operations_person.show, OnePerson(user_id=user_id))
+    return visit.render(
+        "operations/person.html",
+        422 if form.faulty else 200,
+        user_id=user_id,
+        found=found,
+        held=held,
+        form=form,
+        counted=counted,
+    )
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -1,0 +1,84 @@
+"""Ingest: how far each source of event files is behind, what it refused, and loading files again."""
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from services.console.pages.operations_words import counted
+from services.console.web.errors import not_found
+from services.console.web.forms import read_form
+from services.console.web.page import Pages
+from services.console.web.visit import Visit
+from shared.admin import sources
+from shared.admin.errors import AdminError
+from shared.admin.operation import Nothing
+from shared.admin.sources import AskedFiles, AskedRejects, OneSource, RetryFiles, Source
+from shared.errors import Failure
+
+pages = Pages()
+
+_FILES = 100
+_REJECTS = 200
+
+
+class OneFile(BaseModel):
+    """By its path in the folder; none: all that are held or failed."""
+
+    file: str | None = None
+
+
+@pages.page("GET", "/{org}/operations/sources", role="viewer")
+async def list_all(visit: Visit) -> web.StreamResponse:
+    """Each with its lag."""
+    return visit.render("operations/sources.html", sources=(await visit.run(sources.list_sources, Nothing())).sources)
+
+
+@pages.page("GET", "/{org}/operations/sources/{source}", role="viewer")
+async def one(visit: Visit) -> web.StreamResponse:
+    """Its newest files."""
+    source = await _source(visit)
+    files = (await visit.run(sources.list_files, AskedFiles(name=source.name, limit=_FILES))).files
+    return visit.render("operations/source.html", source=source, files=files)
+
+
+@pages.page("GET", "/{org}/operations/sources/{source}/rejects", role="editor")
+async def rejects(visit: Visit) -> web.StreamResponse:
+    """Rows of a file that are no events, with people's values."""
+    source, file = await _source(visit), visit.request.query.get("file", "")
+    found = (await visit.run(sources.list_rejects, AskedRejects(name=source.name, file=file, limit=_REJECTS))).rejects
+    return visit.render("operations/rejects.html", source=source, file=file, rejects=found, most=_REJECTS)
+
+
+@pages.page("POST", "/{org}/operations/sources/{source}/retry", role="editor")
+async def retry(visit: Visit) -> web.StreamResponse:
+    """Held and failed files, or one, are loaded again."""
+    name = visit.value("source")
+    given, _ = await read_form(visit.request, OneFile)
+    try:
+        done = (await visit.run(sources.retry, RetryFiles(name=name, file=given.file if given else None))).files
+    except (AdminError, Failure) as error:
+        await visit.notice(f"Nothing is loaded again: {error}.", "bad")
+    else:
+        await visit.notice(f"{counted(len(done), 'file is', 'files are')} loaded again.")
+    return visit.see_other(visit.path("operations", "sources", name))
+
+
+@pages.page("POST", "/{org}/operations/sources/{source}/list", role="editor")
+async def list_now(visit: Visit) -> web.StreamResponse:
+    """Do not wait for the next listing."""
+    name = visit.value("source")
+    try:
+        await visit.run(sources.list_now, OneSource(name=name))
+    except AdminError as error:
+        await visit.notice(f"It is not listed: {error}.", "bad")
+    else:
+        await visit.notice("The folder is listed within a second or so; open the page again to see what came of it.")
+    return visit.see_other(visit.path("operations", "sources", name))
+
+
+async def _source(visit: Visit) -> Source:
+    name = visit.value("source")
+    found = (await visit.run(sources.list_sources, Nothing())).sources
+    source = next((one for one in found if one.name == name), None)
+    if source is None:
+        raise not_found()
+    return source

@@ -1,0 +1,189 @@
+"""What is stored about one person, and deleting it.
+
+The clean-up of the Klaviyo profile is hastened first, then the rows go: a copy whose generation is gone can be sent no
+more, so nothing lands on the profile in between that the clean-up does not take away. Rollups, which are sums, stay.
+"""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, SecretStr, StringConstraints
+
+from shared.admin.context import Asking, Context
+from shared.admin.operation import AskedModel, ResultModel, operation_after
+
+COUNT = """
+    WITH mails AS (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2)
+    SELECT
+        (SELECT count(*) FROM generations WHERE org_id = $1 AND user_id = $2) AS generations,
+        (SELECT min(accepted_at) FROM generations WHERE org_id = $1 AND user_id = $2) AS first_at,
+        (SELECT max(accepted_at) FROM generations WHERE org_id = $1 AND user_id = $2) AS last_at,
+        (SELECT count(*) FROM mails) AS sends,
+        (SELECT count(*) FROM events WHERE org_id = $1 AND transmission_id IN (SELECT transmission_id FROM mails))
+        + (SELECT count(*) FROM events WHERE org_id = $1 AND profile_id = $2 AND transmission_id IS NULL) AS events,
+        (SELECT count(*) FROM conversions
+            WHERE org_id = $1 AND transmission_id IN (SELECT transmission_id FROM mails)) AS conversions,
+        (SELECT count(*) FROM last_copies WHERE org_id = $1 AND user_id = $2) AS last_copies,
+        (SELECT count(*) FROM ingest_rejects WHERE org_id = $1 AND position($2 IN raw) > 0) AS rejects,
+        (SELECT count(*) FROM export_hours
+            WHERE org_id = $1 AND hour IN (SELECT date_trunc('hour', accepted_at, 'UTC') FROM generations
+                WHERE org_id = $1 AND user_id = $2 AND decision = 'treatment')) AS export_hours
+"""
+# Of a profile: by every account, as the org may have been connected to another one.
+COUNT_ON_PROFILE = """
+    SELECT count(*) FILTER (WHERE s.state <> 'clean') AS on_profile, count(*) AS remembered
+    FROM klaviyo_accounts a JOIN profile_state s ON s.account_key = a.account_key AND s.profile_id = $2
+    WHERE s.org_id = $1
+"""
+# Taking the account first, as whoever sends does: else a turn under way would write its own moment over ours.
+LOCK_ACCOUNTS = """
+    SELECT account_key FROM klaviyo_accounts a
+    WHERE EXISTS (SELECT FROM profile_state s
+                  WHERE s.account_key = a.account_key AND s.profile_id = $2 AND s.org_id = $1)
+    ORDER BY account_key FOR UPDATE
+"""
+HASTEN = """
+    UPDATE profile_state SET clean_at = least(clean_at, $3)
+    WHERE org_id = $1 AND profile_id = $2 AND account_key = ANY($4) AND state <> 'clean'
+"""
+FORGET_CLEAN = """
+    DELETE FROM profile_state WHERE org_id = $1 AND profile_id = $2 AND account_key = ANY($3) AND state = 'clean'
+"""
+WAKE = "UPDATE klaviyo_accounts SET runnable_at = least(runnable_at, $2) WHERE account_key = ANY($1)"
+
+DELETE_CONVERSIONS = """
+    DELETE FROM conversions WHERE org_id = $1
+      AND transmission_id IN (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2)
+"""
+DELETE_EVENTS = """
+    DELETE FROM events WHERE org_id = $1
+      AND transmission_id IN (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2)
+"""
+DELETE_OTHER_EVENTS = "DELETE FROM events WHERE org_id = $1 AND profile_id = $2 AND transmission_id IS NULL"
+DELETE_SENDS = "DELETE FROM sends WHERE org_id = $1 AND profile_id = $2"
+DELETE_LAST_COPIES = "DELETE FROM last_copies WHERE org_id = $1 AND user_id = $2"
+DELETE_REJECTS = "DELETE FROM ingest_rejects WHERE org_id = $1 AND position($2 IN raw) > 0"
+DELETE_ALIASES = """
+    DELETE FROM generation_aliases a USING generations g
+    WHERE g.org_id = $1 AND g.user_id = $2 AND a.org_id = $1 AND a.day = g.day AND a.generation_id = g.generation_id
+"""
+# Hours that were never asked for are exported without the person as it is.
+MARK_HOURS = """
+    UPDATE export_hours SET dirty_seq = dirty_seq + 1, reason = 'dirty', due_at = $3, error = NULL,
+        state = CASE WHEN state = 'exporting' THEN state ELSE 'pending' END
+    WHERE org_id = $1 AND hour IN (SELECT date_trunc('hour', accepted_at, 'UTC') FROM generations
+        WHERE org_id = $1 AND user_id = $2 AND decision = 'treatment')
+"""
+DELETE_GENERATIONS = "DELETE FROM generations WHERE org_id = $1 AND user_id = $2"
+# Jobs that ended are kept for their latency, which needs no names.
+FORGET_IN_JOBS = """
+    UPDATE bulk_jobs SET profile_ids = array_replace(profile_ids, $2, 'deleted')
+    WHERE org_id = $1 AND state = 'ended' AND $2 = ANY(profile_ids)
+"""
+
+ProfileId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class OnePerson(AskedModel):
+    """`user_id`: a Klaviyo profile's id."""
+
+    user_id: ProfileId
+
+
+class DeletePerson(AskedModel):
+    """`user_id`: a Klaviyo profile's id; a secret here, so that no log keeps whom somebody wanted forgotten."""
+
+    user_id: SecretStr = Field(min_length=1, max_length=200)
+
+
+class Held(ResultModel):
+    """Rows about one person. `on_profile`: sets of our properties that the Klaviyo profile holds, or may hold;
+    `export_hours`: exported hours that name them."""
+
+    generations: int
+    first_at: datetime | None
+    last_at: datetime | None
+    sends: int
+    events: int
+    conversions: int
+    last_copies: int
+    rejects: int
+    export_hours: int
+    on_profile: int
+
+
+class Deleted(ResultModel):
+    """What was touched, in rows. `clean_ups`: sets of properties that are taken off the Klaviyo profile now, in the
+    order of the account's quota; `export_hours`: hours that are exported again without them. `proof`: an id made of the
+    person's and the installation's secret: who knows the person finds the deletion in the audit log, nobody else does.
+    """
+
+    generations: int
+    sends: int
+    events: int
+    conversions: int
+    last_copies: int
+    rejects: int
+    export_hours: int
+    clean_ups: int
+    proof: UUID
+    changed: bool
+
+
+async def _on_profile(asking: Asking, asked: OnePerson) -> int:
+    async with asking.means.database.connection() as connection:
+        row = await connection.fetchrow(COUNT_ON_PROFILE, asking.org_id, asked.user_id)
+    return 0 if row is None else int(row["on_profile"])
+
+
+@operation_after(
+    _on_profile, "person.show", "GET", "/people/{user_id}", "editor",
+    "Count what is stored about one person, by Klaviyo profile id.",
+)  # fmt: skip
+async def show(context: Context, asked: OnePerson, on_profile: int) -> Held:
+    row = await context.connection.fetchrow(COUNT, context.org_id, asked.user_id)
+    if row is None:
+        raise AssertionError("an aggregate has one row")
+    return Held(**dict(row), on_profile=on_profile)
+
+
+async def _clean(asking: Asking, asked: DeletePerson) -> int:
+    """As the worker's role, since an account belongs to no org; each statement names the org."""
+    org_id, user_id, now = asking.org_id, asked.user_id.get_secret_value(), asking.means.clock.now()
+    async with asking.means.database.transaction() as connection:
+        accounts = [row["account_key"] for row in await connection.fetch(LOCK_ACCOUNTS, org_id, user_id)]
+        await connection.execute(FORGET_CLEAN, org_id, user_id, accounts)
+        hastened = _counted(await connection.execute(HASTEN, org_id, user_id, now, accounts))
+        if hastened:
+            await connection.execute(WAKE, accounts, now)
+    return hastened
+
+
+@operation_after(
+    _clean, "person.delete", "POST", "/people/delete", "owner",
+    "Delete what is stored about one person, clean their profile, and export their hours again.",
+)  # fmt: skip
+async def delete(context: Context, asked: DeletePerson, clean_ups: int) -> Deleted:
+    connection, org_id, user_id = context.connection, context.org_id, asked.user_id.get_secret_value()
+
+    async def gone(*statements: str) -> int:
+        return sum([_counted(await connection.execute(one, org_id, user_id)) for one in statements])
+
+    conversions = await gone(DELETE_CONVERSIONS)
+    events = await gone(DELETE_EVENTS, DELETE_OTHER_EVENTS)
+    sends, last_copies, rejects = await gone(DELETE_SENDS), await gone(DELETE_LAST_COPIES), await gone(DELETE_REJECTS)
+    export_hours = _counted(await connection.execute(MARK_HOURS, org_id, user_id, context.now))
+    await gone(DELETE_ALIASES, FORGET_IN_JOBS)
+    generations = await gone(DELETE_GENERATIONS)
+    _, digest = context.means.peppers.digest(f"{org_id}/person/{user_id}")
+    return Deleted(
+        generations=generations, sends=sends, events=events, conversions=conversions, last_copies=last_copies,
+        rejects=rejects, export_hours=export_hours, clean_ups=clean_ups, proof=UUID(bytes=digest[:16]),
+        changed=any((generations, sends, events, conversions, last_copies, rejects, clean_ups)),
+    )  # fmt: skip
+
+
+def _counted(status: str) -> int:
+    """`DELETE 3` is 3."""
+    return int(status.rpartition(" ")[2])

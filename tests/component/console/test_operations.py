@@ -1,0 +1,138 @@
+"""What the pages of operations show to whom, without a browser; and what they decide."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.console.pages.operations import by_reason
+from services.console.pages.operations_attention import attention
+from services.console.pages.operations_exports import heat_map, month_of
+from services.console.pages.operations_words import advice, moment_of
+from shared.admin.exports import Hour, Hours
+from shared.admin.operations_number import Number, Shows
+from shared.admin.outcomes import Pause, Writing
+from shared.admin.stops import Stop
+from shared.clock import FrozenClock
+from tests.component.console.browser import Browser
+from tests.support.console import Stage
+from tests.support.operations import Facts
+
+NOW = datetime(2026, 11, 23, 10, 30, tzinfo=UTC)
+CALM = Writing(pause=None, blocked_until=None, blocked_reason=None, writes=0, clears=0, first_deadline_at=None)
+FINE = Number(
+    hours=24, right=100, control_planned=20, control_missed=1, stale=0, unsure=0, replaced=0, pending=0, seen=90,
+    rows=[],
+)  # fmt: skip
+NO_EXPORTS = Hours(target=None, hours=[])
+
+
+def an_hour(hour: datetime, rows: int, state: str = "exported") -> Hour:
+    return Hour.model_validate(
+        {"hour": hour, "state": state, "reason": "schedule", "rows": rows, "bytes": 1, "revision": 1,
+         "exported_at": hour, "due_at": None, "error": None}
+    )  # fmt: skip
+
+
+def test_nothing_needs_attention_where_all_is_well() -> None:
+    assert attention("acme", [], CALM, FINE, [], NO_EXPORTS, NOW) == []
+
+
+def test_what_is_worst_comes_first() -> None:
+    paused = CALM.model_copy(update={"pause": Pause(reason="key_refused", message="401", paused_at=NOW)})
+    missed = FINE.model_copy(update={"control_missed": 50})
+    stop = Stop(template_id="welcome", stopped_at=NOW, stopped_reason="wrong price")
+
+    found = attention("acme", [stop], paused, missed, [], NO_EXPORTS, NOW)
+
+    assert [one.tone for one in found] == ["bad", "bad", "warn"]
+    assert found[0].text == "People get the control content until it is resumed. wrong price."
+    assert "66.7 % of emails meant to show our copy did" in found[2].title
+
+
+def test_a_fault_is_said_as_what_it_is() -> None:
+    [one] = attention("acme", [], CALM, FINE.model_copy(update={"right": 1000, "stale": 1}), [], NO_EXPORTS, NOW)
+
+    assert (one.tone, one.title) == ("bad", "1 email showed an older copy within 24 hours")
+
+
+def test_reasons_are_told_once_for_all_templates() -> None:
+    rows = [
+        Shows(template_id=f"t{n}", shown="right", because="written", emails=10 - n, seen=0, means="", do="nothing")
+        for n in range(5)
+    ]
+    late = Shows(template_id="t0", shown="control_missed", because="quota", emails=50, seen=0, means="", do="wait")
+
+    first, second = by_reason([*rows, late])
+
+    assert (first.first.because, first.emails, second.emails) == ("quota", 50, 40)
+    assert ([one.template_id for one in second.templates], second.more) == (["t0", "t1", "t2"], 2)
+
+
+def test_the_heat_map_has_every_hour_of_every_day_so_far() -> None:
+    first = month_of("2026-11", NOW)
+    hours = [an_hour(first, 0), an_hour(first + timedelta(hours=1), 10), an_hour(first + timedelta(hours=2), 1000)]
+
+    days = heat_map(hours, first, datetime(2026, 12, 1, tzinfo=UTC), NOW)
+
+    assert (len(days), days[0][0].day, days[-1][0].day) == (23, 23, 1)
+    assert [cell.look for cell in days[-1][1][:4]] == ["exported l0", "exported l1", "exported l4", "none"]
+    assert [cell.look for cell in days[0][1][10:12]] == ["none", "to-come"]
+
+
+@pytest.mark.parametrize("text", ["", "november", "2026-13", "2026-11-01"])
+def test_what_is_no_month_is_this_month(text: str) -> None:
+    assert month_of(text, NOW) == datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def test_advice_names_the_org_and_runs_nothing() -> None:
+    assert advice("`justai quota ORG` <b>", "acme") == "<code>justai quota acme</code> &lt;b&gt;"
+    assert moment_of("yesterday") is None
+
+
+async def test_an_open_page_that_asks_itself_does_not_keep_a_session_alive(
+    stage: Stage, visitor: Browser, wall: FrozenClock
+) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    script = {"HX-Request": "true"}
+
+    for _ in range(2):
+        wall.advance(16 * 60)
+        polled = await visitor.get("/acme/operations/live", script)
+
+    assert (polled.status, polled.headers.get("HX-Redirect")) == (204, "/_sign-in")
+
+
+async def test_letters_say_so_when_the_broker_is_away(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+
+    page = await visitor.get("/acme/operations/dead-letters")
+
+    assert (page.status, "The message broker does not answer" in page.words) == (503, True)
+
+
+async def test_a_person_of_another_org_is_not_found(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    other = Facts(stage.db, stage.orgs["other"], stage.now)
+    generation_id = await other.generation("01PERSON")
+
+    by_person = await visitor.get("/acme/operations/people?q=01PERSON")
+    by_generation = await visitor.get(f"/acme/operations/generations/{generation_id}")
+    deleted = await visitor.post("/acme/operations/people/01PERSON/delete", user_id="01PERSON")
+
+    assert (by_person.status, by_generation.status, deleted.status) == (422, 404, 303)
+    assert "is nobody of whom anything is stored" in by_person.words
+    async with stage.db.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM generations") == 1
+
+
+async def test_today_begins_at_midnight_in_the_zone_of_the_org(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.generation("01NOW", ago_s=1, outcome=None)
+    await facts.generation("01BEFORE", ago_s=25 * 3600)
+
+    today = await visitor.get("/acme/operations/number?span=today")
+    week = await visitor.get("/acme/operations/number?span=7d")
+
+    assert "Our copy was on the profile in time" not in today.words
+    assert "our copy was on the profile in time" in week.words
