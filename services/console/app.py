@@ -70,6 +70,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
         database, clock, ring, Peppers(settings.api_key_peppers.get_secret_value()), new_id=uuid4,
         random_bytes=os.urandom, klaviyo=partial(_klaviyo, http, clock), klaviyo_url=settings.console_klaviyo_url,
         publisher=SeldomPublisher(amqp_url, "console"), letters=Graveyard(amqp_url, "console"),
+        wall=people.clock,
     )  # fmt: skip
     console = Console(settings, database, clock, ring, people, templates, means)
     runner = web.AppRunner(

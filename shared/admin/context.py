@@ -8,7 +8,7 @@ from uuid import UUID
 
 from shared.admin.errors import Refused
 from shared.api_keys import Peppers
-from shared.clock import Clock
+from shared.clock import Clock, SystemClock
 from shared.crypto import KeyRing
 from shared.db.pool import Connection, Database
 from shared.klaviyo.client import KlaviyoClient
@@ -58,7 +58,8 @@ class Klaviyo(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a process has for all operations. Without a publisher or Klaviyo, operations that need it are refused."""
+    """What a process has for all operations. Without a publisher or Klaviyo, operations that need it are refused.
+    `wall`: the time of people, whose links end in it, whatever clock the services have."""
 
     database: Database
     clock: Clock
@@ -70,6 +71,7 @@ class Means:
     klaviyo_url: str = "https://a.klaviyo.com"
     publisher: Jobs | None = None
     letters: Letters | None = None
+    wall: Clock = field(default_factory=SystemClock)
 
     def need_publisher(self) -> Jobs:
         """Raises Refused where this process has no way to the broker."""

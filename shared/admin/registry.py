@@ -15,6 +15,7 @@ from shared.admin import (
     orgs,
     outcomes,
     pasting,
+    people,
     quota,
     sources,
     stops,
@@ -28,7 +29,7 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, exports, outcomes, quota, why, dead, audit,
+    sources, exports, outcomes, quota, why, dead, audit, people,
 )  # fmt: skip
 
 
