@@ -4,6 +4,7 @@ import click
 
 from cli import (
     audit,
+    checks,
     console,
     dead,
     drafts,
@@ -49,7 +50,7 @@ for command in (
     schema.migrate, schema.keyring, orgs.org, orgs.key, flows.klaviyo, flows.flows,
     templates.template, variants.variant, preview.preview, templates.snippet, templates.webhook, policies.policy,
     outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
-    sources.source, exports.export, dead.dead, console.console, audit.audit,
+    sources.source, exports.export, dead.dead, console.console, audit.audit, checks.check,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -11,6 +11,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "attributes.set": "org attributes import",
     "attributes.show": "org attributes show",
     "audit.list": "audit",
+    "checks.run": "check",
     "dead.list": "dead list",
     "dead.replay": "dead replay",
     "dead.show": "dead show",

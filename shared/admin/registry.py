@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from shared.admin import (
     audit,
+    checks,
     content_rules,
     dead,
     exports,
@@ -30,6 +31,7 @@ from shared.admin.operation import Operation, Registry
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
     sources, exports, outcomes, quota, why, dead, audit, people,
+    checks,
 )  # fmt: skip
 
 

@@ -12,6 +12,9 @@ from tests.support.console import PASSWORD, Stage
 PATHS = {
     "home": "/acme/",
     "people": "/acme/people",
+    "integration": "/acme/integration",
+    "keys": "/acme/keys",
+    "troubleshooting": "/acme/troubleshooting",
     "account": "/_account",
     "two-factor": "/_account/two-factor",
     "gallery": "/_gallery",
