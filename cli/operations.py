@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "exports.progress": "export backfill",
     "exports.show": "export hours",
     "exports.target": "export target",
+    "exports.test": "export test",
     "flows.list": "flows list",
     "flows.sync": "flows sync",
     "generations.why": "why",

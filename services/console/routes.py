@@ -10,7 +10,18 @@ from aiohttp import web
 
 from services.console.api.api_key import ApiKeys, presented
 from services.console.api.routes import add_api
-from services.console.pages import account, gallery, home, people, settings_keys, settings_klaviyo, troubleshooting
+from services.console.pages import (
+    account,
+    gallery,
+    home,
+    people,
+    settings_export,
+    settings_keys,
+    settings_klaviyo,
+    settings_org,
+    settings_sources,
+    troubleshooting,
+)
 from services.console.people import join_pages, signin_pages
 from services.console.people.sessions import agent_in_words
 from services.console.people.signing_in import Caller
@@ -43,6 +54,9 @@ def all_pages(*, dev: bool) -> list[Page]:
         *home.pages.declared,
         *people.pages.declared,
         *settings_klaviyo.pages.declared,
+        *settings_sources.pages.declared,
+        *settings_export.pages.declared,
+        *settings_org.pages.declared,
         *settings_keys.pages.declared,
         *troubleshooting.pages.declared,
     ]

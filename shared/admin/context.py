@@ -49,6 +49,15 @@ class Letters(Protocol):
         """Send the wanted ones round again; returns them. Raises Outage."""
 
 
+class Asker(Protocol):
+    """Asks the service that can answer."""
+
+    async def ask(
+        self, spec: QueueSpec, org_id: UUID, job_of: Callable[[str], Any], correlation_id: str, *, wait_s: float
+    ) -> bytes | None:
+        """The answer to the job made of a reply address; None: none came in time. Raises Outage."""
+
+
 class Klaviyo(Protocol):
     """Makes clients on connections that are shared."""
 
@@ -71,6 +80,7 @@ class Means:
     klaviyo_url: str = "https://a.klaviyo.com"
     publisher: Jobs | None = None
     letters: Letters | None = None
+    asker: Asker | None = None
     wall: Clock = field(default_factory=SystemClock)
 
     def need_publisher(self) -> Jobs:
@@ -78,6 +88,12 @@ class Means:
         if self.publisher is None:
             raise Refused("this process has no way to the message broker", code="broker_not_set_up")
         return self.publisher
+
+    def need_asker(self) -> Asker:
+        """The same for questions."""
+        if self.asker is None:
+            raise Refused("this process has no way to the message broker", code="broker_not_set_up")
+        return self.asker
 
     def need_letters(self) -> Letters:
         """The same for dead letters."""
