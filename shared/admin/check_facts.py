@@ -1,8 +1,10 @@
 """What the checks look at, read by SQL. Bounded whatever an org sends: of the newest so many generations alone."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from shared.db.pool import Connection
@@ -43,17 +45,12 @@ _NEWEST = """
         ORDER BY accepted_at DESC LIMIT $4
     )
 """
-SELECT_SEEN = f"""
-    {_NEWEST}
-    SELECT template_id, max(accepted_at) AS last_at, count(*) AS webhooks,
-        count(*) FILTER (WHERE reason = 'unknown_template') AS unknown
-    FROM newest GROUP BY template_id
-"""  # noqa: S608  # our own text
 SELECT_ENDED = f"""
     {_NEWEST}
-    SELECT n.decision, n.reason AS decided, w.outcome, w.reason, count(*) AS generations
+    SELECT n.template_id, n.decision, n.reason AS decided, w.outcome, w.reason, count(*) AS generations,
+        max(n.accepted_at) AS last_at
     FROM newest n LEFT JOIN write_outcomes w ON w.day = n.day AND w.generation_id = n.generation_id AND w.day >= $3
-    GROUP BY n.decision, n.reason, w.outcome, w.reason
+    GROUP BY n.template_id, n.decision, n.reason, w.outcome, w.reason
 """  # noqa: S608  # our own text
 SELECT_WRONG_IDS = f"""
     {_NEWEST}
@@ -136,12 +133,34 @@ async def read_facts(connection: Connection, org_id: UUID, now: datetime) -> Fac
     (org,) = await connection.fetch(SELECT_ORG, org_id, now)
     about = dict(org)
     scopes = about.pop("scopes")
+    ended = [dict(row) for row in await connection.fetch(SELECT_ENDED, *sample)]
     return Facts(
         now=now,
         scopes=None if scopes is None else frozenset(scopes),
         **about,
         places=[Place(**row) for row in await connection.fetch(SELECT_PLACES, org_id)],
-        seen=[Seen(**row) for row in await connection.fetch(SELECT_SEEN, *sample)],
-        ended=[Ended(**row) for row in await connection.fetch(SELECT_ENDED, *sample)],
+        seen=_seen(ended),
+        ended=_ended(ended),
         wrong_ids=[WrongId(**row) for row in await connection.fetch(SELECT_WRONG_IDS, *sample, _EXAMPLES)],
     )
+
+
+def _seen(rows: Sequence[Mapping[str, Any]]) -> list[Seen]:
+    """By template."""
+    found: dict[str, Seen] = {}
+    for row in rows:
+        before = found.get(row["template_id"], Seen(row["template_id"], row["last_at"], 0, 0))
+        unknown = row["generations"] if row["decided"] == "unknown_template" else 0
+        last_at = max(before.last_at, row["last_at"])
+        found[row["template_id"]] = Seen(
+            row["template_id"], last_at, before.webhooks + row["generations"], before.unknown + unknown
+        )
+    return list(found.values())
+
+
+def _ended(rows: Sequence[Mapping[str, Any]]) -> list[Ended]:
+    """Whatever template it was of."""
+    counts: Counter[tuple[str, str, str | None, str | None]] = Counter()
+    for row in rows:
+        counts[row["decision"], row["decided"], row["outcome"], row["reason"]] += row["generations"]
+    return [Ended(*how, generations) for how, generations in counts.items()]

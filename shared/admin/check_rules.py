@@ -159,7 +159,7 @@ def _properties(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             tone="bad",
             says="The Klaviyo API key lacks the scope Profiles: Write.",
-            do="Make a key that has it and save it in Org Integration Settings.",
+            do="Make a key that has it and save it.",
             see="klaviyo.rotate",
         )
     else:
@@ -293,7 +293,7 @@ def _showing(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 tone="bad" if scope == "flows:read" else "warn",
                 says=f"The key lacks the scope {name}. {SCOPE_COSTS[scope]}",
-                do="Make a key that has it and save it in Org Integration Settings.",
+                do="Make a key that has it and save it.",
                 see="klaviyo.rotate",
             )
     if facts.synced_at is None:
@@ -319,6 +319,6 @@ def _not_connected() -> Finding:
     return Finding(
         tone="bad",
         says="Klaviyo is not connected.",
-        do="Save a private key in Org Integration Settings.",
+        do="Save a private key.",
         see="klaviyo.connect",
     )

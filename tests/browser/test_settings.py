@@ -1,6 +1,8 @@
 """Org Integration Settings and API keys, as the public page's steps name them."""
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -145,3 +147,74 @@ async def test_what_is_set_up_fits_its_screen(
         faults += await visitor.faults() + ([f"{name} is {wide} wide"] if wide > width else [])
 
     assert faults == []
+
+
+async def test_troubleshooting_answers_each_item_and_leads_to_what_mends_it(
+    chromium: Browser, ann: Visitor, stage: Stage, box: Box
+) -> None:
+    page = ann.page
+    await ann.goes_to("/acme/troubleshooting")
+    properties = page.get_by_role("region", name="Profile properties empty")
+    await expect(properties).to_contain_text("Klaviyo is not connected.")
+    await properties.get_by_role("link", name="Org Integration Settings").click()
+    await expect(page.get_by_label("Klaviyo private API key", exact=True)).to_be_visible()
+    await save_key(ann, box.key("profiles:write", "flows:read"))
+    await ann.goes_to("/acme/troubleshooting")
+    await page.get_by_role("button", name="Refresh Klaviyo Data").click()
+    await expect(page.get_by_text("Klaviyo data is refreshed")).to_be_visible()
+    await expect(properties).to_contain_text("has the scope Profiles: Write")
+    showing = page.get_by_role("region", name="Flows/campaigns not showing in JustAI")
+    await expect(showing).to_contain_text("The key lacks the scope Campaigns: Read. Campaigns are not listed.")
+
+    await set_trouble(stage)
+    await page.get_by_role("link", name="Check again").click()
+    webhook = page.get_by_role("region", name="Webhook not firing")
+    await expect(webhook).to_contain_text("Flow 'Win-back', template winback: the flow is draft, not live.")
+    await expect(webhook).to_contain_text("Flow 'Welcome series', template welcome: live, last webhook 5 minutes ago.")
+    await expect(page.get_by_role("region", name="Wrong profile ID")).to_contain_text(
+        "ann@example.com (template welcome)"
+    )
+    await expect(properties).to_contain_text("only 60 s between the webhook and the email")
+    assert await ann.faults() == []
+    await ann.shoot("troubleshooting-set-1280-light")
+    phone = await visitor_of(chromium, ann.url, width=390, scheme="dark")
+    await phone.signs_in("cleo@example.com")
+    await phone.goes_to("/acme/troubleshooting")
+    await expect(phone.page.get_by_role("button", name="Refresh Klaviyo Data")).to_have_count(0)
+    await phone.shoot("troubleshooting-set-390-dark")
+
+
+async def set_trouble(stage: Stage) -> None:
+    """One flow that works but is quick, one in draft; webhooks, one of them with an email as its id."""
+    org_id, now = stage.orgs["acme"], SystemClock().now()
+    async with stage.db.transaction() as connection:
+        for table in ("generations", "write_outcomes"):
+            for day in (now.date(), (now - timedelta(days=1)).date()):
+                await connection.execute("SELECT ensure_partition($1, $2)", table, day)
+        for name, flow, status, delay_s in (
+            ("welcome", "Welcome series", "live", 60),
+            ("winback", "Win-back", "draft", 240),
+        ):
+            await connection.execute(
+                "INSERT INTO flow_messages VALUES ($1, $2, $3, $4, 'A1', $2, 'Email', $5, $6)",
+                org_id, f"F-{name}", flow, status, delay_s, now,
+            )  # fmt: skip
+            await connection.execute(
+                "INSERT INTO templates (org_id, template_id, name, state, flow_id, treatment_action_id, created_at, "
+                "updated_at) VALUES ($1, $2, $2, 'active', $3, 'A1', $4, $4)", org_id, name, f"F-{name}", now,
+            )  # fmt: skip
+        for user_id, outcome, reason in (
+            ("01HV0000000000000000000001", "written", None), ("01HV0000000000000000000002", "expired", "quota"),
+            ("ann@example.com", "rejected", "profile_id_invalid"),
+        ):  # fmt: skip
+            generation_id, at = uuid4(), now - timedelta(minutes=5)
+            await connection.execute(
+                "INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, "
+                "deadline_at, clean_at, decision, reason, property_prefix, written_for) "
+                "VALUES ($1, $2, $3, 'welcome', $4, 't', $5, $5, $5, 'treatment', 'uniform', 'jai', 'F.A')",
+                at.date(), generation_id, org_id, user_id, at,
+            )  # fmt: skip
+            await connection.execute(
+                "INSERT INTO write_outcomes (day, generation_id, org_id, outcome, reason, at, attempts) "
+                "VALUES ($1, $2, $3, $4, $5, $6, 1)", at.date(), generation_id, org_id, outcome, reason, at,
+            )  # fmt: skip

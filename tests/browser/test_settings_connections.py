@@ -95,7 +95,8 @@ async def test_a_source_is_added_and_its_test_waits_for_the_ingest_service(ann: 
         await connection.execute(
             "UPDATE sources SET last_polled_at = $1, listed = 3, ignored = 1, last_error = NULL", SystemClock().now()
         )
-    await expect(page.get_by_text("The folder was listed: 3 files fit *, 1 other things are there.")).to_be_visible()
+    await expect(page.get_by_text("The folder was listed: 3 files fit *, 1 other thing is there.")).to_be_visible()
+    await expect(page.get_by_text("Read", exact=True)).to_be_visible()
     assert await ann.faults() == []
     await ann.shoot("source-tested-1280-light")
     await page.get_by_text("Switch off…").click()

@@ -143,10 +143,9 @@ async def _show_one(visit: Visit, form: Form | None = None) -> web.Response:
         }
         form = Form({name: str(value) for name, value in typed.items()})
     waiting = _state(visit, one)
-    template = "settings/_source_tested.html" if visit.is_htmx else "settings/source.html"
     return visit.render(
-        template, 422 if form.faulty else 200, one=one, form=form, waiting=waiting, here_query=visit.request.path_qs,
-        wait_s=WAIT_S,
+        "settings/source.html", 422 if form.faulty else 200, one=one, form=form, waiting=waiting,
+        here_query=visit.request.path_qs, wait_s=WAIT_S,
     )  # fmt: skip
 
 
