@@ -95,7 +95,7 @@ def _webhook(facts: Facts) -> Iterator[Finding]:
     if unknown := sum(one.unknown for one in facts.seen):
         yield Finding(
             tone="bad",
-            says=f"{unknown} webhooks named a template_id that is none of ours.",
+            says=f"Webhooks with a template_id that is none of ours: {unknown:,}.",
             do="Correct template_id in the webhook's JSON body.",
             see="templates.webhook",
             examples=tuple(one.template_id for one in facts.seen if one.unknown)[:5],
@@ -195,7 +195,7 @@ def _ended(ended: Sequence[Ended]) -> Iterator[Finding]:
     written = sum(one.generations for one in ended if one.outcome == "written" and one.reason is None)
     yield Finding(
         tone="good" if written else "warn",
-        says=f"Of the newest {total:,} webhooks, {written:,} were written to the profile in time.",
+        says=f"Written to the profile in time: {written:,} of the newest {total:,} webhooks.",
         see="outcomes.list",
     )
     missed = [one for one in ended if one.outcome == "expired"]
@@ -205,22 +205,22 @@ def _ended(ended: Sequence[Ended]) -> Iterator[Finding]:
         meant = of_write("expired", worst.reason)
         yield Finding(
             tone="bad",
-            says=f"{late:,} missed their deadline, most because {meant.means}.",
-            do=_sentence(meant.do),
+            says=f"Missed their deadline: {late:,}, most because {meant.means}.",
+            do=_MISSED.get(worst.reason or "", ""),
             see="quota.show",
         )
     for one in sorted(ended, key=lambda one: -one.generations):
         if one.outcome in ("rejected", "stopped") and one.reason not in ("profile_id_invalid", "profile_not_found"):
             meant = of_write(one.outcome, one.reason)
             yield Finding(
-                tone="bad", says=f"{one.generations:,} were not written: {meant.means}.", do=_sentence(meant.do)
+                tone="bad", says=f"Not written: {one.generations:,}, because {meant.means}.", do=_sentence(meant.do)
             )
         elif one.decision == "control" and one.decided not in _BY_PLAN:
             meant = of_decision("control", one.decided)
             yield Finding(
                 tone="warn",
-                says=f"{one.generations:,} got the control content: {meant.means}.",
-                do="" if meant.do == "nothing" else _sentence(meant.do),
+                says=f"Got the control content: {one.generations:,} ({meant.means}).",
+                do=_sentence(meant.do),
             )
 
 
@@ -242,8 +242,20 @@ def _delays(places: Sequence[Place]) -> Iterator[Finding]:
         )
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text and text != "nothing" else ""
+_MISSED: Final = {
+    "quota": "Make the Time Delay longer, or let fewer people into the flow at once.",
+    "outage": "Look at Klaviyo's status page, and whether a profile writer is running.",
+    "key_refused": "Save a key that works.",
+    "arrived_late": "Make the Time Delay longer.",
+}
+"""What helps against each reason, in the words of who looks after the flow."""
+
+
+def _sentence(do: str) -> str:
+    """What to do, where it is nothing that only a command line does."""
+    if do == "nothing" or "`" in do or "docs/" in do:
+        return ""
+    return f"{do[:1].upper()}{do[1:].rstrip('.')}."
 
 
 # --- ids -------------------------------------------------------------------------------------------------------------

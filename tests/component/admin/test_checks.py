@@ -50,7 +50,7 @@ async def test_wrong_ids_unknown_templates_and_misses_of_this_org_are_found_and_
     assert [one.examples for one in of(mine, "wrong_profile_id").findings] == [("ann@example.com (template welcome)",)]
     assert ("welcom",) in [one.examples for one in of(mine, "webhook_not_firing").findings]
     assert "01SECRET" not in str(mine)
-    assert any("1 missed their deadline" in one.says for one in of(theirs, "properties_empty").findings)
+    assert any("Missed their deadline: 1" in one.says for one in of(theirs, "properties_empty").findings)
 
 
 async def test_a_flow_in_draft_is_named(acme: Rig) -> None:

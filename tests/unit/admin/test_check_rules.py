@@ -78,7 +78,7 @@ def test_a_template_id_that_is_none_of_ours_is_quoted() -> None:
         (replace(HEALTHY, stopped_at=NOW), "The org is stopped"),
         (
             replace(HEALTHY, ended=(Ended("treatment", "uniform", "expired", "quota", 30),)),
-            "30 missed their deadline, most because Klaviyo's quota",
+            "Missed their deadline: 30, most because Klaviyo's quota",
         ),
         (replace(HEALTHY, places=(replace(PLACE, delay_s=0),)), "only 0 s between the webhook and the email"),
         (replace(HEALTHY, ended=(Ended("treatment", "uniform", "rejected", "body_too_large", 2),)), "shorter copy"),
@@ -100,7 +100,7 @@ def test_control_by_plan_is_no_finding_and_control_for_want_of_a_field_is_one() 
     facts = replace(HEALTHY, ended=(*HEALTHY.ended, Ended("control", "field_missing", "cleared", None, 4)))
 
     assert "control_split" not in told(HEALTHY, "properties_empty")
-    assert "4 got the control content" in told(facts, "properties_empty")
+    assert "Got the control content: 4" in told(facts, "properties_empty")
 
 
 def test_wrong_ids_are_shown_with_what_to_paste_instead() -> None:
