@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from shared.clock import FrozenClock
 from shared.people.roles import Role
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
@@ -31,6 +32,10 @@ INSERT_GENERATIONS = """
 INSERT_OUTCOMES = """
     INSERT INTO write_outcomes (day, generation_id, org_id, outcome, at, attempts)
     SELECT day, generation_id, org_id, 'written', accepted_at, 1 FROM generations
+"""
+INSERT_SOURCE = """
+    INSERT INTO sources (source_id, org_id, name, host, username, host_key, sealed_key)
+    VALUES ($1, $2, 'events', 'sftp.example.com', 'acme', 'ssh-ed25519 AAAA', 'sealed')
 """
 LIMIT_MS = 50
 
@@ -94,3 +99,32 @@ async def test_troubleshooting_a_thousand_templates_takes_the_server_less_than_i
     assert "980 more are not listed here." in answer.words
     # The best of them: what else runs on the machine is not the server's.
     assert min(took_ms) < LIMIT_MS, sorted(took_ms)
+
+
+async def test_a_broker_that_is_away_is_said_so_where_a_bucket_is_tested(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    nothing = await visitor.post("/acme/integration/export/test")
+    await visitor.post("/acme/integration/export", bucket="records", role_arn="arn:aws:iam::1:role/x")
+
+    answer = await visitor.post("/acme/integration/export/test")
+
+    assert nothing.status == 404
+    assert answer.status == 200
+    assert "The message broker could not be reached" in answer.words
+
+
+async def test_a_source_whose_test_nobody_hears_is_said_so_after_its_time(
+    stage: Stage, visitor: Browser, wall: FrozenClock
+) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    async with stage.db.transaction() as connection:
+        await connection.execute(INSERT_SOURCE, uuid4(), stage.orgs["acme"])
+    asked = await visitor.post("/acme/integration/sources/events/test")
+
+    soon = await visitor.get(asked.location)
+    wall.advance(31)
+    late = await visitor.get(asked.location)
+
+    assert "The ingest service is listing the folder." in soon.words
+    assert "Nothing was heard within 30 seconds." in late.words
+    assert (await visitor.get("/acme/integration/sources/nothing")).status == 404
