@@ -1,6 +1,5 @@
 """`justai console`: let people into the web console, help those who cannot get in, see who is there."""
 
-import os
 from uuid import uuid4
 
 import click
@@ -9,12 +8,11 @@ from cli.actor import acting
 from cli.display import moment, show_table
 from cli.session import command, session
 from services.console.settings import Settings
-from shared.clock import SystemClock
-from shared.people import links, store
+from shared.admin import people
+from shared.admin.operation import Nothing
+from shared.people import links
 from shared.people.roles import MEANINGS, ROLES, Role
 from shared.settings import SettingsError
-
-_REAL = SystemClock()  # people live in it, whatever clock the services have
 
 role_option = click.option(
     "--role",
@@ -53,17 +51,11 @@ async def invite(org_slug: str, email: str, role: Role, actor: str) -> None:
 
     The first person of all can be invited so. A new invitation of the same person takes the place of the old one.
     """
-    url, token = _console_url(), links.mint(os.urandom)
+    url = _console_url()
     async with session() as s:
-        org_id, now = await s.org_id(org_slug), _REAL.now()
-        async with s.db.transaction(org_id) as connection:
-            if await store.is_member(connection, org_id, email):
-                raise click.ClickException(f"{email} is a member of {org_slug} already; see `justai console role`.")
-            expires_at = await store.invite_anew(
-                connection, uuid4(), org_id, links.digest(token), email, role, actor, now
-            )
-    click.echo(links.invite_url(url, token))
-    click.echo(f"It works once, until {moment(expires_at)} UTC. Give it to {email}.", err=True)
+        made = await s.run(people.invite, people.Invite(email=email, role=role), org_slug, actor)
+    click.echo(url + made.path)
+    click.echo(f"It works once, until {moment(made.expires_at)} UTC. Give it to {email}.", err=True)
 
 
 @console.command("reset")
@@ -71,19 +63,19 @@ async def invite(org_slug: str, email: str, role: Role, actor: str) -> None:
 @click.option(
     "--second-factor", "drops_totp", is_flag=True, help="The phone is lost too: two-factor sign-in is turned off."
 )
+@acting
 @command
-async def reset(email: str, drops_totp: bool) -> None:
+async def reset(email: str, drops_totp: bool, actor: str) -> None:
     """Print a link with which EMAIL sets a new password, once, within an hour. It signs them out everywhere."""
-    url, token = _console_url(), links.mint(os.urandom)
-    async with session() as s, s.db.transaction() as connection:
-        user_id = await store.user_id_of(connection, email)
-        if user_id is None:
-            raise click.ClickException(f"There is no account of {email}; see `justai console list ORG`.")
-        expires_at = await store.reset_anew(
-            connection, links.digest(token), user_id, drops_totp=drops_totp, now=_REAL.now()
-        )
-    click.echo(links.reset_url(url, token))
-    click.echo(f"It works once, until {moment(expires_at)} UTC. Give it to {email}.", err=True)
+    url = _console_url()
+    async with session() as s:
+        made = await people.reset_password(
+            s.means, actor, email, drops_totp=drops_totp, request_id=f"cli-{uuid4()}"
+        )  # fmt: skip
+    if made is None:
+        raise click.ClickException(f"There is no account of {email}; see `justai console list ORG`.")
+    click.echo(url + made.path)
+    click.echo(f"It works once, until {moment(made.expires_at)} UTC. Give it to {email}.", err=True)
 
 
 @console.command("list")
@@ -92,15 +84,12 @@ async def reset(email: str, drops_totp: bool) -> None:
 async def list_people(org_slug: str) -> None:
     """List who works in the org, and who was invited."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        async with s.db.transaction(org_id) as connection:
-            members = await store.members(connection, org_id)
-            invites = await store.open_invites(connection, org_id, _REAL.now())
+        found = await s.run(people.list_people, Nothing(), org_slug)
     rows = [
         (one.email, one.name, one.role, "on" if one.two_factor else "off", moment(one.last_signed_in_at, "never"))
-        for one in members
+        for one in found.members
     ]
-    rows += [(one.email, "", one.role, "", f"invited until {moment(one.expires_at)}") for one in invites]
+    rows += [(one.email, "", one.role, "", f"invited until {moment(one.expires_at)}") for one in found.invites]
     show_table(
         ("email", "name", "role", "two-factor", "last signed in"),
         rows,
@@ -112,45 +101,33 @@ async def list_people(org_slug: str) -> None:
 @click.argument("org_slug")
 @email_argument
 @role_option
+@acting
 @command
-async def change_role(org_slug: str, email: str, role: Role) -> None:
+async def change_role(org_slug: str, email: str, role: Role, actor: str) -> None:
     """Give a member another role. An org keeps at least one owner."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        try:
-            async with s.db.transaction(org_id) as connection:
-                user_id = await store.user_id_of(connection, email)
-                if user_id is None or not await store.change_role(connection, org_id, user_id, role):
-                    raise _no_member(email, org_slug)
-        except store.LastOwner as error:
-            raise click.ClickException(f"role: {error}.") from None
+        await s.run(people.change_role, people.ChangeRole(member=email, role=role), org_slug, actor)
     click.echo(f"{email} is {role} of {org_slug} now.")
 
 
 @console.command("remove")
 @click.argument("org_slug")
 @email_argument
+@acting
 @command
-async def remove(org_slug: str, email: str) -> None:
+async def remove(org_slug: str, email: str, actor: str) -> None:
     """Take a member, or an open invitation, out of the org, at once. The account stays."""
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        try:
-            async with s.db.transaction(org_id) as connection:
-                user_id = await store.user_id_of(connection, email)
-                removed = user_id is not None and await store.remove_member(connection, org_id, user_id)
-                withdrawn = await store.withdraw_invite_of(connection, org_id, email)
-        except store.LastOwner as error:
-            raise click.ClickException(f"email: {error}.") from None
-    if not removed and not withdrawn:
-        raise _no_member(email, org_slug)
+        there = await s.run(people.list_people, Nothing(), org_slug)
+        invited = any(one.email == email for one in there.invites)
+        if invited:
+            await s.run(people.withdraw, people.OneInvitation(invite=email), org_slug, actor)
+        member = any(one.email == email for one in there.members)
+        if member or not invited:
+            await s.run(people.remove, people.OneMember(member=email), org_slug, actor)
     click.echo(
-        f"{email} does not work in {org_slug} any more." if removed else f"The invitation of {email} is withdrawn."
+        f"{email} does not work in {org_slug} any more." if member else f"The invitation of {email} is withdrawn."
     )
-
-
-def _no_member(email: str, org_slug: str) -> click.ClickException:
-    return click.ClickException(f"{email} is no member of {org_slug}; see `justai console list {org_slug}`.")
 
 
 def _console_url() -> str:

@@ -11,6 +11,7 @@ from cli.actor import acting
 from cli.display import console, moment, printable, show_table
 from cli.session import Session, command, read_secret, session
 from shared.admin import exports
+from shared.admin.operation import Nothing
 from shared.exports import HOUR
 from shared.messaging.topology import EXPORT_HOUR
 
@@ -56,6 +57,21 @@ async def export_target(
         )  # fmt: skip
         found = await s.run(exports.set_target, asked, org_slug, actor)
     click.echo(f"Exports of {org_slug} go to {found.place} ({found.cadence}).")
+
+
+@export.command("test")
+@click.argument("org_slug")
+@command
+async def export_test(org_slug: str) -> None:
+    """Have the exporter write, read and remove a small object in the bucket now, and say what happened."""
+    async with session() as s:
+        found = await s.run(exports.try_target, Nothing(), org_slug)
+    if not found.heard:
+        raise click.ClickException(f"No exporter answered within {exports.PROBE_WAIT_S:g} s. Is it running?")
+    for step in found.steps:
+        click.echo(f"{'ok' if step.ok else 'FAILED':>6}  {step.name}: {printable(step.says)}")
+    if not found.works:
+        raise click.ClickException("The bucket cannot be used yet.")
 
 
 @export.command("hours")

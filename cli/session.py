@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial, wraps
+from secrets import token_hex
 from typing import Any, ParamSpec
 from uuid import UUID, uuid4
 
@@ -29,6 +30,7 @@ from shared.db import migrate
 from shared.db.pool import Database, open_database
 from shared.errors import Failure, Outage
 from shared.klaviyo.client import KlaviyoClient
+from shared.messaging.asking import SeldomAsker
 from shared.messaging.dead import Graveyard
 from shared.messaging.publisher import Publisher, open_publisher
 from shared.messaging.topology import QueueSpec
@@ -90,7 +92,8 @@ class Session:
         acting = Actor(actor or somebody(), "cli", "owner", await self.org_id(org_slug), org_slug)
         klaviyo = partial(_client, http, self.clock) if http is not None else None
         letters = Graveyard(self.amqp_url, "justai-cli")
-        means = replace(self.means, klaviyo=klaviyo, publisher=publisher, letters=letters)
+        asker = SeldomAsker(self.amqp_url, "justai-cli", token=partial(token_hex, 8))
+        means = replace(self.means, klaviyo=klaviyo, publisher=publisher, letters=letters, asker=asker)
         return await run.run(Asking(means, acting, f"cli-{uuid4()}"), operation, asked)
 
     async def create(self, operation: Operation[A, R], asked: A, org_slug: str, actor: str | None = None) -> R:

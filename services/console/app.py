@@ -4,6 +4,7 @@ import asyncio
 import os
 from contextlib import AsyncExitStack
 from functools import partial
+from secrets import token_hex
 from uuid import uuid4
 
 import aiohttp
@@ -29,6 +30,7 @@ from shared.db import migrate
 from shared.db.pool import open_database
 from shared.errors import Failure
 from shared.klaviyo.client import KlaviyoClient
+from shared.messaging.asking import SeldomAsker
 from shared.messaging.dead import Graveyard
 from shared.messaging.publisher import SeldomPublisher
 from shared.runtime import Service
@@ -70,6 +72,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
         database, clock, ring, Peppers(settings.api_key_peppers.get_secret_value()), new_id=uuid4,
         random_bytes=os.urandom, klaviyo=partial(_klaviyo, http, clock), klaviyo_url=settings.console_klaviyo_url,
         publisher=SeldomPublisher(amqp_url, "console"), letters=Graveyard(amqp_url, "console"),
+        wall=people.clock, asker=SeldomAsker(amqp_url, "console", token=partial(token_hex, 8)),
     )  # fmt: skip
     console = Console(settings, database, clock, ring, people, templates, means)
     runner = web.AppRunner(

@@ -21,6 +21,12 @@ from services.console.pages import (
     operations_people,
     operations_sources,
     people,
+    settings_export,
+    settings_keys,
+    settings_klaviyo,
+    settings_org,
+    settings_sources,
+    troubleshooting,
 )
 from services.console.people import join_pages, signin_pages
 from services.console.people.sessions import agent_in_words
@@ -59,6 +65,12 @@ def all_pages(*, dev: bool) -> list[Page]:
         *operations_exports.pages.declared,
         *operations_people.pages.declared,
         *operations_audit.pages.declared,
+        *settings_klaviyo.pages.declared,
+        *settings_sources.pages.declared,
+        *settings_export.pages.declared,
+        *settings_org.pages.declared,
+        *settings_keys.pages.declared,
+        *troubleshooting.pages.declared,
     ]
     return declared + gallery.pages.declared if dev else declared
 

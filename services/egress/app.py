@@ -4,8 +4,9 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from services.egress.handler import Deps, export_hours
+from services.egress.probe import ProbeDeps, probe_targets
 from services.egress.rows import Reader
-from services.egress.s3 import S3, S3Options
+from services.egress.s3 import S3, S3Options, quickly
 from services.egress.scheduler import Scheduler
 from services.egress.settings import Settings
 from services.egress.store import Store
@@ -15,9 +16,10 @@ from shared.db.pool import open_database
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import open_publisher
-from shared.messaging.topology import EXPORT_HOUR
+from shared.messaging.replies import ReplySender
+from shared.messaging.topology import EXPORT_HOUR, PROBE_TARGET
 from shared.runtime import Service
-from shared.schemas.jobs import ExportHourJob
+from shared.schemas.jobs import ExportHourJob, ProbeTargetJob
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> Service:
@@ -28,8 +30,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     db = await stack.enter_async_context(
         open_database(database_url, name="egress", role=settings.database_role, max_size=settings.database_pool)
     )
-    publisher = await stack.enter_async_context(open_publisher(amqp_url, "egress", EXPORT_HOUR))
+    publisher = await stack.enter_async_context(open_publisher(amqp_url, "egress", EXPORT_HOUR, PROBE_TARGET))
     connection = await stack.enter_async_context(connect(amqp_url, "egress.consume"))
+    replying = await stack.enter_async_context(connect(amqp_url, "egress.reply"))
     store = Store(db, KeyRing(settings.seal_keys.get_secret_value()))
     options = S3Options(
         connect_timeout_s=settings.egress_connect_timeout_s,
@@ -39,6 +42,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     )
     deps = Deps(store, Reader(db), S3(options, stack), clock, settings.egress_lease_s, settings.egress_spool_dir)
     consumer = Consumer(connection, publisher, EXPORT_HOUR, ExportHourJob, partial(export_hours, deps=deps), clock)
+    probing = ProbeDeps(store.target, S3(quickly(options), stack).bucket, ReplySender(replying).send)
+    probes = Consumer(
+        connection, publisher, PROBE_TARGET, ProbeTargetJob, partial(probe_targets, deps=probing), clock
+    )  # fmt: skip
     scheduler = Scheduler(
         store,
         publisher,
@@ -49,6 +56,6 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     )
     return Service(
         "egress",
-        runners={"exports": consumer.run, "scheduler": scheduler.run},
+        runners={"exports": consumer.run, "scheduler": scheduler.run, "probes": probes.run},
         checks={"database": db.ping, "exports": consumer.attached},
     )

@@ -1,6 +1,7 @@
 """Where an hour lies in the bucket, and what its manifest says. Pure."""
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import orjson
 
@@ -16,6 +17,11 @@ def object_key(prefix: str, hour: datetime) -> str:
 def manifest_key(prefix: str, hour: datetime) -> str:
     """`<prefix>/_manifests/YYYY/MM/DD/HH.json`. Readers that walk the whole prefix skip names with an underscore."""
     return f"{_folder(prefix)}_manifests/{hour.astimezone(UTC):%Y/%m/%d/%H}.json"
+
+
+def probe_key(prefix: str, probe_id: UUID) -> str:
+    """Where a try of the connection writes for a moment; beside the hours, behind an underscore like the manifests."""
+    return f"{_folder(prefix)}_probes/{probe_id}.txt"
 
 
 def _folder(prefix: str) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from shared.admin.errors import Refused
 from shared.api_keys import Peppers
-from shared.clock import Clock
+from shared.clock import Clock, SystemClock
 from shared.crypto import KeyRing
 from shared.db.pool import Connection, Database
 from shared.klaviyo.client import KlaviyoClient
@@ -49,6 +49,15 @@ class Letters(Protocol):
         """Send the wanted ones round again; returns them. Raises Outage."""
 
 
+class Asker(Protocol):
+    """Asks the service that can answer."""
+
+    async def ask(
+        self, spec: QueueSpec, org_id: UUID, job_of: Callable[[str], Any], correlation_id: str, *, wait_s: float
+    ) -> bytes | None:
+        """The answer to the job made of a reply address; None: none came in time. Raises Outage."""
+
+
 class Klaviyo(Protocol):
     """Makes clients on connections that are shared."""
 
@@ -58,7 +67,8 @@ class Klaviyo(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a process has for all operations. Without a publisher or Klaviyo, operations that need it are refused."""
+    """What a process has for all operations. Without a publisher or Klaviyo, operations that need it are refused.
+    `wall`: the time of people, whose links end in it, whatever clock the services have."""
 
     database: Database
     clock: Clock
@@ -70,12 +80,20 @@ class Means:
     klaviyo_url: str = "https://a.klaviyo.com"
     publisher: Jobs | None = None
     letters: Letters | None = None
+    asker: Asker | None = None
+    wall: Clock = field(default_factory=SystemClock)
 
     def need_publisher(self) -> Jobs:
         """Raises Refused where this process has no way to the broker."""
         if self.publisher is None:
             raise Refused("this process has no way to the message broker", code="broker_not_set_up")
         return self.publisher
+
+    def need_asker(self) -> Asker:
+        """The same for questions."""
+        if self.asker is None:
+            raise Refused("this process has no way to the message broker", code="broker_not_set_up")
+        return self.asker
 
     def need_letters(self) -> Letters:
         """The same for dead letters."""

@@ -1,17 +1,21 @@
 """Where an org's records go, what became of each hour, and sending a range of hours there again."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
+from uuid import UUID
 
 import asyncpg
 from pydantic import AwareDatetime, Field, SecretStr
 
 from shared import exports as ledger
-from shared.admin.context import Context
+from shared.admin.context import Asking, Context
 from shared.admin.errors import Conflict, Next, NotFound, Refused
-from shared.admin.operation import AskedModel, Nothing, ResultModel, operation
+from shared.admin.operation import AskedModel, Nothing, ResultModel, operation, operation_after
 from shared.exports import HOUR, UNPUBLISHED_AFTER, hours_between, publish_hours
-from shared.schemas.jobs import hour_of
+from shared.messaging.topology import PROBE_TARGET
+from shared.schemas.jobs import ProbeTargetJob, hour_of
+from shared.schemas.probes import Probed, ProbeStep
 
 UPSERT_TARGET = """
     INSERT INTO export_targets (org_id, bucket, prefix, endpoint_url, region, access_key, sealed_secret, role_arn,
@@ -36,6 +40,9 @@ SELECT_HOURS = """
 """
 _TABLE: Literal["generations"] = "generations"
 Cadence = Literal["daily", "hourly"]
+
+PROBE_WAIT_S = 20.0
+"""Real seconds that somebody waits for the exporter to try the bucket, which itself gives up after 15."""
 
 
 class SetTarget(AskedModel):
@@ -70,6 +77,15 @@ class Target(ResultModel):
     def place(self) -> str:
         """For people."""
         return f"s3://{'/'.join(filter(None, (self.bucket, self.prefix)))}"
+
+
+class TargetTested(ResultModel):
+    """What happened, step by step. `heard`: false when no exporter answered in time."""
+
+    heard: bool
+    works: bool
+    steps: list[ProbeStep]
+    at: datetime
 
 
 class AskedHours(AskedModel):
@@ -165,6 +181,32 @@ async def show(context: Context, _: Nothing) -> Target:
     if found is None:
         raise _no_target()
     return found
+
+
+async def _ask(asking: Asking, _: Nothing) -> Probed | None:
+    """Asked of the exporter, from where it will write later: this process may have no way to the bucket."""
+    asker, probe_id = asking.means.need_asker(), asking.means.new_id()
+    async with asking.means.database.transaction(asking.org_id) as connection:
+        if not await connection.fetchval(ledger.SELECT_HAS_TARGET, asking.org_id):
+            raise _no_target()
+    job_of = partial(_probe_job, asking.org_id, probe_id)
+    answer = await asker.ask(PROBE_TARGET, asking.org_id, job_of, str(probe_id), wait_s=PROBE_WAIT_S)
+    return None if answer is None else Probed.model_validate_json(answer)
+
+
+def _probe_job(org_id: UUID, probe_id: UUID, reply_to: str) -> ProbeTargetJob:
+    return ProbeTargetJob(org_id=org_id, probe_id=probe_id, reply_to=reply_to)
+
+
+@operation_after(
+    _ask, "exports.test", "POST", "/exports/target/test", "editor",
+    "Have the exporter write, read and remove a small object in the bucket now.", changes=False,
+)  # fmt: skip
+async def try_target(context: Context, _: Nothing, probed: Probed | None) -> TargetTested:
+    steps = probed.steps if probed is not None else []
+    return TargetTested(
+        heard=probed is not None, works=bool(steps) and all(step.ok for step in steps), steps=steps, at=context.now
+    )
 
 
 @operation("exports.hours", "GET", "/exports/hours", "viewer", "List hours: what was exported, and what went wrong.")

@@ -40,6 +40,19 @@ SCOPE_BUYS: Final[Mapping[str, str]] = {
     "profiles:read": "watching bulk imports, and reading back what is on a profile",
     "templates:read": "checking that the snippet is in the email",
 }
+SCOPE_COSTS: Final[Mapping[str, str]] = {
+    WRITE: "Nothing can be written: every email shows the control content.",
+    "flows:read": "No flow or message can be chosen, and delays have to be typed in.",
+    "campaigns:read": "Campaigns are not listed.",
+    "metrics:read": "Our counts cannot be checked against Klaviyo's own.",
+    "accounts:read": "The account's name stays unknown, and orgs of one account do not share its quota.",
+    "events:read": "Events come from SFTP files alone.",
+    "lists:write": "No bulk import where single writes would miss the deadline.",
+    "lists:read": "Bulk imports cannot be watched, so none are sent.",
+    "profiles:read": "Bulk imports cannot be watched, and what is on a profile cannot be read back.",
+    "templates:read": "Nobody can check whether the snippet is in the email.",
+}
+"""What a key without the scope cannot do, as a sentence."""
 
 
 class GivenKey(AskedModel):
@@ -63,11 +76,12 @@ class RotateKlaviyoKey(GivenKey):
 
 
 class ScopeSeen(ResultModel):
-    """Whether the key has a scope, and what the scope buys: what is missing without it."""
+    """Whether the key has a scope, what the scope buys, and what being without it costs."""
 
     scope: str
     has: bool
     buys: str
+    costs: str
 
 
 class Connection(ResultModel):
@@ -211,4 +225,7 @@ def _shown(seen: Seen, at: datetime) -> Connection:
 
 
 def _scopes(has: frozenset[str]) -> list[ScopeSeen]:
-    return [ScopeSeen(scope=scope, has=scope in has, buys=buys) for scope, buys in SCOPE_BUYS.items()]
+    return [
+        ScopeSeen(scope=scope, has=scope in has, buys=buys, costs=SCOPE_COSTS[scope])
+        for scope, buys in SCOPE_BUYS.items()
+    ]

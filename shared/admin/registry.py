@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from shared.admin import (
     audit,
+    checks,
     content_rules,
     dead,
     exports,
@@ -17,6 +18,7 @@ from shared.admin import (
     orgs,
     outcomes,
     pasting,
+    people,
     quota,
     sources,
     stops,
@@ -30,7 +32,7 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit,
+    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people, checks,
 )  # fmt: skip
 
 

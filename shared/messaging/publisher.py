@@ -41,7 +41,7 @@ class Publisher:
         if headers:
             await self._publish("", queue, body, headers)
             return
-        with _outages(queue):
+        with outages(queue):
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 channel = await (await self._open()).get_underlay_channel()
                 await wire.publish(channel, queue, body, self._next_id())
@@ -84,7 +84,7 @@ class Publisher:
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             message_id=self._next_id(),
         )
-        with _outages(routing_key):
+        with outages(routing_key):
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 channel = await self._open()
                 target = (
@@ -105,7 +105,8 @@ class Publisher:
 
 
 @contextmanager
-def _outages(queue: str) -> Iterator[None]:
+def outages(queue: str) -> Iterator[None]:
+    """What the client library raises, as an Outage."""
     try:
         yield
     except TimeoutError as error:
@@ -132,6 +133,6 @@ class SeldomPublisher:
 
     async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[J]) -> None:
         """Return when the broker has them. Raises Outage."""
-        with _outages(spec.name):
+        with outages(spec.name):
             async with open_publisher(self._amqp_url, self._name, spec) as publisher:
                 await publisher.send_jobs(spec, org_id, jobs)

@@ -64,8 +64,10 @@ WRITE = QueueSpec("write", shards=8, was_one=True, prefetch=8, batch_jobs=250)
 # back and closes the channel.
 INGEST_FILE = QueueSpec("ingest_file", prefetch=1, batch_jobs=1, handler_timeout_s=1500)
 EXPORT_HOUR = QueueSpec("export_hour", prefetch=1, batch_jobs=1, handler_timeout_s=1500)
+# A queue of its own: who waits at a page must not wait behind hours of a backfill.
+PROBE_TARGET = QueueSpec("probe_target", prefetch=4, batch_jobs=1)
 
-ALL = (GENERATE, WRITE, INGEST_FILE, EXPORT_HOUR)
+ALL = (GENERATE, WRITE, INGEST_FILE, EXPORT_HOUR, PROBE_TARGET)
 
 
 def wait_queue(wait_s: int) -> str:

@@ -85,6 +85,14 @@ class ExportHourJob(Job):
     reason: Literal["schedule", "backfill", "dirty"] = "schedule"
 
 
+class ProbeTargetJob(Job):
+    """Try the org's export target and answer to `reply_to` under `probe_id` (shared/messaging/replies.py)."""
+
+    org_id: UUID
+    probe_id: UUID
+    reply_to: str
+
+
 J = TypeVar("J", bound=Job)
 
 
@@ -103,6 +111,7 @@ KINDS: dict[type[Job], str] = {
     WriteJob: "write",
     IngestFileJob: "ingest_file",
     ExportHourJob: "export_hour",
+    ProbeTargetJob: "probe_target",
 }
 
 

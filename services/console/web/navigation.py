@@ -25,7 +25,7 @@ ALL: Final[tuple[Area, ...]] = (
     Area("results", "Results", "results"),
     Area("operations", "Operations", "operations", "Run"),
     Area("troubleshooting", "Troubleshooting", "help", "Run"),
-    Area("integration", "Integration Settings", "plug", "Set up"),
+    Area("integration", "Org Integration Settings", "plug", "Set up"),
     Area("keys", "API keys", "key", "Set up"),
     Area("people", "People", "people", "Set up"),
     Area("audit", "Audit log", "audit", "Set up", "owner"),

@@ -1,0 +1,201 @@
+"""What holds for all of an org: its time zone, its rules for copy, and what the attrs of its webhooks mean."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
+
+import yaml
+from aiohttp import web
+from pydantic import BaseModel, Field
+
+from services.console.web.forms import Form, read_form
+from services.console.web.page import Pages
+from services.console.web.visit import Visit
+from shared.admin import content_rules, orgs
+from shared.admin.errors import AdminError, Refused
+from shared.admin.operation import Nothing
+from shared.content.rules import OrgRules
+
+pages = Pages()
+
+_Long = Annotated[str, Field(max_length=200_000)]
+
+
+class TypedZone(BaseModel):
+    """Empty: UTC."""
+
+    time_zone: Annotated[str, Field(max_length=100)] | None = None
+
+
+class TypedRules(BaseModel):
+    """Lists have one entry a line; what ends has its last day behind it."""
+
+    review_required: bool = False
+    missing_default: Literal["blocking", "warning"] = "blocking"
+    banned_words: _Long = ""
+    banned_claims: _Long = ""
+    promo_codes: _Long = ""
+    end_dates: _Long = ""
+    voice: _Long = ""
+
+
+class TypedAttributes(BaseModel):
+    """As a file of `justai org attributes import`."""
+
+    attributes: _Long = ""
+
+
+# --- time zone -------------------------------------------------------------------------------------------------------
+
+
+@pages.page("GET", "/{org}/integration/org", role="viewer")
+async def show_zone(visit: Visit) -> web.StreamResponse:
+    """In which zone times are shown, and date attributes read."""
+    found = await visit.run(orgs.show, Nothing())
+    return _zone(visit, Form({"time_zone": found.time_zone or ""}))
+
+
+@pages.page("POST", "/{org}/integration/org", role="editor")
+async def set_zone(visit: Visit) -> web.StreamResponse:
+    """Another zone; moments stay what they are."""
+    given, form = await read_form(visit.request, TypedZone)
+    if given is None:
+        return _zone(visit, form)
+    try:
+        found = await visit.run(orgs.set_zone, {"time_zone": given.time_zone})
+    except Refused as error:
+        form.refuse_all(error)
+        return _zone(visit, form)
+    await visit.notice(f"{visit.org.name} lives in {found.time_zone or 'UTC'}.")
+    return visit.see_other(visit.path("integration", "org"))
+
+
+def _zone(visit: Visit, form: Form) -> web.Response:
+    zones = sorted(one for one in available_timezones() if "/" in one and not one.startswith(("Etc/", "SystemV/")))
+    return visit.render("settings/org.html", 422 if form.faulty else 200, form=form, zones=zones)
+
+
+# --- rules for copy --------------------------------------------------------------------------------------------------
+
+
+@pages.page("GET", "/{org}/integration/rules", role="viewer")
+async def show_rules(visit: Visit) -> web.StreamResponse:
+    """What copy is checked against."""
+    rules = (await visit.run(content_rules.show_rules, Nothing())).rules
+    return visit.render("settings/rules.html", form=Form(_typed(rules)))
+
+
+@pages.page("POST", "/{org}/integration/rules", role="owner")
+async def set_rules(visit: Visit) -> web.StreamResponse:
+    """All of them; they hold from the next check on."""
+    given, form = await read_form(visit.request, TypedRules)
+    if given is not None:
+        try:
+            await visit.run(content_rules.set_rules, {"rules": _rules(given)})
+        except Refused as error:
+            _put(form, error, "rules")
+    if form.faulty:
+        return visit.show_again("settings/rules.html", form=form)
+    await visit.notice("The rules are saved. They hold from the next check, import or approval.")
+    return visit.see_other(visit.path("integration", "rules"))
+
+
+def _typed(rules: OrgRules) -> dict[str, str]:
+    """The rules as the form shows them."""
+    return {
+        "review_required": "true" if rules.review_required else "",
+        "missing_default": rules.missing_default,
+        "banned_words": "\n".join(rules.banned_words),
+        "banned_claims": "\n".join(rules.banned_claims),
+        "promo_codes": "\n".join(f"{one.code} {one.ends or ''}".rstrip() for one in rules.promo_codes),
+        "end_dates": "\n".join(f"{template} {day}" for template, day in rules.end_dates.items()),
+        "voice": rules.voice,
+    }
+
+
+def _rules(given: TypedRules) -> dict[str, Any]:
+    """The form as the operation takes it, which finds what is wrong with it."""
+    codes = [line.split(maxsplit=1) for line in _lines(given.promo_codes)]
+    ends = [line.split(maxsplit=1) for line in _lines(given.end_dates)]
+    return {
+        "review_required": given.review_required,
+        "missing_default": given.missing_default,
+        "banned_words": _lines(given.banned_words),
+        "banned_claims": _lines(given.banned_claims),
+        "promo_codes": [{"code": code, "ends": (rest[0].strip() if rest else None)} for code, *rest in codes],
+        "end_dates": {template: rest[0].strip() if rest else "" for template, *rest in ends},
+        "voice": given.voice,
+    }
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _put(form: Form, error: Refused, root: str) -> None:
+    """Each fault at its field, with its entry: `rules.promo_codes.2.ends` is about entry 3 of promo_codes."""
+    for fault in error.faults:
+        head, _, rest = fault.field.removeprefix(f"{root}.").partition(".")
+        form.errors.setdefault(head, f"{_entry(rest.split('.'))}{fault.message}")
+    if not form.errors:
+        form.refuse("", error.message)
+
+
+def _entry(steps: Iterable[str]) -> str:
+    first = next(iter(steps), "")
+    return f"entry {int(first) + 1} " if first.isdecimal() else f"{first}: " if first else ""
+
+
+# --- attributes ------------------------------------------------------------------------------------------------------
+
+
+@pages.page("GET", "/{org}/integration/attributes", role="viewer")
+async def show_attributes(visit: Visit) -> web.StreamResponse:
+    """What is defined, as a table and as it can be changed."""
+    found = await visit.run(content_rules.show_attributes, Nothing())
+    text = yaml.safe_dump(found.attributes, sort_keys=False, allow_unicode=True) if found.attributes else ""
+    return visit.render("settings/attributes.html", form=Form({"attributes": text}), attributes=found.attributes)
+
+
+@pages.page("POST", "/{org}/integration/attributes", role="editor")
+async def set_attributes(visit: Visit) -> web.StreamResponse:
+    """All of them; what is left out is a plain text again. The zone stays."""
+    given, form = await read_form(visit.request, TypedAttributes)
+    before = await visit.run(content_rules.show_attributes, Nothing())
+    if given is not None:
+        try:
+            wanted = {"time_zone": before.time_zone, "attributes": _read(given.attributes)}
+            done = await visit.run(content_rules.set_attributes, {"definitions": wanted})
+        except ValueError as error:
+            form.refuse("attributes", str(error))
+        except AdminError as error:
+            faults = error.faults if isinstance(error, Refused) else ()
+            told = [f"{fault.field.removeprefix('definitions.attributes.')} {fault.message}" for fault in faults]
+            form.refuse("attributes", "cannot be taken: " + ("; ".join(told[:5]) or error.message))
+    if form.faulty:
+        return visit.show_again("settings/attributes.html", form=form, attributes=before.attributes)
+    number = len(done.attributes)
+    await visit.notice(f"{number} attribute{'' if number == 1 else 's'} defined; served within 5 seconds.")
+    return visit.see_other(visit.path("integration", "attributes"))
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases: a few lines of them can stand for more than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # its stubs leave it open
+            raise yaml.MarkedYAMLError(problem="aliases are not taken", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+def _read(text: str) -> Any:
+    """Raises ValueError with the line that is no YAML."""
+    try:
+        return yaml.load(text, _Loader) or {}  # noqa: S506  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise ValueError(f"cannot be read{where}: {error.problem or error.context}") from None
+    except yaml.YAMLError:
+        raise ValueError("cannot be read: this is no YAML") from None
