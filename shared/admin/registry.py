@@ -15,20 +15,23 @@ from shared.admin import (
     orgs,
     outcomes,
     pasting,
+    policies,
     quota,
+    results,
     sources,
     stops,
     template_settings,
     templates,
     variant_saving,
     variants,
+    what_if,
     why,
 )
 from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, exports, outcomes, quota, why, dead, audit,
+    sources, exports, outcomes, quota, why, dead, audit, results, what_if, policies,
 )  # fmt: skip
 
 
