@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 import orjson
 
+from cli import results_counted
 from cli.earnings_view import show_earnings
 from cli.results_advice import sentence
 from cli.results_view import show_results
@@ -58,7 +59,7 @@ async def asked_for(s: Session, org_slug: str, template_id: str, since: datetime
 
 @click.command()
 @click.argument("org_slug")
-@click.argument("template_id")
+@click.argument("template_id", required=False)
 @over_time
 @click.option("--by", "attr", help="Also one comparison for each value of this attr.")
 @click.option(
@@ -74,16 +75,22 @@ async def asked_for(s: Session, org_slug: str, template_id: str, since: datetime
     show_default=True,
     help='The lift that you want to find; "about N more sends" is for this one.',
 )
+@click.option(
+    "--counted",
+    is_flag=True,
+    help="From what is counted ahead by whole days, as the console shows it: at once, and some minutes old.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the tables.")
 @command
 async def results(
     org_slug: str,
-    template_id: str,
+    template_id: str | None,
     since: datetime | None,
     until: datetime | None,
     attr: str | None,
     control_share: float | None,
     worth: float,
+    counted: bool,
     as_json: bool,
 ) -> None:
     """Show what a template's copy did, against control and variant by variant, and how surely.
@@ -103,7 +110,12 @@ async def results(
 
     What cannot be said yet is "not enough yet". docs/results.md defines every number. Nothing is shipped, paused or
     archived by this command: that is a person's decision.
+
+    Without a template, all of them in one table, from what is counted ahead.
     """
+    if template_id is None or counted:
+        await results_counted.show(org_slug, template_id, since, until, attr, as_json=as_json)
+        return
     async with session() as s:
         begin, end = moments(since, until, s.clock.now())
         asked = await asked_for(s, org_slug, template_id, begin, end)

@@ -46,8 +46,8 @@ class PolicyVariant(ResultModel):
 
 
 class Policy(ResultModel):
-    """Shares of variants. Without a snapshot nothing was fitted yet: all approved variants are drawn alike. `otherwise`:
-    of everybody whose cell of attrs is not listed. `error`: of the last fit."""
+    """Shares of variants. Without a snapshot nothing was fitted yet: all approved variants are drawn alike.
+    `otherwise`: of everybody whose cell of attrs is not listed. `error`: of the last fit."""
 
     snapshot_id: UUID | None
     error: str | None
