@@ -201,14 +201,19 @@ async def segments(context: Context, asked: AskedSegments) -> Segments:
 )  # fmt: skip
 async def how_long(context: Context, asked: AskedPower) -> HowLong:
     results = await show.work(context, AskedResults(template_id=asked.template_id), None)
+    return how_long_of(results, asked.lift)
+
+
+def how_long_of(results: Results, lift: float) -> HowLong:
+    """By what these results saw. Raises Refused for a lift that no rate can have."""
     treated, controls = results.treatment.delivered, results.control.delivered
     daily, n = results_counted.per_day(results.days), treated + controls
-    known: dict[str, Any] = {"lift": asked.lift, "sends_so_far": n}
+    known: dict[str, Any] = {"lift": lift, "sends_so_far": n}
     if not treated or not controls or not results.control.clicked or not daily:
         return HowLong(**known, why="control has no clicks yet, or nothing was delivered in one of the arms")
     known |= {"base_rate": results.control.clicked / controls, "control_share": controls / n, "per_day": daily}
     try:
-        found = power.plan(known["base_rate"], asked.lift, known["control_share"], daily)
+        found = power.plan(known["base_rate"], lift, known["control_share"], daily)
     except ValueError as error:
         raise Refused(str(error).partition(": ")[2], field="lift") from None
     if found is None:
@@ -237,7 +242,7 @@ def _line(template: Mapping[str, Any], rows: list[Any], reports: Mapping[str, An
     report = reports.get(template["template_id"])
     return TemplateResults(
         **dict(template), treatment=treatment, control=control,
-        lift=results_counted.lift_of(treatment, control, report["design"] if report else 1.0),
+        lift=results_counted.interval_of(treatment, control, report["design"] if report else 1.0),
         alarm=bool(report and report["alarm"]),
     )  # fmt: skip
 

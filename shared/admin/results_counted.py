@@ -19,13 +19,22 @@ MOST_SEGMENTS: Final = 20  # more comparisons than that at once and none of them
 def arm_of(rows: Iterable[Mapping[str, Any]], *, control: bool) -> Arm:
     """The sum of one arm's rows."""
     mine = [row for row in rows if row["control"] is control]
-    return Arm(**{name: sum(row[name] for row in mine) for name in COUNTS})
+    return Arm.model_construct(**{name: sum([row[name] for row in mine]) for name in COUNTS})
 
 
 def lift_of(treatment: Arm, control: Arm, design: float, alpha: float = ALPHA) -> LiftSaid:
     """The lift of clicks a delivered send, decided or not."""
     counts = (treatment.delivered, treatment.clicked, control.delivered, control.clicked)
     return said(result_json(lift.of_rates(*counts, worth=WORTH, alpha=alpha, design=design)))
+
+
+def interval_of(treatment: Arm, control: Arm, design: float) -> LiftSaid:
+    """The same without a word on how many more sends it would take, which is what costs time."""
+    counts = (treatment.delivered, treatment.clicked, control.delivered, control.clicked)
+    found = lift.measure(*counts, ALPHA, design)
+    if isinstance(found, lift.Lift) and not found.decided:
+        return LiftSaid(outcome="not enough yet", why="the interval still holds no lift", so_far=_interval(found))
+    return said(result_json(found))
 
 
 def said(result: Mapping[str, Any]) -> LiftSaid:

@@ -15,6 +15,7 @@ PATHS = {
     "account": "/_account",
     "two-factor": "/_account/two-factor",
     "gallery": "/_gallery",
+    "results": "/acme/results",
     "not-found": "/acme/nothing-here",
 }
 
