@@ -80,8 +80,8 @@ class History:
                 await connection.execute(INSERT_VARIANT, self.org_id, copy_id, template_id, variant, made)
 
     async def days(self, days: int, per_day: int, template_id: str = "welcome") -> None:
-        """Decisions, writes and sends of so many days until today."""
-        for back in range(days):
+        """Decisions, writes and sends of so many days until yesterday: today may still be too young."""
+        for back in range(1, days + 1):
             await self.day((self.now - timedelta(days=back)).date(), per_day, template_id)
 
     async def day(self, day: date, people: int, template_id: str = "welcome") -> None:
