@@ -111,7 +111,7 @@ test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 
 ##@ Benchmarks
-.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking bench-render
+.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking bench-render bench-console
 bench-gateway: setup servers $(BENCH_STAMP) ## Webhooks per second beside bare aiohttp, FastStream and Celery
 	.venv-bench/bin/python -m bench.gateway
 
@@ -123,6 +123,9 @@ bench-inference: setup ## How often the intervals of `justai results` are wrong,
 
 bench-render: setup ## Time of one rendered email beside plain python-liquid, and how soon hostile templates are stopped
 	$(PY) -m bench.render
+
+bench-console: setup servers assets browser ## Pages of the console with ten million events behind them; 10 minutes
+	$(PY) -m bench.console $(ARGS)
 
 bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine; what ranking costs
 	$(PY) -m bench.pipeline

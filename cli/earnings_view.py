@@ -1,16 +1,15 @@
-"""Conversions and revenue as a person reads them, and for machines."""
+"""Conversions and revenue as a person reads them."""
 
 from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 import click
 
 from cli.display import printable, show_table
-from cli.earnings import Earnings
-from cli.earnings_store import Arm
-from cli.results_json import estimate_json, result_json
 from cli.results_view import sentence, within
+from shared.admin.results_earned import Earnings
+from shared.admin.results_earned_store import Arm
+from shared.admin.results_json import by_conversions
 from shared.inference.sequence import NotEnough
 from shared.inference.variants import Estimate
 
@@ -37,13 +36,9 @@ def show_earnings(found: Earnings, names: Mapping[UUID, str]) -> None:
     click.echo("")
     show_table(
         ("variant", "conversions", "conversion rate", "within"),
-        (_variant(names.get(one, str(one)), *rate) for one, rate in _sorted(found)),
+        (_variant(names.get(one, str(one)), *rate) for one, rate in by_conversions(found)),
         empty="No variant has a delivered send with logged probabilities yet.",
     )
-
-
-def _sorted(found: Earnings) -> list[tuple[UUID, tuple[int, Estimate | NotEnough]]]:
-    return sorted(found.rates.items(), key=lambda one: (-one[1][0], str(one[0])))
 
 
 def _arm(name: str, arm: Arm, *, shown: bool) -> tuple[object, ...]:
@@ -57,25 +52,3 @@ def _variant(name: str, converted: int, rate: Estimate | NotEnough) -> tuple[obj
         return name, converted, f"{rate.rate:.2%}", within(rate.within)
     more = f", about {rate.more:,} more sends" if rate.more else ""
     return name, converted, "not enough yet", f"{rate.why}{more}"
-
-
-def earnings_json(found: Earnings, names: Mapping[UUID, str]) -> dict[str, Any]:
-    """As documented in docs/results.md."""
-    known = found.known
-    revenue = {"outcome": "not shown", "why": found.revenue} if isinstance(found.revenue, str) else None
-    return {
-        "metrics": known.defined.metrics, "window_h": known.defined.window_h, "counted_anew": known.stale,
-        "revenue_cap": known.cap, "currency": known.currency or None,
-        "treatment": _arm_json(known.treatment, shown=revenue is None),
-        "control": _arm_json(known.control, shown=revenue is None),
-        "lift": result_json(found.conversion),
-        "revenue_lift": revenue or (None if isinstance(found.revenue, str) else result_json(found.revenue)),
-        "variants": [
-            {"copy_id": str(one), "name": names.get(one, str(one)), "conversions": rate[0],
-             "conversion_rate": estimate_json(rate[1])} for one, rate in _sorted(found)
-        ],
-    }  # fmt: skip
-
-
-def _arm_json(arm: Arm, *, shown: bool) -> dict[str, Any]:
-    return {"delivered": arm.sends, "conversions": arm.converted, "revenue": arm.revenue if shown else None}

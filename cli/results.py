@@ -8,19 +8,22 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from cli.earnings import judge_earned
-from cli.earnings_store import read_earned
-from cli.earnings_view import earnings_json, show_earnings
-from cli.results_json import results_json
-from cli.results_judging import judge_results
-from cli.results_store import asked_for, read
+from cli import results_counted
+from cli.earnings_view import show_earnings
+from cli.results_advice import sentence
 from cli.results_view import show_results
-from cli.session import command, session
+from cli.session import Session, command, session
+from shared.admin.results_earned import judge_earned
+from shared.admin.results_earned_store import read_earned
+from shared.admin.results_json import earnings_json, results_json
+from shared.admin.results_judging import judge_results
+from shared.admin.results_store import SELECT_TEMPLATE, Asked, read
 from shared.inference.lift import WORTH
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _BACK = timedelta(days=90)
+SELECT_TEMPLATES = "SELECT template_id FROM templates WHERE org_id = $1 ORDER BY template_id LIMIT 20"
 _MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 
@@ -42,9 +45,21 @@ def moments(since: datetime | None, until: datetime | None, now: datetime) -> tu
     return begin, end
 
 
+async def asked_for(s: Session, org_slug: str, template_id: str, since: datetime, until: datetime) -> Asked:
+    """What was asked for; raises with what there is when it is not there."""
+    org_id = await s.org_id(org_slug)
+    async with s.db.transaction(org_id) as connection:
+        found = await connection.fetchrow(SELECT_TEMPLATE, org_id, template_id)
+        known = [] if found else await connection.fetch(SELECT_TEMPLATES, org_id)
+    if found is None:
+        names = ", ".join(row["template_id"] for row in known) or "none yet; import one with `justai template import`"
+        raise click.ClickException(f"There is no template {template_id!r} in {org_slug}. Templates: {names}.")
+    return Asked(org_id, template_id, since, until)
+
+
 @click.command()
 @click.argument("org_slug")
-@click.argument("template_id")
+@click.argument("template_id", required=False)
 @over_time
 @click.option("--by", "attr", help="Also one comparison for each value of this attr.")
 @click.option(
@@ -60,16 +75,22 @@ def moments(since: datetime | None, until: datetime | None, now: datetime) -> tu
     show_default=True,
     help='The lift that you want to find; "about N more sends" is for this one.',
 )
+@click.option(
+    "--counted",
+    is_flag=True,
+    help="From what is counted ahead by whole days, as the console shows it: at once, and some minutes old.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the tables.")
 @command
 async def results(
     org_slug: str,
-    template_id: str,
+    template_id: str | None,
     since: datetime | None,
     until: datetime | None,
     attr: str | None,
     control_share: float | None,
     worth: float,
+    counted: bool,
     as_json: bool,
 ) -> None:
     """Show what a template's copy did, against control and variant by variant, and how surely.
@@ -89,16 +110,24 @@ async def results(
 
     What cannot be said yet is "not enough yet". docs/results.md defines every number. Nothing is shipped, paused or
     archived by this command: that is a person's decision.
+
+    Without a template, all of them in one table, from what is counted ahead.
     """
+    if template_id is None or counted:
+        await results_counted.show(org_slug, template_id, since, until, attr, as_json=as_json)
+        return
     async with session() as s:
         begin, end = moments(since, until, s.clock.now())
         asked = await asked_for(s, org_slug, template_id, begin, end)
-        known = await read(s, asked)
-        earned = await read_earned(s, asked)
+        known = await read(s.db, asked)
+        earned = await read_earned(s.db, asked)
     found = judge_results(known, asked, attr=attr, control_share=control_share, worth=worth)
     earnings = judge_earned(earned, worth) if earned is not None else None
     if as_json:
-        said = results_json(found, org_slug) | {"conversions": earnings and earnings_json(earnings, known.names)}
+        said = results_json(found, org_slug) | {
+            "advice": [sentence(one) for one in found.advice],
+            "conversions": earnings and earnings_json(earnings, known.names),
+        }
         click.echo(orjson.dumps(said, option=orjson.OPT_INDENT_2).decode())
     else:
         show_results(found, org_slug, partial(show_earnings, earnings, known.names) if earnings else None)

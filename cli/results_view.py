@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 import click
 
 from cli.display import moment, printable, show_table
-from cli.results_judging import Results, Segment, Variant
-from cli.results_store import Fact
+from cli.results_advice import sentence as advised
+from shared.admin.results_judging import Results, Segment, Variant
+from shared.admin.results_store import Fact
 from shared.inference.decay import Week
 from shared.inference.lift import Lift, Undecided
 from shared.inference.ratio import SampleRatio
@@ -49,8 +50,8 @@ def show_results(found: Results, org_slug: str, show_earned: Callable[[], None] 
         show_table(
             ("week", "begins", "sends", "lift"), (_week(one) for one in found.weeks), empty="No delivered sends yet."
         )
-    for line in found.advice:
-        click.echo(f"\n{printable(line)}")
+    for one in found.advice:
+        click.echo(f"\n{printable(advised(one))}")
 
 
 def sentence(result: Lift | NotEnough, unit: str | None = None) -> str:

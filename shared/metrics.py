@@ -23,6 +23,7 @@ CounterName = Literal[
     "klaviyo_breaker_opened_total",  # accounts left alone because calls failed, by the last failure's reason
     "ingest_files_total",  # files settled, by state
     "ingest_rows_total",  # rows read from event files, by outcome
+    "results_counted_total",  # days counted and reports made for results, by what: day, report
     "export_hours_total",  # hours exported, by outcome
     "export_bytes_total",  # Parquet bytes uploaded
     "policy_fits_total",  # fits of a template's policy, by outcome
@@ -68,6 +69,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "klaviyo_breaker_opened_total": ("reason",),
     "klaviyo_breaker_accounts": ("state",),
     "ingest_files_total": ("state",),
+    "results_counted_total": ("what",),
     "ingest_rows_total": ("outcome",),
     "export_hours_total": ("outcome",),
     "policy_fits_total": ("outcome",),

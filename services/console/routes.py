@@ -21,6 +21,7 @@ from services.console.pages import (
     operations_people,
     operations_sources,
     people,
+    results,
     settings_export,
     settings_keys,
     settings_klaviyo,
@@ -71,6 +72,7 @@ def all_pages(*, dev: bool) -> list[Page]:
         *settings_org.pages.declared,
         *settings_keys.pages.declared,
         *troubleshooting.pages.declared,
+        *results.pages.declared,
     ]
     return declared + gallery.pages.declared if dev else declared
 

@@ -5,6 +5,8 @@ from datetime import timedelta
 from functools import partial
 from uuid import uuid4
 
+from services.ingest.counting import Counter, StoredCounts
+from services.ingest.counting import Pace as CountPace
 from services.ingest.handler import Deps, ingest_files
 from services.ingest.parse import Limits
 from services.ingest.poller import Pace, Poller
@@ -23,6 +25,8 @@ from shared.messaging.publisher import Publisher, open_publisher
 from shared.messaging.topology import INGEST_FILE
 from shared.runtime import Service
 from shared.schemas.jobs import IngestFileJob
+
+_COUNT_LEASE_S = 3600.0  # longer than the longest count or report
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> Service:
@@ -56,6 +60,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     )
     poller = Poller(sources, ledger, servers, partial(_publish, publisher), clock, uuid4, _pace(settings))
     recounter = Recounter(partial(recount_one, database), clock, settings.ingest_tick_s)
+    counter = Counter(StoredCounts(database, uuid4, _count_pace(settings)), clock, _count_pace(settings).tick)
     # Several consumers, each with one file in hand: a long file holds up few others.
     consumers = {
         f"files_{number}": Consumer(
@@ -68,6 +73,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         runners={
             "poller": poller.run,
             "recounter": recounter.run,
+            "counter": counter.run,
             **{name: consumer.run for name, consumer in consumers.items()},
         },
         checks={
@@ -84,6 +90,17 @@ def _pace(settings: Settings) -> Pace:
         stable=timedelta(seconds=settings.ingest_stable_s),
         requeue=timedelta(seconds=settings.ingest_requeue_s),
         parallel=settings.ingest_parallel_polls,
+    )
+
+
+def _count_pace(settings: Settings) -> CountPace:
+    return CountPace(
+        tick=timedelta(seconds=settings.ingest_tick_s),
+        fresh=timedelta(seconds=settings.ingest_count_s),
+        older=timedelta(seconds=12 * settings.ingest_count_s),
+        late=timedelta(seconds=settings.ingest_count_s / 10),
+        report=timedelta(seconds=settings.ingest_report_s),
+        lease=timedelta(seconds=_COUNT_LEASE_S),
     )
 
 

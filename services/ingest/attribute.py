@@ -14,7 +14,8 @@ An unsubscribe or a complaint that names no transmission belongs to the person's
 one whose hand-over it names.
 
 The statements work on temporary tables: `touched` says which transmissions, `loose` which events name none, `tallies`
-what the events of a transmission say together, `cells` which rollups that concerns; `bought` and `placed` are those of
+what the events of a transmission say together, `cells` which rollups that concerns, `decided` which days of decisions
+(counting.py counts those anew); `bought` and `placed` are those of
 conversions.py.
 """
 
@@ -28,7 +29,8 @@ STATEMENT_TIMEOUT_S = 600.0  # of one statement over all that one file, or one d
 _REBUILD_TIMEOUT_S = 6 * 3600.0
 
 CREATE_WORK_TABLES = """
-    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells, pg_temp.bought, pg_temp.placed;
+    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells, pg_temp.decided,
+        pg_temp.bought, pg_temp.placed;
     CREATE TEMP TABLE touched (transmission_id text, since date, n bigint) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE loose (
         profile_id text, message_id text, event_at timestamptz, handoff_at timestamptz
@@ -39,6 +41,7 @@ CREATE_WORK_TABLES = """
         machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, loose int
     ) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE cells (template_id text, copy_id uuid, cell text, day date) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE decided (day date) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE bought (event_id text, day date) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE placed (
         transmission_id text, profile_id text, sent_at timestamptz, template_id text, message_id text, delivered bool,
@@ -46,7 +49,8 @@ CREATE_WORK_TABLES = """
     ) ON COMMIT DELETE ROWS;
 """
 DROP_WORK_TABLES = """
-    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells, pg_temp.bought, pg_temp.placed
+    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells, pg_temp.decided,
+        pg_temp.bought, pg_temp.placed
 """
 
 BEGIN_LONG_WORK = """
@@ -202,6 +206,22 @@ NOTE_CELLS = """
     WHERE s.template_id IS NOT NULL
 """
 
+# A send that shows none of our generations may be one of control's: its own day stands for that of its decision.
+NOTE_DECIDED = """
+    INSERT INTO decided
+    SELECT DISTINCT coalesce(s.generation_day, s.day) FROM tallies t
+    JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
+"""
+# Last in their transaction, and in one order: whoever counts waits for these rows.
+RAISE_DAYS = """
+    INSERT INTO result_days AS r (org_id, day) SELECT DISTINCT $1::uuid, day FROM decided ORDER BY 2
+    ON CONFLICT (org_id, day) DO UPDATE SET revision = r.revision + 1
+"""
+RAISE_REPORTS = """
+    INSERT INTO result_reports AS r (org_id, template_id) SELECT DISTINCT $1::uuid, template_id FROM cells ORDER BY 2
+    ON CONFLICT (org_id, template_id) DO UPDATE SET revision = r.revision + 1
+"""
+
 NOTE_ALL_CELLS = """
     INSERT INTO cells
     SELECT template_id, copy_id, cell, day FROM sends WHERE org_id = $1 AND template_id IS NOT NULL
@@ -256,9 +276,11 @@ async def _recompute_touched(connection: Connection, orders: Orders, org_id: UUI
     await connection.execute("ANALYZE tallies")
     lookback_days: int = await connection.fetchval(SELECT_LOOKBACK_DAYS, org_id, window)
     await connection.execute(NOTE_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await connection.execute(NOTE_DECIDED, org_id, timeout=STATEMENT_TIMEOUT_S)
     await orders.note_places(-1)
     await connection.execute(UPSERT_SENDS, org_id, since, window, lookback_days, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute(NOTE_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await connection.execute(NOTE_DECIDED, org_id, timeout=STATEMENT_TIMEOUT_S)
     await orders.note_places(1)
 
 
@@ -267,6 +289,8 @@ async def _roll_up(connection: Connection, org_id: UUID) -> None:
     await connection.execute("ANALYZE cells")
     await connection.execute(DELETE_ROLLUPS, org_id, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute(INSERT_ROLLUPS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await connection.execute(RAISE_DAYS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await connection.execute(RAISE_REPORTS, org_id, timeout=STATEMENT_TIMEOUT_S)
 
 
 SELECT_SEND_DAYS = """

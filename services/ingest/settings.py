@@ -22,6 +22,14 @@ class Settings(ServiceSettings):
     ingest_window_s: float = Field(
         86400, ge=0, description="How long after its clean-up time a generation may still have been shown by a send."
     )
+    ingest_count_s: float = Field(
+        300,
+        gt=0,
+        description="Results of today and yesterday are counted this often; older open days 12 times less.",
+    )
+    ingest_report_s: float = Field(
+        900, gt=0, description="At most this often a template's weighted estimates are computed anew from its log."
+    )
     ingest_connect_timeout_s: float = Field(15, gt=0, description="Real seconds to connect and log in to a server.")
     ingest_read_timeout_s: float = Field(30, gt=0, description="Real seconds that one read of a file may take.")
     ingest_spool_dir: Path | None = Field(

@@ -19,20 +19,23 @@ from shared.admin import (
     outcomes,
     pasting,
     people,
+    policies,
     quota,
+    results,
     sources,
     stops,
     template_settings,
     templates,
     variant_saving,
     variants,
+    what_if,
     why,
 )
 from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people, checks,
+    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people, checks, results, what_if, policies,
 )  # fmt: skip
 
 

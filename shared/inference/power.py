@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 from shared.inference.sequence import ALPHA, TUNED_FOR, mixing
@@ -50,6 +51,7 @@ def sends_needed(
     return sends_for(_drift(base, lift, control_share), power=power, alpha=alpha)
 
 
+@lru_cache(maxsize=4096)  # a millisecond each, and pages ask it again and again of the same counts
 def sends_for(drift: float, *, power: float = POWER, alpha: float = ALPHA) -> int | None:
     """The same for any reward. `drift`: the difference, in standard deviations of what one send adds to the sum."""
     low, high = 1, 2

@@ -30,6 +30,7 @@ PATHS = {
     "operations-exports": "/acme/operations/exports",
     "operations-people": "/acme/operations/people",
     "audit": "/acme/audit",
+    "results": "/acme/results",
     "not-found": "/acme/nothing-here",
 }
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from cli.results_store import SELECT_DRAWS, SELECT_FACTS
+from shared.admin.results_store import SELECT_DRAWS, SELECT_FACTS
 from tests.component.cli.facts import NOW, SHORT, TODAY, WARM, add_template, cli_at_now, decide
 from tests.component.cli.rig import Cli
 

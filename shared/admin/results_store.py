@@ -10,10 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import click
-
-from cli.session import Session
-from shared.db.pool import Connection
+from shared.db.pool import Connection, Database
 from shared.inference.variants import Draws
 from shared.schemas.decisions import OUTSIDE, PLANNED_CONTROL
 from shared.schemas.ids import generation_day
@@ -116,7 +113,6 @@ SELECT_TEMPLATE = """
         THEN control_share + (1 - control_share) * control_ratio END AS planned_control
     FROM templates WHERE org_id = $1 AND template_id = $2
 """
-SELECT_TEMPLATES = "SELECT template_id FROM templates WHERE org_id = $1 ORDER BY template_id LIMIT 20"
 SELECT_VARIANTS = "SELECT copy_id, name, state FROM variants WHERE org_id = $1 AND template_id = $2"
 
 
@@ -185,21 +181,9 @@ class Read:
     planned_control: float | None = None
 
 
-async def asked_for(s: Session, org_slug: str, template_id: str, since: datetime, until: datetime) -> Asked:
-    """What was asked for; raises with what there is when it is not there."""
-    org_id = await s.org_id(org_slug)
-    async with s.db.transaction(org_id) as connection:
-        found = await connection.fetchrow(SELECT_TEMPLATE, org_id, template_id)
-        known = [] if found else await connection.fetch(SELECT_TEMPLATES, org_id)
-    if found is None:
-        names = ", ".join(row["template_id"] for row in known) or "none yet; import one with `justai template import`"
-        raise click.ClickException(f"There is no template {template_id!r} in {org_slug}. Templates: {names}.")
-    return Asked(org_id, template_id, since, until)
-
-
-async def read(s: Session, asked: Asked) -> Read:
+async def read(database: Database, asked: Asked) -> Read:
     """Facts and draws. A file that lands meanwhile may be in the draws alone, which nothing minds."""
-    async with s.db.transaction(asked.org_id, 3 * _TIMEOUT_S) as connection:
+    async with database.transaction(asked.org_id, 3 * _TIMEOUT_S) as connection:
         await connection.execute(SET_FOR_REPORTS)
         template = await connection.fetchrow(SELECT_TEMPLATE, asked.org_id, asked.template_id)
         variants = await connection.fetch(SELECT_VARIANTS, asked.org_id, asked.template_id)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from cli.earnings_store import Arm, Earned
+from shared.admin.results_earned_store import Arm, Earned
 from shared.inference import lift, variants
 from shared.inference.sequence import Moments, NotEnough
 from shared.inference.variants import Estimate

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from cli.results_store import SET_FOR_REPORTS, WITH_DECISIONS, Asked, draws_of, fetch
-from cli.session import Session
+from shared.admin.results_store import SET_FOR_REPORTS, WITH_DECISIONS, Asked, draws_of, fetch
+from shared.db.pool import Database
 from shared.inference.variants import Draws
 from shared.schemas.conversions import Conversions
 from shared.schemas.policy import Policy
@@ -110,9 +110,9 @@ class Earned:
         return self.defined.currency or (self.currencies[0] if len(self.currencies) == 1 else "")
 
 
-async def read_earned(s: Session, asked: Asked) -> Earned | None:
+async def read_earned(database: Database, asked: Asked) -> Earned | None:
     """None where the template counts no conversions."""
-    async with s.db.transaction(asked.org_id, _TIMEOUT_S) as connection:
+    async with database.transaction(asked.org_id, _TIMEOUT_S) as connection:
         await connection.execute(SET_FOR_REPORTS)
         row = await connection.fetchrow(SELECT_DEFINED, asked.org_id, asked.template_id)
         if row is None or row["conversions"] is None:

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
-from cli.results_judging import Results, Variant
-from cli.results_store import Fact
+from shared.admin.results_earned import Earnings
+from shared.admin.results_earned_store import Arm
+from shared.admin.results_judging import Results, Variant
+from shared.admin.results_store import Fact
 from shared.inference.lift import Lift, Undecided
 from shared.inference.ratio import SampleRatio
 from shared.inference.sequence import NotEnough
@@ -30,7 +33,9 @@ def results_json(found: Results, org_slug: str) -> dict[str, Any]:
             {"week": one.week, "begins": one.begins, "sends": one.sends, "lift": result_json(one.result)}
             for one in found.weeks
         ],
-        "worn_off": found.worn_off, "advice": list(found.advice),
+        "worn_off": found.worn_off, "advice": [
+            {"kind": one.kind, "names": list(one.names), "why": one.why} for one in found.advice
+        ],
     }  # fmt: skip
 
 
@@ -86,3 +91,30 @@ def _variant_json(one: Variant) -> dict[str, Any]:
             "events": one.guard.events, "rate": one.guard.rate, "other_rate": one.guard.other_rate, "p": one.guard.p,
         },
     }  # fmt: skip
+
+
+def earnings_json(found: Earnings, names: Mapping[UUID, str]) -> dict[str, Any]:
+    """As documented in docs/results.md."""
+    known = found.known
+    revenue = {"outcome": "not shown", "why": found.revenue} if isinstance(found.revenue, str) else None
+    return {
+        "metrics": known.defined.metrics, "window_h": known.defined.window_h, "counted_anew": known.stale,
+        "revenue_cap": known.cap, "currency": known.currency or None,
+        "treatment": _arm_json(known.treatment, shown=revenue is None),
+        "control": _arm_json(known.control, shown=revenue is None),
+        "lift": result_json(found.conversion),
+        "revenue_lift": revenue or (None if isinstance(found.revenue, str) else result_json(found.revenue)),
+        "variants": [
+            {"copy_id": str(one), "name": names.get(one, str(one)), "conversions": rate[0],
+             "conversion_rate": estimate_json(rate[1])} for one, rate in by_conversions(found)
+        ],
+    }  # fmt: skip
+
+
+def _arm_json(arm: Arm, *, shown: bool) -> dict[str, Any]:
+    return {"delivered": arm.sends, "conversions": arm.converted, "revenue": arm.revenue if shown else None}
+
+
+def by_conversions(found: Earnings) -> list[tuple[UUID, tuple[int, Estimate | NotEnough]]]:
+    """Variants, that with most conversions first."""
+    return sorted(found.rates.items(), key=lambda one: (-one[1][0], str(one[0])))

@@ -8,8 +8,8 @@ from datetime import date, datetime
 from urllib.parse import unquote
 from uuid import UUID
 
-from cli.results_advice import advice
-from cli.results_store import Asked, Fact, People, Read, total
+from shared.admin.results_advice import Suggestion, advice
+from shared.admin.results_store import Asked, Fact, People, Read, total
 from shared.inference import decay, guardrail, lift, variants
 from shared.inference.ratio import SampleRatio, draws_fit, sample_ratio
 from shared.inference.sequence import ALPHA, NotEnough
@@ -51,7 +51,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All that `justai results` says."""
+    """All that is said of one template over a time."""
 
     template_id: str
     state: str
@@ -70,7 +70,7 @@ class Results:
     segments: Sequence[Segment]
     weeks: Sequence[decay.Week]
     worn_off: bool
-    advice: Sequence[str]
+    advice: Sequence[Suggestion]
 
 
 def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share: float | None, worth: float) -> Results:

@@ -1,0 +1,103 @@
+"""`justai results --counted`: what the console shows, from counts that are kept by day."""
+
+from datetime import datetime
+
+import click
+import orjson
+
+from cli.display import moment, show_table
+from cli.session import session
+from shared.admin import results
+from shared.admin.results_models import Arm, LiftInterval, LiftSaid, Results, Segments, TemplateResults
+from shared.admin.run import as_json as as_json_of
+
+_COLUMNS = ("assigned", "written", "sent", "delivered", "opened", "machine_opened", "clicked", "bot_clicked")
+_PAGE = 200
+
+
+async def show(
+    org_slug: str, template_id: str | None, since: datetime | None, until: datetime | None, attr: str | None, *,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """One template, with `attr` by its values; or all."""
+    span = {"since": since.date() if since else None, "until": until.date() if until else None}
+    async with session() as s:
+        if template_id is None:
+            lines: list[TemplateResults] = []
+            while True:
+                asked = results.AskedOverview(limit=_PAGE, offset=len(lines))
+                more = (await s.run(results.overview, asked, org_slug)).templates
+                lines += more
+                if len(more) < _PAGE:
+                    break
+        elif attr is not None:
+            segments = await s.run(
+                results.segments, results.AskedSegments(template_id=template_id, by=attr, **span), org_slug
+            )
+        else:
+            found = await s.run(results.show, results.AskedResults(template_id=template_id, **span), org_slug)
+    if template_id is None:
+        _say([as_json_of(one) for one in lines]) if as_json else _show_all(lines)
+    elif attr is not None:
+        _say(as_json_of(segments)) if as_json else _show_segments(segments)
+    else:
+        _say(as_json_of(found)) if as_json else _show_one(found)
+
+
+def _say(value: object) -> None:
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def _show_all(lines: list[TemplateResults]) -> None:
+    show_table(
+        ("template", "state", "delivered", "clicks", "control delivered", "clicks", "lift"),
+        (
+            (one.template_id, one.state, one.treatment.delivered, one.treatment.clicked, one.control.delivered,
+             one.control.clicked, "ALARM: sample ratio" if one.alarm else lift_in_words(one.lift))
+            for one in lines
+        ),
+        empty="No templates yet.",
+    )  # fmt: skip
+
+
+def _show_one(found: Results) -> None:
+    click.echo(
+        f"Template {found.template_id} ({found.state}), decisions from {found.since} to {found.until}, counted "
+        f"{moment(found.counted_at)} UTC\n"
+    )
+    show_table(
+        ("", *(name.replace("_", " ") for name in _COLUMNS)),
+        [_arm("treatment", found.treatment), _arm("control", found.control)],
+        empty="",
+    )
+    click.echo(f"\nLift: {lift_in_words(found.lift)}")
+
+
+def _show_segments(found: Segments) -> None:
+    show_table(
+        (found.attr, "treatment", "control", "mostly sent", "lift"),
+        (
+            (one.value or "(none)", one.treatment.delivered, one.control.delivered,
+             "–" if one.mostly is None else f"{one.mostly} {one.mostly_share:.0%}", lift_in_words(one.lift))
+            for one in found.segments
+        ),
+        empty="No decisions.",
+    )  # fmt: skip
+
+
+def _arm(name: str, arm: Arm) -> tuple[object, ...]:
+    return name, *(getattr(arm, column) for column in _COLUMNS)
+
+
+def lift_in_words(said: LiftSaid) -> str:
+    """The comparison in a few words."""
+    if said.found is not None:
+        return f"{_within(said.found)}: treatment is {said.outcome}"
+    so_far = f"{_within(said.so_far)}; " if said.so_far else ""
+    more = f"; about {said.more_sends:,} more sends" if said.more_sends else ""
+    return f"not enough yet: {so_far}{said.why}{more}"
+
+
+def _within(found: LiftInterval) -> str:
+    low, high = found.lift_within
+    return f"{found.lift:+.1%}, within {low:+.1%} … {'∞' if high is None else format(high, '+.1%')}"

@@ -1,0 +1,166 @@
+"""Results: what templates did against control, how surely, and what a person may decide by it."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from services.console.pages import results_charts as charts
+from services.console.web.forms import Form, read_form
+from services.console.web.page import Pages
+from services.console.web.paging import Paging
+from services.console.web.visit import Visit
+from shared.admin import policies, results, template_settings, what_if
+from shared.admin.csv_text import csv_lines
+from shared.admin.errors import AdminError, Refused
+from shared.admin.registry import REGISTRY
+from shared.admin.results_models import Results, Segments
+from shared.inference.lift import WORTH
+from shared.schemas.ids import generation_day
+
+pages = Pages()
+
+_SPANS: Final = (7, 30, 90, 365)
+_TABLES: Final = ("lift", "days", "variants", "shares", "segments")
+
+
+class Decision(BaseModel):
+    """What becomes of the template."""
+
+    state: Literal["shipped", "archived", "active"]
+
+
+class VariantDecision(BaseModel):
+    """A variant that is taken out."""
+
+    variant: str
+
+
+@pages.page("GET", "/{org}/results", role="viewer")
+async def overview(visit: Visit) -> web.StreamResponse:
+    """All templates, live ones first."""
+    paging = Paging.of(visit.request.query)
+    found = await visit.run(results.overview, results.AskedOverview(limit=paging.limit, offset=paging.offset))
+    part = paging.cut(found.templates, visit.path("results"), visit.request.query)
+    return visit.render("results/list.html", part=part)
+
+
+@pages.page("GET", "/{org}/results/{template}", role="viewer")
+async def one(visit: Visit) -> web.StreamResponse:
+    """One template."""
+    return await _show(visit)
+
+
+@pages.page("GET", "/{org}/results/{template}/table/{table}", role="viewer")
+async def table(visit: Visit) -> web.StreamResponse:
+    """What a chart or a table shows, as CSV."""
+    name = visit.value("table").removesuffix(".csv")
+    if name not in _TABLES:
+        raise web.HTTPNotFound
+    asked, _ = _asked(visit)
+    if name == "shares":
+        rows = charts.shares_csv(await visit.run(policies.shares, _shares_asked(visit, asked)))
+    elif name == "segments":
+        by = visit.request.query.get("by", "")
+        rows = charts.segments_csv(await visit.run(results.segments, {**asked, "by": by}))
+    else:
+        rows = charts.TABLES[name](await visit.run(results.show, asked))
+    file = f"{visit.value('template')}-{name}.csv"
+    return web.Response(
+        text=csv_lines(rows), content_type="text/csv", charset="utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{file}"'},
+    )  # fmt: skip
+
+
+@pages.page("GET", "/{org}/results/{template}/what-if", role="viewer")
+async def ask_what_if(visit: Visit) -> web.StreamResponse:
+    """What another policy would have earned: asked by query, so that an answer can be linked to."""
+    query = visit.request.query
+    form = Form({"policy": query.get("policy", "uniform"), "shares": query.get("shares", "")})
+    template_id, said, status = visit.value("template"), None, 200
+    shown = await visit.run(results.show, results.AskedResults(template_id=template_id))
+    if "policy" in query:
+        text = f"fixed:{query.get('shares', '')}" if query["policy"] == "fixed" else query["policy"]
+        try:
+            said = await visit.run(what_if.what_if, {"template_id": template_id, "policy": text})
+        except Refused as error:
+            form.refuse("shares" if query["policy"] == "fixed" else "policy", error.message)
+            status = 422
+    return visit.render("results/what_if.html", status, results=shown, form=form, said=said)
+
+
+@pages.page("POST", "/{org}/results/{template}/state", role="editor")
+async def decide(visit: Visit) -> web.StreamResponse:
+    """Ship it, archive it, or take it back into the test."""
+    given, _ = await read_form(visit.request, Decision)
+    if given is None:
+        raise web.HTTPBadRequest(reason="The form did not say what to do.")
+    template_id = visit.value("template")
+    try:
+        await visit.run(template_settings.set_state, {"template_id": template_id, "state": given.state})
+    except Refused as error:
+        await visit.notice(f"Nothing was changed: {error.message}.", "warn")
+    else:
+        await visit.notice(f"The template is {given.state} now.")
+    return visit.see_other(visit.path("results", template_id))
+
+
+@pages.page("POST", "/{org}/results/{template}/archive-variant", role="editor")
+async def archive_variant(visit: Visit) -> web.StreamResponse:
+    """From the next webhook on nobody gets it."""
+    given, _ = await read_form(visit.request, VariantDecision)
+    if given is None:
+        raise web.HTTPBadRequest(reason="The form did not say which variant.")
+    template_id = visit.value("template")
+    try:
+        await visit.run(REGISTRY["variants.archive"], {"template_id": template_id, "variant": given.variant})
+    except AdminError as error:
+        await visit.notice(f"Nothing was changed: {error.message}.", "warn")
+    else:
+        await visit.notice(f"{given.variant} is archived; nobody new gets it.")
+    return visit.see_other(visit.path("results", template_id))
+
+
+async def _show(visit: Visit) -> web.Response:
+    asked, span = _asked(visit)
+    found = await visit.run(results.show, asked)
+    shares = await visit.run(policies.shares, _shares_asked(visit, asked))
+    by = visit.request.query.get("by", "")
+    segments: Segments | None = None
+    if by in found.attrs:
+        segments = await visit.run(results.segments, {**asked, "by": by})
+    query = {name: value for name, value in visit.request.query.items() if name in ("since", "until", "days")}
+    lift_chart, lift_note = charts.lift(found)
+    return visit.render(
+        "results/one.html", results=found, span=span, spans=_SPANS, by=by, segments=segments,
+        how_long=_how_long(found), lift_chart=lift_chart, lift_note=lift_note, rate_chart=charts.rates(found),
+        shares_chart=charts.shares(shares) if shares.days else None, query=query, report=found.report,
+    )  # fmt: skip
+
+
+def _how_long(found: Results) -> results.HowLong | None:
+    try:
+        return results.how_long_of(found, WORTH)
+    except Refused:  # at such a rate no lift of that size can be
+        return None
+
+
+def _asked(visit: Visit) -> tuple[dict[str, Any], int | None]:
+    """What results are asked for: two days, or so many days back. A span that is none of ours is the usual one."""
+    query: Mapping[str, str] = visit.request.query
+    template_id = visit.value("template")
+    if query.get("since") or query.get("until"):
+        days = {name: query[name] for name in ("since", "until") if query.get(name)}
+        return {"template_id": template_id, **days}, None
+    text = query.get("days", "")
+    span = int(text) if text in {str(one) for one in _SPANS} else 90
+    today = generation_day(visit.now)
+    return {"template_id": template_id, "since": today - timedelta(days=span - 1), "until": today}, span
+
+
+def _shares_asked(visit: Visit, asked: Mapping[str, Any]) -> policies.AskedShares:
+    span = results.AskedResults.model_validate(dict(asked)).span(generation_day(visit.now))
+    since, until = (charts.midnight(day) for day in span)
+    return policies.AskedShares(template_id=asked["template_id"], since=since, until=until + timedelta(days=1))

@@ -1,0 +1,129 @@
+"""Results as charts and as rows of a CSV: each chart and its CSV are made of the same values. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from shared.admin.policies import Shares
+from shared.admin.results_models import Arm, LiftSaid, Results, Segments
+
+Rows = list[tuple[object, ...]]
+_WIDE: Final = 3.0  # an upper end above +300 %
+_COUNTS: Final = tuple(Arm.model_fields)
+
+
+def midnight(day: date) -> datetime:
+    """Where a day begins: days are counted in UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _noon(day: date) -> float:
+    """For an axis: the same day in every zone that people live in."""
+    return midnight(day).timestamp() + 43_200
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(share * 100, 3)
+
+
+def lift(found: Results) -> tuple[dict[str, Any], str]:
+    """The lift of all days so far, with its interval; and what the title adds. The first days, whose interval says
+    next to nothing, would flatten the others: they are in the CSV."""
+    known = [(day.day, day.lift_so_far) for day in found.days if day.lift_so_far is not None]
+    first = next((at for at, (_, one) in enumerate(known) if (one.lift_within[1] or _WIDE) < _WIDE), 0)
+    days, note = known[first:], f" (first {first} days: only in the CSV)" if first else ""
+    said = [one for _, one in days]
+    return {
+        "kind": "lines", "time": True, "unit": "%", "x": [_noon(day) for day, _ in days],
+        "series": [{
+            "label": "Lift in clicks", "y": [_percent(one.lift) for one in said],
+            "low": [_percent(one.lift_within[0]) for one in said],
+            "high": [_percent(one.lift_within[1]) for one in said],
+        }],
+    }, note  # fmt: skip
+
+
+def rates(found: Results) -> dict[str, Any]:
+    """Each day's click rate by itself, of both arms."""
+    return {
+        "kind": "lines", "time": True, "unit": "%", "x": [_noon(day.day) for day in found.days],
+        "series": [
+            {"label": label, "y": [_percent(_rate(getattr(day, arm))) for day in found.days]}
+            for label, arm in (("Treatment", "treatment"), ("Control", "control"))
+        ],
+    }  # fmt: skip
+
+
+def shares(found: Shares) -> dict[str, Any]:
+    """What share of people without a cell of their own each variant was drawn for."""
+    return {
+        "kind": "lines", "time": True, "unit": "%", "x": [_noon(day.at.astimezone(UTC).date()) for day in found.days],
+        "series": [
+            {"label": one.name or str(one.copy_id), "y": [_percent(day.shares[at]) for day in found.days]}
+            for at, one in enumerate(found.variants)
+        ],
+    }  # fmt: skip
+
+
+def _rate(arm: Arm) -> float | None:
+    return arm.clicked / arm.delivered if arm.delivered else None
+
+
+def _lift_csv(found: Results) -> Rows:
+    rows: Rows = [("day", "lift", "from", "to", "treatment_click_rate", "control_click_rate")]
+    for day in found.days:
+        if (so_far := day.lift_so_far) is not None:
+            rows.append((day.day, so_far.lift, *so_far.lift_within, so_far.treatment, so_far.control))
+    return rows
+
+
+def _days_csv(found: Results) -> Rows:
+    names = [*(f"treatment_{name}" for name in _COUNTS), *(f"control_{name}" for name in _COUNTS)]
+    rows: Rows = [("day", *names, *(f"delivered of {one.name}" for one in found.variants))]
+    for day in found.days:
+        counts = (getattr(arm, name) for arm in (day.treatment, day.control) for name in _COUNTS)
+        rows.append((day.day, *counts, *day.sends))
+    return rows
+
+
+def _variants_csv(found: Results) -> Rows:
+    rows: Rows = [
+        ("variant", "copy_id", "delivered", "clicks", "share", "click_rate", "from", "to", "best", "guardrail", "as_of")
+    ]
+    for one in found.report.variants if found.report else ():
+        within = one.click_rate.within or (None, None)
+        rows.append(
+            (one.name, one.copy_id, one.sends, one.clicks, one.share, one.click_rate.rate, *within, one.best,
+             one.guardrail.verdict, found.report and found.report.as_of.isoformat())
+        )  # fmt: skip
+    return rows
+
+
+TABLES: Final[Mapping[str, Callable[[Results], Rows]]] = {
+    "lift": _lift_csv, "days": _days_csv, "variants": _variants_csv,
+}  # fmt: skip
+"""What results alone say, by the name of the file."""
+
+
+def shares_csv(found: Shares) -> Rows:
+    """As the chart of shares."""
+    return [("at", *(one.name or str(one.copy_id) for one in found.variants)), *_share_rows(found)]
+
+
+def _share_rows(found: Shares) -> Iterable[tuple[object, ...]]:
+    return ((day.at.isoformat(), *day.shares) for day in found.days)
+
+
+def segments_csv(found: Segments) -> Rows:
+    """As the table of segments."""
+    names = [*(f"treatment_{name}" for name in _COUNTS), *(f"control_{name}" for name in _COUNTS)]
+    rows: Rows = [(found.attr, "outcome", "lift", "from", "to", "mostly", "mostly_share", *names)]
+    for one in found.segments:
+        counts = (getattr(arm, name) for arm in (one.treatment, one.control) for name in _COUNTS)
+        rows.append((one.value or "(none)", *_lift_cells(one.lift), one.mostly, one.mostly_share, *counts))
+    return rows
+
+
+def _lift_cells(said: LiftSaid) -> tuple[object, ...]:
+    known = said.found or said.so_far
+    return (said.outcome, known.lift, *known.lift_within) if known else (said.outcome, None, None, None)

@@ -1,0 +1,71 @@
+"""What a person might do about the results: suggestions. Whoever ships, pauses or archives does it by hand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from shared.inference.guardrail import Guard
+from shared.inference.lift import Lift
+from shared.inference.ratio import SampleRatio
+from shared.inference.sequence import NotEnough
+from shared.inference.variants import Estimate
+
+Kind = Literal["paused", "pause", "explain_alarm", "archive_template", "ship", "refresh_copy", "archive_variants"]
+
+
+class Row(Protocol):
+    """What is needed of a variant's row."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rate(self) -> Estimate | NotEnough: ...
+    @property
+    def guard(self) -> Guard: ...
+    @property
+    def fits(self) -> bool: ...
+    @property
+    def paused(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What might be done, to which variants, and why where numbers say it. For `ship`, `names` is who may be locked."""
+
+    kind: Kind
+    names: tuple[str, ...] = ()
+    why: str = ""
+
+
+def advice(
+    lift: Lift | NotEnough, *, rows: Sequence[Row], alarms: Sequence[SampleRatio], state: str, worn_off: bool
+) -> list[Suggestion]:
+    """The most urgent first."""
+    said = [
+        Suggestion("paused", (one.name,)) if one.paused else Suggestion("pause", (one.name,), one.guard.said)
+        for one in rows
+        if one.paused or one.guard.verdict == "pause"
+    ]
+    if alarms or not all(one.fits for one in rows):
+        return [*said, Suggestion("explain_alarm")]
+    leading, trailing = _standing(rows)
+    if isinstance(lift, Lift) and lift.difference < 0:
+        said.append(Suggestion("archive_template"))
+    elif isinstance(lift, Lift) and state != "shipped":
+        said.append(Suggestion("ship", (leading,) if leading else ()))
+    elif state == "shipped" and worn_off:
+        said.append(Suggestion("refresh_copy"))
+    if trailing and len(trailing) < len(rows):
+        said.append(Suggestion("archive_variants", tuple(trailing)))
+    return said
+
+
+def _standing(rows: Sequence[Row]) -> tuple[str | None, list[str]]:
+    """Who is above all others for sure, and who is below the best for sure."""
+    known = [(one.name, one.rate) for one in rows if isinstance(one.rate, Estimate)]
+    if not known:
+        return None, []
+    best, rate = max(known, key=lambda one: one[1].within.low)
+    below = [name for name, other in known if name != best and (other.within.high or 1.0) < rate.within.low]
+    leads = len(rows) > 1 and len(below) == len(rows) - 1
+    return (best if leads else None), below

@@ -1,0 +1,76 @@
+"""The operation that values another policy on a template's log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+from shared.admin.context import Asking, Context
+from shared.admin.operation import ResultModel, operation_after
+from shared.admin.results import SELECT_TEMPLATE, AskedResults
+from shared.admin.results_earned_store import read_earned
+from shared.admin.results_store import Asked, read
+from shared.admin.results_what_if import Rewarded, parse_policy, rewarded, value_json
+from shared.admin.stops import no_template
+from shared.inference import policy
+from shared.schemas.ids import generation_day
+
+
+class AskedWhatIf(AskedResults):
+    """`policy`: `uniform`, `best`, or `fixed:A=0.5,B=0.5` by the variants' names."""
+
+    policy: str
+
+
+class WhatIf(ResultModel):
+    """What the policy would have earned a delivered send, in the reward of the template's own. `within` holds at every
+    look; `ess`: effective sends that speak of it; `logged`: what was sent had."""
+
+    policy: str
+    shares: Mapping[str, float]
+    reward: Literal["click", "conversion", "revenue"]
+    unit: str
+    outcome: Literal["estimated", "not enough yet"]
+    why: str | None = None
+    more_sends: int | None = None
+    snipw: float | None = None
+    within: tuple[float, float | None] | None = None
+    ipw: float | None = None
+    dr: float | None = None
+    ess: float | None = None
+    sends: int | None = None
+    left_out: int | None = None
+    logged: float | None = None
+    control: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    names: Mapping[Any, str]
+    log: Rewarded
+
+
+async def _read(asking: Asking, asked: AskedWhatIf) -> _Log:
+    """The whole log of that time, which takes a while where there is much of it."""
+    now = asking.means.clock.now()
+    since, until = asked.span(generation_day(now))
+    async with asking.means.database.transaction(asking.org_id) as connection:
+        if await connection.fetchrow(SELECT_TEMPLATE, asking.org_id, asked.template_id) is None:
+            raise no_template(asked.template_id)
+    wanted = Asked(asking.org_id, asked.template_id, _start(since, now), _start(until + timedelta(days=1), now))
+    known = await read(asking.means.database, wanted)
+    return _Log(known.names, rewarded(known, await read_earned(asking.means.database, wanted)))
+
+
+def _start(day: date, now: datetime) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=now.tzinfo)
+
+
+@operation_after(
+    _read, "results.what_if", "GET", "/templates/{template_id}/results/what-if", "viewer",
+    "Estimate from the log what another policy would have earned.",
+)  # fmt: skip
+async def what_if(context: Context, asked: AskedWhatIf, known: _Log) -> WhatIf:
+    wanted = parse_policy(asked.policy, known.names, known.log.draws)
+    found = policy.value(known.log.draws, wanted.target, known.log.design)
+    return WhatIf.model_validate({**value_json(wanted, found, known.log), "unit": known.log.unit})

@@ -1,0 +1,192 @@
+"""Results from counts that are kept ahead: the same as the log says, on pages, in files and over the API."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.admin import policies, results
+from shared.admin.errors import NotFound, Refused
+from shared.admin.results_report import make_report
+from shared.schemas.ids import generation_day
+from tests.component.admin.rig import Rig
+from tests.component.console.browser import Browser
+from tests.support.console import Stage
+from tests.support.results import COPIES, NAMES, History
+
+ASKED: Mapping[str, Any] = {"template_id": "welcome"}
+
+
+@pytest.fixture
+async def rig(stage: Stage) -> Rig:
+    """Operations on the org whose pages are looked at."""
+    rig = Rig(stage.db, stage.orgs["acme"])
+    rig.clock.at = stage.now
+    return rig
+
+
+@pytest.fixture
+async def history(stage: Stage) -> History:
+    history = History(stage.db, stage.orgs["acme"], stage.now)
+    await history.template()
+    await history.days(12, 200)
+    await history.policies(12)
+    await history.count()
+    return history
+
+
+async def test_counts_say_what_the_log_says(rig: Rig, history: History) -> None:
+    counted = await rig.run(results.show, dict(ASKED), "viewer")
+    said = await make_report(rig.database, rig.org_id, "acme", "welcome", rig.clock.now())
+
+    for arm, told in (("treatment", counted.treatment), ("control", counted.control)):
+        assert {name: getattr(told, name) for name in said["funnel"][arm]} == said["funnel"][arm]
+    assert counted.treatment.delivered > 1000
+    known = counted.lift.found or counted.lift.so_far
+    from_log = said["lift"] if "lift_within" in said["lift"] else said["lift"]["so_far"]
+    assert known is not None
+    assert list(known.lift_within) == pytest.approx(from_log["lift_within"])
+
+
+async def test_the_last_day_shows_the_lift_of_all_and_days_add_up(rig: Rig, history: History) -> None:
+    found = await rig.run(results.show, dict(ASKED))
+
+    assert len(found.days) == 12
+    assert sum(day.treatment.clicked for day in found.days) == found.treatment.clicked
+    assert found.days[-1].lift_so_far == (found.lift.found or found.lift.so_far)
+    assert [one.copy_id for one in found.variants] == [
+        copy_id for _, copy_id in sorted(zip(NAMES, COPIES, strict=True))
+    ]
+    assert sum(sum(day.sends) for day in found.days) == found.treatment.delivered
+
+
+async def test_machines_and_bots_are_told_apart_from_people(rig: Rig, history: History) -> None:
+    arm = (await rig.run(results.show, dict(ASKED))).treatment
+
+    assert arm.opened > 0 < arm.machine_opened
+    assert arm.opened + arm.machine_opened <= arm.delivered
+    assert arm.bot_clicked > 0
+
+
+async def test_segments_add_up_to_everybody_and_who_said_nothing_is_one(rig: Rig, history: History) -> None:
+    everybody = await rig.run(results.show, dict(ASKED))
+    plan = await rig.run(results.segments, {**ASKED, "by": "plan"})
+    since = await rig.run(results.segments, {**ASKED, "by": "since"})
+
+    assert sorted(one.value or "" for one in plan.segments) == ["free", "pro", "trial"]
+    assert {one.value for one in since.segments} == {None, "2026"}
+    for found in (plan, since):
+        assert sum(one.treatment.delivered for one in found.segments) == everybody.treatment.delivered
+        assert sum(one.control.clicked for one in found.segments) == everybody.control.clicked
+    assert everybody.attrs == ["plan", "since"]
+
+
+async def test_small_numbers_are_not_enough_yet(stage: Stage, rig: Rig) -> None:
+    history = History(stage.db, stage.orgs["acme"], stage.now)
+    await history.template()
+    await history.days(1, 20)
+    await history.count()
+
+    found = await rig.run(results.show, dict(ASKED))
+
+    assert found.lift.outcome == "not enough yet"
+    assert found.lift.found is None
+    assert found.lift.so_far is None
+    assert found.report is not None
+    assert {one.click_rate.outcome for one in found.report.variants} == {"not enough yet"}
+
+
+async def test_how_long_is_told_from_what_was_seen(rig: Rig, history: History) -> None:
+    long = await rig.run(results.how_long, {"template_id": "welcome", "lift": 0.15})
+    short = await rig.run(results.how_long, {"template_id": "welcome", "lift": 0.5})
+
+    assert long.sends is not None
+    assert short.sends is not None
+    assert long.sends > short.sends
+    assert long.per_day == pytest.approx(long.sends_so_far / 12)
+    with pytest.raises(Refused):
+        await rig.run(results.how_long, {"template_id": "welcome", "lift": 0})
+
+
+async def test_shares_of_policies_are_told_day_by_day(rig: Rig, history: History) -> None:
+    found = await rig.run(policies.shares, dict(ASKED))
+
+    first = [one.name for one in found.variants].index("Warm welcome")
+    course = [day.shares[first] for day in found.days]
+    assert len(course) == 12
+    assert course == sorted(course, key=lambda share: share or 0)
+
+
+async def test_another_org_sees_nothing_of_them(rig: Rig, history: History, stage: Stage) -> None:
+    other = Rig(stage.db, stage.orgs["other"], "other")
+    other.clock.at = stage.now
+
+    with pytest.raises(NotFound):
+        await other.run(results.show, dict(ASKED))
+    with pytest.raises(NotFound):
+        await other.run(results.segments, {**ASKED, "by": "plan"})
+    with pytest.raises(NotFound):
+        await other.run(policies.shares, dict(ASKED))
+    assert (await other.run(results.overview, {})).templates == []
+
+
+async def test_a_page_its_files_and_the_api_say_the_same(
+    stage: Stage, rig: Rig, history: History, visitor: Browser
+) -> None:
+    await stage.person("Ann", acme="viewer")
+    await visitor.sign_in("ann@example.com")
+    found = await rig.run(results.show, dict(ASKED))
+
+    page = await visitor.get("/acme/results/welcome?by=plan")
+    days = await visitor.get("/acme/results/welcome/table/days.csv")
+    answer = await rig.ask("GET", "/api/v1/orgs/acme/templates/welcome/results", rig.actor("viewer"))
+
+    assert page.status == 200
+    assert f"{found.treatment.delivered:,}" in page.words
+    assert "Warm welcome" in page.words
+    lines = days.html.splitlines()
+    assert days.headers["Content-Disposition"] == 'attachment; filename="welcome-days.csv"'
+    assert len(lines) == 1 + len(found.days)
+    assert answer.body["treatment"]["delivered"] == found.treatment.delivered
+    for name in ("lift", "variants", "shares", "segments"):
+        file = await visitor.get(f"/acme/results/welcome/table/{name}.csv?by=plan")
+        assert (file.status, len(file.html.splitlines()) > 3) == (200, True)
+
+
+async def test_what_if_is_answered_and_a_wrong_share_is_named(stage: Stage, history: History, visitor: Browser) -> None:
+    await stage.person("Ann", acme="viewer")
+    await visitor.sign_in("ann@example.com")
+
+    good = await visitor.get("/acme/results/welcome/what-if?policy=uniform")
+    bad = await visitor.get("/acme/results/welcome/what-if?policy=fixed&shares=Nobody%3D1")
+
+    assert good.status == 200
+    assert "What was sent had" in good.words
+    assert bad.status == 422
+    assert "there is no variant" in bad.words
+
+
+async def test_a_sample_ratio_that_is_wrong_is_the_first_thing_said(
+    stage: Stage, history: History, visitor: Browser
+) -> None:
+    async with stage.db.connection() as connection:
+        await connection.execute("UPDATE templates SET control_ratio = 0.5")
+        await connection.execute("UPDATE result_reports SET revision = revision + 1, as_of = NULL")
+    await history.count()
+    await stage.person("Ann", acme="viewer")
+    await visitor.sign_in("ann@example.com")
+
+    words = (await visitor.get("/acme/results/welcome")).words
+
+    assert "The split is not what was planned" in words
+    assert "Do not ship or archive by these numbers" in words
+    assert "Sample ratio alarm" in (await visitor.get("/acme/results")).words
+
+
+async def test_a_span_in_no_order_is_refused_and_says_so(rig: Rig, history: History) -> None:
+    today = generation_day(rig.clock.now())
+    with pytest.raises(Refused):
+        await rig.run(results.show, {**ASKED, "since": today, "until": today - timedelta(days=1)})
+    with pytest.raises(Refused):
+        await rig.run(results.show, {**ASKED, "since": today + timedelta(days=1)})
