@@ -14,6 +14,10 @@ LATELY = timedelta(days=2)
 SAMPLE = 2_000
 """Generations that are looked at: the newest, of the last two days."""
 
+ADVISED_S = (120, 300)
+"""The delay that the set-up page asks for between webhook and email: 2–5 minutes."""
+
+MOST_PLACES = 20
 _EXAMPLES = 5
 
 SELECT_ORG = """
@@ -27,16 +31,17 @@ SELECT_ORG = """
             AND p.integration_at IS NOT DISTINCT FROM i.updated_at) AS pause
     FROM orgs o LEFT JOIN integrations i USING (org_id) WHERE o.org_id = $1
 """
-# One row for each template in service and each flow that holds a webhook of ours, or both.
+# One row for each template in service and each flow that holds a webhook of ours, or both; those with trouble first.
 SELECT_PLACES = """
     SELECT t.template_id, t.state, coalesce(f.flow_id, t.flow_id) AS flow_id, f.flow_name, f.flow_status,
-        f.delay_s, t.delay_s AS typed_delay_s
-    FROM (SELECT template_id, state, flow_id, treatment_action_id, delay_s FROM templates
+        f.delay_s, count(*) OVER () AS places
+    FROM (SELECT template_id, state, flow_id FROM templates
           WHERE org_id = $1 AND state IN ('active', 'shipped')) t
     FULL JOIN (SELECT flow_id, min(flow_name) AS flow_name, min(flow_status) AS flow_status, min(delay_s) AS delay_s
                FROM flow_messages WHERE org_id = $1 GROUP BY flow_id) f ON f.flow_id = t.flow_id
     WHERE t.template_id IS NOT NULL OR f.delay_s IS NOT NULL
-    ORDER BY f.flow_name NULLS LAST, t.template_id
+    ORDER BY (f.flow_status = 'live' AND f.delay_s >= $2) IS NOT TRUE DESC, f.flow_name NULLS LAST, t.template_id
+    LIMIT $3
 """
 _NEWEST = """
     WITH newest AS (
@@ -72,7 +77,6 @@ class Place:
     flow_name: str | None
     flow_status: str | None
     delay_s: int | None
-    typed_delay_s: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class Facts:
     flows: int
     pause: str | None
     places: Sequence[Place] = ()
+    more_places: int = 0
     seen: Sequence[Seen] = ()
     ended: Sequence[Ended] = ()
     wrong_ids: Sequence[WrongId] = ()
@@ -133,12 +138,15 @@ async def read_facts(connection: Connection, org_id: UUID, now: datetime) -> Fac
     (org,) = await connection.fetch(SELECT_ORG, org_id, now)
     about = dict(org)
     scopes = about.pop("scopes")
+    places = [dict(row) for row in await connection.fetch(SELECT_PLACES, org_id, ADVISED_S[0], MOST_PLACES)]
+    there = max((place.pop("places") for place in places), default=0)
     ended = [dict(row) for row in await connection.fetch(SELECT_ENDED, *sample)]
     return Facts(
         now=now,
         scopes=None if scopes is None else frozenset(scopes),
         **about,
-        places=[Place(**row) for row in await connection.fetch(SELECT_PLACES, org_id)],
+        places=[Place(**row) for row in places],
+        more_places=there - len(places),
         seen=_seen(ended),
         ended=_ended(ended),
         wrong_ids=[WrongId(**row) for row in await connection.fetch(SELECT_WRONG_IDS, *sample, _EXAMPLES)],

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from shared.admin.check_facts import SAMPLE, Ended, Facts, Place, Seen
+from shared.admin.check_facts import ADVISED_S, SAMPLE, Ended, Facts, Place, Seen
 from shared.admin.klaviyo import SCOPE_COSTS, WRITE
 from shared.admin.meanings import of_decision, of_write
 from shared.admin.operation import ResultModel
@@ -12,11 +12,7 @@ from shared.admin.operation import ResultModel
 Tone = Literal["good", "info", "warn", "bad"]
 ItemName = Literal["webhook_not_firing", "properties_empty", "wrong_profile_id", "not_showing"]
 
-ADVISED_S: Final = (120, 300)
-"""The delay that the set-up page asks for between webhook and email: 2–5 minutes."""
-
 _OLD_SYNC: Final = timedelta(days=7)
-_MOST_PLACES: Final = 20
 _BY_PLAN: Final = frozenset({"control_split", "control_holdout"})
 
 
@@ -81,10 +77,14 @@ def _webhook(facts: Facts) -> Iterator[Finding]:
     else:
         yield Finding(tone="good", says="A key of this org was last used", at=facts.key_used_at)
     seen = {one.template_id: one for one in facts.seen}
-    for place in facts.places[:_MOST_PLACES]:
+    for place in facts.places:
         yield _of_place(place, seen.get(place.template_id or ""))
-    if (more := len(facts.places) - _MOST_PLACES) > 0:
-        yield Finding(tone="info", says=f"{more} more are not listed here.", see="templates.list")
+    if facts.more_places:
+        yield Finding(
+            tone="info",
+            says=f"{facts.more_places:,} more are not listed here: trouble comes first.",
+            see="templates.list",
+        )
     if not facts.places:
         yield Finding(
             tone="warn",
@@ -227,19 +227,15 @@ def _ended(ended: Sequence[Ended]) -> Iterator[Finding]:
 def _delays(places: Sequence[Place]) -> Iterator[Finding]:
     least, most = ADVISED_S
     short = [one for one in places if one.delay_s is not None and one.delay_s < least]
-    for one in short[:_MOST_PLACES]:
+    for one in short:
         yield Finding(
             tone="bad" if one.delay_s == 0 else "warn",
             says=f"Flow {one.flow_name or one.flow_id}: only {one.delay_s} s between the webhook and the email.",
             do=f"Make the Time Delay {least // 60}–{most // 60} minutes, then Refresh Klaviyo Data.",
             see="flows.sync",
         )
-    known = [one.delay_s for one in places if one.delay_s is not None]
-    if known and not short:
-        yield Finding(
-            tone="good",
-            says=f"Every flow with our webhook waits at least {min(known) / 60:g} minutes before its email.",
-        )
+    if not short and any(one.delay_s is not None for one in places):
+        yield Finding(tone="good", says=f"Every flow with our webhook waits {least // 60} minutes or more.")
 
 
 _MISSED: Final = {

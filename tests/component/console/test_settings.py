@@ -1,11 +1,10 @@
-"""Settings pages beside what a browser shows: roles, other orgs' things, and how long the server needs."""
+"""Settings pages beside what a browser shows: roles, other orgs' things."""
 
-import time
 from uuid import uuid4
 
 import pytest
 
-from shared.clock import FrozenClock
+from shared.clock import FrozenClock, SystemClock
 from shared.people.roles import Role
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
@@ -37,7 +36,6 @@ INSERT_SOURCE = """
     INSERT INTO sources (source_id, org_id, name, host, username, host_key, sealed_key)
     VALUES ($1, $2, 'events', 'sftp.example.com', 'acme', 'ssh-ed25519 AAAA', 'sealed')
 """
-LIMIT_MS = 50
 
 
 @pytest.mark.parametrize("role", ["viewer", "editor"])
@@ -79,26 +77,23 @@ async def test_what_a_stranger_wrote_is_shown_and_not_run(stage: Stage, visitor:
     assert "<script>alert(1)" not in answer.html
 
 
-async def test_troubleshooting_a_thousand_templates_takes_the_server_less_than_its_limit(
-    stage: Stage, visitor: Browser
-) -> None:
+async def test_of_a_thousand_templates_those_with_trouble_are_listed_first(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
-    org_id = stage.orgs["acme"]
+    org_id, now = stage.orgs["acme"], SystemClock().now()
     async with stage.db.transaction() as connection:
         for table in ("generations", "write_outcomes"):
-            await connection.execute("SELECT ensure_partition($1, $2)", table, stage.now.date())
+            await connection.execute("SELECT ensure_partition($1, $2)", table, now.date())
         for statement in (INSERT_TEMPLATES, INSERT_FLOWS, INSERT_GENERATIONS):
-            await connection.execute(statement, org_id, stage.now)
+            await connection.execute(statement, org_id, now)
         await connection.execute(INSERT_OUTCOMES)
-    took_ms = []
-    for _ in range(12):
-        began = time.perf_counter()
-        answer = await visitor.get("/acme/troubleshooting")
-        took_ms.append((time.perf_counter() - began) * 1000)
+        await connection.execute("UPDATE flow_messages SET flow_status = 'draft' WHERE flow_id = 'F777'")
 
-    assert "980 more are not listed here." in answer.words
-    # The best of them: what else runs on the machine is not the server's.
-    assert min(took_ms) < LIMIT_MS, sorted(took_ms)
+    answer = await visitor.get("/acme/troubleshooting")
+
+    assert "980 more are not listed here: trouble comes first." in answer.words
+    assert answer.words.index("Flow &#39;Flow 777&#39;, template t777: the flow is draft") < answer.words.index("t1:")
+    assert "of the newest 2,000 webhooks" in answer.words
+    assert len(answer.html) < 30_000
 
 
 async def test_a_broker_that_is_away_is_said_so_where_a_bucket_is_tested(stage: Stage, visitor: Browser) -> None:

@@ -10,7 +10,7 @@ from shared.admin.check_rules import Item, judge
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 PAGE_SCOPES = frozenset({"profiles:write", "flows:read", "campaigns:read", "metrics:read"})
-PLACE = Place("welcome", "active", "FLOW01", "Welcome", "live", 180, None)
+PLACE = Place("welcome", "active", "FLOW01", "Welcome", "live", 180)
 HEALTHY = Facts(
     now=NOW, stopped_at=None, scopes=PAGE_SCOPES, verified_at=NOW, last4="fc8d", keys=1, key_used_at=NOW,
     synced_at=NOW, flows=1, pause=None, places=(PLACE,), seen=(Seen("welcome", NOW, 90, 0),),
