@@ -35,7 +35,8 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people, checks, results, what_if, policies,
+    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people, checks,
+    results, what_if, policies,
 )  # fmt: skip
 
 
