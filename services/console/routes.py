@@ -10,7 +10,15 @@ from aiohttp import web
 
 from services.console.api.api_key import ApiKeys, presented
 from services.console.api.routes import add_api
-from services.console.pages import account, gallery, home, people
+from services.console.pages import (
+    account,
+    gallery,
+    home,
+    people,
+    template_settings,
+    template_variants,
+    templates,
+)
 from services.console.people import join_pages, signin_pages
 from services.console.people.sessions import agent_in_words
 from services.console.people.signing_in import Caller
@@ -42,6 +50,9 @@ def all_pages(*, dev: bool) -> list[Page]:
         *account.pages.declared,
         *home.pages.declared,
         *people.pages.declared,
+        *templates.pages.declared,
+        *template_settings.pages.declared,
+        *template_variants.pages.declared,
     ]
     return declared + gallery.pages.declared if dev else declared
 

@@ -15,11 +15,16 @@ from shared.admin import (
     orgs,
     outcomes,
     pasting,
+    previewing,
     quota,
     sources,
     stops,
+    template_lint,
+    template_search,
     template_settings,
+    template_writing,
     templates,
+    variant_queue,
     variant_saving,
     variants,
     why,
@@ -28,7 +33,8 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, exports, outcomes, quota, why, dead, audit,
+    sources, exports, outcomes, quota, why, dead, audit, template_search, template_writing, template_lint, previewing,
+    variant_queue,
 )  # fmt: skip
 
 
