@@ -15,6 +15,9 @@ PATHS = {
     "account": "/_account",
     "two-factor": "/_account/two-factor",
     "gallery": "/_gallery",
+    "templates-none": "/acme/templates",
+    "templates-new": "/acme/templates/_new",
+    "review-none": "/acme/review",
     "not-found": "/acme/nothing-here",
 }
 

@@ -89,14 +89,17 @@ async def _hashed() -> str:
 
 
 @asynccontextmanager
-async def console(database_url: str, wall: Clock | None = None, *, dev: bool = False) -> AsyncIterator[Stage]:
+async def console(
+    database_url: str, wall: Clock | None = None, *, dev: bool = False, klaviyo_url: str = "https://a.klaviyo.com",
+    amqp_url: str = "amqp://127.0.0.1:1/",
+) -> AsyncIterator[Stage]:  # fmt: skip
     """A running console with orgs `acme` and `other`, and nobody in them."""
     [port] = free_ports(1)
     wall = wall or FrozenClock()
     settings = Settings(
-        database_url=database_url, amqp_url="amqp://127.0.0.1:1/", seal_keys=f"k1:{KEY}", api_key_peppers=f"1:{KEY}",
+        database_url=database_url, amqp_url=amqp_url, seal_keys=f"k1:{KEY}", api_key_peppers=f"1:{KEY}",
         console_listen=f"{LOOPBACK}:{port}", console_url=f"http://{LOOPBACK}:{port}", console_plain_cookies=True,
-        console_dev=dev,
+        console_dev=dev, console_klaviyo_url=klaviyo_url,
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         service = await build(settings, stack, wall=wall)

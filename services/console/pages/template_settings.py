@@ -117,10 +117,9 @@ async def refresh(visit: Visit) -> web.StreamResponse:
     except (AdminError, Failure) as error:
         await visit.notice(f"Klaviyo was not read: {_said(error)}", "bad")
     else:
-        count = len({step.flow_id for step in found.steps})
-        await visit.notice(
-            f"Read {count} {'flow' if count == 1 else 'flows'} with {len(found.steps)} emails from Klaviyo."
-        )
+        count, emails = len({step.flow_id for step in found.steps}), len(found.steps)
+        read = f"{count} {'flow' if count == 1 else 'flows'} with {emails} {'email' if emails == 1 else 'emails'}"
+        await visit.notice(f"Read {read} from Klaviyo.")
     return visit.see_other(visit.path("templates", template.template_id, "settings"))
 
 

@@ -1,6 +1,6 @@
 """Variants: written beside a live preview, checked while they are, reviewed, taken back; and all of them as a grid."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -19,7 +19,7 @@ from shared.admin.errors import AdminError, Conflict, NotFound, Refused
 from shared.admin.meanings import of_decision
 from shared.admin.operation import Nothing, Operation
 from shared.admin.templates import Template
-from shared.admin.variants import Finding, Step, Stepped, Variant
+from shared.admin.variants import Finding, HistoryRow, Step, Stepped, Variant
 
 pages = Pages()
 
@@ -30,6 +30,7 @@ PEOPLE: Final[Mapping[str, str]] = {
     "long": "Somebody with very long values",
 }
 _MOST_CELLS = 60
+_USUAL_FIELDS: Final = ("first_name", "last_name", "city")  # chips, beside those that the copy prints
 _TEXT = Annotated[str, Field(max_length=200_000)]
 
 
@@ -118,13 +119,14 @@ async def _editor(visit: Visit, template: Template, variant: Variant | None, for
     return visit.render(
         "templates/variant.html", 422 if form.faulty else 200, template=template, variant=variant, form=form,
         tried=tried, history=history, states=STATES, people=PEOPLE, tab="variants", means=of_decision,
-        blocking=_stopping(tried.findings), field_names=sorted(await _fields(visit, template, tried)),
+        blocking=_stopping(tried.findings), field_names=sorted({*_USUAL_FIELDS, *tried.fields}),
+        can_roll_back=variant is not None and _can_roll_back(variant, history),
     )  # fmt: skip
 
 
-async def _fields(visit: Visit, template: Template, tried: previewing.Tried) -> set[str]:
-    """For the chips: what a shop nearly always sends, and what this copy prints already."""
-    return {"first_name", "last_name", "city", *tried.fields}
+def _can_roll_back(variant: Variant, history: Sequence[HistoryRow]) -> bool:
+    served = {one.version for one in history if one.event in ("approved", "rolled_back")}
+    return variant.state.startswith(("live", "approved", "paused")) and bool(served - {variant.approved_version})
 
 
 async def _tried(visit: Visit, template: Template, form: Form, variant: Variant | None) -> previewing.Tried:

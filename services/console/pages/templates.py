@@ -94,7 +94,7 @@ async def create(visit: Visit) -> web.StreamResponse:
     return visit.show_again("templates/new.html", form=form, file_form=Form())
 
 
-@pages.page("POST", "/{org}/templates/_import", role="editor")
+@pages.page("POST", "/{org}/templates/_new/import", role="editor")
 async def import_file(visit: Visit) -> web.StreamResponse:
     """Create or update a template from its YAML."""
     given, form = await read_form(visit.request, GivenYaml)
@@ -115,7 +115,7 @@ async def import_file(visit: Visit) -> web.StreamResponse:
 def read_yaml(text: str) -> object:
     """What it holds. Raises Refused."""
     try:
-        return yaml.safe_load(text)
+        return yaml.safe_load(f"{text}\n")  # the form took the last line's end, which a text in `|` keeps
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise Refused(f"{line}is no YAML: {error.problem or error.context}", field="yaml") from None
