@@ -25,7 +25,10 @@ _SAID = {"good": "ok", "wrong": "WRONG", "warning": "warning", "unknown": "unkno
 @acting
 @command
 async def template_create(org_slug: str, template_id: str, actor: str, file: TextIO, **given: str) -> None:
-    """Create a template: a draft without variants, with the control content that its email falls back to."""
+    """Create a template: a draft without variants.
+
+    Its control content is what the email falls back to.
+    """
     asked = template_writing.CreateTemplate(template_id=template_id, body=file.read(), **given)
     async with session() as s:
         made = await s.run(template_writing.create, asked, org_slug, actor)
