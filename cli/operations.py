@@ -86,6 +86,14 @@ COMMANDS: Final[Mapping[str, str]] = {
     "variants.save": "variant save",
     "variants.show": "variant show",
     "variants.submit": "variant submit",
+    "templates.control": "template control",
+    "templates.create": "template create",
+    "templates.export": "template export",
+    "templates.lint": "template lint",
+    "templates.preview": "preview",
+    "templates.search": "template list",
+    "variants.queue": "variant queue",
+    "variants.try": "variant try",
 }
 """By operation, the command that is made of it."""
 

@@ -1,59 +1,23 @@
 """`justai preview`: what a template's variants say to people, before anybody gets them."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Annotated
 
 import click
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from cli import preview_grid
 from cli.display import show_table
-from cli.preview_grid import Cell, Person, Variant
 from cli.preview_page import notes_of, page
-from cli.session import Session, command, session
-from shared.admin.template_store import place_of
+from cli.session import command, session
+from shared.admin import previewing
+from shared.admin.preview_grid import Cell, Person, Variant
+from shared.admin.previewing import MOST_PEOPLE, GivenPerson, PreviewCell
+from shared.schemas.copy import Vars
 
-MOST_PEOPLE = 1_000
 _ROWS_SHOWN = 40
-_SAMPLED_DAYS = 7
 
-# The newest of each kind of attrs, out of the newest requests: people who look alike are one.
-SELECT_ATTRS = """
-    SELECT attrs FROM (
-        SELECT DISTINCT ON (attrs) attrs, accepted_at FROM (
-            SELECT attrs, accepted_at FROM generations
-            WHERE org_id = $1 AND template_id = $2 AND day >= $3 AND accepted_at >= $4
-              AND decision IN ('treatment', 'control')
-            ORDER BY accepted_at DESC LIMIT 10000
-        ) newest ORDER BY attrs, accepted_at DESC
-    ) kinds ORDER BY accepted_at DESC LIMIT $5
-"""
-
-
-def _text(value: Any) -> Any:
-    """As the gateway takes it: numbers and truth values are text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else value
-
-
-Text = Annotated[str, BeforeValidator(_text)]
-
-
-class _Given(BaseModel):
-    """One person of the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = ""
-    attrs: dict[str, Text | list[Text]] = {}
-    fields: dict[str, Text | None] = {}
-
-
-_PEOPLE = TypeAdapter(Annotated[list[_Given], Field(min_length=1, max_length=MOST_PEOPLE)])
+_PEOPLE = TypeAdapter(Annotated[list[GivenPerson], Field(min_length=1, max_length=MOST_PEOPLE)])
 
 
 @click.command()
@@ -84,14 +48,12 @@ async def preview(
     file or for kinds of people who came lately. Fields are never stored, so those get an example for each; two more
     are added to them: one without any field, one with long values.
     """
-    given = _read(people_file) if people_file else None
+    asked = previewing.AskedPreview(
+        template_id=template_id, people=_read(people_file) if people_file else [], sample=sample, variant=variant_name
+    )
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        variants = await _variants(s, org_id, org_slug, template_id, variant_name)
-        people = given or preview_grid.sampled(
-            await _attrs(s, org_id, template_id, sample), frozenset().union(*map(preview_grid.fields_of, variants))
-        )
-    cells = preview_grid.grid(variants, people)
+        found = await s.run(previewing.preview, asked, org_slug)
+    cells = [_cell(one) for one in found.cells]
     _show(cells)
     if out is not None:
         _write(out, page(f"{template_id} of {org_slug}", cells))
@@ -120,56 +82,18 @@ def _show(cells: Sequence[Cell]) -> None:
     click.echo(f"{len(cells)} renderings{rest}; {control} would show the control content.")
 
 
-# What is to be approved, else what is served: that is what somebody wants to look at.
-SELECT_VARIANTS = """
-    SELECT v.copy_id, v.name, v.state, t.version, t.subject, t.preheader, t.body
-    FROM variants v JOIN variant_versions t
-      ON t.copy_id = v.copy_id AND t.version = coalesce(v.proposed_version, v.version)
-    WHERE v.org_id = $1 AND v.template_id = $2
-    ORDER BY v.created_at, v.name
-"""
+def _cell(one: PreviewCell) -> Cell:
+    shown = None if one.body is None else Vars(one.subject or "", one.preheader or "", one.body)
+    variant = Variant(one.copy_id, one.variant, one.state, one.version, "", "", "")
+    return Cell(variant, Person(one.person, {}, {}), shown, one.reason, one.missing, one.findings)
 
 
-async def _variants(
-    s: Session, org_id: UUID, org_slug: str, template_id: str, variant_name: str | None
-) -> list[Variant]:
-    async with s.db.transaction(org_id) as connection:
-        if await place_of(connection, org_id, template_id) is None:
-            raise click.ClickException(f"No template {template_id!r}; see `justai template list {org_slug}`.")
-        rows = await connection.fetch(SELECT_VARIANTS, org_id, template_id)
-    if variant_name is None:
-        wanted = [row for row in rows if row["state"] != "archived"]
-    else:
-        wanted = [row for row in rows if row["name"] == variant_name]
-    if not wanted:
-        known = ", ".join(repr(row["name"]) for row in rows)
-        what = f"no variant {variant_name!r}" if variant_name else "no variant that is not archived"
-        raise click.ClickException(f"Template {template_id!r} has {what}. Variants: {known or 'none'}.")
-    names = ("copy_id", "name", "state", "version", "subject", "preheader", "body")
-    return [Variant(**{name: row[name] for name in names}) for row in wanted]
-
-
-async def _attrs(s: Session, org_id: UUID, template_id: str, sample: int) -> list[Mapping[str, Any]]:
-    since = s.clock.now() - timedelta(days=_SAMPLED_DAYS)
-    async with s.db.transaction(org_id) as connection:
-        rows = await connection.fetch(SELECT_ATTRS, org_id, template_id, since.date(), since, sample)
-    return [row["attrs"] for row in rows]
-
-
-def _read(file: Path) -> list[Person]:
+def _read(file: Path) -> list[GivenPerson]:
     try:
-        given = _PEOPLE.validate_json(file.read_bytes())
+        return _PEOPLE.validate_json(file.read_bytes())
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
         first, *path = fault["loc"] or ("",)
         place = f"person {int(first) + 1}" if isinstance(first, int) else str(file)
         where = ": " + ".".join(str(part) for part in path) if path else ""
         raise click.ClickException(f"{place}{where}: {fault['msg']} ({file})") from None
-    return [
-        Person(
-            one.name or f"person {number}",
-            one.attrs,
-            {name: value for name, value in one.fields.items() if value is not None},
-        )
-        for number, one in enumerate(given, start=1)
-    ]

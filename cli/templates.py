@@ -12,12 +12,15 @@ from cli.actor import acting
 from cli.display import printable, show_table
 from cli.session import command, session
 from cli.template_file import BadFile, bad_file, lines, load_yaml, read_template
+from cli.template_setup import template_control, template_create, template_export, template_lint_command
 from shared.admin import pasting, template_settings, templates
 from shared.admin import stops as admin_stops
 from shared.admin.errors import Refused
 from shared.admin.operation import Nothing
 from shared.admin.stops import OneTemplate
-from shared.admin.templates import ImportedTemplate
+from shared.admin.template_search import SearchTemplates
+from shared.admin.template_search import search as search_templates
+from shared.admin.templates import ImportedTemplate, Templates
 from shared.content.rules import DEFAULT
 from shared.snippet import page_snippet
 
@@ -104,11 +107,17 @@ def _say_snippet_changed(org_slug: str, template_id: str) -> None:
 
 @template.command("list")
 @click.argument("org_slug")
+@click.option("--search", default="", help="A part of the name or the id.")
+@click.option("--state", type=click.Choice(get_args(templates.State)), help="Only those.")
 @command
-async def template_list(org_slug: str) -> None:
+async def template_list(org_slug: str, search: str, state: templates.State | None) -> None:
     """List an org's templates."""
     async with session() as s:
         found = await s.run(templates.list_templates, Nothing(), org_slug)
+        if search or state:
+            asked = SearchTemplates(search=search, state=state, limit=500)
+            some = {one.template_id for one in (await s.run(search_templates, asked, org_slug)).templates}
+            found = Templates(templates=[one for one in found.templates if one.template_id in some])
     show_table(
         ("template", "name", "state", "approved variants", "property prefix", "flow", "action", "stopped since"),
         (
@@ -118,7 +127,9 @@ async def template_list(org_slug: str) -> None:
             )
             for one in found.templates
         ),
-        empty=f"No templates yet; import one with `justai template import {org_slug} FILE`.",
+        empty="No such template."
+        if search or state
+        else f"No templates yet; import one with `justai template import {org_slug} FILE`.",
     )  # fmt: skip
 
 
@@ -257,3 +268,7 @@ async def webhook(org_slug: str, template_id: str, base_url: str) -> None:
         click.echo("The names after `lookup:` must be spelled as the profile property is in Klaviyo, case and all.")
     for name in made.unreadable_attrs:
         click.echo(f"{printable(name)!r} cannot stand in a tag of Klaviyo's: give it another name, or write its value.")
+
+
+for _one in (template_create, template_control, template_export, template_lint_command):
+    template.add_command(_one)

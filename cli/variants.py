@@ -11,9 +11,10 @@ from cli.display import moment, printable, show_table
 from cli.operations import told
 from cli.session import command, session
 from cli.template_file import BadFile, load_yaml
-from shared.admin import variant_saving, variants
+from shared.admin import previewing, variant_saving, variants
+from shared.admin import variant_queue as variant_queue_of
 from shared.admin.errors import AdminError
-from shared.admin.operation import Operation
+from shared.admin.operation import Nothing, Operation
 from shared.admin.stops import OneTemplate
 from shared.admin.variants import Blocked, Finding, Step, Stepped
 
@@ -98,6 +99,51 @@ async def variant_save(org_slug: str, template_id: str, variant: str, file: Path
     _say(done.warnings)
     click.echo(f"{done.what:12} {printable(done.name)}  {done.copy_id}")
     click.echo(f'"{printable(done.name)}" is {done.state}.')
+
+
+@variant.command("try")
+@_named
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--person", type=click.Choice(["example", "nobody", "long"]), default="example", show_default=True)
+@command
+async def variant_try(org_slug: str, template_id: str, variant: str, file: Path, person: Any) -> None:
+    """Check and render the texts of a YAML FILE without saving them.
+
+    PERSON has an example for each field, no field at all, or long values.
+    """
+    try:
+        raw = load_yaml(file)
+    except BadFile as error:
+        raise click.ClickException(str(error)) from None
+    texts = {name: str(text) for name, text in raw.items()} if isinstance(raw, dict) else {}
+    asked = previewing.TryVariant(
+        template_id=template_id, variant=variant, subject=texts.get("subject", ""),
+        preheader=texts.get("preheader", ""), body=texts.get("body") or texts.get("mjml", ""), person=person,
+    )  # fmt: skip
+    async with session() as s:
+        found = await s.run(previewing.try_texts, asked, org_slug)
+    _say(found.findings)
+    if not found.shown:
+        raise click.ClickException(f"This person would see the control content: {found.reason}.")
+    for name, text in (("subject", found.subject), ("preheader", found.preheader), ("body", found.body)):
+        click.echo(f"\n# {name}\n{text}")
+
+
+@variant.command("queue")
+@click.argument("org_slug")
+@command
+async def variant_queue(org_slug: str) -> None:
+    """List the versions that wait for somebody's approval, whoever waits longest first."""
+    async with session() as s:
+        found = await s.run(variant_queue_of.queue, Nothing(), org_slug)
+    show_table(
+        ("since", "template", "variant", "version", "subject", "submitted by"),
+        (
+            (moment(one.submitted_at), one.template_id, one.name, one.version, one.subject, one.submitted_by)
+            for one in found.waiting
+        ),
+        empty="Nothing waits for a review.",
+    )
 
 
 @variant.command("check")

@@ -27,6 +27,9 @@ from services.console.pages import (
     settings_klaviyo,
     settings_org,
     settings_sources,
+    template_settings,
+    template_variants,
+    templates,
     troubleshooting,
 )
 from services.console.people import join_pages, signin_pages
@@ -73,6 +76,9 @@ def all_pages(*, dev: bool) -> list[Page]:
         *settings_keys.pages.declared,
         *troubleshooting.pages.declared,
         *results.pages.declared,
+        *templates.pages.declared,
+        *template_settings.pages.declared,
+        *template_variants.pages.declared,
     ]
     return declared + gallery.pages.declared if dev else declared
 

@@ -34,6 +34,11 @@ class Settings(ServiceSettings):
         "https://a.klaviyo.com",
         description="Where pasted keys are verified; another address than Klaviyo's only for an account in a box.",
     )
+    console_gateway_url: str = Field(
+        "https://<your host>",
+        description="Where Klaviyo reaches the gateway, without a slash at the end; the webhook's Destination URL is "
+        "made of it.",
+    )
     console_dev: bool = Field(
         False, description="For who builds pages: templates are read again when they change, and /_gallery is there."
     )

@@ -20,12 +20,17 @@ from shared.admin import (
     pasting,
     people,
     policies,
+    previewing,
     quota,
     results,
     sources,
     stops,
+    template_lint,
+    template_search,
     template_settings,
+    template_writing,
     templates,
+    variant_queue,
     variant_saving,
     variants,
     what_if,
@@ -35,8 +40,8 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people, checks,
-    results, what_if, policies,
+    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people, checks, results,
+    what_if, policies, template_search, template_writing, template_lint, previewing, variant_queue,
 )  # fmt: skip
 
 

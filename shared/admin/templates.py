@@ -66,7 +66,8 @@ class VariantRow(ResultModel):
 
 
 class Template(ResultModel):
-    """One template with its variants. `delay_s`: as set by hand; `flow_delay_s`: as the flow was read last."""
+    """One template with its variants. `delay_s`: as set by hand; `flow_delay_s`: as the flow was read last.
+    `split`: external where Klaviyo's own branches split, else random or persistent."""
 
     template_id: str
     name: str
@@ -81,6 +82,7 @@ class Template(ResultModel):
     control_subject: str
     control_preheader: str
     control_body: str
+    split: str
     created_at: datetime
     updated_at: datetime
     variants: list[VariantRow]

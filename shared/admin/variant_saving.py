@@ -1,8 +1,9 @@
 """Saving one variant, as an editor does: always a proposal, whatever is served goes on."""
 
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import ValidationError
+from pydantic import StringConstraints, ValidationError
 
 from shared.admin import template_store, variant_store
 from shared.admin.context import Context
@@ -22,14 +23,18 @@ SELECT_TEMPLATE = """
 """
 
 
+# Blanks around a body belong to it: without them an imported one that is saved again would be a new version.
+AsWritten = Annotated[str, StringConstraints(strip_whitespace=False)]
+
+
 class SaveVariant(OneVariant):
     """`variant`: the name or copy_id of one that is there, or the name of a new one. The body is HTML in `body`, or
     MJML in `mjml`."""
 
     subject: str = ""
     preheader: str = ""
-    body: str = ""
-    mjml: str | None = None
+    body: AsWritten = ""
+    mjml: AsWritten | None = None
     theme: str = ""
 
 

@@ -161,6 +161,33 @@ class KlaviyoClient:
             async for item in self._wire.items(url, "get_flows", self._pacer)
         ]
 
+    async def flow(self, flow_id: str) -> Flow | None:
+        """One flow; None when it is not there."""
+        url = self._wire.url(f"/api/flows/{flow_id}", {"fields[flow]": "name,status,archived"})
+        try:
+            item = (await self._wire.read(url, "get_flow", self._pacer)).get("data") or {}
+        except Permanent as error:
+            if error.reason != "resource_not_found":
+                raise
+            return None
+        told = item.get("attributes") or {}
+        return Flow(flow_id, told.get("name") or "", told.get("status") or "", bool(told.get("archived")))
+
+    async def message_html(self, message_id: str) -> str | None:
+        """The body of one message's email; None where the key may not read templates, or there is none."""
+        url = self._wire.url(f"/api/flow-messages/{message_id}/template", {"fields[template]": "html"})
+        try:
+            item = (await self._wire.read(url, "get_message_template", self._pacer)).get("data") or {}
+        except KeyRefused as error:
+            if error.reason != "scope_missing":
+                raise
+            return None
+        except Permanent as error:
+            if error.reason != "resource_not_found":
+                raise
+            return None
+        return str((item.get("attributes") or {}).get("html") or "")
+
     async def flow_actions(self, flow_id: str) -> list[FlowAction]:
         """The steps of one flow with their definitions, which link them to a graph."""
         url = self._wire.url(f"/api/flows/{flow_id}/flow-actions", {"page[size]": "50"})

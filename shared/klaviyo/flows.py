@@ -68,7 +68,7 @@ def delays_after_webhook(actions: Sequence[FlowAction]) -> dict[str, int]:
     """
     by_id = {action.action_id: action.definition for action in actions}
     least: dict[str, int] = {}
-    heap = [(0, action_id) for action_id, definition in by_id.items() if _is_ours(definition)]
+    heap = [(0, action_id) for action_id, definition in by_id.items() if is_ours(definition)]
     while heap:
         delay_s, action_id = heapq.heappop(heap)
         if action_id in least:
@@ -78,10 +78,26 @@ def delays_after_webhook(actions: Sequence[FlowAction]) -> dict[str, int]:
         for following in _next_ids(definition):
             if following in by_id and following not in least:
                 heapq.heappush(heap, (delay_s + _lasts_s(definition), following))
-    return {action_id: delay_s for action_id, delay_s in least.items() if not _is_ours(by_id[action_id])}
+    return {action_id: delay_s for action_id, delay_s in least.items() if not is_ours(by_id[action_id])}
 
 
-def _is_ours(definition: Mapping[str, Any]) -> bool:
+def steps_before(actions: Sequence[FlowAction], action_id: str) -> list[str]:
+    """The steps from which this one is reached, the nearest first."""
+    before: dict[str, list[str]] = {}
+    for action in actions:
+        for following in _next_ids(action.definition):
+            before.setdefault(following, []).append(action.action_id)
+    found, waiting = dict.fromkeys([action_id]), [action_id]
+    for step in waiting:
+        for one in before.get(step, ()):
+            if one not in found:
+                found[one] = None
+                waiting.append(one)
+    return waiting[1:]
+
+
+def is_ours(definition: Mapping[str, Any]) -> bool:
+    """Whether a step is a webhook that calls a gateway of ours."""
     if definition.get("type") != "send-webhook":
         return False
     message = (definition.get("data") or {}).get("message") or {}

@@ -31,6 +31,9 @@ PATHS = {
     "operations-people": "/acme/operations/people",
     "audit": "/acme/audit",
     "results": "/acme/results",
+    "templates-none": "/acme/templates",
+    "templates-new": "/acme/templates/_new",
+    "review-none": "/acme/review",
     "not-found": "/acme/nothing-here",
 }
 

@@ -75,6 +75,7 @@
   document.addEventListener("click", (event) => {
     const hit = (selector) => event.target.closest?.(selector);
     if (hit("[data-copy-button]")) return void copy(hit("[data-copy-button]"));
+    if (hit("[data-insert]")) return insert(hit("[data-insert]"));
     if (hit("[data-reveal]")) return void reveal(hit("[data-reveal]"));
     if (hit("[data-confirm] > summary")) {
       event.preventDefault();
@@ -100,10 +101,45 @@
     }
   });
 
+  // --- writing copy: the frame beside it follows, and fields are inserted where the caret was
+
+  let lastText;
+  document.addEventListener("focusin", (event) => {
+    if (event.target.matches?.("[data-live-preview] :is(#f-subject, #f-preheader, #f-body)")) lastText = event.target;
+  });
+
+  function insert(button) {
+    const text = lastText?.isConnected ? lastText : document.getElementById("f-body");
+    text.setRangeText(button.dataset.insert, text.selectionStart, text.selectionEnd, "end");
+    text.focus();
+    text.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  function showPreview(form) {
+    const frame = form.querySelector("iframe[name=preview]");
+    const button = form.querySelector("[data-preview]");
+    if (!button) return;
+    const fresh = frame.cloneNode();
+    fresh.removeAttribute("src");
+    frame.replaceWith(fresh); // a new frame leaves no step in the browser's history
+    form.requestSubmit(button);
+  }
+
+  const previews = new WeakMap();
+  for (const kind of ["input", "change"]) {
+    document.addEventListener(kind, (event) => {
+      const form = event.target.closest?.("[data-live-preview]");
+      if (!form || event.target.name === "device") return;
+      clearTimeout(previews.get(form));
+      previews.set(form, setTimeout(() => showPreview(form), 500));
+    });
+  }
+
   // --- a form is sent once
 
   document.addEventListener("submit", (event) => {
     const form = event.target;
+    if (event.submitter?.hasAttribute("formtarget")) return;
     if (form.dataset.sent !== undefined) return event.preventDefault();
     if (form.method === "post" && !form.hasAttribute("hx-post")) {
       form.dataset.sent = "";

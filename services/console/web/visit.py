@@ -121,12 +121,12 @@ class Visit:
 
     # --- answers
 
-    def render(self, template: str, status: int = 200, **context: Any) -> web.Response:
+    def render(self, template: str, /, status: int = 200, **context: Any) -> web.Response:
         """A page; what it gets beside `context` is said in `web/environment.py`."""
         html = self.console.templates.render(template, self._context(context))
         return web.Response(text=html, status=status, content_type="text/html")
 
-    def show_again(self, template: str, **context: Any) -> web.Response:
+    def show_again(self, template: str, /, **context: Any) -> web.Response:
         """A form that could not be taken: the same page with what was typed, status 422."""
         return self.render(template, 422, **context)
 

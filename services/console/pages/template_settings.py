@@ -1,0 +1,204 @@
+"""A template's Integration Settings as on the public page, and the check of the live flow against them."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from aiohttp import web
+from pydantic import BaseModel, Field
+
+from services.console.pages.templates import STATES, as_written, refuse, template_of
+from services.console.web.errors import sentence_of
+from services.console.web.forms import Form, read_form
+from services.console.web.page import Pages
+from services.console.web.visit import Visit
+from shared.admin import flows, pasting, template_lint, template_settings, template_writing
+from shared.admin.errors import AdminError, Refused
+from shared.admin.flows import EmailStep
+from shared.admin.operation import Nothing
+from shared.admin.stops import OneTemplate
+from shared.admin.templates import Template
+from shared.errors import Failure
+
+pages = Pages()
+
+_Id = Annotated[str, Field(max_length=64)]
+_Seconds = Annotated[int, Field(ge=1, le=2_592_000)]
+
+
+class GivenSettings(BaseModel):
+    """What the form holds; an empty choice is none."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    flow_id: _Id | None = None
+    treatment_action_id: _Id | None = None
+    control_action_id: _Id | None = None
+    property_prefix: Annotated[str, Field(max_length=32)] = "jai"
+    delay_s: _Seconds | None = None
+    send_window_s: _Seconds = 900
+
+
+class GivenControl(BaseModel):
+    """What the email shows when our copy must not."""
+
+    subject: Annotated[str, Field(min_length=1)]
+    preheader: str = ""
+    body: Annotated[str, Field(min_length=1)]
+
+
+@pages.page("GET", "/{org}/templates/{template}/settings", role="viewer")
+async def settings(visit: Visit) -> web.StreamResponse:
+    """As they are; `?flow_id=` shows another flow's messages, for who has no script."""
+    template = await template_of(visit)
+    form = Form(
+        _stored(template) | {name: visit.request.query[name] for name in ("flow_id",) if name in visit.request.query}
+    )
+    return await _show(visit, template, form)
+
+
+@pages.page("GET", "/{org}/templates/{template}/settings/messages", role="viewer")
+async def messages(visit: Visit) -> web.StreamResponse:
+    """The choices of a flow's messages alone, when another flow is selected."""
+    template = await template_of(visit)
+    found = await visit.run(flows.list_flows, Nothing())
+    form = Form({"flow_id": visit.request.query.get("flow_id", "")})
+    return visit.render("templates/_messages.html", template=template, form=form, **_choices(found.steps, form))
+
+
+@pages.page("POST", "/{org}/templates/{template}/settings", role="editor")
+async def save(visit: Visit) -> web.StreamResponse:
+    """Save changes."""
+    template = await template_of(visit)
+    given, form = await read_form(visit.request, GivenSettings)
+    if given is not None:
+        try:
+            done = await visit.run(
+                template_settings.set_template, {"template_id": template.template_id, **given.model_dump()}
+            )
+        except Refused as error:
+            refuse(form, error)
+        else:
+            await visit.notice("Saved. The next webhook uses it." if done.changed else "That is how it was already.")
+            if done.snippet_changed:
+                await visit.notice("The email snippet changed: paste it into the Treatment Message again.", "warn")
+            return visit.see_other(visit.path("templates", template.template_id, "settings"))
+    return await _show(visit, template, form)
+
+
+@pages.page("POST", "/{org}/templates/{template}/control", role="editor")
+async def save_control(visit: Visit) -> web.StreamResponse:
+    """Set the control content."""
+    template = await template_of(visit)
+    given, control = await read_form(visit.request, GivenControl)
+    if given is not None:
+        try:
+            done = await visit.run(
+                template_writing.set_control,
+                {"template_id": template.template_id, **given.model_dump(), "body": as_written(given.body)},
+            )
+        except Refused as error:
+            refuse(control, error)
+        else:
+            await visit.notice(
+                "Saved. The email snippet holds it: paste the snippet into the Treatment Message again."
+                if done.changed
+                else "That is how it was already.",
+                "warn" if done.changed else "good",
+            )
+            return visit.see_other(visit.path("templates", template.template_id, "settings"))
+    return await _show(visit, template, Form(_stored(template)), control)
+
+
+@pages.page("POST", "/{org}/templates/{template}/refresh", role="editor")
+async def refresh(visit: Visit) -> web.StreamResponse:
+    """Refresh Klaviyo Data."""
+    template = await template_of(visit)
+    try:
+        found = await visit.run(flows.sync, Nothing())
+    except (AdminError, Failure) as error:
+        await visit.notice(f"Klaviyo was not read: {_said(error)}", "bad")
+    else:
+        count, emails = len({step.flow_id for step in found.steps}), len(found.steps)
+        read = f"{count} {'flow' if count == 1 else 'flows'} with {emails} {'email' if emails == 1 else 'emails'}"
+        await visit.notice(f"Read {read} from Klaviyo.")
+    return visit.see_other(visit.path("templates", template.template_id, "settings"))
+
+
+@pages.page("GET", "/{org}/templates/{template}/check", role="viewer")
+async def check(visit: Visit) -> web.StreamResponse:
+    """What the set-up check looks at."""
+    template = await template_of(visit)
+    return visit.render("templates/check.html", template=template, states=STATES, tab="check", found=None, refused="")
+
+
+@pages.page("POST", "/{org}/templates/{template}/check", role="viewer")
+async def check_now(visit: Visit) -> web.StreamResponse:
+    """Read the flow as it is in Klaviyo now."""
+    template = await template_of(visit)
+    found, refused = None, ""
+    try:
+        found = await visit.run(template_lint.lint, OneTemplate(template_id=template.template_id))
+    except (AdminError, Failure) as error:
+        refused = _said(error)
+    page = "templates/_answers.html" if visit.is_htmx else "templates/check.html"
+    return visit.render(page, template=template, states=STATES, tab="check", found=found, refused=refused)
+
+
+def _said(error: AdminError | Failure) -> str:
+    return sentence_of(error) if isinstance(error, AdminError) else f"{error}."
+
+
+def _stored(template: Template) -> dict[str, str]:
+    names = (
+        "name", "flow_id", "treatment_action_id", "control_action_id", "property_prefix", "delay_s", "send_window_s",
+    )  # fmt: skip
+    return {name: "" if (value := getattr(template, name)) is None else str(value) for name in names}
+
+
+def _choices(steps: list[EmailStep], form: Form) -> Mapping[str, Any]:
+    """The pickers' options; what is stored and was not read stays selectable, or saving would drop it unseen."""
+    flow_id = form.value("flow_id")
+    known = {step.flow_id: f"{step.flow_name or step.flow_id} ({step.flow_status})" for step in steps}
+    if flow_id and flow_id not in known:
+        known[flow_id] = f"{flow_id} (not read from Klaviyo)"
+    emails = {
+        step.action_id: f"{step.message_name or step.action_id} · {_delay(step.delay_s)}"
+        for step in steps
+        if step.flow_id == flow_id
+    }
+    for name in ("treatment_action_id", "control_action_id"):
+        if (action_id := form.value(name)) and action_id not in emails and form.value("flow_id"):
+            emails[action_id] = f"{action_id} (not read from Klaviyo)"
+    return {
+        "flow_options": [("", "Select a flow…"), *known.items()],
+        "message_options": [("", "Select an email…" if flow_id else "Select a flow first"), *emails.items()],
+        "control_options": [("", "None"), *emails.items()],
+    }
+
+
+def _delay(delay_s: int | None) -> str:
+    if delay_s is None:
+        return "no webhook before it"
+    return f"{delay_s // 60} min after the webhook" if delay_s >= 60 else f"{delay_s} s after the webhook"
+
+
+async def _show(visit: Visit, template: Template, form: Form, control: Form | None = None) -> web.Response:
+    found = await visit.run(flows.list_flows, Nothing())
+    control = control or Form(
+        {
+            "subject": template.control_subject,
+            "preheader": template.control_preheader,
+            "body": template.control_body,
+        }
+    )
+    asked = {"template_id": template.template_id, "base_url": visit.console.settings.console_gateway_url}
+    webhook = await visit.run(pasting.webhook, asked)
+    snippet, no_snippet = None, ""
+    try:
+        snippet = await visit.run(pasting.snippet, OneTemplate(template_id=template.template_id))
+    except Refused as error:
+        no_snippet = "" if error.code == "no_flow_message" else sentence_of(error)
+    return visit.render(
+        "templates/settings.html", 422 if form.faulty or control.faulty else 200, template=template, form=form,
+        control=control, webhook=webhook, snippet=snippet, no_snippet=no_snippet, synced_at=found.synced_at,
+        states=STATES, tab="settings", **_choices(found.steps, form),
+    )  # fmt: skip

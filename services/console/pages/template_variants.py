@@ -1,0 +1,301 @@
+"""Variants: written beside a live preview, checked while they are, reviewed, taken back; and all of them as a grid."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import BaseModel, Field
+
+from services.console.pages.templates import STATES, as_written, refuse, template_of
+from services.console.web.errors import not_found, sentence_of
+from services.console.web.forms import Form, read_form
+from services.console.web.page import Pages
+from services.console.web.security import PREVIEW_HEADERS
+from services.console.web.visit import Visit
+from shared.admin import previewing, variant_queue, variant_saving, variants
+from shared.admin.errors import AdminError, Conflict, NotFound, Refused
+from shared.admin.meanings import of_decision
+from shared.admin.operation import Nothing, Operation
+from shared.admin.templates import Template
+from shared.admin.variants import Finding, HistoryRow, Step, Stepped, Variant
+
+pages = Pages()
+
+Person = Literal["example", "nobody", "long"]
+PEOPLE: Final[Mapping[str, str]] = {
+    "example": "Somebody with every field",
+    "nobody": "Somebody without any field",
+    "long": "Somebody with very long values",
+}
+_MOST_CELLS = 60
+_USUAL_FIELDS: Final = ("first_name", "last_name", "city")  # chips, beside those that the copy prints
+_TEXT = Annotated[str, Field(max_length=200_000)]
+
+
+class Texts(BaseModel):
+    """What is being written. `person`: for whom the preview is."""
+
+    name: Annotated[str, Field(max_length=100)] = ""
+    theme: Annotated[str, Field(max_length=1_000)] = ""
+    subject: Annotated[str, Field(max_length=1_000)] = ""
+    preheader: Annotated[str, Field(max_length=1_000)] = ""
+    body: _TEXT = ""
+    person: Person = "example"
+
+
+class Comment(BaseModel):
+    """For the history. `back`: the page to go on to."""
+
+    comment: Annotated[str, Field(max_length=2_000)] = ""
+    back: Literal["review", ""] = ""
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+@pages.page("GET", "/{org}/templates/{template}/variants/_new", role="editor")
+async def new(visit: Visit) -> web.StreamResponse:
+    """An empty one."""
+    return await _editor(visit, await template_of(visit), None, Form())
+
+
+@pages.page("POST", "/{org}/templates/{template}/variants/_new", role="editor")
+async def create(visit: Visit) -> web.StreamResponse:
+    """Save a new one."""
+    template = await template_of(visit)
+    given, form = await read_form(visit.request, Texts)
+    if given is not None and not given.name:
+        form.refuse("name", "is missing")
+    elif given is not None and any(one.name == given.name for one in template.variants):
+        form.refuse("name", "is taken by another variant of this template")
+    return await _save(visit, template, None, given, form, given.name if given else "")
+
+
+@pages.page("GET", "/{org}/templates/{template}/variants/{variant}", role="viewer")
+async def one(visit: Visit) -> web.StreamResponse:
+    """The newest version, to be changed."""
+    template, variant = await template_of(visit), await _variant(visit)
+    shown = variant.shown
+    form = Form(
+        {
+            "name": variant.name, "theme": variant.theme, "subject": shown.subject, "preheader": shown.preheader,
+            "body": shown.body,
+        }
+    )  # fmt: skip
+    return await _editor(visit, template, variant, form)
+
+
+@pages.page("POST", "/{org}/templates/{template}/variants/{variant}", role="editor")
+async def save(visit: Visit) -> web.StreamResponse:
+    """Save it as a new version."""
+    template, variant = await template_of(visit), await _variant(visit)
+    given, form = await read_form(visit.request, Texts)
+    return await _save(visit, template, variant, given, form, str(variant.copy_id))
+
+
+async def _save(
+    visit: Visit, template: Template, variant: Variant | None, given: Texts | None, form: Form, named: str
+) -> web.StreamResponse:
+    if given is None or form.faulty:
+        return await _editor(visit, template, variant, form)
+    asked = {"template_id": template.template_id, "variant": named, **given.model_dump(exclude={"name", "person"})}
+    asked["body"] = as_written(given.body, variant.shown.body if variant is not None else "")
+    try:
+        done = await visit.run(variant_saving.save, asked)
+    except Refused as error:
+        refuse(form, error)
+        return await _editor(visit, template, variant, form)
+    said = "Nothing was changed." if not done.changed else f"Saved {done.name}: {done.state}."
+    stopping = sum(not one.warning for one in done.warnings)
+    await visit.notice(said + (f" {stopping} of its findings stop an approval." if stopping else ""))
+    return visit.see_other(visit.path("templates", template.template_id, "variants", str(done.copy_id)))
+
+
+async def _editor(visit: Visit, template: Template, variant: Variant | None, form: Form) -> web.Response:
+    tried = await _tried(visit, template, form, variant)
+    history = (await visit.run(variants.history, _asked(template, variant))).events[::-1] if variant is not None else ()
+    return visit.render(
+        "templates/variant.html", 422 if form.faulty else 200, template=template, variant=variant, form=form,
+        tried=tried, history=history, states=STATES, people=PEOPLE, tab="variants", means=of_decision,
+        blocking=_stopping(tried.findings), field_names=sorted({*_USUAL_FIELDS, *tried.fields}),
+        can_roll_back=variant is not None and _can_roll_back(variant, history),
+    )  # fmt: skip
+
+
+def _can_roll_back(variant: Variant, history: Sequence[HistoryRow]) -> bool:
+    served = {one.version for one in history if one.event in ("approved", "rolled_back")}
+    return variant.state.startswith(("live", "approved", "paused")) and bool(served - {variant.approved_version})
+
+
+async def _tried(visit: Visit, template: Template, form: Form, variant: Variant | None) -> previewing.Tried:
+    texts = {name: form.value(name) for name in ("subject", "preheader", "body")}
+    person = form.value("person", "example")
+    named = str(variant.copy_id) if variant is not None else form.value("name")
+    texts["body"] = as_written(texts["body"])
+    asked = {"template_id": template.template_id, "variant": named, "person": person, **texts}
+    return await visit.run(previewing.try_texts, asked)
+
+
+def _stopping(findings: list[Finding]) -> int:
+    return sum(not one.warning for one in findings)
+
+
+@pages.page("POST", "/{org}/templates/{template}/try", role="viewer")
+async def try_texts(visit: Visit) -> web.StreamResponse:
+    """What the checks say of what is being written, as a part of the page."""
+    template = await template_of(visit)
+    given, form = await read_form(visit.request, Texts)
+    if given is None:
+        return visit.render("templates/_findings.html", 422, tried=None, form=form, means=of_decision, blocking=0)
+    tried = await _tried(visit, template, form, None)
+    return visit.render(
+        "templates/_findings.html", tried=tried, form=form, means=of_decision, blocking=_stopping(tried.findings)
+    )
+
+
+@pages.page("POST", "/{org}/templates/{template}/preview-text", role="viewer")
+async def preview_text(visit: Visit) -> web.StreamResponse:
+    """The email of what is being written, for the frame beside it."""
+    template = await template_of(visit)
+    given, form = await read_form(visit.request, Texts)
+    if given is None:
+        return email("<p>This cannot be shown: a text is too long.</p>", 422)
+    return _email_of(await _tried(visit, template, form, None))
+
+
+# --- what strangers wrote, in a frame that may do nothing ------------------------------------------------------------
+
+
+def email(body: str, status: int = 200) -> web.Response:
+    """A page of its own, which runs nothing, for an `<iframe sandbox>`."""
+    html = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        "<title>Preview</title><style>:root{color-scheme:light}body{margin:0;padding:16px;background:#fff;color:#111;"
+        "font:16px/1.5 Arial,sans-serif;overflow-wrap:anywhere}img{max-width:100%}</style></head>"
+        f"<body>{body}</body></html>"
+    )
+    return web.Response(text=html, status=status, content_type="text/html", headers=dict(PREVIEW_HEADERS))
+
+
+def _email_of(tried: previewing.Tried) -> web.Response:
+    if tried.shown:
+        return email(tried.body)
+    why = of_decision("control", tried.reason or "").means if tried.reason != "not_served" else "the checks refuse it"
+    return email(f'<p style="color:#666">Control content is shown instead: {escape(why)}.</p>')
+
+
+@pages.page("GET", "/{org}/templates/{template}/variants/{variant}/email", role="viewer")
+async def variant_email(visit: Visit) -> web.StreamResponse:
+    """One version as a person would see it."""
+    template = await template_of(visit)
+    query = visit.request.query
+    version = int(query["version"]) if query.get("version", "").isdecimal() and len(query["version"]) < 7 else None
+    asked: dict[str, Any] = {"template_id": template.template_id, "variant": _id(visit), "version": version or None}
+    shown = (await visit.run(variants.show, asked)).shown
+    person = query.get("person", "example")
+    texts = {"subject": shown.subject, "preheader": shown.preheader, "body": shown.body}
+    tried = await visit.run(
+        previewing.try_texts,
+        {"template_id": template.template_id, "variant": asked["variant"], **texts,
+         "person": person if person in PEOPLE else "example"},
+    )  # fmt: skip
+    return _email_of(tried)
+
+
+@pages.page("GET", "/{org}/templates/{template}/preview", role="viewer")
+async def grid(visit: Visit) -> web.StreamResponse:
+    """Every variant for every kind of person, the worst first."""
+    template = await template_of(visit)
+    try:
+        found = (await visit.run(previewing.preview, {"template_id": template.template_id})).cells
+    except NotFound:  # no variant yet
+        found = []
+    kinds = {"example": "example", "nobody's fields": "nobody", "long values": "long"}
+    return visit.render(
+        "templates/preview.html", template=template, cells=found[:_MOST_CELLS], total=len(found), states=STATES,
+        control=sum(one.body is None for one in found), tab="preview", kinds=kinds, means=of_decision,
+    )  # fmt: skip
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+
+def _step(step: Operation[Step, Stepped], role: Literal["reviewer", "editor"], said: str) -> None:
+    name = step.name.partition(".")[2]
+
+    async def handle(visit: Visit) -> web.StreamResponse:
+        template, variant = await template_of(visit), await _variant(visit)
+        given, form = await read_form(visit.request, Comment)
+        back = visit.path("templates", template.template_id, "variants", str(variant.copy_id))
+        if given is None:
+            await visit.notice(f"Nothing was done: the comment {form.error('comment')}.", "bad")
+            return visit.see_other(back)
+        try:
+            done = await visit.run(step, {**_asked(template, variant), "comment": given.comment})
+        except (Conflict, Refused) as error:
+            await visit.notice(f"Nothing was done. {_said(error)}", "bad")
+        else:
+            await visit.notice(f"{variant.name}, version {done.version}: {said} It is {done.state}.")
+        return visit.see_other(visit.path("review") if given.back == "review" else back)
+
+    pages.page("POST", f"/{{org}}/templates/{{template}}/variants/{{variant}}/{name}", role=role)(handle)
+
+
+_step(variants.submit, "editor", "sent into review.")
+_step(variants.approve, "reviewer", "approved.")
+_step(variants.reject, "reviewer", "sent back to its author.")
+_step(variants.rollback, "reviewer", "the version before is served again.")
+_step(variants.resume, "reviewer", "resumed.")
+_step(variants.archive, "editor", "archived.")
+
+
+def _said(error: AdminError) -> str:
+    faults = error.faults if isinstance(error, Refused) else ()
+    return " ".join([sentence_of(error), *(f"{one.field}: {one.message}." for one in faults[:5] if len(faults) > 1)])
+
+
+@pages.page("GET", "/{org}/templates/{template}/variants/{variant}/diff", role="viewer")
+async def diff(visit: Visit) -> web.StreamResponse:
+    """What changed between two versions."""
+    template, variant = await template_of(visit), await _variant(visit)
+    query = visit.request.query
+    chosen = {name: int(query[name]) for name in ("first", "second") if query.get(name, "").isdecimal()}
+    try:
+        found = await visit.run(variants.diff, {**_asked(template, variant), **chosen})
+    except (NotFound, Refused):
+        raise not_found() from None
+    return visit.render(
+        "templates/diff.html", template=template, variant=variant, found=found, states=STATES, tab="variants",
+        versions=range(variant.newest, 0, -1),
+    )  # fmt: skip
+
+
+@pages.page("GET", "/{org}/review", role="viewer")
+async def review(visit: Visit) -> web.StreamResponse:
+    """What waits for somebody's approval, with what would change."""
+    waiting = (await visit.run(variant_queue.queue, Nothing())).waiting
+    diffs = {}
+    for one in waiting[:20]:  # a page of them is read at a time; the rest is a click away
+        found = await visit.run(variants.diff, {"template_id": one.template_id, "variant": str(one.copy_id)})
+        diffs[one.copy_id] = found
+    return visit.render("templates/review.html", waiting=waiting, diffs=diffs)
+
+
+# --- the path --------------------------------------------------------------------------------------------------------
+
+
+def _id(visit: Visit) -> str:
+    try:
+        return str(UUID(visit.value("variant")))
+    except ValueError:
+        raise not_found() from None
+
+
+async def _variant(visit: Visit) -> Variant:
+    return await visit.run(variants.show, {"template_id": visit.value("template"), "variant": _id(visit)})
+
+
+def _asked(template: Template, variant: Variant) -> dict[str, str]:
+    return {"template_id": template.template_id, "variant": str(variant.copy_id)}

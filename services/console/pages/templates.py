@@ -1,0 +1,250 @@
+"""Templates: the list, a new one, its life, its stop, and its file."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final
+
+import yaml
+from aiohttp import web
+from pydantic import BaseModel, Field
+
+from services.console.web.forms import Form, read_form
+from services.console.web.page import Pages
+from services.console.web.paging import Paging
+from services.console.web.visit import Visit
+from shared.admin import stops, template_search, template_settings, template_writing, templates
+from shared.admin.errors import AdminError, Conflict, Refused
+from shared.admin.stops import OneTemplate
+from shared.admin.templates import State, Template
+from shared.admin.variants import Variants, list_variants
+
+pages = Pages()
+
+STATES: Final[Mapping[str, str]] = {
+    "draft": "People get the control content.",
+    "active": "Variants are chosen and learned from. Needs a flow, a Treatment Message and an approved variant.",
+    "shipped": "The winner is served to everybody; the holdout stays.",
+    "archived": "People get the control content; nothing is chosen any more.",
+}
+
+
+class NewTemplate(BaseModel):
+    """What a template begins with."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    template_id: Annotated[str, Field(min_length=1, max_length=64)]
+    property_prefix: Annotated[str, Field(max_length=32)] = "jai"
+    subject: Annotated[str, Field(min_length=1)]
+    preheader: str = ""
+    body: Annotated[str, Field(min_length=1)]
+
+
+class NewState(BaseModel):
+    """Where it is led."""
+
+    state: State
+
+
+class Reason(BaseModel):
+    """Why it is stopped."""
+
+    reason: Annotated[str, Field(max_length=1000)] = ""
+
+
+class GivenYaml(BaseModel):
+    """A template's file."""
+
+    yaml: Annotated[str, Field(min_length=1, max_length=900_000)]
+
+
+@pages.page("GET", "/{org}/templates", role="viewer")
+async def list_page(visit: Visit) -> web.StreamResponse:
+    """All templates, or those that are looked for."""
+    query = visit.request.query
+    paging, search, state = Paging.of(query), query.get("search", "").strip(), query.get("state", "")
+    asked = {"search": search, "state": state or None, "limit": paging.limit, "offset": paging.offset}
+    try:
+        found = await visit.run(template_search.search, asked)
+    except Refused:  # nobody's link
+        search, state = "", ""
+        found = await visit.run(template_search.search, {"limit": paging.limit, "offset": paging.offset})
+    part = paging.cut(found.templates, visit.path("templates"), {"search": search, "state": state})
+    return visit.render(
+        "templates/list.html", part=part, counts=found.counts, search=search, state=state, states=STATES
+    )
+
+
+@pages.page("GET", "/{org}/templates/_new", role="editor")
+async def new(visit: Visit) -> web.StreamResponse:
+    """The form of a new one, and the way in for a file."""
+    return visit.render("templates/new.html", form=Form({"property_prefix": "jai"}), file_form=Form())
+
+
+@pages.page("POST", "/{org}/templates/_new", role="editor")
+async def create(visit: Visit) -> web.StreamResponse:
+    """Make it."""
+    given, form = await read_form(visit.request, NewTemplate)
+    if given is not None:
+        try:
+            made = await visit.run(template_writing.create, {**given.model_dump(), "body": as_written(given.body)})
+        except (Refused, Conflict) as error:
+            refuse(form, error)
+        else:
+            await visit.notice(f"{made.name} is there, as a draft. Select its flow next.")
+            return visit.see_other(visit.path("templates", made.template_id, "settings"))
+    return visit.show_again("templates/new.html", form=form, file_form=Form())
+
+
+@pages.page("POST", "/{org}/templates/_new/import", role="editor")
+async def import_file(visit: Visit) -> web.StreamResponse:
+    """Create or update a template from its YAML."""
+    given, form = await read_form(visit.request, GivenYaml)
+    if given is not None:
+        try:
+            done = await visit.run(templates.import_template, {"template": read_yaml(given.yaml)})
+        except Refused as error:
+            form.refuse("yaml", "; ".join(f"{one.field}: {one.message}" for one in error.faults) or error.message)
+        else:
+            what = ", ".join(f"{one.name}: {one.what}" for one in done.changes) or "no variants"
+            await visit.notice(f"Imported {done.template_id} ({what}).")
+            if done.snippet_changed:
+                await visit.notice("The email snippet changed: paste it into Klaviyo again.", "warn")
+            return visit.see_other(visit.path("templates", done.template_id))
+    return visit.show_again("templates/new.html", form=Form({"property_prefix": "jai"}), file_form=form)
+
+
+def read_yaml(text: str) -> object:
+    """What it holds. Raises Refused."""
+    try:
+        return yaml.safe_load(f"{text}\n")  # the form took the last line's end, which a text in `|` keeps
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise Refused(f"{line}is no YAML: {error.problem or error.context}", field="yaml") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Refused(f"is no YAML: {error}", field="yaml") from None
+
+
+@pages.page("GET", "/{org}/templates/{template}", role="viewer")
+async def one(visit: Visit) -> web.StreamResponse:
+    """Its variants, and where it is in its life."""
+    template = await template_of(visit)
+    return await show_one(visit, template)
+
+
+async def show_one(visit: Visit, template: Template, refused: str = "") -> web.Response:
+    """The template's first tab."""
+    found: Variants = await visit.run(list_variants, {"template_id": template.template_id})
+    subjects = {row.copy_id: row.subject for row in template.variants}
+    return visit.render(
+        "templates/one.html", 422 if refused else 200, template=template, variants=found.variants, subjects=subjects,
+        states=STATES, refused=refused, tab="variants", ready=_ready(template),
+    )  # fmt: skip
+
+
+def _ready(template: Template) -> Sequence[tuple[bool, str, str]]:
+    """What is to be done before it can be active: done, what, the tab where it is done."""
+    return (
+        (template.flow_id is not None, "Select the flow and its Treatment Message", "settings"),
+        (bool(template.variants), "Write a variant", "variants/_new"),
+        (any(row.state == "approved" for row in template.variants), "Have it approved", ""),
+        (template.state in ("active", "shipped"), "Make the template active", ""),
+    )
+
+
+@pages.page("POST", "/{org}/templates/{template}/state", role="editor")
+async def change_state(visit: Visit) -> web.StreamResponse:
+    """Lead it through its life."""
+    given, form = await read_form(visit.request, NewState)
+    template = await template_of(visit)
+    if given is None:
+        return await show_one(visit, template, f"State {form.error('state')}.")
+    try:
+        done = await visit.run(template_settings.set_state, {"template_id": template.template_id, "state": given.state})
+    except Refused as error:
+        return await show_one(visit, template, f"Nothing was changed: {error.message}.")
+    await visit.notice(f"{template.name} is {done.template.state}. {STATES[given.state]}")
+    return visit.see_other(visit.path("templates", template.template_id))
+
+
+@pages.page("POST", "/{org}/templates/{template}/stop", role="editor")
+async def stop(visit: Visit) -> web.StreamResponse:
+    """The kill switch."""
+    given, _ = await read_form(visit.request, Reason)
+    template = await template_of(visit)
+    reason = given.reason if given else ""
+    await visit.run(stops.stop_template, {"template_id": template.template_id, "reason": reason or None})
+    await visit.notice(f"{template.name} is stopped: no copy of it reaches a profile until it is resumed.", "warn")
+    return visit.see_other(visit.path("templates", template.template_id))
+
+
+@pages.page("POST", "/{org}/templates/{template}/resume", role="editor")
+async def resume(visit: Visit) -> web.StreamResponse:
+    """End the stop."""
+    template = await template_of(visit)
+    done = await visit.run(stops.resume_template, OneTemplate(template_id=template.template_id))
+    await visit.notice("The stop is over; the next webhook is served again.")
+    if any(stop.template_id is None for stop in done.stops):
+        await visit.notice("All of the org is still stopped, so nothing is served yet.", "warn")
+    return visit.see_other(visit.path("templates", template.template_id))
+
+
+@pages.page("GET", "/{org}/templates/{template}/file", role="viewer")
+async def file_page(visit: Visit) -> web.StreamResponse:
+    """All of it as YAML, to look at, take along or change."""
+    template = await template_of(visit)
+    found = await visit.run(template_writing.export, OneTemplate(template_id=template.template_id))
+    return visit.render(
+        "templates/file.html", template=template, tab="file", form=Form({"yaml": found.yaml}), states=STATES
+    )
+
+
+@pages.page("POST", "/{org}/templates/{template}/file", role="editor")
+async def change_by_file(visit: Visit) -> web.StreamResponse:
+    """Make the template what the file says."""
+    template = await template_of(visit)
+    given, form = await read_form(visit.request, GivenYaml)
+    if given is not None:
+        try:
+            content = read_yaml(given.yaml)
+            if not isinstance(content, dict) or content.get("template_id") != template.template_id:
+                raise Refused(f"must say template_id: {template.template_id}", field="yaml")
+            done = await visit.run(templates.import_template, {"template": content})
+        except Refused as error:
+            form.refuse("yaml", "; ".join(f"{one.field}: {one.message}" for one in error.faults) or error.message)
+        else:
+            await visit.notice("Imported." if done.changed else "That is how it was already.")
+            if done.snippet_changed:
+                await visit.notice("The email snippet changed: paste it into Klaviyo again.", "warn")
+            return visit.see_other(visit.path("templates", template.template_id))
+    return visit.show_again("templates/file.html", template=template, tab="file", form=form, states=STATES)
+
+
+@pages.page("GET", "/{org}/templates/{template}/file.yaml", role="viewer")
+async def download(visit: Visit) -> web.StreamResponse:
+    """The file itself."""
+    found = await visit.run(template_writing.export, {"template_id": visit.value("template")})
+    headers = {"Content-Disposition": f'attachment; filename="{found.template_id}.yaml"'}
+    return web.Response(text=found.yaml, content_type="application/yaml", headers=headers)
+
+
+async def template_of(visit: Visit) -> Template:
+    """The path's template. Raises NotFound."""
+    return await visit.run(templates.show, {"template_id": visit.value("template")})
+
+
+def as_written(text: str, before: str = "") -> str:
+    """What was typed, with the line ends that texts have here. Browsers send others, and blanks at the end are lost on
+    the way: a text that is otherwise as it was `before` has not been changed."""
+    typed = text.replace("\r\n", "\n")
+    return before if typed.strip() == before.strip() else typed
+
+
+def refuse(form: Form, error: AdminError) -> None:
+    """What an operation refused, at its fields; a conflict too names one."""
+    if isinstance(error, Conflict) and error.field:
+        form.refuse(error.field, _lower(error.message))
+    else:
+        form.refuse_all(error)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,293 @@
+"""Whether a live flow does what a template needs of it. Pure rules over the flow's graph, each answer with its fix.
+
+What cannot be seen (a body without `templates:read`) is said to be unknown, never to be right.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from shared.klaviyo.client import Flow, FlowAction
+from shared.klaviyo.flows import delays_after_webhook, is_ours, steps_before
+from shared.snippet import Snippet
+
+Outcome = Literal["good", "wrong", "warning", "unknown"]
+
+PERSON = "{{ person.KlaviyoID }}"
+_ID_TAG = re.compile(r"\{\{\s*person\.id\s*\}\}")
+_PERSON_TAG = re.compile(r"\{\{\s*person\.KlaviyoID\s*\}\}")
+_NAMES = re.compile(r"first_?name|last_?name|surname|full_?name|email|phone|address", re.IGNORECASE)
+_SENT = ("live", "manual")
+_EMAILS = {"send-email", "ab-test", "content-experiment"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the template says. `fields`: those that its copy prints; `attributes`: names that are defined for choosing.
+    `p99_s`: within which 99 of 100 writes were on the profile, None before the first."""
+
+    template_id: str
+    org_slug: str
+    treatment_action_id: str
+    snippet: Snippet
+    fields: frozenset[str]
+    attributes: frozenset[str]
+    p99_s: float | None
+    recommended_delay_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What Klaviyo says. `body`: the email's HTML, None where the key may not read it; `flow` None: it is not there."""
+
+    flow: Flow | None
+    actions: Sequence[FlowAction]
+    body: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One rule: what was found, and how to put it right (empty where nothing is wrong)."""
+
+    rule: str
+    title: str
+    outcome: Outcome
+    found: str
+    fix: str = ""
+
+
+def lint(wanted: Wanted, read: Read) -> list[Answer]:
+    """All answers, in the order of the flow. Rules that need something that is not there are left out."""
+    if read.flow is None:
+        return [
+            Answer(
+                "flow_live", "Flow is live", "wrong", "The flow is not in the Klaviyo account any more.",
+                "Click “Refresh Klaviyo Data” and select the flow again.",
+            )
+        ]  # fmt: skip
+    answers = [_flow_live(read.flow)]
+    treatment = next((one for one in read.actions if one.action_id == wanted.treatment_action_id), None)
+    if treatment is None or treatment.definition.get("type") not in _EMAILS:
+        answers.append(
+            Answer(
+                "treatment_message", "Treatment Message is in the flow", "wrong",
+                f"The flow has no email step {wanted.treatment_action_id}.",
+                "Click “Refresh Klaviyo Data”, select the Treatment Message again and save.",
+            )
+        )  # fmt: skip
+        return answers
+    answers.append(_step_live("treatment_message", "Treatment Message is live", treatment))
+    webhook = _nearest_webhook(read.actions, treatment.action_id)
+    answers.append(_webhook_before(webhook, read.actions))
+    if webhook is not None:
+        answers += _webhook(webhook, wanted, read.flow.flow_id)
+        delay_s = delays_after_webhook(read.actions).get(treatment.action_id)
+        if delay_s is not None:
+            answers.append(_delay(delay_s, wanted))
+    return [*answers, *_email(treatment, wanted, read.body)]
+
+
+def _flow_live(flow: Flow) -> Answer:
+    title = "Flow is live"
+    if flow.archived:
+        return Answer("flow_live", title, "wrong", f"“{flow.name}” is archived.", "Restore it in Klaviyo.")
+    if flow.status != "live":
+        return Answer(
+            "flow_live", title, "wrong", f"“{flow.name}” is {flow.status or 'without a status'}, so nobody enters it.",
+            "In Klaviyo, open the flow and turn its actions to Live.",
+        )  # fmt: skip
+    return Answer("flow_live", title, "good", f"“{flow.name}” is live.")
+
+
+def _step_live(rule: str, title: str, action: FlowAction) -> Answer:
+    status = str(_data(action).get("status") or "")
+    if status and status not in _SENT:
+        return Answer(rule, title, "wrong", f"The step is {status}.", "In Klaviyo, set the step to Live.")
+    if status == "manual":
+        return Answer(
+            rule, title, "warning", "The step is manual: somebody has to send each message.", "Set it to Live."
+        )
+    return Answer(rule, title, "good" if status else "unknown", f"The step is {status or 'without a status'}.")
+
+
+def _nearest_webhook(actions: Sequence[FlowAction], action_id: str) -> FlowAction | None:
+    """The webhook of ours that is met last before the email, by the least steps."""
+    by_id = {one.action_id: one for one in actions}
+    return next((by_id[step] for step in steps_before(actions, action_id) if is_ours(by_id[step].definition)), None)
+
+
+def _webhook_before(webhook: FlowAction | None, actions: Sequence[FlowAction]) -> Answer:
+    rule, title = "webhook_before_email", "Webhook comes before the email"
+    if webhook is not None:
+        return Answer(rule, title, "good", "A webhook to JustAI comes before the Treatment Message.")
+    if any(is_ours(one.definition) for one in actions):
+        return Answer(
+            rule, title, "wrong", "The webhook to JustAI comes after the Treatment Message, or on another branch.",
+            "Move the Webhook step before the email, with a Time Delay of 2–5 minutes between them.",
+        )  # fmt: skip
+    return Answer(
+        rule, title, "wrong", "The flow has no webhook to JustAI.",
+        "Add a Webhook step before the email and paste URL, headers and JSON body from Integration Settings.",
+    )  # fmt: skip
+
+
+def _webhook(webhook: FlowAction, wanted: Wanted, flow_id: str) -> Iterator[Answer]:
+    yield _step_live("webhook_live", "Webhook step is live", webhook)
+    message = _message(webhook)
+    yield _url(str(message.get("url") or ""), wanted.org_slug)
+    yield _headers(message.get("headers") or {})
+    yield from _body(str(message.get("body") or ""), wanted, flow_id)
+
+
+def _url(url: str, org_slug: str) -> Answer:
+    rule, title = "webhook_url", "Destination URL is right"
+    path = urlsplit(url).path
+    if path != f"/api/generate/{org_slug}":
+        return Answer(
+            rule, title, "wrong", f"It calls {url}.",
+            f"Its path must be /api/generate/{org_slug}; paste the Destination URL from Integration Settings.",
+        )  # fmt: skip
+    if not url.startswith("https://"):
+        return Answer(rule, title, "warning", f"It calls {url} without TLS.", "Use the address with https://.")
+    return Answer(rule, title, "good", f"It calls {url}.")
+
+
+def _headers(headers: Mapping[str, Any]) -> Answer:
+    rule, title = "webhook_headers", "Headers are right"
+    given = {str(name).lower(): str(value) for name, value in headers.items()}
+    wrong = []
+    if "application/json" not in given.get("content-type", ""):
+        wrong.append("Content-Type: application/json")
+    key = given.get("x-api-key", "").strip()
+    if not key or "<" in key:
+        wrong.append("X-Api-Key: a JustAI API key")
+    if wrong:
+        return Answer(rule, title, "wrong", f"Missing: {' and '.join(wrong)}.", "Add them in the Webhook step.")
+    return Answer(rule, title, "good", "Content-Type and X-Api-Key are there.")  # the key's text is nobody's to see
+
+
+def _body(text: str, wanted: Wanted, flow_id: str) -> Iterator[Answer]:
+    rule, title, fix = "webhook_body", "JSON body is right", "Paste the JSON body from Integration Settings."
+    if _ID_TAG.search(text):
+        yield Answer(
+            "profile_id", "Profile id is KlaviyoID", "wrong", "It sends {{ person.id }}, which is no profile id.",
+            f"Use {PERSON} in user_id and tracking_id.",
+        )  # fmt: skip
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        yield Answer(rule, title, "wrong", f"It is no JSON: {error}.", fix)
+        return
+    if not isinstance(body, dict):
+        yield Answer(rule, title, "wrong", "It is no JSON object.", fix)
+        return
+    wrong = []
+    if body.get("template_id") != wanted.template_id:
+        wrong.append(f"template_id is {body.get('template_id')!r}, not {wanted.template_id!r}")
+    if not _PERSON_TAG.fullmatch(str(body.get("user_id") or "").strip()):
+        wrong.append(f"user_id is {body.get('user_id')!r}, not {PERSON!r}")
+    tail = _PERSON_TAG.sub("", str(body.get("tracking_id") or "").strip())
+    if tail != f".{flow_id}.{wanted.treatment_action_id}":
+        wrong.append(f"tracking_id does not end in .{flow_id}.{wanted.treatment_action_id}")
+    if wrong:
+        yield Answer(rule, title, "wrong", f"{'; '.join(wrong)}.", fix)
+    else:
+        yield Answer(rule, title, "good", "template_id, user_id and tracking_id belong to this template.")
+    yield _sections(body, wanted)
+
+
+def _sections(body: Mapping[str, Any], wanted: Wanted) -> Answer:
+    """attrs choose the variant, fields are printed; each in the other's place does nothing, without a word."""
+    rule, title = "attrs_and_fields", "attrs and fields are not confused"
+    attrs, fields = ({*one} if isinstance(one := body.get(name) or {}, dict) else set() for name in ("attrs", "fields"))
+    if mixed := sorted(wanted.fields & attrs - fields):
+        return Answer(
+            rule, title, "wrong",
+            f"{', '.join(mixed)} {'is' if len(mixed) == 1 else 'are'} printed by the copy but sent in attrs alone.",
+            "Send what the copy prints in fields.",
+        )  # fmt: skip
+    if unsent := sorted(wanted.fields - fields):
+        return Answer(
+            rule, title, "warning", f"The copy prints {', '.join(unsent)}, which the webhook does not send.",
+            "Add it to fields, or everybody sees the fallback.",
+        )  # fmt: skip
+    if idle := sorted(wanted.attributes & fields - attrs):
+        return Answer(
+            rule, title, "warning", f"{', '.join(idle)} is defined as an attribute but sent in fields alone.",
+            "Send what variants are chosen by in attrs; fields never affect selection.",
+        )  # fmt: skip
+    if personal := sorted(name for name in attrs if _NAMES.search(name)):
+        return Answer(
+            rule, title, "warning", f"attrs hold {', '.join(personal)}, by which no variant should be chosen.",
+            "Send it in fields: attrs are stored and exported, fields are not.",
+        )  # fmt: skip
+    return Answer(rule, title, "good", "Each name is where it works.")
+
+
+def _delay(delay_s: int, wanted: Wanted) -> Answer:
+    rule, title = "delay", "Time Delay is long enough"
+    shown = f"The flow waits {_minutes(delay_s)} between webhook and email"
+    if wanted.p99_s is None:
+        if delay_s < 120:
+            return Answer(
+                rule, title, "wrong", f"{shown}; nothing was measured yet.", "Set the Time Delay to 2–5 minutes."
+            )
+        return Answer(rule, title, "good", f"{shown}; nothing was measured yet, 2–5 minutes are advised.")
+    measured = f"99 of 100 writes took at most {wanted.p99_s:,.1f} s"
+    if delay_s < wanted.p99_s:
+        fix = f"Set the Time Delay to {_minutes(wanted.recommended_delay_s or 120)}."
+        return Answer(rule, title, "wrong", f"{shown}; {measured}.", fix)
+    return Answer(rule, title, "good", f"{shown}; {measured}.")
+
+
+def _email(treatment: FlowAction, wanted: Wanted, body: str | None) -> Iterator[Answer]:
+    message = _message(treatment)
+    places = (
+        ("subject", "Subject Line", str(message.get("subject_line") or ""), wanted.snippet.subject),
+        ("preheader", "Preview Text", str(message.get("preview_text") or ""), wanted.snippet.preheader),
+    )
+    for name, label, there, snippet in places:
+        yield _pasted(f"snippet_{name}", label, there, snippet)
+    if body is None:
+        yield Answer(
+            "snippet_body", "Snippet is in the Body", "unknown", "The key may not read email templates.",
+            "Give the key templates:read, or look yourself that the Body holds the snippet.",
+        )  # fmt: skip
+    else:
+        yield _pasted("snippet_body", "Body", body, wanted.snippet.body)
+
+
+def _pasted(rule: str, label: str, there: str, snippet: str) -> Answer:
+    title, fix = f"Snippet is in the {label}", f"Paste the {label} of the email snippet again."
+    if _plain(snippet) in _plain(there):
+        return Answer(rule, title, "good", f"The {label} holds the snippet.")
+    if "person|lookup" in _plain(there):
+        return Answer(
+            rule, title, "warning", f"The {label} reads a profile property, but without the guard or by an older one: "
+            "it can show old or foreign copy.", fix,
+        )  # fmt: skip
+    return Answer(rule, title, "wrong", f"The {label} does not hold the snippet.", fix)
+
+
+def _plain(text: str) -> str:
+    """Editors change blanks, line ends and quotes."""
+    return re.sub(r"\s+", "", text.replace("&#39;", "'").replace("&quot;", '"').replace("&amp;", "&"))
+
+
+def _minutes(seconds: int) -> str:
+    if seconds % 60 or seconds == 0:
+        return f"{seconds} seconds"
+    return "1 minute" if seconds == 60 else f"{seconds // 60} minutes"
+
+
+def _data(action: FlowAction) -> Mapping[str, Any]:
+    data = action.definition.get("data") or {}
+    inner = data.get("main_action")
+    return inner.get("data") or data if isinstance(inner, dict) else data
+
+
+def _message(action: FlowAction) -> Mapping[str, Any]:
+    return _data(action).get("message") or {}

@@ -1,0 +1,188 @@
+"""Pages of templates: their roles' buttons, what is refused, other orgs' ids, previews behind their own policy."""
+
+import time
+from uuid import uuid4
+
+from tests.component.console.browser import Browser
+from tests.support.console import Stage
+from tests.support.templates import make_template, read_flows
+
+NEW = {"name": "Welcome", "template_id": "welcome", "subject": "Hello", "body": "<p>Hello</p>"}
+
+
+async def ann(stage: Stage, visitor: Browser, role: str = "owner") -> None:
+    await visitor.sign_in(await stage.person("Ann", acme=role))  # type: ignore[arg-type]  # a role
+
+
+async def test_a_template_that_is_there_is_not_made_again(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+
+    made = await visitor.post("/acme/templates/_new", **NEW)
+    again = await visitor.post("/acme/templates/_new", **{**NEW, "name": "Another"})
+    wrong = await visitor.post("/acme/templates/_new", **{**NEW, "template_id": "a b", "body": "{% if %}"})
+
+    assert (made.status, made.location) == (303, "/acme/templates/welcome/settings")
+    assert again.status == 422
+    assert "Template id there is a template" in again.words
+    assert 'value="Another"' in again.html
+    assert "must be an id" in wrong.words
+    assert "Body (HTML) cannot stand in" in wrong.words
+
+
+async def test_a_file_makes_a_template_and_says_what_is_wrong_with_it(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    await make_template(stage, "acme", review=True)
+    exported = (await visitor.get("/acme/templates/welcome/file.yaml")).html
+
+    same = await visitor.post("/acme/templates/welcome/file", yaml=exported)
+    other = await visitor.post("/acme/templates/_new/import", yaml=exported.replace("id: welcome", "id: w2"))
+    misplaced = await visitor.post("/acme/templates/welcome/file", yaml=exported.replace("id: welcome", "id: w3"))
+    broken = await visitor.post("/acme/templates/_new/import", yaml="a: [")
+    copy = (await visitor.get("/acme/templates/w2/file.yaml")).html
+
+    assert (same.status, other.status) == (303, 303)
+    assert "must say template_id: welcome" in misplaced.words
+    assert (broken.status, "is no YAML" in broken.words) == (422, True)
+    assert copy == exported.replace("id: welcome", "id: w2")
+    assert (await visitor.get("/acme/templates/welcome")).words.count("version 2") == 0  # the file withdrew it
+
+
+async def test_a_body_that_only_travelled_through_a_form_is_no_new_version(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    copy_id = await make_template(stage, "acme")
+    path = f"/acme/templates/welcome/variants/{copy_id}"
+    body = "<h1>Hello {{ first_name | default: 'there' }}</h1>\r\n<p>Thanks for joining. Here is what to expect from a "
+    body += 'small roastery.</p>\r\n<p><a href="https://shop.example/first">See the beans</a></p>\r\n'
+    texts = {"subject": "Hi {{ first_name | default: 'you' }}, coffee is on", "theme": "welcome", "body": body}
+    texts["preheader"] = "Three things that every new subscriber should know"
+
+    await visitor.post(path, **texts)
+    said = (await visitor.get(path)).words
+
+    assert "Nothing was changed." in said
+    assert "Version 1 is the newest" in said
+
+
+async def test_a_step_that_cannot_be_done_is_told(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    copy_id = await make_template(stage, "acme")
+    path = f"/acme/templates/welcome/variants/{copy_id}"
+
+    await visitor.post(f"{path}/reject", comment="No")
+    rejected = (await visitor.get(path)).words
+    state = await visitor.post("/acme/templates/welcome/state", state="active")
+
+    assert "Nothing was done." in rejected
+    assert "It is not in review." in rejected
+    assert state.status == 422
+    assert "the template has no flow message yet" in state.words
+
+
+async def test_another_orgs_template_is_not_there(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    copy_id = await make_template(stage, "other")
+    await make_template(stage, "acme", "mine")
+    base = "/acme/templates/welcome"
+
+    statuses = {
+        path: (await visitor.get(path)).status
+        for path in (base, f"{base}/settings", f"{base}/check", f"{base}/file.yaml", f"{base}/preview",
+                     f"{base}/variants/{copy_id}", f"{base}/variants/{copy_id}/email",
+                     f"/acme/templates/mine/variants/{copy_id}", f"/acme/templates/mine/variants/{copy_id}/email")
+    }  # fmt: skip
+    posted = {
+        step: (await visitor.post(f"{base}/{step}", state="archived", subject="x", body="x", name="x")).status
+        for step in ("state", "stop", "resume", "settings", "control", "try", f"variants/{copy_id}/archive")
+    }
+
+    assert set(statuses.values()) == {404}
+    assert set(posted.values()) == {404}
+    async with stage.db.connection() as connection:
+        rows = await connection.fetch("SELECT state, stopped_at FROM templates WHERE template_id = 'welcome'")
+    assert [tuple(row) for row in rows] == [("draft", None)]
+
+
+async def test_an_email_is_served_behind_a_policy_that_runs_nothing(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    copy_id = await make_template(stage, "acme")
+
+    answers = [
+        await visitor.get(f"/acme/templates/welcome/variants/{copy_id}/email?version=1&person=long"),
+        await visitor.post("/acme/templates/welcome/preview-text", subject="x", body="<p>x</p>"),
+        await visitor.post("/acme/templates/welcome/preview-text", subject="{{ x", body=""),
+    ]
+
+    for answer in answers:
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("sandbox; default-src 'none';")
+        assert "script" not in policy
+        assert "frame-ancestors 'self'" in policy
+        assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert "Maximiliane" in answers[0].html
+    assert "Control content is shown instead" in answers[2].html
+
+
+async def test_who_may_only_look_sees_no_button_that_changes(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor, "viewer")
+    copy_id = await make_template(stage, "acme", review=True)
+    paths = ("", "/settings", "/file", f"/variants/{copy_id}")
+
+    pages = [(await visitor.get(f"/acme/templates/welcome{path}")).html for path in paths]
+    pages += [(await visitor.get("/acme/review")).html, (await visitor.get("/acme/templates")).html]
+
+    buttons = ("Save changes", "Save as a draft", "Import the changes", "Refresh Klaviyo Data", "Stop…", "Approve…",
+               "Activate…", "Archive…", "New variant", "New template", "Save the control content")  # fmt: skip
+    assert [
+        button for button in buttons for html in pages if button in html.replace("click “Refresh Klaviyo Data”", "")
+    ] == []
+
+
+async def test_a_flow_that_was_not_read_stays_selected(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    await make_template(stage, "acme")
+    saved = {"name": "Welcome", "flow_id": "GONE01", "treatment_action_id": "7", "send_window_s": "900"}
+    await visitor.post("/acme/templates/welcome/settings", **saved, delay_s="200", property_prefix="jai_welcome")
+    await read_flows(stage, "acme")
+
+    html = (await visitor.get("/acme/templates/welcome/settings")).html
+
+    assert '<option value="GONE01" selected>GONE01 (not read from Klaviyo)</option>' in html
+    assert '<option value="7" selected>7 (not read from Klaviyo)</option>' in html
+    assert "jai_welcome_subject" in html
+    part = (await visitor.get("/acme/templates/welcome/settings/messages?flow_id=FLOW01")).html
+    assert "Email 1 · 3 min after the webhook" in part
+    assert "<html" not in part
+
+
+async def test_what_is_typed_stands_for_itself_in_a_search(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    await make_template(stage, "acme", "a-1", name="Save 50% now", variant=False)
+    await make_template(stage, "acme", "b-1", name="Winback", variant=False)
+
+    found = {text: (await visitor.get(f"/acme/templates?search={text}")).html for text in ("%25", "B-1", "_")}
+    wrong = await visitor.get("/acme/templates?state=nonsense")
+
+    assert ["Save 50% now" in found["%25"], "Winback" in found["%25"]] == [True, False]
+    assert ["Save 50% now" in found["B-1"], "Winback" in found["B-1"]] == [False, True]
+    assert "Nothing found" in found["_"]
+    assert (wrong.status, "Winback" in wrong.html) == (200, True)
+
+
+async def test_a_list_of_a_thousand_templates_is_fast(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    async with stage.db.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO templates (org_id, template_id, name, state, control_subject, control_body, created_at, "
+            "updated_at) SELECT $1, 't-' || n, 'Template ' || n, 'draft', 's', 'b', $2, $2 "
+            "FROM generate_series(1, 1000) n",
+            stage.orgs["acme"], stage.now,
+        )  # fmt: skip
+    took = []
+    for page in range(1, 21):
+        began = time.perf_counter()
+        answer = await visitor.get(f"/acme/templates?page={page}&search=template")
+        took.append(time.perf_counter() - began)
+        assert answer.status == 200
+
+    assert sorted(took)[len(took) // 2] < 0.25  # loose, for machines that do other things; it takes a tenth of that
+    assert (await visitor.get(f"/acme/templates/welcome/variants/{uuid4()}")).status == 404

@@ -1,0 +1,134 @@
+"""The set-up linter's rules, on flows as Klaviyo describes them."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from shared.klaviyo.client import Flow, FlowAction
+from shared.klaviyo.lint import Answer, Outcome, Read, Wanted, lint
+from shared.snippet import Control, marker, snippet
+
+SNIPPET = snippet("jai", marker("welcome", "FLOW01", "3"), Control("Hello", "", "<p>Hello</p>"))
+WANTED = Wanted("welcome", "acme", "3", SNIPPET, frozenset({"first_name"}), frozenset({"plan"}), 4.0, 120)
+BODY: dict[str, Any] = {
+    "template_id": "welcome",
+    "user_id": "{{ person.KlaviyoID }}",
+    "tracking_id": "{{ person.KlaviyoID }}.FLOW01.3",
+    "attrs": {"plan": "{{ person|lookup:'plan' }}"},
+    "fields": {"first_name": "{{ person.first_name }}"},
+}
+WEBHOOK: dict[str, Any] = {
+    "url": "https://copy.example/api/generate/acme",
+    "headers": {"Content-Type": "application/json", "X-Api-Key": "jai_live_key"},
+    "body": json.dumps(BODY),
+}
+EMAIL: dict[str, Any] = {"subject_line": SNIPPET.subject, "preview_text": SNIPPET.preheader}
+
+
+def step(action_id: str, kind: str, following: str | None, **data: Any) -> FlowAction:
+    return FlowAction(action_id, {"id": action_id, "type": kind, "links": {"next": following}, "data": data})
+
+
+def flow(
+    webhook: dict[str, Any] | None = None,
+    email: dict[str, Any] | None = None,
+    *,
+    minutes: int = 3,
+    status: str = "live",
+    step_status: str = "live",
+    body: str | None = SNIPPET.body,
+) -> Read:
+    actions = [
+        step("1", "send-webhook", "2", message={**WEBHOOK, **(webhook or {})}, status=step_status),
+        step("2", "time-delay", "3", unit="minutes", value=minutes),
+        step("3", "send-email", None, message={**EMAIL, **(email or {})}, status="live"),
+    ]
+    return Read(Flow("FLOW01", "Welcome", status, archived=False), actions, body)
+
+
+def said(read: Read, wanted: Wanted = WANTED) -> dict[str, Answer]:
+    return {one.rule: one for one in lint(wanted, read)}
+
+
+def changed(**change: Any) -> dict[str, str]:
+    return {"body": json.dumps({**BODY, **change})}
+
+
+def test_a_flow_that_was_set_up_as_told_has_nothing_wrong() -> None:
+    answers = lint(WANTED, flow())
+
+    assert {one.outcome for one in answers} == {"good"}
+    assert len(answers) == 12
+    assert [one.fix for one in answers if one.fix] == []
+
+
+@pytest.mark.parametrize(
+    ("read", "rule", "outcome"),
+    [
+        (flow(status="draft"), "flow_live", "wrong"),
+        (flow(step_status="draft"), "webhook_live", "wrong"),
+        (flow(step_status="manual"), "webhook_live", "warning"),
+        (flow({"url": "https://copy.example/api/generate/other"}), "webhook_url", "wrong"),
+        (flow({"url": "http://copy.example/api/generate/acme"}), "webhook_url", "warning"),
+        (flow({"headers": {"Content-Type": "application/json"}}), "webhook_headers", "wrong"),
+        (flow({"headers": {**WEBHOOK["headers"], "X-Api-Key": "<JUSTAI_API_KEY>"}}), "webhook_headers", "wrong"),
+        (flow({"headers": {"x-api-key": "k", "content-type": "application/json"}}), "webhook_headers", "good"),
+        (flow({"body": "{"}), "webhook_body", "wrong"),
+        (flow({"body": "[]"}), "webhook_body", "wrong"),
+        (flow(changed(template_id="other")), "webhook_body", "wrong"),
+        (flow(changed(user_id="{{ person.id }}")), "profile_id", "wrong"),
+        (flow(changed(tracking_id="{{ person.KlaviyoID }}.FLOW01.4")), "webhook_body", "wrong"),
+        (flow(changed(fields={}, attrs={"first_name": "x"})), "attrs_and_fields", "wrong"),
+        (flow(changed(fields={})), "attrs_and_fields", "warning"),
+        (flow(changed(attrs={}, fields={"first_name": "x", "plan": "y"})), "attrs_and_fields", "warning"),
+        (flow(changed(attrs={"email": "x"})), "attrs_and_fields", "warning"),
+        (flow(minutes=0), "delay", "wrong"),
+        (flow(body=None), "snippet_body", "unknown"),
+        (flow(body="<p>Other</p>"), "snippet_body", "wrong"),
+        (flow(body="{{ person|lookup:'jai_body'|safe }}"), "snippet_body", "warning"),
+        (flow(body="<div>" + SNIPPET.body.replace("'", "&#39;") + "\n</div>"), "snippet_body", "good"),
+        (flow(email={"subject_line": "Hello"}), "snippet_subject", "wrong"),
+        (flow(email={"preview_text": ""}), "snippet_preheader", "wrong"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_found_with_its_fix(read: Read, rule: str, outcome: Outcome) -> None:
+    answer = said(read)[rule]
+
+    assert answer.outcome == outcome
+    assert bool(answer.fix) == (outcome != "good")
+
+
+def test_a_webhook_after_the_email_or_none_is_told_apart() -> None:
+    read = flow()
+    email, hook = (
+        step("3", "send-email", "1", message=EMAIL, status="live"),
+        step("1", "send-webhook", None, message=WEBHOOK),
+    )
+
+    after = said(replace(read, actions=[email, hook]))["webhook_before_email"]
+    none = said(replace(read, actions=[email]))["webhook_before_email"]
+
+    assert (after.outcome, none.outcome) == ("wrong", "wrong")
+    assert "Move" in after.fix
+    assert "Add a Webhook step" in none.fix
+
+
+def test_the_delay_is_judged_by_what_was_measured() -> None:
+    slow = replace(WANTED, p99_s=200.0, recommended_delay_s=300)
+
+    assert said(flow(minutes=3), slow)["delay"].fix == "Set the Time Delay to 5 minutes."
+    assert said(flow(minutes=5), slow)["delay"].outcome == "good"
+    assert said(flow(minutes=1), replace(WANTED, p99_s=None, recommended_delay_s=None))["delay"].outcome == "wrong"
+
+
+def test_a_flow_or_message_that_is_gone_is_all_that_is_said() -> None:
+    assert [one.rule for one in lint(WANTED, Read(None, [], None))] == ["flow_live"]
+    gone = said(replace(flow(), actions=flow().actions[:2]))
+    assert gone["treatment_message"].outcome == "wrong"
+    assert "webhook_url" not in gone
+
+
+def test_no_answer_shows_the_key() -> None:
+    assert "jai_live_key" not in str(lint(WANTED, flow()))
