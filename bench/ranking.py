@@ -75,10 +75,11 @@ def play_all(kind: Kind, seed: int, rounds: int) -> Gains:
 
     work = work_of(kind, seed, rounds, _PEOPLE)
     makers: dict[str, Callable[[int], Chooser]] = {_OURS: lambda seed: Ours(seed, OURS), "uniform": Uniform, **RIVALS}
-    return {name: _play(work, make(seed), seed) for name, make in makers.items()}
+    return {name: play(work, make(seed), seed) for name, make in makers.items()}
 
 
-def _play(work: Work, policy: "Chooser", seed: int) -> float:
+def play(work: Work, policy: "Chooser", seed: int) -> float:
+    """One policy's gain on this work, percent."""
     again = np.random.default_rng([seed, 9])
     lag = WINDOW_ROUNDS if work.slow else LAG
     sent: list[tuple[Ints, Ints, Floats]] = []

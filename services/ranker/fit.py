@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 import numpy as np
 
 from services.ranker import shares as bounds
+from services.ranker.change import Counts, changed_at
 from services.ranker.facts import MOST_VARIANTS, NO_CLICK, Fact, Variant, canonical, edges_of, pack
 from services.ranker.features import NO_ATTRS, design_of
 from services.ranker.model import Rows, fit
@@ -26,6 +27,7 @@ MOST_CELLS = 5_000
 
 _NO_SHARES = ("", "~")  # cells that say nothing of a person: they draw from `otherwise`
 _DECAY_FROM = 5_000  # sends; fewer are too precious to forget
+_BEFORE_CHANGE = 0.05  # what facts of before a change of tastes weigh
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +145,13 @@ def _learn(task: Task, variants: Sequence[Variant], facts: Sequence[Fact], befor
         of_cells[fact.cell] += fact.sends
     by_attrs = policy.model == "logistic"
     design = design_of(of_cells, len(variants)) if by_attrs else NO_ATTRS
-    cell_names = sorted(of_cells) if by_attrs else [""]
+    cell_names = sorted(of_cells)
     x = design.rows([*cell_names, ""])
     themes = sorted({one.theme for one in variants if one.theme})
-    rows = _rows(task, variants, facts, {name: at for at, name in enumerate(cell_names)}, x, themes)
+    counts = _counted(task, variants, facts, {name: at for at, name in enumerate(cell_names)})
+    # Whoever wants all facts for ever gets them.
+    changed = changed_at(counts, cell_names) if policy.half_life_days is not None else None
+    rows = _rows(counts, _weights(policy, sum(sends.values()), changed), variants, x, themes)
     posterior = fit(rows, design, len(themes))
     listed = sorted((c for c in of_cells if c not in _NO_SHARES), key=lambda c: (-of_cells[c], c))[:MOST_CELLS]
     listed = sorted(listed) if by_attrs else []
@@ -164,43 +169,53 @@ def _learn(task: Task, variants: Sequence[Variant], facts: Sequence[Fact], befor
         "clicks": sum(fact.sends for fact in facts if fact.delay != NO_CLICK),
         "values": len(design.values),
         "young": sum(young),
+        "changed_days": edges_of(policy.window_h)[changed] / 86_400 if changed is not None else None,
         "variances": posterior.variances,
     }
     return otherwise, dict(zip(listed, of_listed, strict=True)), diagnostics
 
 
+def _counted(task: Task, variants: Sequence[Variant], facts: Sequence[Fact], cells: Mapping[str, int]) -> Counts:
+    """The facts of these variants as columns; what was not clicked yet counts as much as it is ripe."""
+    edges = edges_of(task.policy.window_h)
+    ripe_at = curves(facts, edges, task.policy.window_h * 3600.0)
+    numbers = {one.copy_id: at for at, one in enumerate(variants)}
+    known = [fact for fact in facts if fact.copy_id in numbers]
+    clicks = [fact.successes if fact.delay != NO_CLICK else 0.0 for fact in known]
+    ripe = [1.0 if fact.delay != NO_CLICK else ripeness(fact.age, ripe_at[fact.copy_id]) for fact in known]
+    return Counts(
+        variants=np.array([numbers[fact.copy_id] for fact in known], dtype=np.int64),
+        cells=np.array([cells.get(fact.cell, 0) for fact in known], dtype=np.int64),
+        ages=np.array([fact.age for fact in known], dtype=np.int64),
+        n=np.array([fact.sends for fact in known], dtype=np.float64) * np.array(ripe, dtype=np.float64),
+        clicks=np.array(clicks, dtype=np.float64),
+    )
+
+
+def _weights(policy: Policy, sends: int, changed: int | None) -> "np.typing.NDArray[np.float64]":
+    """What a fact of each age weighs: less by age, and hardly anything from before tastes changed."""
+    edges = edges_of(policy.window_h)
+    half_life = policy.half_life_days if sends >= _DECAY_FROM else None
+    weights = np.array([decayed(age, edges, half_life) for age in range(len(edges))])
+    if changed is not None:
+        weights[changed:] *= _BEFORE_CHANGE
+    return weights
+
+
 def _rows(
-    task: Task,
+    counts: Counts,
+    weights: "np.typing.NDArray[np.float64]",
     variants: Sequence[Variant],
-    facts: Sequence[Fact],
-    cells: Mapping[str, int],
     x: "np.typing.NDArray[np.int64]",
     themes: Sequence[str],
 ) -> Rows:
-    """The facts, weighed by ripeness and age, a row for each variant and cell."""
-    edges = edges_of(task.policy.window_h)
-    ripe_at = curves(facts, edges, task.policy.window_h * 3600.0)
-    half_life = task.policy.half_life_days if sum(fact.sends for fact in facts) >= _DECAY_FROM else None
-    weights = [decayed(age, edges, half_life) for age in range(len(edges))]
-    numbers = {one.copy_id: at for at, one in enumerate(variants)}
-    table: dict[tuple[int, int], list[float]] = {}
-    for fact in facts:
-        if (variant := numbers.get(fact.copy_id)) is None:
-            continue
-        row = table.setdefault((variant, cells.get(fact.cell, 0)), [0.0, 0.0])
-        weight = fact.sends * weights[fact.age]
-        if fact.delay == NO_CLICK:
-            row[0] += weight * ripeness(fact.age, ripe_at[fact.copy_id])
-        else:
-            row[0] += weight
-            row[1] += fact.successes * weights[fact.age]
-    keys = np.array([*table], dtype=np.int64).reshape(-1, 2)
-    values = np.array([*table.values()]).reshape(-1, 2)
+    """The counts, weighed by age, a row for each variant and cell."""
+    keys, row = np.unique(counts.cells * len(variants) + counts.variants, return_inverse=True)
     return Rows(
         x=x,
-        cells=keys[:, 1],
-        variants=keys[:, 0],
-        n=values[:, 0],
-        clicks=values[:, 1],
+        cells=keys // len(variants),
+        variants=keys % len(variants),
+        n=np.bincount(row, counts.n * weights[counts.ages], len(keys)).astype(np.float64),
+        clicks=np.bincount(row, counts.clicks * weights[counts.ages], len(keys)).astype(np.float64),
         themes=[themes.index(one.theme) if one.theme else -1 for one in variants],
     )

@@ -34,8 +34,8 @@ _LEAST_VARIANCE, _MOST_VARIANCE = 1e-5, 4.0
 class Priors:
     """Where the variances start, and how many effects' worth of belief that is."""
 
-    variant: float = 0.04
-    variant_attr: float = 0.02
+    variant: float = 0.1
+    variant_attr: float = 0.01
     attr: float = 0.1
     pair: float = 0.02
     variant_pair: float = 0.005

@@ -32,9 +32,9 @@ class Policy(BaseModel):
         None  # of one send, in its currency
     )
     window_h: Annotated[int, Field(ge=1, le=720)] = 72  # a click counts that comes within; others: `conversions`
-    floor: Annotated[float, Field(ge=0, le=0.2)] = 0.003  # least share of a variant; at most half of an equal one
+    floor: Annotated[float, Field(ge=0, le=0.2)] = 0.002  # least share of a variant; at most half of an equal one
     burn_in: Annotated[int, Field(ge=0, le=1_000_000)] = 100  # sends before a variant may have less than an equal share
-    max_change: Annotated[float, Field(gt=0, le=1)] = 0.25  # of any share in one update
+    max_change: Annotated[float, Field(gt=0, le=1)] = 1  # of any share in one update
     half_life_days: Annotated[float, Field(ge=1, le=3650)] | None = 28  # after it a fact weighs half; null: always all
     temper: Annotated[float, Field(gt=0, le=1)] = 0.25  # of the posterior's standard deviation; less explores less
     shares: dict[str, Annotated[float, Field(ge=0, le=1_000_000)]] = {}
