@@ -27,6 +27,7 @@ _ROUNDS = 14
 _TOLERANCE = 1e-4
 _STEPS_AT_ONCE = 20_000  # rows whose products are in memory together
 _BASE_VARIANCE = 4.0  # of everybody's logit around the rate of all sends
+_BOLD = 1.5  # power of MacKay's steps upwards: they creep away from small variances; the same downwards makes it swing
 _LEAST_VARIANCE, _MOST_VARIANCE = 1e-5, 4.0
 
 
@@ -35,7 +36,7 @@ class Priors:
     """Where the variances start, and how many effects' worth of belief that is."""
 
     variant: float = 0.1
-    variant_attr: float = 0.01
+    variant_attr: float = 0.02
     attr: float = 0.1
     pair: float = 0.02
     variant_pair: float = 0.005
@@ -185,6 +186,8 @@ class _Groups:
     def _learned(self, now: float, start: float, effects: Floats, variances: Floats) -> float:
         told = max(0.0, effects.size - float(variances.sum()) / now)  # effects' worth of facts
         learned = (self._priors.belief * start + float(np.square(effects).sum())) / (self._priors.belief + told)
+        if learned > now:
+            learned = now * (learned / now) ** _BOLD
         return min(max(learned, _LEAST_VARIANCE), _MOST_VARIANCE)
 
     def named(self) -> dict[str, float]:
