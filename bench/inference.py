@@ -12,7 +12,7 @@
     obd_held       of `obd_told` estimates on the Open Bandit logs, those whose interval holds what was really earned
 
 The ranker is Thompson's with a beta posterior per variant (and per segment where there are two), refitted daily on all
-sends, shares floored at 2 %. Seeds are fixed. With --quick a tenth of the runs.
+sends, shares floored as the product's are. Seeds are fixed. With --quick a tenth of the runs.
 """
 
 import argparse
@@ -32,11 +32,12 @@ from shared.inference.guardrail import Stratum, guard
 from shared.inference.lift import Lift, measure
 from shared.inference.power import plan
 from shared.inference.variants import Sums, estimate
+from shared.schemas.policy import Policy
 
 Array = npt.NDArray[Any]
 _PER_DAY, _CONTROL, _BASE, _LOOKS = 1_000, 0.1, 0.03, 60
 _TESTS, _POWER_TESTS, _RUNS, _GUARDS = 3_000, 1_000, 300, 1_000
-_DAYS, _FLOOR, _POSTERIOR_DRAWS = 30, 0.02, 400
+_DAYS, _FLOOR, _POSTERIOR_DRAWS = 30, Policy().floor, 400
 _Z = NormalDist().inv_cdf(0.975)
 
 

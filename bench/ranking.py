@@ -16,10 +16,8 @@ last never matters), 6 variants, 3–5 % clicks, feedback in files two days late
 learning included. Differences to the best rival of the column (by its mean, which favours it) are paired by seed; ours
 is `not_worse` unless it is more than 2 standard errors below, and `wins` when it is more than 2 above.
 
-Tuning: test seeds are 0–19. Ours has one setting for all columns, the defaults of the product; they and our priors were
-chosen among some ten on two to four of the seeds 100–103, in the columns `attrs`, `flat` and `tree` only. The rivals'
-settings are the best of eleven of VW and four of MABWiser that an earlier study of similar work measured; they were not
-tuned on this work, so they had less tuning than ours (docs/ranking.md).
+Tuning: test seeds are 0–19, nothing was chosen on them. Everybody has one setting for all columns: ours the defaults of
+the product, each rival the best that `bench/ranking_tuning.py` found for it on seeds from 100 on (docs/ranking.md).
 
 `decision_us`: `services/generator/select.choose` for one request with 50 variants in a snapshot of 5,000 cells.
 `fit_s` (of one core), `fit_mb`: one fit of 20 variants with 200 values of attrs from 100,000 sends, in a process of
@@ -145,7 +143,9 @@ def large_fit() -> tuple[float, float]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, show, write `bench/results/ranking.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20, help="Test seeds, from 0 on; 20 take some 20 minutes.")
+    parser.add_argument(
+        "--seeds", type=int, default=20, help="Test seeds, from 0 on; 20 take about an hour of one core."
+    )
     parser.add_argument("--rounds", type=int, default=40, help="Days; fewer are quicker and say less.")
     options = parser.parse_args(arguments)
     if options.seeds < 2 or options.rounds < 8:

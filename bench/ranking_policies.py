@@ -153,10 +153,14 @@ class MabWiser(Uniform):
 OURS = Policy()
 _COSTS = "--cb_min_cost -1 --cb_max_cost 0"
 RIVALS: Mapping[str, Callable[[int], Chooser]] = {
-    "VW squarecb": lambda seed: Vowpal(seed, f"--squarecb --gamma_scale 3000 --gamma_exponent 0.5 -l 0.1 {_COSTS}"),
-    "VW regcb": lambda seed: Vowpal(seed, f"--regcb --mellowness 0.0001 {_COSTS}"),
-    "VW bag 10": lambda seed: Vowpal(seed, "--bag 10 --greedify -l 0.1"),
+    "VW squarecb": lambda seed: Vowpal(
+        seed, f"--squarecb --gamma_scale 3000 --gamma_exponent 0.5 -l 0.03 --power_t 0 {_COSTS}"
+    ),
+    "VW regcb": lambda seed: Vowpal(seed, f"--regcb --mellowness 0.00001 -l 0.03 --power_t 0 {_COSTS}"),
+    "VW bag": lambda seed: Vowpal(seed, "--bag 10 --greedify -l 0.1"),
+    "MABWiser LinTS": lambda seed: MabWiser(seed, LearningPolicy.LinTS(alpha=0.05, l2_lambda=150), contextual=True),
+    "MABWiser LinUCB": lambda seed: MabWiser(seed, LearningPolicy.LinUCB(alpha=0.1, l2_lambda=150), contextual=True),
+    "MABWiser UCB1": lambda seed: MabWiser(seed, LearningPolicy.UCB1(alpha=0.05), contextual=False),
     "MABWiser TS": lambda seed: MabWiser(seed, LearningPolicy.ThompsonSampling(), contextual=False),
-    "MABWiser LinTS .1": lambda seed: MabWiser(seed, LearningPolicy.LinTS(alpha=0.1), contextual=True),
-    "MABWiser LinUCB .2": lambda seed: MabWiser(seed, LearningPolicy.LinUCB(alpha=0.2), contextual=True),
 }
+"""Each with the one setting that won the most over all columns on the tuning seeds (`bench.ranking_tuning`)."""

@@ -1,10 +1,10 @@
 """The search for the settings that `bench.ranking` compares: rivals' and ours, on the same work, none of it a test's.
 
-    .venv-bench/bin/python -m bench.ranking_tuning            # some two hours of one core
+    .venv-bench/bin/python -m bench.ranking_tuning            # some hours of one core
     .venv-bench/bin/python -m bench.ranking_tuning --only "VW squarecb"
 
-Every policy is searched in two steps: all its settings on the first tuning seed, then the best four on `--seeds` of
-them, 100 and on. A setting is judged by its mean gain over all columns, because one setting must serve them all. The
+Every policy is searched in two steps: all its settings on the first tuning seed, then the `--best` of them on `--seeds`
+seeds, 100 and on. A setting is judged by its mean gain over all columns, because one setting must serve them all. The
 winners are what `RIVALS` in `bench/ranking_policies.py` and the product's defaults say; this program changes nothing.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.ranking_work import COLUMNS, Kind, work_of
 
-_FIRST_SEED, _ROUNDS, _PEOPLE, _BEST = 100, 40, 1_000, 4
+_FIRST_SEED, _ROUNDS, _PEOPLE = 100, 40, 1_000
 _COSTS = "--cb_min_cost -1 --cb_max_cost 0"
 
 Setting = tuple[str, Mapping[str, Any]]
@@ -74,6 +74,10 @@ GRID: dict[str, list[Setting]] = {
     ],
     "MABWiser UCB1": [_mab("UCB1", alpha=alpha) for alpha in (0.02, 0.03, 0.05, 0.07, 0.1, 0.2)],
     "MABWiser TS": [_mab("ThompsonSampling")],
+    "ours": [
+        _ours(temper=temper, max_change=change, floor=floor)
+        for temper, change, floor in product((0.1, 0.25, 0.5), (0.25, 1), (0.001, 0.002))
+    ],
 }
 
 
@@ -105,16 +109,14 @@ def search(
         for _, setting in settings
     ]
     found = []
-    for setting, futures in zip(settings, asked, strict=True):
+    for (name, setting), futures in zip(settings, asked, strict=True):
         gains: dict[Kind, list[float]] = {kind: [] for kind in COLUMNS}
         for kind, future in futures:
             gains[kind].append(future.result())
-        found.append((setting, {kind: fmean(values) for kind, values in gains.items()}))
+        means = {kind: fmean(values) for kind, values in gains.items()}
+        found.append(((name, setting), means))
         print(
-            f"{fmean(found[-1][1].values()):6.1f}  "
-            + " ".join(f"{value:5.1f}" for value in found[-1][1].values())
-            + f"  {setting[0]}",
-            flush=True,
+            f"{fmean(means.values()):6.1f}  {' '.join(f'{mean:5.1f}' for mean in means.values())}  {name}", flush=True
         )
     return sorted(found, key=lambda one: -fmean(one[1].values()))
 
@@ -123,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Search and show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=4, help="Tuning seeds of the second step, from 100 on.")
+    parser.add_argument("--best", type=int, default=4, help="How many settings of a policy come to the second step.")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--only", action="append", choices=GRID, help="Search only this policy; may be repeated.")
     options = parser.parse_args(arguments)
@@ -130,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in options.only or GRID:
             print(f"{name}, {len(GRID[name])} settings; mean, then {', '.join(COLUMNS.values())}", flush=True)
             first = search(pool, GRID[name], [_FIRST_SEED])
-            best = [setting for setting, _ in first[:_BEST]]
+            best = [setting for setting, _ in first[: options.best]]
             print(f"{name}, the best {len(best)} on {options.seeds} seeds", flush=True)
             search(pool, best, range(_FIRST_SEED, _FIRST_SEED + options.seeds))
 

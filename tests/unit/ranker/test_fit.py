@@ -87,6 +87,15 @@ def test_no_share_changes_by_more_than_the_cap_and_repeated_fits_arrive() -> Non
     assert steps[-1].cells[PRO] == pytest.approx(far.cells[PRO], abs=1e-5)
 
 
+def test_without_a_cap_one_fit_goes_as_far_as_the_facts_say() -> None:
+    uniform = next_snapshot(task([], model="uniform"))
+
+    after = next_snapshot(task(drawn(by_plan), before=as_before(uniform)))
+
+    assert after.previous_id == uniform.snapshot_id
+    assert after.cells == next_snapshot(task(drawn(by_plan))).cells
+
+
 def test_the_cap_does_not_hold_over_other_variants() -> None:
     others = next_snapshot(task([], model="uniform", variants=VARIANTS[:2]))
 

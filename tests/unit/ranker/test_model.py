@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from services.ranker import model
 from services.ranker.features import MOST_EFFECTS, NO_ATTRS, Design, design_of, pairs_of, values_of
 from services.ranker.model import Floats, Posterior, Rows, fit
 
@@ -46,6 +47,29 @@ def test_an_attr_that_matters_gets_a_large_variance_and_one_that_does_not_a_smal
 
     assert found["variant x a"] > 0.05
     assert found["variant x b"] < 0.01
+
+
+@pytest.mark.parametrize("sends", [115.0, 120.0, 300.0])
+def test_taste_that_lies_in_pairs_alone_is_found_in_one_fit(sends: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each variant pleases half of the cells, laid out so that neither attr alone tells which.
+    cells = [f"a=a{a}&b=b{b}" for a in range(4) for b in range(4)]
+    design = design_of(dict.fromkeys(cells, 1e5))
+    pairs = [(cell, variant) for cell in range(len(cells)) for variant in range(VARIANTS)]
+    logits = np.array([-3 + (0.5 if (cell // 4 + cell % 4 + v) % 2 else -0.5) for cell, v in pairs])
+    told = Rows(
+        x=design.rows(cells),
+        cells=np.array([cell for cell, _ in pairs]),
+        variants=np.array([variant for _, variant in pairs]),
+        n=np.full(len(pairs), sends),
+        clicks=sends / (1 + np.exp(-logits)),
+        themes=[-1] * VARIANTS,
+    )
+
+    found = fit(told, design, 0).variances["variant x a & b"]
+
+    monkeypatch.setattr(model, "_ROUNDS", 200)
+    assert found == pytest.approx(fit(told, design, 0).variances["variant x a & b"], rel=0.1)
+    assert found > 0.06
 
 
 def test_few_facts_move_little() -> None:
