@@ -11,10 +11,13 @@ winners are what `RIVALS` in `bench/ranking_policies.py` and the product's defau
 import argparse
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from statistics import fmean
 from typing import Any
+from unittest.mock import patch
 
 from bench.ranking_work import COLUMNS, Kind, work_of
 
@@ -33,8 +36,9 @@ def _mab(name: str, **values: float) -> Setting:
     return " ".join(f"{key} {value:g}" for key, value in values.items()) or "as it is", {"mab": name, "values": values}
 
 
-def _ours(**values: object) -> Setting:
-    return " ".join(f"{key} {value}" for key, value in values.items()) or "defaults", {"ours": values}
+def _ours(policy: Mapping[str, float | None], priors: Mapping[str, float]) -> Setting:
+    said = {**policy, **priors}
+    return " ".join(f"{key} {value}" for key, value in said.items()) or "as shipped", {"ours": policy, "priors": priors}
 
 
 GRID: dict[str, list[Setting]] = {
@@ -75,8 +79,18 @@ GRID: dict[str, list[Setting]] = {
     "MABWiser UCB1": [_mab("UCB1", alpha=alpha) for alpha in (0.02, 0.03, 0.05, 0.07, 0.1, 0.2)],
     "MABWiser TS": [_mab("ThompsonSampling")],
     "ours": [
-        _ours(temper=temper, max_change=change, floor=floor)
-        for temper, change, floor in product((0.1, 0.25, 0.5), (0.25, 1), (0.001, 0.002))
+        _ours({}, {}),
+        _ours({"temper": 0.1}, {}),
+        _ours({"temper": 0.5}, {}),
+        _ours({"max_change": 0.25}, {}),
+        _ours({"floor": 0.001}, {}),
+        _ours({"half_life_days": None}, {}),
+        _ours({}, {"variant": 0.04}),
+        _ours({}, {"variant_attr": 0.01}),
+        _ours({}, {"variant_attr": 0.03}),
+        _ours({}, {"variant_attr": 0.005, "variant_pair": 0.002}),
+        _ours({}, {"variant_pair": 0.01}),
+        _ours({}, {"belief": 3.0}),
     ],
 }
 
@@ -87,6 +101,7 @@ def gain(setting: Mapping[str, Any], kind: Kind, seed: int) -> float:
 
     from bench.ranking import play
     from bench.ranking_policies import Chooser, MabWiser, Ours, Vowpal
+    from services.ranker import model
     from shared.schemas.policy import Policy
 
     policy: Chooser
@@ -97,7 +112,10 @@ def gain(setting: Mapping[str, Any], kind: Kind, seed: int) -> float:
         policy = MabWiser(seed, getattr(LearningPolicy, name)(**setting["values"]), contextual=name.startswith("Lin"))
     else:
         policy = Ours(seed, Policy(**setting["ours"]))
-    return play(work_of(kind, seed, _ROUNDS, _PEOPLE), policy, seed)
+    # The product has one set of priors for everybody; only this search looks at others.
+    priors = replace(model.PRIORS, **setting.get("priors", {}))
+    with patch("services.ranker.fit.fit", partial(model.fit, priors=priors)):
+        return play(work_of(kind, seed, _ROUNDS, _PEOPLE), policy, seed)
 
 
 def search(
