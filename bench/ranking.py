@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, show, write `bench/results/ranking.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--seeds", type=int, default=20, help="Test seeds, from 0 on; 20 take about an hour of one core."
+        "--seeds", type=int, default=20, help="Test seeds, from 0 on; 20 take some 40 minutes of one core."
     )
     parser.add_argument("--rounds", type=int, default=40, help="Days; fewer are quicker and say less.")
     options = parser.parse_args(arguments)

@@ -16,8 +16,8 @@ import numpy as np
 from services.ranker import shares as bounds
 from services.ranker.change import Counts, changed_at
 from services.ranker.facts import MOST_VARIANTS, NO_CLICK, Fact, Variant, canonical, edges_of, pack
-from services.ranker.features import NO_ATTRS, design_of
-from services.ranker.model import Rows, fit
+from services.ranker.features import NO_ATTRS, Ints, design_of
+from services.ranker.model import Floats, Rows, fit
 from services.ranker.ripeness import curves, decayed, ripeness
 from services.ranker.shares import Shares
 from shared.schemas.policy import Policy
@@ -192,7 +192,7 @@ def _counted(task: Task, variants: Sequence[Variant], facts: Sequence[Fact], cel
     )
 
 
-def _weights(policy: Policy, sends: int, changed: int | None) -> "np.typing.NDArray[np.float64]":
+def _weights(policy: Policy, sends: int, changed: int | None) -> Floats:
     """What a fact of each age weighs: less by age, and hardly anything from before tastes changed."""
     edges = edges_of(policy.window_h)
     half_life = policy.half_life_days if sends >= _DECAY_FROM else None
@@ -204,9 +204,9 @@ def _weights(policy: Policy, sends: int, changed: int | None) -> "np.typing.NDAr
 
 def _rows(
     counts: Counts,
-    weights: "np.typing.NDArray[np.float64]",
+    weights: Floats,
     variants: Sequence[Variant],
-    x: "np.typing.NDArray[np.int64]",
+    x: Ints,
     themes: Sequence[str],
 ) -> Rows:
     """The counts, weighed by age, a row for each variant and cell."""
