@@ -4,6 +4,8 @@ Such a plan is kept for as long as the connection. One that reads an account's r
 of 10,000 rows a matter of minutes, during which the account has no turns.
 """
 
+from datetime import timedelta
+
 import pytest
 
 from services.profile_writer.bulk_store import BulkStore
@@ -40,3 +42,27 @@ async def test_no_account_is_read_through_for_one_of_its_rows(name: str, databas
     assert nodes
     assert {node["Node Type"] for node in nodes} <= {"Index Scan", "Index Only Scan", "Tid Scan", "ModifyTable"}
     assert [node for node in nodes if "profile_id" in node.get("Filter", "")] == []
+
+
+INSERT_WAITING = """
+    INSERT INTO pending_writes (account_key, profile_id, prefix, org_id, action, lane, day, generation_id, written_for,
+                                accepted_at, deadline_at, clean_at, next_attempt_at)
+    SELECT 'acct:A', 'N' || n, 'jai', gen_random_uuid(), 'write', 1, $1::timestamptz::date, gen_random_uuid(), 'w', $1,
+           $1 + interval '1 hour' + n * interval '1 ms', $1 + interval '2 hours', $1
+    FROM generate_series(1, 5000) AS n
+"""
+
+
+async def test_what_a_turn_reads_does_not_grow_with_what_waits(database_url: str, amqp_url: str) -> None:
+    async with rigged(database_url, amqp_url) as rig, rig.db.transaction() as connection:
+        await connection.execute(BY_KEY_ONLY)
+        await connection.execute(f"PREPARE turn ({STATEMENTS['agenda'][1]}) AS {TurnStore.SELECT_AGENDA}")
+        now = rig.clock.now()
+        asked = f"EXECUTE turn ('acct:A', '{now}', '{now}', '{now - timedelta(days=1)}', 500, 25, 5, '{{}}')"
+        await connection.execute(asked)  # planned now, and kept
+        await connection.execute(INSERT_WAITING, now)
+        answer = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {asked}")
+
+    plan = answer[0]["Plan"]
+    assert plan["Actual Rows"] == 25
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 500  # pages of 8 kB; 25 rows by key are some 150
