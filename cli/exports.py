@@ -63,7 +63,9 @@ async def export_target(
 @click.argument("org_slug")
 @command
 async def export_test(org_slug: str) -> None:
-    """Have the exporter write, read and remove a small object in the bucket now, and say what happened."""
+    """Have the exporter try the bucket now.
+
+    It writes, reads and removes a small object, and what happened is said step by step."""
     async with session() as s:
         found = await s.run(exports.try_target, Nothing(), org_slug)
     if not found.heard:

@@ -20,7 +20,7 @@ async def test_a_new_org_is_told_what_is_next(stage: Stage, visitor: Browser) ->
     words = (await visitor.get("/acme/")).words
 
     assert "0 of 5 done" in words
-    assert "justai klaviyo connect acme" in (await visitor.get("/acme/")).html
+    assert "/acme/integration" in (await visitor.get("/acme/")).html
 
 
 async def test_only_what_the_org_has_counts(stage: Stage, visitor: Browser) -> None:
