@@ -6,7 +6,7 @@ from cli.display import moment, printable
 from cli.operations import COMMANDS
 from cli.session import command, session
 from shared.admin import checks
-from shared.admin.check_rules import Finding
+from shared.admin.check_rules import CheckFinding
 from shared.admin.operation import Nothing
 
 _MARKS = {"good": "ok", "info": "--", "warn": "!", "bad": "!!"}
@@ -32,7 +32,7 @@ async def check(org_slug: str) -> None:
         raise SystemExit(1)
 
 
-def _said(finding: Finding, org_slug: str) -> str:
+def _said(finding: CheckFinding, org_slug: str) -> str:
     at = f" {moment(finding.at)} UTC." if finding.at is not None else ""
     see = f" (justai {COMMANDS[finding.see]} {org_slug})" if finding.do and finding.see else ""
     return printable(f"{finding.says}{at}{' ' + finding.do if finding.do else ''}{see}")

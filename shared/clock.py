@@ -8,6 +8,7 @@ import asyncio
 import mmap
 import struct
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -156,3 +157,13 @@ def _leaping(scaled: ScaledClock, file: Path, factor: float) -> LeapingClock:
         return LeapingClock(scaled, file, factor)
     except (OSError, ValueError) as error:
         raise ValueError(f"the clock's file of leaps cannot be read: {error}") from None
+
+
+async def first_of(*waits: Coroutine[object, object, object], within_s: float | None = None) -> None:
+    """Until the first of these has happened, at most so many real seconds: how runners rest until they are stopped."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

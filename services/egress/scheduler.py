@@ -12,7 +12,7 @@ from uuid import UUID
 
 from services.egress.model import Cadence, DueHour, Plan
 from shared import logs
-from shared.clock import Clock
+from shared.clock import Clock, first_of
 from shared.errors import Transient
 from shared.exports import HOUR, Publisher, hours_between
 from shared.messaging.topology import EXPORT_HOUR
@@ -81,7 +81,7 @@ class Scheduler:
             else:
                 if published:
                     log.info("exports.published", hours=published)
-            await self._rest(stop)
+            await first_of(self._clock.sleep(self._tick_s), stop.wait())
 
     async def look(self) -> int:
         """One look; how many jobs were published."""
@@ -111,12 +111,3 @@ class Scheduler:
         until = closed_until(now, plan.cadence, self._settle_s)
         reached = hours[_OPENED_AT_ONCE] if len(hours) > _OPENED_AT_ONCE else max(opened_until, until)
         self._opened[plan.org_id] = (first, reached)
-
-    async def _rest(self, stop: asyncio.Event) -> None:
-        resting = asyncio.ensure_future(self._clock.sleep(self._tick_s))
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({resting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (resting, stopping):
-                task.cancel()

@@ -15,7 +15,7 @@ from uuid import UUID
 from shared import logs, metrics
 from shared.admin import results_days
 from shared.admin.results_report import make_report
-from shared.clock import Clock
+from shared.clock import Clock, first_of
 from shared.db.pool import Database
 from shared.errors import Failure
 from shared.schemas.ids import generation_day
@@ -172,13 +172,4 @@ class Counter:
                     continue
             except Failure as error:
                 log.warning("results.count_failed", reason=error.reason)
-            await self._rest(stop)
-
-    async def _rest(self, stop: asyncio.Event) -> None:
-        resting = asyncio.ensure_future(self._clock.sleep(self._tick.total_seconds()))
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({resting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            resting.cancel()
-            stopping.cancel()
+            await first_of(self._clock.sleep(self._tick.total_seconds()), stop.wait())

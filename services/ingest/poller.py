@@ -10,7 +10,7 @@ from uuid import UUID
 
 from services.ingest.records import Listed, Listing, Source, SourceRefused, SourceUnreachable
 from shared import logs
-from shared.clock import Clock
+from shared.clock import Clock, first_of
 from shared.errors import Failure
 from shared.schemas.jobs import IngestFileJob
 
@@ -79,7 +79,7 @@ class Poller:
                 log.warning("poll.interrupted", reason=failure.reason)
                 polled = False
             if not polled:
-                await self._pause(stop)
+                await first_of(self._clock.sleep(self._pace.tick_s), stop.wait())
 
     async def poll_one(self) -> bool:
         """Look into one folder that is due. False when none is."""
@@ -109,12 +109,3 @@ class Poller:
             await self._publish(IngestFileJob(org_id=source.org_id, source_id=source.source_id, file_id=file_id))
             await self._ledger.mark_queued(source.org_id, file_id, now)
         log.info("source.listed", files=len(listing.files), ignored=listing.ignored, queued=len(ready))
-
-    async def _pause(self, stop: asyncio.Event) -> None:
-        sleeping = asyncio.ensure_future(self._clock.sleep(self._pace.tick_s))
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            stopping.cancel()

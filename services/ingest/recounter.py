@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.ingest import attribute
 from shared import logs
-from shared.clock import Clock
+from shared.clock import Clock, first_of
 from shared.db.pool import Database
 from shared.errors import Failure
 
@@ -55,13 +55,4 @@ class Recounter:
             if org_id is not None:
                 log.info("conversions.counted_anew", org_id=org_id)
                 continue
-            await self._rest(stop)
-
-    async def _rest(self, stop: asyncio.Event) -> None:
-        resting = asyncio.ensure_future(self._clock.sleep(self._tick_s))
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({resting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            resting.cancel()
-            stopping.cancel()
+            await first_of(self._clock.sleep(self._tick_s), stop.wait())

@@ -12,7 +12,7 @@ from services.profile_writer.bulk_following import Following
 from services.profile_writer.bulk_making import Making
 from services.profile_writer.bulk_store import BulkStore
 from shared import logs
-from shared.clock import Clock
+from shared.clock import Clock, first_of
 from shared.errors import Transient
 
 log = logs.get(__name__)
@@ -85,10 +85,4 @@ class BulkRoad:
             due_at = None
         if due_at is not None:
             due_in_s = max(0.05, (due_at - self._clock.now()).total_seconds())
-        sleeping = asyncio.ensure_future(self._clock.sleep(due_in_s))
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({sleeping, stopping}, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            stopping.cancel()
+        await first_of(self._clock.sleep(due_in_s), stop.wait(), within_s=_LOOK_S)

@@ -4,9 +4,9 @@ A planner without fresh statistics, which tables that fill and empty within minu
 whole: a turn took 55 ms with 15,000 rows waiting, and takes as long with none. `BY_KEY_ONLY` closes those ways.
 
 And several indexes begin with the account. To a plan that was made while the table was empty, and that is kept for as
-long as the connection, all of them look alike: an intake of 50 jobs read 50 times all that waited, 160 ms with 10,000
-rows. So the rows of a profile are asked for in the order of their prefixes, which the primary key alone has.
-(Comparing whole keys as rows would have that order too, but such a scan stops only at the end of the account.)
+long as the connection, all of them look alike: an intake of 50 jobs read 50 times all that waited. So the rows of a
+profile are asked for in the order of their prefixes, which the primary key alone has. (Comparing whole keys as rows
+would have that order too, but such a scan stops only at the end of the account: 350 ms a turn with 300,000 rows.)
 """
 
 BY_KEY_ONLY = """

@@ -2,15 +2,15 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
 from services.profile_writer.sender import Sender
 from services.profile_writer.turn import Report, Turn, Turns
 from services.profile_writer.turn_rules import NotSent
 from shared import logs
-from shared.clock import Clock
+from shared.clock import Clock, first_of
 from shared.errors import Transient
 
 log = logs.get(__name__)
@@ -95,16 +95,11 @@ class Scheduler:
 
     async def _wait(self, due_at: datetime | None, stop: asyncio.Event) -> None:
         """Until something is due, or somebody wakes us, or it is time to look at what other replicas took in."""
-        ends: set[asyncio.Future[Any]] = {asyncio.ensure_future(self._woken.wait()), asyncio.ensure_future(stop.wait())}
+        ends: list[Coroutine[object, object, object]] = [self._woken.wait(), stop.wait()]
         if due_at is not None:
             # Due already, and yet not ours: another turn or intake has hold of it, for milliseconds.
-            wait_s = max(_HELD_S, (due_at - self._clock.now()).total_seconds())
-            ends.add(asyncio.ensure_future(self._clock.sleep(wait_s)))
-        try:
-            await asyncio.wait(ends, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for end in ends:
-                end.cancel()
+            ends.append(self._clock.sleep(max(_HELD_S, (due_at - self._clock.now()).total_seconds())))
+        await first_of(*ends, within_s=_LOOK_S)
 
 
 async def _unless(stop: asyncio.Event, seconds: float) -> None:

@@ -8,9 +8,8 @@ from uuid import UUID
 from services.profile_writer.rows import Key
 from services.profile_writer.stops import Stop, Stops
 from services.profile_writer.sweep_store import PIECE, Found, SweepStore
-from services.profile_writer.upkeep import first_of
 from shared import logs
-from shared.clock import Clock
+from shared.clock import Clock, first_of
 from shared.errors import Transient
 
 log = logs.get(__name__)

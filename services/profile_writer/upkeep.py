@@ -1,13 +1,13 @@
 """What is looked after beside the turns: changed integrations, forgotten accounts, and how much waits."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from uuid import UUID
 
 from services.profile_writer.rows import Lane
 from services.profile_writer.upkeep_store import UpkeepStore
 from shared import logs, metrics
-from shared.clock import Clock
+from shared.clock import Clock, first_of
 from shared.errors import Transient
 
 log = logs.get(__name__)
@@ -76,13 +76,3 @@ class Upkeep:
         if self._second_road:
             for verdict, accounts in (await self._store.verdicts()).items():
                 metrics.gauge("second_road_accounts", accounts, verdict=verdict)
-
-
-async def first_of(*waits: Coroutine[object, object, object], within_s: float) -> None:
-    """Until the first of these has happened, at most so many real seconds."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()

@@ -14,7 +14,7 @@ from typing import Protocol
 from services.ranker.fit import Snapshot, Task, next_snapshot
 from services.ranker.records import Claim, Paused
 from shared import logs, metrics
-from shared.clock import Clock
+from shared.clock import Clock, first_of
 from shared.errors import Transient
 
 log = logs.get(__name__)
@@ -66,7 +66,7 @@ class Fitter:
                 log.warning("policy.look_failed", reason=error.reason)
                 worked = False
             if not worked:
-                await self._rest(stop)
+                await first_of(self._clock.sleep(self._pace.tick_s), stop.wait())
 
     async def fit_one(self) -> bool:
         """Fit one template that is due. False when none is."""
@@ -97,12 +97,3 @@ class Fitter:
                 facts=len(task.facts), cells=len(made.cells),
             )  # fmt: skip
         return True
-
-    async def _rest(self, stop: asyncio.Event) -> None:
-        resting = asyncio.ensure_future(self._clock.sleep(self._pace.tick_s))
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({resting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            resting.cancel()
-            stopping.cancel()

@@ -16,7 +16,7 @@ _OLD_SYNC: Final = timedelta(days=7)
 _BY_PLAN: Final = frozenset({"control_split", "control_holdout"})
 
 
-class Finding(ResultModel):
+class CheckFinding(ResultModel):
     """One answer. `do`: what to do about it, empty where nothing is; `see`: the operation that helps. `at`: the moment
     that the text speaks of, told apart so that each surface shows it in its zone."""
 
@@ -34,7 +34,7 @@ class Item(ResultModel):
     name: ItemName
     title: str
     tone: Tone
-    findings: list[Finding]
+    findings: list[CheckFinding]
 
 
 def judge(facts: Facts) -> list[Item]:
@@ -47,7 +47,7 @@ def judge(facts: Facts) -> list[Item]:
     ]
 
 
-def _item(name: ItemName, title: str, found: Iterator[Finding]) -> Item:
+def _item(name: ItemName, title: str, found: Iterator[CheckFinding]) -> Item:
     findings = list(found)
     worst = max(findings, key=lambda one: _TONES.index(one.tone))
     return Item(name=name, title=title, tone=worst.tone, findings=findings)
@@ -59,41 +59,41 @@ _TONES: Final[Sequence[Tone]] = ("good", "info", "warn", "bad")
 # --- the webhook -----------------------------------------------------------------------------------------------------
 
 
-def _webhook(facts: Facts) -> Iterator[Finding]:
+def _webhook(facts: Facts) -> Iterator[CheckFinding]:
     if facts.keys == 0:
-        yield Finding(
+        yield CheckFinding(
             tone="bad",
             says="There is no API key, so no webhook can be let in.",
             do="Create one and put it into the webhook as X-Api-Key.",
             see="keys.create",
         )
     elif facts.key_used_at is None:
-        yield Finding(
+        yield CheckFinding(
             tone="warn",
             says="No request with a key of this org has ever come.",
             do="Confirm that the flow is live and that its webhook sends X-Api-Key with one of your keys.",
             see="keys.list",
         )
     else:
-        yield Finding(tone="good", says="A key of this org was last used", at=facts.key_used_at)
+        yield CheckFinding(tone="good", says="A key of this org was last used", at=facts.key_used_at)
     seen = {one.template_id: one for one in facts.seen}
     for place in facts.places:
         yield _of_place(place, seen.get(place.template_id or ""))
     if facts.more_places:
-        yield Finding(
+        yield CheckFinding(
             tone="info",
             says=f"{facts.more_places:,} more are not listed here: trouble comes first.",
             see="templates.list",
         )
     if not facts.places:
-        yield Finding(
+        yield CheckFinding(
             tone="warn",
             says="No template is in service, and no flow that was read holds a webhook of ours.",
             do="Set a template active and paste its webhook into the flow.",
             see="templates.list",
         )
     if unknown := sum(one.unknown for one in facts.seen):
-        yield Finding(
+        yield CheckFinding(
             tone="bad",
             says=f"Webhooks with a template_id that is none of ours: {unknown:,}.",
             do="Correct template_id in the webhook's JSON body.",
@@ -102,81 +102,81 @@ def _webhook(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _of_place(place: Place, seen: Seen | None) -> Finding:
+def _of_place(place: Place, seen: Seen | None) -> CheckFinding:
     flow = f"Flow {place.flow_name or place.flow_id!r}" if place.flow_id else "No flow"
     which = f"{flow}, template {place.template_id}" if place.template_id else flow
     if place.flow_id is None:
-        return Finding(
+        return CheckFinding(
             tone="warn",
             says=f"Template {place.template_id} has no flow yet.",
             do="Choose the Flow and the Treatment Message in the template's Integration Settings.",
             see="templates.set",
         )
     if place.flow_status is None:
-        return Finding(
+        return CheckFinding(
             tone="warn",
             says=f"{which}: the flow was not found in the account when flows were last read.",
             do="Refresh Klaviyo Data.",
             see="flows.sync",
         )
     if place.flow_status != "live":
-        return Finding(
+        return CheckFinding(
             tone="bad",
             says=f"{which}: the flow is {place.flow_status}, not live.",
             do="Set the flow live in Klaviyo, and its webhook step too.",
             at=seen.last_at if seen else None,
         )
     if place.delay_s is None:
-        return Finding(
+        return CheckFinding(
             tone="bad",
             says=f"{which}: the flow is live, but holds no webhook of ours before an email.",
             do="Add the Webhook step, then Refresh Klaviyo Data.",
             see="templates.webhook",
         )
     if place.template_id is None:
-        return Finding(
+        return CheckFinding(
             tone="info",
             says=f"{which} is live and holds a webhook of ours, but no template in service is placed in it.",
             see="templates.list",
         )
     if seen is None:
-        return Finding(
+        return CheckFinding(
             tone="warn",
             says=f"{which}: the flow is live, but no webhook was seen in the last two days "
             f"(of the newest {SAMPLE:,} that were looked at).",
             do="Confirm in Klaviyo that the webhook step is active and that people enter the flow.",
         )
-    return Finding(tone="good", says=f"{which}: live, last webhook", at=seen.last_at)
+    return CheckFinding(tone="good", says=f"{which}: live, last webhook", at=seen.last_at)
 
 
 # --- what reaches the profile ----------------------------------------------------------------------------------------
 
 
-def _properties(facts: Facts) -> Iterator[Finding]:
+def _properties(facts: Facts) -> Iterator[CheckFinding]:
     if facts.scopes is None:
         yield _not_connected()
     elif WRITE not in facts.scopes:
-        yield Finding(
+        yield CheckFinding(
             tone="bad",
             says="The Klaviyo API key lacks the scope Profiles: Write.",
             do="Make a key that has it and save it.",
             see="klaviyo.rotate",
         )
     else:
-        yield Finding(
+        yield CheckFinding(
             tone="good",
             says=f"The key ending in {facts.last4} has the scope Profiles: Write; verified",
             at=facts.verified_at,
         )
     if facts.pause is not None:
-        yield Finding(
+        yield CheckFinding(
             tone="bad",
             says=f"Writing is paused: {facts.pause.rstrip('.')}.",
             do="Save a key that works.",
             see="klaviyo.rotate",
         )
     if facts.stopped_at is not None:
-        yield Finding(
+        yield CheckFinding(
             tone="bad",
             says="The org is stopped: nothing is written since",
             at=facts.stopped_at,
@@ -187,13 +187,13 @@ def _properties(facts: Facts) -> Iterator[Finding]:
     yield from _delays(facts.places)
 
 
-def _ended(ended: Sequence[Ended]) -> Iterator[Finding]:
+def _ended(ended: Sequence[Ended]) -> Iterator[CheckFinding]:
     total = sum(one.generations for one in ended)
     if not total:
-        yield Finding(tone="info", says="No webhook came in the last two days, so nothing was written.")
+        yield CheckFinding(tone="info", says="No webhook came in the last two days, so nothing was written.")
         return
     written = sum(one.generations for one in ended if one.outcome == "written" and one.reason is None)
-    yield Finding(
+    yield CheckFinding(
         tone="good" if written else "warn",
         says=f"Written to the profile in time: {written:,} of the newest {total:,} webhooks.",
         see="outcomes.list",
@@ -203,7 +203,7 @@ def _ended(ended: Sequence[Ended]) -> Iterator[Finding]:
         late = sum(one.generations for one in missed)
         worst = max(missed, key=lambda one: one.generations)
         meant = of_write("expired", worst.reason)
-        yield Finding(
+        yield CheckFinding(
             tone="bad",
             says=f"Missed their deadline: {late:,}, most because {meant.means}.",
             do=_MISSED.get(worst.reason or "", ""),
@@ -212,30 +212,30 @@ def _ended(ended: Sequence[Ended]) -> Iterator[Finding]:
     for one in sorted(ended, key=lambda one: -one.generations):
         if one.outcome in ("rejected", "stopped") and one.reason not in ("profile_id_invalid", "profile_not_found"):
             meant = of_write(one.outcome, one.reason)
-            yield Finding(
+            yield CheckFinding(
                 tone="bad", says=f"Not written: {one.generations:,}, because {meant.means}.", do=_sentence(meant.do)
             )
         elif one.decision == "control" and one.decided not in _BY_PLAN:
             meant = of_decision("control", one.decided)
-            yield Finding(
+            yield CheckFinding(
                 tone="warn",
                 says=f"Got the control content: {one.generations:,} ({meant.means}).",
                 do=_sentence(meant.do),
             )
 
 
-def _delays(places: Sequence[Place]) -> Iterator[Finding]:
+def _delays(places: Sequence[Place]) -> Iterator[CheckFinding]:
     least, most = ADVISED_S
     short = [one for one in places if one.delay_s is not None and one.delay_s < least]
     for one in short:
-        yield Finding(
+        yield CheckFinding(
             tone="bad" if one.delay_s == 0 else "warn",
             says=f"Flow {one.flow_name or one.flow_id}: only {one.delay_s} s between the webhook and the email.",
             do=f"Make the Time Delay {least // 60}–{most // 60} minutes, then Refresh Klaviyo Data.",
             see="flows.sync",
         )
     if not short and any(one.delay_s is not None for one in places):
-        yield Finding(tone="good", says=f"Every flow with our webhook waits {least // 60} minutes or more.")
+        yield CheckFinding(tone="good", says=f"Every flow with our webhook waits {least // 60} minutes or more.")
 
 
 _MISSED: Final = {
@@ -257,11 +257,11 @@ def _sentence(do: str) -> str:
 # --- ids -------------------------------------------------------------------------------------------------------------
 
 
-def _wrong_ids(facts: Facts) -> Iterator[Finding]:
+def _wrong_ids(facts: Facts) -> Iterator[CheckFinding]:
     wrong = [one for one in facts.wrong_ids if one.reason == "profile_id_invalid"]
     gone = [one for one in facts.wrong_ids if one.reason == "profile_not_found"]
     if wrong:
-        yield Finding(
+        yield CheckFinding(
             tone="bad",
             says="Webhooks brought a user_id that is no id of a profile; the last one came",
             at=wrong[0].last_at,
@@ -270,7 +270,7 @@ def _wrong_ids(facts: Facts) -> Iterator[Finding]:
             examples=tuple(f"{one.user_id} (template {one.template_id})" for one in wrong),
         )
     if gone:
-        yield Finding(
+        yield CheckFinding(
             tone="warn",
             says="Klaviyo knows no profile of these ids, as after a merge or a deletion; the last one came",
             at=gone[0].last_at,
@@ -279,7 +279,7 @@ def _wrong_ids(facts: Facts) -> Iterator[Finding]:
         )
     if not facts.wrong_ids:
         looked_at = sum(one.generations for one in facts.ended)
-        yield Finding(
+        yield CheckFinding(
             tone="good" if looked_at else "info",
             says=f"None of the newest {looked_at:,} webhooks had a wrong profile ID."
             if looked_at
@@ -290,22 +290,22 @@ def _wrong_ids(facts: Facts) -> Iterator[Finding]:
 # --- what was read from the account ----------------------------------------------------------------------------------
 
 
-def _showing(facts: Facts) -> Iterator[Finding]:
+def _showing(facts: Facts) -> Iterator[CheckFinding]:
     if facts.scopes is None:
         yield _not_connected()
         return
     for scope, name in (("flows:read", "Flows: Read"), ("campaigns:read", "Campaigns: Read")):
         if scope in facts.scopes:
-            yield Finding(tone="good", says=f"The key has the scope {name}.")
+            yield CheckFinding(tone="good", says=f"The key has the scope {name}.")
         else:
-            yield Finding(
+            yield CheckFinding(
                 tone="bad" if scope == "flows:read" else "warn",
                 says=f"The key lacks the scope {name}. {SCOPE_COSTS[scope]}",
                 do="Make a key that has it and save it.",
                 see="klaviyo.rotate",
             )
     if facts.synced_at is None:
-        yield Finding(
+        yield CheckFinding(
             tone="bad",
             says="Flows were never read from the account, or none with an email was found.",
             do="Refresh Klaviyo Data.",
@@ -314,7 +314,7 @@ def _showing(facts: Facts) -> Iterator[Finding]:
     else:
         plural = "" if facts.flows == 1 else "s"
         old = facts.now - facts.synced_at > _OLD_SYNC
-        yield Finding(
+        yield CheckFinding(
             tone="warn" if old else "good",
             says=f"{facts.flows} flow{plural} with an email known, read",
             at=facts.synced_at,
@@ -323,8 +323,8 @@ def _showing(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _not_connected() -> Finding:
-    return Finding(
+def _not_connected() -> CheckFinding:
+    return CheckFinding(
         tone="bad",
         says="Klaviyo is not connected.",
         do="Save a private key.",

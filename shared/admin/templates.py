@@ -54,7 +54,7 @@ class Templates(ResultModel):
     templates: list[TemplateRow]
 
 
-class VariantRow(ResultModel):
+class TemplateVariant(ResultModel):
     """One variant; subject and version are what is served once it is approved."""
 
     copy_id: UUID
@@ -85,7 +85,7 @@ class Template(ResultModel):
     split: str
     created_at: datetime
     updated_at: datetime
-    variants: list[VariantRow]
+    variants: list[TemplateVariant]
     stops: list[Stop]
 
 
@@ -192,6 +192,6 @@ async def read_one(context: Context, template_id: str) -> Template:
     variants = await connection.fetch(template_store.SELECT_VARIANTS, org_id, template_id)
     return Template(
         **dict(row),
-        variants=[VariantRow(**dict(variant)) for variant in variants],
+        variants=[TemplateVariant(**dict(variant)) for variant in variants],
         stops=await read_stops(connection, org_id, template_id),
     )

@@ -26,7 +26,7 @@ SELECT_WAITING = """
 """
 
 
-class Waiting(ResultModel):
+class WaitingReview(ResultModel):
     """One version in review. `replaces`: another version of it is served meanwhile. `yours`: whoever asks wrote or
     submitted it, so somebody else has to approve it."""
 
@@ -48,7 +48,7 @@ class Waiting(ResultModel):
 class Queue(ResultModel):
     """Whoever waits longest first; at most 500."""
 
-    waiting: list[Waiting]
+    waiting: list[WaitingReview]
 
 
 @operation("variants.queue", "GET", "/review", "viewer", "List the versions that wait for somebody's approval.")
@@ -58,5 +58,5 @@ async def queue(context: Context, _: Nothing) -> Queue:
         known = dict(row)
         involved = {str(actor).casefold() for actor in known.pop("involved")}
         required = known.pop("review_required")
-        waiting.append(Waiting(**known, yours=required and me in involved))
+        waiting.append(WaitingReview(**known, yours=required and me in involved))
     return Queue(waiting=waiting)

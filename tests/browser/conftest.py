@@ -4,7 +4,7 @@ Screenshots of pages go to tests/browser/shots/, which git ignores: look at them
 """
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from shared.clock import SystemClock
+from tests.component.cli.rig import Box, klaviyo_box
 from tests.support.console import PASSWORD, Stage, console
 
 SHOTS = Path(__file__).parent / "shots"
@@ -24,8 +25,14 @@ SIZES = {1280: 800, 390: 844}
 async def stage(database_url: str) -> AsyncIterator[Stage]:
     """In real time: the browser lives in it. Ann owns acme, Cleo may only look."""
     async with console(database_url, SystemClock(), dev=True) as running:
-        await running.person("Ann", acme="owner")
-        await running.person("Cleo", acme="viewer")
+        await running.staff()
+        yield running
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    """A Klaviyo account in a box."""
+    with klaviyo_box() as running:
         yield running
 
 

@@ -41,8 +41,7 @@ STATEMENTS = (
 async def stage(database_url: str, amqp_url: str) -> AsyncIterator[Stage]:
     """With a broker; Ann owns acme, Cleo may only look."""
     async with console(database_url, SystemClock(), dev=True, amqp_url=amqp_url) as running:
-        await running.person("Ann", acme="owner")
-        await running.person("Cleo", acme="viewer")
+        await running.staff()
         yield running
 
 

@@ -1,6 +1,6 @@
 """Org Integration Settings and API keys, as the public page's steps name them."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import uuid4
 
@@ -9,22 +9,15 @@ from playwright.async_api import Browser, expect
 
 from shared.clock import SystemClock
 from tests.browser.conftest import SIZES, Scheme, Visitor, visitor_of
-from tests.component.cli.rig import Box, klaviyo_box
+from tests.component.cli.rig import Box
 from tests.support.console import Stage, console
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    with klaviyo_box() as running:
-        yield running
 
 
 @pytest.fixture
 async def stage(database_url: str, box: Box) -> AsyncIterator[Stage]:
     """A console whose Klaviyo is an account in a box."""
     async with console(database_url, SystemClock(), dev=True, klaviyo_url=box.url) as running:
-        await running.person("Ann", acme="owner")
-        await running.person("Cleo", acme="viewer")
+        await running.staff()
         yield running
 
 

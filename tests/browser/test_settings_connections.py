@@ -21,8 +21,7 @@ from tests.support.services import serving
 async def stage(database_url: str, amqp_url: str) -> AsyncIterator[Stage]:
     """A console with a broker."""
     async with console(database_url, SystemClock(), dev=True, amqp_url=amqp_url) as running:
-        await running.person("Ann", acme="owner")
-        await running.person("Cleo", acme="viewer")
+        await running.staff()
         yield running
 
 

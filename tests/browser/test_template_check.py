@@ -1,6 +1,6 @@
 """Refresh Klaviyo Data and the set-up check, against a Klaviyo account in a box."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ from playwright.async_api import expect
 
 from shared.clock import SystemClock
 from tests.browser.conftest import Visitor
-from tests.component.cli.rig import Box, klaviyo_box
+from tests.component.cli.rig import Box
 from tests.support.console import Stage, console
 from tests.support.templates import make_template
 
@@ -29,12 +29,6 @@ FLOW = {
         {"type": "send-email", "id": "70000012", "name": "Email 1", "subject": "Hello", "html": "<p>Hello</p>"},
     ],
 }  # fmt: skip
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    with klaviyo_box() as running:
-        yield running
 
 
 @pytest.fixture

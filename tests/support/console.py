@@ -61,6 +61,11 @@ class Stage:
         self.users[email] = user_id
         return email
 
+    async def staff(self) -> None:
+        """Ann owns acme, Cleo may only look."""
+        await self.person("Ann", acme="owner")
+        await self.person("Cleo", acme="viewer")
+
     async def invite(self, slug: str, email: str, role: Role = "editor") -> str:
         """The path of an invitation."""
         token = links.mint(os.urandom)

@@ -6,6 +6,7 @@ from pydantic import SecretStr
 
 from cli.__main__ import main
 from cli.operations import COMMANDS
+from services.console.api.openapi import document
 from shared.admin.context import Context
 from shared.admin.operation import AskedModel, Operation, Registry, ResultModel, operation
 from shared.admin.registry import REGISTRY
@@ -71,3 +72,10 @@ def test_a_declaration_that_cannot_be_served_is_refused(method: str, path: str, 
 
 def declared(name: str, method: str, path: str) -> Operation[Named, Done]:
     return operation(name, method, path, "viewer", "Does nothing.")(work)  # type: ignore[arg-type]  # a wrong method too
+
+
+def test_no_two_models_of_the_api_have_one_name() -> None:
+    names = document(REGISTRY)["components"]["schemas"]
+
+    # Two of a name are told apart by their modules, which are nobody's business outside.
+    assert [name for name in names if "__" in name] == []
