@@ -1,126 +1,18 @@
-"""Both clients against what they talk to: llama.cpp for real, Anthropic's documented shapes, and servers that fail."""
+"""Both clients against what they talk to: Anthropic's documented shapes, and servers that fail."""
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from random import Random
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
-from pydantic import SecretStr
 
-from shared.drafting.answer import Unreadable, read_draft
-from shared.drafting.brief import Brief
-from shared.drafting.drafter import CutOff, Declined, Drafter, ModelRefused, NoAnswer, NotThisApi
-from shared.drafting.opening import open_drafter
-from shared.drafting.prompt import Asked, Prompt, make_prompt
-from shared.drafting.settings import DraftingSettings, Provider
+from shared.drafting.drafter import CutOff, Declined, ModelRefused, NoAnswer, NotThisApi
+from shared.drafting.settings import Provider
 from shared.drafting.usage import Usage
 from shared.errors import Failure, Throttled
-from tests.support.llm import FakeModel, Reply, Request, completion, fake_model, llama_server, write_tiny_model
-
-KEY = "sk-a-key-that-nobody-may-see"
-DRAFT = {"name": "Warm", "subject": "Hello", "preheader": "Come in", "body": "<p>Hi</p>"}
-PROVIDERS = ("openai", "anthropic")
-
-
-def prompt(theme: str = "welcome") -> Prompt:
-    return make_prompt(Asked(Brief(goal="Bring them to the first order"), theme))
-
-
-@asynccontextmanager
-async def drafter(
-    url: str, provider: Provider = "openai", pauses: list[float] | None = None, **settings: Any
-) -> AsyncIterator[Drafter]:
-    """A client whose waits are written down and not waited for."""
-
-    async def pause(seconds: float) -> None:
-        if pauses is not None:
-            pauses.append(seconds)
-
-    known = DraftingSettings.model_construct(
-        llm_provider=provider, llm_url=url, llm_model="tiny-1",
-        **{f"llm_{name}": value for name, value in {"timeout_s": 20.0, "total_s": 60.0, "tries": 3, "max_tokens": 4_000,
-           "temperature": None, "api_key": None, **settings}.items()},
-    )  # fmt: skip
-    async with open_drafter(known, chance=Random(1), pause=pause) as opened:
-        yield opened
-
-
-def secret() -> SecretStr:
-    from pydantic import SecretStr  # one use
-
-    return SecretStr(KEY)
-
-
-# --- a real server ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server with a random model."""
-    path = tmp_path_factory.mktemp("llama") / "tiny.gguf"
-    write_tiny_model(path)
-    with llama_server(path) as url:
-        yield url
-
-
-async def test_a_real_server_drafts_by_the_schema_and_counts(llama: str) -> None:
-    drafts: list[str] = []
-    async with drafter(llama) as model:
-        for theme in ("welcome", "offer", "guide"):
-            asked = prompt(theme)
-            answer = await model.draft(asked)
-            jsonschema.validate(json.loads(answer.text), dict(asked.schema))
-            assert answer.usage.read > 100
-            assert answer.usage.written > 10
-            drafts.append(answer.text)
-
-    assert len(set(drafts)) == 3
-
-
-async def test_what_a_real_model_answers_is_a_draft_or_has_named_faults_and_the_next_goes_on(llama: str) -> None:
-    drafts: list[str] = []
-    faults: list[str] = []
-    async with drafter(llama) as model:
-        for number in range(4):
-            try:
-                drafts.append(read_draft((await model.draft(prompt(f"theme {number}"))).text, theme="t").name)
-            except Unreadable as error:
-                faults += error.faults[:1]
-
-    assert drafts
-    assert len(drafts) + len(faults) == 4
-
-
-async def test_a_draft_that_a_real_server_cuts_off_says_what_to_raise(llama: str) -> None:
-    async with drafter(llama, max_tokens=20) as model:
-        with pytest.raises(CutOff, match="after 20 tokens; raise JUSTAI_LLM_MAX_TOKENS") as caught:
-            await model.draft(prompt())
-
-    assert caught.value.usage.written == 20
-
-
-async def test_a_real_server_that_is_too_slow_is_given_up_after_its_tries(llama: str) -> None:
-    pauses: list[float] = []
-    async with drafter(llama, timeout_s=0.005, tries=2, pauses=pauses) as model:
-        with pytest.raises(NoAnswer, match=r"within 0.005 s .*after 2 tries") as caught:
-            await model.draft(prompt())
-
-    assert caught.value.reason == "llm_timeout"
-    assert len(pauses) == 1
-
-
-async def test_a_prompt_that_is_too_long_for_a_real_server_is_refused_in_its_words(llama: str) -> None:
-    brief = Brief(goal="x " * 900, tone="y " * 900, audience="z " * 900)
-    long = make_prompt(Asked(brief, "welcome", voice="v " * 3_000))
-
-    async with drafter(llama) as model:
-        with pytest.raises(ModelRefused, match=r"answered 400 .*context"):
-            await model.draft(long)
-
+from tests.contract.drafter_stage import DRAFT, KEY, PROVIDERS, drafter, prompt, secret
+from tests.support.llm import FakeModel, Reply, Request, completion, fake_model
 
 # --- the request -----------------------------------------------------------------------------------------------------
 
