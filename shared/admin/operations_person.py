@@ -13,7 +13,10 @@ from pydantic import Field, SecretStr, StringConstraints
 from shared.admin.context import Asking, Context
 from shared.admin.operation import AskedModel, ResultModel, operation_after
 
-COUNT = """
+# An id as a word of its own: one that is part of another, or too short to be Klaviyo's, names nobody.
+_NAMES = "$2 ~ '^[A-Za-z0-9]{6,}$' AND raw ~ ('(^|[^A-Za-z0-9])' || $2 || '([^A-Za-z0-9]|$)')"
+
+COUNT = f"""
     WITH mails AS (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2)
     SELECT
         (SELECT count(*) FROM generations WHERE org_id = $1 AND user_id = $2) AS generations,
@@ -25,11 +28,11 @@ COUNT = """
         (SELECT count(*) FROM conversions
             WHERE org_id = $1 AND transmission_id IN (SELECT transmission_id FROM mails)) AS conversions,
         (SELECT count(*) FROM last_copies WHERE org_id = $1 AND user_id = $2) AS last_copies,
-        (SELECT count(*) FROM ingest_rejects WHERE org_id = $1 AND position($2 IN raw) > 0) AS rejects,
+        (SELECT count(*) FROM ingest_rejects WHERE org_id = $1 AND {_NAMES}) AS rejects,
         (SELECT count(*) FROM export_hours
             WHERE org_id = $1 AND hour IN (SELECT date_trunc('hour', accepted_at, 'UTC') FROM generations
                 WHERE org_id = $1 AND user_id = $2 AND decision = 'treatment')) AS export_hours
-"""
+"""  # noqa: S608 - our own words
 # Of a profile: by every account, as the org may have been connected to another one.
 COUNT_ON_PROFILE = """
     SELECT count(*) FILTER (WHERE s.state <> 'clean') AS on_profile, count(*) AS remembered
@@ -63,7 +66,7 @@ DELETE_EVENTS = """
 DELETE_OTHER_EVENTS = "DELETE FROM events WHERE org_id = $1 AND profile_id = $2 AND transmission_id IS NULL"
 DELETE_SENDS = "DELETE FROM sends WHERE org_id = $1 AND profile_id = $2"
 DELETE_LAST_COPIES = "DELETE FROM last_copies WHERE org_id = $1 AND user_id = $2"
-DELETE_REJECTS = "DELETE FROM ingest_rejects WHERE org_id = $1 AND position($2 IN raw) > 0"
+DELETE_REJECTS = f"DELETE FROM ingest_rejects WHERE org_id = $1 AND {_NAMES}"  # noqa: S608 - our own words
 DELETE_ALIASES = """
     DELETE FROM generation_aliases a USING generations g
     WHERE g.org_id = $1 AND g.user_id = $2 AND a.org_id = $1 AND a.day = g.day AND a.generation_id = g.generation_id

@@ -1,9 +1,14 @@
 """What is stored about one person, counted and deleted from the command line; and the number above all."""
 
+from pathlib import Path
+
+import pytest
+
 from tests.component.cli.rig import Cli
 from tests.component.cli.test_outcomes import a_generation, cli
+from tests.component.cli.test_sources import a_file, add, key_file
 
-__all__ = ["cli"]
+__all__ = ["cli", "key_file"]
 
 
 def test_a_person_is_counted_and_deleted_after_asking_back(acme: Cli) -> None:
@@ -21,6 +26,20 @@ def test_a_person_is_counted_and_deleted_after_asking_back(acme: Cli) -> None:
     assert again == "Nothing is stored about this person.\n"
     assert acme.value("SELECT user_id FROM generations") == "01OTHER"
     assert "01PERSON" not in acme.ok("audit", "acme", "--json")
+
+
+@pytest.mark.parametrize(("person", "left"), [("01PERSON", 2), ("PERSON", 3), ("1", 3)])
+def test_rejected_lines_go_only_where_the_id_stands_as_a_word(
+    acme: Cli, key_file: Path, person: str, left: int
+) -> None:
+    acme.ok(*add(key_file))
+    file_id = a_file(acme, "/out/a.csv", "done")
+    for line, raw in enumerate(("Opened,01PERSON,x", "Opened,01PERSON2,x", "1,1,1"), start=2):
+        acme.rows("INSERT INTO ingest_rejects SELECT org_id, $1, $2, 'no time', $3 FROM sources", file_id, line, raw)
+
+    acme.ok("person", "delete", "acme", person, "--yes")
+
+    assert acme.value("SELECT count(*) FROM ingest_rejects") == left
 
 
 def test_the_number_says_what_emails_showed(acme: Cli) -> None:
