@@ -30,6 +30,12 @@ _SOCKET = pytest.StashKey[OwnersSocket]()
 # --- the run ---------------------------------------------------------------------------------------------------------
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shots", action="store_true", help="Keep pictures of the console's pages in tests/browser/shots/."
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     given = scrub(os.environ)
     forbid_foreign_networks(allowed={urlsplit(value).hostname for value in given.values()})

@@ -1,15 +1,17 @@
 """Pages in a real browser: Debian's Chromium on a console of the test's own.
 
-Screenshots of pages go to tests/browser/shots/, which git ignores: look at them when you change how something looks.
+With `--shots` pictures of all pages, wide and narrow, light and dark, go to tests/browser/shots/, which git ignores:
+look at them when you change how something looks.
 """
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
 from shared.clock import SystemClock
 from tests.component.cli.rig import Box, klaviyo_box
@@ -19,6 +21,13 @@ SHOTS = Path(__file__).parent / "shots"
 AXE = Path(__file__).parents[2] / "services/console/assets/node_modules/axe-core/axe.min.js"
 Scheme = Literal["light", "dark"]
 SIZES = {1280: 800, 390: 844}
+# Each width and each scheme once: contrast hangs on the scheme, what fits hangs on the width.
+SIGHTS: tuple[tuple[int, Scheme], ...] = ((1280, "light"), (390, "dark"))
+OTHER_SIGHTS: tuple[tuple[int, Scheme], ...] = ((1280, "dark"), (390, "light"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    Visitor.shoots = config.getoption("--shots")
 
 
 @pytest.fixture
@@ -51,6 +60,8 @@ async def chromium() -> AsyncIterator[Browser]:
 class Visitor:
     """A person at a browser; whatever the console writes to its log fails the test."""
 
+    shoots = False
+
     def __init__(self, context: BrowserContext, page: Page, url: str) -> None:
         self.context, self.page, self.url = context, page, url
         self.complaints: list[str] = []
@@ -71,9 +82,35 @@ class Visitor:
         await self.page.get_by_role("button", name="Sign in").click()
         await self.page.wait_for_url("**/acme/")
 
+    async def look(self, name: str, path: str, *ready: Locator) -> dict[str, list[str]]:
+        """Open a page, wait for what it loads later, see it in every sight; its faults by where they were seen."""
+        await self.goes_to(path)
+        for one in ready:
+            await expect(one).to_be_visible()
+        found: dict[str, list[str]] = {}
+        for width, scheme in SIGHTS + (OTHER_SIGHTS if self.shoots else ()):
+            await self.page.set_viewport_size({"width": width, "height": SIZES[width]})
+            await self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            wide = await self._wide(width)
+            await self.shoot(f"{name}-{width}-{scheme}")
+            faults = await self.faults() + ([f"{wide} wide"] if wide > width else [])
+            found |= {f"{name}-{width}-{scheme}": faults} if faults else {}
+        return found
+
+    async def _wide(self, width: int) -> int:
+        """How wide the page is, when charts had time to be drawn anew for this width."""
+        for _ in range(30):
+            wide = int(await self.page.evaluate("document.documentElement.scrollWidth"))
+            if wide <= width:
+                break
+            await asyncio.sleep(0.1)
+        return wide
+
     async def faults(self) -> list[str]:
         """What axe finds, but for the minor."""
-        found = await self.page.evaluate(f"{AXE.read_text()}; axe.run(document)")
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate(f"{AXE.read_text()}; 0")
+        found = await self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [
             f"{one['id']} ({one['impact']}): {one['nodes'][0]['html'][:200]}"
             for one in found["violations"]
@@ -81,8 +118,10 @@ class Visitor:
         ]
 
     async def shoot(self, name: str) -> None:
-        SHOTS.mkdir(exist_ok=True)
-        await self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+        """A picture, where they are asked for."""
+        if self.shoots:
+            SHOTS.mkdir(exist_ok=True)
+            await self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
 
 
 async def visitor_of(

@@ -3,10 +3,9 @@
 import re
 
 import pyotp
-import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.conftest import SIZES, Scheme, Visitor, visitor_of
+from tests.browser.conftest import Visitor, visitor_of
 from tests.support.console import PASSWORD, Stage
 
 PATHS = {
@@ -38,27 +37,13 @@ PATHS = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", SIZES)
-async def test_pages_have_no_fault_that_axe_finds_and_fit_their_screen(
-    chromium: Browser, stage: Stage, width: int, scheme: Scheme
-) -> None:
-    invite = await stage.invite("acme", "dan@example.com")
-    visitor = await visitor_of(chromium, stage.url, width=width, scheme=scheme)
-    faults: dict[str, object] = {}
-
-    async def look(name: str, path: str) -> None:
-        await visitor.goes_to(path)
-        await visitor.shoot(f"{name}-{width}-{scheme}")
-        wide = await visitor.page.evaluate("document.documentElement.scrollWidth")
-        found = await visitor.faults() + ([f"{wide} wide"] if wide > width else [])
-        faults.update({name: found} if found else {})
-
-    await look("sign-in", "/_sign-in")
-    await look("invite", invite)
+async def test_pages_have_no_fault_that_axe_finds_and_fit_their_screen(chromium: Browser, stage: Stage) -> None:
+    visitor = await visitor_of(chromium, stage.url)
+    faults = await visitor.look("sign-in", "/_sign-in")
+    faults |= await visitor.look("invite", await stage.invite("acme", "dan@example.com"))
     await visitor.signs_in()
     for name, path in PATHS.items():
-        await look(name, path)
+        faults |= await visitor.look(name, path)
 
     assert faults == {}
     assert visitor.complaints == []

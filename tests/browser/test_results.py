@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.conftest import SIZES, Scheme, Visitor, visitor_of
+from tests.browser.conftest import Visitor, visitor_of
 from tests.support.console import Stage
 from tests.support.results import History
 
@@ -32,24 +32,12 @@ async def history(stage: Stage) -> History:
     return history
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", SIZES)
-async def test_results_have_no_fault_that_axe_finds_and_fit_their_screen(
-    chromium: Browser, stage: Stage, history: History, width: int, scheme: Scheme
-) -> None:
-    visitor = await visitor_of(chromium, stage.url, width=width, scheme=scheme)
-    await visitor.signs_in()
-    faults: dict[str, object] = {}
-
+async def test_results_have_no_fault_that_axe_finds_and_fit_their_screen(ann: Visitor, history: History) -> None:
+    faults: dict[str, list[str]] = {}
     for name, path in PATHS.items():
-        await visitor.goes_to(path)
-        await visitor.shoot(f"{name}-{width}-{scheme}")
-        wide = await visitor.page.evaluate("document.documentElement.scrollWidth")
-        found = await visitor.faults() + ([f"{wide} wide"] if wide > width else [])
-        faults.update({name: found} if found else {})
+        faults |= await ann.look(name, path)
 
     assert faults == {}
-    assert visitor.complaints == []
 
 
 async def test_a_chart_its_table_and_its_csv_say_the_same(ann: Visitor, history: History) -> None:

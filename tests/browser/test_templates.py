@@ -1,15 +1,13 @@
 """Templates and variants in a browser: from an empty list to approved copy, set up as the integration page says."""
 
 import re
-from typing import Any
 
 from playwright.async_api import Browser, expect
 
-from tests.browser.conftest import SIZES, Scheme, Visitor, visitor_of
+from tests.browser.conftest import Visitor, visitor_of
 from tests.support.console import Stage
 from tests.support.templates import make_template, read_flows
 
-SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 BODY = "<h1>Hello {{ first_name | default: 'there' }}</h1>\n<p>Your first bag is on its way.</p>"
 
 
@@ -149,7 +147,7 @@ async def test_the_list_is_searched_while_it_is_typed(ann: Visitor, stage: Stage
     await expect(page.get_by_text("Nothing found")).to_be_visible()
 
 
-async def test_what_the_pages_look_like(chromium: Browser, stage: Stage) -> None:
+async def test_what_the_pages_look_like(ann: Visitor, stage: Stage) -> None:
     copy_id = await make_template(stage, "acme", review=True)
     await make_template(stage, "acme", "winback", name="Win-back", variant=False)
     await read_flows(stage, "acme")
@@ -160,18 +158,9 @@ async def test_what_the_pages_look_like(chromium: Browser, stage: Stage) -> None
         "variant": f"/acme/templates/welcome/variants/{copy_id}", "empty": "/acme/templates/winback",
         "diff": f"/acme/templates/welcome/variants/{copy_id}/diff", "review": "/acme/review",
     }  # fmt: skip
-    faults: dict[str, Any] = {}
-    for width in SIZES:
-        for scheme in SCHEMES:
-            visitor = await visitor_of(chromium, stage.url, width=width, scheme=scheme)
-            await visitor.signs_in()
-            for name, path in paths.items():
-                await visitor.goes_to(path)
-                await visitor.shoot(f"templates-{name}-{width}-{scheme}")
-                wide = await visitor.page.evaluate("document.documentElement.scrollWidth")
-                found = await visitor.faults() + ([f"{wide} wide"] if wide > width else [])
-                faults.update({f"{name}-{width}-{scheme}": found} if found else {})
-            assert visitor.complaints == []
+    faults: dict[str, list[str]] = {}
+    for name, path in paths.items():
+        faults |= await ann.look(f"templates-{name}", path)
     assert faults == {}
 
 
