@@ -1,5 +1,8 @@
 """Pages in a real browser: Debian's Chromium on a console of the test's own.
 
+Chromium is started once per worker and serves every test, each with cookies of its own. It lives in the session's event
+loop, and so must what a test awaits: async fixtures here are declared with `@browsing`.
+
 With `--shots` pictures of all pages, wide and narrow, light and dark, go to tests/browser/shots/, which git ignores:
 look at them when you change how something looks.
 """
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
 from shared.clock import SystemClock
@@ -26,11 +30,21 @@ SIGHTS: tuple[tuple[int, Scheme], ...] = ((1280, "light"), (390, "dark"))
 OTHER_SIGHTS: tuple[tuple[int, Scheme], ...] = ((1280, "dark"), (390, "light"))
 
 
+browsing = pytest_asyncio.fixture(loop_scope="session")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     Visitor.shoots = config.getoption("--shots")
 
 
-@pytest.fixture
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@browsing
 async def stage(database_url: str) -> AsyncIterator[Stage]:
     """In real time: the browser lives in it. Ann owns acme, Cleo may only look."""
     async with console(database_url, SystemClock(), dev=True) as running:
@@ -45,8 +59,8 @@ def box() -> Iterator[Box]:
         yield running
 
 
-@pytest.fixture
-async def chromium() -> AsyncIterator[Browser]:
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def playwright_chromium() -> AsyncIterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no Chromium here; run `make browser`")
@@ -55,6 +69,14 @@ async def chromium() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         await browser.close()
+
+
+@browsing
+async def chromium(playwright_chromium: Browser) -> AsyncIterator[Browser]:
+    """With nobody in it, before and after."""
+    yield playwright_chromium
+    for context in playwright_chromium.contexts:
+        await context.close()
 
 
 class Visitor:
@@ -136,7 +158,7 @@ async def visitor_of(
     return Visitor(context, await context.new_page(), url)
 
 
-@pytest.fixture
+@browsing
 async def ann(chromium: Browser, stage: Stage) -> AsyncIterator[Visitor]:
     """Signed in, at a desk."""
     visitor = await visitor_of(chromium, stage.url)

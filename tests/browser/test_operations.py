@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-import pytest
 from playwright.async_api import Browser, expect
 
 from shared.clock import SystemClock
 from shared.messaging.publisher import open_publisher
 from shared.messaging.topology import WRITE
 from shared.schemas.jobs import WriteJob, encode_batch, hour_of
-from tests.browser.conftest import Visitor, visitor_of
+from tests.browser.conftest import Visitor, browsing, visitor_of
 from tests.support.console import Stage, console
 from tests.support.operations import Facts
 
@@ -37,7 +36,7 @@ STATEMENTS = (
 )
 
 
-@pytest.fixture
+@browsing
 async def stage(database_url: str, amqp_url: str) -> AsyncIterator[Stage]:
     """With a broker; Ann owns acme, Cleo may only look."""
     async with console(database_url, SystemClock(), dev=True, amqp_url=amqp_url) as running:
@@ -45,7 +44,7 @@ async def stage(database_url: str, amqp_url: str) -> AsyncIterator[Stage]:
         yield running
 
 
-@pytest.fixture
+@browsing
 async def facts(stage: Stage) -> Facts:
     """A day of an org in which most went well."""
     found = Facts(stage.db, stage.orgs["acme"], SystemClock().now())

@@ -4,10 +4,9 @@ import csv
 import io
 import re
 
-import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.conftest import Visitor, visitor_of
+from tests.browser.conftest import Visitor, browsing, visitor_of
 from tests.support.console import Stage
 from tests.support.results import History
 
@@ -19,7 +18,7 @@ PATHS = {
 }
 
 
-@pytest.fixture
+@browsing
 async def history(stage: Stage) -> History:
     """Six weeks of a template, and one that nobody has had yet."""
     history = History(stage.db, stage.orgs["acme"], stage.now)

@@ -4,16 +4,15 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import uuid4
 
-import pytest
 from playwright.async_api import Browser, expect
 
 from shared.clock import SystemClock
-from tests.browser.conftest import Visitor, visitor_of
+from tests.browser.conftest import Visitor, browsing, visitor_of
 from tests.component.cli.rig import Box
 from tests.support.console import Stage, console
 
 
-@pytest.fixture
+@browsing
 async def stage(database_url: str, box: Box) -> AsyncIterator[Stage]:
     """A console whose Klaviyo is an account in a box."""
     async with console(database_url, SystemClock(), dev=True, klaviyo_url=box.url) as running:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from playwright.async_api import Browser, expect
@@ -11,13 +10,13 @@ from playwright.async_api import Browser, expect
 from services.egress.app import build
 from services.egress.settings import Settings
 from shared.clock import SystemClock
-from tests.browser.conftest import Visitor, visitor_of
+from tests.browser.conftest import Visitor, browsing, visitor_of
 from tests.support.console import Stage, console
 from tests.support.servers import Servers
 from tests.support.services import serving
 
 
-@pytest.fixture
+@browsing
 async def stage(database_url: str, amqp_url: str) -> AsyncIterator[Stage]:
     """A console with a broker."""
     async with console(database_url, SystemClock(), dev=True, amqp_url=amqp_url) as running:

@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 from playwright.async_api import expect
 
 from shared.clock import SystemClock
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import Visitor, browsing
 from tests.component.cli.rig import Box
 from tests.support.console import Stage, console
 from tests.support.templates import make_template
@@ -31,7 +30,7 @@ FLOW = {
 }  # fmt: skip
 
 
-@pytest.fixture
+@browsing
 async def stage(database_url: str, box: Box) -> AsyncIterator[Stage]:
     async with console(database_url, SystemClock(), dev=True, klaviyo_url=box.url) as running:
         await running.person("Ann", acme="owner")
