@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -42,11 +43,36 @@ class SetClock:
         raise AssertionError("nothing here waits")
 
 
+class Servers:
+    """The API on loopback, once for each way that operations reach the world: its document is dear to make."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._clients: dict[tuple[Jobs | None, Klaviyo | None, str], TestClient[web.Request, web.Application]] = {}
+        self._actor: Actor | None = None
+
+    async def client_of(self, means: Means, actor: Actor | None) -> TestClient[web.Request, web.Application]:
+        """Where this actor asks; None: who asks is told by their API key."""
+        self._actor = actor
+        key = (means.publisher, means.klaviyo, means.klaviyo_url)
+        if key not in self._clients:
+            keys = ApiKeys(means.database, means.peppers, means.clock)
+
+            async def who(request: web.Request) -> Actor | None:
+                return self._actor or await keys(request)
+
+            app = web.Application()
+            add_api(app, REGISTRY, means, who)
+            self._clients[key] = await self._stack.enter_async_context(TestClient(TestServer(app)))
+        return self._clients[key]
+
+
 @dataclass(frozen=True)
 class Rig:
     """One org, and others on demand."""
 
     database: Database
+    servers: Servers
     org_id: UUID
     slug: str = "acme"
     clock: SetClock = field(default_factory=SetClock)
@@ -82,16 +108,9 @@ class Rig:
 
     async def ask(self, method: str, path: str, actor: Actor | None = None, **sent: Any) -> "Answer":
         """What the API answers; who asks is told by their API key, or is this actor."""
-        keys = ApiKeys(self.database, Peppers(PEPPER), self.clock)
-
-        async def always(_: web.Request) -> Actor | None:
-            return actor
-
-        app = web.Application()
-        add_api(app, REGISTRY, self.means, keys if actor is None else always)
-        async with TestClient(TestServer(app)) as client:
-            answer = await client.request(method, path, **sent)
-            return Answer(answer.status, await answer.json(), answer.headers)
+        client = await self.servers.client_of(self.means, actor)
+        answer = await client.request(method, path, **sent)
+        return Answer(answer.status, await answer.json(), answer.headers)
 
 
 class SentJobs:
