@@ -61,6 +61,7 @@ _WITH_CONTENT = frozenset(_WITH_CONTENT_WORDS.split())
 _PICTURES = frozenset(
     {("img", "src"), ("table", "background"), ("td", "background"), ("th", "background"), ("tr", "background")}
 )
+_PASSES = 5  # the second shows that nothing changes any more; tangled links need a third
 _CSS_URL = re.compile(r"url\(\s*[\"']?\s*(?!https://)", re.IGNORECASE)
 _CSS_CODE = re.compile(r"expression\s*\(|javascript:|vbscript:|behavior\s*:|-moz-binding|@import|[\\<]", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
@@ -74,9 +75,25 @@ _ELEMENT = re.compile(
 _ATTRIBUTE = re.compile(r"([a-zA-Z][a-zA-Z-]*)(?:\s*=\s*(?:\"([^\"]*)\"|'([^']*)'))?")
 
 
+class Unsettled(ValueError):
+    """Every parse of this markup makes another page."""
+
+
 def clean(html: str, *, is_slot: Callable[[str], bool] = lambda _: False, tbody: bool = True) -> str:
     """The markup that is allowed. `is_slot` tells the comments that stand for Liquid tags; without `tbody`, the author
-    wrote none, and those that parsers add need not be sent."""
+    wrote none, and those that parsers add need not be sent. Raises Unsettled.
+
+    What is written is what a mail program's parser makes of it: some trees, such as a link in a table in a link, cannot
+    be written so that they are read back as they were, and would be another page than the one that was judged.
+    """
+    for _ in range(_PASSES):
+        before, html = html, _clean_once(html, is_slot, tbody=tbody)
+        if html == before:
+            return html
+    raise Unsettled("its elements are nested so that no two mail programs read them alike; close each where it belongs")
+
+
+def _clean_once(html: str, is_slot: Callable[[str], bool], *, tbody: bool) -> str:
     cleaned = _CLEANER.clean(html)
     if not tbody:
         cleaned = re.sub(r"</?tbody>", "", cleaned)

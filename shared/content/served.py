@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import css_inline
 import mrml
 
-from shared.content.clean import clean, css_is_safe, outline, removed
+from shared.content.clean import Unsettled, clean, css_is_safe, outline, removed
 from shared.content.slots import Hidden, Slot, SlotFault, hide
 from shared.rendering.language import parse_body
 
@@ -56,6 +56,8 @@ def serve(source: str) -> Served:
         body = hidden.restore(cleaned, repeated=is_mjml(source))
     except SlotFault as error:
         raise CannotServe(str(error), error.line) from error
+    except Unsettled as error:
+        raise CannotServe(str(error)) from error
     except css_inline.InlineError as error:
         raise CannotServe(f"its style sheet cannot be read: {error}") from error
     if moved := _moved(hidden, html, cleaned):
