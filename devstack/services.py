@@ -61,6 +61,7 @@ def services(env: Mapping[str, str], names: Sequence[str] = SERVICES) -> Running
                 **env,
                 "JUSTAI_HEALTH_LISTEN": health[name].removeprefix("http://"),
                 **({"JUSTAI_GATEWAY_LISTEN": f"{LOOPBACK}:{gateway_port}"} if name == "gateway" else {}),
+                **({"JUSTAI_CONSOLE_GATEWAY_URL": gateway_url} if name == "console" else {}),
             },
             ready_url=f"{health[name]}/readyz",
         )
