@@ -34,7 +34,7 @@ def lift(found: Results) -> tuple[dict[str, Any], str]:
     days, note = known[first:], f" (first {first} days: only in the CSV)" if first else ""
     said = [one for _, one in days]
     return {
-        "kind": "lines", "time": True, "unit": "%", "x": [_noon(day) for day, _ in days],
+        "kind": "lines", "time": True, "days": True, "unit": "%", "x": [_noon(day) for day, _ in days],
         "series": [{
             "label": "Lift in clicks", "y": [_percent(one.lift) for one in said],
             "low": [_percent(one.lift_within[0]) for one in said],
@@ -46,7 +46,7 @@ def lift(found: Results) -> tuple[dict[str, Any], str]:
 def rates(found: Results) -> dict[str, Any]:
     """Each day's click rate by itself, of both arms."""
     return {
-        "kind": "lines", "time": True, "unit": "%", "x": [_noon(day.day) for day in found.days],
+        "kind": "lines", "time": True, "days": True, "unit": "%", "x": [_noon(day.day) for day in found.days],
         "series": [
             {"label": label, "y": [_percent(_rate(getattr(day, arm))) for day in found.days]}
             for label, arm in (("Treatment", "treatment"), ("Control", "control"))
@@ -57,7 +57,8 @@ def rates(found: Results) -> dict[str, Any]:
 def shares(found: Shares) -> dict[str, Any]:
     """What share of people without a cell of their own each variant was drawn for."""
     return {
-        "kind": "lines", "time": True, "unit": "%", "x": [_noon(day.at.astimezone(UTC).date()) for day in found.days],
+        "kind": "lines", "time": True, "days": True, "unit": "%",
+        "x": [_noon(day.at.astimezone(UTC).date()) for day in found.days],
         "series": [
             {"label": one.name or str(one.copy_id), "y": [_percent(day.shares[at]) for day in found.days]}
             for at, one in enumerate(found.variants)

@@ -171,13 +171,19 @@
 
   const zone = document.body.dataset.zone;
 
-  // How an x is written: days, or hours where there are less than three of them, in the org's zone.
+  // How an x is written: days, or hours of moments that lie less than three days apart, in the org's zone.
   function moments(data) {
     if (!data.time) return (x) => figures.format(x);
-    const hours = data.x.at(-1) - data.x[0] < 3 * 86400;
+    const hours = !data.days && data.x.at(-1) - data.x[0] < 3 * 86400;
     const shape = hours ? { hour: "2-digit", minute: "2-digit" } : { day: "numeric", month: "short" };
     const format = new Intl.DateTimeFormat("en-GB", { ...shape, timeZone: zone });
     return (x) => format.format(new Date(x * 1000));
+  }
+
+  // Each day is written once, at most a dozen of them.
+  function dayAxis(data) {
+    const every = Math.ceil(data.x.length / 12);
+    return { splits: () => data.x.filter((_, at) => at % every === 0) };
   }
 
   function draw(box) {
@@ -205,9 +211,9 @@
     const yAxis = { ...axis, size: 64, values: (_, values) => values.map((value) => figures.format(value) + unit) };
     charts.get(box)?.destroy();
     const options = {
-      width: box.clientWidth, height: 240, series, bands, axes: [{ ...axis, grid: { show: false }, values: (_, xs) => xs.map(when) }, yAxis],
+      width: box.clientWidth, height: 240, series, bands, axes: [{ ...axis, grid: { show: false }, values: (_, xs) => xs.map(when), ...(data.days ? dayAxis(data) : {}) }, yAxis],
       tzDate: (s) => uPlot.tzDate(new Date(s * 1000), zone),
-      scales: { x: { time: Boolean(data.time) } }, cursor: { points: { size: 7 } }, legend: { live: true },
+      scales: { x: { time: Boolean(data.time), ...(data.days && data.x.length < 2 ? { range: (_, from) => [from - 43200, from + 43200] } : {}) } }, cursor: { points: { size: 7 } }, legend: { live: true },
     };
     charts.set(box, new uPlot(options, rows, box));
   }

@@ -12,4 +12,4 @@ from tests.component.admin.rig import Rig, Servers, new_org
 @pytest.fixture
 async def acme(database_url: str) -> AsyncIterator[Rig]:
     async with open_database(database_url, name="admin-test", max_size=4) as database, AsyncExitStack() as stack:
-        yield Rig(database, Servers(stack), await new_org(database, "acme"))
+        yield Rig(database, await new_org(database, "acme"), servers=Servers(stack))

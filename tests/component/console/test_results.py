@@ -1,6 +1,7 @@
 """Results from counts that are kept ahead: the same as the log says, on pages, in files and over the API."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from shared.admin import policies, results
 from shared.admin.errors import NotFound, Refused
 from shared.admin.results_report import make_report
 from shared.schemas.ids import generation_day
-from tests.component.admin.rig import Rig
+from tests.component.admin.rig import Rig, Servers
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
 from tests.support.results import COPIES, NAMES, History
@@ -19,9 +20,14 @@ ASKED: Mapping[str, Any] = {"template_id": "welcome"}
 
 
 @pytest.fixture
-async def rig(stage: Stage) -> Rig:
+async def rig(stage: Stage) -> AsyncIterator[Rig]:
     """Operations on the org whose pages are looked at."""
-    rig = Rig(stage.db, stage.orgs["acme"])
+    async with AsyncExitStack() as stack:
+        yield _rig(stage, stack)
+
+
+def _rig(stage: Stage, stack: AsyncExitStack) -> Rig:
+    rig = Rig(stage.db, stage.orgs["acme"], servers=Servers(stack))
     rig.clock.at = stage.now
     return rig
 
