@@ -22,6 +22,7 @@ from tests.support.servers import OwnersSocket, OwnServers, Servers, SharedServe
 hypothesis.settings.register_profile("justai", deadline=None, derandomize=os.environ.get("CI") == "true")
 hypothesis.settings.load_profile("justai")
 
+_MOSTLY_WAITING = Path("component/profile_writer")
 _SERVERS = pytest.StashKey[Servers]()
 _OWN: list[OwnServers] = []
 _SOCKET = pytest.StashKey[OwnersSocket]()
@@ -48,6 +49,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", default=None):
         config.stash[_SOCKET] = asked = OwnersSocket(own)
         config.add_cleanup(asked.close)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of one file to one worker, and all of the profile writer's to one, first of all: they wait for
+    minutes of Klaviyo's windows, which leaves the machine to the others, and never for each other's work."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.parent != here / _MOSTLY_WAITING)  # stable: all else stays in its order
+    for item in items:
+        waiting = item.path.parent == here / _MOSTLY_WAITING
+        together = item.path.parent if waiting else item.path.with_suffix("")
+        item.add_marker(pytest.mark.xdist_group(str(together.relative_to(here))))
 
 
 def pytest_keyboard_interrupt() -> None:
