@@ -57,7 +57,8 @@ def _is_true(said: object) -> bool:
 
 def _email(claims: Mapping[str, Any]) -> str | None:
     said = claims.get("email")
-    if not isinstance(said, str) or not said.isascii():  # `K` (Kelvin) in lower case is the `k` of somebody else
+    # In ASCII alone: the lower case of `K` (Kelvin) is the `k` of somebody else.
+    if not isinstance(said, str) or not said.isascii() or not said.isprintable():
         return None
     try:
         return email_of(said)

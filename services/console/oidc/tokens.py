@@ -49,7 +49,7 @@ class _Allowed(jws.JWSRegistry):
         return self.algorithms[name]  # past a warning that RFC 9864 has a newer name for EdDSA
 
 
-_REGISTRY: Final = _Allowed(strict_check_header=False)  # unknown fields mean nothing; those in `crit` are refused
+_REGISTRY: Final = _Allowed(strict_check_header=False)  # unknown fields mean nothing
 
 
 def claims_of(token: str, keys: Sequence[Key], expected: Expected, now: datetime) -> dict[str, Any]:
@@ -64,6 +64,8 @@ def claims_of(token: str, keys: Sequence[Key], expected: Expected, now: datetime
 def _verified(token: str, keys: Sequence[Key]) -> dict[str, Any]:
     try:
         header = jws.extract_compact(token.encode(), registry=_REGISTRY).headers()
+        if "crit" in header:
+            raise SignInRefused("bad_token", "it calls something critical that means nothing to us")
         for key in _fitting(header, keys):
             try:
                 payload = jws.deserialize_compact(token, key, registry=_REGISTRY).payload
