@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
+import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,8 @@ Answer = Callable[[web.Request], Any]
 
 
 def rsa(kid: str = "rsa-1", bits: int = 2_048) -> RSAKey:
-    return RSAKey.generate_key(bits, {"kid": kid, "use": "sig"})
+    with warnings.catch_warnings(action="ignore"):  # that it is weak is why it is asked for
+        return RSAKey.generate_key(bits, {"kid": kid, "use": "sig"})
 
 
 ONE_RSA = rsa()  # generating one takes its time
@@ -35,12 +37,9 @@ def signed(claims: Mapping[str, Any], key: Key, alg: str = "RS256", **header: An
     """Whatever is asked for, also what nobody should sign."""
     registry = jws.JWSRegistry(algorithms=[alg], strict_check_header=False)
     named = {"alg": alg, **({"kid": key.kid} if key.kid else {}), **header}
-    return jws.serialize_compact(
-        {name: value for name, value in named.items() if value is not None},
-        orjson.dumps(claims),
-        key,
-        registry=registry,
-    )
+    protected = {name: value for name, value in named.items() if value is not None}
+    with warnings.catch_warnings(action="ignore"):  # that EdDSA has a newer name
+        return jws.serialize_compact(protected, orjson.dumps(claims), key, registry=registry)
 
 
 @dataclass

@@ -284,7 +284,8 @@ async def test_an_unverified_email_opens_no_account(stage: Stage, visitor: Brows
     await stage.person("Ann", acme="owner")
     await stage.invite("other", "ann@example.com")
 
-    for verified in (False, None, "false", 0, [], {}, "yes"):
+    unverified: list[object] = [False, None, "false", 0, [], {}, "yes"]
+    for verified in unverified:
         there.claims = {"email_verified": verified}
         back = await comes_back(visitor, there)
         assert (back.status, "is verified" in back.words, visitor.token) == (403, True, None), verified
