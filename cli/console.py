@@ -11,6 +11,7 @@ from services.console.oidc.errors import SignInRefused
 from services.console.oidc.provider import look
 from services.console.settings import Settings
 from shared.admin import people
+from shared.admin.errors import Refused
 from shared.admin.operation import Nothing
 from shared.people import links
 from shared.people.roles import MEANINGS, ROLES, Role
@@ -91,7 +92,10 @@ async def let_in(email: str, actor: str) -> None:
     """
     url = _console_url()
     async with session() as s:
-        made = await people.let_in(s.means, actor, email, request_id=f"cli-{uuid4()}")
+        try:
+            made = await people.let_in(s.means, actor, email, request_id=f"cli-{uuid4()}")
+        except Refused as error:
+            raise click.ClickException(f"{email} {error}") from None
     if made is None:
         raise _no_account(email)
     click.echo(url + made.path)

@@ -85,6 +85,13 @@ class Stage:
             )
         return f"/_reset/{token}"
 
+    async def let_in(self, email: str) -> str:
+        """The path of the operator's link that signs an owner in."""
+        token = links.mint(os.urandom)
+        async with self.db.transaction() as connection:
+            await store.let_in_anew(connection, links.digest(token), self.users[email], self.now)
+        return f"/_let-in/{token}"
+
 
 async def _hashed() -> str:
     hasher = Hasher()

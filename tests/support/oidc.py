@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
+import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
+import aiohttp
 import orjson
 from aiohttp import web
 from joserfc import jws
@@ -19,6 +21,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from devstack.ports import LOOPBACK, free_ports
 from shared.clock import Clock
 from tests.component.console.browser import Browser, Page
+from tests.support.waiting import eventually
 
 CLIENT_ID, CLIENT_SECRET = "the:console", "secret/with+signs"
 Key = RSAKey | ECKey | OKPKey | OctKey
@@ -175,3 +178,31 @@ async def comes_back(browser: Browser, there: Provider, *, next_path: str = "", 
 async def answered(browser: Browser, **answer: str) -> Page:
     """Back from the provider, as another site sends people."""
     return await browser.get(f"/_sign-in/oidc/back?{urlencode(answer)}", headers={"Sec-Fetch-Site": "cross-site"})
+
+
+@asynccontextmanager
+async def foreign_provider(*people: Mapping[str, Any]) -> AsyncIterator[str]:
+    """The issuer of a provider that is not ours: Authlib's, as `oidc-provider-mock` serves it, in a process of its own.
+    `people`: the claims of each, who is chosen by a button with their `sub`."""
+    [port] = free_ports(1)
+    users = [part for one in people for part in ("--user-claims", orjson.dumps(one).decode())]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "oidc_provider_mock", "--port", str(port), "--require-nonce", *users,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    issuer = f"http://{LOOPBACK}:{port}"
+    try:
+        async with aiohttp.ClientSession() as http:
+            await eventually(lambda: _answers(http, issuer), within_s=20)
+        yield issuer
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _answers(http: aiohttp.ClientSession, issuer: str) -> None:
+    try:
+        async with http.get(f"{issuer}/.well-known/openid-configuration") as response:
+            assert response.status == 200
+    except aiohttp.ClientError as error:
+        raise AssertionError(f"the provider is not up yet: {error}") from None
