@@ -477,6 +477,7 @@ async def test_where_only_the_provider_lets_people_in_passwords_open_and_change_
         assert [answer.status for answer in answers] == [403] * 4
         assert "Password" not in (await visitor.get(invite)).words
         assert (await comes_back(visitor, there)).status == 303
+        assert "You are signed in as ann@example.com" in (await visitor.get(invite)).words
 
 
 async def test_sessions_that_began_with_a_password_end_when_passwords_are_turned_off(
