@@ -1,10 +1,12 @@
 """Signing in through a provider: who gets in, as whom, and what a hostile one, or a hostile link, gets instead."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import pyotp
 import pytest
 from aiohttp import web
 
@@ -481,16 +483,49 @@ async def test_where_only_the_provider_lets_people_in_passwords_open_and_change_
 
 
 async def test_sessions_that_began_with_a_password_end_when_passwords_are_turned_off(
-    database_url: str, wall: FrozenClock, there: Provider, visitor: Browser, stage: Stage
+    stage: Stage, visitor: Browser, there: Provider
 ) -> None:
-    await visitor.sign_in(await stage.person("Ann", acme="owner"))
-    only = stage.settings.model_copy(update={"console_oidc_only": True})
-    assert (await visitor.get("/acme/")).status == 200
+    ann = await stage.person("Ann", acme="owner")
+    async with Browser(stage.url) as through_provider:
+        await visitor.sign_in(ann)
+        await comes_back(through_provider, there)
+        pages = [await one.get("/acme/") for one in (visitor, through_provider)]
 
-    object.__setattr__(stage.settings, "console_oidc_only", only.console_oidc_only)
+        object.__setattr__(stage.settings, "console_oidc_only", True)  # a restart with the setting, as fast as it gets
 
-    assert (await visitor.get("/acme/")).status == 303
-    assert (await visitor.get("/api/v1/acme/people")).status in (401, 404)
+        assert [page.status for page in pages] == [200, 200]
+        assert [(await one.get("/acme/")).status for one in (visitor, through_provider)] == [303, 200]
+
+
+async def test_without_a_password_the_second_factor_is_turned_on_by_who_has_just_signed_in(
+    database_url: str, wall: FrozenClock, there: Provider
+) -> None:
+    there.discovery["end_session_endpoint"] = f"{there.issuer}/out"
+    async with other_settings(database_url, wall, there, console_oidc_second_factor=True) as (stage, visitor):
+        await stage.invite("acme", "ann@example.com")
+        await comes_back(visitor, there)
+        page = await visitor.get("/_account/two-factor")
+        [secret] = re.findall(r'value="((?:[A-Z2-7]{4} ){7}[A-Z2-7]{4})"', page.html)
+        app = pyotp.TOTP(secret.replace(" ", ""))
+
+        wall.advance(10 * 60)
+        too_late = await visitor.post("/_account/two-factor", code=app.at(wall.now()))
+        await visitor.post("/_sign-out")
+        await comes_back(visitor, there)
+        turned_on = await visitor.post("/_account/two-factor", code=app.at(wall.now()))
+        await visitor.post("/_sign-out")
+        half = await comes_back(visitor, there)
+        wall.advance(60)
+        full = await visitor.post("/_sign-in/code", code=app.at(wall.now()), next="/acme/")
+        page = await visitor.get("/_account")
+        out = await visitor.post("/_sign-out")
+
+        assert "Your password" not in page.words
+        assert (too_late.status, "Your sign-in is too long ago" in too_late.words) == (422, True)
+        assert turned_on.status == 200
+        assert half.location == "/_sign-in/code?next=%2F"
+        assert full.location == "/acme/"
+        assert "id_token_hint=ey" in out.headers["Refresh"]
 
 
 # --- out -------------------------------------------------------------------------------------------------------------
