@@ -7,8 +7,11 @@ import click
 from cli.actor import acting
 from cli.display import moment, show_table
 from cli.session import command, session
+from services.console.oidc.errors import SignInRefused
+from services.console.oidc.provider import look
 from services.console.settings import Settings
 from shared.admin import people
+from shared.admin.errors import Refused
 from shared.admin.operation import Nothing
 from shared.people import links
 from shared.people.roles import MEANINGS, ROLES, Role
@@ -73,9 +76,67 @@ async def reset(email: str, drops_totp: bool, actor: str) -> None:
             s.means, actor, email, drops_totp=drops_totp, request_id=f"cli-{uuid4()}"
         )  # fmt: skip
     if made is None:
-        raise click.ClickException(f"There is no account of {email}; see `justai console list ORG`.")
+        raise _no_account(email)
     click.echo(url + made.path)
     click.echo(f"It works once, until {moment(made.expires_at)} UTC. Give it to {email}.", err=True)
+
+
+@console.command("let-in")
+@email_argument
+@acting
+@command
+async def let_in(email: str, actor: str) -> None:
+    """Print a link that signs EMAIL, an owner, in once, within 15 minutes, when single sign-on lets nobody in.
+
+    It asks for the two-factor code where the person has turned that on.
+    """
+    url = _console_url()
+    async with session() as s:
+        try:
+            made = await people.let_in(s.means, actor, email, request_id=f"cli-{uuid4()}")
+        except Refused as error:
+            raise click.ClickException(f"{email} {error}") from None
+    if made is None:
+        raise _no_account(email)
+    click.echo(url + made.path)
+    click.echo(f"It works once, until {moment(made.expires_at)} UTC. Give it to {email}.", err=True)
+
+
+@console.command("unlink")
+@email_argument
+@acting
+@command
+async def unlink(email: str, actor: str) -> None:
+    """Forget who EMAIL is at the single sign-on provider; who next signs in there with this address is linked anew.
+
+    For an address that belongs to somebody else now: remove them from the orgs first, or they inherit the account.
+    """
+    async with session() as s:
+        was_linked = await people.unlink(s.means, actor, email, request_id=f"cli-{uuid4()}")
+    if was_linked is None:
+        raise _no_account(email)
+    click.echo(f"{email} is linked to nobody now." if was_linked else f"{email} was not linked.")
+
+
+@console.command("check-provider")
+@command
+async def check_provider() -> None:
+    """Ask the single sign-on provider what it says of itself, as the console would, and print it.
+
+    Ends with status 1 where people could not sign in through it.
+    """
+    try:
+        settings = Settings.read()
+    except SettingsError as error:
+        raise click.ClickException(f"The configuration is not usable:\n{error}") from None
+    if settings.console_oidc_issuer is None:
+        raise click.ClickException("No provider is set up: JUSTAI_CONSOLE_OIDC_ISSUER is not set.")
+    try:
+        said = await look(settings, settings.console_oidc_issuer)
+    except SignInRefused as error:
+        raise click.ClickException(f"Nobody can sign in through it: {error}") from None
+    for name, value in said:
+        click.echo(f"{name + ':':<18}{value}")
 
 
 @console.command("list")
@@ -86,12 +147,15 @@ async def list_people(org_slug: str) -> None:
     async with session() as s:
         found = await s.run(people.list_people, Nothing(), org_slug)
     rows = [
-        (one.email, one.name, one.role, "on" if one.two_factor else "off", moment(one.last_signed_in_at, "never"))
+        (
+            one.email, one.name, one.role, _signs_in_with(one), "on" if one.two_factor else "off",
+            moment(one.last_signed_in_at, "never"),
+        )
         for one in found.members
-    ]
-    rows += [(one.email, "", one.role, "", f"invited until {moment(one.expires_at)}") for one in found.invites]
+    ]  # fmt: skip
+    rows += [(one.email, "", one.role, "", "", f"invited until {moment(one.expires_at)}") for one in found.invites]
     show_table(
-        ("email", "name", "role", "two-factor", "last signed in"),
+        ("email", "name", "role", "signs in with", "two-factor", "last signed in"),
         rows,
         empty=f"Nobody yet; invite somebody with `justai console invite {org_slug} EMAIL --role owner`.",
     )
@@ -128,6 +192,15 @@ async def remove(org_slug: str, email: str, actor: str) -> None:
     click.echo(
         f"{email} does not work in {org_slug} any more." if member else f"The invitation of {email} is withdrawn."
     )
+
+
+def _signs_in_with(one: people.Person) -> str:
+    ways = [way for way, has in (("password", one.password), ("single sign-on", one.provider)) if has]
+    return ", ".join(ways) or "nothing yet"
+
+
+def _no_account(email: str) -> click.ClickException:
+    return click.ClickException(f"There is no account of {email}; see `justai console list ORG`.")
 
 
 def _console_url() -> str:

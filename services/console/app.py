@@ -10,6 +10,8 @@ from uuid import uuid4
 import aiohttp
 from aiohttp import web
 
+from services.console.oidc.provider import Provider, SingleSignOn
+from services.console.oidc.wire import open_wire
 from services.console.people import joining
 from services.console.people.delay_store import DelayStore
 from services.console.people.passwords import Hasher
@@ -74,7 +76,8 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
         publisher=SeldomPublisher(amqp_url, "console"), letters=Graveyard(amqp_url, "console"),
         wall=people.clock, asker=SeldomAsker(amqp_url, "console", token=partial(token_hex, 8)),
     )  # fmt: skip
-    console = Console(settings, database, clock, ring, people, templates, means)
+    sign_on = await _single_sign_on(settings, people.clock, stack)
+    console = Console(settings, database, clock, ring, people, templates, means, sign_on)
     runner = web.AppRunner(
         make_app(console, assets),
         access_log=None,
@@ -102,9 +105,25 @@ def _klaviyo(http: aiohttp.ClientSession, clock: Clock, base_url: str, private_k
     return KlaviyoClient(http, base_url, private_key, clock=clock)
 
 
+async def _single_sign_on(settings: Settings, wall: Clock, stack: AsyncExitStack) -> SingleSignOn | None:
+    """None: people have passwords. The provider is asked for nothing before somebody comes: it may start later."""
+    issuer = settings.console_oidc_issuer
+    if issuer is None:
+        return None
+    wire = await stack.enter_async_context(
+        open_wire(private=settings.console_oidc_private, timeout_s=settings.console_oidc_timeout_s)
+    )
+    provider = Provider(settings, issuer, settings.console_url, wire, wall)
+    return SingleSignOn(provider, settings.console_oidc_label, settings.oidc_policy)
+
+
 async def _say_first_run(people: Means, settings: Settings) -> None:
     """While nobody can sign in, the log is where its operator finds the way in."""
-    if await joining.nobody_yet(people):
+    if not await joining.nobody_yet(people):
+        return
+    if settings.console_oidc_only:
+        log.warning("console.nobody_yet", run="justai console invite ORG EMAIL --role owner")
+    else:
         token = joining.first_run_token(settings.api_key_peppers.get_secret_value())
         log.warning("console.nobody_yet", set_up=f"{settings.console_url}/_setup/{token}")
 

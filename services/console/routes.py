@@ -10,6 +10,7 @@ from aiohttp import web
 
 from services.console.api.api_key import ApiKeys, presented
 from services.console.api.routes import add_api
+from services.console.oidc import pages as oidc_pages
 from services.console.pages import (
     account,
     gallery,
@@ -32,7 +33,7 @@ from services.console.pages import (
     templates,
     troubleshooting,
 )
-from services.console.people import join_pages, signin_pages
+from services.console.people import join_pages, let_in_pages, signin_pages
 from services.console.people.sessions import agent_in_words
 from services.console.people.signing_in import Caller
 from services.console.people.store import SignedIn
@@ -59,7 +60,9 @@ def all_pages(*, dev: bool) -> list[Page]:
     """Every page there is. A new area is one more line here."""
     declared = [
         *signin_pages.pages.declared,
+        *oidc_pages.pages.declared,
         *join_pages.pages.declared,
+        *let_in_pages.pages.declared,
         *account.pages.declared,
         *home.pages.declared,
         *people.pages.declared,
@@ -138,7 +141,10 @@ async def who(console: Console, request: web.Request, *, seen: bool = True) -> S
     token = cookies.session_token(request, console.settings)
     if token is None:
         return None
-    return await console.people.sessions.signed_in(links.digest(token), console.people.clock.now(), seen=seen)
+    found = await console.people.sessions.signed_in(links.digest(token), console.people.clock.now(), seen=seen)
+    if found is not None and found.session.signed_in_with == "password" and console.settings.console_oidc_only:
+        return None  # begun before passwords were turned off
+    return found
 
 
 def _enter(visit: Visit, page: Page) -> None:

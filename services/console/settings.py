@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from shared.settings import ServiceSettings, host_and_port
+from services.console.oidc.settings import OidcSettings
+from shared.settings import host_and_port
 
 
-class Settings(ServiceSettings):
+class Settings(OidcSettings):
     """Settings of the console."""
 
     console_listen: str = Field("127.0.0.1:8081", description="host:port of the pages; TLS ends in front of it.")

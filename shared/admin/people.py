@@ -11,6 +11,7 @@ from shared.admin.audit import INSERT_ENTRY
 from shared.admin.context import Context, Means
 from shared.admin.errors import Conflict, Next, NotFound, Refused
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation
+from shared.db.pool import Connection
 from shared.people import links, store
 from shared.people.roles import Role
 
@@ -25,16 +26,20 @@ SELECT_INVITE = """
 """
 SELECT_ORGS_OF = "SELECT m.org_id, o.slug FROM memberships m JOIN orgs o USING (org_id) WHERE m.user_id = $1"
 _RESET: Final = "people.reset"
+_LET_IN: Final = "people.let_in"
+_UNLINK: Final = "people.unlink"
 
 
 class Person(ResultModel):
-    """A member."""
+    """A member. `password` and `provider`: what they can sign in with; the provider is that of single sign-on."""
 
     user_id: UUID
     email: str
     name: str
     role: Role
     two_factor: bool
+    password: bool
+    provider: bool
     last_signed_in_at: datetime | None
 
 
@@ -103,8 +108,8 @@ class Member(ResultModel):
     email: str
 
 
-class NewReset(ResultModel):
-    """A link for a new password, below the console's address."""
+class NewLink(ResultModel):
+    """A one-time link of the operator, below the console's address."""
 
     path: str
     expires_at: datetime
@@ -166,7 +171,7 @@ async def remove(context: Context, asked: OneMember) -> Member:
     return found
 
 
-async def reset_password(means: Means, actor: str, email: str, *, drops_totp: bool, request_id: str) -> NewReset | None:
+async def reset_password(means: Means, actor: str, email: str, *, drops_totp: bool, request_id: str) -> NewLink | None:
     """The path of a one-time link; None: there is no such account. The operator's alone, since an account may work in
     several orgs and no owner of one may take it over: each of them finds an entry in its audit log."""
     token, now = links.mint(means.random_bytes), means.wall.now()
@@ -175,12 +180,47 @@ async def reset_password(means: Means, actor: str, email: str, *, drops_totp: bo
         if user_id is None:
             return None
         until = await store.reset_anew(connection, links.digest(token), user_id, drops_totp=drops_totp, now=now)
-        for row in await connection.fetch(SELECT_ORGS_OF, user_id):
-            await connection.execute(
-                INSERT_ENTRY, row["org_id"], means.clock.now(), actor, "cli", _RESET, email,
-                {"email": email, "second_factor": drops_totp}, {"user_id": str(user_id)}, request_id,
-            )  # fmt: skip
-    return NewReset(path=links.reset_url("", token), expires_at=until)
+        await _tell_orgs(connection, means, actor, _RESET, user_id, email, request_id, second_factor=drops_totp)
+    return NewLink(path=links.reset_url("", token), expires_at=until)
+
+
+async def let_in(means: Means, actor: str, email: str, *, request_id: str) -> NewLink | None:
+    """The path of a one-time link that signs an owner in, whatever the provider says. None: there is no such account.
+    Raises Refused for who owns no org. The operator's alone, and in each org's audit log."""
+    token, now = links.mint(means.random_bytes), means.wall.now()
+    async with means.database.transaction() as connection:
+        user_id = await store.user_id_of(connection, email)
+        if user_id is None:
+            return None
+        if not await store.owns_an_org(connection, user_id):
+            raise Refused("owns no org, and only owners are let in so", field="email")
+        until = await store.let_in_anew(connection, links.digest(token), user_id, now)
+        await _tell_orgs(connection, means, actor, _LET_IN, user_id, email, request_id)
+    return NewLink(path=links.let_in_url("", token), expires_at=until)
+
+
+async def unlink(means: Means, actor: str, email: str, *, request_id: str) -> bool | None:
+    """Whether the account was linked to somebody at the provider: the next verified sign-in with this email links it
+    anew, and sessions begun through the provider end. None: there is no such account. The operator's alone."""
+    async with means.database.transaction() as connection:
+        user_id = await store.user_id_of(connection, email)
+        if user_id is None:
+            return None
+        if not await store.unlink(connection, user_id):
+            return False
+        await _tell_orgs(connection, means, actor, _UNLINK, user_id, email, request_id)
+    return True
+
+
+async def _tell_orgs(
+    connection: Connection, means: Means, actor: str, what: str, user_id: UUID, email: str, request_id: str,
+    **asked: bool,
+) -> None:  # fmt: skip
+    for row in await connection.fetch(SELECT_ORGS_OF, user_id):
+        await connection.execute(
+            INSERT_ENTRY, row["org_id"], means.clock.now(), actor, "cli", what, email, {"email": email, **asked},
+            {"user_id": str(user_id)}, request_id,
+        )  # fmt: skip
 
 
 async def _member(context: Context, member: str) -> Member:

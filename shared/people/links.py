@@ -9,6 +9,7 @@ from typing import Final
 
 INVITE_LIFE: Final = timedelta(days=7)
 RESET_LIFE: Final = timedelta(hours=1)
+LET_IN_LIFE: Final = timedelta(minutes=15)
 _TOKEN_BYTES: Final = 32
 _EMAIL: Final = re.compile(r"[^\s@<>\"',;:\\()\[\]]+@[^\s@<>\"',;:\\()\[\]]+\.[^\s@<>\"',;:\\()\[\].]+")
 _EMAIL_MAX_CHARS: Final = 254
@@ -44,3 +45,8 @@ def invite_url(console_url: str, token: str) -> str:
 def reset_url(console_url: str, token: str) -> str:
     """Where a person sets a new password."""
     return f"{console_url}/_reset/{token}"
+
+
+def let_in_url(console_url: str, token: str) -> str:
+    """Where an owner is signed in without password and provider."""
+    return f"{console_url}/_let-in/{token}"

@@ -7,7 +7,7 @@ from typing import cast
 from uuid import UUID
 
 from shared.db.pool import Connection
-from shared.people.links import INVITE_LIFE, RESET_LIFE
+from shared.people.links import INVITE_LIFE, LET_IN_LIFE, RESET_LIFE
 from shared.people.roles import Role
 
 
@@ -20,6 +20,8 @@ class Member:
     name: str
     role: Role
     two_factor: bool
+    password: bool
+    provider: bool  # linked to who they are at the OpenID Connect provider
     last_signed_in_at: datetime | None
 
 
@@ -42,7 +44,8 @@ class LastOwner(Exception):
 
 
 SELECT_MEMBERS = """
-    SELECT u.user_id, u.email, u.name, m.role, u.totp_since IS NOT NULL AS two_factor, u.last_signed_in_at
+    SELECT u.user_id, u.email, u.name, m.role, u.totp_since IS NOT NULL AS two_factor, u.has_password AS password,
+        EXISTS (SELECT FROM identities i WHERE i.user_id = u.user_id) AS provider, u.last_signed_in_at
     FROM memberships m JOIN users u USING (user_id) WHERE m.org_id = $1 ORDER BY u.name, u.email
 """
 
@@ -109,15 +112,17 @@ async def withdraw_invite_of(connection: Connection, org_id: UUID, email: str) -
 
 # Owners are locked in the same order, so that two who demote each other at once cannot both succeed.
 SELECT_OWNERS = "SELECT user_id FROM memberships WHERE org_id = $1 AND role = 'owner' ORDER BY user_id FOR UPDATE"
-UPDATE_ROLE = "UPDATE memberships SET role = $3 WHERE org_id = $1 AND user_id = $2"
+UPDATE_ROLE = "UPDATE memberships SET role = $3, by_group = $4 WHERE org_id = $1 AND user_id = $2"
 DELETE_MEMBER = "DELETE FROM memberships WHERE org_id = $1 AND user_id = $2"
 
 
-async def change_role(connection: Connection, org_id: UUID, user_id: UUID, role: Role) -> bool:
-    """False when there is no such member. Raises LastOwner."""
+async def change_role(
+    connection: Connection, org_id: UUID, user_id: UUID, role: Role, *, by_group: bool = False
+) -> bool:
+    """False when there is no such member. `by_group`: a group of the provider gives it. Raises LastOwner."""
     if role != "owner":
         await _keep_an_owner(connection, org_id, user_id)
-    return await connection.execute(UPDATE_ROLE, org_id, user_id, role) != "UPDATE 0"
+    return await connection.execute(UPDATE_ROLE, org_id, user_id, role, by_group) != "UPDATE 0"
 
 
 async def remove_member(connection: Connection, org_id: UUID, user_id: UUID) -> bool:
@@ -154,3 +159,34 @@ async def reset_anew(
     await connection.execute(DELETE_RESETS, user_id)
     await connection.execute(INSERT_RESET, digest, user_id, drops_totp, now, expires_at)
     return expires_at
+
+
+SELECT_OWNS_AN_ORG = "SELECT EXISTS (SELECT FROM memberships WHERE user_id = $1 AND role = 'owner')"
+UPSERT_SIGNIN_LINK = """
+    INSERT INTO signin_links (digest, user_id, expires_at) VALUES ($1, $2, $3)
+    ON CONFLICT (user_id) DO UPDATE SET digest = excluded.digest, expires_at = excluded.expires_at
+"""
+
+
+async def owns_an_org(connection: Connection, user_id: UUID) -> bool:
+    """Whether there is an org of which this person is an owner."""
+    return bool(await connection.fetchval(SELECT_OWNS_AN_ORG, user_id))
+
+
+async def let_in_anew(connection: Connection, digest: bytes, user_id: UUID, now: datetime) -> datetime:
+    """Until when it can be used. An earlier link of the same person ends."""
+    expires_at = now + LET_IN_LIFE
+    await connection.execute(UPSERT_SIGNIN_LINK, digest, user_id, expires_at)
+    return expires_at
+
+
+DELETE_IDENTITIES = "DELETE FROM identities WHERE user_id = $1"
+DELETE_SESSIONS_BY_PROVIDER = "DELETE FROM sessions WHERE user_id = $1 AND signed_in_with = 'provider'"
+
+
+async def unlink(connection: Connection, user_id: UUID) -> bool:
+    """Whether the account was linked to somebody at a provider, and is no more; sessions begun so end."""
+    if await connection.execute(DELETE_IDENTITIES, user_id) == "DELETE 0":
+        return False
+    await connection.execute(DELETE_SESSIONS_BY_PROVIDER, user_id)
+    return True

@@ -3,10 +3,11 @@
 import base64
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 from devstack.ports import LOOPBACK, free_ports
@@ -84,6 +85,13 @@ class Stage:
             )
         return f"/_reset/{token}"
 
+    async def let_in(self, email: str) -> str:
+        """The path of the operator's link that signs an owner in."""
+        token = links.mint(os.urandom)
+        async with self.db.transaction() as connection:
+            await store.let_in_anew(connection, links.digest(token), self.users[email], self.now)
+        return f"/_let-in/{token}"
+
 
 async def _hashed() -> str:
     hasher = Hasher()
@@ -96,15 +104,15 @@ async def _hashed() -> str:
 @asynccontextmanager
 async def console(
     database_url: str, wall: Clock | None = None, *, dev: bool = False, klaviyo_url: str = "https://a.klaviyo.com",
-    amqp_url: str = "amqp://127.0.0.1:1/",
+    amqp_url: str = "amqp://127.0.0.1:1/", more: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Stage]:  # fmt: skip
-    """A running console with orgs `acme` and `other`, and nobody in them."""
+    """A running console with orgs `acme` and `other`, and nobody in them. `more`: other settings."""
     [port] = free_ports(1)
     wall = wall or FrozenClock()
     settings = Settings(
         database_url=database_url, amqp_url=amqp_url, seal_keys=f"k1:{KEY}", api_key_peppers=f"1:{KEY}",
         console_listen=f"{LOOPBACK}:{port}", console_url=f"http://{LOOPBACK}:{port}", console_plain_cookies=True,
-        console_dev=dev, console_klaviyo_url=klaviyo_url,
+        console_dev=dev, console_klaviyo_url=klaviyo_url, **(more or {}),
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         service = await build(settings, stack, wall=wall)

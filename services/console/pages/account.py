@@ -1,5 +1,6 @@
 """One's own account: name, password, second factor, sessions."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from aiohttp import web
@@ -11,7 +12,7 @@ from services.console.people.join_pages import NewPassword, password_of
 from services.console.people.passwords import Busy
 from services.console.people.signin_pages import signed_out
 from services.console.people.signing_in import TooMany, password_is
-from services.console.web.errors import too_many
+from services.console.web.errors import no_passwords, not_found, too_many
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
@@ -20,7 +21,9 @@ pages = Pages()
 
 SET_NAME = "UPDATE users SET name = $2 WHERE user_id = $1"
 SET_PASSWORD = "UPDATE users SET password_hash = $2 WHERE user_id = $1"  # noqa: S105  # a statement
+SELECT_LINKED = "SELECT EXISTS (SELECT FROM identities WHERE user_id = $1 AND issuer = $2)"
 _BUSY_WAIT_S = 3
+_JUST_NOW = timedelta(minutes=10)
 
 
 class NewName(BaseModel):
@@ -72,6 +75,8 @@ async def change_password(visit: Visit) -> web.StreamResponse:
     password = password_of(given, form, email=visit.account.email, name=visit.account.name) if given else None
     if given is not None and not await _knows_password(visit, given.current):
         form.refuse("current", "is not right")
+    if visit.console.settings.console_oidc_only:
+        raise no_passwords()
     if password is None or form.faulty:
         return await _show(visit, password_form=form)
     people = visit.console.people
@@ -98,8 +103,7 @@ async def two_factor(visit: Visit) -> web.StreamResponse:
 async def turn_on(visit: Visit) -> web.StreamResponse:
     """On, once the app shows the right digits."""
     given, form = await read_form(visit.request, Code)
-    if given is None or not await _knows_password(visit, given.current):
-        form.refuse("current", "is not right")
+    if given is None or not await _is_them(visit, given.current, form):
         return await _show_secret(visit, form)
     codes = await second_factor.confirm(visit.console.people, visit.account, given.code)
     if codes is None:
@@ -115,8 +119,7 @@ async def turn_on(visit: Visit) -> web.StreamResponse:
 async def turn_off(visit: Visit) -> web.StreamResponse:
     """Off, for who knows the password."""
     given, form = await read_form(visit.request, Confirmed)
-    if given is None or not await _knows_password(visit, given.current):
-        form.refuse("current", "is not right")
+    if given is None or not await _is_them(visit, given.current, form):
         return await _show(visit, off_form=form)
     await second_factor.turn_off(visit.console.people, visit.account)
     await visit.notice("Two-factor sign-in is off.", "warn")
@@ -129,8 +132,7 @@ async def fresh_codes(visit: Visit) -> web.StreamResponse:
     given, form = await read_form(visit.request, Confirmed)
     if visit.account.totp_since is None:
         return visit.see_other("/_account")
-    if given is None or not await _knows_password(visit, given.current):
-        form.refuse("current", "is not right")
+    if given is None or not await _is_them(visit, given.current, form):
         return await _show(visit, codes_form=form)
     return visit.render("recovery_codes.html", codes=await second_factor.new_codes(visit.console.people, visit.account))
 
@@ -140,6 +142,32 @@ async def sign_out_everywhere(visit: Visit) -> web.StreamResponse:
     """Every session ends, this one too."""
     await visit.console.people.sessions.end_all(visit.account.user_id)
     return signed_out(visit, "everywhere")
+
+
+@pages.page("POST", "/_account/sessions/{session}/end", role="signed_in")
+async def end_session(visit: Visit) -> web.StreamResponse:
+    """One other browser is signed out."""
+    try:
+        digest = bytes.fromhex(visit.value("session"))
+    except ValueError:
+        raise not_found() from None
+    if not await visit.console.people.sessions.end_one(visit.account.user_id, digest):
+        raise not_found()
+    if digest == visit.caller.old:
+        return signed_out(visit, "signed-out")
+    await visit.notice("That browser is signed out.")
+    return visit.see_other("/_account")
+
+
+async def _is_them(visit: Visit, password: SecretStr, form: Form) -> bool:
+    """Whether it is the person, not somebody at a browser left open: by password, or, where there is none, by having
+    just come from the provider. The form says why not."""
+    if visit.account.password_hash is not None:
+        if not await _knows_password(visit, password):
+            form.refuse("current", "is not right")
+    elif visit.signed_in and visit.console.people.clock.now() >= visit.signed_in.session.created_at + _JUST_NOW:
+        form.refuse("current", "is too long ago: sign out, and sign in again")
+    return not form.faulty
 
 
 async def _knows_password(visit: Visit, password: SecretStr) -> bool:
@@ -164,9 +192,21 @@ async def _show(visit: Visit, **forms: Form) -> web.Response:
         422 if forms else 200,
         sessions=await people.sessions.all_of(visit.account.user_id, people.clock.now()),
         this_session=visit.caller.old,
+        signins=await people.sessions.signins_of(visit.account.user_id),
+        linked=await _is_linked(visit),
+        has_password=visit.account.password_hash is not None,
+        asks_code=visit.console.settings.console_oidc_second_factor,
         codes_left=await second_factor.codes_left(people, visit.account) if has_factor else 0,
         **context,
     )
+
+
+async def _is_linked(visit: Visit) -> bool:
+    if visit.console.sign_on is None:
+        return False
+    async with visit.console.database.connection() as connection:
+        issuer = visit.console.sign_on.provider.issuer
+        return bool(await connection.fetchval(SELECT_LINKED, visit.account.user_id, issuer))
 
 
 async def _show_secret(visit: Visit, form: Form) -> web.Response:
@@ -176,6 +216,7 @@ async def _show_secret(visit: Visit, form: Form) -> web.Response:
         "two_factor.html",
         422 if form.faulty else 200,
         form=form,
+        has_password=visit.account.password_hash is not None,
         secret=totp.grouped(secret),
         qr=Markup(totp.qr_svg(uri)),  # noqa: S704  # segno's own markup, of a text that it encodes
     )

@@ -12,7 +12,7 @@ from services.console.people import joining
 from services.console.people.joining import Gone, Invitation, Taken
 from services.console.people.passwords import Busy, fault
 from services.console.people.signin_pages import signed_out, with_session
-from services.console.web.errors import not_found, too_many
+from services.console.web.errors import no_passwords, not_found, too_many
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
@@ -92,6 +92,7 @@ async def _join(visit: Visit, invited: Invitation) -> web.StreamResponse:
 
 
 async def _join_anew(visit: Visit, invited: Invitation) -> web.StreamResponse:
+    _require_passwords(visit)
     given, form = await read_form(visit.request, NewAccount)
     password = password_of(given, form, email=invited.email, name=given.name) if given else None
     if given is None or password is None:
@@ -107,6 +108,11 @@ async def _invitation(visit: Visit) -> Invitation | None:
         return None
 
 
+def _require_passwords(visit: Visit) -> None:
+    if visit.console.settings.console_oidc_only:
+        raise no_passwords()
+
+
 def _gone(visit: Visit) -> web.StreamResponse:
     return visit.render("link_gone.html", 410)
 
@@ -117,6 +123,7 @@ def _gone(visit: Visit) -> web.StreamResponse:
 @pages.page("GET", "/_reset/{token}", role="anyone")
 async def reset_page(visit: Visit) -> web.StreamResponse:
     """Asks for the new password."""
+    _require_passwords(visit)
     try:
         asked = await joining.asked_reset(visit.console.people, visit.value("token"))
     except Gone:
@@ -128,6 +135,7 @@ async def reset_page(visit: Visit) -> web.StreamResponse:
 async def reset_post(visit: Visit) -> web.StreamResponse:
     """Sets it. Signing in comes after: who has the link has not shown the second factor."""
     people = visit.console.people
+    _require_passwords(visit)
     try:
         asked = await joining.asked_reset(people, visit.value("token"))
         given, form = await read_form(visit.request, NewPassword)
@@ -201,6 +209,8 @@ def _first(given: FirstAccount, form: Form, orgs: dict[str, UUID]) -> joining.Fi
 
 
 async def _require_first(visit: Visit) -> None:
+    if visit.console.settings.console_oidc_only:
+        raise not_found()  # its account would have a password, which opens nothing
     peppers = visit.console.settings.api_key_peppers.get_secret_value()
     right = hmac.compare_digest(visit.value("token").encode(), joining.first_run_token(peppers).encode())
     if not right or not await joining.nobody_yet(visit.console.people):

@@ -24,7 +24,7 @@ USE_INVITE = "UPDATE invites SET used_at = $2 WHERE invite_id = $1 AND used_at I
 INSERT_USER = "INSERT INTO users (user_id, email, name, password_hash, created_at) VALUES ($1, $2, $3, $4, $5)"
 INSERT_MEMBER = """
     INSERT INTO memberships (org_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (org_id, user_id) DO UPDATE SET role = excluded.role
+    ON CONFLICT (org_id, user_id) DO UPDATE SET role = excluded.role, by_group = excluded.by_group
 """
 SELECT_RESET = """
     SELECT r.user_id, r.drops_totp, u.email, u.name FROM password_resets r JOIN users u USING (user_id)

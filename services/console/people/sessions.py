@@ -15,6 +15,7 @@ HALF: Final = timedelta(minutes=10)  # from the password to the second factor
 SEEN_EVERY: Final = timedelta(minutes=1)  # so that reading pages does not write at each
 
 Stage = Literal["password", "full"]
+With = Literal["password", "provider", "link"]  # what opened a session; a link is the operator's
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Session:
     created_at: datetime
     seen_at: datetime
     agent: str
+    signed_in_with: With = "password"
 
     def over(self, now: datetime) -> bool:
         """Whether it counts no more."""

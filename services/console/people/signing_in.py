@@ -9,7 +9,7 @@ from services.console.people import store, totp
 from services.console.people.delay_store import Counted, DelayStore
 from services.console.people.delays import key_of
 from services.console.people.passwords import Busy, Hasher
-from services.console.people.sessions import Session, Stage
+from services.console.people.sessions import Session, Stage, With
 from services.console.people.store import Account, SessionStore
 from shared.clock import Clock
 from shared.crypto import KeyRing
@@ -100,7 +100,7 @@ async def pass_second_factor(
 
     if not await _tried(means, [("code", key_of("code", str(session.user_id)))], is_right):
         return None
-    return await begin(means, session.user_id, "full", caller)
+    return await begin(means, session.user_id, "full", caller, session.signed_in_with)
 
 
 async def _tried(means: Means, counted: list[Counted], is_right: Callable[[], Awaitable[bool]]) -> bool:
@@ -132,13 +132,28 @@ async def _takes(means: Means, account: Account, code: str) -> bool:
         return await connection.execute(TAKE_RECOVERY_CODE, account.user_id, digest, now) == "UPDATE 1"
 
 
-async def begin(means: Means, user_id: UUID, stage: Stage, caller: Caller) -> Begun:
-    """A session under an id that is new, whatever the browser brought."""
-    token = links.mint(means.random_bytes)
+async def begin(
+    means: Means, user_id: UUID, stage: Stage, caller: Caller, how: With = "password", id_token: str | None = None
+) -> Begun:
+    """A session under an id that is new, whatever the browser brought. `id_token`: what the provider said, kept for
+    signing out there; a half session's goes over to the full one."""
+    token, now = links.mint(means.random_bytes), means.clock.now()
+    digest = links.digest(token)
     async with means.database.transaction() as connection:
+        if id_token is None and caller.old is not None and how == "provider":
+            id_token = _unsealed(means, caller.old, await connection.fetchval(store.SELECT_ID_TOKEN, caller.old))
         if caller.old is not None:
             await connection.execute(store.DELETE_SESSION, caller.old)
-        await store.begin_session(
-            connection, links.digest(token), user_id, stage, agent=caller.agent, now=means.clock.now()
-        )
+        sealed = means.ring.seal(id_token, id_token_place(digest)) if id_token else None
+        session = Session(digest, user_id, stage, now, now, caller.agent, how)
+        await store.begin_session(connection, session, address=caller.address, sealed_id_token=sealed)
     return Begun(token, stage)
+
+
+def id_token_place(digest: bytes) -> str:
+    """Where a session's ID token stands, for the key ring."""
+    return f"sessions/{digest.hex()}/id_token"
+
+
+def _unsealed(means: Means, digest: bytes, sealed: str | None) -> str | None:
+    return means.ring.open(sealed, id_token_place(digest)) if sealed else None

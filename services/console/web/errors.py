@@ -46,6 +46,14 @@ def foreign_form() -> PageError:
     )  # fmt: skip
 
 
+def no_passwords() -> PageError:
+    """Somebody came with a password, or wants to set one, where only the provider lets people in."""
+    return PageError(
+        403, "no_passwords", "Passwords open nothing here",
+        "This console lets people in through single sign-on alone. Open the sign-in page and use its button.",
+    )  # fmt: skip
+
+
 def too_many(wait_s: float) -> PageError:
     """Somebody who has to wait; real seconds."""
     whole_s = max(1, math.ceil(wait_s))

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
+from services.console.oidc.provider import SingleSignOn
 from services.console.people.signing_in import Caller, Means
 from services.console.people.store import Account, Membership, Notice, SignedIn
 from services.console.settings import Settings
@@ -40,6 +41,7 @@ class Console:
     people: Means
     templates: Templates
     means: AdminMeans
+    sign_on: SingleSignOn | None = None
 
 
 @dataclass(slots=True)
@@ -152,5 +154,7 @@ class Visit:
             "zone": self.zone,
             "now": self.now,
             "real_now": self.console.people.clock.now(),
+            "provider": self.console.sign_on.label if self.console.sign_on else None,
+            "passwords": not self.console.settings.console_oidc_only,
             **given,
         }

@@ -66,3 +66,40 @@ def test_members_are_listed_changed_removed_and_reset(acme: Cli) -> None:
     assert [(row["operation"], row["target"]) for row in changes][1:] == [
         ("people.role", "bob@example.com"), ("people.remove", "ann@example.com"), ("people.reset", "bob@example.com"),
     ]  # fmt: skip
+
+
+def test_an_owner_is_let_in_by_a_link_and_nobody_else(acme: Cli) -> None:
+    for name, role in (("ann", "owner"), ("bob", "editor")):
+        acme.rows(
+            "WITH u AS (INSERT INTO users (user_id, email, name, created_at) "
+            "VALUES (gen_random_uuid(), $1, $1, '2026-11-25Z') RETURNING user_id) "
+            "INSERT INTO memberships SELECT org_id, user_id, $2, '2026-11-25Z' FROM orgs, u RETURNING 1",
+            f"{name}@example.com", role,
+        )  # fmt: skip
+    acme.rows(
+        "INSERT INTO identities (issuer, subject, user_id, email, linked_at) "
+        "SELECT 'https://login.example', 'ann-1', user_id, email, created_at FROM users WHERE email LIKE 'ann%' "
+        "RETURNING 1"
+    )
+
+    printed = acme.ok("console", "let-in", "ann@example.com", "--as", "ops")
+
+    assert re.fullmatch(r"http://127\.0\.0\.1:8081/_let-in/[A-Za-z0-9_-]{43}\n", printed)
+    assert "owns no org" in acme.line("console", "let-in", "bob@example.com")
+    assert acme.line("console", "let-in", "zoe@example.com").startswith("There is no account")
+    listed = acme.ok("console", "list", "acme")
+    assert "single sign-on" in listed
+    assert "nothing yet" in listed
+    assert acme.ok("console", "unlink", "ann@example.com") == "ann@example.com is linked to nobody now.\n"
+    assert acme.ok("console", "unlink", "ann@example.com") == "ann@example.com was not linked.\n"
+    changes = [row["operation"] for row in acme.rows("SELECT operation FROM audit_log ORDER BY audit_id")]
+    assert changes[-2:] == ["people.let_in", "people.unlink"]
+
+
+def test_a_provider_that_cannot_be_used_is_said_in_a_line(acme: Cli) -> None:
+    assert "JUSTAI_CONSOLE_OIDC_ISSUER is not set" in acme.line("console", "check-provider")
+    there = acme.with_settings(
+        console_oidc_issuer="http://127.0.0.1:1", console_oidc_client_id="x", console_oidc_client_secret="x",
+        console_oidc_private="true",
+    )  # fmt: skip
+    assert "Nobody can sign in through it: unreachable" in there.line("console", "check-provider")

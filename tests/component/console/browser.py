@@ -53,6 +53,13 @@ class Browser:
     def token(self, token: str) -> None:
         self._http.cookie_jar.update_cookies({COOKIE: token}, URL(self.url))
 
+    @property
+    def cookies(self) -> dict[str, str]:
+        return {cookie.key: cookie.value for cookie in self._http.cookie_jar}
+
+    def set_cookie(self, name: str, value: str) -> None:
+        self._http.cookie_jar.update_cookies({name: value}, URL(self.url))
+
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Page:
         return await self.ask("GET", path, headers=headers)
 

@@ -1,5 +1,6 @@
 """Forms, times, pages of lists, paths, settings: what every page stands on."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -123,3 +124,41 @@ def test_settings_that_would_be_unsafe_stop_the_start(wrong: dict[str, object], 
 
 def test_cookies_are_secure_unless_it_is_said_otherwise() -> None:
     assert Settings(**GIVEN).secure_cookies  # type: ignore[arg-type] # texts, as from the environment
+
+
+PROVIDED = {
+    "console_oidc_issuer": "https://login.example", "console_oidc_client_id": "c", "console_oidc_client_secret": "s"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"console_oidc_issuer": "http://login.example"}, "console_oidc_issuer must be https"),
+        ({"console_oidc_issuer": "https://10.0.0.1"}, "private network; that needs console_oidc_private"),
+        ({"console_oidc_issuer": "https://169.254.169.254", "console_oidc_private": True}, "must not be reached so"),
+        ({"console_oidc_issuer": "login.example"}, "is no address like"),
+        ({"console_oidc_issuer": "https://login.example", "console_oidc_client_id": ""}, "client_id is missing"),
+        ({"console_oidc_client_secret": ""}, "client_secret is missing"),
+        ({"console_oidc_issuer": None, "console_oidc_only": True}, "nobody could sign in"),
+        ({"console_oidc_scopes": "email"}, "must name `openid`"),
+        ({"console_oidc_domains": "example.com, @b.example"}, "'@b.example' is no domain"),
+        ({"console_oidc_join": "acme"}, "'acme' is no place like acme:viewer"),
+        ({"console_oidc_join": "acme:admin"}, "roles are viewer, reviewer, editor, owner"),
+        ({"console_oidc_join": "groups"}, "console_oidc_groups names none"),
+        ({"console_oidc_groups": "crm"}, "'crm' is no role of a group"),
+        ({"console_oidc_groups": "crm=acme:boss"}, "'acme:boss' is no place"),
+    ],
+)
+def test_settings_of_a_provider_that_would_let_in_nobody_or_anybody_stop_the_start(
+    wrong: dict[str, object], why: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        Settings(**{**GIVEN, **PROVIDED, **wrong})  # type: ignore[arg-type] # what is refused
+
+
+def test_the_clients_secret_is_shown_nowhere() -> None:
+    settings = Settings(**{**GIVEN, **PROVIDED, "console_oidc_client_secret": "very-secret"})  # type: ignore[arg-type]
+
+    assert settings.summary()["console_oidc_client_secret"] == "set"
+    assert "very-secret" not in repr(settings)
