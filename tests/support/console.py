@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 from devstack.ports import LOOPBACK, free_ports
@@ -96,15 +97,15 @@ async def _hashed() -> str:
 @asynccontextmanager
 async def console(
     database_url: str, wall: Clock | None = None, *, dev: bool = False, klaviyo_url: str = "https://a.klaviyo.com",
-    amqp_url: str = "amqp://127.0.0.1:1/",
+    amqp_url: str = "amqp://127.0.0.1:1/", **more: Any,
 ) -> AsyncIterator[Stage]:  # fmt: skip
-    """A running console with orgs `acme` and `other`, and nobody in them."""
+    """A running console with orgs `acme` and `other`, and nobody in them; with more settings where a test needs them."""
     [port] = free_ports(1)
     wall = wall or FrozenClock()
     settings = Settings(
         database_url=database_url, amqp_url=amqp_url, seal_keys=f"k1:{KEY}", api_key_peppers=f"1:{KEY}",
         console_listen=f"{LOOPBACK}:{port}", console_url=f"http://{LOOPBACK}:{port}", console_plain_cookies=True,
-        console_dev=dev, console_klaviyo_url=klaviyo_url,
+        console_dev=dev, console_klaviyo_url=klaviyo_url, **more,
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         service = await build(settings, stack, wall=wall)

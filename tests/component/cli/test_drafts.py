@@ -10,18 +10,9 @@ import yaml
 
 from tests.component.cli.facts import NOW, TODAY
 from tests.component.cli.rig import Cli
+from tests.support.drafting import BRIEF, KEY, draft, llm
 from tests.support.llm import FakeModel, Reply, Request, completion, fake_model, llama_server, write_tiny_model
 
-KEY = "sk-nobody-may-see-this"
-BRIEF = {
-    "goal": "Bring new customers to their first order",
-    "audience": "People who joined in the last hour",
-    "tone": "Warm",
-    "must_say": ["free shipping"],
-    "themes": ["welcome", "offer"],
-    "fields": ["first_name"],
-    "links": ["https://shop.example/first"],
-}
 TEMPLATE = {
     "template_id": "welcome",
     "name": "Welcome",
@@ -32,20 +23,6 @@ TEMPLATE = {
          "preheader": "A preheader that is as long as it should be", "body": "<p>Our first blend is waiting</p>"},
     ],
 }  # fmt: skip
-TEXTS = (
-    ("Two cups", "Two cups on the table, {{ first_name | default: 'you' }}",
-     "Pull up a chair and let the kettle sing its tune"),
-    ("Map", "A short map of the roasts we keep", "From bright and light to dark as a winter evening here"),
-    ("Letter", "A letter from the roastery floor", "What we learned about beans this year, on one page only"),
-)  # fmt: skip
-
-
-def draft(number: int, **texts: object) -> dict[str, object]:
-    """A draft that passes every check; another for each number."""
-    name, subject, preheader = TEXTS[number]
-    body = f"<h1>{name}</h1><p>{preheader}, with free shipping. <a href='https://shop.example/first'>{subject}</a></p>"
-    return {"name": name, "subject": subject, "preheader": preheader, "body": body, **texts}
-
 
 @pytest.fixture
 def brief(tmp_path: Path) -> str:
@@ -70,8 +47,7 @@ def model() -> Iterator[FakeModel]:
 
 
 def with_model(cli: Cli, server: FakeModel, **more: str) -> Cli:
-    settings = {"provider": "openai", "url": server.url, "model": "gpt-test", "api_key": KEY, "tries": "1", **more}
-    return cli.with_settings(**{f"llm_{name}": value for name, value in settings.items()})
+    return cli.with_settings(**{name: str(value) for name, value in llm(server, **more).items()})
 
 
 def drafted(cli: Cli) -> list[tuple[str | None, ...]]:
