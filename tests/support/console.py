@@ -99,7 +99,7 @@ async def console(
     database_url: str, wall: Clock | None = None, *, dev: bool = False, klaviyo_url: str = "https://a.klaviyo.com",
     amqp_url: str = "amqp://127.0.0.1:1/", **more: Any,
 ) -> AsyncIterator[Stage]:  # fmt: skip
-    """A running console with orgs `acme` and `other`, and nobody in them; with more settings where a test needs them."""
+    """A running console with orgs `acme` and `other`, and nobody in them. `more`: other settings."""
     [port] = free_ports(1)
     wall = wall or FrozenClock()
     settings = Settings(

@@ -24,6 +24,7 @@ TEMPLATE = {
     ],
 }  # fmt: skip
 
+
 @pytest.fixture
 def brief(tmp_path: Path) -> str:
     path = tmp_path / "brief.yaml"
