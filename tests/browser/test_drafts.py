@@ -64,6 +64,7 @@ async def test_drafts_come_in_one_by_one_and_wait_for_a_review(
     await page.get_by_role("button", name="Show what would be sent").click()
     await expect(page.get_by_text("Nothing was sent.")).to_be_visible()
     assert await ann.faults() == []
+    await ann.shoot("drafts-prompt-1280-light")
     await page.get_by_role("button", name="Draft with a model").focus()
     await page.keyboard.press("Enter")
 
