@@ -1,6 +1,7 @@
 """Runs of drafting: each draft stored once whoever dies, cancelled or overdue runs store nothing, limits hold."""
 
 import asyncio
+import signal
 import sys
 import threading
 from asyncio.subprocess import DEVNULL
@@ -226,21 +227,32 @@ async def test_a_lease_is_held_while_a_model_takes_its_time(shop: Rig, held: Hel
     assert (ended.state, held.asked) == ("done", 2)
 
 
-async def test_a_command_that_is_killed_is_gone_on_with(
-    shop: Rig, model: FakeModel, held: Held, database_url: str, tmp_path: Path
-) -> None:
+@asynccontextmanager
+async def commanded(held: Held, database_url: str, tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`justai variant draft` while it waits for its first answer."""
     path = tmp_path / "brief.yaml"
     path.write_text(yaml.safe_dump(BRIEF))
     command = [sys.executable, "-m", "cli", "variant", "draft", "acme", "welcome", "--brief", str(path), "--number=2"]
     with fake_model(held) as slow:
         known = {f"JUSTAI_{name.upper()}": str(value) for name, value in llm(slow).items()}
         env = {**environment(database_url, "amqp://127.0.0.1:1/"), **known}
-        process = await asyncio.create_subprocess_exec(*command, env=env, stdout=DEVNULL)
+        process = await asyncio.create_subprocess_exec(*command, env=env, stdout=DEVNULL, stderr=DEVNULL)
         try:
             await eventually(lambda: held.asked == 1, within_s=30)
+            yield process
         finally:
-            process.kill()
+            if process.returncode is None:
+                process.kill()
+            held.let_go()
             await process.wait()
+
+
+async def test_a_command_that_is_killed_is_gone_on_with(
+    shop: Rig, model: FakeModel, held: Held, database_url: str, tmp_path: Path
+) -> None:
+    async with commanded(held, database_url, tmp_path) as process:
+        process.kill()
+        await process.wait()
     shop.clock.at = datetime.now(UTC) + LEASE + timedelta(seconds=1)
     [run] = (await shop.run(drafts.list_runs, {"template_id": "welcome"})).runs
     async with worker(shop, model) as one, running(one):
@@ -250,6 +262,18 @@ async def test_a_command_that_is_killed_is_gone_on_with(
     assert run.state == "running"
     assert (ended.state, ended.stored) == ("done", 2)
     assert await stored(shop) == ["Map", "Two cups"]
+
+
+async def test_a_command_that_is_interrupted_cancels_its_run(
+    shop: Rig, held: Held, database_url: str, tmp_path: Path
+) -> None:
+    async with commanded(held, database_url, tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        await process.wait()
+
+    shop.clock.at = datetime.now(UTC)
+    [run] = (await shop.run(drafts.list_runs, {"template_id": "welcome"})).runs
+    assert (run.state, run.stored) == ("cancelled", 0)
 
 
 async def _ended(rig: Rig) -> bool:
@@ -463,3 +487,17 @@ async def test_a_prompt_is_shown_with_what_it_may_cost_and_nothing_is_stored(sho
     assert 0 < shown.about_usd < shown.most_usd
     assert await shop.rows("SELECT 1 FROM draft_runs") == []
     assert await shop.rows("SELECT 1 FROM audit_log WHERE operation LIKE 'drafts.%'") == []
+
+
+async def test_a_run_is_begun_and_looked_at_over_http(shop: Rig) -> None:
+    path = "/api/v1/orgs/acme/templates/welcome/drafts"
+    began = await shop.ask("POST", path, shop.actor("editor"), json={"brief": BRIEF, "number": 2})
+    shown = await shop.ask("GET", f"{path}/{began.body['run_id']}", shop.actor("viewer"))
+    refused = await shop.ask("POST", path, shop.actor("editor"), json={"brief": {**BRIEF, "theme": "x"}})
+    missing = await shop.ask("GET", f"{path}/{uuid4()}", shop.actor("viewer"))
+
+    assert (began.status, began.body["state"], shown.body) == (200, "queued", began.body)
+    assert refused.error["message"] == "brief.theme: is no field of this; is it misspelled?"
+    assert missing.status == 404
+    [entry] = await shop.rows("SELECT operation, target, results FROM audit_log WHERE operation LIKE 'drafts.%'")
+    assert tuple(entry.values()) == ("drafts.start", "welcome", {"run_id": began.body["run_id"]})
