@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Iterator
 from threading import Event
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from shared.clock import SystemClock
-from tests.browser.conftest import SIZES, Visitor, visitor_of
-from tests.browser.test_templates import SCHEMES
+from tests.browser.conftest import Visitor, browsing
 from tests.support.console import Stage, console
 from tests.support.drafting import draft, llm
 from tests.support.llm import FakeModel, Reply, Request, completion, fake_model
@@ -39,7 +39,7 @@ def model(go_on: Event) -> Iterator[FakeModel]:
         yield server
 
 
-@pytest.fixture
+@browsing
 async def stage(database_url: str, model: FakeModel) -> AsyncIterator[Stage]:
     """With a model."""
     settings = llm(model, price_read=2, price_written=10)
@@ -49,10 +49,9 @@ async def stage(database_url: str, model: FakeModel) -> AsyncIterator[Stage]:
         yield running
 
 
-async def test_drafts_come_in_one_by_one_and_wait_for_a_review(
-    ann: Visitor, chromium: Browser, stage: Stage, go_on: Event
-) -> None:
+async def test_drafts_come_in_one_by_one_and_wait_for_a_review(ann: Visitor, stage: Stage, go_on: Event) -> None:
     page = ann.page
+    faults = await ann.look("drafts-new", "/acme/templates/welcome/drafts/_new")
     await ann.goes_to("/acme/templates/welcome")
     await page.get_by_role("link", name="Draft with a model").click()
     await page.get_by_label("Goal").fill("Bring new customers to their first order")
@@ -60,38 +59,26 @@ async def test_drafts_come_in_one_by_one_and_wait_for_a_review(
     await page.get_by_label("Words that must be there").fill("free shipping")
     await page.get_by_label("Fields").fill("first_name")
     await page.get_by_label("Links").fill("https://shop.example/first")
-    await look(chromium, stage, ann, "drafts-new", page.url)
     await page.get_by_role("button", name="Show what would be sent").click()
     await expect(page.get_by_text("Nothing was sent.")).to_be_visible()
-    assert await ann.faults() == []
+    faults["drafts-prompt"] = await ann.faults()
     await ann.shoot("drafts-prompt-1280-light")
     await page.get_by_role("button", name="Draft with a model").focus()
     await page.keyboard.press("Enter")
 
     await expect(page.get_by_role("link", name="Two cups")).to_be_visible()
     await expect(page.get_by_text("Draft 2 is being written")).to_be_visible()
-    await look(chromium, stage, ann, "drafts-going", page.url)
+    path = urlsplit(page.url).path
+    faults |= await ann.look("drafts-going", path)
+    await page.set_viewport_size({"width": 1280, "height": 800})
     go_on.set()
     await expect(page.get_by_text("3 drafts are stored, 2 in review.")).to_be_visible(timeout=15_000)
     await expect(page.get_by_role("link", name="<b>Letter</b>")).to_be_visible()
     assert await page.evaluate("window.hit") is None
-    await look(chromium, stage, ann, "drafts-done", page.url)
+    faults |= await ann.look("drafts-done", path)
     await page.get_by_role("link", name="Two cups").click()
     await page.get_by_text("Approve…").click()
     await page.get_by_role("dialog").get_by_role("button", name="Approve", exact=True).click()
     await expect(page.get_by_text("Two cups, version 1: approved.")).to_be_visible()
-    await look(chromium, stage, ann, "drafts-tab", f"{stage.url}/acme/templates/welcome")
-
-
-async def look(chromium: Browser, stage: Stage, ann: Visitor, name: str, url: str) -> None:
-    """Axe and screenshots of a page, at a desk and on a phone, light and dark, by the same person."""
-    for width in SIZES:
-        for scheme in SCHEMES:
-            visitor = await visitor_of(chromium, stage.url, width=width, scheme=scheme)
-            await visitor.context.add_cookies(await ann.context.cookies())  # type: ignore[arg-type]  # as they came
-            await visitor.page.goto(url)
-            assert await visitor.faults() == []
-            assert await visitor.page.evaluate("document.documentElement.scrollWidth") <= width
-            await visitor.shoot(f"{name}-{width}-{scheme}")
-            assert visitor.complaints == []
-            await visitor.context.close()
+    faults |= await ann.look("drafts-tab", "/acme/templates/welcome")
+    assert faults == {"drafts-prompt": []}
