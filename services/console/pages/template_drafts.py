@@ -12,11 +12,11 @@ from services.console.web.errors import not_found, sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import drafts
+from shared.admin import drafts, variants
 from shared.admin.draft_models import PromptShown, Run
 from shared.admin.errors import AdminError, Conflict, NotFound, Refused
 from shared.admin.templates import Template
-from shared.drafting.brief import MOST_DRAFTS
+from shared.drafting.brief import MOST_DRAFTS, MOST_EXAMPLES
 from shared.drafting.prompt import LEAST_DELIVERED
 
 pages = Pages()
@@ -44,17 +44,27 @@ class GivenBrief(BaseModel):
     themes: _TEXT = ""
     fields: _TEXT = ""
     links: _TEXT = ""
+    examples: list[UUID] = Field(default_factory=list)
     number: Annotated[int, Field(ge=1, le=MOST_DRAFTS)] = 3
-
-    def asked(self, template: Template) -> dict[str, Any]:
-        """As the operations are asked."""
-        brief: dict[str, Any] = {name: getattr(self, name) or None for name in ("audience", "tone")}
-        brief |= {name: _lines(getattr(self, name)) for name in _LISTS}
-        return {"template_id": template.template_id, "brief": {"goal": self.goal, **brief}, "number": self.number}
 
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+async def _asked_for(visit: Visit, template: Template, given: GivenBrief) -> dict[str, Any]:
+    """As the operations are asked. A variant that is an example is told as it was written last."""
+    brief: dict[str, Any] = {name: getattr(given, name) or None for name in ("audience", "tone")}
+    brief |= {name: _lines(getattr(given, name)) for name in _LISTS}
+    examples = []
+    for row in template.variants:
+        if row.copy_id in given.examples:
+            one = await visit.run(variants.show, {"template_id": template.template_id, "variant": str(row.copy_id)})
+            shown = one.shown
+            texts = {"subject": shown.subject, "preheader": shown.preheader or None, "body": shown.body}
+            examples.append(texts)
+    brief |= {"goal": given.goal, "examples": examples}
+    return {"template_id": template.template_id, "brief": brief, "number": given.number}
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
@@ -76,7 +86,7 @@ async def start(visit: Visit) -> web.StreamResponse:
     if given is None:
         return await _form(visit, template, form)
     try:
-        run = await visit.run(drafts.start, given.asked(template))
+        run = await visit.run(drafts.start, await _asked_for(visit, template, given))
     except Refused as error:
         _refuse(form, error)
         return await _form(visit, template, form)
@@ -91,7 +101,7 @@ async def show_prompt(visit: Visit) -> web.StreamResponse:
     prompt = None
     if given is not None:
         try:
-            prompt = await visit.run(drafts.show_prompt, given.asked(template))
+            prompt = await visit.run(drafts.show_prompt, await _asked_for(visit, template, given))
         except Refused as error:
             _refuse(form, error)
     return await _form(visit, template, form, prompt)
@@ -118,6 +128,8 @@ async def _form(visit: Visit, template: Template, form: Form, prompt: PromptShow
     return visit.render(
         "templates/draft_new.html", 422 if form.faulty else 200, template=template, form=form, model=found.model,
         prompt=prompt, usual=usual, numbers=_NUMBERS, least_delivered=LEAST_DELIVERED, tab="variants",
+        examples=[(str(row.copy_id), row.name, row.subject) for row in template.variants if row.state != "archived"],
+        most_examples=MOST_EXAMPLES,
     )  # fmt: skip
 
 

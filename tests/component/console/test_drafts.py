@@ -91,11 +91,26 @@ async def test_what_would_be_sent_is_shown_and_is_not_sent(stage: Stage, visitor
     assert model.requests == []
 
 
+async def test_variants_that_are_ticked_go_along_as_examples(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in("ann@example.com")
+    async with stage.db.connection() as connection:
+        copy_id = str(await connection.fetchval("SELECT copy_id FROM variants WHERE name = 'Warm'"))
+
+    without = await visitor.post(f"{NEW}/prompt", **FORM)
+    shown = await visitor.post(f"{NEW}/prompt", **FORM, examples=copy_id)
+    unknown = await visitor.post(f"{NEW}/prompt", **FORM, examples=str(uuid4()))
+
+    words = "Here is what to expect from a small roastery"
+    assert [words in page.html for page in (without, shown, unknown)] == [False, True, False]
+    assert f'value="{copy_id}" checked' in shown.html
+
+
 async def test_what_is_wrong_with_a_brief_stands_at_its_field_and_no_model_is_asked(
     stage: Stage, visitor: Browser, model: FakeModel
 ) -> None:
     await visitor.sign_in("ann@example.com")
     wrong = {**FORM, "goal": "", "audience": "like ann@shop.example", "links": "https://a.example\njavascript:x"}
+    wrong["must_say"] = "\n".join(map(str, range(21)))
 
     refused = await visitor.post(NEW, **wrong)
     none = await visitor.post(NEW, **{**FORM, "themes": " ", "number": "99"})
@@ -104,6 +119,7 @@ async def test_what_is_wrong_with_a_brief_stands_at_its_field_and_no_model_is_as
     assert (refused.status, none.status, themeless.status) == (422, 422, 422)
     assert "Goal is empty." in refused.words
     assert "Audience (optional) holds an email address" in refused.words
+    assert "Words that must be there (optional) has more than 20 entries." in refused.words
     assert "Links (optional) line 2 must be an address" in refused.words
     assert "like ann@shop.example</textarea>" in refused.html
     assert "Drafts is too large: at most 20" in none.words
