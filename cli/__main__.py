@@ -59,6 +59,7 @@ for command in (
 
 orgs.org.add_command(rules.rules)
 variants.variant.add_command(drafts.draft)
+variants.variant.add_command(drafts.show_drafts)
 
 if __name__ == "__main__":
     main()

@@ -1,8 +1,9 @@
 """`justai variant draft`: a model drafts variants from a brief; people review them."""
 
+import asyncio
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import TextIO
 from uuid import UUID
 
@@ -10,54 +11,24 @@ import click
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from cli import draft_store
 from cli.actor import acting
-from cli.display import printable
-from cli.draft_store import Kept, Known
+from cli.display import moment, printable, show_table
 from cli.session import Session, command, session
 from cli.template_file import BadFile, bad_file, lines, read_yaml
+from shared.admin import drafts
+from shared.admin.context import Drafting
+from shared.admin.draft_models import AskedDrafts, AskedRuns, OneRun, PromptShown, Result, Run
+from shared.admin.draft_store import RunStore
+from shared.admin.draft_work import DraftWorker
 from shared.admin.template_reading import faults_of
 from shared.admin.wording import what_is_wrong
-from shared.drafting.answer import Unreadable, read_draft
 from shared.drafting.brief import MOST_DRAFTS, Brief, Theme
-from shared.drafting.drafter import CutOff, Declined, Drafter
 from shared.drafting.opening import open_drafter
-from shared.drafting.prompt import Prompt, asked_of, make_prompt
 from shared.drafting.settings import NOT_SET_UP, DraftingSettings
-from shared.drafting.usage import Usage
-from shared.errors import Failure
 from shared.settings import SettingsError
 
 _BRIEF_CHARS = 200_000
-_CUT_OFF_ENDS = 2
 _THEME: TypeAdapter[str] = TypeAdapter(Theme)
-
-
-@dataclass(slots=True)
-class _Run:
-    """One run of the command: what is drafted for whom, and what came of it so far."""
-
-    session: Session
-    org_id: UUID
-    template_id: str
-    brief: Brief
-    themes: list[str]
-    known: Known
-    actor: str
-    subjects: list[str]
-    usage: Usage = field(default_factory=Usage)
-    stored: int = 0
-    in_review: int = 0
-
-    def prompt(self, number: int) -> Prompt:
-        """That of the draft of this number, from 1; themes take turns."""
-        theme = self.themes[(number - 1) % len(self.themes)]
-        today = self.session.clock.now().date()
-        asked = asked_of(
-            self.brief, self.known.rules, self.template_id, today, theme=theme, taken=self.subjects,
-            learnings=self.known.learnings,
-        )  # fmt: skip
-        return make_prompt(asked)
 
 
 @click.command()
@@ -131,24 +102,72 @@ def _themes(given: tuple[str, ...]) -> list[str]:
 async def _draft(
     org_slug: str, template_id: str, brief: Brief, themes: list[str], number: int, actor: str, dry_run: bool
 ) -> None:
+    brief = brief.model_copy(update={"themes": themes})
+    asked = AskedDrafts(template_id=template_id, brief=brief, number=number)
     settings = None if dry_run else _settings()
     async with session() as s:
-        org_id = await s.org_id(org_slug)
-        async with s.db.transaction(org_id) as connection:
-            known = await draft_store.read_known(connection, org_id, template_id)
-        if known is None:
-            raise click.ClickException(f"No template {template_id!r}; see `justai template list {org_slug}`.")
-        if known.state == "archived":
-            raise click.ClickException(f"Template {template_id!r} is archived: nobody would see its drafts.")
-        run = _Run(s, org_id, template_id, brief, themes, known, actor, subjects=[*known.subjects])
         if settings is None:
-            _show_prompt(run.prompt(1))
+            _show_prompt(await s.run(drafts.show_prompt, asked, org_slug, actor))
             return
-        began = time.monotonic()
-        async with open_drafter(settings) as drafter:
-            stopped = await _all(run, drafter, number)
-        click.echo(f"{run.usage.shown(settings.prices)}, {time.monotonic() - began:.1f} s.")
-    _say_end(run, org_slug, number, stopped)
+        await _through(s, settings, org_slug, actor, partial(s.run, drafts.start, asked))
+
+
+@click.command("drafts")
+@click.argument("org_slug")
+@click.argument("template_id")
+@click.argument("run_id", required=False, type=click.UUID)
+@click.option("--cancel", is_flag=True, help="End the run; what was stored stays.")
+@click.option("--retry", is_flag=True, help="Draft what the run still owes, with its brief; done here.")
+@acting
+def show_drafts(
+    org_slug: str, template_id: str, run_id: UUID | None, cancel: bool, retry: bool, actor: str
+) -> None:  # fmt: skip
+    """List a template's runs of drafting, or show, cancel or retry one of them.
+
+    Runs that people start in the console are worked off by the console; those of `justai variant draft` and of --retry
+    by the command itself. One that was killed is gone on with by a console that has a model.
+    """
+    if cancel and retry:
+        raise click.UsageError("--cancel and --retry exclude each other.")
+    if run_id is None and (cancel or retry):
+        raise click.UsageError("Name the run: RUN_ID.")
+    if run_id is None:
+        _list(org_slug, template_id)
+    elif retry:
+        _retry(org_slug, OneRun(template_id=template_id, run_id=run_id), actor)
+    else:
+        _show(org_slug, OneRun(template_id=template_id, run_id=run_id), actor, cancel)
+
+
+@command
+async def _list(org_slug: str, template_id: str) -> None:
+    async with session() as s:
+        found = await s.run(drafts.list_runs, AskedRuns(template_id=template_id, limit=200), org_slug)
+    show_table(
+        ("run", "state", "asked for", "stored", "in review", "by", "begun", "goal"),
+        ((one.run_id, one.state, one.number, one.stored, one.in_review, one.asked_by, moment(one.created_at),
+          one.goal[:60]) for one in found.runs),
+        empty=f"No runs; see `justai variant draft {org_slug} {template_id} --help`.",
+    )  # fmt: skip
+
+
+@command
+async def _show(org_slug: str, asked: OneRun, actor: str, cancel: bool) -> None:
+    async with session() as s:
+        if cancel:
+            await s.run(drafts.cancel, asked, org_slug, actor)
+        run = await s.run(drafts.show, asked, org_slug)
+    for result in run.results:
+        _tell(result)
+    why = f": {printable(run.reason)}" if run.reason else ""
+    click.echo(f"{run.state}{why}. {run.stored} of {run.number} drafts stored, {run.in_review} in review. {run.spent}.")
+
+
+@command
+async def _retry(org_slug: str, asked: OneRun, actor: str) -> None:
+    settings = _settings()
+    async with session() as s:
+        await _through(s, settings, org_slug, actor, partial(s.run, drafts.retry, asked))
 
 
 def _settings() -> DraftingSettings:
@@ -161,70 +180,59 @@ def _settings() -> DraftingSettings:
     return settings
 
 
-def _show_prompt(prompt: Prompt) -> None:
+def _show_prompt(prompt: PromptShown) -> None:
     click.echo(f"# prompt {prompt.digest}, not sent\n\n# system\n{printable(prompt.system)}")
     click.echo(f"\n# user\n{printable(prompt.user)}")
-    click.echo(f"\n# schema of the answer\n{orjson.dumps(prompt.schema, option=orjson.OPT_INDENT_2).decode()}")
+    click.echo(f"\n# schema of the answer\n{orjson.dumps(prompt.answer_schema, option=orjson.OPT_INDENT_2).decode()}")
 
 
-async def _all(run: _Run, drafter: Drafter, number: int) -> Failure | None:
-    """Draft one after the other, each told what the others say. What would meet them all ends it: a failure of the
-    server, or two drafts in a row that are cut off, each of which was paid for."""
-    cut_off = 0
-    for at in range(1, number + 1):
+async def _through(
+    s: Session, settings: DraftingSettings, org_slug: str, actor: str, begin: Callable[..., Awaitable[Run]]
+) -> None:
+    """Begin a run and work it off here, telling of each draft as it comes."""
+    drafting = Drafting.of(settings, here=True)
+    run = await begin(org_slug, actor, drafting=drafting)
+    asked = OneRun(template_id=run.template_id, run_id=run.run_id)
+    store, began = RunStore(s.db), time.monotonic()
+    claim = await store.claim_of(await s.org_id(org_slug), run.run_id)
+    async with open_drafter(settings) as drafter:
+        worker = DraftWorker(store, drafter, clock=s.clock, wall=s.means.wall, new_id=s.means.new_id)
         try:
-            await _one(run, drafter, at)
-            cut_off = 0
-        except (Declined, CutOff) as error:
-            run.usage += error.usage
-            cut_off = cut_off + 1 if isinstance(error, CutOff) else 0
-            if cut_off == _CUT_OFF_ENDS:
-                return error
-            click.echo(f"no draft     {at}: {error}")
-        except Unreadable as error:
-            cut_off = 0
-            click.echo(f"no draft     {at}: {printable(str(error))}")
-        except Failure as error:
-            return error
-    return None
+            if claim is not None:
+                await worker.work(claim, _tell)
+        except asyncio.CancelledError:  # Ctrl-C: what is not wanted here is not wanted of a console either
+            await s.ask(drafts.cancel, asked, org_slug, actor)
+            raise
+    run = await s.run(drafts.show, asked, org_slug, drafting=drafting)
+    click.echo(f"{run.spent}, {time.monotonic() - began:.1f} s.")
+    _say_end(run, org_slug)
 
 
-async def _one(run: _Run, drafter: Drafter, number: int) -> None:
-    """One draft, stored as soon as it is there: what was paid for is not lost with what comes after."""
-    prompt = run.prompt(number)
-    answer = await drafter.draft(prompt)
-    run.usage += answer.usage
-    theme = run.themes[(number - 1) % len(run.themes)]
-    made = read_draft(answer.text, theme=theme)
-    answered_by = f", answered by {answer.model}" if answer.model and answer.model not in drafter.label else ""
-    made_by = f"drafted by {drafter.label}{answered_by}, prompt {prompt.digest}"
-    s = run.session
-    async with s.db.transaction(run.org_id) as connection:
-        kept = await draft_store.keep_draft(
-            connection, run.org_id, run.template_id, made, run.brief, run.known,
-            actor=run.actor, made_by=made_by, at=s.clock.now(),
-        )  # fmt: skip
-    run.subjects.append(made.subject)
-    run.stored += kept.copy_id is not None
-    run.in_review += kept.shown == "in review"
-    for line in _told(kept, theme):
+def _tell(result: Result) -> None:
+    for line in _told(result):
         click.echo(printable(line))
 
 
-def _told(kept: Kept, theme: str) -> Iterator[str]:
-    yield f"{kept.shown:12} {kept.name} ({theme})  {kept.copy_id or ''}".rstrip()
-    for finding in kept.findings:
-        yield f"  {'Warning' if finding.warning else 'Blocking'} ({finding.check}): {finding}"
+def _told(result: Result) -> Iterator[str]:
+    if result.name is None:
+        yield f"no draft     {result.number}: {result.fault}"
+        return
+    yield f"{result.outcome.replace('_', ' '):12} {result.name} ({result.theme})  {result.copy_id or ''}".rstrip()
+    for finding in result.findings:
+        yield f"  {'Warning' if finding.warning else 'Blocking'} ({finding.check}): {finding.where}: {finding.what}"
 
 
-def _say_end(run: _Run, org_slug: str, number: int, stopped: Failure | None) -> None:
-    click.echo(f"{run.stored} of {number} drafts stored, {run.in_review} in review. None is served unapproved.")
+def _say_end(run: Run, org_slug: str) -> None:
+    click.echo(f"{run.stored} of {run.number} drafts stored, {run.in_review} in review. None is served unapproved.")
     if run.stored:
         click.echo(
             f"See them: justai variant list {org_slug} {run.template_id}. The template's file does not know them: "
             "importing it archives what it does not name."
         )
-    if stopped is not None:
-        raise stopped
-    if missing := number - run.stored:
-        raise click.ClickException(f"{missing} of {number} drafts could not be stored; the lines above say why.")
+    if run.state != "done":
+        code = f" ({run.code})" if run.code else ""
+        raise click.ClickException(f"{run.reason or 'Somebody else goes on with the run'}{code}")
+    if run.missing:
+        raise click.ClickException(
+            f"{run.missing} of {run.number} drafts could not be stored; the lines above say why."
+        )

@@ -36,8 +36,8 @@ def configuration() -> str:
     ]
     for service in SERVICES:
         model = importlib.import_module(f"services.{service}.settings").Settings
-        lines += ["", f"## {service}", "", *_table(model, frozenset(ServiceSettings.model_fields))]
-    lines += ["", "## Drafting (`justai variant draft`)", ""]
+        lines += ["", f"## {service}", "", *_table(model, frozenset(DraftingSettings.model_fields))]
+    lines += ["", "## Drafting (console and `justai variant draft`)", ""]
     lines += _table(DraftingSettings, frozenset(ServiceSettings.model_fields))
     return "\n".join(lines) + "\n"
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from cli import operations
 from cli.actor import somebody
 from shared.admin import run
-from shared.admin.context import Actor, Asking, Jobs, Means
+from shared.admin.context import Actor, Asking, Drafting, Jobs, Means
 from shared.admin.errors import AdminError, Refused
 from shared.admin.operation import A, Operation, R
 from shared.api_keys import Peppers
@@ -70,10 +70,11 @@ class Session:
         *,
         http: aiohttp.ClientSession | None = None,
         publisher: Jobs | None = None,
+        drafting: Drafting | None = None,
     ) -> R:
         """Do it for this org; what it refuses is said as this command line says it."""
         try:
-            return await self.ask(operation, asked, org_slug, actor, http=http, publisher=publisher)
+            return await self.ask(operation, asked, org_slug, actor, http=http, publisher=publisher, drafting=drafting)
         except AdminError as error:
             raise operations.told(error, org_slug) from None
 
@@ -86,6 +87,7 @@ class Session:
         *,
         http: aiohttp.ClientSession | None = None,
         publisher: Jobs | None = None,
+        drafting: Drafting | None = None,
     ) -> R:
         """The same, with errors as they are. Whoever may run the command may do everything; `actor` is who they say
         they are. Raises AdminError."""
@@ -93,7 +95,9 @@ class Session:
         klaviyo = partial(_client, http, self.clock) if http is not None else None
         letters = Graveyard(self.amqp_url, "justai-cli")
         asker = SeldomAsker(self.amqp_url, "justai-cli", token=partial(token_hex, 8))
-        means = replace(self.means, klaviyo=klaviyo, publisher=publisher, letters=letters, asker=asker)
+        means = replace(
+            self.means, klaviyo=klaviyo, publisher=publisher, letters=letters, asker=asker, drafting=drafting
+        )
         return await run.run(Asking(means, acting, f"cli-{uuid4()}"), operation, asked)
 
     async def create(self, operation: Operation[A, R], asked: A, org_slug: str, actor: str | None = None) -> R:

@@ -24,8 +24,9 @@ def example() -> str:
     lines += _of(ServiceSettings, frozenset())
     for service in SERVICES:
         model = importlib.import_module(f"services.{service}.settings").Settings
-        lines += ["", f"# --- {service}", *_of(model, frozenset(ServiceSettings.model_fields))]
-    lines += ["", "# --- justai variant draft", *_of(DraftingSettings, frozenset(ServiceSettings.model_fields))]
+        lines += ["", f"# --- {service}", *_of(model, frozenset(DraftingSettings.model_fields))]
+    lines += ["", "# --- drafting: console and justai variant draft"]
+    lines += _of(DraftingSettings, frozenset(ServiceSettings.model_fields))
     return "\n".join(lines) + "\n"
 
 

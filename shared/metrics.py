@@ -27,6 +27,8 @@ CounterName = Literal[
     "export_hours_total",  # hours exported, by outcome
     "export_bytes_total",  # Parquet bytes uploaded
     "policy_fits_total",  # fits of a template's policy, by outcome
+    "drafts_total",  # drafts by a model, by outcome
+    "draft_runs_total",  # runs of drafting that are over, by outcome: done, or the code of why not
     "guardrail_pauses_total",  # variants paused because they drove people away
 ]
 HistogramName = Literal[
@@ -73,6 +75,8 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "ingest_rows_total": ("outcome",),
     "export_hours_total": ("outcome",),
     "policy_fits_total": ("outcome",),
+    "drafts_total": ("outcome",),
+    "draft_runs_total": ("outcome",),
     "http_request_duration_seconds": ("route",),
     "consumer_process_seconds": ("queue",),
     "klaviyo_request_seconds": ("operation",),

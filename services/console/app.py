@@ -24,18 +24,22 @@ from services.console.web.environment import Templates
 from services.console.web.navigation import areas
 from services.console.web.visit import Console
 from shared import logs
+from shared.admin.context import Drafting
 from shared.admin.context import Means as AdminMeans
+from shared.admin.draft_store import RunStore
+from shared.admin.draft_work import DraftWorker
 from shared.api_keys import Peppers
 from shared.clock import Clock, SystemClock
 from shared.crypto import KeyRing
 from shared.db import migrate
 from shared.db.pool import open_database
+from shared.drafting.opening import open_drafter
 from shared.errors import Failure
 from shared.klaviyo.client import KlaviyoClient
 from shared.messaging.asking import SeldomAsker
 from shared.messaging.dead import Graveyard
 from shared.messaging.publisher import SeldomPublisher
-from shared.runtime import Service
+from shared.runtime import Runner, Service
 from shared.settings import host_and_port
 
 log = logs.get(__name__)
@@ -75,6 +79,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
         random_bytes=os.urandom, klaviyo=partial(_klaviyo, http, clock), klaviyo_url=settings.console_klaviyo_url,
         publisher=SeldomPublisher(amqp_url, "console"), letters=Graveyard(amqp_url, "console"),
         wall=people.clock, asker=SeldomAsker(amqp_url, "console", token=partial(token_hex, 8)),
+        drafting=Drafting.of(settings),
     )  # fmt: skip
     sign_on = await _single_sign_on(settings, people.clock, stack)
     console = Console(settings, database, clock, ring, people, templates, means, sign_on)
@@ -96,7 +101,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
 
     return Service(
         name="console",
-        runners={"http": serve, "forgetting": partial(_forget, people)},
+        runners={"http": serve, "forgetting": partial(_forget, people), **await _drafting(settings, means, stack)},
         checks={"database": database.ping},
     )
 
@@ -115,6 +120,17 @@ async def _single_sign_on(settings: Settings, wall: Clock, stack: AsyncExitStack
     )
     provider = Provider(settings, issuer, settings.console_url, wire, wall)
     return SingleSignOn(provider, settings.console_oidc_label, settings.oidc_policy)
+
+
+async def _drafting(settings: Settings, means: AdminMeans, stack: AsyncExitStack) -> dict[str, Runner]:
+    """As many workers as runs may be in hand here; none where no model is set up."""
+    if means.drafting is None or not settings.console_drafting:
+        return {}
+    drafter = await stack.enter_async_context(open_drafter(settings))
+    worker = DraftWorker(
+        RunStore(means.database), drafter, clock=means.clock, wall=means.wall, new_id=means.new_id
+    )  # fmt: skip
+    return {f"drafting-{number}": worker.run for number in range(1, settings.console_drafting + 1)}
 
 
 async def _say_first_run(people: Means, settings: Settings) -> None:

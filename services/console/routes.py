@@ -28,6 +28,7 @@ from services.console.pages import (
     settings_klaviyo,
     settings_org,
     settings_sources,
+    template_drafts,
     template_settings,
     template_variants,
     templates,
@@ -82,6 +83,7 @@ def all_pages(*, dev: bool) -> list[Page]:
         *templates.pages.declared,
         *template_settings.pages.declared,
         *template_variants.pages.declared,
+        *template_drafts.pages.declared,
     ]
     return declared + gallery.pages.declared if dev else declared
 

@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from services.console.oidc.settings import OidcSettings
+from shared.drafting.settings import DraftingSettings
 from shared.settings import host_and_port
 
 
-class Settings(OidcSettings):
-    """Settings of the console."""
+class Settings(OidcSettings, DraftingSettings):
+    """Settings of the console; with those of the model, drafts are asked for in it, and worked off by it."""
 
     console_listen: str = Field("127.0.0.1:8081", description="host:port of the pages; TLS ends in front of it.")
     console_url: str = Field(
@@ -39,6 +40,12 @@ class Settings(OidcSettings):
         "https://<your host>",
         description="Where Klaviyo reaches the gateway, without a slash at the end; the webhook's Destination URL is "
         "made of it.",
+    )
+    console_drafting: int = Field(
+        2,
+        ge=0,
+        le=20,
+        description="Runs of drafting that this process works off at once, of all orgs. 0: it leaves them to others.",
     )
     console_dev: bool = Field(
         False, description="For who builds pages: templates are read again when they change, and /_gallery is there."

@@ -11,6 +11,9 @@ from shared.api_keys import Peppers
 from shared.clock import Clock, SystemClock
 from shared.crypto import KeyRing
 from shared.db.pool import Connection, Database
+from shared.drafting.model import Model
+from shared.drafting.settings import NOT_SET_UP, DraftingSettings
+from shared.drafting.usage import Prices
 from shared.klaviyo.client import KlaviyoClient
 from shared.messaging.dead import DeadLetter, Wanted
 from shared.messaging.topology import QueueSpec
@@ -66,6 +69,25 @@ class Klaviyo(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Drafting:
+    """The model that drafts, and how much of it one org may have: runs at once, drafts within 24 hours. `here`: this
+    process drafts what it asks for by itself; else whichever console is free does."""
+
+    model: Model
+    prices: Prices | None
+    at_once: int
+    a_day: int
+    here: bool = False
+
+    @classmethod
+    def of(cls, settings: DraftingSettings, *, here: bool = False) -> "Drafting | None":
+        """What the settings say; None where they name no model."""
+        if settings.model is None:
+            return None
+        return cls(settings.model, settings.prices, settings.llm_runs, settings.llm_drafts_a_day, here)
+
+
+@dataclass(frozen=True, slots=True)
 class Means:
     """What a process has for all operations. Without a publisher or Klaviyo, operations that need it are refused.
     `wall`: the time of people, whose links end in it, whatever clock the services have."""
@@ -81,6 +103,7 @@ class Means:
     publisher: Jobs | None = None
     letters: Letters | None = None
     asker: Asker | None = None
+    drafting: Drafting | None = None
     wall: Clock = field(default_factory=SystemClock)
 
     def need_publisher(self) -> Jobs:
@@ -94,6 +117,12 @@ class Means:
         if self.asker is None:
             raise Refused("this process has no way to the message broker", code="broker_not_set_up")
         return self.asker
+
+    def need_drafting(self) -> Drafting:
+        """Raises Refused where no model is set up."""
+        if self.drafting is None:
+            raise Refused(NOT_SET_UP, code="no_model")
+        return self.drafting
 
     def need_letters(self) -> Letters:
         """The same for dead letters."""

@@ -9,6 +9,7 @@ from shared.admin import (
     checks,
     content_rules,
     dead,
+    drafts,
     exports,
     flows,
     keys,
@@ -42,6 +43,7 @@ AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
     sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people, checks, results,
     what_if, policies, template_search, template_writing, template_lint, previewing, variant_queue,
+    drafts,
 )  # fmt: skip
 
 

@@ -23,7 +23,9 @@ def what_is_wrong(fault: ErrorDetails, kind: str = "such a file") -> str:
             return _SHAPES.get(str(known.get("pattern")), "has the wrong form")
         case "too_short" | "string_too_short":
             return "is empty"
-        case "too_long" | "string_too_long":
+        case "too_long":
+            return f"has more than {known.get('max_length')} entries"
+        case "string_too_long":
             return f"is longer than {known.get('max_length')} characters"
         case "union_tag_not_found":
             return f"kind: is missing; it is one of {', '.join(KINDS)}"

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
 from shared.drafting.drafter import Answer, CutOff, Declined, NotThisApi, model_name
+from shared.drafting.model import Model
 from shared.drafting.prompt import Prompt
 from shared.drafting.retries import Limits
 from shared.drafting.usage import Usage, counted
-from shared.drafting.wire import Wire
 
 PATH = "/messages"
 VERSION = "2023-06-01"
@@ -19,44 +18,25 @@ _TOOL = "draft"
 _READ = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
 
-class AnthropicDrafter:
-    """One model behind POST /messages."""
-
-    def __init__(self, wire: Wire, url: str, model: str, limits: Limits, temperature: float | None = None) -> None:
-        self._wire = wire
-        self._host = urlsplit(url).hostname or ""
-        self._model = model
-        self._limits = limits
-        self._temperature = temperature
-
-    @property
-    def label(self) -> str:
-        temperature = "its own" if self._temperature is None else f"{self._temperature:g}"
-        limit = self._limits.max_tokens
-        return f"{self._model} at {self._host} (anthropic), temperature {temperature}, max_tokens {limit}"
-
-    async def draft(self, prompt: Prompt) -> Answer:
-        """One draft, unread. Raises the failure words of `shared.drafting.drafter`."""
-        return read_answer(await self._wire.post(self._request(prompt)), self._limits)
-
-    def _request(self, prompt: Prompt) -> dict[str, object]:
-        freedom = {} if self._temperature is None else {"temperature": self._temperature}
-        return {
-            "model": self._model,
-            "max_tokens": self._limits.max_tokens,
-            "system": prompt.system,
-            "messages": [{"role": "user", "content": prompt.user}],
-            "tools": [
-                {
-                    "name": _TOOL,
-                    "description": "Hands over the one email that was asked for.",
-                    "strict": True,
-                    "input_schema": prompt.schema,
-                }
-            ],
-            "tool_choice": {"type": "tool", "name": _TOOL, "disable_parallel_tool_use": True},
-            **freedom,
-        }
+def request(prompt: Prompt, model: Model) -> dict[str, object]:
+    """The body of one request for one draft."""
+    freedom = {} if model.temperature is None else {"temperature": model.temperature}
+    return {
+        "model": model.name,
+        "max_tokens": model.limits.max_tokens,
+        "system": prompt.system,
+        "messages": [{"role": "user", "content": prompt.user}],
+        "tools": [
+            {
+                "name": _TOOL,
+                "description": "Hands over the one email that was asked for.",
+                "strict": True,
+                "input_schema": prompt.schema,
+            }
+        ],
+        "tool_choice": {"type": "tool", "name": _TOOL, "disable_parallel_tool_use": True},
+        **freedom,
+    }
 
 
 def headers(key: str | None) -> Mapping[str, str]:

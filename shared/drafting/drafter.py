@@ -14,6 +14,7 @@ Failure
 from dataclasses import dataclass
 from typing import Protocol
 
+from shared.drafting.model import Model
 from shared.drafting.prompt import Prompt
 from shared.drafting.usage import Usage
 from shared.errors import Permanent, Transient
@@ -39,8 +40,8 @@ class Drafter(Protocol):
     """One model."""
 
     @property
-    def label(self) -> str:
-        """Which model with which settings, for the history of what it wrote; no secret in it."""
+    def model(self) -> Model:
+        """Which one, with which settings."""
 
     async def draft(self, prompt: Prompt) -> Answer:
         """One draft, unread. Raises the failure words above."""

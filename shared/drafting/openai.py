@@ -2,53 +2,32 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from shared.drafting.drafter import Answer, CutOff, Declined, NotThisApi, model_name
+from shared.drafting.model import Model
 from shared.drafting.prompt import Prompt
 from shared.drafting.retries import Limits
 from shared.drafting.usage import counted
-from shared.drafting.wire import Wire
 
 PATH = "/chat/completions"
 
 
-class OpenAiDrafter:
-    """One model behind POST /chat/completions."""
-
-    def __init__(self, wire: Wire, url: str, model: str, limits: Limits, temperature: float | None = None) -> None:
-        self._wire = wire
-        self._host = urlsplit(url).hostname or ""
-        self._model = model
-        self._limits = limits
-        self._temperature = temperature
-
-    @property
-    def label(self) -> str:
-        temperature = "its own" if self._temperature is None else f"{self._temperature:g}"
-        return (
-            f"{self._model} at {self._host} (openai), temperature {temperature}, max_tokens {self._limits.max_tokens}"
-        )
-
-    async def draft(self, prompt: Prompt) -> Answer:
-        """One draft, unread. Raises the failure words of `shared.drafting.drafter`."""
-        return read_answer(await self._wire.post(self._request(prompt)), self._limits)
-
-    def _request(self, prompt: Prompt) -> dict[str, object]:
-        form = {"name": "draft", "strict": True, "schema": prompt.schema}
-        # OpenAI's newer models refuse the older name of the limit, and many other servers do not know the newer one.
-        limit = "max_completion_tokens" if self._host.endswith(("openai.com", "openai.azure.com")) else "max_tokens"
-        freedom = {} if self._temperature is None else {"temperature": self._temperature}
-        return {
-            "model": self._model,
-            "messages": [
-                {"role": "system", "content": prompt.system},
-                {"role": "user", "content": prompt.user},
-            ],
-            "response_format": {"type": "json_schema", "json_schema": form},
-            limit: self._limits.max_tokens,
-            **freedom,
-        }
+def request(prompt: Prompt, model: Model) -> dict[str, object]:
+    """The body of one request for one draft."""
+    form = {"name": "draft", "strict": True, "schema": prompt.schema}
+    # OpenAI's newer models refuse the older name of the limit, and many other servers do not know the newer one.
+    limit = "max_completion_tokens" if model.host.endswith(("openai.com", "openai.azure.com")) else "max_tokens"
+    freedom = {} if model.temperature is None else {"temperature": model.temperature}
+    return {
+        "model": model.name,
+        "messages": [
+            {"role": "system", "content": prompt.system},
+            {"role": "user", "content": prompt.user},
+        ],
+        "response_format": {"type": "json_schema", "json_schema": form},
+        limit: model.limits.max_tokens,
+        **freedom,
+    }
 
 
 def headers(key: str | None) -> Mapping[str, str]:

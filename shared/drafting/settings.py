@@ -2,15 +2,14 @@
 
 import ipaddress
 import re
-from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from shared.drafting.model import Model, Provider
+from shared.drafting.retries import Limits
 from shared.drafting.usage import Prices
 from shared.settings import ServiceSettings
-
-Provider = Literal["openai", "anthropic"]
 
 HOSTED = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com/v1"}
 NOT_SET_UP = (
@@ -20,7 +19,7 @@ NOT_SET_UP = (
 
 
 class DraftingSettings(ServiceSettings):
-    """The command line's settings with those of the model."""
+    """What every service is told, with the model and how much of it an org may have: for the console and `justai`."""
 
     llm_provider: Provider | None = Field(
         None,
@@ -48,6 +47,11 @@ class DraftingSettings(ServiceSettings):
     llm_price_read: float | None = Field(None, ge=0, description="US dollars for a million tokens read.")
     llm_price_written: float | None = Field(
         None, validate_default=True, ge=0, description="US dollars for a million tokens written."
+    )
+
+    llm_runs: int = Field(2, ge=1, le=100, description="Runs of drafting that one org may have under way at once.")
+    llm_drafts_a_day: int = Field(
+        200, ge=1, le=100_000, description="Drafts that one org may ask for within 24 hours; each of them is paid for."
     )
 
     @field_validator("llm_url")
@@ -80,6 +84,15 @@ class DraftingSettings(ServiceSettings):
         if (price is None) != (info.data.get("llm_price_read") is None):
             raise ValueError("set it together with JUSTAI_LLM_PRICE_READ, or neither")
         return price
+
+    @property
+    def model(self) -> Model | None:
+        """None: no model is set up."""
+        if self.llm_provider is None or self.llm_model is None:
+            return None
+        limits = Limits(self.llm_timeout_s, self.llm_total_s, self.llm_tries, self.llm_max_tokens)
+        url = self.llm_url or HOSTED[self.llm_provider]
+        return Model(self.llm_model, url, self.llm_provider, limits, self.llm_temperature)
 
     @property
     def prices(self) -> Prices | None:

@@ -16,7 +16,7 @@ ZOE = {"sub": "zoe-1", "email": "zoe@example.com", "email_verified": True}
 async def test_people_sign_in_at_the_provider_and_out_again(chromium: Browser, database_url: str) -> None:
     async with (
         foreign_provider(ANN, ZOE) as issuer,
-        console(database_url, SystemClock(), more=settings_for(issuer)) as stage,
+        console(database_url, SystemClock(), **settings_for(issuer)) as stage,
     ):
         await stage.staff()
         invite = await stage.invite("acme", "zoe@example.com")

@@ -9,9 +9,10 @@ from pydantic import SecretStr
 
 from shared.drafting.brief import Brief
 from shared.drafting.drafter import Drafter
+from shared.drafting.model import Provider
 from shared.drafting.opening import open_drafter
 from shared.drafting.prompt import Asked, Prompt, make_prompt
-from shared.drafting.settings import DraftingSettings, Provider
+from shared.drafting.settings import DraftingSettings
 
 KEY = "sk-a-key-that-nobody-may-see"
 DRAFT = {"name": "Warm", "subject": "Hello", "preheader": "Come in", "body": "<p>Hi</p>"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.drafting.drafter import CutOff, Declined, ModelRefused, NoAnswer, NotThisApi
-from shared.drafting.settings import Provider
+from shared.drafting.model import Provider
 from shared.drafting.usage import Usage
 from shared.errors import Failure, Throttled
 from tests.contract.drafter_stage import DRAFT, KEY, PROVIDERS, drafter, prompt, secret
@@ -309,7 +309,7 @@ async def test_the_key_is_in_no_log_and_no_label(provider: Provider, caplog: pyt
     ) as server:
         failure, _ = await attempt(server, provider)
         async with drafter(server.url, provider, api_key=secret()) as model:
-            label = model.label
+            label = model.model.label
 
     assert KEY not in caplog.text
     assert KEY not in f"{failure}{label}"

@@ -3,7 +3,7 @@
 import base64
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -104,7 +104,7 @@ async def _hashed() -> str:
 @asynccontextmanager
 async def console(
     database_url: str, wall: Clock | None = None, *, dev: bool = False, klaviyo_url: str = "https://a.klaviyo.com",
-    amqp_url: str = "amqp://127.0.0.1:1/", more: Mapping[str, Any] | None = None,
+    amqp_url: str = "amqp://127.0.0.1:1/", **more: Any,
 ) -> AsyncIterator[Stage]:  # fmt: skip
     """A running console with orgs `acme` and `other`, and nobody in them. `more`: other settings."""
     [port] = free_ports(1)
@@ -112,7 +112,7 @@ async def console(
     settings = Settings(
         database_url=database_url, amqp_url=amqp_url, seal_keys=f"k1:{KEY}", api_key_peppers=f"1:{KEY}",
         console_listen=f"{LOOPBACK}:{port}", console_url=f"http://{LOOPBACK}:{port}", console_plain_cookies=True,
-        console_dev=dev, console_klaviyo_url=klaviyo_url, **(more or {}),
+        console_dev=dev, console_klaviyo_url=klaviyo_url, **more,
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         service = await build(settings, stack, wall=wall)

@@ -11,7 +11,7 @@ from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.paging import Paging
 from services.console.web.visit import Visit
-from shared.admin import stops, template_search, template_settings, template_writing, templates
+from shared.admin import drafts, stops, template_search, template_settings, template_writing, templates
 from shared.admin.errors import AdminError, Conflict, Refused
 from shared.admin.stops import OneTemplate
 from shared.admin.templates import State, Template
@@ -25,6 +25,13 @@ STATES: Final[Mapping[str, str]] = {
     "shipped": "The winner is served to everybody; the holdout stays.",
     "archived": "People get the control content; nothing is chosen any more.",
 }
+
+
+RUN_STATES: Final[Mapping[str, tuple[str, str]]] = {
+    "queued": ("Waiting", "info"), "running": ("Drafting", "info"), "done": ("Done", "good"),
+    "failed": ("Failed", "bad"), "cancelled": ("Cancelled", "faint"),
+}  # fmt: skip
+"""By a run's state, its word and the tone of it."""
 
 
 class NewTemplate(BaseModel):
@@ -133,10 +140,12 @@ async def one(visit: Visit) -> web.StreamResponse:
 async def show_one(visit: Visit, template: Template, refused: str = "") -> web.Response:
     """The template's first tab."""
     found: Variants = await visit.run(list_variants, {"template_id": template.template_id})
+    drafting = await visit.run(drafts.list_runs, {"template_id": template.template_id, "limit": 5})
     subjects = {row.copy_id: row.subject for row in template.variants}
     return visit.render(
         "templates/one.html", 422 if refused else 200, template=template, variants=found.variants, subjects=subjects,
         states=STATES, refused=refused, tab="variants", ready=_ready(template),
+        drafting=drafting, run_states=RUN_STATES,
     )  # fmt: skip
 
 

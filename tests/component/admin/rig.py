@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.console.api.api_key import ApiKeys
 from services.console.api.routes import add_api
-from shared.admin.context import Actor, Asking, Jobs, Klaviyo, Means
+from shared.admin.context import Actor, Asking, Drafting, Jobs, Klaviyo, Means
 from shared.admin.operation import A, Operation, R
 from shared.admin.registry import REGISTRY
 from shared.admin.run import run
@@ -48,13 +48,13 @@ class Servers:
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
-        self._clients: dict[tuple[Jobs | None, Klaviyo | None, str], TestClient[web.Request, web.Application]] = {}
+        self._clients: dict[tuple[object, ...], TestClient[web.Request, web.Application]] = {}
         self._actor: Actor | None = None
 
     async def client_of(self, means: Means, actor: Actor | None) -> TestClient[web.Request, web.Application]:
         """Where this actor asks; None: who asks is told by their API key."""
         self._actor = actor
-        key = (means.publisher, means.klaviyo, means.klaviyo_url)
+        key = (means.publisher, means.klaviyo, means.klaviyo_url, means.drafting)
         if key not in self._clients:
             keys = ApiKeys(means.database, means.peppers, means.clock)
 
@@ -78,6 +78,7 @@ class Rig:
     publisher: Jobs | None = None
     klaviyo: Klaviyo | None = None
     klaviyo_url: str = "https://a.klaviyo.com"
+    drafting: Drafting | None = None
     servers: Servers | None = None
 
     @property
@@ -85,6 +86,7 @@ class Rig:
         return Means(
             self.database, self.clock, KeyRing(KEY), Peppers(PEPPER), new_id=uuid4, random_bytes=os.urandom,
             klaviyo=self.klaviyo, klaviyo_url=self.klaviyo_url, publisher=self.publisher,
+            drafting=self.drafting, wall=self.clock,
         )  # fmt: skip
 
     def actor(self, role: Role = "owner", name: str = "Ada") -> Actor:

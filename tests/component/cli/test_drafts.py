@@ -10,18 +10,9 @@ import yaml
 
 from tests.component.cli.facts import NOW, TODAY
 from tests.component.cli.rig import Cli
+from tests.support.drafting import BRIEF, KEY, draft, llm
 from tests.support.llm import FakeModel, Reply, Request, completion, fake_model, llama_server, write_tiny_model
 
-KEY = "sk-nobody-may-see-this"
-BRIEF = {
-    "goal": "Bring new customers to their first order",
-    "audience": "People who joined in the last hour",
-    "tone": "Warm",
-    "must_say": ["free shipping"],
-    "themes": ["welcome", "offer"],
-    "fields": ["first_name"],
-    "links": ["https://shop.example/first"],
-}
 TEMPLATE = {
     "template_id": "welcome",
     "name": "Welcome",
@@ -32,19 +23,6 @@ TEMPLATE = {
          "preheader": "A preheader that is as long as it should be", "body": "<p>Our first blend is waiting</p>"},
     ],
 }  # fmt: skip
-TEXTS = (
-    ("Two cups", "Two cups on the table, {{ first_name | default: 'you' }}",
-     "Pull up a chair and let the kettle sing its tune"),
-    ("Map", "A short map of the roasts we keep", "From bright and light to dark as a winter evening here"),
-    ("Letter", "A letter from the roastery floor", "What we learned about beans this year, on one page only"),
-)  # fmt: skip
-
-
-def draft(number: int, **texts: object) -> dict[str, object]:
-    """A draft that passes every check; another for each number."""
-    name, subject, preheader = TEXTS[number]
-    body = f"<h1>{name}</h1><p>{preheader}, with free shipping. <a href='https://shop.example/first'>{subject}</a></p>"
-    return {"name": name, "subject": subject, "preheader": preheader, "body": body, **texts}
 
 
 @pytest.fixture
@@ -70,8 +48,7 @@ def model() -> Iterator[FakeModel]:
 
 
 def with_model(cli: Cli, server: FakeModel, **more: str) -> Cli:
-    settings = {"provider": "openai", "url": server.url, "model": "gpt-test", "api_key": KEY, "tries": "1", **more}
-    return cli.with_settings(**{f"llm_{name}": value for name, value in settings.items()})
+    return cli.with_settings(**{name: str(value) for name, value in llm(server, **more).items()})
 
 
 def drafted(cli: Cli) -> list[tuple[str | None, ...]]:
@@ -361,3 +338,32 @@ def test_another_model_is_asked_by_its_own_api(shop: Cli, brief: str) -> None:
     assert server.requests[0].headers["x-api-key"] == KEY
     assert "10 tokens read, 20 written" in said
     assert [row[0] for row in drafted(shop)] == ["Two cups"]
+
+
+def test_runs_are_listed_shown_and_what_is_missing_is_drafted_again(shop: Cli, brief: str) -> None:
+    with fake_model(completion(draft(0)), completion("{"), completion(draft(1))) as server:
+        cli = with_model(shop, server)
+        cli.run(*COMMAND, brief, "--number", "2", "--as", "Ann")
+        [run] = shop.rows("SELECT run_id::text, state, epoch FROM draft_runs")
+        listed = shop.ok("variant", "drafts", "acme", "welcome")
+        shown = cli.ok("variant", "drafts", "acme", "welcome", run["run_id"])
+        again = cli.ok("variant", "drafts", "acme", "welcome", run["run_id"], "--retry")
+        twice = cli.line("variant", "drafts", "acme", "welcome", run["run_id"], "--retry")
+        over = shop.line("variant", "drafts", "acme", "welcome", run["run_id"], "--cancel")
+        unknown = shop.line("variant", "drafts", "acme", "welcome", "00000000-0000-0000-0000-000000000000")
+
+    assert (run["state"], run["epoch"]) == ("done", 1)
+    assert "Bring new customers" in listed
+    assert "no draft     2: the answer is no JSON" in shown
+    assert "done. 1 of 2 drafts stored, 1 in review." in shown
+    assert "1 of 1 drafts stored, 1 in review" in again
+    assert (twice, over) == ("The run was tried again already.", "The run is over already.")
+    assert "see `justai variant drafts acme welcome`" in unknown
+    assert [row[0] for row in drafted(shop)] == ["Two cups", "Map"]
+
+
+def test_an_orgs_limits_hold_for_the_command_too(shop: Cli, model: FakeModel, brief: str) -> None:
+    message = with_model(shop, model, drafts_a_day="2").line(*COMMAND, brief, "--number", "3")
+
+    assert message.startswith("--number: is more than the 2 drafts that are left")
+    assert model.requests == []

@@ -26,7 +26,7 @@ async def there(wall: FrozenClock) -> AsyncIterator[Provider]:
 
 @pytest.fixture
 async def stage(database_url: str, wall: FrozenClock, there: Provider) -> AsyncIterator[Stage]:
-    async with console(database_url, wall, more=settings_for(there.issuer)) as running:
+    async with console(database_url, wall, **settings_for(there.issuer)) as running:
         yield running
 
 
@@ -36,7 +36,7 @@ async def other_settings(
 ) -> AsyncIterator[tuple[Stage, Browser]]:
     """A console that is told something else."""
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(console(database_url, wall, more=settings_for(there.issuer, **more)))
+        stage = await stack.enter_async_context(console(database_url, wall, **settings_for(there.issuer, **more)))
         yield stage, await stack.enter_async_context(Browser(stage.url))
 
 
