@@ -28,7 +28,7 @@ async def decides(visitor: Browser, **form: str) -> str:
 async def test_its_people_are_let_in_as_it_vouches_for_them(database_url: str) -> None:
     async with foreign_provider(ANN, ZOE, BOB) as issuer:
         more = settings_for(issuer, console_oidc_groups="crm=other:editor")
-        async with console(database_url, SystemClock(), more=more) as stage, Browser(stage.url) as visitor:
+        async with console(database_url, SystemClock(), **more) as stage, Browser(stage.url) as visitor:
             await stage.person("Ann", acme="owner")
             await stage.person("Bob", acme="owner")
 
