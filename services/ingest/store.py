@@ -22,6 +22,11 @@ TAKE_POLL_SLOT = """
     RETURNING org_id, source_id, host, port, username, path, pattern, host_key, sealed_key, mapping
 """
 
+SELECT_SOURCE = """
+    SELECT org_id, source_id, host, port, username, path, pattern, host_key, sealed_key, mapping
+    FROM sources WHERE org_id = $1 AND source_id = $2
+"""
+
 POLL_SUCCEEDED = """
     UPDATE sources SET last_polled_at = $3, listed = $4, ignored = $5, last_error = NULL, last_error_at = NULL
     WHERE org_id = $1 AND source_id = $2
@@ -45,6 +50,12 @@ class Sources:
         """One source that is due, for this replica; it is due again after its interval, whatever becomes of us."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(TAKE_POLL_SLOT, now)
+        return _source(row) if row else None
+
+    async def find(self, org_id: UUID, source_id: UUID) -> Source | None:
+        """An org's own source."""
+        async with self._database.transaction(org_id) as connection:
+            row = await connection.fetchrow(SELECT_SOURCE, org_id, source_id)
         return _source(row) if row else None
 
     async def poll_succeeded(self, source: Source, listing: Listing, now: datetime) -> None:
