@@ -13,6 +13,7 @@ from shared.admin import (
     outcomes,
     pasting,
     quota,
+    source_trying,
     sources,
     stops,
     template_settings,
@@ -256,8 +257,11 @@ async def test_another_orgs_things_are_not_there(shop: Rig) -> None:
         (variants.list_variants, {"template_id": "welcome"}),
         *((REGISTRY[f"variants.{step}"], warm) for step in ("show", "check", "submit", "approve", "history", "diff")),
         (sources.set_source, {"name": "events", "enabled": False}),
-        (sources.list_now, {"name": "events"}),
+        (sources.rescan, {"name": "events"}),
         (sources.list_files, {"name": "events"}),
+        (source_trying.try_stored, {"name": "events"}),
+        (source_trying.try_typed, {"name": "events", "port": 2222}),
+        (source_trying.preview, {"name": "events"}),
         (sources.retry, {"name": "events"}),
     ]
 
@@ -276,14 +280,14 @@ async def test_a_listing_is_asked_for_at_once_and_a_refused_source_tried_again(a
         "VALUES (gen_random_uuid(), $1, 'events', 'h', 'u', 'k', 's', $2, $2)", acme.org_id, START,
     )  # fmt: skip
 
-    asked = await acme.run(sources.list_now, {"name": "events"})
+    asked = await acme.run(sources.rescan, {"name": "events"})
     [row] = await acme.rows("SELECT source_id, next_poll_at, refused_at FROM sources")
     await acme.run(sources.set_source, {"name": "events", "enabled": False})
 
     assert (asked.source_id, asked.asked_at) == (row["source_id"], START)
     assert (row["next_poll_at"], row["refused_at"]) == (None, None)
     with pytest.raises(Conflict, match="is switched off"):
-        await acme.run(sources.list_now, {"name": "events"})
+        await acme.run(sources.rescan, {"name": "events"})
 
 
 async def test_the_quota_of_a_shared_account_names_no_other_org(acme: Rig) -> None:
