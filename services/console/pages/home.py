@@ -20,7 +20,8 @@ SELECT_SET_UP = """
         EXISTS (SELECT FROM integrations) AS connected,
         (SELECT count(*) FROM api_keys
             WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)) AS keys,
-        (SELECT max(synced_at) FROM flow_messages) AS synced_at,
+        (SELECT greatest(max(synced_at), (SELECT read_at FROM klaviyo_reads WHERE kind = 'flows'))
+            FROM flow_messages) AS synced_at,
         (SELECT count(*) FROM templates WHERE state <> 'archived') AS templates,
         (SELECT count(*) FROM templates WHERE state IN ('active', 'shipped')) AS live,
         (SELECT count(*) FROM variants WHERE state = 'approved') AS approved,
