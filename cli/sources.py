@@ -200,12 +200,18 @@ async def source_list(org_slug: str) -> None:
             (
                 one.name if one.enabled else f"{one.name} (off)", f"{one.username}@{one.host}:{one.port}", one.path,
                 one.pattern, moment(one.last_polled_at, "never"), one.done, one.troubled,
-                f"{one.last_error or ''}{' (not tried again until it is changed)' if one.refused_at else ''}",
+                _trouble(one),
             )
             for one in found.sources
         ),
         empty="No sources yet; add one with `justai source add`.",
     )  # fmt: skip
+
+
+def _trouble(one: sources.Source) -> str:
+    if one.last_error is not None:
+        return f"{one.last_error}{' (not tried again until it is changed)' if one.refused_at else ''}"
+    return f"no new file since {moment(one.silent_since)}, longer than usual" if one.silent_since else ""
 
 
 @source.command("files")

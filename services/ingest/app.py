@@ -13,6 +13,7 @@ from services.ingest.probe import ProbeDeps, probe_sources
 from services.ingest.recounter import Recounter, recount_one
 from services.ingest.settings import Settings
 from services.ingest.sftp import Servers
+from services.ingest.silence import SilenceWatch
 from services.ingest.staging import Stagings
 from services.ingest.store import Ledger, Sources
 from services.ingest.text import Limits
@@ -82,6 +83,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "recounter": recounter.run,
             "counter": counter.run,
             "probes": probes.run,
+            "silence": SilenceWatch(sources.count_silent, clock).run,
             **{name: consumer.run for name, consumer in consumers.items()},
         },
         checks={

@@ -1,7 +1,7 @@
 """SFTP folders that event files are read from, and what became of their files."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
@@ -15,13 +15,15 @@ from shared.db.pool import Connection
 from shared.event_fields import EVENT_FIELDS, unknown_fields
 from shared.messaging.topology import INGEST_FILE
 from shared.schemas.jobs import IngestFileJob
+from shared.source_silence import GAPS, silent_since
 
 INSERT_SOURCE = """
     INSERT INTO sources (source_id, org_id, name, host, port, username, path, pattern, host_key, sealed_key, poll_s)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 SELECT_SOURCE = "SELECT source_id FROM sources WHERE org_id = $1 AND name = $2"
-SELECT_SOURCES = """
+SELECT_SOURCES = f"""
+    WITH counted AS (
     SELECT s.source_id, s.name, s.host, s.port, s.username, s.path, s.pattern, s.host_key, s.poll_s, s.enabled,
            s.mapping, s.last_polled_at, s.listed, s.ignored, s.last_error, s.last_error_at, s.refused_at,
            count(f.file_id) FILTER (WHERE f.state = 'done') AS done,
@@ -29,8 +31,10 @@ SELECT_SOURCES = """
            count(f.file_id) FILTER (WHERE f.state IN ('listed', 'queued', 'loading')) AS waiting,
            min(f.first_seen_at) FILTER (WHERE f.state IN ('listed', 'queued', 'loading')) AS waiting_since
     FROM sources s LEFT JOIN ingest_files f USING (source_id)
-    WHERE s.org_id = $1 GROUP BY s.source_id ORDER BY s.name
-"""
+    WHERE s.org_id = $1 GROUP BY s.source_id
+    )
+    SELECT * FROM counted CROSS JOIN LATERAL ({GAPS.format(source_id="counted.source_id")}) seen ORDER BY name
+"""  # noqa: S608  # our own text
 # What is not given (null) stays. Setting any of these columns gives a refused source another try.
 UPDATE_SOURCE = """
     UPDATE sources SET
@@ -145,7 +149,8 @@ class ListingAsked(ResultModel):
 class Source(ResultModel):
     """One source. `listed`, `ignored`: files in the folder that fit the pattern, and other things there; `done`,
     `troubled`: files loaded, and held or failed; `waiting`: to be loaded, the oldest seen at `waiting_since`;
-    `refused_at`: not tried again until it is changed."""
+    `refused_at`: not tried again until it is changed; `silent_since`: nothing new has come since then, which is more
+    than twice its usual gap, `usual_gap_s`."""
 
     source_id: UUID
     name: str
@@ -168,6 +173,8 @@ class Source(ResultModel):
     troubled: int
     waiting: int
     waiting_since: datetime | None
+    silent_since: datetime | None
+    usual_gap_s: float | None
 
 
 class Sources(ResultModel):
@@ -267,7 +274,13 @@ async def rescan(context: Context, asked: OneSource) -> ListingAsked:
 @operation("sources.list", "GET", "/sources", "viewer", "List the sources: when each was last read, and what is wrong.")
 async def list_sources(context: Context, _: Nothing) -> Sources:
     rows = await context.connection.fetch(SELECT_SOURCES, context.org_id)
-    return Sources(sources=[Source(**dict(row)) for row in rows])
+    return Sources(sources=[_source(dict(row), context.now) for row in rows])
+
+
+def _source(row: dict[str, Any], now: datetime) -> Source:
+    newest_at, gaps = row.pop("newest_at"), row.pop("gaps")
+    since = silent_since(newest_at, gaps, row["usual_gap_s"], now) if row["enabled"] else None
+    return Source(**row, silent_since=since)
 
 
 @operation("sources.files", "GET", "/sources/{name}/files", "viewer", "List a source's newest files.")

@@ -1,11 +1,14 @@
 """What operations do that no command did before: each area's own refusals, and walls between orgs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from shared.admin import (
     exports,
@@ -22,11 +25,13 @@ from shared.admin import (
     variants,
     why,
 )
-from shared.admin.errors import AdminError, Conflict, NotFound, Refused
+from shared.admin.errors import AdminError, Conflict, Forbidden, NotFound, Refused
 from shared.admin.operation import Operation
 from shared.admin.registry import REGISTRY
+from shared.crypto import KeyRing
 from shared.messaging.topology import EXPORT_HOUR
-from tests.component.admin.rig import START, Rig, SentJobs
+from tests.component.admin.rig import START, Rig, SentJobs, Silent
+from tests.component.cli.rig import KEY
 
 TEMPLATE: Mapping[str, Any] = {
     "template_id": "welcome",
@@ -288,6 +293,42 @@ async def test_a_listing_is_asked_for_at_once_and_a_refused_source_tried_again(a
     assert (row["next_poll_at"], row["refused_at"]) == (None, None)
     with pytest.raises(Conflict, match="is switched off"):
         await acme.run(sources.rescan, {"name": "events"})
+
+
+async def test_a_key_that_is_tried_before_it_is_saved_travels_sealed(acme: Rig) -> None:
+    silent = Silent()
+    key = ed25519.Ed25519PrivateKey.generate()
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    asked = {"host": "sftp.example", "user": "acme", "host_key": public, "private_key": text}
+
+    tested = await replace(acme, asker=silent).run(source_trying.try_typed, asked)
+
+    [job] = silent.jobs
+    assert (tested.heard, tested.works, tested.steps) == (False, False, [])
+    assert text.splitlines()[1] not in job.model_dump_json()
+    assert KeyRing(KEY).open(job.typed.sealed_key, f"{acme.org_id}/source/{job.probe_id}") == text.strip()
+    assert await changes(acme) == []
+    with pytest.raises(Forbidden):
+        await replace(acme, asker=silent).run(source_trying.try_typed, asked, "editor")
+
+
+async def test_a_source_that_has_fallen_silent_says_since_when(acme: Rig) -> None:
+    await acme.rows(
+        "INSERT INTO sources (source_id, org_id, name, host, username, host_key, sealed_key) "
+        "SELECT gen_random_uuid(), $1, name, 'h', 'u', 'k', 's' FROM unnest('{events,new}'::text[]) name", acme.org_id,
+    )  # fmt: skip
+    await acme.rows(
+        "INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, state, first_seen_at, last_seen_at) "
+        "SELECT gen_random_uuid(), org_id, source_id, day::text, 1, at, 'done', at, at "
+        "FROM sources, generate_series(3, 8) day, LATERAL (SELECT $1::timestamptz - day * interval '1 day' AS at) m "
+        "WHERE name = 'events'", START,
+    )  # fmt: skip
+
+    silent, new = (await acme.run(sources.list_sources, {})).sources
+
+    assert (silent.silent_since, silent.usual_gap_s, silent.done) == (START - timedelta(days=3), 86_400, 6)
+    assert (new.silent_since, new.usual_gap_s) == (None, None)
 
 
 async def test_the_quota_of_a_shared_account_names_no_other_org(acme: Rig) -> None:
