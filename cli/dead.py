@@ -27,7 +27,8 @@ limit_option = click.option(
 def dead() -> None:
     """Dead letters: jobs that no retry could cure, or that ran out of attempts.
 
-    KIND is the queue: generate, write, ingest_file, export_hour or probe_target. PostgreSQL is not needed for looking.
+    KIND is the queue: generate, write, ingest_file, export_hour, probe_target or probe_source. PostgreSQL is not needed
+    for looking.
     """
 
 

@@ -127,24 +127,27 @@ def flows() -> None:
 @acting
 @command
 async def flows_sync(org_slug: str, actor: str) -> None:
-    """Refresh Klaviyo Data: read flows, their actions and messages, and the delay before each email.
+    """Refresh Klaviyo Data: read flows, their actions and messages, the delay before each email, and campaigns.
 
-    Events name flow messages, tracking ids name flow actions; this keeps the map. Needs Flows: Read.
+    Events name messages, tracking ids name flow actions; this keeps the map. Needs Flows: Read, and Campaigns: Read for
+    campaigns, which is said where it is missing.
     """
     async with session() as s, aiohttp.ClientSession() as http:
-        with console(stderr=True).status("Reading flows from Klaviyo…"):
+        with console(stderr=True).status("Reading flows and campaigns from Klaviyo…"):
             found = await s.run(admin_flows.sync, Nothing(), org_slug, actor, http=http)
     _show_steps(found, "The account has no flow with an email in it.")
+    _show_campaigns(found)
 
 
 @flows.command("list")
 @click.argument("org_slug")
 @command
 async def flows_list(org_slug: str) -> None:
-    """List the emails of all flows as they were last read."""
+    """List the emails of all flows and campaigns as they were last read."""
     async with session() as s:
         found = await s.run(admin_flows.list_flows, Nothing(), org_slug)
     _show_steps(found, f"Nothing was read yet: justai flows sync {org_slug}")
+    _show_campaigns(found)
 
 
 def _show_steps(found: admin_flows.Flows, empty: str) -> None:
@@ -159,3 +162,18 @@ def _show_steps(found: admin_flows.Flows, empty: str) -> None:
         ),
         empty=empty,
     )  # fmt: skip
+
+
+def _show_campaigns(found: admin_flows.Flows) -> None:
+    if found.campaigns:
+        click.echo()
+        show_table(
+            ("campaign", "campaign id", "status", "message", "message id"),
+            (
+                (one.campaign_name, one.campaign_id, one.campaign_status, one.message_name, one.message_id)
+                for one in found.campaigns
+            ),
+            empty="",
+        )
+    if found.campaigns_problem is not None:
+        click.echo(f"Campaigns could not be read: {found.campaigns_problem}.", err=True)

@@ -9,7 +9,8 @@ from pydantic import SecretStr
 from cli.actor import acting
 from cli.display import moment, printable, show_table
 from cli.session import Session, command, session
-from shared.admin import sources
+from cli.source_preview import show_preview
+from shared.admin import source_trying, sources
 from shared.admin.operation import Nothing
 from shared.messaging.topology import INGEST_FILE
 
@@ -90,14 +91,80 @@ async def source_set(
 
 @source.command("test")
 @click.argument("org_slug")
+@click.argument("name", required=False)
+@click.option("--host", help="Another server than the stored one.")
+@click.option("--port", type=_PORT)
+@click.option("--user")
+@click.option("--path")
+@click.option("--pattern")
+@click.option("--host-key", help="Another public key of the server.")
+@click.option("--key-file", "private_key", type=_KEY_FILE, help="Another private key of ours; it is not stored.")
+@acting
+@command
+async def source_test(
+    org_slug: str, name: str | None, host: str | None, port: int | None, user: str | None, path: str | None,
+    pattern: str | None, host_key: str | None, private_key: Path | None, actor: str,
+) -> None:  # fmt: skip
+    """Have the ingest service try a source now, and say step by step what came of it. Nothing is stored.
+
+    With options, the source is tried with them in place of what is stored; without NAME, before it is added at all.
+    """
+    typed = source_trying.TrySource(
+        name=name, host=host, port=port, user=user, path=path, pattern=pattern, host_key=host_key,
+        private_key=_text_of(private_key) if private_key is not None else None,
+    )  # fmt: skip
+    async with session() as s:
+        if name is not None and not typed.model_dump(exclude_none=True, exclude={"name"}):
+            found = await s.run(source_trying.try_stored, sources.OneSource(name=name), org_slug, actor)
+        else:
+            found = await s.run(source_trying.try_typed, typed, org_slug, actor)
+    _show_steps(found)
+    if not found.works:
+        raise click.ClickException("The source cannot be read yet.")
+
+
+@source.command("preview")
+@click.argument("org_slug")
+@click.argument("name")
+@click.option("--file", help="Its path or name; default: the newest.")
+@click.option(
+    "--map", "mapping", multiple=True, metavar="FIELD=COLUMN", help="Read it so, in place of the stored mapping."
+)
+@acting
+@command
+async def source_preview(org_slug: str, name: str, file: str | None, mapping: tuple[str, ...], actor: str) -> None:
+    """Show how a file would be read, before anything is stored: which column each field comes from, the first rows as
+    they would be understood, and the first rejects. They hold people's values: mind where you paste them."""
+    asked = source_trying.PreviewSource(name=name, file=file, mapping=_mapping(mapping) if mapping else None)
+    async with session() as s:
+        found = await s.run(source_trying.preview, asked, org_slug, actor)
+    if found.preview is None:
+        _show_steps(found)
+        raise click.ClickException("No file could be read.")
+    show_preview(found.preview)
+
+
+def _show_steps(found: source_trying.SourceTested) -> None:
+    if not found.heard:
+        raise click.ClickException(
+            f"The ingest service did not answer within {source_trying.PROBE_WAIT_S:g} s. Is it running?"
+        )
+    for step in found.steps:
+        click.echo(f"{'ok' if step.ok else 'FAILED':>6}  {step.name}: {printable(step.says)}")
+
+
+@source.command("rescan")
+@click.argument("org_slug")
 @click.argument("name")
 @click.option("--wait-s", type=click.FloatRange(0, 600), default=30, show_default=True, help="Real seconds to wait.")
 @acting
 @command
-async def source_test(org_slug: str, name: str, wait_s: float, actor: str) -> None:
-    """Have the ingest service list the folder now, and say what came of it."""
+async def source_rescan(org_slug: str, name: str, wait_s: float, actor: str) -> None:
+    """Have the ingest service list the folder now, and say what came of it.
+
+    A source that was refused is tried again."""
     async with session() as s:
-        asked = await s.run(sources.list_now, sources.OneSource(name=name), org_slug, actor)
+        asked = await s.run(sources.rescan, sources.OneSource(name=name), org_slug, actor)
         now = asyncio.get_running_loop().time
         until = now() + wait_s
         while (one := await _source(s, org_slug, asked)) is None:
@@ -133,12 +200,18 @@ async def source_list(org_slug: str) -> None:
             (
                 one.name if one.enabled else f"{one.name} (off)", f"{one.username}@{one.host}:{one.port}", one.path,
                 one.pattern, moment(one.last_polled_at, "never"), one.done, one.troubled,
-                f"{one.last_error or ''}{' (not tried again until it is changed)' if one.refused_at else ''}",
+                _trouble(one),
             )
             for one in found.sources
         ),
         empty="No sources yet; add one with `justai source add`.",
     )  # fmt: skip
+
+
+def _trouble(one: sources.Source) -> str:
+    if one.last_error is not None:
+        return f"{one.last_error}{' (not tried again until it is changed)' if one.refused_at else ''}"
+    return f"no new file since {moment(one.silent_since)}, longer than usual" if one.silent_since else ""
 
 
 @source.command("files")

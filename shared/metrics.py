@@ -49,6 +49,7 @@ GaugeName = Literal[
     "second_road_accounts",  # accounts by what is known of profile-import's quota, by verdict
     "event_loop_lag_seconds",  # how late the loop wakes a one-second timer
     "reply_queue",  # 1 while answers can reach this process, else 0; without, callers who would wait get 202 at once
+    "ingest_silent_sources",  # sources without a new file for more than twice their usual gap
     "policy_templates",  # templates held in memory
 ]
 

@@ -8,13 +8,15 @@ from uuid import uuid4
 from services.ingest.counting import Counter, StoredCounts
 from services.ingest.counting import Pace as CountPace
 from services.ingest.handler import Deps, ingest_files
-from services.ingest.parse import Limits
 from services.ingest.poller import Pace, Poller
+from services.ingest.probe import ProbeDeps, probe_sources
 from services.ingest.recounter import Recounter, recount_one
 from services.ingest.settings import Settings
 from services.ingest.sftp import Servers
+from services.ingest.silence import SilenceWatch
 from services.ingest.staging import Stagings
 from services.ingest.store import Ledger, Sources
+from services.ingest.text import Limits
 from shared.crypto import KeyRing
 from shared.db.migrate import require
 from shared.db.pool import open_database
@@ -22,9 +24,10 @@ from shared.errors import Outage
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher, open_publisher
-from shared.messaging.topology import INGEST_FILE
+from shared.messaging.replies import ReplySender
+from shared.messaging.topology import INGEST_FILE, PROBE_SOURCE
 from shared.runtime import Service
-from shared.schemas.jobs import IngestFileJob
+from shared.schemas.jobs import IngestFileJob, ProbeSourceJob
 
 _COUNT_LEASE_S = 3600.0  # longer than the longest count or report
 
@@ -37,8 +40,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     database = await stack.enter_async_context(
         open_database(url, name="ingest", role=settings.database_role, max_size=settings.database_pool)
     )
-    publisher = await stack.enter_async_context(open_publisher(amqp_url, "ingest", INGEST_FILE))
+    publisher = await stack.enter_async_context(open_publisher(amqp_url, "ingest", INGEST_FILE, PROBE_SOURCE))
     connection = await stack.enter_async_context(connect(amqp_url, "ingest.consume"))
+    replying = await stack.enter_async_context(connect(amqp_url, "ingest.reply"))
     servers = Servers(
         KeyRing(settings.seal_keys.get_secret_value()),
         connect_timeout_s=settings.ingest_connect_timeout_s,
@@ -58,6 +62,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         max_file_bytes=settings.ingest_max_file_bytes,
         spool_dir=settings.ingest_spool_dir,
     )
+    probing = ProbeDeps(sources.find, servers, ReplySender(replying).send, clock, deps.limits)
+    probes = Consumer(
+        connection, publisher, PROBE_SOURCE, ProbeSourceJob, partial(probe_sources, deps=probing), clock
+    )  # fmt: skip
     poller = Poller(sources, ledger, servers, partial(_publish, publisher), clock, uuid4, _pace(settings))
     recounter = Recounter(partial(recount_one, database), clock, settings.ingest_tick_s)
     counter = Counter(StoredCounts(database, uuid4, _count_pace(settings)), clock, _count_pace(settings).tick)
@@ -74,6 +82,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "poller": poller.run,
             "recounter": recounter.run,
             "counter": counter.run,
+            "probes": probes.run,
+            "silence": SilenceWatch(sources.count_silent, clock).run,
             **{name: consumer.run for name, consumer in consumers.items()},
         },
         checks={

@@ -20,7 +20,7 @@ from typing import BinaryIO, Protocol
 from uuid import UUID
 
 from services.ingest.mapping import check_mapping
-from services.ingest.parse import Limits, Reading, read_pieces
+from services.ingest.parse import Reading, read_pieces
 from services.ingest.records import (
     Changed,
     Claimed,
@@ -32,6 +32,7 @@ from services.ingest.records import (
     SourceUnreachable,
     Unreadable,
 )
+from services.ingest.text import Limits
 from shared import logs, metrics
 from shared.clock import Clock
 from shared.errors import Failure, Outage, Transient

@@ -8,6 +8,7 @@ values.
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import orjson
 
 from services.ingest.records import Event, Unreadable
+from shared.event_fields import REQUIRED_FIELDS, unknown_fields
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 FUTURE = timedelta(days=2)
@@ -51,7 +53,6 @@ _FLAT = {
 }
 FIELDS = (*_TOP, *_FLAT)
 _OF_ORDERS = ("currency", "order_id", "own_id")
-_REQUIRED = ("event_id", "metric", "profile_id", "event_at")
 
 _METRICS = {
     name.lower(): name
@@ -90,13 +91,13 @@ class Columns:
             raise Unreadable(f"{len(names)} columns; at most {_MAX_COLUMNS} are read", reason="too_many_columns")
         self._names = names
         self._at = {field: index for field in FIELDS if (index := _find(field, names, saved)) is not None}
-        if missing := [field for field in _REQUIRED if field not in self._at]:
+        if missing := [field for field in REQUIRED_FIELDS if field not in self._at]:
             raise Unreadable(
                 f"no column for {', '.join(missing)}; found {_shown(names)}. If one of them is it, say so in the "
                 "source's mapping.",
                 reason="unknown_layout",
             )
-        self._id, self._metric, self._profile, self._time = (self._at[field] for field in _REQUIRED)
+        self._id, self._metric, self._profile, self._time = (self._at[field] for field in REQUIRED_FIELDS)
         self._properties = self._at.get("properties")
         self._internal = self._at.get("internal")
         self._flat = {field: index for field, index in self._at.items() if field in _FLAT and field != "internal"}
@@ -223,13 +224,23 @@ def _kinds(wanted: str, *, top: bool) -> tuple[bool, ...]:
     return (True,) if wanted in ("message", "flow", "internal", "event_id") else (True, False)
 
 
+def located(names: Sequence[str], saved: Mapping[str, str]) -> dict[str, str]:
+    """By field, the name of the column that it would be read from, as far as that can be told."""
+    found: dict[str, str] = {}
+    for field in FIELDS:
+        with suppress(Unreadable):
+            if (index := _find(field, names, saved)) is not None:
+                found[field] = names[index]
+    return found
+
+
 def check_mapping(saved: object) -> dict[str, str]:
     """A source's saved mapping, as stored. Raises Unreadable when it is none."""
     if saved is None:
         return {}
     if not isinstance(saved, dict) or not all(isinstance(name, str) for name in saved.values()):
         raise Unreadable('the mapping must be {"<field>": "<column name>"}', reason="bad_mapping")
-    if strangers := sorted(set(saved) - set(FIELDS)):
+    if strangers := unknown_fields(saved):
         raise Unreadable(
             f"the mapping names unknown fields {strangers}; known are {', '.join(FIELDS)}", reason="bad_mapping"
         )

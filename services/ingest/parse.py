@@ -1,69 +1,40 @@
 """Bytes → events and numbered rejects. Pure: reads a stream that it is given, in bounded memory whatever is in it.
 
-The kind of file is told by its content, never by its name: gzip by its first bytes, the encoding by its byte order
-mark, JSON lines by an opening brace, else CSV, whose delimiter and escaping are the ones under which the header is
-understood. Each record becomes an event or a reject; a record that cannot be told apart from its neighbours costs its
-first line only.
+The kind of file is told by its content, never by its name: packing and encoding as `text` says, JSON lines by an
+opening brace, else CSV, whose delimiter and escaping are the ones under which the header is understood. Each record
+becomes an event or a reject; a record that cannot be told apart from its neighbours costs its first line only.
 """
 
 import csv
-import gzip
 import io
-import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any, BinaryIO, NamedTuple, TextIO
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import orjson
 
 from services.ingest.mapping import Columns, Rejected
 from services.ingest.records import Event, Piece, Reject, Unreadable
+from services.ingest.text import Limits, open_text
 
 PIECE_ROWS = 5000
 MAX_ROW_CHARS = 1 << 20
 MAX_ROW_LINES = 1000
 MAX_RAW_BYTES = 2048
-_HEAD_BYTES = 64 * 1024
 _SAMPLE_LINES = 200
 _MAX_LINE = 2**31 - 1  # what the database's line column holds
 _MAX_SHAPES = 1000  # distinct key sets of JSON objects that are remembered
 _HOPELESS = 20_000  # so many rejects, and more than events: the rest would not change the verdict
 
-_MAGIC = {
-    b"PAR1": "Parquet",
-    b"PK\x03\x04": "zip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-}
-_GZIP = b"\x1f\x8b"
-_MARKS = (
-    (b"\xff\xfe\x00\x00", "utf-32"),  # before UTF-16, whose mark it begins with
-    (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-    (b"\xef\xbb\xbf", "utf-8-sig"),
-)
 _DELIMITERS = (",", ";", "\t", "|")
 
 # A limit of the whole process; ours is the smaller one, held by _Records.
 csv.field_size_limit(MAX_ROW_CHARS + 1)
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one file may ask of us. Unpacked: at most `max_ratio` times the packed size (and `slack_bytes`)."""
-
-    max_unpacked_bytes: int = 16 << 30
-    max_ratio: int = 200
-    slack_bytes: int = 16 << 20
-
-    def unpacked(self, packed_bytes: int) -> int:
-        """The most bytes that a file of this size may unpack to."""
-        return min(self.max_unpacked_bytes, self.slack_bytes + self.max_ratio * packed_bytes)
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +43,16 @@ class Reading:
 
     saved: Mapping[str, str]
     now: datetime
-    limits: Limits = Limits()
+    limits: Limits = _LIMITS
 
 
 class _Dialect(NamedTuple):
     delimiter: str
     escape: str | None
+
+
+ReadLine = Callable[[int], str]
+"""The next line, or so many characters of it; empty at the end."""
 
 
 def read_pieces(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterator[Piece]:
@@ -100,75 +75,32 @@ def read_pieces(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterator
 
 
 def _read(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterator[Event | Reject]:
-    text, head = _text_of(stream, size_bytes, reading.limits)
+    opened = open_text(stream, size_bytes, reading.limits)
+    return read_text(opened.text.readline, opened.head, reading)
+
+
+def kind_of(head: str) -> Literal["", "JSON lines", "CSV"]:
+    """What kind of text it is; empty where nothing is in it. Raises Unreadable for what is not read."""
     match head.lstrip()[:1]:
         case "":
-            return iter(())
+            return ""
         case "{":
-            return _read_json(text, reading)
+            return "JSON lines"
         case "[":
             raise Unreadable("a JSON array; one object a line is read", reason="unknown_format")
         case _:
-            return _read_csv(text, _dialect_of(head, reading), reading)
+            return "CSV"
 
 
-# --- from bytes to text
-
-
-def _text_of(stream: BinaryIO, size_bytes: int, limits: Limits) -> tuple[TextIO, str]:
-    """The text, from its start, and the first part of it. A character that is not in the encoding becomes U+FFFD:
-    it costs a record only where it stands in an id."""
-    if stream.read(len(_GZIP)) == _GZIP:
-        stream.seek(0)
-        stream = gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[assignment]  # reads like any stream
-    else:
-        stream.seek(0)
-    opened = _Bounded(stream, limits.unpacked(size_bytes))
-    head = opened.peek_head()
-    for magic, name in (*_MAGIC.items(), (_GZIP, "gzip in gzip")):
-        if head.startswith(magic):
-            raise Unreadable(f"a {name} file; CSV and JSON lines are read, plain or gzip", reason="unknown_format")
-    encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8")
-    text = io.TextIOWrapper(io.BufferedReader(opened, 1 << 18), encoding, errors="replace", newline="")
-    return text, head.decode(encoding, errors="replace")
-
-
-class _Bounded(io.RawIOBase):
-    """A stream that can be looked at, and that ends with a clear word when it is damaged or a bomb."""
-
-    def __init__(self, stream: BinaryIO, most_bytes: int) -> None:
-        self._stream, self._left, self._head = stream, most_bytes, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def peek_head(self) -> bytes:
-        """The first _HEAD_BYTES, which will be read again."""
-        parts = []
-        missing = _HEAD_BYTES
-        while missing and (part := self._take(missing)):
-            parts.append(part)
-            missing -= len(part)
-        self._head = b"".join(parts)
-        return self._head
-
-    def readinto(self, buffer: Any) -> int:
-        if self._head:
-            data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
-        else:
-            data = self._take(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _take(self, size: int) -> bytes:
-        try:
-            data = self._stream.read(size)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise Unreadable(f"the gzip data is damaged or cut off: {error}", reason="damaged_gzip") from None
-        self._left -= len(data)
-        if self._left < 0:
-            raise Unreadable("the file unpacks to more than is read", reason="too_large_unpacked")
-        return data
+def read_text(readline: ReadLine, head: str, reading: Reading) -> Iterator[Event | Reject]:
+    """Its records, from its lines and the first part of it. Raises Unreadable."""
+    match kind_of(head):
+        case "":
+            return iter(())
+        case "JSON lines":
+            return _read_json(readline, reading)
+        case "CSV":
+            return _read_csv(readline, _dialect_of(head, reading), reading)
 
 
 # --- CSV
@@ -187,8 +119,8 @@ class _Cut(str):
 class _Lines:
     """The physical lines of a record, handed to csv.reader one at a time and remembered until the record is whole."""
 
-    def __init__(self, text: TextIO) -> None:
-        self._readline = text.readline
+    def __init__(self, readline: ReadLine) -> None:
+        self._readline = readline
         self._waiting: deque[str] = deque()
         self._chars = 0
         self.pulled: list[str] = []
@@ -256,8 +188,8 @@ def _reader(lines: Iterator[str], dialect: _Dialect) -> "Iterator[list[str]]":
     )
 
 
-def _read_csv(text: TextIO, dialect: _Dialect, reading: Reading) -> Iterator[Event | Reject]:
-    lines = _Lines(text)
+def _read_csv(readline: ReadLine, dialect: _Dialect, reading: Reading) -> Iterator[Event | Reject]:
+    lines = _Lines(readline)
     columns: Columns | None = None
     for row in _rows(lines, dialect):
         if type(row) is Reject:
@@ -284,7 +216,7 @@ def _event_or_reject(columns: Columns, row: Sequence[Any], lines: _Lines) -> Eve
 def _dialect_of(head: str, reading: Reading) -> _Dialect:
     """The delimiter under which the header says where the fields are, and whether `\\` escapes. Raises Unreadable
     with what the header says."""
-    sample = list(islice(io.StringIO(head, newline=""), _SAMPLE_LINES))
+    sample = _sample(head)
     problems: list[tuple[int, Unreadable]] = []
     for delimiter in _DELIMITERS:
         names = _header(sample, _Dialect(delimiter, None))
@@ -298,6 +230,21 @@ def _dialect_of(head: str, reading: Reading) -> _Dialect:
     raise max(problems, key=lambda found: found[0])[1]  # what the most likely delimiter found
 
 
+def header_of(head: str, reading: Reading) -> tuple[list[str], str]:
+    """The names of the columns and the delimiter: under which the header is understood, else the likeliest."""
+    try:
+        delimiters: tuple[str, ...] = (_dialect_of(head, reading).delimiter,)
+    except Unreadable:
+        delimiters = _DELIMITERS
+    sample = _sample(head)
+    headers = [(_header(sample, _Dialect(delimiter, None)), delimiter) for delimiter in delimiters]
+    return max(headers, key=lambda found: len(found[0]))
+
+
+def _sample(head: str) -> list[str]:
+    return list(islice(io.StringIO(head, newline=""), _SAMPLE_LINES))
+
+
 def _header(sample: Sequence[str], dialect: _Dialect) -> list[str]:
     try:
         return next((row for row in _reader(iter(sample), dialect) if any(row)), [])
@@ -308,14 +255,15 @@ def _header(sample: Sequence[str], dialect: _Dialect) -> list[str]:
 def _faults(head: str, dialect: _Dialect, reading: Reading) -> int:
     """How many records of the sample are no events; its last line may be cut and does not count."""
     whole = head[: max(head.rfind("\n"), head.rfind("\r")) + 1] or head
-    return sum(type(result) is Reject for result in _read_csv(io.StringIO(whole, newline=""), dialect, reading))
+    readline = io.StringIO(whole, newline="").readline
+    return sum(type(result) is Reject for result in _read_csv(readline, dialect, reading))
 
 
 # --- JSON lines
 
 
-def _read_json(text: TextIO, reading: Reading) -> Iterator[Event | Reject]:
-    lines = _Lines(text)
+def _read_json(readline: ReadLine, reading: Reading) -> Iterator[Event | Reject]:
+    lines = _Lines(readline)
     shapes: dict[tuple[str, ...], Columns | Rejected] = {}
     understood = False
     while True:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import asyncssh
 
@@ -91,6 +91,21 @@ class Folder:
         return cast(bytes, reading.result())  # opened without an encoding
 
 
+class HostKeys(NamedTuple):
+    """The key that a server shows and the one that is pinned: their fingerprints, and whether they are one key."""
+
+    offered: str
+    pinned: str
+    same: bool
+
+
+class OurKey(NamedTuple):
+    """The key that we log in with: its fingerprint and its public half, as it stands in `authorized_keys`."""
+
+    fingerprint: str
+    public: str
+
+
 class Servers:
     """Opens sources."""
 
@@ -116,23 +131,38 @@ class Servers:
                     await connection.wait_closed()
             connection.abort()  # a frozen server answers no farewell
 
-    def _options(self, source: Source) -> dict[str, Any]:
-        try:
-            pinned = asyncssh.import_public_key(source.host_key)
-        except (asyncssh.KeyImportError, ValueError):
-            raise SourceRefused(
-                "the pinned host key is not a public key like `ssh-ed25519 AAAA…`", reason="bad_host_key"
-            ) from None
+    async def host_keys(self, source: Source) -> HostKeys:
+        """The key that the server shows now, beside the pinned one. Raises SourceRefused or SourceUnreachable."""
+        pinned = _pinned(source)
+        with _named(source):
+            async with asyncio.timeout(self._connect_timeout_s):
+                try:
+                    algorithms = [name.decode() for name in pinned.sig_algorithms]
+                    shown = await _shown_key(source, server_host_key_algs=algorithms)
+                except asyncssh.KeyExchangeFailed:  # it has no key of that kind: which does it have?
+                    shown = await _shown_key(source)
+        if shown is None:
+            raise SourceUnreachable(f"{source.host}:{source.port} shows no host key", reason="no_host_key")
+        return HostKeys(_fingerprint(shown), _fingerprint(pinned), shown.public_data == pinned.public_data)
+
+    def our_key(self, source: Source) -> OurKey:
+        """What to look for at the server. Raises SourceRefused."""
+        key = self._private_key(source)
+        return OurKey(_fingerprint(key), key.export_public_key().decode().strip())
+
+    def _private_key(self, source: Source) -> asyncssh.SSHKey:
         try:
             secret = self._ring.open(source.sealed_key, f"{source.org_id}/source/{source.source_id}")
-            key = asyncssh.import_private_key(secret)
+            return asyncssh.import_private_key(secret)
         except (SealError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
             why = str(error) if isinstance(error, SealError) else "it is not a private key without a passphrase"
             raise SourceRefused(f"our private key is unusable: {why}", reason="bad_private_key") from None
+
+    def _options(self, source: Source) -> dict[str, Any]:
         return {
             "username": source.username,
-            "known_hosts": ([pinned], [], []),
-            "client_keys": [key],
+            "known_hosts": ([_pinned(source)], [], []),
+            "client_keys": [self._private_key(source)],
             "client_host_keysign": False,
             "agent_path": None,
             "config": None,
@@ -142,6 +172,23 @@ class Servers:
             "keepalive_interval": 15,  # without it a frozen server is noticed only by our own time limit
             "keepalive_count_max": 3,
         }
+
+
+def _pinned(source: Source) -> asyncssh.SSHKey:
+    try:
+        return asyncssh.import_public_key(source.host_key)
+    except (asyncssh.KeyImportError, ValueError):
+        raise SourceRefused(
+            "the pinned host key is not a public key like `ssh-ed25519 AAAA…`", reason="bad_host_key"
+        ) from None
+
+
+async def _shown_key(source: Source, **options: Any) -> asyncssh.SSHKey | None:
+    return await asyncssh.get_server_host_key(source.host, source.port, config=None, **options)
+
+
+def _fingerprint(key: asyncssh.SSHKey) -> str:
+    return f"{key.get_fingerprint()} ({key.algorithm.decode()})"
 
 
 def _listed(entry: asyncssh.SFTPName, source: Source) -> Listed | None:

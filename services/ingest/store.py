@@ -8,6 +8,7 @@ from uuid import UUID
 from services.ingest.records import Claimed, Listed, Listing, Loaded, Source
 from shared.db.pool import Database
 from shared.errors import Throttled
+from shared.source_silence import GAPS, silent_since
 
 _MAX_ERROR = 1000
 _NOTHING = Loaded(0, 0)
@@ -21,6 +22,15 @@ TAKE_POLL_SLOT = """
     )
     RETURNING org_id, source_id, host, port, username, path, pattern, host_key, sealed_key, mapping
 """
+
+SELECT_SOURCE = """
+    SELECT org_id, source_id, host, port, username, path, pattern, host_key, sealed_key, mapping
+    FROM sources WHERE org_id = $1 AND source_id = $2
+"""
+
+SELECT_GAPS = f"""
+    SELECT seen.* FROM sources s CROSS JOIN LATERAL ({GAPS.format(source_id="s.source_id")}) seen WHERE s.enabled
+"""  # noqa: S608  # our own text
 
 POLL_SUCCEEDED = """
     UPDATE sources SET last_polled_at = $3, listed = $4, ignored = $5, last_error = NULL, last_error_at = NULL
@@ -46,6 +56,18 @@ class Sources:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(TAKE_POLL_SLOT, now)
         return _source(row) if row else None
+
+    async def find(self, org_id: UUID, source_id: UUID) -> Source | None:
+        """An org's own source."""
+        async with self._database.transaction(org_id) as connection:
+            row = await connection.fetchrow(SELECT_SOURCE, org_id, source_id)
+        return _source(row) if row else None
+
+    async def count_silent(self, now: datetime) -> int:
+        """Sources of all orgs that have fallen silent."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(SELECT_GAPS)
+        return sum(silent_since(row["newest_at"], row["gaps"], row["usual_gap_s"], now) is not None for row in rows)
 
     async def poll_succeeded(self, source: Source, listing: Listing, now: datetime) -> None:
         async with self._database.transaction(source.org_id) as connection:

@@ -25,11 +25,16 @@ SELECT_ORG = """
         (SELECT max(last_used_at) FROM api_keys k WHERE k.org_id = o.org_id) AS key_used_at,
         (SELECT count(*) FROM api_keys k WHERE k.org_id = o.org_id AND revoked_at IS NULL
             AND (expires_at IS NULL OR expires_at > $2)) AS keys,
-        (SELECT max(synced_at) FROM flow_messages f WHERE f.org_id = o.org_id) AS synced_at,
+        (SELECT greatest(max(synced_at), flows.read_at) FROM flow_messages f WHERE f.org_id = o.org_id) AS synced_at,
         (SELECT count(DISTINCT flow_id) FROM flow_messages f WHERE f.org_id = o.org_id) AS flows,
+        campaigns.read_at AS campaigns_synced_at, coalesce(campaigns.found, 0) AS campaigns,
+        campaigns.problem AS campaigns_problem,
         (SELECT p.message FROM write_pauses p WHERE p.org_id = o.org_id
             AND p.integration_at IS NOT DISTINCT FROM i.updated_at) AS pause
-    FROM orgs o LEFT JOIN integrations i USING (org_id) WHERE o.org_id = $1
+    FROM orgs o LEFT JOIN integrations i USING (org_id)
+        LEFT JOIN klaviyo_reads flows ON flows.org_id = o.org_id AND flows.kind = 'flows'
+        LEFT JOIN klaviyo_reads campaigns ON campaigns.org_id = o.org_id AND campaigns.kind = 'campaigns'
+    WHERE o.org_id = $1
 """
 # One row for each template in service and each flow that holds a webhook of ours, or both; those with trouble first.
 SELECT_PLACES = """
@@ -124,6 +129,9 @@ class Facts:
     synced_at: datetime | None
     flows: int
     pause: str | None
+    campaigns_synced_at: datetime | None = None
+    campaigns: int = 0
+    campaigns_problem: str | None = None
     places: Sequence[Place] = ()
     more_places: int = 0
     seen: Sequence[Seen] = ()

@@ -304,23 +304,38 @@ def _showing(facts: Facts) -> Iterator[CheckFinding]:
                 do="Make a key that has it and save it.",
                 see="klaviyo.rotate",
             )
-    if facts.synced_at is None:
-        yield CheckFinding(
-            tone="bad",
-            says="Flows were never read from the account, or none with an email was found.",
-            do="Refresh Klaviyo Data.",
+    yield _read_from_klaviyo(facts, "flow", facts.synced_at, facts.flows, None)
+    if "campaigns:read" in facts.scopes:
+        problem = facts.campaigns_problem
+        yield _read_from_klaviyo(facts, "campaign", facts.campaigns_synced_at, facts.campaigns, problem)
+
+
+def _read_from_klaviyo(
+    facts: Facts, kind: str, read_at: datetime | None, found: int, problem: str | None
+) -> CheckFinding:
+    """When one kind was last read, and how many there were. No flow is worse than no campaign: templates need flows."""
+    kinds = f"{kind.capitalize()}s"
+    if problem is not None:
+        says = f"{kinds} could not be read when that was tried last: {problem}."
+        return CheckFinding(tone="warn", says=says, at=read_at, do="Refresh Klaviyo Data.", see="flows.sync")
+    if read_at is None:
+        tone: Tone = "bad" if kind == "flow" else "warn"
+        says = f"{kinds} were never read from the account."
+        return CheckFinding(tone=tone, says=says, do="Refresh Klaviyo Data.", see="flows.sync")
+    if not found and kind == "flow":
+        says = "The account has no flow with an email, as read"
+        return CheckFinding(
+            tone="bad", says=says, at=read_at, do="Build the flow in Klaviyo, then Refresh Klaviyo Data.",
             see="flows.sync",
-        )
-    else:
-        plural = "" if facts.flows == 1 else "s"
-        old = facts.now - facts.synced_at > _OLD_SYNC
-        yield CheckFinding(
-            tone="warn" if old else "good",
-            says=f"{facts.flows} flow{plural} with an email known, read",
-            at=facts.synced_at,
-            do="Refresh Klaviyo Data: what was changed since is not seen." if old else "",
-            see="flows.sync" if old else None,
-        )
+        )  # fmt: skip
+    old = facts.now - read_at > _OLD_SYNC
+    return CheckFinding(
+        tone="warn" if old else "good",
+        says=f"{found} {kind}{'' if found == 1 else 's'} with an email known, read",
+        at=read_at,
+        do="Refresh Klaviyo Data: what was changed since is not seen." if old else "",
+        see="flows.sync" if old else None,
+    )
 
 
 def _not_connected() -> CheckFinding:

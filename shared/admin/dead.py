@@ -16,7 +16,7 @@ from shared.admin.operation import AskedModel, ResultModel, operation_after
 from shared.messaging.dead import DeadLetter
 from shared.messaging.topology import ALL
 
-Kind = Literal["generate", "write", "ingest_file", "export_hour", "probe_target"]
+Kind = Literal["generate", "write", "ingest_file", "export_hour", "probe_target", "probe_source"]
 KINDS = {spec.name: spec for spec in ALL}
 LOOKED_THROUGH = 2000  # of each kind, oldest first, whosever they are
 

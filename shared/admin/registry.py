@@ -24,6 +24,7 @@ from shared.admin import (
     previewing,
     quota,
     results,
+    source_trying,
     sources,
     stops,
     template_lint,
@@ -41,8 +42,8 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people, checks, results,
-    what_if, policies, template_search, template_writing, template_lint, previewing, variant_queue,
+    sources, source_trying, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people,
+    checks, results, what_if, policies, template_search, template_writing, template_lint, previewing, variant_queue,
     drafts,
 )  # fmt: skip
 

@@ -1,25 +1,29 @@
 """SFTP folders that event files are read from, and what became of their files."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from shared.admin.context import Context
 from shared.admin.errors import Conflict, Next, NotFound, Refused
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation
 from shared.admin.ssh_keys import BadKey, host_key, private_key
+from shared.db.pool import Connection
+from shared.event_fields import EVENT_FIELDS, unknown_fields
 from shared.messaging.topology import INGEST_FILE
 from shared.schemas.jobs import IngestFileJob
+from shared.source_silence import GAPS, silent_since
 
 INSERT_SOURCE = """
     INSERT INTO sources (source_id, org_id, name, host, port, username, path, pattern, host_key, sealed_key, poll_s)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 SELECT_SOURCE = "SELECT source_id FROM sources WHERE org_id = $1 AND name = $2"
-SELECT_SOURCES = """
+SELECT_SOURCES = f"""
+    WITH counted AS (
     SELECT s.source_id, s.name, s.host, s.port, s.username, s.path, s.pattern, s.host_key, s.poll_s, s.enabled,
            s.mapping, s.last_polled_at, s.listed, s.ignored, s.last_error, s.last_error_at, s.refused_at,
            count(f.file_id) FILTER (WHERE f.state = 'done') AS done,
@@ -27,8 +31,10 @@ SELECT_SOURCES = """
            count(f.file_id) FILTER (WHERE f.state IN ('listed', 'queued', 'loading')) AS waiting,
            min(f.first_seen_at) FILTER (WHERE f.state IN ('listed', 'queued', 'loading')) AS waiting_since
     FROM sources s LEFT JOIN ingest_files f USING (source_id)
-    WHERE s.org_id = $1 GROUP BY s.source_id ORDER BY s.name
-"""
+    WHERE s.org_id = $1 GROUP BY s.source_id
+    )
+    SELECT * FROM counted CROSS JOIN LATERAL ({GAPS.format(source_id="counted.source_id")}) seen ORDER BY name
+"""  # noqa: S608  # our own text
 # What is not given (null) stays. Setting any of these columns gives a refused source another try.
 UPDATE_SOURCE = """
     UPDATE sources SET
@@ -58,6 +64,13 @@ PollS = Annotated[int, Field(ge=1, le=86_400, description="Seconds between listi
 Limit = Annotated[int, Field(ge=1, le=1000)]
 
 
+def known_fields(mapping: dict[str, str]) -> dict[str, str]:
+    """The mapping. Raises ValueError where it names what is no field."""
+    if strangers := unknown_fields(mapping):
+        raise ValueError(f"names unknown fields {', '.join(strangers)}; known are {', '.join(EVENT_FIELDS)}")
+    return mapping
+
+
 class AddSource(AskedModel):
     """`host_key`: the server's public key, as `ssh-keyscan` shows it; it is pinned, never learned."""
 
@@ -72,6 +85,12 @@ class AddSource(AskedModel):
     poll_s: PollS = 60
 
 
+# A header's names count as they stand there, with their spaces.
+_Column = Annotated[str, StringConstraints(strip_whitespace=False)]
+Mapping = Annotated[dict[str, _Column], AfterValidator(known_fields)]
+"""By field of an event, the name of the column that it is read from."""
+
+
 class SetSource(AskedModel):
     """What is not given stays. `mapping`: which column a field is; empty: they are found by name again."""
 
@@ -84,7 +103,7 @@ class SetSource(AskedModel):
     host_key: str | None = None
     private_key: SecretStr | None = None
     poll_s: PollS | None = None
-    mapping: dict[str, str] | None = None
+    mapping: Mapping | None = None
     enabled: bool | None = None
 
 
@@ -130,7 +149,8 @@ class ListingAsked(ResultModel):
 class Source(ResultModel):
     """One source. `listed`, `ignored`: files in the folder that fit the pattern, and other things there; `done`,
     `troubled`: files loaded, and held or failed; `waiting`: to be loaded, the oldest seen at `waiting_since`;
-    `refused_at`: not tried again until it is changed."""
+    `refused_at`: not tried again until it is changed; `silent_since`: nothing new has come since then, which is more
+    than twice its usual gap, `usual_gap_s`."""
 
     source_id: UUID
     name: str
@@ -153,6 +173,8 @@ class Source(ResultModel):
     troubled: int
     waiting: int
     waiting_since: datetime | None
+    silent_since: datetime | None
+    usual_gap_s: float | None
 
 
 class Sources(ResultModel):
@@ -206,7 +228,7 @@ class Retried(ResultModel):
     target=("name",),
 )  # fmt: skip
 async def add(context: Context, asked: AddSource) -> SourceId:
-    pinned, ours = _pinned(asked.host_key), _ours(asked.private_key)
+    pinned, ours = pinned_key(asked.host_key), our_key(asked.private_key)
     source_id = context.means.new_id()
     sealed = context.means.ring.seal(ours, context.place(f"source/{source_id}"))
     try:
@@ -223,9 +245,9 @@ async def add(context: Context, asked: AddSource) -> SourceId:
 
 @operation("sources.set", "PATCH", "/sources/{name}", "owner", "Change a source; one that was refused is tried again.")
 async def set_source(context: Context, asked: SetSource) -> SourceId:
-    pinned = _pinned(asked.host_key) if asked.host_key is not None else None
-    ours = _ours(asked.private_key) if asked.private_key is not None else None
-    source_id = await _source_id(context, asked.name)
+    pinned = pinned_key(asked.host_key) if asked.host_key is not None else None
+    ours = our_key(asked.private_key) if asked.private_key is not None else None
+    source_id = await source_id_of(context.connection, context.org_id, asked.name)
     sealed = context.means.ring.seal(ours, context.place(f"source/{source_id}")) if ours is not None else None
     try:
         await context.connection.execute(
@@ -238,12 +260,12 @@ async def set_source(context: Context, asked: SetSource) -> SourceId:
 
 
 @operation(
-    "sources.test", "POST", "/sources/{name}/test", "editor",
-    "Have the folder listed now; the source tells what came of it.",
+    "sources.rescan", "POST", "/sources/{name}/rescan", "editor",
+    "Have the folder listed now; a source that was refused is tried again.",
 )  # fmt: skip
-async def list_now(context: Context, asked: OneSource) -> ListingAsked:
+async def rescan(context: Context, asked: OneSource) -> ListingAsked:
     """The service that reads folders does it, from where it will read them later."""
-    source_id = await _source_id(context, asked.name)
+    source_id = await source_id_of(context.connection, context.org_id, asked.name)
     if await context.connection.execute(LIST_NOW, source_id) == "UPDATE 0":
         raise Conflict(f"Source {asked.name!r} is switched off", next=Next("sources.set", (asked.name,)))
     return ListingAsked(source_id=source_id, asked_at=context.now)
@@ -252,12 +274,18 @@ async def list_now(context: Context, asked: OneSource) -> ListingAsked:
 @operation("sources.list", "GET", "/sources", "viewer", "List the sources: when each was last read, and what is wrong.")
 async def list_sources(context: Context, _: Nothing) -> Sources:
     rows = await context.connection.fetch(SELECT_SOURCES, context.org_id)
-    return Sources(sources=[Source(**dict(row)) for row in rows])
+    return Sources(sources=[_source(dict(row), context.now) for row in rows])
+
+
+def _source(row: dict[str, Any], now: datetime) -> Source:
+    newest_at, gaps = row.pop("newest_at"), row.pop("gaps")
+    since = silent_since(newest_at, gaps, row["usual_gap_s"], now) if row["enabled"] else None
+    return Source(**row, silent_since=since)
 
 
 @operation("sources.files", "GET", "/sources/{name}/files", "viewer", "List a source's newest files.")
 async def list_files(context: Context, asked: AskedFiles) -> Files:
-    source_id = await _source_id(context, asked.name)
+    source_id = await source_id_of(context.connection, context.org_id, asked.name)
     rows = await context.connection.fetch(SELECT_FILES, source_id, asked.limit)
     return Files(files=[SourceFile(**dict(row)) for row in rows])
 
@@ -265,14 +293,14 @@ async def list_files(context: Context, asked: AskedFiles) -> Files:
 # They hold people's values, which who only looks at results has no need of.
 @operation("sources.rejects", "GET", "/sources/{name}/rejects", "editor", "List the rows of a file that are no events.")
 async def list_rejects(context: Context, asked: AskedRejects) -> Rejects:
-    source_id = await _source_id(context, asked.name)
+    source_id = await source_id_of(context.connection, context.org_id, asked.name)
     rows = await context.connection.fetch(SELECT_REJECTS, source_id, asked.file, asked.limit)
     return Rejects(rejects=[Reject(**dict(row)) for row in rows])
 
 
 @operation("sources.retry", "POST", "/sources/{name}/retry", "editor", "Load held and failed files again, or only one.")
 async def retry(context: Context, asked: RetryFiles) -> Retried:
-    source_id = await _source_id(context, asked.name)
+    source_id = await source_id_of(context.connection, context.org_id, asked.name)
     rows = await context.connection.fetch(SELECT_TROUBLED, source_id, asked.file)
     if not rows:
         which = f"{asked.file} is neither held nor failed" if asked.file else "No file is held or failed"
@@ -289,21 +317,24 @@ async def retry(context: Context, asked: RetryFiles) -> Retried:
     return Retried(files=[row["path"] for row in rows])
 
 
-async def _source_id(context: Context, name: str) -> UUID:
-    source_id = await context.connection.fetchval(SELECT_SOURCE, context.org_id, name)
+async def source_id_of(connection: Connection, org_id: UUID, name: str) -> UUID:
+    """Raises NotFound."""
+    source_id = await connection.fetchval(SELECT_SOURCE, org_id, name)
     if source_id is None:
         raise NotFound(f"No source {name!r}", field="name", next=Next("sources.list"))
     return UUID(str(source_id))
 
 
-def _pinned(text: str) -> str:
+def pinned_key(text: str) -> str:
+    """A server's public key. Raises Refused."""
     try:
         return host_key(text)
     except BadKey as error:
         raise Refused(str(error), field="host_key") from None
 
 
-def _ours(text: SecretStr) -> str:
+def our_key(text: SecretStr) -> str:
+    """A private key that a service can use. Raises Refused."""
     try:
         return private_key(text.get_secret_value())
     except BadKey as error:

@@ -3,7 +3,7 @@
 JSON:API, revision 2026-07-15. Each method raises the failure words of `shared.klaviyo.errors`.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,11 @@ from shared import logs
 from shared.clock import Clock, SystemClock
 from shared.errors import Permanent
 from shared.klaviyo.bulk import job_body
+from shared.klaviyo.campaigns import QUERIES
 from shared.klaviyo.errors import KeyRefused
 from shared.klaviyo.limits import Pacer, RateLimit
 from shared.klaviyo.profile import check_size, checked_id, profile_resource
-from shared.klaviyo.wire import Wire
+from shared.klaviyo.wire import REVISION, Wire
 
 log = logs.get(__name__)
 
@@ -207,6 +208,10 @@ class KlaviyoClient:
             )
             async for item in self._wire.items(url, "get_flow_messages", self._pacer)
         ]
+
+    def campaign_pages(self) -> AsyncIterator[Mapping[str, Any]]:
+        """All campaigns with their messages, page by page; `campaigns.messages_of` reads one. Needs campaigns:read."""
+        return self._wire.pages(self._wire.url("/api/campaigns", QUERIES[REVISION]), "get_campaigns", self._pacer)
 
     async def _may_write_profiles(self) -> bool:
         """Writing nothing to a profile that cannot exist: 404 means that the key may write profiles."""

@@ -122,10 +122,15 @@ class Wire:
 
     async def items(self, url: URL, operation: str, pacer: Pacer) -> AsyncIterator[dict[str, Any]]:
         """Every item of a collection, read patiently."""
-        for _ in range(_PAGES_MAX):
-            document = await self.read(url, operation, pacer)
+        async for document in self.pages(url, operation, pacer):
             for item in document.get("data") or []:
                 yield item
+
+    async def pages(self, url: URL, operation: str, pacer: Pacer) -> AsyncIterator[dict[str, Any]]:
+        """Every page of a collection, with what it includes."""
+        for _ in range(_PAGES_MAX):
+            document = await self.read(url, operation, pacer)
+            yield document
             following = self.next_page(document)
             if following is None:
                 return

@@ -64,10 +64,11 @@ WRITE = QueueSpec("write", shards=8, was_one=True, prefetch=8, batch_jobs=250)
 # back and closes the channel.
 INGEST_FILE = QueueSpec("ingest_file", prefetch=1, batch_jobs=1, handler_timeout_s=1500)
 EXPORT_HOUR = QueueSpec("export_hour", prefetch=1, batch_jobs=1, handler_timeout_s=1500)
-# A queue of its own: who waits at a page must not wait behind hours of a backfill.
+# Queues of their own: who waits at a page must not wait behind hours of a backfill, or behind long files.
 PROBE_TARGET = QueueSpec("probe_target", prefetch=4, batch_jobs=1)
+PROBE_SOURCE = QueueSpec("probe_source", prefetch=4, batch_jobs=1)
 
-ALL = (GENERATE, WRITE, INGEST_FILE, EXPORT_HOUR, PROBE_TARGET)
+ALL = (GENERATE, WRITE, INGEST_FILE, EXPORT_HOUR, PROBE_TARGET, PROBE_SOURCE)
 
 
 def wait_queue(wait_s: int) -> str:

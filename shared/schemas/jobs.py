@@ -93,6 +93,34 @@ class ProbeTargetJob(Job):
     reply_to: str
 
 
+class TypedPlace(Job):
+    """What was typed of a source and is not stored yet. `sealed_key` is sealed for the place
+    `<org id>/source/<probe id>`; without it, and without anything else that is null, the stored source's counts."""
+
+    host: str | None = None
+    port: int | None = None
+    username: str | None = None
+    path: str | None = None
+    pattern: str | None = None
+    host_key: str | None = None
+    sealed_key: str | None = None
+
+
+class ProbeSourceJob(Job):
+    """Try a source of event files and answer to `reply_to` under `probe_id`: a stored one, one that was only typed, or
+    a stored one with what was typed over it. `preview`: also the beginning of its newest file, or of `file`, read by
+    `mapping`, or by the stored one where that is null."""
+
+    org_id: UUID
+    probe_id: UUID
+    reply_to: str
+    source_id: UUID | None = None
+    typed: TypedPlace | None = None
+    preview: bool = False
+    file: str | None = None
+    mapping: dict[str, str] | None = None
+
+
 J = TypeVar("J", bound=Job)
 
 
@@ -112,6 +140,7 @@ KINDS: dict[type[Job], str] = {
     IngestFileJob: "ingest_file",
     ExportHourJob: "export_hour",
     ProbeTargetJob: "probe_target",
+    ProbeSourceJob: "probe_source",
 }
 
 

@@ -27,10 +27,14 @@ def get_campaigns(call: Call) -> Answer:
     if "messages.channel" not in call.query.get("filter", ""):
         detail = "A channel filter is required to list campaigns: equals(messages.channel,'email')."
         raise invalid(detail, parameter="filter")
-    call.includes()
+    wanted = call.includes()
     paths = call.fields("campaign", resources.CAMPAIGN_FIELDS)
+    of_messages = call.fields("campaign-message", resources.CAMPAIGN_MESSAGE_FIELDS)
     shown, links = page(call, call.account.campaigns.values(), _campaign_value, "-created_at")
-    return Answer(200, {"data": [resources.campaign(call.base, it, paths) for it in shown], "links": links})
+    body: Json = {"data": [resources.campaign(call.base, it, paths) for it in shown], "links": links}
+    if "campaign-messages" in wanted:
+        body["included"] = [resources.campaign_message(call.base, it, of_messages) for it in shown]
+    return Answer(200, body)
 
 
 def get_events(call: Call) -> Answer:

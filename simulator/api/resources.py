@@ -28,6 +28,7 @@ CAMPAIGN_FIELDS = (
     "name", "status", "archived", "audiences", "send_options", "tracking_options", "send_strategy", "created_at",
     "scheduled_at", "updated_at", "send_time",
 )  # fmt: skip
+CAMPAIGN_MESSAGE_FIELDS = ("definition", "send_times", "created_at", "updated_at")
 JOB_FIELDS = (
     "status", "created_at", "total_count", "completed_count", "failed_count", "completed_at", "expires_at",
     "started_at",
@@ -209,6 +210,23 @@ def campaign(base: str, it: Campaign, paths: Paths) -> Json:
         "tags": related(base, "campaign", it.id, "tags", []),
     }
     return resource(base, "campaign", it.id, chosen(attributes, paths), relationships)
+
+
+def campaign_message(base: str, it: Campaign, paths: Paths) -> Json:
+    """Its one message, named like it, as the editor does."""
+    attributes = {
+        "definition": {
+            "channel": it.channel,
+            "label": it.name,
+            "content": {"subject": it.name, "preview_text": "", "from_email": "shop@example.com", "from_label": "Shop"},
+        },
+        "send_times": [{"datetime": iso(it.sent_at), "is_local": False}] if it.sent_at else [],
+        "created_at": iso(it.created_at),
+        "updated_at": iso(it.sent_at or it.created_at),
+    }
+    kind = "campaign-message"
+    relationships = {"campaign": related(base, kind, it.message_id, "campaign", {"type": "campaign", "id": it.id})}
+    return resource(base, kind, it.message_id, chosen(attributes, paths), relationships)
 
 
 def import_job(base: str, it: ImportJob, now: datetime, paths: Paths) -> Json:

@@ -1,14 +1,19 @@
 """SFTP source, export bucket, rules, attributes and zone, with the exporter as it runs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from playwright.async_api import Browser, expect
 
+from devstack.isolation import SftpFolder
 from services.egress.app import build
 from services.egress.settings import Settings
+from services.ingest.app import build as build_ingest
+from services.ingest.settings import Settings as IngestSettings
 from shared.clock import SystemClock
 from tests.browser.conftest import Visitor, browsing, visitor_of
 from tests.support.console import Stage, console
@@ -35,6 +40,17 @@ async def exporter(stage: Stage) -> AsyncIterator[None]:
         service = await build(settings, stack)
         async with serving(service):
             yield
+
+
+@asynccontextmanager
+async def ingest(stage: Stage) -> AsyncIterator[None]:
+    about = stage.settings
+    settings = IngestSettings(
+        database_url=about.database_url, amqp_url=about.amqp_url, seal_keys=about.seal_keys,
+        api_key_peppers=about.api_key_peppers, ingest_connect_timeout_s=5,
+    )  # fmt: skip
+    async with AsyncExitStack() as stack, serving(await build_ingest(settings, stack)):
+        yield
 
 
 async def test_a_bucket_is_set_up_and_tested_where_the_exporter_runs(
@@ -68,35 +84,56 @@ async def test_a_bucket_is_set_up_and_tested_where_the_exporter_runs(
         await ann.shoot("export-failed-1280-light")
 
 
-async def test_a_source_is_added_and_its_test_waits_for_the_ingest_service(ann: Visitor, stage: Stage) -> None:
-    page = ann.page
-    key = private_key()
+async def test_a_source_is_tried_saved_tested_and_its_file_previewed(
+    ann: Visitor, stage: Stage, servers: Servers, sftp_root: SftpFolder
+) -> None:
+    page, sshd = ann.page, servers.need("sshd")
+    key = await asyncio.to_thread(Path(sshd.sftp_client_key_path).read_text)
+    rows = "".join(f"E{n},Opened Email,01PERSON{n},2026-11-23 09:0{n}\n" for n in range(4))
+    (sftp_root.path / "events.csv").write_text(f"id,metric,Person,datetime\n{rows}E5,,01PERSON5,2026-11-23 09:00\n")
     await ann.goes_to("/acme/integration/sources")
     await page.get_by_label("Name").fill("klaviyo events")
-    await page.get_by_label("Server", exact=True).fill("sftp.example.com")
-    await page.get_by_label("User").fill("acme")
-    await page.get_by_label("The server's public key").fill("no key at all")
+    await page.get_by_label("Server", exact=True).fill(sshd.sftp_host)
+    await page.get_by_label("Port").fill(str(sshd.sftp_port))
+    await page.get_by_label("User").fill(sshd.sftp_user)
+    await page.get_by_label("Folder").fill(sftp_root.remote_path)
+    await page.get_by_label("The server's public key").fill(key_of(private_key()))
     await page.get_by_label("Our private key for it").fill(key)
-    await page.get_by_role("button", name="Save").click()
-    await expect(page.locator("#e-host_key")).to_be_visible()
-    await ann.shoot("source-refused-1280-light")
-    await page.get_by_label("The server's public key").fill(key_of(key))
-    await page.get_by_label("Our private key for it").fill(key)
-    await page.get_by_role("button", name="Save").click()
-    await expect(page.get_by_text("Source klaviyo events is saved. Test it now.")).to_be_visible()
-    assert key.splitlines()[1] not in await page.content()
 
-    await page.get_by_role("button", name="Test the connection").click()
-    await expect(page.get_by_text("The ingest service is listing the folder.")).to_be_visible()
-    await ann.shoot("source-waiting-1280-light")
-    async with stage.db.transaction() as connection:  # as the ingest service does
-        await connection.execute(
-            "UPDATE sources SET last_polled_at = $1, listed = 3, ignored = 1, last_error = NULL", SystemClock().now()
-        )
-    await expect(page.get_by_text("The folder was listed: 3 files fit *, 1 other thing is there.")).to_be_visible()
-    await expect(page.get_by_text("Read", exact=True)).to_be_visible()
-    assert await ann.faults() == []
-    await ann.shoot("source-tested-1280-light")
+    async with ingest(stage):
+        await page.get_by_role("button", name="Test before saving").click()
+        await expect(page.get_by_text("is pinned. Ask its owner which is right")).to_be_visible(timeout=20_000)
+        await ann.shoot("source-other-host-key-1280-light")
+        await page.get_by_label("The server's public key").fill(sshd.sftp_host_key)
+        await page.get_by_role("button", name="Test before saving").click()
+        await expect(page.get_by_text("no column for profile_id").first).to_be_visible(timeout=20_000)
+        await ann.shoot("source-tried-1280-light")
+        await page.get_by_role("button", name="Save").click()  # the private key is still there
+        await expect(page.get_by_text("Source klaviyo events is saved. Test it now.")).to_be_visible()
+        assert key.splitlines()[1] not in await page.content()
+
+        await page.get_by_role("button", name="Test the connection").click()
+        await expect(page.get_by_text("The source cannot be read yet.")).to_be_visible(timeout=20_000)
+        assert await ann.faults() == []
+        await page.get_by_role("link", name="Preview a file").click()
+        await expect(page.get_by_text("Would be held")).to_be_visible(timeout=20_000)
+        await page.get_by_label("Column of profile_id").select_option("Person")
+        await page.get_by_role("button", name="Preview again").click()
+        await expect(page.get_by_text("Would be loaded")).to_be_visible(timeout=20_000)
+        assert await ann.faults() == []
+        await ann.shoot("source-preview-1280-light")
+        await page.set_viewport_size({"width": 390, "height": 844})
+        await page.emulate_media(color_scheme="dark")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert await ann.faults() == []
+        await ann.shoot("source-preview-390-dark")
+        await page.set_viewport_size({"width": 1280, "height": 800})
+        await page.emulate_media(color_scheme="light")
+        await page.get_by_role("button", name="Save the mapping").click()
+        await expect(page.get_by_text("The mapping is saved.")).to_be_visible()
+        await page.get_by_role("button", name="Test the connection").click()
+        await expect(page.get_by_text("The source can be read.")).to_be_visible(timeout=20_000)
+        await ann.shoot("source-tested-1280-light")
     await page.get_by_text("Switch off…").click()
     await page.get_by_role("dialog").get_by_role("button", name="Switch off").click()
     await expect(page.get_by_text("Source klaviyo events is left alone from now on.")).to_be_visible()

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from shared.clock import FrozenClock
 from shared.errors import Permanent, Throttled, Transient
+from shared.klaviyo.campaigns import read_campaign_messages
 from shared.klaviyo.client import Flow, KlaviyoClient, profile_patch
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable, Unsendable
 from shared.klaviyo.flows import read_flow_messages
@@ -361,6 +362,18 @@ async def test_flows_are_read_page_by_page_within_the_limits() -> None:
             (found[1].name, 300),
         ]
         assert all(request.status == 200 for request in box.world.log.since(0, None, 10_000))
+
+
+async def test_campaigns_are_read_with_their_messages_page_by_page() -> None:
+    async with account_in_a_box() as (client, box, account):
+        campaigns = [box.world.add_campaign(account, f"Sale {number}", "Draft") for number in range(120)]
+
+        found = await read_campaign_messages(client)
+
+        assert {(one.message_id, one.campaign_name, one.campaign_status) for one in found} == {
+            (campaign.message_id, campaign.name, "Draft") for campaign in campaigns
+        }
+        assert all(one.message_name == one.campaign_name for one in found)
 
 
 async def test_reading_waits_out_throttling_and_short_faults() -> None:

@@ -190,6 +190,7 @@ async def test_accounts_metrics_and_campaigns_are_read(caller: Caller, account: 
     metrics = await caller.api("GET", "/api/metrics?fields[metric]=name")
     channel = quote("equals(messages.channel,'email')")
     campaigns = await caller.api("GET", f"/api/campaigns?filter={channel}")
+    with_messages = await caller.api("GET", f"/api/campaigns?filter={channel}&include=campaign-messages")
     unfiltered = await caller.api("GET", "/api/campaigns")
 
     assert accounts.json["data"][0]["id"] == account.id
@@ -199,6 +200,10 @@ async def test_accounts_metrics_and_campaigns_are_read(caller: Caller, account: 
     }
     assert "Clicked Email" in {it["attributes"]["name"] for it in metrics.json["data"]}
     assert [it["attributes"]["name"] for it in campaigns.json["data"]] == ["Newsletter"]
+    [message] = with_messages.json["included"]
+    related = with_messages.json["data"][0]["relationships"]["campaign-messages"]["data"]
+    assert related == [{"type": "campaign-message", "id": message["id"]}]
+    assert message["attributes"]["definition"]["label"] == "Newsletter"
     assert (unfiltered.status, unfiltered.error["source"]) == (400, {"parameter": "filter"})
 
 

@@ -80,6 +80,7 @@ def test_filters_sorts_pages_and_includes_are_the_documented_ones(spec: Spec, op
         ("get_metrics", "metric", resources.METRIC_FIELDS),
         ("get_events", "event", resources.EVENT_FIELDS),
         ("get_campaigns", "campaign", resources.CAMPAIGN_FIELDS),
+        ("get_campaigns", "campaign-message", resources.CAMPAIGN_MESSAGE_FIELDS),
         ("get_bulk_import_profiles_jobs", "profile-bulk-import-job", resources.JOB_FIELDS),
         ("get_bulk_import_profiles_job", "profile-bulk-import-job", resources.JOB_FIELDS),
         ("get_errors_for_bulk_import_profiles_job", "import-error", resources.IMPORT_ERROR_FIELDS),

@@ -93,6 +93,14 @@ def _sources(root: str, sources: Sequence[Source], now: datetime) -> Iterator[It
             yield Item(
                 "warn", f"Nobody has listed {one.name} lately", "Is the ingest service running?", path, "Source"
             )  # fmt: skip
+        elif one.silent_since is not None and one.usual_gap_s is not None:
+            hours = (now - one.silent_since).total_seconds() / 3600
+            usual = one.usual_gap_s / 3600
+            yield Item(
+                "warn", f"No new file in {one.name} for {hours:.0f} hours",
+                f"Its files usually come within {usual:.1f} hours of each other. Does whoever sends them still run?",
+                path, "Source",
+            )  # fmt: skip
         if one.troubled:
             yield Item(
                 "warn",

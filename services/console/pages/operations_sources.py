@@ -63,11 +63,11 @@ async def retry(visit: Visit) -> web.StreamResponse:
 
 
 @pages.page("POST", "/{org}/operations/sources/{source}/list", role="editor")
-async def list_now(visit: Visit) -> web.StreamResponse:
+async def rescan(visit: Visit) -> web.StreamResponse:
     """Do not wait for the next listing."""
     name = visit.value("source")
     try:
-        await visit.run(sources.list_now, OneSource(name=name))
+        await visit.run(sources.rescan, OneSource(name=name))
     except AdminError as error:
         await visit.notice(f"It is not listed: {error}.", "bad")
     else:

@@ -44,5 +44,12 @@ async def refresh(visit: Visit) -> web.StreamResponse:
         await visit.notice(f"Nothing was read from Klaviyo: {error}.", "bad")
     else:
         number = len({one.flow_id for one in found.steps})
-        await visit.notice(f"Klaviyo data is refreshed: {number} flow{'' if number == 1 else 's'} with an email.")
+        flow_words = f"{number} flow{'' if number == 1 else 's'} with an email"
+        campaigns = len({one.campaign_id for one in found.campaigns})
+        if found.campaigns_problem:
+            trouble = f"Campaigns could not be read: {found.campaigns_problem}."
+            await visit.notice(f"Klaviyo data is refreshed: {flow_words}. {trouble}", "warn")
+        else:
+            campaign_words = f"{campaigns} campaign{'' if campaigns == 1 else 's'}"
+            await visit.notice(f"Klaviyo data is refreshed: {flow_words}, {campaign_words}.")
     return visit.see_other(visit.path("troubleshooting"))

@@ -1,7 +1,7 @@
 """Operations on a database of the test's own, asked by anybody in any role."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from services.console.api.api_key import ApiKeys
 from services.console.api.routes import add_api
-from shared.admin.context import Actor, Asking, Drafting, Jobs, Klaviyo, Means
+from shared.admin.context import Actor, Asker, Asking, Drafting, Jobs, Klaviyo, Means
 from shared.admin.operation import A, Operation, R
 from shared.admin.registry import REGISTRY
 from shared.admin.run import run
@@ -54,7 +54,7 @@ class Servers:
     async def client_of(self, means: Means, actor: Actor | None) -> TestClient[web.Request, web.Application]:
         """Where this actor asks; None: who asks is told by their API key."""
         self._actor = actor
-        key = (means.publisher, means.klaviyo, means.klaviyo_url, means.drafting)
+        key = (means.publisher, means.asker, means.klaviyo, means.klaviyo_url, means.drafting)
         if key not in self._clients:
             keys = ApiKeys(means.database, means.peppers, means.clock)
 
@@ -76,6 +76,7 @@ class Rig:
     slug: str = "acme"
     clock: SetClock = field(default_factory=SetClock)
     publisher: Jobs | None = None
+    asker: Asker | None = None
     klaviyo: Klaviyo | None = None
     klaviyo_url: str = "https://a.klaviyo.com"
     drafting: Drafting | None = None
@@ -85,7 +86,7 @@ class Rig:
     def means(self) -> Means:
         return Means(
             self.database, self.clock, KeyRing(KEY), Peppers(PEPPER), new_id=uuid4, random_bytes=os.urandom,
-            klaviyo=self.klaviyo, klaviyo_url=self.klaviyo_url, publisher=self.publisher,
+            klaviyo=self.klaviyo, klaviyo_url=self.klaviyo_url, publisher=self.publisher, asker=self.asker,
             drafting=self.drafting, wall=self.clock,
         )  # fmt: skip
 
@@ -128,6 +129,19 @@ class SentJobs:
         rows = await self._rig.rows("SELECT operation FROM audit_log WHERE org_id = $1 ORDER BY audit_id DESC", org_id)
         self.entries_seen.add(rows[0]["operation"])
         self.jobs += [(spec, job) for job in jobs]
+
+
+class Silent:
+    """In place of a service that does not answer; `jobs`: what it was asked."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Any] = []
+
+    async def ask(
+        self, spec: QueueSpec, org_id: UUID, job_of: Callable[[str], Any], correlation_id: str, *, wait_s: float
+    ) -> bytes | None:
+        self.jobs.append(job_of("reply"))
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
 """What operations do that no command did before: each area's own refusals, and walls between orgs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from shared.admin import (
     exports,
@@ -13,6 +16,7 @@ from shared.admin import (
     outcomes,
     pasting,
     quota,
+    source_trying,
     sources,
     stops,
     template_settings,
@@ -21,11 +25,13 @@ from shared.admin import (
     variants,
     why,
 )
-from shared.admin.errors import AdminError, Conflict, NotFound, Refused
+from shared.admin.errors import AdminError, Conflict, Forbidden, NotFound, Refused
 from shared.admin.operation import Operation
 from shared.admin.registry import REGISTRY
+from shared.crypto import KeyRing
 from shared.messaging.topology import EXPORT_HOUR
-from tests.component.admin.rig import START, Rig, SentJobs
+from tests.component.admin.rig import START, Rig, SentJobs, Silent
+from tests.component.cli.rig import KEY
 
 TEMPLATE: Mapping[str, Any] = {
     "template_id": "welcome",
@@ -256,8 +262,11 @@ async def test_another_orgs_things_are_not_there(shop: Rig) -> None:
         (variants.list_variants, {"template_id": "welcome"}),
         *((REGISTRY[f"variants.{step}"], warm) for step in ("show", "check", "submit", "approve", "history", "diff")),
         (sources.set_source, {"name": "events", "enabled": False}),
-        (sources.list_now, {"name": "events"}),
+        (sources.rescan, {"name": "events"}),
         (sources.list_files, {"name": "events"}),
+        (source_trying.try_stored, {"name": "events"}),
+        (source_trying.try_typed, {"name": "events", "port": 2222}),
+        (source_trying.preview, {"name": "events"}),
         (sources.retry, {"name": "events"}),
     ]
 
@@ -276,14 +285,50 @@ async def test_a_listing_is_asked_for_at_once_and_a_refused_source_tried_again(a
         "VALUES (gen_random_uuid(), $1, 'events', 'h', 'u', 'k', 's', $2, $2)", acme.org_id, START,
     )  # fmt: skip
 
-    asked = await acme.run(sources.list_now, {"name": "events"})
+    asked = await acme.run(sources.rescan, {"name": "events"})
     [row] = await acme.rows("SELECT source_id, next_poll_at, refused_at FROM sources")
     await acme.run(sources.set_source, {"name": "events", "enabled": False})
 
     assert (asked.source_id, asked.asked_at) == (row["source_id"], START)
     assert (row["next_poll_at"], row["refused_at"]) == (None, None)
     with pytest.raises(Conflict, match="is switched off"):
-        await acme.run(sources.list_now, {"name": "events"})
+        await acme.run(sources.rescan, {"name": "events"})
+
+
+async def test_a_key_that_is_tried_before_it_is_saved_travels_sealed(acme: Rig) -> None:
+    silent = Silent()
+    key = ed25519.Ed25519PrivateKey.generate()
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    asked = {"host": "sftp.example", "user": "acme", "host_key": public, "private_key": text}
+
+    tested = await replace(acme, asker=silent).run(source_trying.try_typed, asked)
+
+    [job] = silent.jobs
+    assert (tested.heard, tested.works, tested.steps) == (False, False, [])
+    assert text.splitlines()[1] not in job.model_dump_json()
+    assert KeyRing(KEY).open(job.typed.sealed_key, f"{acme.org_id}/source/{job.probe_id}") == text.strip()
+    assert await changes(acme) == []
+    with pytest.raises(Forbidden):
+        await replace(acme, asker=silent).run(source_trying.try_typed, asked, "editor")
+
+
+async def test_a_source_that_has_fallen_silent_says_since_when(acme: Rig) -> None:
+    await acme.rows(
+        "INSERT INTO sources (source_id, org_id, name, host, username, host_key, sealed_key) "
+        "SELECT gen_random_uuid(), $1, name, 'h', 'u', 'k', 's' FROM unnest('{events,new}'::text[]) name", acme.org_id,
+    )  # fmt: skip
+    await acme.rows(
+        "INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, state, first_seen_at, last_seen_at) "
+        "SELECT gen_random_uuid(), org_id, source_id, day::text, 1, at, 'done', at, at "
+        "FROM sources, generate_series(3, 8) day, LATERAL (SELECT $1::timestamptz - day * interval '1 day' AS at) m "
+        "WHERE name = 'events'", START,
+    )  # fmt: skip
+
+    silent, new = (await acme.run(sources.list_sources, {})).sources
+
+    assert (silent.silent_since, silent.usual_gap_s, silent.done) == (START - timedelta(days=3), 86_400, 6)
+    assert (new.silent_since, new.usual_gap_s) == (None, None)
 
 
 async def test_the_quota_of_a_shared_account_names_no_other_org(acme: Rig) -> None:

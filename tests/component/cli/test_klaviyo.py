@@ -145,6 +145,42 @@ def test_flows_that_cannot_be_read_leave_what_was_known(acme: Cli, box: Box) -> 
     assert acme.value("SELECT count(*) FROM flow_messages") == 1
 
 
+def test_campaigns_are_read_beside_flows_and_those_that_are_gone_forgotten(acme: Cli, box: Box) -> None:
+    box.ask("POST", "/flows", {"name": "Welcome", "actions": [WEBHOOK, EMAIL]})
+    campaign = box.ask("POST", "/campaigns", {"name": "May sale"})
+    acme.rows(
+        "INSERT INTO campaign_messages SELECT org_id, 'C0', 'Gone', 'Sent', 'M0', 'Gone', '2026-11-01Z' FROM orgs"
+    )
+    connect(acme, box, box.key())
+
+    said = acme.ok("flows", "sync", "acme")
+
+    [stored] = acme.rows("SELECT * FROM campaign_messages")
+    assert (stored["campaign_name"], stored["campaign_status"]) == ("May sale", "Sent")
+    assert (stored["campaign_id"], stored["message_id"]) == (campaign["id"], campaign["message_id"])
+    assert "May sale" in said
+    assert acme.ok("flows", "list", "acme") == said
+    reads = acme.rows("SELECT kind, found, problem, read_at = tried_at AS worked FROM klaviyo_reads ORDER BY kind")
+    assert reads == [{"kind": kind, "found": 1, "problem": None, "worked": True} for kind in ("campaigns", "flows")]
+    assert "1 campaign with an email known" in acme.run("check", "acme").stdout
+
+
+def test_a_key_that_may_not_read_campaigns_still_reads_flows_and_says_so(acme: Cli, box: Box) -> None:
+    box.ask("POST", "/flows", {"name": "Welcome", "actions": [WEBHOOK, EMAIL]})
+    acme.rows(
+        "INSERT INTO campaign_messages SELECT org_id, 'C0', 'Kept', 'Sent', 'M0', 'Kept', '2026-11-01Z' FROM orgs"
+    )
+    connect(acme, box, box.key("profiles:write", "flows:read"))
+
+    result = acme.run("flows", "sync", "acme")
+
+    assert result.exit_code == 0
+    assert "Campaigns could not be read: the key lacks the scope Campaigns: Read." in result.stderr
+    assert "Kept" in result.stdout
+    assert acme.value("SELECT count(*) FROM flow_messages") == 1
+    assert acme.value("SELECT read_at FROM klaviyo_reads WHERE kind = 'campaigns'") is None
+
+
 def test_an_org_that_is_not_connected_is_told_how_to(acme: Cli) -> None:
     assert acme.line("flows", "sync", "acme") == "Not connected to Klaviyo yet: justai klaviyo connect acme"
 

@@ -210,8 +210,29 @@ async def queued(amqp_url: str) -> list[IngestFileJob]:
     return [job for body in bodies for job in Batch[IngestFileJob].model_validate_json(body).jobs]
 
 
+def test_a_mapping_of_what_is_no_field_is_refused_with_those_that_are(acme: Cli, key_file: Path) -> None:
+    acme.ok(*add(key_file))
+
+    said = acme.line("source", "set", "acme", "events", "--map", "colour=Colour")
+
+    assert said.startswith("--map: names unknown fields colour; known are event_id, metric,")
+    assert source(acme)["mapping"] is None
+
+
+def test_what_is_missing_of_a_source_that_is_not_saved_is_named_by_its_option(acme: Cli, key_file: Path) -> None:
+    given = ("source", "test", "acme", "--host", "sftp.example", "--user", "acme")
+
+    assert acme.line(*given).startswith("--host-key: is missing")
+    assert acme.line(*given, "--host-key", HOST_KEY).startswith("--key-file: is missing")
+    assert acme.line(*given, "--host-key", "x", "--key-file", str(key_file)).startswith("--host-key: a public host key")
+
+
 def test_an_unknown_source_is_one_line_that_says_where_to_look(acme: Cli) -> None:
     for command in (
+        ("test", "acme", "x"),
+        ("test", "acme", "x", "--port", "2222"),
+        ("preview", "acme", "x"),
+        ("rescan", "acme", "x"),
         ("files", "acme", "x"),
         ("set", "acme", "x", "--on"),
         ("retry", "acme", "x"),

@@ -1,6 +1,7 @@
 """What the pages of operations show to whom, without a browser; and what they decide."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -11,6 +12,7 @@ from services.console.pages.operations_words import advice, moment_of
 from shared.admin.exports import Hour, Hours
 from shared.admin.operations_number import Number, Shows
 from shared.admin.outcomes import Pause, Writing
+from shared.admin.sources import Source
 from shared.admin.stops import Stop
 from shared.clock import FrozenClock
 from tests.component.console.browser import Browser
@@ -47,6 +49,22 @@ def test_what_is_worst_comes_first() -> None:
     assert [one.tone for one in found] == ["bad", "bad", "warn"]
     assert found[0].text == "People get the control content until it is resumed. wrong price."
     assert "66.7 % of emails meant to show our copy did" in found[2].title
+
+
+def test_a_source_without_new_files_for_too_long_needs_attention() -> None:
+    source = Source(
+        source_id=uuid4(), name="events", host="h", port=22, username="u", path=".", pattern="*", host_key="k",
+        poll_s=60, enabled=True, mapping=None, last_polled_at=NOW, listed=3, ignored=0, last_error=None,
+        last_error_at=None,
+        refused_at=None, done=3, troubled=0, waiting=0, waiting_since=None, silent_since=NOW - timedelta(hours=60),
+        usual_gap_s=86_400,
+    )  # fmt: skip
+
+    [one] = attention("acme", [], CALM, FINE, [source], NO_EXPORTS, NOW)
+
+    assert (one.title, one.path) == ("No new file in events for 60 hours", "/acme/operations/sources/events")
+    assert "usually come within 24.0 hours of each other" in one.text
+    assert attention("acme", [], CALM, FINE, [source.model_copy(update={"silent_since": None})], NO_EXPORTS, NOW) == []
 
 
 def test_a_fault_is_said_as_what_it_is() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from services.ingest.handler import Deps, ingest_files
-from services.ingest.parse import Limits
 from services.ingest.poller import Pace, Poller
 from services.ingest.sftp import Servers
 from services.ingest.staging import Stagings
 from services.ingest.store import Ledger, Sources
+from services.ingest.text import Limits
 from shared.clock import FrozenClock
 from shared.crypto import KeyRing
 from shared.db.pool import Database

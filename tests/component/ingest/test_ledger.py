@@ -372,3 +372,20 @@ async def test_a_listing_is_recorded_whatever_the_server_says_twice(rig: Rig) ->
 
     row = await rig.one("SELECT first_seen_at, last_seen_at FROM ingest_files")
     assert row == {"first_seen_at": SENT, "last_seen_at": SENT + timedelta(minutes=1)}
+
+
+async def test_a_source_whose_usual_gap_is_long_over_is_silent(bare_rig: Rig, sshd: Server, folder: Path) -> None:
+    source_id = await bare_rig.add_source(sshd, str(folder))
+    for days, files in ((6, 3), (5, 1), (4, 2), (3, 1), (2, 1)):
+        for _ in range(files):
+            await bare_rig.run(
+                "INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, state, first_seen_at,"
+                " last_seen_at) VALUES ($1, $2, $3, $1::uuid::text, 1, $4, 'done', $4, $4)",
+                uuid4(), bare_rig.org_id, source_id, SENT - timedelta(days=days),
+            )  # fmt: skip
+
+    silent = [await bare_rig.sources.count_silent(SENT + timedelta(hours=hours)) for hours in (-1, 1)]
+    await bare_rig.run("UPDATE sources SET enabled = false")
+
+    assert silent == [0, 1]
+    assert await bare_rig.sources.count_silent(SENT + timedelta(days=9)) == 0

@@ -13,7 +13,8 @@ PAGE_SCOPES = frozenset({"profiles:write", "flows:read", "campaigns:read", "metr
 PLACE = Place("welcome", "active", "FLOW01", "Welcome", "live", 180)
 HEALTHY = Facts(
     now=NOW, stopped_at=None, scopes=PAGE_SCOPES, verified_at=NOW, last4="fc8d", keys=1, key_used_at=NOW,
-    synced_at=NOW, flows=1, pause=None, places=(PLACE,), seen=(Seen("welcome", NOW, 90, 0),),
+    synced_at=NOW, flows=1, campaigns_synced_at=NOW, campaigns=2, pause=None, places=(PLACE,),
+    seen=(Seen("welcome", NOW, 90, 0),),
     ended=(Ended("treatment", "uniform", "written", None, 80), Ended("control", "control_split", None, None, 10)),
 )  # fmt: skip
 
@@ -118,3 +119,22 @@ def test_flows_that_were_read_long_ago_are_to_be_refreshed() -> None:
 
     assert item(facts, "not_showing").tone == "warn"
     assert "lacks the scope Campaigns: Read" in told(replace(HEALTHY, scopes=frozenset({"flows:read"})), "not_showing")
+
+
+def test_both_kinds_are_told_with_their_last_reading_and_count() -> None:
+    both = told(HEALTHY, "not_showing")
+    never = replace(HEALTHY, campaigns_synced_at=None, campaigns=0)
+    refused = replace(HEALTHY, campaigns_problem="Klaviyo answered 500")
+    none = replace(HEALTHY, campaigns=0)
+    no_flow = replace(HEALTHY, flows=0)
+    old = replace(HEALTHY, campaigns_synced_at=NOW - timedelta(days=8))
+
+    assert "1 flow with an email known, read" in both
+    assert "2 campaigns with an email known, read" in both
+    assert "Campaigns were never read from the account. Refresh Klaviyo Data." in told(never, "not_showing")
+    assert "Campaigns could not be read when that was tried last: Klaviyo answered 500." in told(refused, "not_showing")
+    assert "0 campaigns with an email known" in told(none, "not_showing")
+    assert "The account has no flow with an email" in told(no_flow, "not_showing")
+    assert [item(one, "not_showing").tone for one in (never, refused, none, no_flow, old)] == [
+        "warn", "warn", "good", "bad", "warn",
+    ]  # fmt: skip

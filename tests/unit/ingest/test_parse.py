@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest import parse
-from services.ingest.parse import Limits, Reading, read_pieces
+from services.ingest.parse import Reading, read_pieces
 from services.ingest.records import Event, Reject, Unreadable
+from services.ingest.text import Limits
 
 READING = Reading({}, datetime(2026, 11, 23, 10, 0, tzinfo=UTC))
 HEADER = "id,metric,profile_id,datetime,event_properties\n"

@@ -1,0 +1,227 @@
+"""Tries a source of event files when somebody asks: from its name to the columns of its newest file, each step told
+with what to do where it fails. Nothing is stored.
+
+Best effort, like every answer over a reply queue: nothing is retried.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+from uuid import UUID
+
+from services.ingest.beginning import BEGINNING_BYTES, look
+from services.ingest.mapping import check_mapping
+from services.ingest.parse import Reading
+from services.ingest.records import Listed, Listing, Source, SourceRefused, Unreadable
+from services.ingest.sftp import HostKeys, OurKey
+from services.ingest.text import Limits
+from shared import logs
+from shared.clock import Clock
+from shared.errors import Failure, Permanent
+from shared.event_fields import REQUIRED_FIELDS
+from shared.schemas.jobs import ProbeSourceJob
+from shared.schemas.probes import FilePreview, ProbeStep, SourceProbed
+
+log = logs.get(__name__)
+
+TRIES_S = 20.0
+"""Real seconds for all steps together: whoever asked still waits then."""
+
+_NEWEST = 50
+_NAMES = (
+    "Find the server", "Connect", "Host key", "Log in", "List the folder", "Read the newest file", "Know its format",
+    "Find the columns",
+)  # fmt: skip
+
+Send = Callable[[str, str, bytes], Awaitable[None]]
+
+
+class Folder(Protocol):
+    async def list(self) -> Listing: ...
+    def read(self, path: str, at_most: int) -> AsyncGenerator[bytes, None]: ...
+
+
+class Servers(Protocol):
+    async def host_keys(self, source: Source) -> HostKeys: ...
+    def our_key(self, source: Source) -> OurKey: ...
+    def open(self, source: Source) -> AbstractAsyncContextManager[Folder]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeDeps:
+    """`find`: an org's stored source; `send`: an answer to an address under a correlation id."""
+
+    find: Callable[[UUID, UUID], Awaitable[Source | None]]
+    servers: Servers
+    send: Send
+    clock: Clock
+    limits: Limits
+
+
+async def probe_sources(jobs: Sequence[ProbeSourceJob], deps: ProbeDeps) -> Sequence[Exception | None]:
+    """Each job is answered once, whatever came of it."""
+    for job in jobs:
+        answer = await probe(job, deps)
+        try:
+            await deps.send(job.reply_to, str(job.probe_id), answer.model_dump_json().encode())
+        except Failure as error:
+            log.info("probe.unanswered", error=error.reason)
+    return [None] * len(jobs)
+
+
+async def probe(job: ProbeSourceJob, deps: ProbeDeps) -> SourceProbed:
+    """What was tried, up to the first thing that did not work."""
+    trying = _Trying(job, deps)
+    try:
+        async with asyncio.timeout(TRIES_S):
+            await trying.run()
+    except Failure as error:
+        trying.failed(f"{error}.")
+    except TimeoutError:
+        trying.failed(f"No answer within {TRIES_S:g} seconds. Is a firewall between us and the server?")
+    return SourceProbed(
+        steps=trying.steps, files=trying.files, newest=trying.newest, preview=trying.preview if job.preview else None
+    )
+
+
+@dataclass(slots=True)
+class _Trying:
+    """One question on its way."""
+
+    job: ProbeSourceJob
+    deps: ProbeDeps
+    steps: list[ProbeStep] = field(default_factory=list)
+    files: int | None = None
+    newest: list[str] = field(default_factory=list)
+    preview: FilePreview | None = None
+
+    def done(self, says: str) -> None:
+        self.steps.append(ProbeStep(name=_NAMES[len(self.steps)], ok=True, says=says))
+
+    def failed(self, says: str) -> None:
+        self.steps.append(ProbeStep(name=_NAMES[len(self.steps)], ok=False, says=f"{says[:1].upper()}{says[1:]}"))
+
+    async def run(self) -> None:
+        """Raises Failure where a step fails."""
+        source = await _source(self.job, self.deps)
+        await self._connect(source)
+        keys = await self.deps.servers.host_keys(source)
+        if not keys.same:
+            raise SourceRefused(
+                f"the server shows {keys.offered}, but {keys.pinned} is pinned. Ask its owner which is right; if it is "
+                "the one shown, save it as the server's public key",
+                reason="host_key_changed",
+            )
+        self.done(f"It is {keys.offered}, as pinned.")
+        ours = self.deps.servers.our_key(source)
+        try:
+            async with self.deps.servers.open(source) as folder:
+                self.done(f"As {source.username}, with our key {ours.fingerprint}.")
+                await self._read(source, folder)
+        except Failure as error:
+            if error.reason != "key_refused":
+                raise
+            raise Permanent(f"{error}: {ours.public}", reason=error.reason) from None
+
+    async def _connect(self, source: Source) -> None:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(source.host, source.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise Permanent(
+                f"no address is known for {source.host!r}; is the name right?", reason="no_address"
+            ) from None
+        addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
+        self.done(f"{source.host} is {', '.join(addresses[:4])}.")
+        try:
+            _, writer = await asyncio.open_connection(source.host, source.port)
+        except OSError:
+            raise Permanent(
+                f"{source.host} takes no connection at port {source.port}; is the port right, and does its firewall "
+                "let the ingest service in?",
+                reason="unreachable",
+            ) from None
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        self.done(f"Port {source.port} is open.")
+
+    async def _read(self, source: Source, folder: Folder) -> None:
+        listing = await folder.list()
+        files = sorted(listing.files, key=lambda file: (file.mtime, file.path), reverse=True)
+        self.files, self.newest = len(files), [file.path for file in files[:_NEWEST]]
+        if not files:
+            self.done(_nothing(source, listing.ignored))
+            return
+        self.done(f"{len(files)} fit {source.pattern!r}, {listing.ignored} do not.")
+        file = _chosen(files, self.job.file)
+        beginning = await _beginning(folder, file)
+        self.done(f"{file.path}, {file.size:,} bytes of {file.mtime:%Y-%m-%d %H:%M} UTC: {len(beginning):,} were read.")
+        saved: dict[str, str] = {}
+        wrong = None
+        try:
+            saved = check_mapping(source.mapping if self.job.mapping is None else self.job.mapping)
+        except Unreadable as problem:
+            wrong = str(problem)
+        reading = Reading(saved, self.deps.clock.now(), self.deps.limits)
+        seen = await asyncio.to_thread(look, beginning, file, reading)
+        self.preview = seen.model_copy(update={"problem": wrong}) if wrong else seen
+        self._judge(self.preview)
+
+    def _judge(self, seen: FilePreview) -> None:
+        if not seen.format:
+            self.failed(f"{seen.problem}.")
+            return
+        if seen.format == "empty":
+            self.done("There is nothing in it, so its columns are not known yet.")
+            return
+        self.done(f"{seen.format}.")
+        if seen.problem:
+            self.failed(f"{seen.problem.rstrip('.')}.")
+            return
+        columns = {one.field: one.column for one in seen.fields}
+        told = ", ".join(f"{name} from {columns[name]!r}" for name in REQUIRED_FIELDS if columns.get(name))
+        self.done(f"{told}. {seen.events} of the first {seen.events + seen.rejected} rows are events.")
+
+
+async def _source(job: ProbeSourceJob, deps: ProbeDeps) -> Source:
+    """What is to be tried. Raises Permanent."""
+    stored = await deps.find(job.org_id, job.source_id) if job.source_id is not None else None
+    if job.source_id is not None and stored is None:
+        raise Permanent("there is no such source any more", reason="no_source")
+    if job.typed is None:
+        if stored is None:
+            raise Permanent("neither a source nor its address was given", reason="no_source")
+        return stored
+    given = job.typed.model_dump(exclude_none=True)
+    if "sealed_key" in given:
+        given["source_id"] = job.probe_id  # what the key was sealed for
+    if stored is not None:
+        return replace(stored, **given)
+    nothing = {"org_id": job.org_id, "source_id": job.probe_id, "sealed_key": "", "mapping": None}
+    return Source(**{"port": 22, "path": ".", "pattern": "*", **nothing, **given})
+
+
+def _nothing(source: Source, ignored: int) -> str:
+    if ignored:
+        return (
+            f"No file fits {source.pattern!r}, though {ignored} other things lie there. Does the pattern fit the names "
+            "of your files? Folders, links, hidden and unfinished files are never read."
+        )
+    return f"There is nothing in {source.path!r} yet. Have the files put there, or is it another folder?"
+
+
+def _chosen(files: Sequence[Listed], wanted: str | None) -> Listed:
+    if wanted is None:
+        return files[0]
+    for file in files:
+        if wanted in (file.path, file.path.rpartition("/")[2]):
+            return file
+    raise Permanent(f"no file {wanted!r} that fits is in the folder; the newest is {files[0].path}", reason="no_file")
+
+
+async def _beginning(folder: Folder, file: Listed) -> bytes:
+    async with aclosing(folder.read(file.path, min(file.size, BEGINNING_BYTES))) as blocks:
+        return b"".join([block async for block in blocks])
