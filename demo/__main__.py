@@ -68,8 +68,8 @@ async def _demo(
 ) -> bool:
     async with open_world(endpoints, RUN, factor=factor, echo=echo, colour=console.is_terminal) as world:  # type: ignore[arg-type]  # Endpoints
         console.print(f"Seven services and a Klaviyo account in a box are running; logs in {RUN / 'logs'}")
-        with _progress(console) as bar:
-            results = await play(world, people, _shower(bar))
+        with progress(console) as bar:
+            results = await play(world, people, shower(bar))
         report.show(console, results, factor=factor)
         CHART.parent.mkdir(exist_ok=True)
         CHART.write_text(lift_svg([(look.day, look.lift) for look in results.days.looks]))
@@ -85,12 +85,13 @@ async def _demo(
         return ok
 
 
-def _progress(console: Console) -> Progress:
+def progress(console: Console) -> Progress:
+    """The bars of a story."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console)
 
 
-def _shower(bar: Progress) -> Callable[[str, int, int], None]:
+def shower(bar: Progress) -> Callable[[str, int, int], None]:
     """One bar per act of the story."""
     acts: dict[str, TaskID] = {}
 

@@ -16,7 +16,7 @@ from tests.browser.conftest import Visitor, browsing, visitor_of
 from tests.support.console import Stage, console
 from tests.support.operations import Facts
 
-PERSON = "01HZX3PERSON0000000000000"
+PERSON = "01HZX3PERSONWWWWMMMM000000"  # as wide as an id can be
 STATEMENTS = (
     "INSERT INTO templates (org_id, template_id, name, state, created_at, updated_at) "
     "VALUES ($1, 'welcome', 'Welcome', 'active', $2, $2)",
@@ -232,7 +232,7 @@ async def test_without_script_figures_are_a_link_away_and_letters_are_replayed(
     await expect(page.get_by_text("1 file of events could not be loaded").first).to_be_visible()
     await visitor.goes_to("/acme/")
     await page.get_by_role("link", name="Show the figures").last.click()
-    await expect(page.get_by_text("81.2 % of those meant to")).to_be_visible()
+    await expect(page.get_by_text("81.2 % of all meant for it")).to_be_visible()
 
     await visitor.goes_to("/acme/operations/dead-letters")
     await page.get_by_text("Replay all…").click()

@@ -55,7 +55,9 @@ async def test_a_chart_its_table_and_its_csv_say_the_same(ann: Visitor, history:
     shown = await table.get_by_role("row").count() - 1
     assert 10 < shown <= len(rows)
     last = table.get_by_role("row").last
-    await expect(last).to_contain_text(f"{int(float(rows[-1]['lift']) * 100)}.")
+    newest = f"{int(float(rows[-1]['lift']) * 100)}."
+    await expect(last).to_contain_text(newest)
+    await expect(figure.locator(".u-legend")).to_contain_text(newest)
 
 
 async def test_a_segment_is_chosen_and_a_template_is_shipped_with_keys_and_without_script(

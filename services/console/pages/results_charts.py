@@ -5,10 +5,9 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from shared.admin.policies import Shares
-from shared.admin.results_models import Arm, LiftSaid, Results, Segments
+from shared.admin.results_models import Arm, LiftInterval, LiftSaid, Results, Segments
 
 Rows = list[tuple[object, ...]]
-_WIDE: Final = 3.0  # an upper end above +300 %
 _COUNTS: Final = tuple(Arm.model_fields)
 
 
@@ -27,20 +26,34 @@ def _percent(share: float | None) -> float | None:
 
 
 def lift(found: Results) -> tuple[dict[str, Any], str]:
-    """The lift of all days so far, with its interval; and what the title adds. The first days, whose interval says
-    next to nothing, would flatten the others: they are in the CSV."""
+    """The lift of all days so far, with its interval; and what the title adds. The first days, whose interval says next
+    to nothing, would flatten the others: it is drawn as far as the newest interval and its width to either side."""
     known = [(day.day, day.lift_so_far) for day in found.days if day.lift_so_far is not None]
-    first = next((at for at, (_, one) in enumerate(known) if (one.lift_within[1] or _WIDE) < _WIDE), 0)
-    days, note = known[first:], f" (first {first} days: only in the CSV)" if first else ""
-    said = [one for _, one in days]
+    said = [one for _, one in known]
+    within = _drawn(said[-1]) if said else None
     return {
-        "kind": "lines", "time": True, "days": True, "unit": "%", "x": [_noon(day) for day, _ in days],
+        "kind": "lines", "time": True, "days": True, "unit": "%", "x": [_noon(day) for day, _ in known],
+        "within": [_percent(end) for end in within] if within else None,
         "series": [{
             "label": "Lift in clicks", "y": [_percent(one.lift) for one in said],
             "low": [_percent(one.lift_within[0]) for one in said],
             "high": [_percent(one.lift_within[1]) for one in said],
         }],
-    }, note  # fmt: skip
+    }, _cut(said, within)  # fmt: skip
+
+
+def _drawn(newest: LiftInterval) -> tuple[float, float] | None:
+    low, high = newest.lift_within
+    return None if high is None else (max(-1.0, low - (high - low)), high + (high - low))
+
+
+def _cut(said: Iterable[LiftInterval], within: tuple[float, float] | None) -> str:
+    if within is None:
+        return ""
+    ends = [end for one in said for end in one.lift_within if end is not None]
+    if within[0] <= min(ends) and max(ends) <= within[1]:
+        return ""
+    return f" (drawn from {within[0] * 100:+.0f} % to {within[1] * 100:+.0f} %)"
 
 
 def rates(found: Results) -> dict[str, Any]:

@@ -150,12 +150,12 @@ async def show_one(visit: Visit, template: Template, refused: str = "") -> web.R
 
 
 def _ready(template: Template) -> Sequence[tuple[bool, str, str]]:
-    """What is to be done before it can be active: done, what, the tab where it is done."""
+    """What is to be done before it can be active: done, what, the tab or the place on this page where it is done."""
     return (
         (template.flow_id is not None, "Select the flow and its Treatment Message", "settings"),
         (bool(template.variants), "Write a variant", "variants/_new"),
-        (any(row.state == "approved" for row in template.variants), "Have it approved", ""),
-        (template.state in ("active", "shipped"), "Make the template active", ""),
+        (any(row.state == "approved" for row in template.variants), "Have it approved", "#variants"),
+        (template.state in ("active", "shipped"), "Make the template active", "#life"),
     )
 
 

@@ -186,6 +186,11 @@
     return { splits: () => data.x.filter((_, at) => at % every === 0) };
   }
 
+  // Where the pointer is not, the legend says the newest.
+  function restOnLast(chart) {
+    if (chart.cursor.idx == null) chart.setLegend({ idx: chart.data[0].length - 1 }, false);
+  }
+
   function draw(box) {
     const data = JSON.parse(box.dataset.chart);
     const unit = data.unit ? ` ${data.unit}` : "";
@@ -213,7 +218,9 @@
     const options = {
       width: box.clientWidth, height: 240, series, bands, axes: [{ ...axis, grid: { show: false }, values: (_, xs) => xs.map(when), ...(data.days ? dayAxis(data) : {}) }, yAxis],
       tzDate: (s) => uPlot.tzDate(new Date(s * 1000), zone),
-      scales: { x: { time: Boolean(data.time), ...(data.days && data.x.length < 2 ? { range: (_, from) => [from - 43200, from + 43200] } : {}) } }, cursor: { points: { size: 7 } }, legend: { live: true },
+      hooks: { ready: [restOnLast], setCursor: [restOnLast] },
+      scales: { x: { time: Boolean(data.time), ...(data.days && data.x.length < 2 ? { range: (_, from) => [from - 43200, from + 43200] } : {}) },
+        ...(data.within ? { y: { range: () => data.within } } : {}) }, cursor: { points: { size: 7 } }, legend: { live: true },
     };
     charts.set(box, new uPlot(options, rows, box));
   }

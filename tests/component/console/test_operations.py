@@ -128,6 +128,26 @@ async def test_letters_say_so_when_the_broker_is_away(stage: Stage, visitor: Bro
     assert (page.status, "The message broker does not answer" in page.words) == (503, True)
 
 
+async def test_without_a_source_an_owner_is_led_to_its_form(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    owner = (await visitor.get("/acme/operations/sources")).html
+    await visitor.sign_in(await stage.person("Vic", acme="viewer"))
+    viewer = (await visitor.get("/acme/operations/sources")).html
+
+    link = ">Add an SFTP source</a>"
+    assert (link in owner, link in viewer) == (True, False)
+    assert "No source of event files yet" in viewer
+
+
+async def test_the_audit_log_says_in_words_what_was_done(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    await visitor.post("/acme/keys", name="webhook", kind="generate")
+
+    said = (await visitor.get("/acme/audit")).words
+
+    assert "Create an API key keys.create" in said
+
+
 async def test_a_person_of_another_org_is_not_found(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
     other = Facts(stage.db, stage.orgs["other"], stage.now)

@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
+from services.console.pages import results_charts
 from shared.admin import policies, results
 from shared.admin.errors import NotFound, Refused
+from shared.admin.results_models import Day, LiftInterval, Results
 from shared.admin.results_report import make_report
 from shared.schemas.ids import generation_day
 from tests.component.admin.rig import Rig, Servers
@@ -17,6 +19,11 @@ from tests.support.console import Stage
 from tests.support.results import COPIES, NAMES, History
 
 ASKED: Mapping[str, Any] = {"template_id": "welcome"}
+
+
+def part_of(model: Any, **values: object) -> Any:
+    """A model that has no more than what is looked at."""
+    return model.model_construct(**values)
 
 
 @pytest.fixture
@@ -122,6 +129,35 @@ async def test_shares_of_policies_are_told_day_by_day(rig: Rig, history: History
     course = [day.shares[first] for day in found.days]
     assert len(course) == 12
     assert course == sorted(course, key=lambda share: share or 0)
+
+
+@pytest.mark.parametrize(
+    ("ends", "within", "said"),
+    [
+        ([(-1.0, None), (-0.6, 50.0), (0.1, 0.3)], [-10.0, 50.0], "(drawn from -10 % to +50 %)"),
+        ([(-0.2, 0.4), (-0.1, 0.3)], [-50.0, 70.0], ""),
+        ([(-1.0, None), (-0.5, 4.0)], [-100.0, 850.0], ""),
+        ([(-1.0, None), (-0.9, None)], None, ""),
+        ([], None, ""),
+    ],
+)
+def test_first_days_that_say_nothing_do_not_flatten_the_lift_of_the_others(
+    ends: list[tuple[float, float | None]], within: list[float] | None, said: str
+) -> None:
+    days = [
+        part_of(
+            Day,
+            day=date(2026, 7, 1) + timedelta(days=at),
+            lift_so_far=part_of(LiftInterval, lift=0.2, lift_within=both),
+        )
+        for at, both in enumerate(ends)
+    ]
+
+    chart, note = results_charts.lift(part_of(Results, days=days))
+
+    assert len(chart["x"]) == len(ends)
+    assert chart["within"] == (pytest.approx(within) if within else None)
+    assert note.strip() == said
 
 
 async def test_another_org_sees_nothing_of_them(rig: Rig, history: History, stage: Stage) -> None:

@@ -122,6 +122,35 @@ async def test_an_email_is_served_behind_a_policy_that_runs_nothing(stage: Stage
     assert "Control content is shown instead" in answers[2].html
 
 
+async def test_a_new_variant_is_not_called_wrong_before_a_word_is_written(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    await make_template(stage, "acme")
+
+    begun = (await visitor.get("/acme/templates/welcome/variants/_new")).words
+    typed = (await visitor.post("/acme/templates/welcome/try", subject="Hello", body="")).words
+
+    assert "is shown here as you type" in begun
+    assert "Body is blank" not in begun
+    assert "Body is blank" in typed
+
+
+async def test_a_template_leads_to_what_is_left_to_do_and_then_to_its_results(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    await make_template(stage, "acme")
+    draft = (await visitor.get("/acme/templates/welcome")).html
+    async with stage.db.transaction() as connection:
+        await connection.execute("UPDATE templates SET state = 'active'")
+
+    active = (await visitor.get("/acme/templates/welcome")).html
+    results = (await visitor.get("/acme/results/welcome")).html
+
+    assert '<a href="#life">Make the template active</a>' in draft
+    assert '<a href="/acme/templates/welcome/settings">Select the flow and its Treatment Message</a>' in draft
+    assert 'href="/acme/results/welcome"' not in draft
+    assert 'href="/acme/results/welcome"' in active
+    assert 'href="/acme/templates/welcome"' in results
+
+
 async def test_who_may_only_look_sees_no_button_that_changes(stage: Stage, visitor: Browser) -> None:
     await ann(stage, visitor, "viewer")
     copy_id = await make_template(stage, "acme", review=True)
