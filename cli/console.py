@@ -63,15 +63,20 @@ async def invite(org_slug: str, email: str, role: Role, actor: str) -> None:
 @click.option(
     "--second-factor", "drops_totp", is_flag=True, help="The phone is lost too: two-factor sign-in is turned off."
 )
+@click.option("--org", "org_slug", help="Only if they work in this org alone, as its owners may.")
 @acting
 @command
-async def reset(email: str, drops_totp: bool, actor: str) -> None:
+async def reset(email: str, drops_totp: bool, org_slug: str | None, actor: str) -> None:
     """Print a link with which EMAIL sets a new password, once, within an hour. It signs them out everywhere."""
     url = _console_url()
     async with session() as s:
-        made = await people.reset_password(
-            s.means, actor, email, drops_totp=drops_totp, request_id=f"cli-{uuid4()}"
-        )  # fmt: skip
+        if org_slug is not None:
+            asked = people.ResetMember(member=email, second_factor=drops_totp)
+            made: people.NewReset | None = await s.run(people.reset, asked, org_slug, actor)
+        else:
+            made = await people.reset_password(
+                s.means, actor, email, drops_totp=drops_totp, request_id=f"cli-{uuid4()}"
+            )  # fmt: skip
     if made is None:
         raise click.ClickException(f"There is no account of {email}; see `justai console list ORG`.")
     click.echo(url + made.path)

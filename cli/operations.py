@@ -46,6 +46,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "people.invite": "console invite",
     "people.list": "console list",
     "people.remove": "console remove",
+    "people.reset": "console reset",
     "people.role": "console role",
     "people.withdraw": "console remove",
     "person.delete": "person delete",

@@ -30,6 +30,12 @@ class ChangedRole(BaseModel):
     role: Role
 
 
+class WantedReset(BaseModel):
+    """Whether the phone is lost, too."""
+
+    second_factor: bool = False
+
+
 @pages.page("GET", "/{org}/people", role="viewer")
 async def show(visit: Visit) -> web.StreamResponse:
     """Members and open invites."""
@@ -75,6 +81,21 @@ async def change_role(visit: Visit) -> web.StreamResponse:
     return visit.see_other(visit.path("people"))
 
 
+@pages.page("POST", "/{org}/people/{user}/reset", role="owner")
+async def reset(visit: Visit) -> web.StreamResponse:
+    """Make a link for a new password, shown this once."""
+    given, _ = await read_form(visit.request, WantedReset)
+    asked = people.ResetMember(member=visit.value("user"), second_factor=given is not None and given.second_factor)
+    try:
+        made = await visit.run(people.reset, asked)
+    except Refused as error:
+        await visit.notice(f"No link was made. This person {error.message}.", "warn")
+        return visit.see_other(visit.path("people"))
+    return await _show(
+        visit, Form({"role": "editor"}), reset=(made.email, visit.console.settings.console_url + made.path)
+    )
+
+
 @pages.page("POST", "/{org}/people/{user}/remove", role="owner")
 async def remove(visit: Visit) -> web.StreamResponse:
     """Out of the org, at once."""
@@ -87,7 +108,11 @@ async def remove(visit: Visit) -> web.StreamResponse:
     return visit.see_other(visit.path("people"))
 
 
-async def _show(visit: Visit, form: Form, made: tuple[str, str] | None = None) -> web.Response:
+async def _show(
+    visit: Visit, form: Form, made: tuple[str, str] | None = None, reset: tuple[str, str] | None = None
+) -> web.Response:
     found = await visit.run(people.list_people, Nothing())
     status = 422 if form.faulty else 200
-    return visit.render("people.html", status, form=form, members=found.members, invites=found.invites, made=made)
+    return visit.render(
+        "people.html", status, form=form, members=found.members, invites=found.invites, made=made, reset=reset
+    )
