@@ -1,14 +1,14 @@
 """What applying a configuration would do, step by step and field by field. Pure."""
 
-import difflib
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import orjson
 from pydantic import Field
 
+from shared.admin.config_fields import ConfigField, different, row_settings, settings_of
 from shared.admin.config_file import ExportConfig, OrgConfig, SourceConfig
 from shared.admin.config_now import Now, StoredTemplate
 from shared.admin.config_reading import Wanted
@@ -17,28 +17,15 @@ from shared.admin.variant_store import Stored
 from shared.content.rules import OrgRules
 from shared.people.roles import Role
 from shared.schemas.attributes import stored as stored_attributes
-from shared.schemas.conversions import stored as stored_conversions
 from shared.schemas.template_file import TemplateFile, VariantCopy
 
 What = Literal["create", "change", "archive"]
 VariantMove = Literal["create", "write", "approve", "submit", "withdraw", "restore", "theme"]
 
-_VALUE_CHARS: Final = 300
-_LINES: Final = 60
 _IN_THE_SNIPPET: Final = frozenset({
     "property_prefix", "flow.flow_id", "flow.treatment_action_id", "control.subject", "control.preheader",
     "control.body",
 })  # fmt: skip
-
-
-class ConfigField(ResultModel):
-    """One field that is to be another. `lines`: of a unified diff, in place of texts of several lines. Null: it is not
-    there."""
-
-    field: str
-    before: str | None
-    after: str | None
-    lines: list[str] = Field([])
 
 
 class ConfigChange(ResultModel):
@@ -179,7 +166,7 @@ def _org(wanted: Wanted, now: Now) -> Iterator[Step]:
     if wanted.org is None:
         return
     given = {"name": wanted.org.name or now.name, "time_zone": wanted.org.time_zone or now.time_zone}
-    fields = _different({"name": now.name, "time_zone": now.time_zone}, given)
+    fields = different({"name": now.name, "time_zone": now.time_zone}, given)
     if fields:
         needs: Role = "owner" if given["name"] != now.name else "editor"
         yield Step(_change("org", now.slug, "change", needs, fields), wanted.org)
@@ -187,13 +174,13 @@ def _org(wanted: Wanted, now: Now) -> Iterator[Step]:
 
 def _rules(wanted: Wanted, now: Now) -> Iterator[Step]:
     if wanted.rules is not None and wanted.rules != now.rules:
-        fields = _different(now.rules.model_dump(mode="json"), wanted.rules.model_dump(mode="json"))
+        fields = different(now.rules.model_dump(mode="json"), wanted.rules.model_dump(mode="json"))
         yield Step(_change("rules", now.slug, "change", "owner", fields), wanted.rules)
 
 
 def _attributes(wanted: Wanted, now: Now) -> Iterator[Step]:
     given = stored_attributes(wanted.attributes)
-    if fields := _different({name: now.attributes.get(name) for name in given}, given, ordered=given):
+    if fields := different({name: now.attributes.get(name) for name in given}, given, ordered=given):
         what: What = "change" if now.attributes else "create"
         change = _change("attributes", now.slug, what, "editor", fields)
         yield Step(change, PutAttributes({**now.attributes, **given}))
@@ -204,7 +191,7 @@ def _attributes(wanted: Wanted, now: Now) -> Iterator[Step]:
 
 def _template(file: TemplateFile, stored: StoredTemplate | None, *, review_required: bool) -> Iterator[Step]:
     before = {} if stored is None else row_settings(stored.row)
-    fields = _different(before, settings_of(file), ordered=("attributes",))
+    fields = different(before, settings_of(file), ordered=("attributes",))
     if stored is None or fields:
         what: What = "create" if stored is None else "change"
         notes = []
@@ -215,38 +202,6 @@ def _template(file: TemplateFile, stored: StoredTemplate | None, *, review_requi
         one = None if stored is None else stored.variants.get(variant.name)
         if (move := move_of(variant, one, review_required=review_required)) is not None:
             yield _variant(file, variant, one, move, review_required=review_required)
-
-
-def settings_of(file: TemplateFile) -> dict[str, Any]:
-    """The fields of a template's file but its variants, flat, as they are stored."""
-    flow = file.flow
-    return {
-        "name": file.name, "state": file.state, "property_prefix": file.property_prefix, "delay_s": file.delay_s,
-        "send_window_s": file.send_window_s, "flow.flow_id": flow and flow.flow_id,
-        "flow.treatment_action_id": flow and flow.treatment_action_id,
-        "flow.control_action_id": flow and flow.control_action_id, "required_fields": file.required_fields,
-        "policy": file.policy.model_dump(exclude_unset=True),
-        "conversions": stored_conversions(file.counted_conversions), "attributes": stored_attributes(file.attributes),
-        "other_attrs": file.other_attrs, "split.method": file.split.method,
-        "split.control_ratio": file.split.control_ratio, "split.salt": file.split.salt,
-        "control_share": file.control_share, "repeat": file.repeat, "control.subject": file.control.subject,
-        "control.preheader": file.control.preheader, "control.body": file.control.body,
-    }  # fmt: skip
-
-
-_COLUMNS: Final = {
-    "split.method": "split", "split.control_ratio": "control_ratio", "split.salt": "split_salt", "repeat": "repeats",
-}  # fmt: skip
-
-
-def row_settings(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of a stored template."""
-    plain = ("name", "state", "property_prefix", "delay_s", "send_window_s", "required_fields", "policy",
-             "conversions", "attributes", "other_attrs", "control_share")  # fmt: skip
-    found = {name: row[name] for name in plain}
-    found |= {f"flow.{name}": row[name] for name in ("flow_id", "treatment_action_id", "control_action_id")}
-    found |= {name: row[column] for name, column in _COLUMNS.items()}
-    return found | {f"control.{name}": row[f"control_{name}"] for name in ("subject", "preheader", "body")}
 
 
 def move_of(variant: VariantCopy, one: Stored | None, *, review_required: bool) -> VariantMove | None:
@@ -290,7 +245,7 @@ def _variant(
     what: What = "create" if one is None else "change"
     name = f"{file.template_id} / {variant.name}"
     notes = [_comes(variant, one, move, review_required=review_required)]
-    change = _change("variant", name, what, "editor", _different(before, after), [note for note in notes if note])
+    change = _change("variant", name, what, "editor", different(before, after), [note for note in notes if note])
     return Step(change, PutVariant(file.template_id, variant, one, move))
 
 
@@ -317,7 +272,7 @@ def _source(source: SourceConfig, row: Mapping[str, Any] | None) -> Iterator[Ste
     before = {} if row is None else {name: row[name] for name in after if name != "mapping"}
     if row is not None:
         before["mapping"] = row["mapping"] or {}
-    fields = _different(before, after)
+    fields = different(before, after)
     if row is None or fields:
         what: What = "create" if row is None else "change"
         notes = [] if row is not None else ["comes without our private key, which is to be set"]
@@ -326,7 +281,7 @@ def _source(source: SourceConfig, row: Mapping[str, Any] | None) -> Iterator[Ste
 
 def _export(export: ExportConfig, row: Mapping[str, Any] | None) -> Iterator[Step]:
     after = export.model_dump()
-    fields = _different({} if row is None else {name: row[name] for name in after}, after)
+    fields = different({} if row is None else {name: row[name] for name in after}, after)
     if row is None or fields:
         keeps = row is not None and row["access_key"] == export.access_key
         notes = [] if keeps or export.access_key is None else ["the secret of its access key is to be set"]
@@ -355,7 +310,7 @@ def _prune(wanted: Wanted, now: Now) -> Iterator[Step]:
     for template_id, stored in now.templates.items():
         if template_id not in named:
             if stored.row["state"] != "archived":
-                fields = _different({"state": stored.row["state"]}, {"state": "archived"})
+                fields = different({"state": stored.row["state"]}, {"state": "archived"})
                 notes = ["people get the control content"]
                 change = _change("template", template_id, "archive", "editor", fields, notes)
                 yield Step(change, ArchiveTemplate(template_id))
@@ -366,41 +321,7 @@ def _prune(wanted: Wanted, now: Now) -> Iterator[Step]:
                 yield Step(change, ArchiveVariant(template_id, name))
 
 
-# --- fields ----------------------------------------------------------------------------------------------------------
-
-
 def _change(
     kind: Any, name: str, what: What, needs: Role, fields: list[ConfigField], notes: Sequence[str] = ()
 ) -> ConfigChange:
     return ConfigChange(kind=kind, name=name, what=what, needs=needs, fields=fields, notes=list(notes))
-
-
-def _different(
-    before: Mapping[str, Any], after: Mapping[str, Any], *, ordered: Collection[str] = ()
-) -> list[ConfigField]:
-    """The fields that differ; of a thing that is not there yet, those that say anything. `ordered`: fields in which the
-    order of what they hold counts, as that of an attribute's options does."""
-    found = []
-    for name, wanted in after.items():
-        known = before.get(name)
-        same = wanted == known and (name not in ordered or orjson.dumps(wanted) == orjson.dumps(known))
-        if not same and not (known is None and wanted in ("", [], {}, None)):
-            found.append(_field(name, known, wanted))
-    return found
-
-
-def _field(name: str, before: Any, after: Any) -> ConfigField:
-    old, new = _said(before), _said(after)
-    if old is not None and new is not None and ("\n" in old or "\n" in new):
-        lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1))[2:]
-        more = [f"… ({len(lines) - _LINES} more lines)"] if len(lines) > _LINES else []
-        return ConfigField(field=name, before=None, after=None, lines=[*map(_cut, lines[:_LINES]), *more])
-    return ConfigField(field=name, before=old and _cut(old), after=new and _cut(new))
-
-
-def _said(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else orjson.dumps(value, default=str).decode()
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _VALUE_CHARS else f"{text[:_VALUE_CHARS]}… ({len(text)} characters)"

@@ -1,5 +1,6 @@
 """YAML as people write it: read with the line of each entry, or all that is no YAML said; written as they would."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ import yaml
 # The parser in C is ten times as fast; what it reads is the same.
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DEPTH = 50
+# Line ends to YAML, which would come back as others; between double quotes they are escaped.
+_OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029\ufeff]")
 
 
 class BadYaml(ValueError):
@@ -138,7 +141,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
+    style = '"' if _OTHER_BREAKS.search(text) else "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
