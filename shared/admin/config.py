@@ -62,7 +62,7 @@ class AppliedConfig(ResultModel):
 
 @operation("config.show", "GET", "/config", "viewer", "Show what is set up of the org as a file, without secrets.")
 async def show(context: Context, _: Nothing) -> ConfigText:
-    now = await read_now(context.connection, context.org_id, hold=False)
+    now = await read_now(context.connection, context.org_id)
     return ConfigText(yaml=await asyncio.to_thread(joined, list(documents_of(now))))
 
 
@@ -77,7 +77,7 @@ async def _read(asking: Asking, asked: ApplyConfig) -> _Read:
     """Reading and rendering takes seconds where there is much: in threads, and in no transaction."""
     wanted, faults = await asyncio.to_thread(config_reading.read, [(one.name, one.text) for one in asked.files])
     async with asking.means.database.transaction(asking.org_id) as connection:
-        now = await read_now(connection, asking.org_id, hold=False)
+        now = await read_now(connection, asking.org_id)
     if wanted.org is not None and wanted.org.slug not in (None, now.slug):
         raise Refused(
             f"the files are for the org {wanted.org.slug}, and this is {now.slug}; without `slug` they are for any org",
@@ -98,7 +98,8 @@ async def _read(asking: Asking, asked: ApplyConfig) -> _Read:
     "Make the org what its configuration files say, or only tell what that would change.",
 )  # fmt: skip
 async def apply(context: Context, asked: ApplyConfig, read: _Read) -> AppliedConfig:
-    now = await read_now(context.connection, context.org_id, hold=True)
+    named = [one.file.template_id for one in read.wanted.templates]
+    now = await read_now(context.connection, context.org_id, hold=None if asked.dry_run else named)
     found = plan(read.wanted, now, prune=asked.prune)
     plan_id = found.plan_id([(one.name, one.text) for one in asked.files])
     missing = sorted({step.change.needs for step in found.steps if not context.actor.may(step.change.needs)})

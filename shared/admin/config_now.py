@@ -1,8 +1,9 @@
 """What is set up of an org now: what a configuration is compared with, and written from."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from shared.admin import variant_store
 from shared.admin.template_writing import file_of
@@ -11,14 +12,18 @@ from shared.content.rules import OrgRules
 from shared.db.pool import Connection
 
 SELECT_ORG = "SELECT slug, name, time_zone, attributes FROM orgs WHERE org_id = $1"
-HOLD_ORG = f"{SELECT_ORG} FOR UPDATE"
+# Against another who applies; not against rows that only refer to the org.
+HOLD_ORG = f"{SELECT_ORG} FOR NO KEY UPDATE"
 SELECT_TEMPLATES = """
     SELECT template_id, name, state, property_prefix, delay_s, send_window_s, flow_id, treatment_action_id,
            control_action_id, required_fields, policy, conversions, attributes, other_attrs, split, control_ratio,
            split_salt, control_share, repeats, control_subject, control_preheader, control_body
     FROM templates WHERE org_id = $1 ORDER BY template_id
 """
-HOLD_TEMPLATES = f"{SELECT_TEMPLATES} FOR UPDATE"
+HOLD_TEMPLATES = """
+    SELECT template_id FROM templates WHERE org_id = $1 AND template_id = ANY ($2::text[])
+    ORDER BY template_id FOR NO KEY UPDATE
+"""
 SELECT_SOURCES = """
     SELECT name, host, port, username AS user, path, pattern, host_key, poll_s, enabled, mapping,
            sealed_key <> '' AS has_key
@@ -54,14 +59,18 @@ class Now:
     templates: dict[str, StoredTemplate]
 
 
-async def read_now(connection: Connection, org_id: Any, *, hold: bool) -> Now:
-    """`hold`: against others who apply or change templates, until the transaction ends."""
-    (org,) = await connection.fetch(HOLD_ORG if hold else SELECT_ORG, org_id)
+async def read_now(connection: Connection, org_id: UUID, *, hold: Collection[str] | None = None) -> Now:
+    """`hold`: the org against others who apply, and these templates against others who change them, until the
+    transaction ends."""
+    (org,) = await connection.fetch(SELECT_ORG if hold is None else HOLD_ORG, org_id)
+    held = [] if hold is None else await connection.fetch(HOLD_TEMPLATES, org_id, sorted(hold))
+    names = {row["template_id"] for row in held}
     target = await connection.fetchrow(SELECT_TARGET, org_id)
     templates = {}
-    for row in await connection.fetch(HOLD_TEMPLATES if hold else SELECT_TEMPLATES, org_id):
-        variants = await variant_store.read_variants(connection, org_id, row["template_id"], hold=hold)
-        templates[row["template_id"]] = StoredTemplate(dict(row), {one.name: one for one in variants})
+    for row in await connection.fetch(SELECT_TEMPLATES, org_id):
+        template_id = row["template_id"]
+        variants = await variant_store.read_variants(connection, org_id, template_id, hold=template_id in names)
+        templates[template_id] = StoredTemplate(dict(row), {one.name: one for one in variants})
     return Now(
         slug=org["slug"],
         name=org["name"],
