@@ -8,7 +8,7 @@ from cli.actor import acting
 from cli.display import moment, show_table
 from cli.session import command, session
 from services.console.settings import Settings
-from shared.admin import people
+from shared.admin import people, people_reset
 from shared.admin.operation import Nothing
 from shared.people import links
 from shared.people.roles import MEANINGS, ROLES, Role
@@ -71,16 +71,18 @@ async def reset(email: str, drops_totp: bool, org_slug: str | None, actor: str) 
     url = _console_url()
     async with session() as s:
         if org_slug is not None:
-            asked = people.ResetMember(member=email, second_factor=drops_totp)
-            made: people.NewReset | None = await s.run(people.reset, asked, org_slug, actor)
+            asked = people_reset.ResetMember(member=email, second_factor=drops_totp)
+            link = await s.run(people_reset.reset, asked, org_slug, actor)
+            path, until = link.path, link.expires_at
         else:
             made = await people.reset_password(
                 s.means, actor, email, drops_totp=drops_totp, request_id=f"cli-{uuid4()}"
             )  # fmt: skip
-    if made is None:
-        raise click.ClickException(f"There is no account of {email}; see `justai console list ORG`.")
-    click.echo(url + made.path)
-    click.echo(f"It works once, until {moment(made.expires_at)} UTC. Give it to {email}.", err=True)
+            if made is None:
+                raise click.ClickException(f"There is no account of {email}; see `justai console list ORG`.")
+            path, until = made.path, made.expires_at
+    click.echo(url + path)
+    click.echo(f"It works once, until {moment(until)} UTC. Give it to {email}.", err=True)
 
 
 @console.command("list")

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial, wraps
 from secrets import token_hex
-from typing import Any, ParamSpec, TypedDict, Unpack
+from typing import Any, ParamSpec
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -42,13 +42,6 @@ SELECT_ORG = "SELECT org_id FROM orgs WHERE slug = $1"
 SELECT_SLUGS = "SELECT slug FROM orgs ORDER BY slug LIMIT 20"
 
 
-class Reach(TypedDict, total=False):
-    """What a command opens for its operation: a way to Klaviyo, and one to the broker."""
-
-    http: aiohttp.ClientSession
-    publisher: Jobs
-
-
 @dataclass(frozen=True)
 class Session:
     """Open connections of one command."""
@@ -69,25 +62,38 @@ class Session:
         return Means(self.db, self.clock, self.ring, peppers, new_id=uuid4, random_bytes=os.urandom)
 
     async def run(
-        self, operation: Operation[A, R], asked: A, org_slug: str, actor: str | None = None, **reach: Unpack[Reach]
+        self,
+        operation: Operation[A, R],
+        asked: A,
+        org_slug: str,
+        actor: str | None = None,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        publisher: Jobs | None = None,
     ) -> R:
         """Do it for this org; what it refuses is said as this command line says it."""
         try:
-            return await self.ask(operation, asked, org_slug, actor, **reach)
+            return await self.ask(operation, asked, org_slug, actor, http=http, publisher=publisher)
         except AdminError as error:
             raise operations.told(error, org_slug) from None
 
     async def ask(
-        self, operation: Operation[A, R], asked: A, org_slug: str, actor: str | None = None, **reach: Unpack[Reach]
+        self,
+        operation: Operation[A, R],
+        asked: A,
+        org_slug: str,
+        actor: str | None = None,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        publisher: Jobs | None = None,
     ) -> R:
         """The same, with errors as they are. Whoever may run the command may do everything; `actor` is who they say
         they are. Raises AdminError."""
         acting = Actor(actor or somebody(), "cli", "owner", await self.org_id(org_slug), org_slug)
-        http = reach.get("http")
         klaviyo = partial(_client, http, self.clock) if http is not None else None
         letters = Graveyard(self.amqp_url, "justai-cli")
         asker = SeldomAsker(self.amqp_url, "justai-cli", token=partial(token_hex, 8))
-        means = replace(self.means, klaviyo=klaviyo, publisher=reach.get("publisher"), letters=letters, asker=asker)
+        means = replace(self.means, klaviyo=klaviyo, publisher=publisher, letters=letters, asker=asker)
         return await run.run(Asking(means, acting, f"cli-{uuid4()}"), operation, asked)
 
     async def create(self, operation: Operation[A, R], asked: A, org_slug: str, actor: str | None = None) -> R:

@@ -8,10 +8,9 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from shared.admin.audit import INSERT_ENTRY
-from shared.admin.context import Asking, Context, Means
+from shared.admin.context import Context, Means
 from shared.admin.errors import Conflict, Next, NotFound, Refused
-from shared.admin.operation import AskedModel, Nothing, ResultModel, operation, operation_after
-from shared.db.pool import Connection
+from shared.admin.operation import AskedModel, Nothing, ResultModel, operation
 from shared.people import links, store
 from shared.people.roles import Role
 
@@ -104,18 +103,9 @@ class Member(ResultModel):
     email: str
 
 
-class ResetMember(OneMember):
-    """`second_factor`: the phone is lost too, so two-factor sign-in is turned off."""
-
-    second_factor: bool = False
-
-
 class NewReset(ResultModel):
-    """`path` is handed over by whoever asked, below the console's address; it is shown this once and works once. Using
-    it signs the person out everywhere."""
+    """A link for a new password, below the console's address."""
 
-    user_id: UUID
-    email: str
     path: str
     expires_at: datetime
 
@@ -176,45 +166,9 @@ async def remove(context: Context, asked: OneMember) -> Member:
     return found
 
 
-async def _alone(asking: Asking, asked: ResetMember) -> None:
-    """Raises Refused for an account that may open another org. Asked across orgs, since no org sees the others."""
-    async with asking.means.database.transaction(asking.org_id) as connection:
-        row = await connection.fetchrow(SELECT_MEMBER, asking.org_id, asked.member)
-    if row is not None:
-        async with asking.means.database.connection() as connection:
-            await _require_alone(connection, row["user_id"])
-
-
-async def _require_alone(connection: Connection, user_id: UUID) -> None:
-    if len(await connection.fetch(SELECT_ORGS_OF, user_id)) != 1:
-        raise Refused("works elsewhere too, so only whoever runs the system makes such a link", field="member")
-
-
-@operation_after(
-    _alone, _RESET, "POST", "/people/{member}/reset", "owner",
-    "Make a link with which a member sets a new password; it is shown this once.",
-)  # fmt: skip
-async def reset(context: Context, asked: ResetMember, _: None) -> NewReset:
-    """Of an account that works in this org alone: whoever opens it must not open another org by it."""
-    found, means = await _member(context, asked.member), context.means
-    token, now = links.mint(means.random_bytes), means.wall.now()
-
-    async def store_it() -> None:  # by the role that may: who serves an org has no business with passwords
-        async with means.database.transaction() as connection:
-            await _require_alone(connection, found.user_id)
-            await store.reset_anew(
-                connection, links.digest(token), found.user_id, drops_totp=asked.second_factor, now=now
-            )  # fmt: skip
-
-    context.after_commit(store_it)
-    return NewReset(
-        user_id=found.user_id, email=found.email, path=links.reset_url("", token), expires_at=now + links.RESET_LIFE
-    )
-
-
 async def reset_password(means: Means, actor: str, email: str, *, drops_totp: bool, request_id: str) -> NewReset | None:
-    """The path of a one-time link; None: there is no such account. For the operator, who may do it for an account that
-    works in several orgs: each of them finds an entry in its audit log."""
+    """The path of a one-time link; None: there is no such account. The operator's alone, since an account may work in
+    several orgs and no owner of one may take it over: each of them finds an entry in its audit log."""
     token, now = links.mint(means.random_bytes), means.wall.now()
     async with means.database.transaction() as connection:
         user_id = await store.user_id_of(connection, email)
@@ -226,7 +180,7 @@ async def reset_password(means: Means, actor: str, email: str, *, drops_totp: bo
                 INSERT_ENTRY, row["org_id"], means.clock.now(), actor, "cli", _RESET, email,
                 {"email": email, "second_factor": drops_totp}, {"user_id": str(user_id)}, request_id,
             )  # fmt: skip
-    return NewReset(user_id=user_id, email=email, path=links.reset_url("", token), expires_at=until)
+    return NewReset(path=links.reset_url("", token), expires_at=until)
 
 
 async def _member(context: Context, member: str) -> Member:

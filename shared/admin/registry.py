@@ -20,6 +20,7 @@ from shared.admin import (
     outcomes,
     pasting,
     people,
+    people_reset,
     policies,
     previewing,
     quota,
@@ -41,7 +42,7 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people, checks, results,
+    sources, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people, people_reset, checks, results,
     what_if, policies, template_search, template_writing, template_lint, previewing, variant_queue, config,
 )  # fmt: skip
 

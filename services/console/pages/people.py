@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import people
+from shared.admin import people, people_reset
 from shared.admin.errors import Conflict, Refused
 from shared.admin.operation import Nothing
 from shared.people.links import email_of
@@ -85,9 +85,11 @@ async def change_role(visit: Visit) -> web.StreamResponse:
 async def reset(visit: Visit) -> web.StreamResponse:
     """Make a link for a new password, shown this once."""
     given, _ = await read_form(visit.request, WantedReset)
-    asked = people.ResetMember(member=visit.value("user"), second_factor=given is not None and given.second_factor)
+    asked = people_reset.ResetMember(
+        member=visit.value("user"), second_factor=given is not None and given.second_factor
+    )
     try:
-        made = await visit.run(people.reset, asked)
+        made = await visit.run(people_reset.reset, asked)
     except Refused as error:
         await visit.notice(f"No link was made. This person {error.message}.", "warn")
         return visit.see_other(visit.path("people"))
