@@ -5,6 +5,7 @@ import click
 from cli import (
     audit,
     checks,
+    config,
     console,
     dead,
     drafts,
@@ -53,7 +54,7 @@ for command in (
     templates.template, variants.variant, preview.preview, templates.snippet, templates.webhook, policies.policy,
     outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
     sources.source, exports.export, dead.dead, console.console, audit.audit, number.number, person.person,
-    checks.check,
+    checks.check, config.export_config, config.apply,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -16,7 +16,7 @@ _MARKS = {"good": "ok", "info": "--", "warn": "!", "bad": "!!"}
 @click.argument("org_slug")
 @command
 async def check(org_slug: str) -> None:
-    """Check why a webhook does not fire, properties stay empty, ids are wrong, or flows do not show.
+    """Check why no webhook fires, properties stay empty, ids are wrong, or flows do not show.
 
     Ends with status 1 when something is broken (!!), so that a script can watch it.
     """

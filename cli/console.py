@@ -10,7 +10,7 @@ from cli.session import command, session
 from services.console.oidc.errors import SignInRefused
 from services.console.oidc.provider import look
 from services.console.settings import Settings
-from shared.admin import people
+from shared.admin import people, people_reset
 from shared.admin.errors import Refused
 from shared.admin.operation import Nothing
 from shared.people import links
@@ -66,19 +66,26 @@ async def invite(org_slug: str, email: str, role: Role, actor: str) -> None:
 @click.option(
     "--second-factor", "drops_totp", is_flag=True, help="The phone is lost too: two-factor sign-in is turned off."
 )
+@click.option("--org", "org_slug", help="Only if they work in this org alone, as its owners may.")
 @acting
 @command
-async def reset(email: str, drops_totp: bool, actor: str) -> None:
+async def reset(email: str, drops_totp: bool, org_slug: str | None, actor: str) -> None:
     """Print a link with which EMAIL sets a new password, once, within an hour. It signs them out everywhere."""
     url = _console_url()
     async with session() as s:
-        made = await people.reset_password(
-            s.means, actor, email, drops_totp=drops_totp, request_id=f"cli-{uuid4()}"
-        )  # fmt: skip
-    if made is None:
-        raise _no_account(email)
-    click.echo(url + made.path)
-    click.echo(f"It works once, until {moment(made.expires_at)} UTC. Give it to {email}.", err=True)
+        if org_slug is not None:
+            asked = people_reset.ResetMember(member=email, second_factor=drops_totp)
+            link = await s.run(people_reset.reset, asked, org_slug, actor)
+            path, until = link.path, link.expires_at
+        else:
+            made = await people.reset_password(
+                s.means, actor, email, drops_totp=drops_totp, request_id=f"cli-{uuid4()}"
+            )  # fmt: skip
+            if made is None:
+                raise _no_account(email)
+            path, until = made.path, made.expires_at
+    click.echo(url + path)
+    click.echo(f"It works once, until {moment(until)} UTC. Give it to {email}.", err=True)
 
 
 @console.command("let-in")

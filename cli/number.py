@@ -26,7 +26,7 @@ _LABELS = {
 )  # fmt: skip
 @command
 async def number(org_slug: str, hours: float) -> None:
-    """Tell what the emails showed, inferred from how writes ended and when emails were handed over.
+    """Tell what the emails showed, inferred from how writes ended and when emails left.
 
     Right is the newest copy; control comes by plan, or because copy did not get there, each with its reason. An older
     copy is a fault. Blank, foreign and broken emails cannot come from the snippet that is handed out.

@@ -65,6 +65,18 @@ async def org_show(org_slug: str) -> None:
         await stops.say_stops(s, org_slug)
 
 
+@org.command("rename")
+@click.argument("org_slug")
+@click.argument("name")
+@acting
+@command
+async def org_rename(org_slug: str, name: str, actor: str) -> None:
+    """Give an org another NAME. Its slug stays."""
+    async with session() as s:
+        found = await s.run(orgs.rename, orgs.Rename(name=name), org_slug, actor)
+    click.echo(f"{org_slug} is called {printable(found.name)}.")
+
+
 @org.command("zone")
 @click.argument("org_slug")
 @click.argument("time_zone")

@@ -93,11 +93,19 @@ def admin_api() -> str:
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
+def config_schema() -> str:
+    """The JSON Schema of a configuration file, for editors."""
+    models = importlib.import_module("shared.admin.config_file")
+    schema = models.schema()
+    return orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
 PAGES = {
     "configuration.md": configuration,
     "cli.md": commands,
     "openapi.json": api,
     "openapi-admin.json": admin_api,
+    "config.schema.json": config_schema,
 }
 
 

@@ -10,15 +10,16 @@ from cli.display import show_table
 from cli.session import command, reaching, read_settings, session
 from shared.db import migrate as migrations
 
+# An empty one is still to be set: what a configuration file says of it stands here without its secret.
 SELECT_SEALED = """
     SELECT 'Klaviyo key' AS what, o.slug, i.org_id, i.sealed_key AS sealed, i.org_id || '/klaviyo' AS place
     FROM integrations i JOIN orgs o USING (org_id)
     UNION ALL
     SELECT 'SFTP key of source ' || s.name, o.slug, s.org_id, s.sealed_key, s.org_id || '/source/' || s.source_id
-    FROM sources s JOIN orgs o USING (org_id)
+    FROM sources s JOIN orgs o USING (org_id) WHERE s.sealed_key <> ''
     UNION ALL
     SELECT 'S3 secret', o.slug, t.org_id, t.sealed_secret, t.org_id || '/export'
-    FROM export_targets t JOIN orgs o USING (org_id) WHERE t.sealed_secret IS NOT NULL
+    FROM export_targets t JOIN orgs o USING (org_id) WHERE t.sealed_secret <> ''
     ORDER BY slug, what
 """
 # By the old sealed text, so that a secret that was changed meanwhile is left alone. `updated_at` stays: it is the same

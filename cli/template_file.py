@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from shared.admin.errors import Fault
 from shared.admin.template_reading import faults_of, judge
+from shared.admin.yaml_text import BadYaml, one_document
 from shared.content.faults import Finding
 from shared.content.rules import DEFAULT, OrgRules
 from shared.schemas.attributes import OrgAttributes
@@ -18,19 +17,6 @@ from shared.schemas.template_file import TemplateFile
 
 class BadFile(Exception):
     """The file is no template that can be imported. The text lists every fault."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML lets a key stand twice and takes the last one: half the variants could vanish by it."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def read_attributes(file: Path) -> OrgAttributes:
@@ -68,8 +54,13 @@ def bad_file(file: Path | str, faults: list[str]) -> BadFile:
 
 def load_yaml(file: Path) -> object:
     """What a YAML file holds. Raises BadFile."""
+    return read_yaml(read_text(file), str(file))
+
+
+def read_text(file: Path) -> str:
+    """A file's text. Raises BadFile."""
     try:
-        return read_yaml(file.read_text("utf-8"), str(file))
+        return file.read_text("utf-8")
     except UnicodeDecodeError:
         raise BadFile(f"{file} is no UTF-8 text") from None
 
@@ -77,9 +68,7 @@ def load_yaml(file: Path) -> object:
 def read_yaml(text: str, file: str) -> object:
     """What a text of this name holds. Raises BadFile."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise BadFile(f"{file}{mark} is no YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise BadFile(f"{file} is no YAML: {error}") from None
+        return one_document(text, aliases=True)
+    except BadYaml as error:
+        mark = f", line {error.line}" if error.line else ""
+        raise BadFile(f"{file}{mark} {error.what}") from None

@@ -24,7 +24,7 @@ from shared.admin.why_store import Found, WhyStore
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the text.")
 @command
 async def why(generation_id: str, org_slug: str | None, days: int, read_back: bool, as_json: bool) -> None:
-    """Tell one generation's story: what was decided and why, what became of its write, what to do.
+    """Tell one generation's story: what was decided and why, what its write came to, what to do.
 
     GENERATION_ID is what the webhook's 202 named, or an alias that it named. It stands in the export too, on the
     profile (`<prefix>_generation`), and in logs.

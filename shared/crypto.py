@@ -38,7 +38,9 @@ class KeyRing:
         return ".".join(("v1", self._current, _b64(wrapped), _b64(sealed)))
 
     def open(self, sealed: str, place: str) -> str:
-        """The secret; raises SealError."""
+        """The secret; raises SealError. An empty text is one that is still to be set."""
+        if not sealed:
+            raise SealError("it is not set yet")
         try:
             version, name, wrapped, ciphertext = sealed.split(".")
         except ValueError:

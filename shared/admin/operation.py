@@ -29,7 +29,7 @@ class AskedModel(BaseModel):
     @classmethod
     def _can_be_stored(cls, asked: Any) -> Any:
         for name, value in asked.items() if isinstance(asked, dict) else ():
-            if not _storable(value):
+            if not storable(value):
                 raise ValueError(f"{name} holds a character that no text may hold (NUL, or half of a pair)")
         return asked
 
@@ -165,7 +165,8 @@ def is_secret(model: type[BaseModel], name: str) -> bool:
     return "SecretStr" in str(model.model_fields[name].annotation)
 
 
-def _storable(asked: Any) -> bool:
+def storable(asked: Any) -> bool:
+    """Whether the database can hold all texts of it: neither NUL nor half of a surrogate pair."""
     waiting = [asked]
     while waiting:
         match waiting.pop():

@@ -1,17 +1,18 @@
 """Orgs: created by whoever runs the system, looked at and set up by their own people."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from shared.admin.context import Context
 from shared.admin.errors import Conflict, Refused
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation
 from shared.db.pool import Connection
 from shared.schemas.attributes import ZoneName
+from shared.schemas.template_file import Line
 
 INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $3, $4)"
 SELECT_ORG = """
@@ -19,6 +20,7 @@ SELECT_ORG = """
     FROM orgs WHERE org_id = $1
 """
 SELECT_ORGS = "SELECT slug, name, created_at, stopped_at, stopped_reason FROM orgs ORDER BY slug"
+UPDATE_NAME = "UPDATE orgs SET name = $2 WHERE org_id = $1"
 UPDATE_ZONE = "UPDATE orgs SET time_zone = $2 WHERE org_id = $1"
 
 
@@ -40,6 +42,12 @@ class Org(ResultModel):
     review_required: bool
     stopped_at: datetime | None
     stopped_reason: str | None
+
+
+class Rename(AskedModel):
+    """What people call the org; its slug never changes."""
+
+    name: Annotated[Line, StringConstraints(min_length=1, max_length=200)]
 
 
 class SetZone(AskedModel):
@@ -70,6 +78,12 @@ async def create(context: Context, asked: CreateOrg) -> Org:
 
 @operation("orgs.show", "GET", "", "viewer", "Show an org: its name, time zone and whether it is stopped.")
 async def show(context: Context, _: Nothing) -> Org:
+    return await _org(context)
+
+
+@operation("orgs.rename", "PUT", "/name", "owner", "Give the org another name; its slug stays.", target=("name",))
+async def rename(context: Context, asked: Rename) -> Org:
+    await context.connection.execute(UPDATE_NAME, context.org_id, asked.name)
     return await _org(context)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from shared.admin import (
     audit,
     checks,
+    config,
     content_rules,
     dead,
     drafts,
@@ -20,6 +21,7 @@ from shared.admin import (
     outcomes,
     pasting,
     people,
+    people_reset,
     policies,
     previewing,
     quota,
@@ -43,8 +45,8 @@ from shared.admin.operation import Operation, Registry
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
     sources, source_trying, exports, outcomes, operations_number, quota, why, operations_person, dead, audit, people,
-    checks, results, what_if, policies, template_search, template_writing, template_lint, previewing, variant_queue,
-    drafts,
+    people_reset, checks, results, what_if, policies, template_search, template_writing, template_lint, previewing,
+    variant_queue, drafts, config,
 )  # fmt: skip
 
 

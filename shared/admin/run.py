@@ -44,6 +44,21 @@ async def run(asking: Asking, operation: Operation[A, R], asked: A | Mapping[str
     return result
 
 
+async def within(context: Context, operation: Operation[A, R], asked: A | Mapping[str, Any]) -> R:
+    """Do this as a part of another operation: in its transaction, with its own role and its own audit entry. Only for
+    one that does nothing before its transaction.
+
+    Raises AdminError.
+    """
+    if not context.actor.may(operation.role):
+        raise Forbidden(f"{operation.name} needs the role {operation.role}; yours is {context.actor.role}.")
+    wish = asked if isinstance(asked, operation.asked) else read(operation, asked)
+    result = await operation.work(context, wish, None)
+    if operation.changes and getattr(result, "changed", True):
+        await audit.remember(context, operation, wish, result)
+    return result
+
+
 def read(operation: Operation[A, R], asked: object) -> A:
     """What was asked, as the operation wants it. Raises Refused, naming every field that is wrong."""
     try:

@@ -1,6 +1,6 @@
 """Whether what somebody wrote is a template that can be stored; everything that is wrong with it at once. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -36,18 +36,20 @@ def judge(raw: object, rules: OrgRules = DEFAULT, today: date = date.min) -> Jud
         parsed = TemplateFile.model_validate(raw)
     except ValidationError as error:
         faults += faults_of(raw, error)
-    findings = _findings(raw, rules, today)
+    findings = findings_of(raw, rules, today)
     faults += [Fault(finding.where, finding.what) for finding in findings if not finding.warning]
     return Judged(None if faults else parsed, faults, [finding for finding in findings if finding.warning])
 
 
-def _findings(raw: object, rules: OrgRules, today: date) -> list[Finding]:
+def findings_of(raw: object, rules: OrgRules, today: date, *, settled: Collection[str] = frozenset()) -> list[Finding]:
+    """What the checks say of each variant whose shape is right; those that are `settled`, by name, are not looked at
+    again, but the others are compared with them."""
     template_id = raw.get("template_id") if isinstance(raw, dict) else None
     findings: list[Finding] = []
     seen: dict[str, VariantCopy] = {}
     for variant in _variants(raw):
         asked = Asked(str(template_id), today, rules, tuple(_required(raw)), dict(seen))
-        for finding in check_copy(variant, asked).findings:
+        for finding in () if variant.name in settled else check_copy(variant, asked).findings:
             if finding.approval and not finding.warning and not variant.approved:
                 finding = replace(finding, warning=True, what=f"{finding.what} (stops its approval)")
             findings.append(finding)

@@ -104,6 +104,23 @@ class Place:
     control: Control
 
 
+async def store_settings(connection: Connection, org_id: UUID, file: TemplateFile, at: datetime) -> None:
+    """Make all but the variants of the stored template equal to the file. Repeating changes nothing."""
+    flow = file.flow
+    await connection.execute(
+        UPSERT_TEMPLATE, org_id, file.template_id, file.name, file.state, file.property_prefix, file.delay_s,
+        file.send_window_s, flow and flow.flow_id, flow and flow.treatment_action_id, flow and flow.control_action_id,
+        file.control.subject, file.control.preheader, file.control.body, file.policy.model_dump(exclude_unset=True), at,
+    )  # fmt: skip
+    await connection.execute(
+        UPDATE_CHOICE, org_id, file.template_id, stored_attributes(file.attributes), file.other_attrs,
+        file.split.method, file.split.control_ratio, file.split.salt, file.control_share, file.repeat, at,
+    )  # fmt: skip
+    counted = stored_conversions(file.counted_conversions)
+    await connection.execute(UPDATE_CONVERSIONS, org_id, file.template_id, counted, at)
+    await connection.execute(UPDATE_REQUIRED, org_id, file.template_id, file.required_fields)
+
+
 async def import_template(
     connection: Connection,
     org_id: UUID,
@@ -118,20 +135,8 @@ async def import_template(
 
     `served`: by variant, the texts that its own become (shared/content/served.py).
     """
-    flow = file.flow
     before = await place_of(connection, org_id, file.template_id)
-    await connection.execute(
-        UPSERT_TEMPLATE, org_id, file.template_id, file.name, file.state, file.property_prefix, file.delay_s,
-        file.send_window_s, flow and flow.flow_id, flow and flow.treatment_action_id, flow and flow.control_action_id,
-        file.control.subject, file.control.preheader, file.control.body, file.policy.model_dump(exclude_unset=True), at,
-    )  # fmt: skip
-    await connection.execute(
-        UPDATE_CHOICE, org_id, file.template_id, stored_attributes(file.attributes), file.other_attrs,
-        file.split.method, file.split.control_ratio, file.split.salt, file.control_share, file.repeat, at,
-    )  # fmt: skip
-    counted = stored_conversions(file.counted_conversions)
-    await connection.execute(UPDATE_CONVERSIONS, org_id, file.template_id, counted, at)
-    await connection.execute(UPDATE_REQUIRED, org_id, file.template_id, file.required_fields)
+    await store_settings(connection, org_id, file, at)
     stored = {one.name: one for one in await variant_store.read_variants(connection, org_id, file.template_id)}
     is_served = file.state in ("active", "shipped")
     changes: list[Change] = []

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from shared.admin import variant_store
@@ -14,6 +13,7 @@ from shared.admin.template_reading import faults_of
 from shared.admin.template_store import place_of
 from shared.admin.templates import Template, read_one
 from shared.admin.variant_store import Stored
+from shared.admin.yaml_text import written
 from shared.schemas.template_file import ControlCopy, TemplateFile
 
 INSERT_TEMPLATE = """
@@ -122,7 +122,7 @@ async def export(context: Context, asked: OneTemplate) -> TemplateYaml:
         raise no_template(asked.template_id)
     stored = await variant_store.read_variants(context.connection, context.org_id, asked.template_id, hold=False)
     content = file_of(dict(row), [one for one in stored if one.standing.state != "archived"])
-    return TemplateYaml(template_id=asked.template_id, yaml=_as_yaml(content))
+    return TemplateYaml(template_id=asked.template_id, yaml=written(content))
 
 
 def file_of(row: dict[str, Any], variants: list[Stored]) -> dict[str, Any]:
@@ -155,22 +155,6 @@ def _variant(one: Stored) -> dict[str, Any]:
     said = {"name": one.name, "theme": one.theme, "approved": approved, "subject": copy.subject}
     said |= {"preheader": copy.preheader, "mjml" if copy.is_mjml else "body": copy.source}
     return {name: value for name, value in said.items() if value not in ("", False)}
-
-
-class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as people write them."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)
-
-
-def _as_yaml(content: dict[str, Any]) -> str:
-    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def _refused(raw: object, error: ValidationError) -> Refused:

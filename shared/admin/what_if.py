@@ -1,11 +1,13 @@
 """The operation that values another policy on a template's log."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from shared.admin.context import Asking, Context
+from shared.admin.errors import Refused
 from shared.admin.operation import ResultModel, operation_after
 from shared.admin.results import SELECT_TEMPLATE, AskedResults
 from shared.admin.results_earned_store import read_earned
@@ -14,6 +16,20 @@ from shared.admin.results_what_if import Rewarded, parse_policy, rewarded, value
 from shared.admin.stops import no_template
 from shared.inference import policy
 from shared.schemas.ids import generation_day
+
+MOST_DECISIONS: Final = 2_000_000
+"""Beyond it nothing is begun: the count is there already, reading them all is not."""
+
+READ_S: Final = 20.0
+"""Real seconds that reading the log may take, however few decisions it holds. `justai what-if` has no such limit."""
+
+TOO_MUCH: Final = "too_much"
+
+# Counted ahead; days that are not counted yet are what the limit of time is for.
+SELECT_DECISIONS = """
+    SELECT coalesce(sum(assigned), 0)::bigint FROM result_counts
+    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND day BETWEEN $3 AND $4
+"""
 
 
 class AskedWhatIf(AskedResults):
@@ -51,15 +67,27 @@ class _Log:
 
 
 async def _read(asking: Asking, asked: AskedWhatIf) -> _Log:
-    """The whole log of that time, which takes a while where there is much of it."""
+    """The whole log of that time; refused where that is more than somebody can be made to wait for."""
     now = asking.means.clock.now()
     since, until = asked.span(generation_day(now))
     async with asking.means.database.transaction(asking.org_id) as connection:
         if await connection.fetchrow(SELECT_TEMPLATE, asking.org_id, asked.template_id) is None:
             raise no_template(asked.template_id)
+        decisions = await connection.fetchval(SELECT_DECISIONS, asking.org_id, asked.template_id, since, until)
+    if decisions > MOST_DECISIONS:
+        raise _too_much(f"there are {decisions:,} decisions since then, and at most {MOST_DECISIONS:,} are read here")
     wanted = Asked(asking.org_id, asked.template_id, _start(since, now), _start(until + timedelta(days=1), now))
-    known = await read(asking.means.database, wanted)
-    return _Log(known.names, rewarded(known, await read_earned(asking.means.database, wanted)))
+    try:
+        async with asyncio.timeout(READ_S):
+            known = await read(asking.means.database, wanted)
+            earned = await read_earned(asking.means.database, wanted)
+    except TimeoutError:
+        raise _too_much(f"what was decided since then could not be read within {READ_S:g} s") from None
+    return _Log(known.names, rewarded(known, earned))
+
+
+def _too_much(why: str) -> Refused:
+    return Refused(f"is too early: {why}; ask for fewer days", code=TOO_MUCH, field="since")
 
 
 def _start(day: date, now: datetime) -> datetime:

@@ -52,8 +52,10 @@ class OrgRules(_Part):
     voice: Annotated[str, StringConstraints(strip_whitespace=True, max_length=2_000), AfterValidator(about_nobody)] = (
         Field("", description="How the brand speaks, for drafts by a model; nothing is checked against it.")
     )
-    promo_codes: list[Annotated[PromoCode, BeforeValidator(_code_alone)]] = Field(
-        [], max_length=10_000, description="The codes that copy may name, each alone or with the last day it works."
+    promo_codes: list[Annotated[PromoCode, BeforeValidator(_code_alone, json_schema_input_type=str | PromoCode)]] = (
+        Field(
+            [], max_length=10_000, description="The codes that copy may name, each alone or with the last day it works."
+        )
     )
     end_dates: dict[TemplateId, date] = Field(
         {}, description="By template: the last day of the offer that its copy presses for."

@@ -92,7 +92,7 @@ Options = Annotated[
         Annotated[_Text, AfterValidator(_option)],
         Annotated[list[Annotated[_Text, AfterValidator(_alias)]], Field(max_length=200)],
     ],
-    BeforeValidator(_listed),
+    BeforeValidator(_listed, json_schema_input_type=list[str] | dict[str, list[str] | None]),
     Field(min_length=1, max_length=200),
     AfterValidator(_distinct),
 ]

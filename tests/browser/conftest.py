@@ -109,6 +109,10 @@ class Visitor:
         await self.goes_to(path)
         for one in ready:
             await expect(one).to_be_visible()
+        return await self.see(name)
+
+    async def see(self, name: str) -> dict[str, list[str]]:
+        """The page as it is now, in every sight; its faults by where they were seen."""
         found: dict[str, list[str]] = {}
         for width, scheme in SIGHTS + (OTHER_SIGHTS if self.shoots else ()):
             await self.page.set_viewport_size({"width": width, "height": SIZES[width]})

@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
+import pytest
 from playwright.async_api import Browser, expect
 
 from shared.clock import SystemClock
@@ -200,3 +202,45 @@ async def set_trouble(stage: Stage) -> None:
                 "INSERT INTO write_outcomes (day, generation_id, org_id, outcome, reason, at, attempts) "
                 "VALUES ($1, $2, $3, $4, $5, $6, 1)", at.date(), generation_id, org_id, outcome, reason, at,
             )  # fmt: skip
+
+
+CONFIG = """
+org: {time_zone: Europe/Paris}
+rules: {banned_words: [cheap, best in town]}
+---
+template_id: welcome
+name: Welcome
+control: {subject: Hello, body: "<p>Hello</p>\\n<p>Good to have you.</p>\\n"}
+variants:
+  - {name: Warm, theme: warmth, approved: true, subject: Come in, body: <p>Come in and have a seat.</p>}
+"""
+
+
+@pytest.mark.parametrize("js", [True, False])
+async def test_a_configuration_file_is_looked_at_and_applied(
+    chromium: Browser, stage: Stage, tmp_path: Path, js: bool
+) -> None:
+    ann, file = await visitor_of(chromium, stage.url, js=js), tmp_path / "acme.yaml"
+    page = ann.page
+    await ann.signs_in()
+
+    async def look(text: str) -> None:
+        file.write_text(text)
+        await ann.goes_to("/acme/integration/config")
+        await page.get_by_label("Files", exact=True).set_input_files(file)
+        await page.get_by_role("button", name="Show what would change").click()
+
+    await look(CONFIG.replace("banned_words", "baned_words").replace("name: Welcome", "nam: x"))
+    await expect(page.get_by_role("list", name="What is wrong").get_by_role("listitem")).to_have_count(3)
+    await look(CONFIG)
+    await page.get_by_role("button", name="Apply").click()
+    await expect(page.get_by_text("Applied: 2 created, 2 changed.")).to_be_visible()
+    await look(
+        CONFIG.replace("Good to", "So good to").replace("Come in and", "Do come in and").replace("Paris", "Rome")
+    )
+    await expect(page.get_by_role("heading", name="What would change")).to_be_visible()
+    if js:
+        assert await ann.see("config-plan") | await ann.look("config", "/acme/integration/config") == {}
+    else:
+        await page.get_by_role("button", name="Apply").click()
+        await expect(page.get_by_text("Applied: 3 changed.")).to_be_visible()

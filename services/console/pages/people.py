@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import people
+from shared.admin import people, people_reset
 from shared.admin.errors import Conflict, Refused
 from shared.admin.operation import Nothing
 from shared.people.links import email_of
@@ -28,6 +28,12 @@ class ChangedRole(BaseModel):
     """What a member becomes."""
 
     role: Role
+
+
+class WantedReset(BaseModel):
+    """Whether the phone is lost, too."""
+
+    second_factor: bool = False
 
 
 @pages.page("GET", "/{org}/people", role="viewer")
@@ -75,6 +81,23 @@ async def change_role(visit: Visit) -> web.StreamResponse:
     return visit.see_other(visit.path("people"))
 
 
+@pages.page("POST", "/{org}/people/{user}/reset", role="owner")
+async def reset(visit: Visit) -> web.StreamResponse:
+    """Make a link for a new password, shown this once."""
+    given, _ = await read_form(visit.request, WantedReset)
+    asked = people_reset.ResetMember(
+        member=visit.value("user"), second_factor=given is not None and given.second_factor
+    )
+    try:
+        made = await visit.run(people_reset.reset, asked)
+    except Refused as error:
+        await visit.notice(f"No link was made. This person {error.message}.", "warn")
+        return visit.see_other(visit.path("people"))
+    return await _show(
+        visit, Form({"role": "editor"}), reset=(made.email, visit.console.settings.console_url + made.path)
+    )
+
+
 @pages.page("POST", "/{org}/people/{user}/remove", role="owner")
 async def remove(visit: Visit) -> web.StreamResponse:
     """Out of the org, at once."""
@@ -87,7 +110,11 @@ async def remove(visit: Visit) -> web.StreamResponse:
     return visit.see_other(visit.path("people"))
 
 
-async def _show(visit: Visit, form: Form, made: tuple[str, str] | None = None) -> web.Response:
+async def _show(
+    visit: Visit, form: Form, made: tuple[str, str] | None = None, reset: tuple[str, str] | None = None
+) -> web.Response:
     found = await visit.run(people.list_people, Nothing())
     status = 422 if form.faulty else 200
-    return visit.render("people.html", status, form=form, members=found.members, invites=found.invites, made=made)
+    return visit.render(
+        "people.html", status, form=form, members=found.members, invites=found.invites, made=made, reset=reset
+    )

@@ -23,6 +23,7 @@ from shared.schemas.ids import generation_day
 pages = Pages()
 
 _SPANS: Final = (7, 30, 90, 365)
+_WHAT_IF_DAYS: Final = ("7", "30", "90")
 _TABLES: Final = ("lift", "days", "variants", "shares", "segments")
 
 
@@ -78,17 +79,25 @@ async def table(visit: Visit) -> web.StreamResponse:
 async def ask_what_if(visit: Visit) -> web.StreamResponse:
     """What another policy would have earned: asked by query, so that an answer can be linked to."""
     query = visit.request.query
-    form = Form({"policy": query.get("policy", "uniform"), "shares": query.get("shares", "")})
+    days = query.get("days", "")
+    days = days if days in _WHAT_IF_DAYS else "90"
+    form = Form({"policy": query.get("policy", "uniform"), "shares": query.get("shares", ""), "days": days})
     template_id, said, status = visit.value("template"), None, 200
     shown = await visit.run(results.show, results.AskedResults(template_id=template_id))
     if "policy" in query:
         text = f"fixed:{query.get('shares', '')}" if query["policy"] == "fixed" else query["policy"]
         try:
-            said = await visit.run(what_if.what_if, {"template_id": template_id, "policy": text})
+            since = generation_day(visit.now) - timedelta(days=int(days) - 1)
+            said = await visit.run(
+                what_if.what_if, {"template_id": template_id, "policy": text, "since": since.isoformat()}
+            )  # fmt: skip
         except Refused as error:
-            form.refuse("shares" if query["policy"] == "fixed" else "policy", error.message)
+            if error.code == what_if.TOO_MUCH:
+                form.refuse("days", "go too far back" + error.message.removeprefix("is too early"))
+            else:
+                form.refuse("shares" if query["policy"] == "fixed" else "policy", error.message)
             status = 422
-    return visit.render("results/what_if.html", status, results=shown, form=form, said=said)
+    return visit.render("results/what_if.html", status, results=shown, form=form, said=said, days=days)
 
 
 @pages.page("POST", "/{org}/results/{template}/state", role="editor")

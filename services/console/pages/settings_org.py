@@ -14,6 +14,7 @@ from services.console.web.visit import Visit
 from shared.admin import content_rules, orgs
 from shared.admin.errors import AdminError, Refused
 from shared.admin.operation import Nothing
+from shared.admin.yaml_text import BadYaml, one_document
 from shared.content.rules import OrgRules
 
 pages = Pages()
@@ -179,23 +180,10 @@ async def set_attributes(visit: Visit) -> web.StreamResponse:
     return visit.see_other(visit.path("integration", "attributes"))
 
 
-class _Loader(yaml.SafeLoader):
-    """Without aliases: a few lines of them can stand for more than any memory holds."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # its stubs leave it open
-            raise yaml.MarkedYAMLError(problem="aliases are not taken", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-
 def _read(text: str) -> Any:
     """Raises ValueError with the line that is no YAML."""
     try:
-        return yaml.load(text, _Loader) or {}  # noqa: S506  # a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise ValueError(f"cannot be read{where}: {error.problem or error.context}") from None
-    except yaml.YAMLError:
-        raise ValueError("cannot be read: this is no YAML") from None
+        return one_document(text) or {}
+    except BadYaml as error:
+        where = f" in line {error.line}" if error.line else ""
+        raise ValueError(f"cannot be read{where}: it {error.what}") from None

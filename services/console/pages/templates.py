@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
-import yaml
 from aiohttp import web
 from pydantic import BaseModel, Field
 
@@ -16,6 +15,7 @@ from shared.admin.errors import AdminError, Conflict, Refused
 from shared.admin.stops import OneTemplate
 from shared.admin.templates import State, Template
 from shared.admin.variants import Variants, list_variants
+from shared.admin.yaml_text import BadYaml, one_document
 
 pages = Pages()
 
@@ -122,12 +122,10 @@ async def import_file(visit: Visit) -> web.StreamResponse:
 def read_yaml(text: str) -> object:
     """What it holds. Raises Refused."""
     try:
-        return yaml.safe_load(f"{text}\n")  # the form took the last line's end, which a text in `|` keeps
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise Refused(f"{line}is no YAML: {error.problem or error.context}", field="yaml") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Refused(f"is no YAML: {error}", field="yaml") from None
+        return one_document(f"{text}\n")  # the form took the last line's end, which a text in `|` keeps
+    except BadYaml as error:
+        line = f"line {error.line}: " if error.line else ""
+        raise Refused(f"{line}{error.what}", field="yaml") from None
 
 
 @pages.page("GET", "/{org}/templates/{template}", role="viewer")

@@ -14,6 +14,7 @@ from services.console.people.signing_in import Begun, Caller, Means, begin
 from shared.db.pool import Connection
 from shared.people import links
 from shared.people.roles import Role
+from shared.people.store import DELETE_RESETS
 
 SELECT_INVITE = """
     SELECT i.invite_id, i.org_id, i.email, i.role, i.invited_by, o.slug AS org_slug, o.name AS org_name,
@@ -104,10 +105,14 @@ async def join_anew(means: Means, invited: Invitation, name: str, password: str,
 
 
 async def join(means: Means, invited: Invitation, user_id: UUID) -> None:
-    """Let somebody who has an account into one more org. Raises Gone."""
+    """Let somebody who has an account into one more org. Raises Gone.
+
+    A link for a new password ends: an owner of the org where they worked alone may have it, and must not follow them.
+    """
     now = means.clock.now()
     async with means.database.transaction() as connection:
         await _use(connection, invited, now)
+        await connection.execute(DELETE_RESETS, user_id)
         await connection.execute(INSERT_MEMBER, invited.org_id, user_id, invited.role, now)
 
 

@@ -62,9 +62,13 @@ def test_members_are_listed_changed_removed_and_reset(acme: Cli) -> None:
     )
     assert "/_reset/" in acme.ok("console", "reset", "bob@example.com", "--second-factor")
     assert acme.value("SELECT drops_totp FROM password_resets") is True
+    assert acme.line("console", "reset", "ann@example.com", "--org", "acme").startswith("ann@example.com is no member")
+    assert "/_reset/" in acme.ok("console", "reset", "bob@example.com", "--org", "acme")
+    assert acme.value("SELECT drops_totp FROM password_resets") is False
     changes = acme.rows("SELECT operation, target FROM audit_log ORDER BY audit_id")
     assert [(row["operation"], row["target"]) for row in changes][1:] == [
         ("people.role", "bob@example.com"), ("people.remove", "ann@example.com"), ("people.reset", "bob@example.com"),
+        ("people.reset", "bob@example.com"),
     ]  # fmt: skip
 
 

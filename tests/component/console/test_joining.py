@@ -1,12 +1,13 @@
 """Invitations, resets, the first person: links that work once, and for a while."""
 
 import asyncio
+import re
 
 import pytest
 
 from services.console.people.joining import first_run_token
 from shared.clock import FrozenClock
-from tests.component.console.browser import Browser
+from tests.component.console.browser import Browser, Page
 from tests.support.console import KEY, PASSWORD, Stage
 
 NEW = {"name": "Dan Example", "password": "a kettle made of paper", "again": "a kettle made of paper"}
@@ -106,6 +107,57 @@ async def test_a_reset_sets_the_password_ends_sessions_and_signs_nobody_in(stage
         assert (await other.sign_in(ann)).status == 422
         assert (await other.sign_in(ann, NEW["password"])).status == 303
     assert (await visitor.get("/acme/")).status == 303
+
+
+def link_of(page: Page) -> str:
+    found = re.search(r"http://[^\"]+(/_reset/[^\"]+)", page.html)
+    assert found is not None, page.words
+    return found[1]
+
+
+async def test_an_owner_makes_the_link_of_who_works_in_no_other_org(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    email = await stage.person("Bob", acme="editor")
+    made = await visitor.post(f"/acme/people/{stage.users[email]}/reset")
+
+    async with Browser(stage.url) as bob:
+        done = await bob.post(link_of(made), password=NEW["password"], again=NEW["again"])
+        entered = await bob.sign_in(email, NEW["password"])
+
+    assert "New password for bob@example.com" in made.words
+    assert (done.status, entered.location) == (303, "/")
+    async with stage.db.connection() as connection:
+        rows = await connection.fetch("SELECT operation, actor, target, asked, results FROM audit_log")
+    assert [(row["operation"], row["actor"], row["target"]) for row in rows] == [
+        ("people.reset", "ann@example.com", str(stage.users[email]))
+    ]
+    assert "_reset" not in str([dict(row) for row in rows])
+
+
+async def test_no_owner_takes_over_who_works_elsewhere_too(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    both, stranger = await stage.person("Bob", acme="editor", other="owner"), await stage.person("Cleo", other="viewer")
+
+    refused = await visitor.post(f"/acme/people/{stage.users[both]}/reset")
+    unknown = await visitor.post(f"/acme/people/{stage.users[stranger]}/reset")
+
+    assert "No link was made. This person works elsewhere too" in (await visitor.get(refused.location)).words
+    assert unknown.status == 404
+    async with stage.db.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM password_resets") == 0
+
+
+async def test_a_link_of_one_orgs_owner_does_not_open_the_next_org(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    email = await stage.person("Bob", acme="editor")
+    path = link_of(await visitor.post(f"/acme/people/{stage.users[email]}/reset"))
+    invite = await stage.invite("other", email)
+
+    async with Browser(stage.url) as bob:
+        await bob.sign_in(email)
+        joined = await bob.post(invite)
+
+    assert (joined.status, (await visitor.get(path)).status) == (303, 410)
 
 
 async def test_a_reset_ends_after_an_hour(stage: Stage, visitor: Browser, wall: FrozenClock) -> None:

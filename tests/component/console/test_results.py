@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.console.pages import results_charts
-from shared.admin import policies, results
+from shared.admin import policies, results, what_if
 from shared.admin.errors import NotFound, Refused
 from shared.admin.results_models import Day, LiftInterval, Results
 from shared.admin.results_report import make_report
@@ -207,6 +207,29 @@ async def test_what_if_is_answered_and_a_wrong_share_is_named(stage: Stage, hist
     assert "What was sent had" in good.words
     assert bad.status == 422
     assert "there is no variant" in bad.words
+
+
+async def test_a_log_that_is_too_long_to_wait_for_is_refused_with_its_limit(
+    stage: Stage, rig: Rig, history: History, visitor: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+    asked = {**ASKED, "policy": "uniform"}
+    url = "/api/v1/orgs/acme/templates/welcome/results/what-if"
+
+    monkeypatch.setattr(what_if, "READ_S", 0.0)
+    slow = await rig.ask("GET", url, rig.actor("viewer"), params={"policy": "uniform"})
+    monkeypatch.setattr(what_if, "READ_S", 20.0)
+    async with stage.db.connection() as connection:
+        await connection.execute("UPDATE result_counts SET assigned = 1000000 WHERE attr = ''")
+    with pytest.raises(Refused) as many:
+        await rig.run(what_if.what_if, asked)
+    page = await visitor.get("/acme/results/welcome/what-if?policy=uniform&days=30")
+
+    assert (slow.status, slow.error["code"], slow.error["field"]) == (422, "too_much", "since")
+    assert "could not be read within 0 s; ask for fewer days" in slow.error["message"]
+    assert "decisions since then, and at most 2,000,000 are read here; ask for fewer days" in str(many.value)
+    assert page.status == 422
+    assert "Days go too far back: there are" in page.words
 
 
 async def test_a_sample_ratio_that_is_wrong_is_the_first_thing_said(

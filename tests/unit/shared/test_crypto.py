@@ -42,6 +42,11 @@ def test_damaged_texts_fail_closed(damage) -> None:  # type: ignore[no-untyped-d
         RING.open(damage(RING.seal("pk_secret", "p")), "p")
 
 
+def test_a_secret_that_is_still_to_be_set_says_so() -> None:
+    with pytest.raises(SealError, match="it is not set yet"):
+        RING.open("", "place")
+
+
 @pytest.mark.parametrize("spec", ["", "a", "a:short", "a.b:" + _key(b"a"), ":" + _key(b"a")])
 def test_rings_without_a_usable_key_are_refused(spec: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # base64 words it differently

@@ -1,0 +1,109 @@
+"""What people set up of an org, as one form of file: `justai export-config` writes it, `justai apply` reads it.
+
+A file holds one or several documents. One with `template_id` is a template, as `justai template import` reads it; any
+other has the sections of `ConfigPart`. Secrets stand in none: they are kept where they are, or are to be set by hand.
+"""
+
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic.json_schema import models_json_schema
+
+from shared.admin import ssh_keys
+from shared.admin.exports import Cadence
+from shared.admin.operation import AskedModel
+from shared.admin.sources import PollS, Port
+from shared.content.rules import OrgRules
+from shared.schemas.attributes import Attributes, ZoneName
+from shared.schemas.template_file import Line, TemplateFile
+
+Word = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
+_SECRETS: Final = ("private_key", "secret_key", "sealed_key", "password")
+
+
+class _Part(AskedModel):
+    """What is left out has its default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_secret(cls, given: Any) -> Any:
+        if isinstance(given, dict) and (found := [name for name in _SECRETS if name in given]):
+            raise ValueError(f"{found[0]}: is a secret, which must not stand in a file; set it by hand, once")
+        return given
+
+
+class OrgConfig(_Part):
+    """The org itself. `slug`: the only org that the file is for; without it, it is for any."""
+
+    slug: Word | None = None
+    name: Annotated[Line, StringConstraints(min_length=1, max_length=200)] | None = None
+    time_zone: ZoneName | None = Field(None, description="Like Europe/Berlin. Without it the zone stays.")
+
+
+class SourceConfig(_Part):
+    """An SFTP folder that event files are read from. Our private key is set by hand."""
+
+    name: Word
+    host: Word
+    port: Port = 22
+    user: Word
+    path: Word = "."
+    pattern: Word = "*"
+    host_key: Annotated[str, AfterValidator(ssh_keys.host_key)] = Field(description="The server's public key, pinned.")
+    poll_s: PollS = 60
+    enabled: bool = True
+    mapping: dict[Word, Word] = Field({}, description="Which column a field is, where its name does not say so.")
+
+
+class ExportConfig(_Part):
+    """Where the records go. The secret of `access_key` is set by hand."""
+
+    bucket: Word
+    prefix: str = ""
+    endpoint_url: Annotated[str, StringConstraints(pattern=r"^https?://")] | None = Field(
+        None, description="Any S3 server; without it, AWS."
+    )
+    region: Word = "us-east-1"
+    access_key: Word | None = None
+    role_arn: Word | None = None
+    external_id: Word | None = None
+    cadence: Cadence = "daily"
+
+    @field_validator("prefix")
+    @classmethod
+    def _without_slashes(cls, prefix: str) -> str:
+        return prefix.strip("/")
+
+    @model_validator(mode="after")
+    def _id_has_a_role(self) -> "ExportConfig":
+        if self.external_id and not self.role_arn:
+            raise ValueError("external_id: belongs to a role; give role_arn too")
+        return self
+
+
+class ConfigPart(AskedModel):
+    """Sections of an org's configuration. A section that stands in no file stays as it is; so does a template, variant,
+    attribute or source that no file names."""
+
+    org: OrgConfig | None = None
+    rules: OrgRules | None = Field(None, description="As in `justai org rules import`.")
+    attributes: Attributes = Field({}, description="As in `justai org attributes import`.")
+    sources: list[SourceConfig] = Field([], description="SFTP folders.")
+    export: ExportConfig | None = None
+    templates: list[TemplateFile] = Field([], description="Each as in `justai template import`.")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of one document: sections, or a template. Names of fields are what editors help with; what
+    applying checks beyond it, like the language of copy, it says itself."""
+    _, definitions = models_json_schema(
+        [(ConfigPart, "validation"), (TemplateFile, "validation")], ref_template="#/$defs/{model}"
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A configuration file of JustAI for Klaviyo",
+        "if": {"type": "object", "required": ["template_id"]},
+        "then": {"$ref": "#/$defs/TemplateFile"},
+        "else": {"$ref": "#/$defs/ConfigPart"},
+        "$defs": definitions["$defs"],
+    }
