@@ -2,7 +2,7 @@
 
 import click
 
-from cli.display import show_table
+from cli.display import moment, show_table
 from cli.session import command, session
 from shared.admin import operations_number as admin_number
 from shared.admin.operations_number import Number
@@ -34,6 +34,8 @@ async def number(org_slug: str, hours: float) -> None:
     async with session() as s:
         found = await s.run(admin_number.number, admin_number.AskedNumber(hours=hours), org_slug)
     click.echo(summary(found))
+    if found.as_of is not None:
+        click.echo(f"Counted at {moment(found.as_of)} UTC; what has changed since is being counted.")
     show_table(
         ("template", "the email shows", "because of", "emails", "seen sent", "what helps"),
         (

@@ -34,7 +34,7 @@ async def quota(org_slug: str | None, hours: float, as_json: bool) -> None:
     async with session() as s:
         now = s.clock.now()
         if org_slug is None:
-            async with s.db.connection() as connection:
+            async with s.db.transaction() as connection:
                 found = await admin_quota.read_quotas(connection, None, now, timedelta(hours=hours))
         else:
             found = (await s.run(admin_quota.show, admin_quota.AskedQuota(hours=hours), org_slug)).accounts

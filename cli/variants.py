@@ -14,7 +14,7 @@ from cli.template_file import BadFile, load_yaml
 from shared.admin import previewing, variant_saving, variants
 from shared.admin import variant_queue as variant_queue_of
 from shared.admin.errors import AdminError
-from shared.admin.operation import Nothing, Operation
+from shared.admin.operation import Operation
 from shared.admin.stops import OneTemplate
 from shared.admin.variants import Blocked, Finding, Step, Stepped
 
@@ -135,7 +135,7 @@ async def variant_try(org_slug: str, template_id: str, variant: str, file: Path,
 async def variant_queue(org_slug: str) -> None:
     """List the versions that wait for somebody's approval, whoever waits longest first."""
     async with session() as s:
-        found = await s.run(variant_queue_of.queue, Nothing(), org_slug)
+        found = await s.run(variant_queue_of.queue, variant_queue_of.AskedQueue(), org_slug)
     show_table(
         ("since", "template", "variant", "version", "subject", "submitted by"),
         (

@@ -23,7 +23,7 @@ CounterName = Literal[
     "klaviyo_breaker_opened_total",  # accounts left alone because calls failed, by the last failure's reason
     "ingest_files_total",  # files settled, by state
     "ingest_rows_total",  # rows read from event files, by outcome
-    "results_counted_total",  # days counted and reports made for results, by what: day, report
+    "results_counted_total",  # what was counted ahead for pages, by what: day, report, quarter
     "export_hours_total",  # hours exported, by outcome
     "export_bytes_total",  # Parquet bytes uploaded
     "policy_fits_total",  # fits of a template's policy, by outcome

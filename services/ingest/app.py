@@ -13,6 +13,8 @@ from services.ingest.probe import ProbeDeps, probe_sources
 from services.ingest.recounter import Recounter, recount_one
 from services.ingest.settings import Settings
 from services.ingest.sftp import Servers
+from services.ingest.shown import Pace as ShownPace
+from services.ingest.shown import ShownCounter, StoredShownCounts
 from services.ingest.silence import SilenceWatch
 from services.ingest.staging import Stagings
 from services.ingest.store import Ledger, Sources
@@ -69,6 +71,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     poller = Poller(sources, ledger, servers, partial(_publish, publisher), clock, uuid4, _pace(settings))
     recounter = Recounter(partial(recount_one, database), clock, settings.ingest_tick_s)
     counter = Counter(StoredCounts(database, uuid4, _count_pace(settings)), clock, _count_pace(settings).tick)
+    shown_pace = _shown_pace(settings)
+    shown = ShownCounter(StoredShownCounts(database, uuid4, shown_pace), clock, shown_pace.tick)
     # Several consumers, each with one file in hand: a long file holds up few others.
     consumers = {
         f"files_{number}": Consumer(
@@ -84,6 +88,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "counter": counter.run,
             "probes": probes.run,
             "silence": SilenceWatch(sources.count_silent, clock).run,
+            "shown": shown.run,
             **{name: consumer.run for name, consumer in consumers.items()},
         },
         checks={
@@ -110,6 +115,15 @@ def _count_pace(settings: Settings) -> CountPace:
         older=timedelta(seconds=12 * settings.ingest_count_s),
         late=timedelta(seconds=settings.ingest_count_s / 10),
         report=timedelta(seconds=settings.ingest_report_s),
+        lease=timedelta(seconds=_COUNT_LEASE_S),
+    )
+
+
+def _shown_pace(settings: Settings) -> ShownPace:
+    return ShownPace(
+        tick=timedelta(seconds=settings.ingest_tick_s),
+        young=timedelta(seconds=settings.ingest_count_s / 5),
+        older=timedelta(seconds=settings.ingest_count_s),
         lease=timedelta(seconds=_COUNT_LEASE_S),
     )
 

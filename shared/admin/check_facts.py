@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from shared.admin.shown_store import SET_FOR_FEW
 from shared.db.pool import Connection
 from shared.schemas.ids import generation_day
 
@@ -48,27 +49,28 @@ SELECT_PLACES = """
     ORDER BY (f.flow_status = 'live' AND f.delay_s >= $2) IS NOT TRUE DESC, f.flow_name NULLS LAST, t.template_id
     LIMIT $3
 """
-_NEWEST = """
+# Read once: how the newest were decided and ended, and of those whose id is no profile the person (null: not of one).
+# The outcome is looked up generation by generation: of a day there may be millions.
+SELECT_NEWEST = """
     WITH newest AS (
         SELECT day, generation_id, template_id, user_id, accepted_at, decision, reason FROM generations
         WHERE org_id = $1 AND accepted_at >= $2 AND day >= $3 AND decision IN ('treatment', 'control')
         ORDER BY accepted_at DESC LIMIT $4
+    ), ended AS MATERIALIZED (
+        SELECT n.template_id, n.user_id, n.accepted_at, n.decision, n.reason AS decided, w.outcome, w.reason
+        FROM newest n LEFT JOIN LATERAL (
+            SELECT outcome, reason FROM write_outcomes w
+            WHERE w.day = n.day AND w.day >= $3 AND w.generation_id = n.generation_id LIMIT 1) w ON true
+    )
+    SELECT NULL AS user_id, template_id, decision, decided, outcome, reason, count(*) AS generations,
+        max(accepted_at) AS last_at
+    FROM ended GROUP BY template_id, decision, decided, outcome, reason
+    UNION ALL (
+        SELECT user_id, template_id, min(decision), min(decided), outcome, reason, count(*), max(accepted_at) AS last_at
+        FROM ended WHERE outcome = 'rejected' AND reason IN ('profile_id_invalid', 'profile_not_found')
+        GROUP BY user_id, template_id, outcome, reason ORDER BY last_at DESC LIMIT $5
     )
 """
-SELECT_ENDED = f"""
-    {_NEWEST}
-    SELECT n.template_id, n.decision, n.reason AS decided, w.outcome, w.reason, count(*) AS generations,
-        max(n.accepted_at) AS last_at
-    FROM newest n LEFT JOIN write_outcomes w ON w.day = n.day AND w.generation_id = n.generation_id AND w.day >= $3
-    GROUP BY n.template_id, n.decision, n.reason, w.outcome, w.reason
-"""  # noqa: S608  # our own text
-SELECT_WRONG_IDS = f"""
-    {_NEWEST}
-    SELECT n.user_id, n.template_id, max(n.accepted_at) AS last_at, w.reason
-    FROM newest n JOIN write_outcomes w ON w.day = n.day AND w.generation_id = n.generation_id AND w.day >= $3
-    WHERE w.outcome = 'rejected' AND w.reason IN ('profile_id_invalid', 'profile_not_found')
-    GROUP BY n.user_id, n.template_id, w.reason ORDER BY last_at DESC LIMIT $5
-"""  # noqa: S608  # our own text
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +143,15 @@ class Facts:
 
 async def read_facts(connection: Connection, org_id: UUID, now: datetime) -> Facts:
     """The org's own: the connection sees no other's."""
-    since = now - LATELY
-    sample = (org_id, since, generation_day(since), SAMPLE)
     (org,) = await connection.fetch(SELECT_ORG, org_id, now)
     about = dict(org)
     scopes = about.pop("scopes")
     places = [dict(row) for row in await connection.fetch(SELECT_PLACES, org_id, ADVISED_S[0], MOST_PLACES)]
     there = max((place.pop("places") for place in places), default=0)
-    ended = [dict(row) for row in await connection.fetch(SELECT_ENDED, *sample)]
+    since = now - LATELY
+    await connection.execute(SET_FOR_FEW)
+    newest = await connection.fetch(SELECT_NEWEST, org_id, since, generation_day(since), SAMPLE, _EXAMPLES)
+    ended = [dict(row) for row in newest if row["user_id"] is None]
     return Facts(
         now=now,
         scopes=None if scopes is None else frozenset(scopes),
@@ -157,7 +160,11 @@ async def read_facts(connection: Connection, org_id: UUID, now: datetime) -> Fac
         more_places=there - len(places),
         seen=_seen(ended),
         ended=_ended(ended),
-        wrong_ids=[WrongId(**row) for row in await connection.fetch(SELECT_WRONG_IDS, *sample, _EXAMPLES)],
+        wrong_ids=[
+            WrongId(row["user_id"], row["template_id"], row["last_at"], row["reason"])
+            for row in newest
+            if row["user_id"] is not None
+        ],
     )
 
 

@@ -1,6 +1,6 @@
 """What an operation works with. Nothing of it is global: whoever serves people makes it, once a request."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -45,8 +45,8 @@ class Jobs(Protocol):
 class Letters(Protocol):
     """The dead letters of all orgs."""
 
-    async def peek(self, spec: QueueSpec, *, limit: int) -> Sequence[DeadLetter]:
-        """The oldest of one kind; they stay where they are. Raises Outage."""
+    async def peek(self, *specs: QueueSpec, limit: int) -> Mapping[str, Sequence[DeadLetter]]:
+        """The oldest of each of these kinds, by its name; they stay where they are. Raises Outage."""
 
     async def replay(self, spec: QueueSpec, *, wanted: Wanted, limit: int) -> Sequence[DeadLetter]:
         """Send the wanted ones round again; returns them. Raises Outage."""

@@ -3,7 +3,7 @@
 A letter that holds jobs of several orgs is nobody's here; whoever runs the system sees all with `justai dead`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -79,12 +79,13 @@ class Replayed(ResultModel):
 
 
 async def _look(asking: Asking, asked: AskedLetters) -> list[Letter]:
-    kinds = [asked.kind] if asked.kind else list(KINDS)
-    return [letter for kind in kinds for letter in _rows(kind, (await _mine(asking, kind))[: asked.limit])]
+    found = await _mine(asking, *([asked.kind] if asked.kind else KINDS))
+    return [letter for kind, letters in found.items() for letter in _rows(kind, letters[: asked.limit])]
 
 
 async def _find(asking: Asking, asked: OneLetter) -> DeadLetter:
-    found = next((one for one in await _mine(asking, asked.kind) if one.letter_id == asked.letter_id), None)
+    letters = (await _mine(asking, asked.kind))[asked.kind]
+    found = next((one for one in letters if one.letter_id == asked.letter_id), None)
     if found is None:
         raise _no_letter(asked.kind, asked.letter_id)
     return found
@@ -93,7 +94,7 @@ async def _find(asking: Asking, asked: OneLetter) -> DeadLetter:
 async def _wanted(asking: Asking, asked: Replay) -> list[DeadLetter]:
     found = [
         one
-        for one in await _mine(asking, asked.kind)
+        for one in (await _mine(asking, asked.kind))[asked.kind]
         if asked.letter_id in (None, one.letter_id) and (asked.reason is None or asked.reason in one.reason)
     ]
     if asked.letter_id is not None and not found:
@@ -101,9 +102,10 @@ async def _wanted(asking: Asking, asked: Replay) -> list[DeadLetter]:
     return found[: asked.limit]
 
 
-async def _mine(asking: Asking, kind: str) -> list[DeadLetter]:
-    found = await asking.means.need_letters().peek(KINDS[kind], limit=LOOKED_THROUGH)
-    return [one for one in found if orgs_of(one.body) == {asking.org_id}]
+async def _mine(asking: Asking, *kinds: str) -> Mapping[str, list[DeadLetter]]:
+    """By kind, in this order."""
+    found = await asking.means.need_letters().peek(*(KINDS[kind] for kind in kinds), limit=LOOKED_THROUGH)
+    return {kind: [one for one in found[kind] if orgs_of(one.body) == {asking.org_id}] for kind in kinds}
 
 
 def orgs_of(body: bytes) -> set[UUID]:

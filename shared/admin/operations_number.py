@@ -2,7 +2,7 @@
 email was handed over, for the snippet that is handed out."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -10,14 +10,12 @@ from pydantic import Field
 from shared.admin.context import Context
 from shared.admin.meanings import Meaning, of_decision, of_write
 from shared.admin.operation import AskedModel, ResultModel, operation
-from shared.schemas.decisions import NOT_RENDERED
-from shared.schemas.ids import generation_day
+from shared.admin.shown_store import reading_of
 
 Shown = Literal["right", "control_planned", "control_missed", "stale", "unsure", "replaced", "pending"]
 
 LEFT_FIRST: Final = "email_left_first"
 NOT_SETTLED: Final = "not_settled"
-_MISSED_BY_DECISION: Final = (*sorted(NOT_RENDERED), "unknown_template")
 _OWN_MEANINGS: Final = {
     LEFT_FIRST: Meaning(
         "Klaviyo handed the email over before our copy was on the profile", "a longer delay between webhook and email"
@@ -27,64 +25,41 @@ _OWN_MEANINGS: Final = {
     ),
 }
 
-# Older copy shows where a generation did not get through (`expired`, `rejected`) and the last that had got through for
-# the same message was written and not yet due to be taken away. Few rows are asked so, each by the person's index.
+# Where only some templates are to be named for each reason ({0}), the others are one row.
 SELECT_SHOWN = """
-    WITH told AS (
-        SELECT g.template_id, g.day, g.decision, g.reason AS decided, g.user_id, g.property_prefix, g.written_for,
-               g.accepted_at, g.deadline_at, w.outcome, w.reason, w.at, s.sent_at
-        FROM generations g
-        LEFT JOIN write_outcomes w ON w.day = g.day AND w.generation_id = g.generation_id AND w.day >= $3
-        LEFT JOIN (SELECT generation_id, min(sent_at) AS sent_at FROM sends
-                   WHERE org_id = $1 AND day >= $3 AND generation_id IS NOT NULL GROUP BY generation_id) s
-          ON s.generation_id = g.generation_id
-        WHERE g.org_id = $1 AND g.accepted_at >= $2 AND g.day >= $3 AND g.decision IN ('treatment', 'control')
-    ), judged AS (
-        SELECT template_id, sent_at, decided, outcome, reason, decision, CASE
-            WHEN outcome IN ('expired', 'rejected') AND reason IS DISTINCT FROM 'profile_not_found' AND (
-                SELECT o.outcome = 'written' AND p.clean_at > told.deadline_at
-                FROM generations p JOIN write_outcomes o ON o.day = p.day AND o.generation_id = p.generation_id
-                WHERE p.org_id = $1 AND p.user_id = told.user_id AND p.accepted_at < told.accepted_at
-                  AND p.day >= told.day - 31 AND p.property_prefix = told.property_prefix
-                  AND p.written_for = told.written_for AND o.outcome IN ('written', 'cleared', 'nothing_to_clear')
-                ORDER BY p.accepted_at DESC LIMIT 1) THEN 'stale'
-            WHEN decision = 'control' AND decided = ANY($5::text[]) THEN 'control_missed'
-            WHEN decision = 'control' OR outcome = 'stopped' THEN 'control_planned'
-            WHEN outcome = 'superseded' THEN 'replaced'
-            WHEN outcome = 'written' AND sent_at < at THEN 'control_missed'
-            WHEN outcome = 'written' AND reason = 'answered_late' THEN 'unsure'
-            WHEN outcome = 'written' THEN 'right'
-            WHEN outcome IS NULL AND deadline_at > $4 THEN 'pending'
-            ELSE 'control_missed' END AS shown,
-            CASE
-                WHEN decision = 'control' THEN decided
-                WHEN outcome = 'written' AND sent_at < at THEN 'email_left_first'
-                WHEN outcome IS NULL AND deadline_at <= $4 THEN 'not_settled'
-                WHEN outcome = 'written' AND reason IS NULL THEN 'written'
-                ELSE coalesce(reason, outcome, '') END AS because
-        FROM told
+    , ranked AS (
+        SELECT template_id, shown, because, min(decision) AS decision, min(outcome) AS outcome, sum(emails) AS emails,
+            sum(seen) AS seen,
+            row_number() OVER (PARTITION BY shown, because ORDER BY sum(emails) DESC, template_id) AS place
+        FROM found GROUP BY template_id, shown, because
     )
-    SELECT template_id, shown, because, min(decision) AS decision, min(outcome) AS outcome, count(*) AS emails,
-           count(sent_at) AS seen
-    FROM judged GROUP BY template_id, shown, because ORDER BY emails DESC, template_id, because
+    SELECT CASE WHEN place <= {0} THEN template_id ELSE '' END AS template_id, shown, because,
+        min(decision) AS decision, min(outcome) AS outcome, sum(emails)::bigint AS emails, sum(seen)::bigint AS seen,
+        count(*) AS templates
+    FROM ranked GROUP BY 1, 2, 3 ORDER BY emails DESC, template_id, because
 """
+_ALL: Final = 2**31
 
 
 class AskedNumber(AskedModel):
-    """How far back to look."""
+    """How far back to look: from the quarter hour in which that time began. `most`: how many templates to name for each
+    reason; null: all."""
 
     hours: Annotated[float, Field(gt=0, le=24 * 31)] = 24.0
+    most: Annotated[int, Field(ge=0, le=1000)] | None = None
 
 
 class Shows(ResultModel):
     """Generations of one template whose emails show the same for the same reason. `seen`: of how many a sent email is
-    known; `means` and `do`: what the reason means and what helps."""
+    known; `means` and `do`: what the reason means and what helps. Without a `template_id`: of so many `templates` that
+    were not to be named."""
 
     template_id: str
     shown: Shown
     because: str
     emails: int
     seen: int
+    templates: int = 1
     means: str
     do: str
 
@@ -92,9 +67,12 @@ class Shows(ResultModel):
 class Number(ResultModel):
     """`right`: the newest copy. `control_planned`: by split, draft, stop. `control_missed`: control, because copy did
     not get there. `stale`: an older copy, a fault. `unsure`: the answer came too late to know. `replaced`: a newer
-    generation of the same person took its place, and is counted. `pending`: its email is still to come."""
+    generation of the same person took its place, and is counted. `pending`: its email is still to come. `since`:
+    webhooks from then on; `as_of`: all that was known until then is counted, null: all that is known."""
 
     hours: float
+    since: datetime
+    as_of: datetime | None
     right: int
     control_planned: int
     control_missed: int
@@ -126,19 +104,21 @@ class Number(ResultModel):
     "Tell what the emails showed: our copy, control as planned, control for a reason, or a fault.",
 )  # fmt: skip
 async def number(context: Context, asked: AskedNumber) -> Number:
-    since = context.now - timedelta(hours=asked.hours)
-    rows = await context.connection.fetch(
-        SELECT_SHOWN, context.org_id, since, generation_day(since), context.now, list(_MISSED_BY_DECISION)
-    )
+    reading = await reading_of(context.connection, context.org_id, asked.hours, context.now)
+    most = _ALL if asked.most is None else asked.most
+    rows = await reading.fetch(context.connection, SELECT_SHOWN, most)
     found = [
         Shows(
             template_id=row["template_id"], shown=row["shown"], because=row["because"], emails=row["emails"],
-            seen=row["seen"], means=meaning.means, do=meaning.do,
+            seen=row["seen"], templates=row["templates"], means=meaning.means, do=meaning.do,
         )
         for row in rows
         for meaning in (meaning_of(row["shown"], row["because"], row["decision"], row["outcome"]),)
     ]  # fmt: skip
-    return Number(hours=asked.hours, rows=found, seen=sum(one.seen for one in found), **totals(found))
+    return Number(
+        hours=asked.hours, since=reading.since, as_of=reading.as_of, rows=found, seen=sum(one.seen for one in found),
+        **totals(found),
+    )  # fmt: skip
 
 
 def meaning_of(shown: Shown, because: str, decision: str, outcome: str | None) -> Meaning:

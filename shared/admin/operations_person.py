@@ -12,16 +12,18 @@ from pydantic import Field, SecretStr, StringConstraints
 
 from shared.admin.context import Asking, Context
 from shared.admin.operation import AskedModel, ResultModel, operation_after
+from shared.admin.shown_store import SET_PLANNED_ONCE
 
 # An id as a word of its own: one that is part of another, or too short to be Klaviyo's, names nobody.
 _NAMES = "$2 ~ '^[A-Za-z0-9]{6,}$' AND raw ~ ('(^|[^A-Za-z0-9])' || $2 || '([^A-Za-z0-9]|$)')"
 
 COUNT = f"""
-    WITH mails AS (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2)
+    WITH mails AS MATERIALIZED (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2),
+    mine AS MATERIALIZED (SELECT accepted_at, decision FROM generations WHERE org_id = $1 AND user_id = $2)
     SELECT
-        (SELECT count(*) FROM generations WHERE org_id = $1 AND user_id = $2) AS generations,
-        (SELECT min(accepted_at) FROM generations WHERE org_id = $1 AND user_id = $2) AS first_at,
-        (SELECT max(accepted_at) FROM generations WHERE org_id = $1 AND user_id = $2) AS last_at,
+        (SELECT count(*) FROM mine) AS generations,
+        (SELECT min(accepted_at) FROM mine) AS first_at,
+        (SELECT max(accepted_at) FROM mine) AS last_at,
         (SELECT count(*) FROM mails) AS sends,
         (SELECT count(*) FROM events WHERE org_id = $1 AND transmission_id IN (SELECT transmission_id FROM mails))
         + (SELECT count(*) FROM events WHERE org_id = $1 AND profile_id = $2 AND transmission_id IS NULL) AS events,
@@ -29,9 +31,9 @@ COUNT = f"""
             WHERE org_id = $1 AND transmission_id IN (SELECT transmission_id FROM mails)) AS conversions,
         (SELECT count(*) FROM last_copies WHERE org_id = $1 AND user_id = $2) AS last_copies,
         (SELECT count(*) FROM ingest_rejects WHERE org_id = $1 AND {_NAMES}) AS rejects,
-        (SELECT count(*) FROM export_hours
-            WHERE org_id = $1 AND hour IN (SELECT date_trunc('hour', accepted_at, 'UTC') FROM generations
-                WHERE org_id = $1 AND user_id = $2 AND decision = 'treatment')) AS export_hours
+        (SELECT count(*) FROM export_hours WHERE org_id = $1 AND table_name = 'generations'
+            AND hour IN (SELECT date_trunc('hour', accepted_at, 'UTC') FROM mine WHERE decision = 'treatment')
+        ) AS export_hours
 """  # noqa: S608 - our own words
 # Of a profile: by every account, as the org may have been connected to another one.
 COUNT_ON_PROFILE = """
@@ -145,6 +147,7 @@ async def _on_profile(asking: Asking, asked: OnePerson) -> int:
     "Count what is stored about one person, by Klaviyo profile id.",
 )  # fmt: skip
 async def show(context: Context, asked: OnePerson, on_profile: int) -> Held:
+    await context.connection.execute(SET_PLANNED_ONCE)
     row = await context.connection.fetchrow(COUNT, context.org_id, asked.user_id)
     if row is None:
         raise AssertionError("an aggregate has one row")

@@ -9,29 +9,31 @@ from pydantic import Field
 
 from shared.admin.context import Asking, Context
 from shared.admin.operation import AskedModel, ResultModel, operation_after
+from shared.admin.shown_store import SET_PLANNED_ONCE, reading_of
 from shared.schemas.decisions import PREVIEW
 from shared.schemas.ids import generation_day
 
-# Both tables are partitioned by day: with the day on both sides only those of the time asked for are read.
 SELECT_COUNTS = """
-    SELECT g.template_id, g.decision, g.reason AS decided, w.outcome, w.reason, count(*) AS generations
-    FROM generations g
-    LEFT JOIN write_outcomes w ON w.day = g.day AND w.generation_id = g.generation_id AND w.day >= $3
-    WHERE g.org_id = $1 AND g.accepted_at >= $2 AND g.day >= $3 AND ($4::text IS NULL OR g.template_id = $4)
-      AND g.decision IN ('treatment', 'control')
-    GROUP BY g.template_id, g.decision, g.reason, w.outcome, w.reason
-    ORDER BY g.template_id, generations DESC, g.decision, g.reason
+    SELECT template_id, decision, decided, outcome, reason, sum(emails)::bigint AS generations
+    FROM found WHERE {0}::text IS NULL OR template_id = {0}
+    GROUP BY template_id, decision, decided, outcome, reason
+    ORDER BY template_id, generations DESC, decision, decided
 """
 SELECT_OF_PERSON = """
-    SELECT g.generation_id, g.accepted_at, g.template_id, g.decision, g.reason AS decided, v.name AS variant,
-           g.deadline_at, w.outcome, w.reason, w.at
-    FROM generations g
-    LEFT JOIN write_outcomes w ON w.day = g.day AND w.generation_id = g.generation_id AND w.day >= $3
-    LEFT JOIN variants v ON v.copy_id = g.copy_id
+    SELECT g.day, g.generation_id, g.accepted_at, g.template_id, g.decision, g.reason AS decided, v.name AS variant,
+           g.deadline_at
+    FROM generations g LEFT JOIN variants v ON v.copy_id = g.copy_id
     WHERE g.org_id = $1 AND g.accepted_at >= $2 AND g.day >= $3 AND ($4::text IS NULL OR g.template_id = $4)
       AND g.user_id = $5
     ORDER BY g.accepted_at DESC LIMIT 50
 """
+# Apart from the generations, and one by one: a join of all days with all days reads whole days.
+SELECT_ENDED = """
+    SELECT k.generation_id, w.* FROM unnest($1::date[], $2::uuid[]) k (day, generation_id) CROSS JOIN LATERAL (
+        SELECT outcome, reason, at FROM write_outcomes w
+        WHERE w.day = k.day AND w.generation_id = k.generation_id LIMIT 1) w
+"""
+_NOT_ENDED = {"outcome": None, "reason": None, "at": None}
 # A pause holds for the integration that was refused; where there is a newer one it has ended.
 SELECT_PAUSE = """
     SELECT p.reason, p.message, p.paused_at FROM write_pauses p LEFT JOIN integrations i USING (org_id)
@@ -50,14 +52,20 @@ SELECT_ACCOUNT = """
 Hours = Annotated[float, Field(gt=0, le=24 * 90)]
 
 
-class AskedOutcomes(AskedModel):
+class AskedLately(AskedModel):
     """How far back to look, and of which template."""
 
     hours: Hours = 1.0
     template_id: str | None = None
 
 
-class AskedPerson(AskedOutcomes):
+class AskedOutcomes(AskedLately):
+    """From the quarter hour in which that time began. `counts`: whether to count, or only tell what holds writes up."""
+
+    counts: bool = True
+
+
+class AskedPerson(AskedLately):
     """`user_id`: a Klaviyo profile's id."""
 
     user_id: str
@@ -95,9 +103,10 @@ class Count(ResultModel):
 
 
 class Outcomes(ResultModel):
-    """By template, most first."""
+    """By template, most first. `as_of`: all that was known until then is counted; null: all that is known."""
 
     writing: Writing
+    as_of: datetime | None = None
     counts: list[Count]
 
 
@@ -125,7 +134,7 @@ class PersonsOutcomes(ResultModel):
     generations: list[PersonsGeneration]
 
 
-async def _writing(asking: Asking, _: AskedOutcomes) -> Writing:
+async def _writing(asking: Asking, _: AskedLately) -> Writing:
     """As the worker's role: an account belongs to no org. Each statement names the org."""
     org_id = asking.org_id
     async with asking.means.database.connection() as connection:
@@ -142,17 +151,25 @@ async def _writing(asking: Asking, _: AskedOutcomes) -> Writing:
     )
 
 
+async def _writing_of_org(asking: Asking, asked: AskedOutcomes) -> Writing:
+    return await _writing(asking, asked)
+
+
 async def _writing_of_person(asking: Asking, asked: AskedPerson) -> Writing:
     return await _writing(asking, asked)
 
 
 @operation_after(
-    _writing, "outcomes.list", "GET", "/outcomes", "viewer",
+    _writing_of_org, "outcomes.list", "GET", "/outcomes", "viewer",
     "Show what became of recent generations: decided for what and why, written or not and why.",
 )  # fmt: skip
 async def list_outcomes(context: Context, asked: AskedOutcomes, writing: Writing) -> Outcomes:
-    rows = await context.connection.fetch(SELECT_COUNTS, *_args(context, asked))
-    return Outcomes(writing=writing, counts=[Count(**dict(row), shows=_shows(row)) for row in rows])
+    if not asked.counts:
+        return Outcomes(writing=writing, counts=[])
+    reading = await reading_of(context.connection, context.org_id, asked.hours, context.now)
+    rows = await reading.fetch(context.connection, SELECT_COUNTS, asked.template_id)
+    counts = [Count(**dict(row), shows=_shows(row)) for row in rows]
+    return Outcomes(writing=writing, as_of=reading.as_of, counts=counts)
 
 
 # What one person got is theirs: not for whoever only looks at results.
@@ -161,14 +178,21 @@ async def list_outcomes(context: Context, asked: AskedOutcomes, writing: Writing
     "Show one person's generations and what became of each, newest first.",
 )  # fmt: skip
 async def list_of_person(context: Context, asked: AskedPerson, writing: Writing) -> PersonsOutcomes:
-    rows = await context.connection.fetch(SELECT_OF_PERSON, *_args(context, asked), asked.user_id)
-    found = [PersonsGeneration(**dict(row), shows=_shows(row)) for row in rows]
-    return PersonsOutcomes(now=context.now, writing=writing, generations=found)
-
-
-def _args(context: Context, asked: AskedOutcomes) -> tuple[object, ...]:
     since = context.now - timedelta(hours=asked.hours)
-    return context.org_id, since, generation_day(since), asked.template_id
+    await context.connection.execute(SET_PLANNED_ONCE)
+    rows = await context.connection.fetch(
+        SELECT_OF_PERSON, context.org_id, since, generation_day(since), asked.template_id, asked.user_id
+    )
+    ended = await context.connection.fetch(
+        SELECT_ENDED, [row["day"] for row in rows], [row["generation_id"] for row in rows]
+    )
+    ends = {row["generation_id"]: dict(row) for row in ended}
+    found = [
+        PersonsGeneration(**known, shows=shows(known["decision"], known["outcome"], known["reason"]))
+        for row in rows
+        for known in (dict(row) | _NOT_ENDED | ends.get(row["generation_id"], {}),)
+    ]
+    return PersonsOutcomes(now=context.now, writing=writing, generations=found)
 
 
 def _shows(row: asyncpg.Record) -> str:

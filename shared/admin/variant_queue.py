@@ -3,8 +3,10 @@
 from datetime import datetime
 from uuid import UUID
 
+from pydantic import Field
+
 from shared.admin.context import Context
-from shared.admin.operation import Nothing, ResultModel, operation
+from shared.admin.operation import AskedModel, ResultModel, operation
 
 # Whoever wrote or submitted a version may not approve it where reviews are required.
 SELECT_WAITING = """
@@ -22,8 +24,15 @@ SELECT_WAITING = """
         WHERE org_id = v.org_id AND copy_id = v.copy_id AND event = 'submitted' ORDER BY event_id DESC LIMIT 1
     ) e ON true
     WHERE v.org_id = $1 AND v.proposed_state = 'in_review'
-    ORDER BY e.created_at, v.copy_id LIMIT 500
+    ORDER BY e.created_at, v.copy_id LIMIT $2 OFFSET $3
 """
+
+
+class AskedQueue(AskedModel):
+    """So many, after so many that wait longer."""
+
+    limit: int = Field(500, ge=1, le=500)
+    offset: int = Field(0, ge=0, le=1_000_000)
 
 
 class WaitingReview(ResultModel):
@@ -46,15 +55,15 @@ class WaitingReview(ResultModel):
 
 
 class Queue(ResultModel):
-    """Whoever waits longest first; at most 500."""
+    """Whoever waits longest first."""
 
     waiting: list[WaitingReview]
 
 
 @operation("variants.queue", "GET", "/review", "viewer", "List the versions that wait for somebody's approval.")
-async def queue(context: Context, _: Nothing) -> Queue:
+async def queue(context: Context, asked: AskedQueue) -> Queue:
     me, waiting = context.actor.name.casefold(), []
-    for row in await context.connection.fetch(SELECT_WAITING, context.org_id):
+    for row in await context.connection.fetch(SELECT_WAITING, context.org_id, asked.limit, asked.offset):
         known = dict(row)
         involved = {str(actor).casefold() for actor in known.pop("involved")}
         required = known.pop("review_required")

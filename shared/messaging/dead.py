@@ -1,13 +1,13 @@
 """Dead letters: look at them, and send them round again once the cause is mended."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel, AbstractRobustConnection
-from aio_pika.exceptions import AMQPError, QueueEmpty
+from aio_pika.exceptions import AMQPError
 from aiormq.exceptions import AMQPError as WireError
 
 from shared.errors import Outage
@@ -15,7 +15,8 @@ from shared.messaging.broker import connect, declare, open_channel
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import QueueSpec
 
-_GET_TIMEOUT_S = 10
+_TAKE_TIMEOUT_S = 10.0
+_QUIET_S = 1.0  # nothing comes for so long: there is no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,12 @@ class Graveyard:
     def __init__(self, amqp_url: str, name: str) -> None:
         self._amqp_url, self._name = amqp_url, name
 
-    async def peek(self, spec: QueueSpec, *, limit: int) -> Sequence[DeadLetter]:
-        """The oldest of one kind; they stay where they are. Raises Outage."""
+    async def peek(self, *specs: QueueSpec, limit: int) -> Mapping[str, Sequence[DeadLetter]]:
+        """The oldest of each of these kinds, by its name; they stay where they are. Raises Outage."""
         with _outages():
             async with connect(self._amqp_url, self._name) as connection:
-                await declare(connection, spec)
-                return await peek(connection, spec, limit=limit)
+                await declare(connection, *specs)
+                return {spec.name: await peek(connection, spec, limit=limit) for spec in specs}
 
     async def replay(self, spec: QueueSpec, *, wanted: Wanted, limit: int) -> Sequence[DeadLetter]:
         """Send the wanted ones round again; returns them. Raises Outage."""
@@ -94,14 +95,21 @@ def _outages() -> Iterator[None]:
 
 
 async def _take(channel: AbstractRobustChannel, spec: QueueSpec, limit: int) -> list[AbstractIncomingMessage]:
+    """The oldest, held by the channel. They are streamed: asking for each by itself takes a round trip a letter."""
     held: list[AbstractIncomingMessage] = []
-    async with asyncio.timeout(_GET_TIMEOUT_S):
+    arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+    async with asyncio.timeout(_TAKE_TIMEOUT_S):
         queue = await channel.declare_queue(spec.dead, passive=True)
-        while len(held) < limit:
-            try:
-                held.append(await queue.get(timeout=5))
-            except QueueEmpty:
-                break
+        wanted = min(limit, queue.declaration_result.message_count or 0)
+        if not wanted:
+            return held
+        await channel.set_qos(prefetch_count=wanted)
+        tag = await queue.consume(arrived.put)
+        with suppress(TimeoutError):  # somebody else who looks holds the others
+            while len(held) < wanted:
+                async with asyncio.timeout(_QUIET_S):
+                    held.append(await arrived.get())
+        await queue.cancel(tag)
     return held
 
 

@@ -1,17 +1,18 @@
 """An org's home: what is set up, what is next, what happened lately."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from aiohttp import web
 
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
+from shared.admin.shown_store import reading_of
 from shared.db.pool import Connection
 
 pages = Pages()
 
-_LATELY = timedelta(hours=24)
+_LATELY_H = 24.0
 
 SELECT_SET_UP = """
     SELECT
@@ -32,9 +33,13 @@ SELECT_SET_UP = """
         (SELECT stopped_at FROM orgs) AS stopped_at
 """
 SELECT_LATELY = """
-    SELECT count(*) AS asked, count(*) FILTER (WHERE decision = 'treatment') AS treated,
-        max(accepted_at) AS last_at
-    FROM generations WHERE day >= $1::date AND accepted_at >= $2
+    SELECT coalesce(sum(emails), 0)::bigint AS asked,
+        coalesce(sum(emails) FILTER (WHERE decision = 'treatment'), 0)::bigint AS treated
+    FROM found
+"""
+SELECT_LAST_AT = """
+    SELECT accepted_at FROM generations WHERE day >= $1::date AND accepted_at >= $2
+    ORDER BY accepted_at DESC LIMIT 1
 """
 
 
@@ -132,11 +137,12 @@ async def home(visit: Visit) -> web.StreamResponse:
     """The first page of an org."""
     async with visit.transaction() as connection:
         there = await _set_up(connection, visit.now)
-        since = visit.now - _LATELY
-        lately = await connection.fetchrow(SELECT_LATELY, since, since)
+        reading = await reading_of(connection, visit.org.org_id, _LATELY_H, visit.now)
+        (lately,) = await reading.fetch(connection, SELECT_LATELY)
+        last_at = await connection.fetchval(SELECT_LAST_AT, reading.since, reading.since)
     to_do = steps(there)
     ready = all(step.done for step in to_do if step.needed)
-    return visit.render("home.html", there=there, steps=to_do, ready=ready, lately=lately)
+    return visit.render("home.html", there=there, steps=to_do, ready=ready, lately=lately, last_at=last_at)
 
 
 async def _set_up(connection: Connection, now: datetime) -> SetUp:

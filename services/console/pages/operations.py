@@ -26,7 +26,7 @@ LANES: Final = {
 }
 _HOURS: Final = {"today": None, "24h": 24.0, "7d": 24.0 * 7, "30d": 24.0 * 30}
 _LEAST_HOURS: Final = 1 / 60
-_A_MOMENT: Final = 1 / 3600  # hours; only what holds writing up now is wanted
+_WRITING: Final = outcomes.AskedOutcomes(counts=False)  # only what holds writing up now is wanted
 _TEMPLATES_NAMED: Final = 3
 
 
@@ -76,7 +76,7 @@ async def last_hour(visit: Visit) -> web.StreamResponse:
 async def what_emails_showed(visit: Visit) -> web.StreamResponse:
     """By template and reason; for a script, the figures alone."""
     span = span_of(visit, visit.request.query.get("span", "7d"))
-    found = await visit.run(number, AskedNumber(hours=span.hours))
+    found = await visit.run(number, AskedNumber(hours=span.hours, most=_TEMPLATES_NAMED))
     template = "operations/_number.html" if visit.is_htmx else "operations/number.html"
     return visit.render(
         template,
@@ -95,8 +95,8 @@ async def needs_attention(visit: Visit) -> web.StreamResponse:
     found = attention(
         visit.org.slug,
         (await visit.run(stops.list_stops, stops.SomeStops())).stops,
-        (await visit.run(outcomes.list_outcomes, outcomes.AskedOutcomes(hours=_A_MOMENT))).writing,
-        await visit.run(number, AskedNumber(hours=24)),
+        (await visit.run(outcomes.list_outcomes, _WRITING)).writing,
+        await visit.run(number, AskedNumber(hours=24, most=0)),
         (await visit.run(sources.list_sources, Nothing())).sources,
         await visit.run(exports.list_hours, exports.AskedHours(limit=72)),
         visit.now,
@@ -107,10 +107,9 @@ async def needs_attention(visit: Visit) -> web.StreamResponse:
 
 async def _live(visit: Visit) -> dict[str, Any]:
     """What may be asked for every few seconds: nothing of it reads what was."""
-    moment = outcomes.AskedOutcomes(hours=_A_MOMENT)
     return {
         "accounts": (await visit.run(quota.show, quota.AskedQuota(history=False))).accounts,
-        "writing": (await visit.run(outcomes.list_outcomes, moment)).writing,
+        "writing": (await visit.run(outcomes.list_outcomes, _WRITING)).writing,
         "lanes": LANES,
         "stops": (await visit.run(stops.list_stops, stops.SomeStops())).stops,
     }
@@ -121,13 +120,14 @@ def by_reason(rows: Sequence[Shows]) -> list[Reason]:
     groups: dict[tuple[str, str], list[Shows]] = {}
     for one in rows:
         groups.setdefault((one.shown, one.because), []).append(one)
-    found = [
-        Reason(
-            group[0], sum(one.emails for one in group), group[:_TEMPLATES_NAMED], max(0, len(group) - _TEMPLATES_NAMED)
-        )
-        for group in groups.values()
-    ]
+    found = [_reason(group) for group in groups.values()]
     return sorted(found, key=lambda one: -one.emails)
+
+
+def _reason(group: Sequence[Shows]) -> Reason:
+    named = [one for one in group if one.template_id][:_TEMPLATES_NAMED]
+    more = sum(one.templates for one in group) - len(named)
+    return Reason(named[0] if named else group[0], sum(one.emails for one in group), named, more)
 
 
 def meaning_of_miss(reason: str) -> Meaning:

@@ -12,12 +12,13 @@ from services.console.pages.templates import STATES, as_written, refuse, templat
 from services.console.web.errors import not_found, sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
+from services.console.web.paging import Paging
 from services.console.web.security import PREVIEW_HEADERS
 from services.console.web.visit import Visit
 from shared.admin import previewing, variant_queue, variant_saving, variants
 from shared.admin.errors import AdminError, Conflict, NotFound, Refused
 from shared.admin.meanings import of_decision
-from shared.admin.operation import Nothing, Operation
+from shared.admin.operation import Operation
 from shared.admin.templates import Template
 from shared.admin.variants import Finding, HistoryRow, Step, Stepped, Variant
 
@@ -29,6 +30,7 @@ PEOPLE: Final[Mapping[str, str]] = {
     "nobody": "Somebody without any field",
     "long": "Somebody with very long values",
 }
+_IN_REVIEW: Final = 10
 _MOST_CELLS = 60
 _USUAL_FIELDS: Final = ("first_name", "last_name", "city")  # chips, beside those that the copy prints
 _TEXT = Annotated[str, Field(max_length=200_000)]
@@ -274,13 +276,16 @@ async def diff(visit: Visit) -> web.StreamResponse:
 
 @pages.page("GET", "/{org}/review", role="viewer")
 async def review(visit: Visit) -> web.StreamResponse:
-    """What waits for somebody's approval, with what would change."""
-    waiting = (await visit.run(variant_queue.queue, Nothing())).waiting
-    diffs = {}
-    for one in waiting[:20]:  # a page of them is read at a time; the rest is a click away
-        found = await visit.run(variants.diff, {"template_id": one.template_id, "variant": str(one.copy_id)})
-        diffs[one.copy_id] = found
-    return visit.render("templates/review.html", waiting=waiting, diffs=diffs)
+    """What waits for somebody's approval, with what would change; a few at a time, since each is read as a whole."""
+    paging = Paging.of(visit.request.query, _IN_REVIEW)
+    asked = variant_queue.AskedQueue(limit=paging.limit, offset=paging.offset)
+    part = paging.cut((await visit.run(variant_queue.queue, asked)).waiting, visit.path("review"), {})
+    diffs = {
+        one.copy_id: await visit.run(variants.diff, {"template_id": one.template_id, "variant": str(one.copy_id)})
+        for one in part.rows
+        if one.version > 1  # the first has nothing before it
+    }
+    return visit.render("templates/review.html", part=part, diffs=diffs)
 
 
 # --- the path --------------------------------------------------------------------------------------------------------

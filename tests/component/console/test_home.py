@@ -1,11 +1,13 @@
 """The home of an org says what is there and what is next."""
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import asyncpg
 
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
+from tests.support.operations import Facts
 
 INSERT_KEY = """
     INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, created_at)
@@ -55,3 +57,19 @@ async def test_a_table_that_stays_locked_is_said_so(stage: Stage, visitor: Brows
 
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
     assert "Nothing was saved. Please send it once more." in answer.words
+
+
+async def test_the_last_day_is_counted_without_what_was_only_looked_at(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.generation("01A")
+    await facts.generation("01B", outcome=None)
+    await facts.generation("01C", decision="control", decided="control_split", outcome="nothing_to_clear")
+    await facts.generation("01D", decision="preview", decided="preview", outcome=None)
+    await facts.generation("01E", ago_s=2 * 86_400)
+
+    words = (await visitor.get("/acme/")).words
+
+    assert "Webhooks 3 accepted" in words
+    assert "Personalised 2 our copy" in words
+    assert "10 minutes ago" in words

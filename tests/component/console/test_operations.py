@@ -9,6 +9,7 @@ from services.console.pages.operations import by_reason
 from services.console.pages.operations_attention import attention
 from services.console.pages.operations_exports import heat_map, month_of
 from services.console.pages.operations_words import advice, moment_of
+from services.ingest.shown import Pace, StoredShownCounts
 from shared.admin.exports import Hour, Hours
 from shared.admin.operations_number import Number, Shows
 from shared.admin.outcomes import Pause, Writing
@@ -22,7 +23,8 @@ from tests.support.operations import Facts
 NOW = datetime(2026, 11, 23, 10, 30, tzinfo=UTC)
 CALM = Writing(pause=None, blocked_until=None, blocked_reason=None, writes=0, clears=0, first_deadline_at=None)
 FINE = Number(
-    hours=24, right=100, control_planned=20, control_missed=1, stale=0, unsure=0, replaced=0, pending=0, seen=90,
+    hours=24, since=NOW - timedelta(hours=24), as_of=None, right=100,
+    control_planned=20, control_missed=1, stale=0, unsure=0, replaced=0, pending=0, seen=90,
     rows=[],
 )  # fmt: skip
 NO_EXPORTS = Hours(target=None, hours=[])
@@ -84,6 +86,19 @@ def test_reasons_are_told_once_for_all_templates() -> None:
 
     assert (first.first.because, first.emails, second.emails) == ("quota", 50, 40)
     assert ([one.template_id for one in second.templates], second.more) == (["t0", "t1", "t2"], 2)
+
+
+def test_templates_that_are_not_named_are_counted_with_their_reason() -> None:
+    rows = [
+        Shows(template_id=name, shown="right", because="written", emails=emails, seen=0, templates=templates, means="",
+              do="nothing")
+        for name, emails, templates in (("", 500, 40), ("t1", 300, 1), ("t2", 200, 1))
+    ]  # fmt: skip
+
+    [one] = by_reason(rows)
+
+    assert (one.emails, [named.template_id for named in one.templates], one.more) == (1000, ["t1", "t2"], 40)
+    assert one.first.template_id == "t1"
 
 
 def test_the_heat_map_has_every_hour_of_every_day_so_far() -> None:
@@ -174,3 +189,22 @@ async def test_today_begins_at_midnight_in_the_zone_of_the_org(stage: Stage, vis
 
     assert "Our copy was on the profile in time" not in today.words
     assert "our copy was on the profile in time" in week.words
+
+
+async def test_the_number_says_when_it_was_counted_where_it_is_behind(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+    now = datetime.now(UTC)
+    facts = Facts(stage.db, stage.orgs["acme"], now)
+    await facts.generation("01A")
+    counts = StoredShownCounts(stage.db, uuid4, Pace(timedelta(5), timedelta(0), timedelta(0), timedelta(1)))
+    await counts.take_marks(now)
+    while await counts.count_quarter(now):
+        pass
+
+    exact = await visitor.get("/acme/operations/number?span=24h")
+    await facts.generation("01B")
+    behind = await visitor.get("/acme/operations/number?span=24h")
+
+    assert "is being counted" not in exact.words
+    assert "what has changed since is being counted" in behind.words
+    assert "0 of 1 are confirmed" in behind.words

@@ -1,0 +1,247 @@
+"""Counts what emails showed, by quarter hours of acceptance, as their facts change (ADR 0022).
+
+Who writes facts leaves a mark in the same transaction. Marks are taken away and raise the quarters that they are about;
+a raised quarter is counted anew as a whole. Its revision is read before its facts are, so nothing that comes meanwhile
+is missed. Any number of replicas may run it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from shared import logs, metrics
+from shared.admin.shown_facts import JUDGED
+from shared.admin.shown_spans import QUARTER, SPANS, minutes, span_start
+from shared.admin.shown_store import SET_FOR_FEW, facts_of
+from shared.clock import Clock, first_of
+from shared.db.pool import Connection, Database
+from shared.errors import Failure
+
+log = logs.get(__name__)
+
+_TIMEOUT_S: Final = 120.0
+_YOUNG: Final = timedelta(hours=2)
+_MARKS: Final = 10_000
+
+TRY_LOCK_MARKS: Final = "SELECT pg_try_advisory_xact_lock(7331028)"
+TAKE_MARKS: Final = """
+    DELETE FROM shown_marks
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM shown_marks LIMIT $1 FOR UPDATE SKIP LOCKED))
+    RETURNING org_id, at, day, came
+"""
+PASSED: Final = """
+    INSERT INTO shown_orgs (org_id, passed_at) SELECT one, $2 FROM unnest($1::uuid[]) one
+    ON CONFLICT (org_id) DO UPDATE SET passed_at = excluded.passed_at
+"""
+_RAISE: Final = """
+    SET revision = q.revision + 1, raised_at = CASE WHEN q.counted < q.revision THEN q.raised_at ELSE {0} END
+"""
+RAISE_QUARTERS: Final = f"""
+    INSERT INTO shown_quarters AS q (org_id, at, raised_at)
+    SELECT org_id, at, $3 FROM unnest($1::uuid[], $2::timestamptz[]) m (org_id, at)
+    ON CONFLICT (org_id, at) DO UPDATE {_RAISE.format("$3")}
+"""  # noqa: S608  # our own text
+# An outcome changes only quarters that wait for one of its day: which generation it is of is not asked.
+RAISE_WAITING: Final = f"""
+    UPDATE shown_quarters q {_RAISE.format("$3")}
+    FROM unnest($1::uuid[], $2::date[]) m (org_id, day)
+    WHERE q.org_id = m.org_id AND q.waits_from <= m.day AND q.waits_to >= m.day
+"""
+RAISE_HANGING: Final = f"""
+    UPDATE shown_quarters q {_RAISE.format("$3")}
+    FROM unnest($1::uuid[], $2::timestamptz[]) m (org_id, at) WHERE q.org_id = m.org_id AND q.hangs AND q.at > m.at
+"""
+RAISE_PASSED: Final = f"UPDATE shown_quarters q {_RAISE.format('q.next_at')}, next_at = NULL WHERE next_at <= $1"
+# Newest first. Never again at once: while webhooks come, a quarter is raised with every tick.
+CLAIM: Final = """
+    UPDATE shown_quarters q SET claim_id = $2, lease_until = $3
+    WHERE (q.org_id, q.at) = (
+        SELECT org_id, at FROM shown_quarters
+        WHERE counted < revision AND (lease_until IS NULL OR lease_until < $1) AND (counted_at IS NULL
+            OR counted_at < $1 - CASE WHEN at >= $4 THEN $5::interval ELSE $6::interval END)
+        ORDER BY at DESC LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING q.org_id, q.at, q.revision
+"""
+_KEYS: Final = ("template_id", "decision", "decided", "outcome", "reason", "shown", "because")
+_KEY: Final = ", ".join(_KEYS)
+# Only what differs is written: most rows of a day do not change with one of its quarters.
+_STORE: Final = f"""
+    stored AS MATERIALIZED (
+        SELECT {_KEY}, emails, seen FROM shown_counts WHERE org_id = $1 AND span = {{span}} AND at = {{at}}
+    ), gone AS (
+        DELETE FROM shown_counts c USING (SELECT {_KEY} FROM stored EXCEPT SELECT {_KEY} FROM grouped) g
+        WHERE c.org_id = $1 AND c.span = {{span}} AND c.at = {{at}} AND c.template_id = g.template_id
+          AND {" AND ".join(f"c.{key} IS NOT DISTINCT FROM g.{key}" for key in _KEYS)}
+        RETURNING 1
+    ), put AS (
+        INSERT INTO shown_counts AS c (org_id, span, at, {_KEY}, emails, seen)
+        SELECT $1, {{span}}, {{at}}, new.* FROM (
+            SELECT {_KEY}, emails, seen FROM grouped EXCEPT SELECT {_KEY}, emails, seen FROM stored) new
+        ON CONFLICT (org_id, span, at, {_KEY}) DO UPDATE SET emails = excluded.emails, seen = excluded.seen
+        RETURNING 1
+    )
+"""  # noqa: S608  # the names above
+# What an outcome could still change: generations without one, and those that hang on an older generation without one.
+COUNT: Final = f"""
+    WITH {JUDGED}, {_STORE.format(span="15", at="$8")}
+    SELECT EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM put) AS differs,
+        coalesce(bool_or(hangs), false) AS hangs, min(deadline_at) FILTER (WHERE shown = 'pending') AS next_at,
+        min(CASE WHEN open THEN day ELSE waits_from END) AS waits_from,
+        max(CASE WHEN open THEN day ELSE waits_to END) AS waits_to
+    FROM (SELECT *, outcome IS NULL AND decided <> 'unknown_template' AS open FROM judged) judged
+"""  # noqa: S608  # our own text
+# Two quarters of a day may be counted at once; who sums up must see both.
+LOCK_SUMS: Final = "SELECT pg_advisory_xact_lock(hashtextextended('shown:' || $1, 0))"
+SUM: Final = f"""
+    WITH grouped AS (
+        SELECT {_KEY}, sum(emails)::bigint AS emails, sum(seen)::bigint AS seen FROM shown_counts
+        WHERE org_id = $1 AND span = $4 AND at >= $3 AND at < $3 + $5::interval GROUP BY {_KEY}
+    ), {_STORE.format(span="$2::smallint", at="$3")}
+    SELECT EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM put)
+"""  # noqa: S608  # the names above
+SETTLE: Final = """
+    UPDATE shown_quarters SET counted = $4, counted_at = $5::timestamptz, next_at = $6, waits_from = $7,
+        waits_to = $8, hangs = $9, raised_at = CASE WHEN revision > $4 THEN $5::timestamptz END,
+        claim_id = NULL, lease_until = NULL
+    WHERE org_id = $1 AND at = $2 AND claim_id = $3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Virtual time. `young`: between two counts of a quarter of the last two hours; `older`: of another one."""
+
+    tick: timedelta
+    young: timedelta
+    older: timedelta
+    lease: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What marks are about: quarters, days for which some wait, and the first quarter to which generations came."""
+
+    quarters: list[tuple[UUID, datetime]]
+    days: list[tuple[UUID, date]]
+    came: list[tuple[UUID, datetime]]
+
+
+def raised_by(marks: list[Any]) -> Raised:
+    """In one order everywhere, so that two transactions cannot wait for each other in a ring. Pure."""
+    came: dict[UUID, datetime] = {}
+    for mark in marks:
+        if mark["came"]:
+            came[mark["org_id"]] = min(mark["at"], came.get(mark["org_id"], mark["at"]))
+    return Raised(
+        sorted({(mark["org_id"], mark["at"]) for mark in marks if mark["at"] is not None}),
+        sorted({(mark["org_id"], mark["day"]) for mark in marks if mark["day"] is not None}),
+        sorted(came.items()),
+    )
+
+
+class ShownCounts(Protocol):
+    """What the runner does, one thing at a time. Each says whether there was something to do; raises Failure."""
+
+    async def take_marks(self, now: datetime) -> bool: ...
+    async def count_quarter(self, now: datetime) -> bool: ...
+
+
+class _ClaimLostError(Exception):
+    """Somebody else counts it now; nothing of ours may be kept."""
+
+
+class StoredShownCounts:
+    """On PostgreSQL."""
+
+    def __init__(self, database: Database, new_id: Callable[[], UUID], pace: Pace) -> None:
+        self._database, self._new_id, self._pace = database, new_id, pace
+        self._passed_at: datetime | None = None
+
+    async def take_marks(self, now: datetime) -> bool:
+        """Raise what has changed; whether there may be more."""
+        # What a mark tells of has happened since they were looked at last, at the earliest.
+        since = self._passed_at or now
+        async with self._database.transaction(timeout_s=_TIMEOUT_S) as connection:
+            if not await connection.fetchval(TRY_LOCK_MARKS):
+                return False  # another replica is at it
+            await connection.execute(RAISE_PASSED, now)
+            marks = await connection.fetch(TAKE_MARKS, _MARKS)
+            raised = raised_by(marks)
+            for statement, found in (
+                (RAISE_QUARTERS, raised.quarters), (RAISE_WAITING, raised.days), (RAISE_HANGING, raised.came),
+            ):  # fmt: skip
+                if found:
+                    await connection.execute(statement, *map(list, zip(*found, strict=True)), since)
+            if marks:
+                await connection.execute(PASSED, sorted({mark["org_id"] for mark in marks}), now)
+        self._passed_at = now
+        return len(marks) == _MARKS
+
+    async def count_quarter(self, now: datetime) -> bool:
+        """Count one quarter that is due. The count of a claim that was lost meanwhile is not stored."""
+        claim_id = self._new_id()
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(
+                CLAIM, now, claim_id, now + self._pace.lease, now - _YOUNG, self._pace.young, self._pace.older
+            )
+        if row is None:
+            return False
+        org_id, at = row["org_id"], row["at"]
+        try:
+            async with self._database.transaction(org_id, _TIMEOUT_S) as connection:
+                await connection.execute(SET_FOR_FEW)
+                await connection.execute(f"SET LOCAL statement_timeout = '{_TIMEOUT_S:.0f}s'")
+                facts = facts_of(org_id, [(at, at + QUARTER)], now)
+                found = await connection.fetchrow(COUNT, *facts, at, timeout=_TIMEOUT_S)
+                if found is None:
+                    raise AssertionError("an aggregate has one row")
+                if found["differs"]:
+                    await _sum_up(connection, org_id, at)
+                settled = await connection.execute(
+                    SETTLE, org_id, at, claim_id, row["revision"], now, found["next_at"], found["waits_from"],
+                    found["waits_to"], found["hangs"],
+                )  # fmt: skip
+                if settled != "UPDATE 1":
+                    raise _ClaimLostError
+        except _ClaimLostError:
+            log.info("shown.claim_lost", org_id=org_id, quarter=at.isoformat())
+        return True
+
+
+async def _sum_up(connection: Connection, org_id: UUID, at: datetime) -> None:
+    """The longer spans that the quarter lies in, each from those below it."""
+    await connection.execute(LOCK_SUMS, str(org_id))
+    below = QUARTER
+    for span in reversed(SPANS[:-1]):
+        start = span_start(at, span)
+        if not await connection.fetchval(SUM, org_id, minutes(span), start, minutes(below), span):
+            return
+        below = span
+
+
+class ShownCounter:
+    """A runner."""
+
+    def __init__(self, counts: ShownCounts, clock: Clock, tick: timedelta) -> None:
+        self._counts, self._clock, self._tick = counts, clock, tick
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; what is in hand is finished."""
+        while not stop.is_set():
+            try:
+                more = await self._counts.take_marks(self._clock.now())
+                started_s = self._clock.monotonic()
+                if await self._counts.count_quarter(self._clock.now()):
+                    metrics.count("results_counted_total", what="quarter")
+                    # Where everything misses, a count is dear; the database has more to do than counting.
+                    rest_s = self._clock.monotonic() - started_s
+                    await first_of(self._clock.sleep(rest_s), stop.wait())
+                    continue
+                if more:
+                    continue
+            except Failure as error:
+                log.warning("shown.count_failed", reason=error.reason)
+            await first_of(self._clock.sleep(self._tick.total_seconds()), stop.wait())

@@ -1,0 +1,67 @@
+"""What emails showed, from the facts: each generation judged by its decision, the end of its write and its send."""
+
+from typing import Final
+
+from shared.schemas.decisions import NOT_RENDERED
+
+MISSED_BY_DECISION: Final = (*sorted(NOT_RENDERED), "unknown_template")
+"""Reasons of a control decision that was not planned."""
+
+# $1 org, $2 and $3 times (from, until), $4 and $5 the first and last day of generations in them, $6 now, $7
+# MISSED_BY_DECISION. The days keep all but these partitions, and 31 before them, unread and out of the plan.
+#
+# Older copy shows where a generation did not get through (`expired`, `rejected`) and the last that had got through for
+# the same message was written and not yet due to be taken away. Few rows are asked so, each by the person's index.
+# `place`: how many had got through from the newest on; an older one without an end yet may still become the last.
+# A send is of the person of its generation (services/ingest/attribute.py), so the person's index finds it.
+JUDGED: Final = """
+    told AS MATERIALIZED (
+        SELECT g.template_id, g.day, g.decision, g.reason AS decided, g.user_id, g.property_prefix, g.written_for,
+               g.accepted_at, g.deadline_at, w.outcome, w.reason, w.at,
+               w.outcome IN ('expired', 'rejected') AND w.reason IS DISTINCT FROM 'profile_not_found' AS hangs,
+               (SELECT min(s.sent_at) FROM sends s WHERE s.org_id = $1 AND s.profile_id = g.user_id
+                   AND s.sent_at >= g.accepted_at AND s.generation_id = g.generation_id) AS sent_at
+        FROM unnest($2::timestamptz[], $3::timestamptz[]) r (since, until)
+        JOIN generations g ON g.org_id = $1 AND g.accepted_at >= r.since AND g.accepted_at < r.until
+            AND g.day BETWEEN $4 AND $5 AND g.decision IN ('treatment', 'control')
+        LEFT JOIN write_outcomes w ON w.day = g.day AND w.generation_id = g.generation_id AND w.day BETWEEN $4 AND $5
+    ), judged AS (
+        SELECT told.*, older.waits_from, older.waits_to, CASE
+            WHEN hangs AND older.shows THEN 'stale'
+            WHEN decision = 'control' AND decided = ANY($7::text[]) THEN 'control_missed'
+            WHEN decision = 'control' OR outcome = 'stopped' THEN 'control_planned'
+            WHEN outcome = 'superseded' THEN 'replaced'
+            WHEN outcome = 'written' AND sent_at < told.at THEN 'control_missed'
+            WHEN outcome = 'written' AND reason = 'answered_late' THEN 'unsure'
+            WHEN outcome = 'written' THEN 'right'
+            WHEN outcome IS NULL AND deadline_at > $6 THEN 'pending'
+            ELSE 'control_missed' END AS shown,
+            CASE
+                WHEN decision = 'control' THEN decided
+                WHEN outcome = 'written' AND sent_at < told.at THEN 'email_left_first'
+                WHEN outcome IS NULL AND deadline_at <= $6 THEN 'not_settled'
+                WHEN outcome = 'written' AND reason IS NULL THEN 'written'
+                ELSE coalesce(reason, outcome, '') END AS because
+        FROM told LEFT JOIN LATERAL (
+            SELECT bool_or(shows) FILTER (WHERE through AND place = 1) AS shows,
+                min(day) FILTER (WHERE open AND place = 0) AS waits_from,
+                max(day) FILTER (WHERE open AND place = 0) AS waits_to
+            FROM (
+                SELECT p.day, o.through, o.shows, coalesce(o.open, p.decision <> 'preview' AND
+                        p.reason <> 'unknown_template') AS open,
+                    count(*) FILTER (WHERE o.through) OVER (ORDER BY p.accepted_at DESC) AS place
+                FROM generations p LEFT JOIN LATERAL (
+                    SELECT o.outcome IN ('written', 'cleared', 'nothing_to_clear') AS through, false AS open,
+                        o.outcome = 'written' AND p.clean_at > told.deadline_at AS shows
+                    FROM write_outcomes o WHERE o.day = p.day AND o.day BETWEEN $4::date - 31 AND $5
+                      AND o.generation_id = p.generation_id LIMIT 1) o ON true
+                WHERE told.hangs AND p.org_id = $1 AND p.user_id = told.user_id AND p.accepted_at < told.accepted_at
+                  AND p.day BETWEEN $4::date - 31 AND $5 AND p.day >= told.day - 31
+                  AND p.property_prefix = told.property_prefix AND p.written_for = told.written_for
+            ) earlier) older ON true
+    ), grouped AS (
+        SELECT template_id, decision, decided, outcome, reason, shown, because, count(*) AS emails,
+               count(sent_at) AS seen
+        FROM judged GROUP BY template_id, decision, decided, outcome, reason, shown, because
+    )
+"""

@@ -1,0 +1,81 @@
+"""Counting what emails showed: which marks raise what, and how much of the time may go into it."""
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from services.ingest.shown import ShownCounter, raised_by
+from shared.clock import FrozenClock
+from shared.errors import Outage
+from tests.support.waiting import eventually
+
+ORG, OTHER = UUID(int=1), UUID(int=2)
+QUARTER = datetime(2026, 11, 23, 10, tzinfo=UTC)
+LATER = QUARTER + timedelta(minutes=15)
+TICK = timedelta(seconds=5)
+
+
+def mark(org_id: UUID, at: datetime | None = None, day: date | None = None, *, came: bool = False) -> dict[str, Any]:
+    return {"org_id": org_id, "at": at, "day": day, "came": came}
+
+
+def test_marks_raise_each_quarter_once_and_in_one_order() -> None:
+    raised = raised_by([mark(OTHER, LATER), mark(ORG, LATER, came=True), mark(ORG, QUARTER), mark(ORG, LATER)])
+
+    assert raised.quarters == [(ORG, QUARTER), (ORG, LATER), (OTHER, LATER)]
+
+
+def test_of_generations_that_came_the_earliest_quarter_counts_and_of_others_none() -> None:
+    raised = raised_by([mark(ORG, LATER, came=True), mark(ORG, QUARTER, came=True), mark(OTHER, QUARTER)])
+
+    assert raised.came == [(ORG, QUARTER)]
+
+
+def test_outcomes_tell_days_and_no_quarters() -> None:
+    raised = raised_by([mark(ORG, day=QUARTER.date()), mark(ORG, day=QUARTER.date())])
+
+    assert (raised.days, raised.quarters, raised.came) == ([(ORG, QUARTER.date())], [], [])
+
+
+class Slow:
+    """Counts whose every quarter takes two seconds; the third look at marks fails."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        self.clock, self.looks, self.counted = clock, 0, 0
+
+    async def take_marks(self, now: datetime) -> bool:
+        self.looks += 1
+        if self.looks == 3:
+            raise Outage("the database is away")
+        return False
+
+    async def count_quarter(self, now: datetime) -> bool:
+        self.clock.advance(2)
+        self.counted += 1
+        return True
+
+
+async def test_a_count_rests_as_long_as_it_took_and_an_outage_is_waited_out() -> None:
+    clock, stop = FrozenClock(), asyncio.Event()
+    counts = Slow(clock)
+    running = asyncio.create_task(ShownCounter(counts, clock, TICK).run(stop))
+
+    await eventually(lambda: counts.counted == 1)
+    clock.advance(1.9)
+    await asyncio.sleep(0)
+    assert counts.looks == 1
+    await eventually(lambda: _wakes(clock, 0.1, lambda: counts.looks == 2))
+    await eventually(lambda: _wakes(clock, 2, lambda: counts.looks == 3))
+    await eventually(lambda: _wakes(clock, TICK.total_seconds(), lambda: counts.looks == 4))
+
+    stop.set()
+    await asyncio.wait_for(running, 5)
+    assert counts.counted == 3
+
+
+def _wakes(clock: FrozenClock, seconds: float, reached: Any) -> bool:
+    if reached():
+        return True
+    clock.advance(seconds)
+    return False
