@@ -1,4 +1,4 @@
-"""Counts what emails showed, by quarter hours of acceptance, as their facts change (ADR 0022).
+"""Counts what emails showed, by quarter hours of acceptance, as their facts change (ADR 0021).
 
 Who writes facts leaves a mark in the same transaction. Marks are taken away and raise the quarters that they are about;
 a raised quarter is counted anew as a whole. Its revision is read before its facts are, so nothing that comes meanwhile

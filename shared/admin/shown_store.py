@@ -1,4 +1,4 @@
-"""What emails showed, read: counted quarters from `shown_counts`, the others from the facts (ADR 0022).
+"""What emails showed, read: counted quarters from `shown_counts`, the others from the facts (ADR 0021).
 
 A quarter that has changed since it was counted is read as it was counted, as long as that is not long ago: the answer
 says as of when it is. Where nobody counts, everything that has changed is read from the facts.

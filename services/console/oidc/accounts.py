@@ -17,7 +17,7 @@ from shared import logs
 from shared.admin.audit import INSERT_ENTRY
 from shared.db.pool import Connection
 from shared.people.roles import Role
-from shared.people.store import LastOwner, change_role, remove_member
+from shared.people.store import DELETE_RESETS, LastOwner, change_role, remove_member
 
 log = logs.get(__name__)
 
@@ -148,6 +148,7 @@ async def _place_by_groups(entry: _Entry, found: Admitted, who: Vouched, policy:
     for row in rows:
         role = wanted[row["slug"]]
         if row["role"] is None and role is not None:
+            await entry.connection.execute(DELETE_RESETS, found.user_id)  # as whoever joins by an invitation
             await entry.connection.execute(INSERT_BY_GROUP, row["org_id"], found.user_id, role, entry.now)
             await entry.write(row["org_id"], "people.join", found.email, role=role)
         elif row["by_group"] and row["role"] != role:

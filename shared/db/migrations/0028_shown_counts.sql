@@ -1,4 +1,4 @@
--- What emails showed and how writes ended, counted ahead by quarter hours of acceptance (ADR 0022), so that no page joins
+-- What emails showed and how writes ended, counted ahead by quarter hours of acceptance (ADR 0021), so that no page joins
 -- generations, outcomes and sends. Any zone's midnight is the edge of a quarter. Always counted from the facts, a whole
 -- quarter at once, never added up. Written by ingest (services/ingest/shown.py).
 

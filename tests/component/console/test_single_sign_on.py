@@ -414,6 +414,19 @@ async def test_a_role_given_by_hand_stays_whatever_the_groups_say(
         assert await all_rows(stage, MEMBERS) == [("ann@example.com", "acme", "reviewer", False)]
 
 
+async def test_a_link_for_a_new_password_does_not_follow_into_the_org_of_a_group(
+    database_url: str, wall: FrozenClock, there: Provider
+) -> None:
+    async with other_settings(database_url, wall, there, console_oidc_groups=GROUPS) as (stage, visitor):
+        link = await stage.reset(await stage.person("Ann", acme="editor"))
+        there.claims = {"groups": ["tea"]}
+
+        assert (await visitor.get(link)).status == 200
+        await comes_back(visitor, there)
+
+        assert (await visitor.get(link)).status == 410
+
+
 async def test_the_last_owner_of_an_org_stays_one_without_the_group(
     database_url: str, wall: FrozenClock, there: Provider
 ) -> None:
