@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 QUARTER: Final = timedelta(minutes=15)
-SPANS: Final = (timedelta(weeks=1), timedelta(days=1), timedelta(hours=3), QUARTER)
-"""Longest first; each holds a whole number of the next."""
+SPANS: Final = (
+    timedelta(weeks=1), timedelta(days=1), timedelta(hours=12), timedelta(hours=3), timedelta(hours=1), QUARTER
+)  # fmt: skip
+"""Longest first; each holds a whole number of the next. A look back of a day is made of about ten."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

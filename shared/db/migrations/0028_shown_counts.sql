@@ -3,10 +3,10 @@
 -- quarter at once, never added up. Written by ingest (services/ingest/shown.py).
 
 -- One row for each way in which generations of a template were decided, ended and showed. `span`: 15 minutes, or
--- three hours, a day, a week, which are the sums of those below them: so a month is read as weeks and its edge.
+-- 1, 3, 12 hours, a day, a week, which are the sums of those below them: so a month is read as weeks and its edge.
 CREATE TABLE shown_counts (
     org_id      uuid NOT NULL,
-    span        smallint NOT NULL CHECK (span IN (15, 180, 1440, 10080)),  -- minutes
+    span        smallint NOT NULL CHECK (span IN (15, 60, 180, 720, 1440, 10080)),  -- minutes
     at          timestamptz NOT NULL,                -- where the span begins
     template_id text NOT NULL,
     decision    text NOT NULL,
