@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.admin import operations_number, operations_person
+from shared.admin import operations_number, operations_person, quota
 from shared.admin.errors import Forbidden
 from shared.schemas.jobs import hour_of
 from tests.component.admin.rig import START, Rig
@@ -160,3 +160,20 @@ async def test_only_an_owner_deletes_and_only_in_their_org(acme: Rig, facts: Fac
 
     assert elsewhere.changed is False
     assert (await acme.run(operations_person.show, {"user_id": "01PERSON"})).generations == 1
+
+
+async def test_the_last_hour_tells_misses_of_its_webhooks_and_how_long_writes_took(acme: Rig, facts: Facts) -> None:
+    await facts.account()
+    for number in range(99):
+        await facts.generation(f"01P{number}", ago_s=30 * number, written_s=2)
+    await facts.generation("01SLOW", ago_s=1800, written_s=90)
+    await facts.generation("01LATE", outcome="expired", reason="quota")
+    await facts.generation("01LOOKED", decision="written_preview", decided="preview", outcome="expired", reason="quota")
+    await facts.generation("01BEFORE", ago_s=2 * 3600, written_s=3000)
+    await facts.generation("01GONE", ago_s=2 * 3600, outcome="expired", reason="outage")
+
+    [account] = (await acme.run(quota.show, {"hours": 1})).accounts
+
+    assert account.missed == {"quota": 1}
+    assert account.written_p99_s is not None
+    assert 2 < account.written_p99_s < 90

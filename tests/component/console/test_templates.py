@@ -215,3 +215,20 @@ async def test_a_list_of_a_thousand_templates_is_fast(stage: Stage, visitor: Bro
 
     assert sorted(took)[len(took) // 2] < 0.25  # loose, for machines that do other things; it takes a tenth of that
     assert (await visitor.get(f"/acme/templates/welcome/variants/{uuid4()}")).status == 404
+
+
+async def test_the_review_queue_is_read_a_few_at_a_time_the_longest_waiting_first(
+    stage: Stage, visitor: Browser
+) -> None:
+    await ann(stage, visitor, "reviewer")
+    for number in range(11):
+        await make_template(stage, "acme", f"t{number:02}", review=True)
+
+    first, second = [await visitor.get(f"/acme/review?page={page}") for page in (1, 2)]
+
+    named = [
+        [number for number in range(11) if f"/acme/templates/t{number:02}/" in page.html] for page in (first, second)
+    ]
+    assert sorted(map(len, named)) == [1, 10]
+    assert sorted(number for page in named for number in page) == [*range(11)]
+    assert "?page=2" in first.html

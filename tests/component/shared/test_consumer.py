@@ -223,3 +223,18 @@ async def _paused(consumer: Consumer[GenerateJob]) -> bool:
     except Outage as outage:
         return "paused" in str(outage)
     return False
+
+
+async def test_the_oldest_letters_are_looked_at_and_stay(amqp_url: str) -> None:
+    handler = Recorder(lambda _, __: Permanent("no", reason="bad_copy"))
+    async with consuming(amqp_url, handler) as (publisher, _):
+        for name in ("a", "b", "c"):
+            await publisher.send_jobs(SPEC, ORG, [job(name)])
+        whole = await letters(amqp_url, 3)
+
+    async with connect(amqp_url, "look") as connection:
+        oldest = await dead.peek(connection, SPEC, limit=2)
+        again = await dead.peek(connection, SPEC)
+
+    assert [one.letter_id for one in oldest] == [one.letter_id for one in whole[:2]]
+    assert {one.letter_id for one in again} == {one.letter_id for one in whole}  # the broker puts them back its own way
