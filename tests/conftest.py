@@ -15,6 +15,7 @@ import pytest
 
 from devstack import SERVERS, Endpoints
 from devstack.isolation import SftpFolder, fresh_bucket, fresh_database, fresh_name, fresh_virtual_host
+from tests.support.scheduling import ByFile, mostly_waits_first
 from tests.support.servers import OwnersSocket, OwnServers, Servers, SharedServers
 
 # How long one example takes says how busy the machine is; speed is measured in `bench/`. In CI the examples depend on
@@ -22,7 +23,6 @@ from tests.support.servers import OwnersSocket, OwnServers, Servers, SharedServe
 hypothesis.settings.register_profile("justai", deadline=None, derandomize=os.environ.get("CI") == "true")
 hypothesis.settings.load_profile("justai")
 
-_MOSTLY_WAITING = Path("component/profile_writer")
 _SERVERS = pytest.StashKey[Servers]()
 _OWN: list[OwnServers] = []
 _SOCKET = pytest.StashKey[OwnersSocket]()
@@ -51,16 +51,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(asked.close)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of one file to one worker, and all of the profile writer's to one, first of all: they wait for
-    minutes of Klaviyo's windows, which leaves the machine to the others, and never for each other's work."""
-    here = Path(__file__).parent
-    items.sort(key=lambda item: item.path.parent != here / _MOSTLY_WAITING)  # stable: all else stays in its order
-    for item in items:
-        waiting = item.path.parent == here / _MOSTLY_WAITING
-        together = item.path.parent if waiting else item.path.with_suffix("")
-        item.add_marker(pytest.mark.xdist_group(str(together.relative_to(here))))
+    mostly_waits_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:  # its logger has no public type
+    return ByFile(config, log)
 
 
 def pytest_keyboard_interrupt() -> None:
