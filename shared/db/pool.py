@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from shared.errors import Outage, Transient
 
 _CONNECT_TIMEOUT_S = 10.0
 _STATEMENT_TIMEOUT_S = 30
+_GIVE_BACK_TIMEOUT_S = 2
 
 Connection = asyncpg.pool.PoolConnectionProxy
 OUTAGE_ERRORS = (
@@ -88,10 +89,12 @@ class Database:
 
     async def _give_back(self, connection: Connection) -> None:
         try:
-            async with asyncio.timeout(2):
-                await asyncio.shield(self._pool.release(connection, timeout=2))
+            async with asyncio.timeout(_GIVE_BACK_TIMEOUT_S):
+                await asyncio.shield(self._pool.release(connection, timeout=_GIVE_BACK_TIMEOUT_S))
         except (TimeoutError, asyncio.CancelledError):
-            connection.terminate()
+            # A process that was frozen meanwhile may find it given back and the time over at the same moment.
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
             raise
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from shared.clock import FrozenClock
 from shared.db.migrate import Migration, MigrationError, load, migrate, pending, require
-from shared.db.pool import Database, open_database
+from shared.db.pool import Connection, Database, open_database
 from shared.errors import Outage
 
 NOW = FrozenClock().now()
@@ -109,6 +109,28 @@ async def test_a_silent_database_is_an_outage_in_time(database_url: str) -> None
             async with db.connection(0.2) as connection:
                 await connection.execute("SELECT pg_sleep(5)")
 
+        await db.ping()
+    assert outage.value.reason == "database_timeout"
+
+
+async def test_a_connection_that_was_given_back_as_the_time_ran_out_is_an_outage_too(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a process that was frozen while it gave the connection back."""
+    monkeypatch.setattr("shared.db.pool._GIVE_BACK_TIMEOUT_S", 0.1)
+    async with open_database(database_url, name="test") as db:
+        release = asyncpg.Pool.release
+
+        async def freezes(pool: "asyncpg.Pool[asyncpg.Record]", connection: Connection, *, timeout: float) -> None:
+            await release(pool, connection, timeout=timeout)
+            await asyncio.sleep(0.3)
+
+        monkeypatch.setattr(asyncpg.Pool, "release", freezes)
+        with pytest.raises(Outage) as outage:
+            async with db.connection() as connection:
+                await connection.execute("SELECT 1")
+
+        monkeypatch.setattr(asyncpg.Pool, "release", release)
         await db.ping()
     assert outage.value.reason == "database_timeout"
 
