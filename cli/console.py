@@ -93,9 +93,10 @@ async def reset(email: str, drops_totp: bool, org_slug: str | None, actor: str) 
 @acting
 @command
 async def let_in(email: str, actor: str) -> None:
-    """Print a link that signs EMAIL, an owner, in once, within 15 minutes, when single sign-on lets nobody in.
+    """Print a link that signs EMAIL, an owner, in once.
 
-    It asks for the two-factor code where the person has turned that on.
+    For when single sign-on lets nobody in; it works for 15 minutes. It asks for the two-factor code where the person
+    has turned that on.
     """
     url = _console_url()
     async with session() as s:
@@ -114,9 +115,10 @@ async def let_in(email: str, actor: str) -> None:
 @acting
 @command
 async def unlink(email: str, actor: str) -> None:
-    """Forget who EMAIL is at the single sign-on provider; who next signs in there with this address is linked anew.
+    """Forget who EMAIL is at the single sign-on provider.
 
-    For an address that belongs to somebody else now: remove them from the orgs first, or they inherit the account.
+    Who next signs in there with this address is linked anew. For an address that belongs to somebody else now: remove
+    them from the orgs first, or they inherit the account.
     """
     async with session() as s:
         was_linked = await people.unlink(s.means, actor, email, request_id=f"cli-{uuid4()}")
@@ -128,9 +130,9 @@ async def unlink(email: str, actor: str) -> None:
 @console.command("check-provider")
 @command
 async def check_provider() -> None:
-    """Ask the single sign-on provider what it says of itself, as the console would, and print it.
+    """Ask the single sign-on provider what it says of itself.
 
-    Ends with status 1 where people could not sign in through it.
+    Asked as the console would, and printed. Ends with status 1 where people could not sign in through it.
     """
     try:
         settings = Settings.read()

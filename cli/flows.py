@@ -127,7 +127,7 @@ def flows() -> None:
 @acting
 @command
 async def flows_sync(org_slug: str, actor: str) -> None:
-    """Refresh Klaviyo Data: read flows, their actions and messages, the delay before each email, and campaigns.
+    """Refresh Klaviyo Data: read flows, their messages and delays, and campaigns.
 
     Events name messages, tracking ids name flow actions; this keeps the map. Needs Flows: Read, and Campaigns: Read for
     campaigns, which is said where it is missing.

@@ -133,8 +133,11 @@ async def source_test(
 @acting
 @command
 async def source_preview(org_slug: str, name: str, file: str | None, mapping: tuple[str, ...], actor: str) -> None:
-    """Show how a file would be read, before anything is stored: which column each field comes from, the first rows as
-    they would be understood, and the first rejects. They hold people's values: mind where you paste them."""
+    """Show how a file would be read, before anything is stored.
+
+    Which column each field comes from, the first rows as they would be understood, and the first rejects. They hold
+    people's values: mind where you paste them.
+    """
     asked = source_trying.PreviewSource(name=name, file=file, mapping=_mapping(mapping) if mapping else None)
     async with session() as s:
         found = await s.run(source_trying.preview, asked, org_slug, actor)
