@@ -11,7 +11,7 @@ from cli.display import moment, printable, show_table
 from cli.operations import told
 from cli.session import command, session
 from cli.template_file import BadFile, load_yaml
-from shared.admin import previewing, variant_saving, variants
+from shared.admin import previewing, variant_csv, variant_saving, variants
 from shared.admin import variant_queue as variant_queue_of
 from shared.admin.errors import AdminError
 from shared.admin.operation import Operation
@@ -99,6 +99,52 @@ async def variant_save(org_slug: str, template_id: str, variant: str, file: Path
     _say(done.warnings)
     click.echo(f"{done.what:12} {printable(done.name)}  {done.copy_id}")
     click.echo(f'"{printable(done.name)}" is {done.state}.')
+
+
+@variant.command("export")
+@click.argument("org_slug")
+@click.argument("template_id")
+@command
+async def variant_export(org_slug: str, template_id: str) -> None:
+    """Print a template's variants as a CSV, a row each, as they were written last.
+
+    For a spreadsheet; `justai variant import` reads it. All of a template is in `justai template export`.
+    """
+    async with session() as s:
+        found = await s.run(variant_csv.export, OneTemplate(template_id=template_id), org_slug)
+    click.echo(found.csv, nl=False)
+
+
+@variant.command("import")
+@click.argument("org_slug")
+@click.argument("template_id")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@acting
+@command
+async def variant_import(org_slug: str, template_id: str, file: Path, actor: str) -> None:
+    """Save each row of a CSV FILE as a variant, a draft until it is approved.
+
+    Columns: name, and any of theme, subject, preheader, body, mjml. A column that is not there leaves what is, and so
+    do variants without a row. Rows that cannot be taken in are named, the others are saved; status 1 tells of them.
+    """
+    asked = variant_csv.ImportVariants(template_id=template_id, csv=_text_of(file))
+    async with session() as s:
+        done = await s.run(variant_csv.take_in, asked, org_slug, actor)
+    for saved in done.saved:
+        click.echo(f"{saved.what:12} {printable(saved.name)}  {saved.copy_id}")
+    for row in done.refused:
+        for fault in row.faults:
+            click.echo(printable(f"{file}:{row.line}: {row.name}: {fault.field} {fault.message}"), err=True)
+    if done.refused:
+        count = len(done.refused)
+        raise click.ClickException(f"{count} row{'' if count == 1 else 's'} not taken in")
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{file} is no text in UTF-8; save it as “CSV UTF-8”") from None
 
 
 @variant.command("try")

@@ -30,6 +30,7 @@ from services.console.pages import (
     settings_org,
     settings_sources,
     source_preview,
+    template_csv,
     template_drafts,
     template_settings,
     template_variants,
@@ -88,6 +89,7 @@ def all_pages(*, dev: bool) -> list[Page]:
         *template_settings.pages.declared,
         *template_variants.pages.declared,
         *template_drafts.pages.declared,
+        *template_csv.pages.declared,
     ]
     return declared + gallery.pages.declared if dev else declared
 

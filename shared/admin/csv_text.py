@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet shows and never runs. Pure."""
+"""CSV that a spreadsheet shows and never runs, and that comes back as it was. Pure."""
 
 import csv
 import io
@@ -21,4 +21,14 @@ def _cell(value: object) -> object:
     if value is None or isinstance(value, int | float):
         return value
     text = str(value)
-    return f"'{text}" if text.lstrip(" ").startswith(_RUNS) else text
+    return f"'{text}" if _needs_a_guard(text) else text
+
+
+def unguarded(cell: str) -> str:
+    """The text that was written into a cell."""
+    return cell[1:] if cell.startswith("'") and _needs_a_guard(cell[1:]) else cell
+
+
+def _needs_a_guard(text: str) -> bool:
+    """Also a text that looks guarded already, or it would come back without its '."""
+    return text.lstrip("'").lstrip(" ").startswith(_RUNS)

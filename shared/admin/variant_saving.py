@@ -54,6 +54,11 @@ class SavedVariant(ResultModel):
     "Save a variant's texts as a new version, a draft until it is approved.",
 )  # fmt: skip
 async def save(context: Context, asked: SaveVariant) -> SavedVariant:
+    return await save_one(context, asked)
+
+
+async def save_one(context: Context, asked: SaveVariant) -> SavedVariant:
+    """The same, for who saves several. Raises NotFound, Refused by field."""
     connection, org_id, template_id = context.connection, context.org_id, asked.template_id
     template = await connection.fetchrow(SELECT_TEMPLATE, org_id, template_id)
     if template is None:

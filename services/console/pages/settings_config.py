@@ -1,14 +1,14 @@
 """Configuration file: what is set up of the org, taken along; and files that are looked at before they are applied."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 from aiohttp import web
-from multidict import MultiDictProxy
 
 from services.console.web.errors import bad_request
 from services.console.web.forms import Form
 from services.console.web.page import Pages
+from services.console.web.uploads import Posted, one_way, posted_of, uploaded
 from services.console.web.visit import Visit
 from shared.admin import config
 from shared.admin.config import AppliedConfig, GivenFile
@@ -18,7 +18,6 @@ from shared.admin.operation import Nothing
 pages = Pages()
 
 _MOST_FAULTS = 50
-_Posted: TypeAlias = MultiDictProxy[str | bytes | bytearray | web.FileField]
 
 
 @pages.page("GET", "/{org}/integration/config", role="viewer")
@@ -40,8 +39,8 @@ async def look(visit: Visit) -> web.StreamResponse:
     """What the files would change; nothing is changed yet."""
     form, files = Form(), list[GivenFile]()
     try:
-        posted = await _posted(visit)
-        files = _uploaded(posted)
+        posted = await posted_of(visit.request)
+        files = _files(posted)
         if not files:
             form.refuse("file", "is missing")
         else:
@@ -58,10 +57,10 @@ async def look(visit: Visit) -> web.StreamResponse:
 @pages.page("POST", "/{org}/integration/config/apply", role="editor")
 async def apply(visit: Visit) -> web.StreamResponse:
     """What was looked at; another plan than that is shown instead of done."""
-    posted = await _posted(visit)
+    posted = await posted_of(visit.request)
     names, texts = posted.getall("name", []), posted.getall("text", [])
     files = [
-        GivenFile(name=name, text=_one_way(text))
+        GivenFile(name=name, text=one_way(text))
         for name, text in zip(names, texts, strict=False)
         if isinstance(name, str) and isinstance(text, str)
     ]
@@ -111,25 +110,8 @@ def _refused(visit: Visit, form: Form, error: AdminError) -> web.Response:
     return visit.show_again("settings/config.html", form=form, faults=faults[:_MOST_FAULTS], more=more)
 
 
-async def _posted(visit: Visit) -> _Posted:
-    try:
-        return await visit.request.post()
-    except ValueError:
-        raise bad_request("The form could not be read.") from None
-
-
-def _uploaded(posted: _Posted) -> list[GivenFile]:
-    """Raises UnicodeDecodeError."""
-    return [
-        GivenFile(name=one.filename, text=_one_way(one.file.read().decode("utf-8")))
-        for one in posted.getall("file", [])
-        if isinstance(one, web.FileField) and one.filename
-    ]
-
-
-def _one_way(text: str) -> str:
-    """Line ends as texts have them here: a browser sends a text on with others than it got."""
-    return text.replace("\r\n", "\n")
+def _files(posted: Posted) -> list[GivenFile]:
+    return [GivenFile(name=name, text=text) for name, text in uploaded(posted, "file")]
 
 
 def _raw(files: Sequence[GivenFile]) -> list[dict[str, str]]:

@@ -200,8 +200,9 @@ async def file_page(visit: Visit) -> web.StreamResponse:
     template = await template_of(visit)
     found = await visit.run(template_writing.export, OneTemplate(template_id=template.template_id))
     return visit.render(
-        "templates/file.html", template=template, tab="file", form=Form({"yaml": found.yaml}), states=STATES
-    )
+        "templates/file.html", template=template, tab="file", form=Form({"yaml": found.yaml}), sheet=Form(),
+        states=STATES,
+    )  # fmt: skip
 
 
 @pages.page("POST", "/{org}/templates/{template}/file", role="editor")
@@ -222,7 +223,9 @@ async def change_by_file(visit: Visit) -> web.StreamResponse:
             if done.snippet_changed:
                 await visit.notice("The email snippet changed: paste it into Klaviyo again.", "warn")
             return visit.see_other(visit.path("templates", template.template_id))
-    return visit.show_again("templates/file.html", template=template, tab="file", form=form, states=STATES)
+    return visit.show_again(
+        "templates/file.html", template=template, tab="file", form=form, sheet=Form(), states=STATES
+    )
 
 
 @pages.page("GET", "/{org}/templates/{template}/file.yaml", role="viewer")

@@ -191,3 +191,21 @@ def test_rules_come_back_as_they_were_imported_and_faults_are_told_by_field(acme
 @pytest.mark.parametrize("step", ["show", "check", "approve", "rollback", "diff", "history"])
 def test_an_unknown_variant_is_one_line_that_says_where_to_look(acme: Cli, step: str) -> None:
     assert acme.line("variant", step, *VARIANT).startswith("No variant 'Warm'; see `justai variant list")
+
+
+def test_variants_go_to_a_spreadsheet_and_rows_come_back_as_drafts(acme: Cli, tmp_path: Path) -> None:
+    acme.ok("template", "import", "acme", write(tmp_path))
+    sheet = tmp_path / "welcome.csv"
+    sheet.write_text(acme.ok("variant", "export", "acme", "welcome"), newline="")
+    unchanged = acme.ok("variant", "import", "acme", "welcome", str(sheet))
+    with sheet.open("a", newline="") as rows:
+        rows.write("Cool,,Hello,,<p>Hello.</p>,\r\nBad,,,,<p>x</p>,\r\n")
+
+    refused = acme.run("variant", "import", "acme", "welcome", str(sheet))
+
+    assert unchanged.startswith("unchanged    Warm")
+    assert "created      Cool" in refused.stdout
+    assert f"{sheet}:4: Bad: subject" in refused.stderr
+    assert "1 row not taken in" in refused.stderr
+    assert refused.exit_code == 1
+    assert served(acme) == ("approved", 1, "<p>One</p>")

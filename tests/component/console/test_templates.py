@@ -232,3 +232,20 @@ async def test_the_review_queue_is_read_a_few_at_a_time_the_longest_waiting_firs
     assert sorted(map(len, named)) == [1, 10]
     assert sorted(number for page in named for number in page) == [*range(11)]
     assert "?page=2" in first.html
+
+
+async def test_variants_go_to_a_spreadsheet_and_come_back_as_drafts(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor, "editor")
+    await make_template(stage, "acme")
+
+    sheet = await visitor.get("/acme/templates/welcome/variants.csv")
+    rows = f"{sheet.html}Cool,,Hello,,<p>Hello.</p>,\r\nBad,,,,<p>x</p>,\r\n"
+    sent = await visitor.upload("/acme/templates/welcome/variants.csv", {"welcome.csv": rows.encode()})
+    page = await visitor.get(sent.location)
+    latin = await visitor.upload("/acme/templates/welcome/variants.csv", {"welcome.csv": "name\nÄ\n".encode("latin-1")})
+
+    assert sheet.headers["Content-Disposition"] == 'attachment; filename="welcome.csv"'
+    assert "1 of 3 rows saved as drafts." in page.words
+    assert "Bad, was not taken in: subject" in page.words
+    assert "/acme/templates/welcome/variants/" in page.html
+    assert (latin.status, "CSV file is no text in UTF-8." in latin.words) == (422, True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import lists, text
 
-from shared.admin.csv_text import csv_lines
+from shared.admin.csv_text import csv_lines, unguarded
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "  @"])
@@ -29,3 +29,11 @@ def test_every_text_is_one_cell_that_no_spreadsheet_runs(row: list[str]) -> None
 
     assert [cell.removeprefix("'") for cell in read] == [cell.removeprefix("'") for cell in row]
     assert not any(cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n")) for cell in read)
+
+
+@given(text(alphabet="'=+-@ \t\r\nab", max_size=6))
+def test_a_text_comes_back_as_it_was(written: str) -> None:
+    [[cell], _] = csv.reader(io.StringIO(csv_lines([[written], ["end"]]), newline="")) if written else [[""], []]
+
+    assert unguarded(cell) == written
+    assert not cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
