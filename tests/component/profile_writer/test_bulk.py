@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 
-SLOWER = 5.0  # than the other tests' clock: a busy machine packs and settles thousands
+SLOWER = 2.5  # than the other tests' clock: a busy machine packs and settles thousands
 QUICK_JOBS = SimulatorSettings(bulk_job_min_s=5, bulk_job_max_s=15)
 TOO_MANY = 3_500  # for two minutes of single writes
 DELAY_S = 120
@@ -58,7 +58,7 @@ async def test_what_single_writes_cannot_carry_in_time_goes_by_import(database_u
         jobs = await rig.generate_many(rig.people(TOO_MANY), delay_s=DELAY_S)
         async with writing(rig):
             await rig.send(*jobs)
-            outcomes = await rig.outcomes(TOO_MANY, within_s=40)
+            outcomes = await rig.outcomes(TOO_MANY, within_s=80)
 
         assert Counter(row["outcome"] for row in outcomes.values()) == {"written": TOO_MANY}
         assert shown(rig, jobs) == {True: TOO_MANY}
@@ -74,7 +74,7 @@ async def test_without_the_scopes_nothing_goes_by_import(database_url: str, amqp
         jobs = await rig.generate_many(rig.people(2_000), delay_s=60)
         async with writing(rig):
             await rig.send(*jobs)
-            outcomes = await rig.outcomes(2_000, within_s=40)
+            outcomes = await rig.outcomes(2_000, within_s=60)
 
         assert rig.account.jobs == {}
         ended = {(row["outcome"], row["reason"]) for row in outcomes.values()}
