@@ -99,7 +99,7 @@ docs: setup ## Generate the reference pages and the environment example anew
 	$(PY) -m cli.reference
 	$(PY) -m deploy.generate_env
 
-pictures: setup servers assets browser ## Take the pictures of the console that the docs show, from the demo; 4 minutes
+pictures: setup servers assets browser ## Take the pictures of the console that the docs show, from the demo
 	$(PY) -m demo.pictures
 
 docs-check: setup ## Generated pages are fresh
@@ -127,7 +127,7 @@ bench-inference: setup ## How often the intervals of `justai results` are wrong,
 bench-render: setup ## Time of one rendered email beside plain python-liquid, and how soon hostile templates are stopped
 	$(PY) -m bench.render
 
-bench-console: setup servers assets browser ## Pages of the console with ten million events behind them; 10 minutes
+bench-console: setup servers assets browser ## Pages of the console with ten million events behind them
 	$(PY) -m bench.console $(ARGS)
 
 bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine; what ranking costs

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -10,15 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from playwright.async_api import Browser, expect
 
 from devstack.isolation import SftpFolder
-from services.egress.app import build
-from services.egress.settings import Settings
-from services.ingest.app import build as build_ingest
-from services.ingest.settings import Settings as IngestSettings
 from shared.clock import SystemClock
 from tests.browser.conftest import Visitor, browsing, visitor_of
 from tests.support.console import Stage, console
+from tests.support.neighbours import exporter, ingest
 from tests.support.servers import Servers
-from tests.support.services import serving
 
 
 @browsing
@@ -27,30 +22,6 @@ async def stage(database_url: str, amqp_url: str) -> AsyncIterator[Stage]:
     async with console(database_url, SystemClock(), dev=True, amqp_url=amqp_url) as running:
         await running.staff()
         yield running
-
-
-@asynccontextmanager
-async def exporter(stage: Stage) -> AsyncIterator[None]:
-    about = stage.settings
-    settings = Settings(
-        database_url=about.database_url, amqp_url=about.amqp_url, seal_keys=about.seal_keys,
-        api_key_peppers=about.api_key_peppers, egress_connect_timeout_s=1,
-    )  # fmt: skip
-    async with AsyncExitStack() as stack:
-        service = await build(settings, stack)
-        async with serving(service):
-            yield
-
-
-@asynccontextmanager
-async def ingest(stage: Stage) -> AsyncIterator[None]:
-    about = stage.settings
-    settings = IngestSettings(
-        database_url=about.database_url, amqp_url=about.amqp_url, seal_keys=about.seal_keys,
-        api_key_peppers=about.api_key_peppers, ingest_connect_timeout_s=5,
-    )  # fmt: skip
-    async with AsyncExitStack() as stack, serving(await build_ingest(settings, stack)):
-        yield
 
 
 async def test_a_bucket_is_set_up_and_tested_where_the_exporter_runs(

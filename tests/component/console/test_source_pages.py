@@ -1,33 +1,19 @@
 """Testing and previewing a source with forms alone: the ingest service as it runs, and OpenSSH's server."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncssh
 import pytest
 
 from devstack.isolation import SftpFolder
-from services.ingest.app import build
-from services.ingest.settings import Settings
 from shared.clock import SystemClock
 from tests.component.console.browser import Browser, Page
 from tests.support.console import Stage, console
+from tests.support.neighbours import ingest
 from tests.support.servers import Servers
-from tests.support.services import serving
 
 FILE = "id, metric ,Wer,datetime\nE1,Opened Email,P1,2026-11-23 09:00\nE2,Opened Email,,2026-11-23 09:00\n"
-
-
-@asynccontextmanager
-async def ingest(stage: Stage) -> AsyncIterator[None]:
-    about = stage.settings
-    settings = Settings(
-        database_url=about.database_url, amqp_url=about.amqp_url, seal_keys=about.seal_keys,
-        api_key_peppers=about.api_key_peppers, ingest_connect_timeout_s=5,
-    )  # fmt: skip
-    async with AsyncExitStack() as stack, serving(await build(settings, stack)):
-        yield
 
 
 @pytest.fixture

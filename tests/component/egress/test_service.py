@@ -18,6 +18,7 @@ from shared.exports import Progress, publish_backfill
 from shared.messaging.publisher import open_publisher
 from shared.messaging.topology import EXPORT_HOUR
 from tests.component.egress.shop import HOUR, SEAL_KEYS, Shop, World, people
+from tests.support.services import serving
 from tests.support.waiting import eventually
 
 KEY = "2026/11/23/10/part-000.parquet"
@@ -36,24 +37,8 @@ async def running(world: World, amqp_url: str, *, now: datetime) -> AsyncIterato
         egress_connect_timeout_s=1,
         egress_tick_s=0.2,
     )
-    async with AsyncExitStack() as stack:
-        service = await build(settings, stack)
-        stop = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            for runner in service.runners.values():
-                tasks.create_task(runner(stop))
-            await eventually(lambda: _ready(service.checks["exports"]), within_s=10)
-            try:
-                yield
-            finally:
-                stop.set()
-
-
-async def _ready(check: object) -> bool:
-    with suppress(Exception):
-        await check()  # type: ignore[operator]  # a Check
-        return True
-    return False
+    async with AsyncExitStack() as stack, serving(await build(settings, stack)):
+        yield
 
 
 async def is_exported(world: World, shop: Shop, count: int) -> None:

@@ -1,10 +1,9 @@
 """Trying a source for somebody who waits: each step told, nothing stored, and a key in no queue in clear."""
 
-import asyncio
 import gzip
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -28,7 +27,7 @@ from shared.schemas.probes import SourceProbed
 from tests.component.ingest.faulty import Faults, faulty_server
 from tests.component.ingest.given import Mail, json_lines, nested_csv
 from tests.component.ingest.rig import RING, Rig, Server
-from tests.support.waiting import eventually
+from tests.support.services import serving
 
 ROWS = [Mail(f"T{number}").received() for number in range(3)]
 ALL = [
@@ -200,24 +199,8 @@ async def running(rig: Rig, database_url: str, amqp_url: str) -> AsyncIterator[N
         api_key_peppers=SecretStr("1:" + "A" * 43 + "="),
         clock=f"scaled:1:{time.time()}:{rig.clock.now().isoformat()}",
     )
-    async with AsyncExitStack() as stack:
-        service = await build(settings, stack)
-        stop = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            for runner in service.runners.values():
-                tasks.create_task(runner(stop))
-            await eventually(lambda: _ready(service.checks["files_0"]), within_s=10)
-            try:
-                yield
-            finally:
-                stop.set()
-
-
-async def _ready(check: object) -> bool:
-    with suppress(Exception):
-        await check()  # type: ignore[operator]  # a Check
-        return True
-    return False
+    async with AsyncExitStack() as stack, serving(await build(settings, stack)):
+        yield
 
 
 async def test_the_service_answers_who_asks_over_its_queue_and_of_no_other_org(
