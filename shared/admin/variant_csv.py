@@ -18,7 +18,6 @@ from shared.schemas.template_file import VariantCopy
 
 COLUMNS: Final = ("name", "theme", "subject", "preheader", "body", "mjml")
 MAX_ROWS: Final = 500
-_CELL_CHARS: Final = 200_000  # as long as a text of a template's file may be
 
 
 class VariantsCsv(ResultModel):
@@ -73,11 +72,10 @@ async def take_in(context: Context, asked: ImportVariants) -> ImportedVariants:
     saved: list[SavedVariant] = []
     refused: list[RefusedRow] = []
     for line, row in rows:
-        before = there.get(row["name"])
-        given = {column: getattr(before, column) or "" for column in COLUMNS if before is not None} | row
+        given = _given(row, there.get(row["name"]))
         try:
             async with context.connection.transaction():
-                saved.append(await save_one(context, _asked(asked.template_id, given, row)))
+                saved.append(await save_one(context, _asked(asked.template_id, given)))
         except Refused as error:
             refused.append(RefusedRow(line=line, name=row["name"], faults=list(error.faults)))
     return ImportedVariants(saved=saved, refused=refused, changed=any(one.changed for one in saved))
@@ -95,18 +93,19 @@ async def _copies(context: Context, template_id: str, *, hold: bool) -> dict[str
     }
 
 
-def _asked(template_id: str, given: Mapping[str, str], row: Mapping[str, str]) -> SaveVariant:
-    """Of a body and MJML, that which the row has is meant."""
-    texts = {name: given.get(name, "") for name in ("theme", "subject", "preheader", "body")}
-    mjml = given.get("mjml", "")
-    if mjml and row.get("body") and not row.get("mjml"):
-        mjml = ""
-    if mjml and not row.get("body"):
-        texts["body"] = ""
+def _given(row: Mapping[str, str], before: VariantCopy | None) -> dict[str, str]:
+    """The row's cells, and what was there where it has no column; of body and MJML, that which the row brings."""
+    there: dict[str, str] = {column: getattr(before, column) or "" for column in COLUMNS} if before else {}
+    if row.get("body") or row.get("mjml"):
+        there |= {"body": "", "mjml": ""}
+    return {**there, **row}
+
+
+def _asked(template_id: str, given: Mapping[str, str]) -> SaveVariant:
+    """Raises Refused by field."""
+    texts = {name: text for name, text in given.items() if name != "name" and (name != "mjml" or text)}
     try:
-        return SaveVariant.model_validate(
-            {"template_id": template_id, "variant": given["name"], **texts, "mjml": mjml or None}
-        )
+        return SaveVariant.model_validate({"template_id": template_id, "variant": given["name"], **texts})
     except ValidationError as error:
         raise Refused.of(error) from None
 
@@ -115,8 +114,10 @@ def read_rows(text: str) -> list[tuple[int, dict[str, str]]]:
     """Each row by the line it begins in, cells by column. Pure. Raises Refused."""
     text = text.removeprefix("\ufeff")
     first = text.partition("\n")[0]
-    csv.field_size_limit(_CELL_CHARS)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ",")
+    delimiter = ";" if first.count(";") > first.count(",") else ","
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True
+    )  # else "… swallows what follows
     try:
         columns = [cell.strip().lower() for cell in next(reader, [])]
         _check(columns)
