@@ -34,6 +34,7 @@ from services.console.app import build
 from services.console.people.passwords import Hasher
 from services.console.settings import Settings
 from shared.db.pool import Database, open_database
+from shared.runtime import settle_heap
 
 _PATHS = {
     "home": "/acme/",
@@ -107,6 +108,7 @@ async def _measure(servers: Endpoints, events: int, rounds: int, report: Report)
         db = await stack.enter_async_context(open_database(url, name="bench"))
         await _stage(db, url, amqp_url, events)
         await build(settings, stack)
+        settle_heap()  # as a service process does
         jar = aiohttp.CookieJar(unsafe=True)
         http = await stack.enter_async_context(aiohttp.ClientSession(settings.console_url, cookie_jar=jar))
         await _sign_in(http)

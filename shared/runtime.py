@@ -6,6 +6,7 @@ orchestrator must not kill it earlier: the grace periods in deploy/ are checked 
 """
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -153,6 +154,7 @@ async def _start(build: "Build[S]", settings: S, stack: AsyncExitStack, stop: as
         async with asyncio.timeout(None) as patience:
             asked.add_done_callback(cut_short)
             service = await build(settings, stack)
+            settle_heap()
             port = await _serve_health(service, settings, stack, stop)
     except TimeoutError:
         if patience.expired():
@@ -162,6 +164,13 @@ async def _start(build: "Build[S]", settings: S, stack: AsyncExitStack, stop: as
         asked.cancel()
     log.info("service.started", name=service.name, health_port=port)
     return service
+
+
+def settle_heap() -> None:
+    """What is there once a service has started stays until it ends: out of the sight of the garbage collector, whose
+    full rounds otherwise stop the loop for a tenth of a second, the more often the more a request makes."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _run_until_stopped(service: Service, stop: asyncio.Event, drain_s: float) -> bool:
