@@ -38,6 +38,16 @@ SELECT_SHOWN = """
         count(*) AS templates
     FROM ranked GROUP BY 1, 2, 3 ORDER BY emails DESC, template_id, because
 """
+# Where none is to be named, nobody asks which of a thousand templates come first.
+SELECT_SHOWN_UNNAMED = """
+    SELECT '' AS template_id, shown, because, min(decision) AS decision, min(outcome) AS outcome,
+        sum(emails)::bigint AS emails, sum(seen)::bigint AS seen, sum(templates)::bigint AS templates
+    FROM (
+        SELECT shown, because, min(decision) AS decision, min(outcome) AS outcome, sum(emails) AS emails,
+            sum(seen) AS seen, 1 AS templates
+        FROM found GROUP BY template_id, shown, because
+    ) each GROUP BY shown, because ORDER BY emails DESC, because
+"""
 _ALL: Final = 2**31
 
 
@@ -105,8 +115,10 @@ class Number(ResultModel):
 )  # fmt: skip
 async def number(context: Context, asked: AskedNumber) -> Number:
     reading = await reading_of(context.connection, context.org_id, asked.hours, context.now)
-    most = _ALL if asked.most is None else asked.most
-    rows = await reading.fetch(context.connection, SELECT_SHOWN, most)
+    if asked.most == 0:
+        rows = await reading.fetch(context.connection, SELECT_SHOWN_UNNAMED)
+    else:
+        rows = await reading.fetch(context.connection, SELECT_SHOWN, asked.most or _ALL)
     found = [
         Shows(
             template_id=row["template_id"], shown=row["shown"], because=row["because"], emails=row["emails"],

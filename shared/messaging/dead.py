@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel, AbstractRobustConnection
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
 from aiormq.exceptions import AMQPError as WireError
 
 from shared.errors import Outage
-from shared.messaging.broker import connect, declare, open_channel
+from shared.messaging.broker import connect, open_channel
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import QueueSpec
 
@@ -75,14 +75,13 @@ class Graveyard:
         """The oldest of each of these kinds, by its name; they stay where they are. Raises Outage."""
         with _outages():
             async with connect(self._amqp_url, self._name) as connection:
-                await declare(connection, *specs)
-                return {spec.name: await peek(connection, spec, limit=limit) for spec in specs}
+                found = await asyncio.gather(*(peek(connection, spec, limit=limit) for spec in specs))
+        return {spec.name: letters for spec, letters in zip(specs, found, strict=True)}
 
     async def replay(self, spec: QueueSpec, *, wanted: Wanted, limit: int) -> Sequence[DeadLetter]:
         """Send the wanted ones round again; returns them. Raises Outage."""
         with _outages():
             async with connect(self._amqp_url, self._name) as connection:
-                await declare(connection, spec)
                 return await replay(connection, Publisher(connection, self._name), spec, wanted=wanted, limit=limit)
 
 
@@ -99,7 +98,10 @@ async def _take(channel: AbstractRobustChannel, spec: QueueSpec, limit: int) -> 
     held: list[AbstractIncomingMessage] = []
     arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
     async with asyncio.timeout(_TAKE_TIMEOUT_S):
-        queue = await channel.declare_queue(spec.dead, passive=True)
+        try:
+            queue = await channel.declare_queue(spec.dead, passive=True)
+        except ChannelNotFoundEntity:  # no service of that kind has started yet
+            return held
         wanted = min(limit, queue.declaration_result.message_count or 0)
         if not wanted:
             return held

@@ -148,6 +148,13 @@ async def assert_exact(rig: Rig, hours: float) -> None:
     assert number.as_of is None
     told = {(one.template_id, one.shown, one.because, one.emails, one.seen) for one in number.rows}
     assert told == await shown_oracle.shown(rig.database, rig.org_id, since, rig.clock.at)
+    unnamed = await rig.run(operations_number.number, {"hours": hours, "most": 0}, "viewer")
+    assert {one.template_id for one in unnamed.rows} <= {""}
+    assert {(one.shown, one.because): (one.emails, one.seen, one.templates) for one in unnamed.rows} == {
+        reason: tuple(sum(column) for column in zip(*((one[3], one[4], 1) for one in ways), strict=True))
+        for reason in {(one[1], one[2]) for one in told}
+        if (ways := [one for one in told if (one[1], one[2]) == reason])
+    }
     listed = await rig.run(outcomes.list_outcomes, {"hours": hours}, "viewer")
     ended = {(one.template_id, one.decision, one.decided, one.outcome, one.reason, one.generations)
              for one in listed.counts}  # fmt: skip
