@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from deploy import check_observability as observability
 from deploy.generate_env import TARGET, example
 from shared.settings import PREFIX, ServiceSettings
 
@@ -37,6 +38,11 @@ def main() -> int:
         "kubernetes keeps our rules": lambda: kubernetes_rules(manifests()),
         "kustomize names every manifest": kustomizations,
         "the environment example is fresh": fresh_example,
+        "dashboards are fresh": observability.dashboards_are_fresh,
+        "dashboards and alerts name what exists": observability.queries_name_what_exists,
+        "every metric is in a dashboard": observability.metrics_are_shown,
+        "every alert leads to a runbook": observability.alerts_lead_somewhere,
+        "alerts pass promtool, where it is installed": observability.promtool,
     }
     failed = 0
     for name, check in checks.items():

@@ -133,6 +133,16 @@ def timed(name: HistogramName, **labels: str) -> Iterator[None]:
         observe(name, time.perf_counter() - started, **labels)
 
 
+def names() -> frozenset[str]:
+    """All of the closed list, as they are called here: without the prefix `jai_`."""
+    return frozenset((*_counters, *_histograms, *_gauges))
+
+
+def labels_of(name: str) -> tuple[str, ...] | None:
+    """The labels of a metric of the list; None: there is none of that name."""
+    return _LABELS.get(name, ()) if name in names() else None
+
+
 def exposition() -> bytes:
     """The text format that Prometheus scrapes."""
     return generate_latest(REGISTRY)

@@ -1,0 +1,173 @@
+"""`python -m deploy.dashboards`: the Grafana dashboards as JSON, made from the short tables here.
+
+A panel is a title, a unit, and queries with the legend of each. What Grafana wants beside that is the same for all.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+FOLDER: Final = Path(__file__).parent / "observability" / "grafana" / "dashboards"
+
+_WIDTH, _HEIGHT, _COLUMNS = 8, 8, 24
+_SOURCE: Final = {"type": "prometheus", "uid": "prometheus"}
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """`queries`: PromQL and its legend. `most`: where the axis ends. `limit`: a line that should not be passed."""
+
+    title: str
+    unit: str
+    queries: Sequence[tuple[str, str]]
+    means: str = ""
+    most: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """One page, its panels in reading order, three a row."""
+
+    uid: str
+    title: str
+    panels: Sequence[Panel]
+
+
+def _p99(name: str, by: str = "") -> str:
+    labels = f"le, {by}" if by else "le"
+    return f"histogram_quantile(0.99, sum by ({labels}) (rate(jai_{name}_bucket[5m])))"
+
+
+def _rate(name: str, *by: str, where: str = "") -> str:
+    grouped = f"sum by ({', '.join(by)})" if by else "sum"
+    return f"{grouped} (rate(jai_{name}{where}[5m]))"
+
+
+_GENERATE: Final = '{route="generate"}'
+_MISSED_SHARE: Final = f"{_rate('write_missed_total')} / ({_rate('profile_writes_total')} > 0)"
+
+DASHBOARDS: Final = (
+    Dashboard("justai-emails", "JustAI · Emails", (
+        Panel("Writes that missed their email", "percentunit", [(_MISSED_SHARE, "missed")],
+              "Of profile writes that ended. The objective is at most 0.5 % (docs/slos.md).", limit=0.005),
+        Panel("Why writes missed", "ops", [(_rate("write_missed_total", "reason"), "{{reason}}")]),
+        Panel("Webhook accepted → profile written", "s", [
+            ("histogram_quantile(0.5, sum by (le) (rate(jai_job_end_to_end_seconds_bucket[5m])))", "median"),
+            (_p99("job_end_to_end_seconds"), "99 %"),
+        ], "The delay in the flow must be longer than this."),
+        Panel("Decisions", "ops", [(_rate("generations_total", "decision", "reason"), "{{decision}}: {{reason}}")]),
+        Panel("How writes ended", "ops", [(_rate("profile_writes_total", "outcome"), "{{outcome}}")]),
+        Panel("Paused by the guardrail", "short", [("sum(increase(jai_guardrail_pauses_total[1h]))", "variants")]),
+        Panel("Policies fitted", "ops", [(_rate("policy_fits_total", "outcome"), "{{outcome}}")]),
+        Panel("One fit", "s", [(_p99("policy_fit_seconds"), "99 %")]),
+        Panel("Templates held in memory", "short", [("max by (service) (jai_policy_templates)", "{{service}}")]),
+    )),
+    Dashboard("justai-webhooks", "JustAI · Webhooks and queues", (
+        Panel("Webhooks", "reqps", [(_rate("http_requests_total", "code", where=_GENERATE), "{{code}}")]),
+        Panel("Answer to a webhook", "s", [
+            (_p99("http_request_duration_seconds", "route"), "{{route}}, 99 %"),
+        ]),
+        Panel("Answered with an error of ours", "percentunit", [
+            (f"sum(rate(jai_http_requests_total{{route=\"generate\",code=~\"5..\"}}[5m]))"
+             f" / ({_rate('http_requests_total', where=_GENERATE)} > 0)", "5xx"),
+        ], limit=0.001),
+        Panel("Refused webhooks", "ops", [(_rate("webhook_refused_total", "code"), "{{code}}")]),
+        Panel("Mended webhooks", "ops", [(_rate("webhook_repairs_total", "repair"), "{{repair}}")]),
+        Panel("Until the broker confirms", "s", [(_p99("publish_confirm_seconds"), "99 %")]),
+        Panel("Publishes without a confirm", "ops", [(_rate("publish_failures_total", "reason"), "{{reason}}")]),
+        Panel("Messages that wait", "short", [
+            ("max by (queue) (rabbitmq_detailed_queue_messages_ready)", "{{queue}}"),
+        ], "From RabbitMQ itself."),
+        Panel("Jobs settled", "ops", [(_rate("jobs_settled_total", "queue", "verdict"), "{{queue}} {{verdict}}")]),
+        Panel("One batch in its handler", "s", [(_p99("consumer_process_seconds", "queue"), "{{queue}}, 99 %")]),
+        Panel("Who waits for copy", "ops", [
+            (_rate("waits_total", "result"), "{{result}}"), (_rate("replies_total", "result"), "reply {{result}}"),
+        ]),
+        Panel("Reply queues attached", "short", [("min by (service) (jai_reply_queue)", "{{service}}")], most=1),
+    )),
+    Dashboard("justai-klaviyo", "JustAI · Klaviyo's quota", (
+        Panel("Pending writes", "short", [("max by (lane) (jai_write_backlog)", "{{lane}}")]),
+        Panel("Used of the minute's quota", "percentunit", [("max(jai_write_budget_used_ratio)", "busiest account")],
+              most=1),
+        Panel("Until the backlog is written", "s", [("max(jai_write_drain_seconds)", "slowest account")], limit=300),
+        Panel("Past its deadline", "s", [("max(jai_write_oldest_overdue_seconds)", "the most overdue")], limit=60),
+        Panel("Calls", "reqps", [(_rate("klaviyo_requests_total", "operation", "status"), "{{operation}} {{status}}")]),
+        Panel("One call", "s", [(_p99("klaviyo_request_seconds", "operation"), "{{operation}}, 99 %")]),
+        Panel("Accounts by breaker", "short", [("max by (state) (jai_klaviyo_breaker_accounts)", "{{state}}")]),
+        Panel("Breakers opened", "ops", [(_rate("klaviyo_breaker_opened_total", "reason"), "{{reason}}")]),
+        Panel("Bulk imports", "ops", [(_rate("bulk_jobs_total", "ending"), "{{ending}}")]),
+        Panel("One bulk import", "s", [(_p99("bulk_job_seconds"), "99 %")]),
+        Panel("The second road", "short", [("max by (verdict) (jai_second_road_accounts)", "{{verdict}}")],
+              "What is known of profile-import's own quota, by account."),
+    )),
+    Dashboard("justai-data", "JustAI · Files, exports and processes", (
+        Panel("Event rows", "ops", [(_rate("ingest_rows_total", "outcome"), "{{outcome}}")]),
+        Panel("Event files settled", "short", [
+            ("sum by (state) (increase(jai_ingest_files_total[1h]))", "{{state}}"),
+        ]),
+        Panel("Silent sources", "short", [("max(jai_ingest_silent_sources)", "silent")], limit=1),
+        Panel("Hours exported", "short", [
+            ("sum by (outcome) (increase(jai_export_hours_total[1h]))", "{{outcome}}"),
+        ]),
+        Panel("Parquet uploaded", "Bps", [(_rate("export_bytes_total"), "bytes")]),
+        Panel("Counted ahead for pages", "ops", [(_rate("results_counted_total", "what"), "{{what}}")]),
+        Panel("Drafts", "ops", [
+            (_rate("drafts_total", "outcome"), "{{outcome}}"),
+            (_rate("draft_runs_total", "outcome"), "run {{outcome}}"),
+        ]),
+        Panel("Event loops late by", "s", [("max by (service) (jai_event_loop_lag_seconds)", "{{service}}")], limit=1),
+        Panel("Up", "short", [('min by (service) (up{job="justai"})', "{{service}}")], most=1),
+    )),
+)  # fmt: skip
+
+
+def rendered() -> dict[Path, str]:
+    """Each file and what it must hold."""
+    return {FOLDER / f"{one.uid}.json": json.dumps(_json(one), indent=1) + "\n" for one in DASHBOARDS}
+
+
+def _json(dashboard: Dashboard) -> dict[str, Any]:
+    return {
+        "uid": dashboard.uid, "title": dashboard.title, "tags": ["justai"], "timezone": "browser", "editable": False,
+        "refresh": "30s", "schemaVersion": 39, "time": {"from": "now-3h", "to": "now"},
+        "panels": [_panel(one, number) for number, one in enumerate(dashboard.panels)],
+    }  # fmt: skip
+
+
+def _panel(panel: Panel, number: int) -> dict[str, Any]:
+    per_row = _COLUMNS // _WIDTH
+    steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
+    if panel.limit is not None:
+        steps.append({"color": "red", "value": panel.limit})
+    defaults: dict[str, Any] = {
+        "unit": panel.unit, "min": 0, "thresholds": {"mode": "absolute", "steps": steps},
+        "custom": {"fillOpacity": 8, "showPoints": "never",
+                   "thresholdsStyle": {"mode": "off" if panel.limit is None else "line"}},
+    }  # fmt: skip
+    if panel.most is not None:
+        defaults["max"] = panel.most
+    return {
+        "id": number + 1, "type": "timeseries", "title": panel.title, "description": panel.means,
+        "datasource": _SOURCE,
+        "gridPos": {"x": number % per_row * _WIDTH, "y": number // per_row * _HEIGHT, "w": _WIDTH, "h": _HEIGHT},
+        "targets": [
+            {"refId": chr(ord("A") + at), "expr": query, "legendFormat": legend, "datasource": _SOURCE}
+            for at, (query, legend) in enumerate(panel.queries)
+        ],
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}},
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Write what is not as it must be."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for path, text in rendered().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
