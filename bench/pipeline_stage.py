@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -19,6 +19,9 @@ from shared.api_keys import Peppers, mint, shown
 from shared.schemas.jobs import Attrs
 
 SERVICES = ("gateway", "generator", "profile_writer")
+SERVERS = {"postgres": "postgres", "beam.smp": "rabbitmq"}
+"""The real servers, by the name of their processes."""
+
 ORGS, VARIANTS = 20, 4
 CONNECTIONS = 256  # a burst: what waits together travels together
 WEBHOOK_BYTES, BODY_BYTES = 1_024, 10_000
@@ -51,6 +54,10 @@ INSERT_PAUSE = """
     VALUES ($1, $2, 'benchmark', 'Nothing is sent.', $3, $3)
 """
 SELECT_STARTED = "SELECT min(accepted_at) FROM generations"
+# Partitions with their indexes and long values.
+SELECT_BYTES = """
+    SELECT sum(pg_total_relation_size(inhrelid))::bigint FROM pg_inherits WHERE inhparent = 'generations'::regclass
+"""
 SELECT_DONE = """
     SELECT (SELECT count(*) FROM generations WHERE decision = 'treatment') AS stored,
            (SELECT count(*) FROM pending_writes WHERE action = 'write') AS pending
@@ -69,7 +76,7 @@ class Org:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How far everything was at one moment; memory in MB and CPU seconds by service."""
+    """How far everything was at one moment; memory in MB by service, CPU seconds by service and server."""
 
     at: datetime
     stored: int
@@ -86,6 +93,7 @@ class Measured:
     sent: load.Outcome
     started_at: datetime
     looks: Sequence[Look]
+    db_bytes: int
 
     def seconds(self, look: Look) -> float:
         """From the first acceptance to this look."""
@@ -118,7 +126,8 @@ class Stage:
         sent = await sending
         if sent.statuses != {"202": jobs} or min(looks[-1].stored, looks[-1].pending) < jobs:
             raise RuntimeError(f"not everything arrived: {sent.statuses}, {looks[-1]}")
-        return Measured(jobs, sent, await self.connection.fetchval(SELECT_STARTED), looks)
+        started_at = await self.connection.fetchval(SELECT_STARTED)
+        return Measured(jobs, sent, started_at, looks, await self.connection.fetchval(SELECT_BYTES))
 
     async def _watch(self, jobs: int, sending: "asyncio.Task[load.Outcome]", look_every_s: float) -> list[Look]:
         """Look until all is done, or cannot be any more. Rows are counted only after the last acceptance: before, the
@@ -132,9 +141,23 @@ class Stage:
             await asyncio.sleep(look_every_s)
             rss_mb = {name: process.memory_info().rss / 1e6 for name, process in processes.items()}
             stored, pending = (await self.connection.fetchrow(SELECT_DONE) or (0, 0)) if sending.done() else (0, 0)
-            cpu_s = {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
+            ours = {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
+            cpu_s = ours | _others_cpu_s(self.pids.values())
             looks.append(Look(datetime.now(UTC), stored, pending, rss_mb, cpu_s))
         return looks
+
+
+def _others_cpu_s(services: Collection[int]) -> dict[str, float]:
+    """CPU seconds so far of the real servers and of the load with all that looks on, ended children included."""
+    found = dict.fromkeys((*SERVERS.values(), "load"), 0.0)
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        try:
+            if process.pid not in services:
+                found[SERVERS.get(process.name(), "load")] += sum(process.cpu_times()[:4])
+        except psutil.NoSuchProcess:  # its time is its parent's by now
+            continue
+    return found
 
 
 async def seed(connection: "asyncpg.Connection[asyncpg.Record]", peppers: Peppers, name: str) -> list[Org]:
