@@ -70,7 +70,7 @@ async def keyring_list() -> None:
         rows = await connection.fetch(SELECT_SEALED)
     show_table(
         ("org", "secret", "sealed with"),
-        ((row["slug"], row["what"], _key_name(row["sealed"])) for row in rows),
+        ((row["slug"], row["what"], key_name(row["sealed"])) for row in rows),
         empty="No secrets are stored.",
     )
 
@@ -85,7 +85,7 @@ async def keyring_reseal() -> None:
     async with session() as s:
         first = s.settings.seal_keys.get_secret_value().strip().partition(":")[0]
         async with s.db.transaction() as connection:
-            rows = [row for row in await connection.fetch(SELECT_SEALED) if _key_name(row["sealed"]) != first]
+            rows = [row for row in await connection.fetch(SELECT_SEALED) if key_name(row["sealed"]) != first]
             for row in rows:
                 again = s.ring.seal(s.ring.open(row["sealed"], row["place"]), row["place"])
                 for statement in UPDATE_SEALED:
@@ -94,6 +94,6 @@ async def keyring_reseal() -> None:
     click.echo(f"Sealed {secrets} again with {first}." if rows else f"Every secret is sealed with {first} already.")
 
 
-def _key_name(sealed: str) -> str:
+def key_name(sealed: str) -> str:
     """A sealed text names its key: `v1.<name>.…`."""
     return sealed.split(".")[1] if sealed.count(".") == 3 else "?"

@@ -47,6 +47,11 @@ class Peppers:
         if not self._peppers or any(len(pepper) != 32 for pepper in self._peppers.values()):
             raise ValueError("a pepper is `<number>:<32 bytes, base64>`, and at least one is needed")
 
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The peppers that are known."""
+        return frozenset(self._peppers)
+
     def digest(self, key: str) -> tuple[int, bytes]:
         """Pepper number and digest to store for a new key."""
         number = next(iter(self._peppers))

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from cli.doctor import ask
 from devstack.ports import LOOPBACK
 from tests.component.gateway.rig import Rig, webhook
 
@@ -69,3 +70,9 @@ async def test_who_asks_before_sending_the_body_is_told_to_go_on(rig: Rig) -> No
         writer.write(body)
         assert (await reader.readline()).split()[1] == b"202"
         writer.close()
+
+
+async def test_the_doctor_knows_the_gateway_by_its_answer(rig: Rig) -> None:
+    seen = await ask(rig.url)
+
+    assert (seen.status, seen.is_ours) == (401, True)

@@ -1,0 +1,228 @@
+"""`justai doctor`: is everything there that the system needs, and what should be done?"""
+
+import asyncio
+import importlib
+import json
+import shutil
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import asyncpg
+import click
+
+from cli import doctor_rules as rules
+from cli.display import printable
+from cli.doctor_rules import DatabaseSeen, Finding, SealedSeen, UrlSeen
+from cli.schema import SELECT_SEALED, key_name
+from cli.session import command
+from shared.api_keys import Peppers
+from shared.crypto import KeyRing, SealError
+from shared.db import migrate
+from shared.errors import Failure
+from shared.messaging import inspection
+from shared.settings import ServiceSettings, SettingsError
+
+_TIMEOUT_S: Final = 20.0
+_SERVICES: Final = ("gateway", "generator", "profile_writer", "ingest", "ranker", "egress", "console")
+_MARKS: Final = {"ok": "ok", "warn": "!", "bad": "!!"}
+
+SELECT_SERVER: Final = """
+    SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS said,
+        clock_timestamp() AS now, current_setting('max_connections')::int AS most,
+        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+        (SELECT max(clock_timestamp() - xact_start) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()) AS longest
+"""
+SELECT_ROLE: Final = """
+    SELECT r.rolsuper OR r.rolbypassrls AS above_rules,
+        EXISTS (SELECT FROM pg_tables WHERE schemaname = 'public' AND tableowner = $1) AS owns
+    FROM pg_roles r WHERE r.rolname = $1
+"""
+SELECT_LEDGER: Final = "SELECT to_regclass('schema_migrations')"
+SELECT_PEPPERS: Final = "SELECT DISTINCT pepper FROM api_keys WHERE revoked_at IS NULL"
+SELECT_REFUSED: Final = "SELECT slug FROM write_pauses JOIN orgs USING (org_id) ORDER BY slug"
+
+
+@click.command("doctor")
+@click.option("--url", help="The public address that Klaviyo calls, like https://copy.example.com: tried from here.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array of findings in place of the lines.")
+@command
+async def doctor(url: str | None, as_json: bool) -> None:
+    """Check configuration, servers, schema, queues, keys, clocks and room, and say what to do.
+
+    \b
+    ok  it is well
+    !   it works, and should be looked at
+    !!  it does not work
+
+    Changes nothing. Ends with status 1 when something does not work (!!), so that a script can watch it. What goes on
+    within one org is checked by `justai check ORG`.
+    """
+    found = [finding async for finding in _look(url)]
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=1))
+    else:
+        for one in found:
+            click.echo(f"{_MARKS[one.tone]:>2} {one.area:<9} {printable(_said(one))}")
+    if any(one.tone == "bad" for one in found):
+        raise SystemExit(1)
+
+
+def _said(finding: Finding) -> str:
+    return f"{finding.says.rstrip('.')}.{' ' + finding.do if finding.do else ''}"
+
+
+async def _look(url: str | None) -> AsyncIterator[Finding]:
+    settings = None
+    for one in of_configuration():
+        yield one
+    try:
+        settings = ServiceSettings.read()
+    except SettingsError:
+        return  # said above; without them there is nothing to reach
+    looks: list[tuple[str, str, Callable[[], Awaitable[Iterable[Finding]]]]] = [
+        ("database", "PostgreSQL (JUSTAI_DATABASE_URL)", lambda: _database(settings)),
+        ("broker", "RabbitMQ (JUSTAI_AMQP_URL)", lambda: _broker(settings)),
+    ]
+    if url is not None:
+        looks.append(("address", url, lambda: _address(url)))
+    for area, what, look in looks:
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                findings = list(await look())
+        except (Failure, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            findings = [
+                Finding(area, "bad", f"{what} is out of reach: {_why(error)}", "Is it up, and the address right?")
+            ]
+        for finding in findings:
+            yield finding
+    folder = tempfile.gettempdir()
+    yield rules.of_room(folder, shutil.disk_usage(folder).free)
+
+
+def _why(error: BaseException) -> str:
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+
+
+def of_configuration() -> Iterable[Finding]:
+    """Every service's settings, as this environment has them."""
+    faults: dict[str, list[str]] = {}
+    for service in _SERVICES:
+        try:
+            importlib.import_module(f"services.{service}.settings").Settings.read()
+        except SettingsError as error:
+            for line in str(error).splitlines():
+                faults.setdefault(line, []).append(service)
+    for line, services in faults.items():
+        whose = "every service" if len(services) == len(_SERVICES) else ", ".join(services)
+        yield Finding("settings", "bad", f"{line} ({whose})", "docs/configuration.md says what each setting is.")
+    if not faults:
+        yield Finding("settings", "ok", "The settings of every service are usable")
+
+
+async def _database(settings: ServiceSettings) -> Iterable[Finding]:
+    connection = await asyncpg.connect(
+        settings.database_url.get_secret_value(), server_settings={"timezone": "UTC"}, timeout=_TIMEOUT_S
+    )
+    try:
+        [row] = await connection.fetch(SELECT_SERVER)
+        here = datetime.now(UTC)
+        files = migrate.load()
+        applied = await _applied(connection)
+        seen = DatabaseSeen(
+            version=row["version"], said=f"PostgreSQL {row['said'].split()[0]}", applied=applied.keys(),
+            edited={file.name for file in files if applied.get(file.name, file.sha256) != file.sha256},
+            role_problem=await _role_problem(connection, settings.database_role) if applied else None,
+            now=row["now"], used=row["used"], most=row["most"], longest=row["longest"],
+        )  # fmt: skip
+        found = list(rules.of_database(seen, files, here, real_time=True))
+        if not any(one.tone == "bad" and one.area == "schema" for one in found):
+            found += await _stored(connection, settings)
+        return found
+    finally:
+        await connection.close()
+
+
+async def _applied(connection: Any) -> dict[str, str]:
+    if await connection.fetchval(SELECT_LEDGER) is None:
+        return {}
+    return {row["name"]: row["sha256"] for row in await connection.fetch(migrate.SELECT_APPLIED)}
+
+
+async def _role_problem(connection: Any, role: str) -> str | None:
+    row = await connection.fetchrow(SELECT_ROLE, role)
+    if row is None:
+        return f"The role {role} does not exist"
+    if row["above_rules"] or row["owns"]:
+        return f"The role {role} stands above row-level security"
+    return None
+
+
+async def _stored(connection: Any, settings: ServiceSettings) -> Sequence[Finding]:
+    """Secrets, API keys and accounts, as services see them."""
+    await connection.execute("SELECT set_config('role', $1, false)", settings.database_role)
+    spec = settings.seal_keys.get_secret_value()
+    ring, current = KeyRing(spec), spec.strip().partition(":")[0]
+    sealed = [
+        SealedSeen(row["slug"], row["what"], key_name(row["sealed"]), _opens(ring, row["sealed"], row["place"]))
+        for row in await connection.fetch(SELECT_SEALED)
+    ]
+    peppers = {row["pepper"] for row in await connection.fetch(SELECT_PEPPERS)}
+    known = Peppers(settings.api_key_peppers.get_secret_value()).numbers
+    refused = [row["slug"] for row in await connection.fetch(SELECT_REFUSED)]
+    return [*rules.of_secrets(sealed, current), rules.of_peppers(peppers, known), *rules.of_accounts(refused)]
+
+
+def _opens(ring: KeyRing, sealed: str, place: str) -> bool:
+    try:
+        ring.open(sealed, place)
+    except SealError:
+        return False
+    return True
+
+
+async def _broker(settings: ServiceSettings) -> Iterable[Finding]:
+    return rules.of_broker(await inspection.look(settings.amqp_url.get_secret_value(), "justai-doctor"))
+
+
+async def _address(url: str) -> Iterable[Finding]:
+    return rules.of_url(await ask(url), datetime.now(UTC))
+
+
+async def ask(url: str) -> UrlSeen:
+    """The webhook's own path of an org that is not there, without a key: the gateway says 401, in its own words."""
+    path = f"{url.rstrip('/')}/api/generate/doctor"
+    until = await _certificate_until(url) if url.startswith("https://") else None
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S / 2)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as http,
+            http.post(path, json={}, allow_redirects=False) as answer,
+        ):
+            is_ours = answer.status == 401 and "missing_api_key" in await answer.text(errors="replace")
+            return UrlSeen(path, answer.status, answer.headers.get("Location"), None, until, is_ours)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        return UrlSeen(path, error=_why(error), certificate_until=until)
+
+
+async def _certificate_until(url: str) -> datetime | None:
+    """When the server's certificate ends; None where it cannot be had, which the call itself will say why."""
+    parts = urlsplit(url)
+    try:
+        async with asyncio.timeout(_TIMEOUT_S / 2):
+            _, writer = await asyncio.open_connection(
+                parts.hostname, parts.port or 443, ssl=ssl.create_default_context()
+            )
+    except (OSError, TimeoutError, ssl.SSLError):
+        return None
+    try:
+        shown = writer.get_extra_info("peercert") or {}
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC) if "notAfter" in shown else None
+    finally:
+        writer.close()

@@ -1,0 +1,177 @@
+"""The doctor, on real servers that are well and then are not."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
+
+import asyncpg
+import pytest
+
+from shared.messaging.broker import connect, declare
+from shared.messaging.topology import ALL, WRITE
+from tests.component.cli.rig import OTHER_KEY, PEPPER, Cli, settings
+from tests.component.cli.test_dead import bury
+
+
+@pytest.fixture
+def well(database_url: str, amqp_url: str) -> Cli:
+    """Both servers, every queue declared; nobody takes from them."""
+
+    async def work() -> None:
+        async with connect(amqp_url, "test") as connection:
+            await declare(connection, *ALL)
+
+    asyncio.run(work())
+    return Cli(settings(database_url, amqp_url))
+
+
+def findings(cli: Cli, *arguments: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(cli.run("doctor", "--json", *arguments).stdout)
+    return found
+
+
+def bad(cli: Cli, area: str, *arguments: str) -> list[str]:
+    return [f"{one['says']} | {one['do']}" for one in findings(cli, *arguments)
+            if one["area"] == area and one["tone"] == "bad"]  # fmt: skip
+
+
+def test_servers_schema_keys_and_room_are_well(well: Cli) -> None:
+    well.ok("org", "create", "acme", "Acme Coffee")
+    well.ok("key", "create", "acme", "webhook")
+
+    found = findings(well)
+
+    assert {one["area"] for one in found} == {
+        "settings",
+        "database",
+        "schema",
+        "keys",
+        "klaviyo",
+        "broker",
+        "queues",
+        "disk",
+    }
+    assert [one for one in found if one["tone"] == "bad" and one["area"] != "queues"] == []
+    assert "RabbitMQ" in next(one["says"] for one in found if one["area"] == "broker")
+
+
+def test_queues_that_nobody_takes_from_end_it_with_status_one(well: Cli) -> None:
+    result = well.run("doctor")
+
+    assert result.exit_code == 1
+    assert (
+        "!! queues    Nobody takes from generate.0; 0 messages wait in generate. Is generator running?" in result.stdout
+    )
+    assert "ok database  PostgreSQL " in result.stdout
+
+
+def test_buried_jobs_are_told(well: Cli) -> None:
+    bury(well.env["JUSTAI_AMQP_URL"])
+
+    said = [one["says"] for one in findings(well) if one["tone"] == "warn" and one["area"] == "queues"]
+
+    assert "3 dead letters of write" in said
+
+
+def test_a_queue_that_is_not_there_and_one_of_other_arguments_are_told(database_url: str, amqp_url: str) -> None:
+    async def work() -> None:
+        async with connect(amqp_url, "test") as connection:
+            await declare(connection, *(spec for spec in ALL if spec is not WRITE))
+            channel = await connection.channel()
+            for name in WRITE.queues:
+                await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "quorum"})
+
+    asyncio.run(work())
+    cli = Cli(settings(database_url, amqp_url))
+    assert any(line.startswith("write: declared once with other arguments") for line in bad(cli, "queues"))
+
+    asyncio.run(_delete(amqp_url, WRITE.queues[3]))
+    assert any(line.startswith(f"Queue {WRITE.queues[3]} is not there") for line in bad(cli, "queues"))
+
+
+async def _delete(amqp_url: str, queue: str) -> None:
+    async with connect(amqp_url, "test") as connection:
+        await (await connection.channel()).queue_delete(queue)
+
+
+def test_a_schema_that_lacks_a_migration_says_what_to_run(well: Cli) -> None:
+    last = well.value("SELECT max(name) FROM schema_migrations")
+    asyncio.run(_execute(well, "DELETE FROM schema_migrations WHERE name = $1", last))
+
+    assert bad(well, "schema") == [f"1 migrations are missing, the first is {last} | Run `justai migrate`."]
+
+
+async def _execute(cli: Cli, sql: str, *arguments: object) -> None:
+    connection = await asyncpg.connect(cli.env["JUSTAI_DATABASE_URL"])
+    try:
+        await connection.execute(sql, *arguments)
+    finally:
+        await connection.close()
+
+
+def test_secrets_and_api_keys_of_keys_that_are_gone_are_told(well: Cli) -> None:
+    well.ok("org", "create", "acme", "Acme Coffee")
+    well.ok("key", "create", "acme", "webhook")
+    well.ok(
+        "export", "target", "acme", "--bucket", "acme", "--region", "us-east-1", "--access-key", "AK", given="secret\n"
+    )
+
+    told = bad(well.with_settings(seal_keys=OTHER_KEY, api_key_peppers=PEPPER.replace("1:", "2:")), "keys")
+
+    assert [line.split(" | ")[0] for line in told] == [
+        "The S3 secret of acme does not open: it was sealed with k1",
+        "API keys were stored with pepper 1, which is not set",
+    ]
+
+
+def test_servers_that_are_away_and_settings_that_are_wrong_are_told_together() -> None:
+    nowhere = Cli(settings("postgresql://justai@127.0.0.1:1/nowhere", "amqp://127.0.0.1:1/"))
+    assert bad(nowhere, "database")[0].startswith("PostgreSQL (JUSTAI_DATABASE_URL) is out of reach")
+    assert bad(nowhere, "broker")[0].startswith("RabbitMQ (JUSTAI_AMQP_URL) is out of reach")
+
+    wrong = nowhere.with_settings(ingest_attempts="none")
+    assert [line.split(" | ")[0] for line in bad(wrong, "settings")] == [
+        "JUSTAI_INGEST_ATTEMPTS: Input should be a valid integer, unable to parse string as an integer (ingest)"
+    ]
+
+
+@contextmanager
+def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[str]:
+    """A server on loopback that says the same to everybody."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+def test_an_address_that_redirects_or_is_somebody_elses_is_told(well: Cli) -> None:
+    with answering(301, Location="https://www.example.com/") as url:
+        assert f"{url}/api/generate/doctor redirects to https://www.example.com/" in "\n".join(
+            bad(well, "address", "--url", url)
+        )
+    with answering(200, b"welcome") as url:
+        assert f"{url}/api/generate/doctor answers 200, but not as the gateway does" in "\n".join(
+            bad(well, "address", "--url", url)
+        )
+    assert "does not answer" in bad(well, "address", "--url", "http://127.0.0.1:1")[1]
