@@ -29,7 +29,7 @@ def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
 def test_the_runbooks_are_there() -> None:
     assert {path.stem for path in RUNBOOKS} == {
         "dead-letters", "klaviyo-key-refused", "emails-show-control", "export-late", "event-files-held", "rotate-keys",
-        "wrong-copy",
+        "wrong-copy", "variant-paused", "webhooks-stopped", "service-down", "broker-away", "klaviyo-away",
     }  # fmt: skip
 
 
