@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from deploy import check_cluster as cluster
 from deploy import check_observability as observability
 from deploy.generate_env import TARGET, example
 from shared.settings import PREFIX, ServiceSettings
@@ -23,7 +24,7 @@ GRACE_S = ServiceSettings.model_fields["drain_s"].default + 10
 """What an orchestrator must wait before it kills: the drain, and time to close connections."""
 
 # Servers of others, that run as their images are made.
-_FOREIGN = {"postgres", "rabbitmq", "s3", "sftp"}
+_FOREIGN = {"postgres", "rabbitmq", "s3", "sftp", "edge", "prometheus", "grafana"}
 
 Document = dict[str, Any]
 
@@ -37,6 +38,8 @@ def main() -> int:
         "compose keeps our rules": lambda: compose_rules(yaml.safe_load((ROOT / "compose.yaml").read_text())),
         "kubernetes keeps our rules": lambda: kubernetes_rules(manifests()),
         "kustomize names every manifest": kustomizations,
+        "overlays fit the base": cluster.overlays,
+        "overlays build, where kubectl is installed": cluster.built,
         "the environment example is fresh": fresh_example,
         "dashboards are fresh": observability.dashboards_are_fresh,
         "dashboards and alerts name what exists": observability.queries_name_what_exists,
@@ -56,7 +59,8 @@ def main() -> int:
 
 
 def compose_schema() -> Iterator[str]:
-    yield from _run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(ROOT / "compose.yaml"))
+    for path in sorted(ROOT.glob("compose*.yaml")):
+        yield from _run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(path))
 
 
 def dockerfile() -> Iterator[str]:

@@ -94,6 +94,8 @@ DASHBOARDS: Final = (
               most=1),
         Panel("Until the backlog is written", "s", [("max(jai_write_drain_seconds)", "slowest account")], limit=300),
         Panel("Past its deadline", "s", [("max(jai_write_oldest_overdue_seconds)", "the most overdue")], limit=60),
+        Panel("Accounts that wait for a writer", "short", [("max(jai_write_runnable_accounts)", "accounts")],
+              "They have quota and something due: more replicas would help. What waits for quota is not among them."),
         Panel("Calls", "reqps", [(_rate("klaviyo_requests_total", "operation", "status"), "{{operation}} {{status}}")]),
         Panel("One call", "s", [(_p99("klaviyo_request_seconds", "operation"), "{{operation}}, 99 %")]),
         Panel("Accounts by breaker", "short", [("max by (state) (jai_klaviyo_breaker_accounts)", "{{state}}")]),

@@ -45,6 +45,7 @@ GaugeName = Literal[
     "write_oldest_overdue_seconds",  # how far the most overdue pending write is past its deadline; 0 when none
     "write_budget_used_ratio",  # of its minute's quota, by the account that has used most of it
     "write_drain_seconds",  # until the backlog is written one by one, of the account that takes longest
+    "write_runnable_accounts",  # accounts that could be served now and wait for a writer: what more replicas would help
     "klaviyo_breaker_accounts",  # Klaviyo accounts by the state of their breaker: closed, open, probing
     "second_road_accounts",  # accounts by what is known of profile-import's quota, by verdict
     "event_loop_lag_seconds",  # how late the loop wakes a one-second timer

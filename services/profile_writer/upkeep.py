@@ -71,6 +71,7 @@ class Upkeep:
         metrics.gauge("write_oldest_overdue_seconds", view.overdue_s(now))
         metrics.gauge("write_budget_used_ratio", view.used_ratio)
         metrics.gauge("write_drain_seconds", view.drain_s)
+        metrics.gauge("write_runnable_accounts", await self._store.runnable(now))
         for state, accounts in (await self._store.breakers(now)).items():
             metrics.gauge("klaviyo_breaker_accounts", accounts, state=state)
         if self._second_road:

@@ -10,6 +10,9 @@ from services.profile_writer.phase import MINUTE_S
 from services.profile_writer.store import Store
 from shared.db.pool import Connection, Database
 
+LATE = timedelta(seconds=5)
+"""A runnable account is served within a fraction of this, where there are writers enough."""
+
 
 class UpkeepStore:
     """Reads whole tables, rarely."""
@@ -128,6 +131,15 @@ class UpkeepStore:
         async with self._db.connection() as connection:
             rows = await connection.fetch(self.SELECT_BREAKERS, now)
         return {"closed": 0, "open": 0, "probing": 0} | {row["state"]: row["accounts"] for row in rows}
+
+    COUNT_RUNNABLE = "SELECT count(*) FROM klaviyo_accounts WHERE runnable_at <= $1"
+
+    async def runnable(self, now: datetime) -> int:
+        """How many accounts have something due, and quota for it, and have not been served for a while: what another
+        replica would take. What waits for Klaviyo's next minute is not among them."""
+        async with self._db.connection() as connection:
+            count: int = await connection.fetchval(self.COUNT_RUNNABLE, now - LATE)
+        return count
 
     SELECT_VERDICTS = """
         SELECT known.verdict, count(r.account_key) AS accounts

@@ -1,0 +1,95 @@
+"""Do the overlays fit the base: does what scales exist, lead ingresses somewhere, are pods held to the strictest rules?
+
+The kinds of KEDA and external-secrets have no schema offline; what we use of them is checked here.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from deploy.check_observability import faults_of
+
+Document = dict[str, Any]
+
+ROOT: Final = Path(__file__).parent / "k8s"
+_THROTTLED: Final = "jai_write_backlog"  # what waits for Klaviyo's next minute: no replica makes it come sooner
+
+
+def overlays() -> Iterator[str]:
+    """Each overlay, whole: every document of its folder and of the base."""
+    base = list(_documents(ROOT / "base"))
+    for folder in sorted(path for path in (ROOT / "overlays").iterdir() if path.is_dir()):
+        own = list(_documents(folder))
+        yield from (f"{folder.name}: {fault}" for fault in faults(base, own))
+
+
+def faults(base: Iterable[Document], own: Iterable[Document]) -> Iterator[str]:
+    """What does not fit in one overlay."""
+    base, own = list(base), list(own)
+    every = base + own
+    deployed = {_name(one) for one in every if one["kind"] == "Deployment"}
+    served = {_name(one) for one in every if one["kind"] == "Service"}
+    if not any(one["kind"] == "Namespace" and _is_restricted(one) for one in own):
+        yield "no Namespace that enforces restricted pods"
+    for one in own:
+        match one["kind"]:
+            case "HorizontalPodAutoscaler" | "ScaledObject":
+                if (target := one["spec"]["scaleTargetRef"]["name"]) not in deployed:
+                    yield f"{_name(one)} scales {target}, which is not deployed"
+                yield from (f"{_name(one)}: {fault}" for fault in _trigger_faults(one["spec"].get("triggers", ())))
+            case "Ingress":
+                for backend in _backends(one):
+                    if backend not in served:
+                        yield f"{_name(one)} leads to {backend}, which is no Service"
+                if not one["spec"].get("tls"):
+                    yield f"{_name(one)} has no TLS"
+    scaled = [one["spec"]["scaleTargetRef"]["name"] for one in own if "scaleTargetRef" in one.get("spec", {})]
+    yield from (f"{name} is scaled twice" for name in sorted({one for one in scaled if scaled.count(one) > 1}))
+
+
+def built() -> Iterator[str]:
+    """kubectl puts each overlay together, where it is installed."""
+    tool = shutil.which("kubectl")
+    if tool is None:
+        return
+    for folder in sorted((ROOT / "overlays").iterdir()):
+        done = subprocess.run(  # noqa: S603  # on our own files
+            [tool, "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.returncode:
+            yield f"{folder.name}: {done.stderr.strip()[:300]}"
+
+
+def _trigger_faults(triggers: Iterable[Document]) -> Iterator[str]:
+    for trigger in triggers:
+        query = trigger["metadata"].get("query", "")
+        if _THROTTLED in query:
+            yield "follows what waits for Klaviyo's quota"
+        yield from faults_of(query)
+        if trigger["type"] == "rabbitmq" and trigger["metadata"].get("protocol") != "http":
+            yield "asks for a queue's length other than over http"
+
+
+def _backends(ingress: Document) -> Iterator[str]:
+    for rule in ingress["spec"]["rules"]:
+        for path in rule["http"]["paths"]:
+            yield path["backend"]["service"]["name"]
+
+
+def _is_restricted(namespace: Document) -> bool:
+    labels: dict[str, str] = namespace["metadata"].get("labels", {})
+    return labels.get("pod-security.kubernetes.io/enforce") == "restricted"
+
+
+def _documents(folder: Path) -> Iterator[Document]:
+    for path in sorted(folder.glob("*.yaml")):
+        if path.name != "kustomization.yaml":
+            yield from yaml.safe_load_all(path.read_text())
+
+
+def _name(document: Document) -> str:
+    return str(document["metadata"]["name"])

@@ -1,0 +1,53 @@
+"""Overlays must scale what is there by what helps, and lead webhooks to the gateway."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy import check_cluster as check
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def documents() -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The base, and production's own by kind and name."""
+    base = [one for path in (check.ROOT / "base").glob("*.yaml") for one in yaml.safe_load_all(path.read_text())]
+    folder = check.ROOT / "overlays" / "production"
+    own = [one for path in folder.glob("*.yaml") for one in yaml.safe_load_all(path.read_text())]
+    named = {f"{one['kind']} {one['metadata']['name']}": one for one in own if "metadata" in one}
+    return [one for one in base if "metadata" in one], named
+
+
+def test_what_we_ship_has_no_faults() -> None:
+    assert [*check.overlays(), *check.built()] == []
+
+
+@pytest.mark.parametrize(
+    ("document", "change", "fault"),
+    [
+        ("ScaledObject generator", lambda it: it["spec"]["scaleTargetRef"].update(name="typo"),
+         "generator scales typo, which is not deployed"),
+        ("ScaledObject profile-writer",
+         lambda it: it["spec"]["triggers"][0]["metadata"].update(query="sum(jai_write_backlog)"),
+         "profile-writer: follows what waits for Klaviyo's quota"),
+        ("ScaledObject profile-writer",
+         lambda it: it["spec"]["triggers"][0]["metadata"].update(query="max(jai_write_typo)"),
+         "profile-writer: no metric write_typo"),
+        ("ScaledObject egress", lambda it: it["spec"]["triggers"][0]["metadata"].update(protocol="amqp"),
+         "egress: asks for a queue's length other than over http"),
+        ("ScaledObject ingest", lambda it: it["spec"]["scaleTargetRef"].update(name="egress"),
+         "egress is scaled twice"),
+        ("Ingress console", lambda it: it["spec"].pop("tls"), "console has no TLS"),
+        ("Ingress hooks",
+         lambda it: it["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"].update(name="typo"),
+         "hooks leads to typo, which is no Service"),
+        ("Namespace justai", lambda it: it["metadata"].pop("labels"), "no Namespace that enforces restricted pods"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told(document: str, change: Change, fault: str) -> None:
+    base, own = documents()
+    change(own[document])
+
+    assert list(check.faults(base, own.values())) == [fault]
