@@ -168,7 +168,7 @@ async def template_state(org_slug: str, template_id: str, state: templates.State
     \b
     draft     people get the control content
     active    variants are chosen; needs a flow message and an approved variant
-    shipped   the winner is served, the holdout stays
+    shipped   the split has ended, the holdout stays; variants and the ranker go on
     archived  people get the control content
     """
     asked = template_settings.SetState(template_id=template_id, state=state)

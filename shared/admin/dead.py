@@ -38,11 +38,12 @@ class OneLetter(AskedModel):
 
 
 class Replay(AskedModel):
-    """One letter, those whose reason contains a text, or all. `dry_run`: only say which."""
+    """One letter, those whose reason contains a text (`exact`: is the text), or all. `dry_run`: only say which."""
 
     kind: Kind
     letter_id: str | None = None
     reason: str | None = None
+    exact: bool = False
     limit: Limit = 1000
     dry_run: bool = False
 
@@ -95,11 +96,18 @@ async def _wanted(asking: Asking, asked: Replay) -> list[DeadLetter]:
     found = [
         one
         for one in (await _mine(asking, asked.kind))[asked.kind]
-        if asked.letter_id in (None, one.letter_id) and (asked.reason is None or asked.reason in one.reason)
+        if asked.letter_id in (None, one.letter_id) and has_reason(one, asked)
     ]
     if asked.letter_id is not None and not found:
         raise _no_letter(asked.kind, asked.letter_id)
     return found[: asked.limit]
+
+
+def has_reason(letter: DeadLetter, asked: Replay) -> bool:
+    """Whether a letter died of what was asked for."""
+    if asked.reason is None:
+        return True
+    return asked.reason == letter.reason if asked.exact else asked.reason in letter.reason
 
 
 async def _mine(asking: Asking, *kinds: str) -> Mapping[str, list[DeadLetter]]:

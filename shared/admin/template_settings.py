@@ -52,7 +52,8 @@ class ChangedTemplate(ResultModel):
 
 
 class SetState(AskedModel):
-    """Active: variants are chosen. Shipped: the winner is served, the holdout stays. Archived: all get control."""
+    """Active: variants are chosen. Shipped: the split has ended, the holdout stays, variants and the
+    ranker go on. Archived: all get control."""
 
     template_id: str
     state: State

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from aiohttp import web
+from pydantic import BaseModel, Field
 
 from services.console.pages.operations_attention import attention
-from services.console.pages.operations_words import advice
+from services.console.pages.operations_words import advice, counted
+from services.console.web.forms import read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
 from shared.admin import exports, outcomes, quota, sources, stops
@@ -28,6 +30,12 @@ _HOURS: Final = {"today": None, "24h": 24.0, "7d": 24.0 * 7, "30d": 24.0 * 30}
 _LEAST_HOURS: Final = 1 / 60
 _WRITING: Final = outcomes.AskedOutcomes(counts=False)  # only what holds writing up now is wanted
 _TEMPLATES_NAMED: Final = 3
+
+
+class Why(BaseModel):
+    """Why it is stopped."""
+
+    reason: Annotated[str, Field(max_length=1000)] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,24 @@ class Reason:
 async def operations(visit: Visit) -> web.StreamResponse:
     """The live view."""
     return visit.render("operations/live.html", **await _live(visit))
+
+
+@pages.page("POST", "/{org}/operations/stop", role="editor")
+async def stop(visit: Visit) -> web.StreamResponse:
+    """The kill switch of the whole org."""
+    given, _ = await read_form(visit.request, Why)
+    await visit.run(stops.stop_org, stops.StopOrg(reason=given.reason or None if given else None))
+    await visit.notice(f"{visit.org.name} is stopped: no copy reaches a profile until it is resumed.", "warn")
+    return visit.see_other(visit.path("operations"))
+
+
+@pages.page("POST", "/{org}/operations/resume", role="editor")
+async def resume(visit: Visit) -> web.StreamResponse:
+    """End the org's stop; templates that were stopped by themselves stay so."""
+    left = len((await visit.run(stops.resume_org, Nothing())).stops)
+    also = f" {counted(left, 'template')} {'is' if left == 1 else 'are'} still stopped." if left else ""
+    await visit.notice(f"The stop is over; the next webhook is served again.{also}", "warn" if left else "good")
+    return visit.see_other(visit.path("operations"))
 
 
 @pages.page("GET", "/{org}/operations/live", role="viewer", asks_itself=True)

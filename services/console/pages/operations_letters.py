@@ -21,8 +21,9 @@ KINDS: Final = {
     "write": "Profile writes",
     "ingest_file": "Event files",
     "export_hour": "Exports",
+    "probe_target": "Tests of a bucket",
+    "probe_source": "Tests of a source",
 }
-_SHOWN: Final = 200
 
 
 class Wanted(BaseModel):
@@ -54,7 +55,11 @@ async def replay(visit: Visit) -> web.StreamResponse:
     kind = _kind(visit)
     wanted, _ = await read_form(visit.request, Wanted)
     wanted = wanted or Wanted(try_out=True)
-    asked = {"kind": kind, "letter_id": wanted.letter_id, "reason": wanted.reason, "dry_run": wanted.try_out}
+    # What the page counted is what goes: the same letters are looked through, and a reason is that reason alone.
+    asked = {
+        "kind": kind, "letter_id": wanted.letter_id, "reason": wanted.reason, "exact": True, "dry_run": wanted.try_out,
+        "limit": dead.LOOKED_THROUGH,
+    }  # fmt: skip
     try:
         done = (await visit.run(dead.replay, asked)).letters
     except (AdminError, Failure) as error:
@@ -71,7 +76,7 @@ async def replay(visit: Visit) -> web.StreamResponse:
 async def _show(visit: Visit) -> web.Response:
     found, away = [], False
     try:
-        found = (await visit.run(dead.list_letters, dead.AskedLetters(limit=_SHOWN))).letters
+        found = (await visit.run(dead.list_letters, dead.AskedLetters(limit=dead.LOOKED_THROUGH))).letters
     except Failure:
         away = True
     groups = {
@@ -88,7 +93,7 @@ async def _show(visit: Visit) -> web.Response:
         groups=groups,
         away=away,
         kinds=KINDS,
-        most=_SHOWN,
+        most=dead.LOOKED_THROUGH,
         moment_of=moment_of,
     )
 

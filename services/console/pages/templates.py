@@ -22,7 +22,7 @@ pages = Pages()
 STATES: Final[Mapping[str, str]] = {
     "draft": "People get the control content.",
     "active": "Variants are chosen and learned from. Needs a flow, a Treatment Message and an approved variant.",
-    "shipped": "The winner is served to everybody; the holdout stays.",
+    "shipped": "The split has ended: everybody but the holdout gets our copy; variants and the ranker go on.",
     "archived": "People get the control content; nothing is chosen any more.",
 }
 

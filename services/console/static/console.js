@@ -57,6 +57,17 @@
     (field ?? dialog.querySelector("[data-confirm-close]"))?.focus();
   }
 
+  // --- forms whose answer takes seconds say so
+
+  addEventListener("submit", (event) => {
+    const words = event.target.dataset?.waits;
+    const button = event.submitter ?? event.target.querySelector("button");
+    if (!words || !button) return;
+    button.textContent = words;
+    button.setAttribute("aria-busy", "true");
+    setTimeout(() => (button.disabled = true)); // after the form was sent
+  });
+
   // --- the menu on a phone
 
   const menu = () => document.getElementById("nav");
@@ -191,6 +202,9 @@
     if (chart.cursor.idx == null) chart.setLegend({ idx: chart.data[0].length - 1 }, false);
   }
 
+  // Four colours can be told apart by most eyes; with dashes they make twelve lines.
+  const DASHES = [[8, 4], [2, 3]];
+
   function draw(box) {
     const data = JSON.parse(box.dataset.chart);
     const unit = data.unit ? ` ${data.unit}` : "";
@@ -202,6 +216,7 @@
     data.series.forEach((one, at) => {
       const colour = token(`--series-${(at % 4) + 1}`);
       const line = { label: one.label, stroke: colour, width: 2, points: { show: data.x.length < 2 }, value: figure };
+      if (at > 3) line.dash = DASHES[Math.floor(at / 4 - 1) % DASHES.length];
       if (data.kind === "bars") Object.assign(line, { fill: colour + "cc", paths: uPlot.paths.bars({ size: [0.6, 48] }) });
       series.push(line);
       rows.push(one.y);

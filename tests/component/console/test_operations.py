@@ -143,6 +143,33 @@ async def test_letters_say_so_when_the_broker_is_away(stage: Stage, visitor: Bro
     assert (page.status, "The message broker does not answer" in page.words) == (503, True)
 
 
+async def test_a_whole_org_is_stopped_with_its_reason_and_resumed(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+
+    offered = (await visitor.get("/acme/operations")).words
+    await visitor.post("/acme/operations/stop", reason="wrong price")
+    stopped = await visitor.get("/acme/operations")
+    home = (await visitor.get("/acme/")).words
+    await visitor.post("/acme/operations/resume")
+    resumed = (await visitor.get("/acme/operations")).words
+
+    assert "Stop all templates of" in offered
+    assert "The org is stopped: wrong price." in stopped.words
+    assert "Stop everything" not in stopped.words
+    assert "This org is stopped" in home
+    assert "The stop is over" in resumed
+    assert "The org is stopped" not in resumed
+
+
+async def test_who_only_looks_cannot_stop_an_org(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Vic", acme="viewer"))
+
+    page = (await visitor.get("/acme/operations")).words
+
+    assert "Stop everything" not in page
+    assert (await visitor.post("/acme/operations/stop")).status == 403
+
+
 async def test_without_a_source_an_owner_is_led_to_its_form(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
     owner = (await visitor.get("/acme/operations/sources")).html
