@@ -18,12 +18,12 @@ ALTER TABLE sources
     ALTER COLUMN host_key SET DEFAULT '',
     ALTER COLUMN sealed_key SET DEFAULT '',
     ADD CONSTRAINT sources_kind CHECK (kind IN ('sftp', 'folder', 's3', 'klaviyo')),
-    -- What a kind has no use for is empty, what it needs is not.
+    -- What a kind has no use for is empty, what it needs is not; a secret may come later.
     ADD CONSTRAINT sources_sftp CHECK (CASE WHEN kind = 'sftp'
-        THEN host <> '' AND username <> '' AND host_key <> '' AND sealed_key <> ''
+        THEN host <> '' AND username <> '' AND host_key <> ''
         ELSE host = '' AND username = '' AND host_key = '' END),
     ADD CONSTRAINT sources_s3 CHECK (CASE WHEN kind = 's3'
-        THEN bucket <> '' AND region <> '' AND (access_key = '') = (sealed_key = '')
+        THEN bucket <> '' AND region <> '' AND (access_key <> '' OR sealed_key = '')
         ELSE bucket = '' AND region = '' AND endpoint_url = '' AND access_key = '' END);
 
 DROP TRIGGER sources_changed ON sources;
