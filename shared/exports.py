@@ -15,12 +15,18 @@ from uuid import UUID
 from shared.db.pool import Database
 from shared.errors import Permanent
 from shared.messaging.topology import EXPORT_HOUR, QueueSpec
-from shared.schemas.jobs import ExportHourJob, hour_of
+from shared.schemas.jobs import ExportHourJob, ExportTable, hour_of
 
 Reason = Literal["schedule", "backfill", "dirty"]
-Table = Literal["generations"]
+Table = ExportTable
+Record = Literal["page", "analyst"]
+"""What a row of `generations` holds: the contract's columns, or those and what an analyst needs, of control too."""
+Layout = Literal["plain", "hive"]
+"""How an hour's folder is called: `2026/11/23/10`, or `year=2026/month=11/day=23/hour=10`."""
 
 HOUR = timedelta(hours=1)
+VARIANTS_HOUR = datetime(1970, 1, 1, tzinfo=UTC)
+"""The hour that stands in the ledger for the table of variants, which is one object."""
 UNPUBLISHED_AFTER = timedelta(minutes=10)  # then the scheduler takes what a killed backfill marked but never published
 _PUBLISHED_AT_ONCE = 64
 
@@ -61,7 +67,9 @@ MARK_HOURS = """
     INSERT INTO export_hours (org_id, table_name, hour, reason, due_at)
     SELECT $1, $2, hour, $4, $5 FROM unnest($3::timestamptz[]) AS hour ORDER BY hour
     ON CONFLICT (org_id, table_name, hour) DO UPDATE
-    SET dirty_seq = export_hours.dirty_seq + 1, reason = excluded.reason, due_at = excluded.due_at, error = NULL,
+    SET dirty_seq = export_hours.dirty_seq + 1, due_at = excluded.due_at, error = NULL,
+        reason = CASE WHEN export_hours.reason = 'person_deleted' AND export_hours.dirty_seq > export_hours.exported_seq
+            THEN export_hours.reason ELSE excluded.reason END,
         state = CASE WHEN export_hours.state = 'exporting' THEN export_hours.state ELSE 'pending' END
 """
 
