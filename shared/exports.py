@@ -73,18 +73,36 @@ MARK_HOURS = """
         state = CASE WHEN export_hours.state = 'exporting' THEN export_hours.state ELSE 'pending' END
 """
 
+# What still needs an export and is in nobody's hands is due at once again.
+RESUME_HOURS = """
+    UPDATE export_hours SET due_at = $5
+    WHERE org_id = $1 AND table_name = ANY ($2::text[]) AND hour >= $3 AND hour < $4 AND dirty_seq > exported_seq
+    RETURNING table_name, hour
+"""
+
+# Of hours that hold an object now, and of those whose rows we no longer keep, which stay as they are.
+SELECT_OVERWRITTEN = """
+    SELECT count(*) FILTER (WHERE rows > 0 AND generations_kept(hour::date)) AS objects,
+           coalesce(sum(rows) FILTER (WHERE generations_kept(hour::date)), 0)::bigint AS rows,
+           coalesce(sum(bytes) FILTER (WHERE generations_kept(hour::date)), 0)::bigint AS bytes,
+           count(*) FILTER (WHERE rows > 0 AND NOT generations_kept(hour::date)) AS gone,
+           count(*) FILTER (WHERE dirty_seq > exported_seq) AS waiting
+    FROM export_hours
+    WHERE org_id = $1 AND table_name = ANY ($2::text[]) AND hour >= $3 AND hour < $4
+"""
+
 SELECT_PROGRESS = """
     SELECT count(*) AS asked,
            count(*) FILTER (WHERE dirty_seq <= exported_seq) AS exported,
            count(*) FILTER (WHERE dirty_seq > exported_seq AND state = 'blocked') AS blocked,
            coalesce(sum(rows) FILTER (WHERE dirty_seq <= exported_seq), 0)::bigint AS rows,
            coalesce(sum(bytes) FILTER (WHERE dirty_seq <= exported_seq), 0)::bigint AS bytes
-    FROM export_hours WHERE org_id = $1 AND table_name = $2 AND hour >= $3 AND hour < $4
+    FROM export_hours WHERE org_id = $1 AND table_name = ANY ($2::text[]) AND hour >= $3 AND hour < $4
 """
 
 SELECT_ERRORS = """
     SELECT hour, error FROM export_hours
-    WHERE org_id = $1 AND table_name = $2 AND hour >= $3 AND hour < $4 AND error IS NOT NULL
+    WHERE org_id = $1 AND table_name = ANY ($2::text[]) AND hour >= $3 AND hour < $4 AND error IS NOT NULL
     ORDER BY hour DESC LIMIT 10
 """
 
@@ -94,6 +112,8 @@ SELECT_FIRST = """
         (SELECT min(hour) FROM export_hours WHERE org_id = $1 AND table_name = $2)
     )
 """
+
+SELECT_HAS_TABLE = "SELECT EXISTS (SELECT FROM export_targets WHERE org_id = $1 AND $2::text = ANY (tables))"
 
 SELECT_HAS_TARGET = "SELECT EXISTS (SELECT FROM export_targets WHERE org_id = $1)"
 
@@ -114,8 +134,8 @@ class ExportLedger:
     async def progress(self, org_id: UUID, table: Table, start: datetime, end: datetime) -> Progress:
         """Of the hours in [start, end) that were ever asked for."""
         async with self._db.transaction(org_id) as connection:
-            row = await connection.fetchrow(SELECT_PROGRESS, org_id, table, start, end)
-            errors = await connection.fetch(SELECT_ERRORS, org_id, table, start, end)
+            row = await connection.fetchrow(SELECT_PROGRESS, org_id, [table], start, end)
+            errors = await connection.fetch(SELECT_ERRORS, org_id, [table], start, end)
         if row is None:
             raise AssertionError("an aggregate has one row")
         return Progress(**dict(row), errors={error["hour"]: error["error"] for error in errors})

@@ -47,7 +47,7 @@ class Reader(Protocol):
     """Where rows come from; see rows.Reader."""
 
     def hour(self, lease: Lease, record: Record) -> AbstractAsyncContextManager[Rows]: ...
-    async def has_partition(self, lease: Lease) -> bool: ...
+    async def is_gone(self, lease: Lease) -> bool: ...
 
 
 class Bucket(Protocol):
@@ -152,8 +152,9 @@ async def _encode(lease: Lease, deps: Deps, spool: IO[bytes], form: Form[Any], r
                     raise result
             batch = fetched if isinstance(fetched, Sequence) else []
     summary = await asyncio.to_thread(file.close)
-    if summary.rows == 0 and lease.had_rows and not await deps.reader.has_partition(lease):
+    if await deps.reader.is_gone(lease):
         # Not an empty hour but a forgotten one: writing it anew would take from the customer what we no longer have.
+        # Asked after the rows were read, for the day may go meanwhile.
         raise Permanent("the rows of this hour are no longer kept; its export was left alone", reason="rows_are_gone")
     return summary
 

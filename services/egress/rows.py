@@ -110,7 +110,10 @@ SELECT_SOURCES = """
     JOIN unnest($1::uuid[], $2::int[]) AS wanted (copy_id, version) USING (copy_id, version)
 """
 
-SELECT_HAS_PARTITION = "SELECT to_regclass('generations_' || to_char($1::date, 'YYYYMMDD')) IS NOT NULL"
+# A day without a partition may never have had one: then only an earlier export knows of rows.
+SELECT_GONE = """
+    SELECT EXISTS (SELECT FROM dropped_days WHERE day = $1) OR $2::boolean AND NOT generations_kept($1)
+"""
 
 SourceId = tuple[UUID, int]
 
@@ -240,9 +243,9 @@ class Reader:
         statement = SELECT_ANALYST_ROWS if record == "analyst" else SELECT_ROWS
         return HourRows(connection, await connection.cursor(statement, *hour), self._sources, record)
 
-    async def has_partition(self, lease: Lease) -> bool:
-        """Whether PostgreSQL still keeps (or ever had) rows of this hour's day; the table of variants has no day."""
+    async def is_gone(self, lease: Lease) -> bool:
+        """Whether PostgreSQL no longer has all rows that this hour ever had; the table of variants has no day."""
+        if lease.table == "variants":
+            return False
         async with self._db.connection() as connection:
-            return lease.table == "variants" or bool(
-                await connection.fetchval(SELECT_HAS_PARTITION, lease.hour.date())
-            )  # fmt: skip
+            return bool(await connection.fetchval(SELECT_GONE, lease.hour.date(), lease.had_rows))

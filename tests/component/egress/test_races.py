@@ -47,8 +47,8 @@ class GatedReader:
             yield rows
             await self._gate.pass_through()
 
-    async def has_partition(self, lease: Lease) -> bool:
-        return await self._reader.has_partition(lease)
+    async def is_gone(self, lease: Lease) -> bool:
+        return await self._reader.is_gone(lease)
 
 
 class GatedBuckets:
