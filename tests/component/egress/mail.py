@@ -37,11 +37,9 @@ async def sent(world: World, shop: Shop, user_id: str, at: datetime) -> None:
 
 async def changed(world: World, shop: Shop, user_id: str, **columns: Any) -> None:
     """More events were loaded: the send is computed anew."""
-    for column, value in columns.items():
-        await world.admin.execute(
-            f"UPDATE sends SET {column} = $3 WHERE org_id = $1 AND profile_id = $2",
-            shop.org_id, user_id, value,
-        )  # fmt: skip
+    names = ", ".join(f"{column} = ${n}" for n, column in enumerate(columns, 3))
+    statement = f"UPDATE sends SET {names} WHERE org_id = $1 AND profile_id = $2"
+    await world.admin.execute(statement, shop.org_id, user_id, *columns.values())
 
 
 async def bought(world: World, shop: Shop, user_id: str, at: datetime, value: float) -> None:
