@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "drafts.start": "variant draft",
     "exports.backfill": "export backfill",
     "exports.hours": "export hours",
+    "exports.preview": "export backfill",
     "exports.progress": "export backfill",
     "exports.show": "export hours",
     "exports.target": "export target",

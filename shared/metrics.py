@@ -52,6 +52,7 @@ GaugeName = Literal[
     "reply_queue",  # 1 while answers can reach this process, else 0; without, callers who would wait get 202 at once
     "ingest_silent_sources",  # sources without a new file for more than twice their usual gap
     "policy_templates",  # templates held in memory
+    "retention_held_days",  # days of generations that are old enough to go and held by something, like a blocked export
 ]
 
 REGISTRY = CollectorRegistry()

@@ -5,6 +5,7 @@ from functools import partial
 
 from services.egress.handler import Deps, export_hours
 from services.egress.probe import ProbeDeps, probe_targets
+from services.egress.retention import Retention, StoredDays
 from services.egress.rows import Reader
 from services.egress.s3 import S3, S3Options, quickly
 from services.egress.scheduler import Scheduler
@@ -54,8 +55,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         tick_s=settings.egress_tick_s,
         requeue_s=settings.egress_requeue_s,
     )
+    runners = {"exports": consumer.run, "scheduler": scheduler.run, "probes": probes.run}
+    if settings.egress_keep_days is not None:
+        runners["retention"] = Retention(StoredDays(db), clock, settings.egress_keep_days).run
     return Service(
         "egress",
-        runners={"exports": consumer.run, "scheduler": scheduler.run, "probes": probes.run},
+        runners=runners,
         checks={"database": db.ping, "exports": consumer.attached},
     )

@@ -144,7 +144,7 @@ class Bucket:
                 hint = "finding out what is there needs s3:GetObject, and s3:ListBucket where nothing is"
                 raise Permanent(f"{error}; {hint}", reason="s3_403") from error
             raise
-        return Found(answer["ETag"], dict(answer["Metadata"]))
+        return Found(answer["ETag"], dict(answer["Metadata"]), answer.get("ContentLength"))
 
     async def replace(
         self, key: str, content: IO[bytes], length: int, *, metadata: Mapping[str, str], kind: str, over: Found | None

@@ -10,10 +10,11 @@ from pydantic import AfterValidator, Field, StringConstraints, field_validator, 
 from pydantic.json_schema import models_json_schema
 
 from shared.admin import ssh_keys
-from shared.admin.exports import Cadence
+from shared.admin.exports import RECORD_SAYS, Cadence, MoreTable, wrong_in_prefix
 from shared.admin.operation import AskedModel
 from shared.admin.sources import PollS, Port
 from shared.content.rules import OrgRules
+from shared.exports import Layout, Record
 from shared.schemas.attributes import Attributes, ZoneName
 from shared.schemas.template_file import Line, TemplateFile
 
@@ -68,11 +69,23 @@ class ExportConfig(_Part):
     role_arn: Word | None = None
     external_id: Word | None = None
     cadence: Cadence = "daily"
+    record: Record = Field("page", description=RECORD_SAYS)
+    tables: list[MoreTable] = Field([], description="Exported beside the record.")
+    layout: Layout = "plain"
+    success_file: bool = False
 
     @field_validator("prefix")
     @classmethod
     def _without_slashes(cls, prefix: str) -> str:
-        return prefix.strip("/")
+        prefix = prefix.strip("/")
+        if wrong := wrong_in_prefix(prefix):
+            raise ValueError(wrong)
+        return prefix
+
+    @field_validator("tables")
+    @classmethod
+    def _in_order(cls, tables: list[MoreTable]) -> list[MoreTable]:
+        return sorted(set(tables))
 
     @model_validator(mode="after")
     def _id_has_a_role(self) -> "ExportConfig":

@@ -30,8 +30,8 @@ SELECT_SOURCES = """
     FROM sources WHERE org_id = $1 ORDER BY name
 """
 SELECT_TARGET = """
-    SELECT bucket, prefix, endpoint_url, region, access_key, role_arn, external_id, cadence,
-           sealed_secret <> '' AS has_secret
+    SELECT bucket, prefix, endpoint_url, region, access_key, role_arn, external_id, cadence, record, tables, layout,
+           success_file, sealed_secret <> '' AS has_secret
     FROM export_targets WHERE org_id = $1
 """
 UTC = "UTC"
@@ -94,7 +94,7 @@ def documents_of(now: Now) -> Iterator[dict[str, Any]]:
         org["sources"] = [_source(one) for _, one in sorted(now.sources.items())]
     if now.target is not None:
         target = {name: value for name, value in now.target.items() if name != "has_secret"}
-        org["export"] = {name: value for name, value in target.items() if value not in (None, "")}
+        org["export"] = {name: value for name, value in target.items() if value not in (None, "", [], False)}
     yield org
     for _, template in sorted(now.templates.items()):
         shown = [one for one in template.variants.values() if one.standing.state != "archived"]

@@ -76,11 +76,14 @@ class IngestFileJob(Job):
     file_id: UUID
 
 
+ExportTable = Literal["generations", "outcomes", "variants"]
+
+
 class ExportHourJob(Job):
-    """Write one org-hour of one table anew. `hour` is its UTC start."""
+    """Write one org-hour of one table anew. `hour` is its UTC start; `variants`, one object, has the first of 1970."""
 
     org_id: UUID
-    table: Literal["generations"] = "generations"
+    table: ExportTable = "generations"
     hour: AwareDatetime
     reason: Literal["schedule", "backfill", "dirty"] = "schedule"
 

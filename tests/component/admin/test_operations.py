@@ -135,7 +135,7 @@ async def test_the_profile_of_who_is_deleted_is_cleaned_now_and_their_hours_are_
         ("01OTHER", "jai", False), ("01OTHER", "win", False), ("01PERSON", "jai", True),
     ]  # fmt: skip
     hours = await acme.rows("SELECT reason, state, due_at FROM export_hours WHERE dirty_seq > exported_seq")
-    assert hours == [{"reason": "dirty", "state": "pending", "due_at": START}]
+    assert hours == [{"reason": "person_deleted", "state": "pending", "due_at": START}]
 
 
 async def test_a_deletion_may_be_repeated_and_stands_in_the_log_without_the_id(acme: Rig, facts: Facts) -> None:

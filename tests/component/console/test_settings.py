@@ -108,6 +108,26 @@ async def test_a_broker_that_is_away_is_said_so_where_a_bucket_is_tested(stage: 
     assert "The message broker could not be reached" in answer.words
 
 
+async def test_what_is_exported_beside_the_record_is_ticked_where_it_was_said(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+
+    await visitor.post(
+        "/acme/integration/export", bucket="records", record="analyst", layout="hive", success_file="true",
+        tables="outcomes",
+    )  # fmt: skip
+    shown = (await visitor.get("/acme/integration/export")).html
+
+    async with stage.db.transaction() as connection:
+        row = await connection.fetchrow("SELECT record, tables, layout, success_file FROM export_targets")
+    assert row is not None
+    assert tuple(row) == ("analyst", ["outcomes"], "hive", True)
+    ticked = [line for line in shown.splitlines() if "checked" in line]
+    assert [any(f'value="{value}"' in line for line in ticked) for value in ("analyst", "outcomes", "hive")] == [
+        True
+    ] * 3
+    assert not any('value="variants"' in line or 'value="plain"' in line for line in ticked)
+
+
 async def test_a_broker_that_is_away_is_said_so_where_a_source_is_tested(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
     async with stage.db.transaction() as connection:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.egress import parquet
 from services.egress.model import StoredRow
-from services.egress.parquet import HourFile, Summary
+from services.egress.parquet import PAGE, HourFile, Summary
 from shared.schemas.copy import VariantSource, Vars
 from shared.vars_codec import encode_vars
 
@@ -44,7 +44,7 @@ def stored_rows(draw: st.DrawFn) -> tuple[StoredRow, Vars]:
 
 def encoded(rows: Sequence[StoredRow], *, batch: int = 1000) -> tuple[bytes, Summary]:
     target = io.BytesIO()
-    file = HourFile(target)
+    file = HourFile(target, PAGE)
     for start in range(0, len(rows), batch):
         file.add(rows[start : start + batch])
     summary = file.close()
