@@ -115,6 +115,8 @@ DASHBOARDS: Final = (
             ("sum by (outcome) (increase(jai_export_hours_total[1h]))", "{{outcome}}"),
         ]),
         Panel("Parquet uploaded", "Bps", [(_rate("export_bytes_total"), "bytes")]),
+        Panel("Days kept for the export", "short", [("max(jai_retention_held_days)", "days")],
+              "Old enough to be dropped, and not exported yet.", limit=1),
         Panel("Counted ahead for pages", "ops", [(_rate("results_counted_total", "what"), "{{what}}")]),
         Panel("Drafts", "ops", [
             (_rate("drafts_total", "outcome"), "{{outcome}}"),
