@@ -195,7 +195,7 @@ class _Loading:
                 reading = Reading(saved, self._deps.clock.now(), self._deps.limits)
                 async with aclosing(_in_thread(spool, self._file.listed.size, reading)) as pieces:
                     async for piece in pieces:
-                        rows += len(piece.events) + len(piece.rejects)
+                        rows += piece.rows
                         rejects += len(piece.rejects)
                         await staged.add(piece)
                         await self._stay_claimed()

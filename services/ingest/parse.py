@@ -17,13 +17,16 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import orjson
 
 from services.ingest.mapping import Columns, Rejected
-from services.ingest.records import Event, Piece, Reject, Unreadable
-from services.ingest.text import Limits, open_text
+from services.ingest.records import Event, Piece, Reject, Taken, Unreadable
+from services.ingest.text import Limits, OpenedText, open_text
 
 PIECE_ROWS = 5000
 MAX_ROW_CHARS = 1 << 20
 MAX_ROW_LINES = 1000
 MAX_RAW_BYTES = 2048
+QUICK_FROM_BYTES = 1 << 16
+"""Smaller files are read row by row: whoever has only those never loads what the quick reader needs."""
+_BOMS = {"utf-8": 0, "utf-8-sig": 3}  # encodings of which the quick reader reads bytes, and how many come before
 _SAMPLE_LINES = 200
 _MAX_LINE = 2**31 - 1  # what the database's line column holds
 _MAX_SHAPES = 1000  # distinct key sets of JSON objects that are remembered
@@ -55,14 +58,20 @@ ReadLine = Callable[[int], str]
 """The next line, or so many characters of it; empty at the end."""
 
 
-def read_pieces(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterator[Piece]:
-    """The file in pieces of at most PIECE_ROWS records. Raises Unreadable when the file as a whole makes no sense."""
+def read_pieces(
+    stream: BinaryIO, size_bytes: int, reading: Reading, *, quick_from_bytes: int = QUICK_FROM_BYTES
+) -> Iterator[Piece]:
+    """The file in bounded pieces. Raises Unreadable when the file as a whole makes no sense."""
     events: list[Event] = []
     rejects: list[Reject] = []
     n_events = n_rejects = 0
-    for result in _read(stream, size_bytes, reading):
+    for result in _read(stream, size_bytes, reading, quick=size_bytes >= quick_from_bytes):
+        if type(result) is Taken:
+            n_events += result.told
+            yield Piece([], [], result.text, result.told)
+            continue
         (rejects if type(result) is Reject else events).append(result)  # type: ignore[arg-type]  # told by its type
-        if result.line > _MAX_LINE:
+        if result.line > _MAX_LINE:  # type: ignore[union-attr]  # the same
             raise Unreadable("more than two thousand million lines", reason="too_large_unpacked")
         if len(events) + len(rejects) >= PIECE_ROWS:
             n_events, n_rejects = n_events + len(events), n_rejects + len(rejects)
@@ -74,9 +83,30 @@ def read_pieces(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterator
         yield Piece(events, rejects)
 
 
-def _read(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterator[Event | Reject]:
+def _read(
+    stream: BinaryIO, size_bytes: int, reading: Reading, *, quick: bool
+) -> "Iterator[Event | Reject | Taken]":  # fmt: skip
     opened = open_text(stream, size_bytes, reading.limits)
+    if quick and opened.encoding in _BOMS and kind_of(opened.head) == "CSV":
+        dialect = _dialect_of(opened.head, reading)
+        if dialect.escape is None:
+            return _read_quickly(opened, dialect, reading)
     return read_text(opened.text.readline, opened.head, reading)
+
+
+def _read_quickly(opened: OpenedText, dialect: _Dialect, reading: Reading) -> "Iterator[Event | Reject | Taken]":
+    from services.ingest.plain import read_plain  # arrow and numpy, only where there is much to read
+
+    def columns_of(header: str) -> Columns | None:
+        names = _header([header], dialect)
+        return Columns(names, reading.saved, reading.now) if names else None
+
+    def by_row(readline: ReadLine, columns: Columns | None, number: int) -> Iterator[Event | Reject]:
+        return _read_csv(readline, dialect, reading, columns, number)
+
+    stream = opened.text.detach()
+    stream.read(_BOMS[opened.encoding])
+    return read_plain(stream, dialect.delimiter, MAX_ROW_CHARS, columns_of, by_row)
 
 
 def kind_of(head: str) -> Literal["", "JSON lines", "CSV"]:
@@ -119,12 +149,12 @@ class _Cut(str):
 class _Lines:
     """The physical lines of a record, handed to csv.reader one at a time and remembered until the record is whole."""
 
-    def __init__(self, readline: ReadLine) -> None:
+    def __init__(self, readline: ReadLine, number: int = 1) -> None:
         self._readline = readline
         self._waiting: deque[str] = deque()
         self._chars = 0
         self.pulled: list[str] = []
-        self.number = 1  # of the first line pulled
+        self.number = number  # of the first line pulled
 
     def __iter__(self) -> "_Lines":
         return self
@@ -188,9 +218,11 @@ def _reader(lines: Iterator[str], dialect: _Dialect) -> "Iterator[list[str]]":
     )
 
 
-def _read_csv(readline: ReadLine, dialect: _Dialect, reading: Reading) -> Iterator[Event | Reject]:
-    lines = _Lines(readline)
-    columns: Columns | None = None
+def _read_csv(
+    readline: ReadLine, dialect: _Dialect, reading: Reading, columns: Columns | None = None, number: int = 1
+) -> Iterator[Event | Reject]:
+    """With columns: records from the line of this number on; else the first one is the header."""
+    lines = _Lines(readline, number)
     for row in _rows(lines, dialect):
         if type(row) is Reject:
             if columns is None:

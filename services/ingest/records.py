@@ -1,5 +1,6 @@
 """What the parts of this service hand to each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -37,10 +38,24 @@ class Reject(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A bounded part of a file."""
+    """A bounded part of a file. `text`: further events, `told` of them, as COPY reads them."""
 
     events: list[Event]
     rejects: list[Reject]
+    text: bytes | memoryview = b""
+    told: int = 0
+
+    @property
+    def rows(self) -> int:
+        return len(self.events) + len(self.rejects) + self.told
+
+
+class Taken(NamedTuple):
+    """What became of a block of rows: `told` events, as text for COPY, and the numbers of the rows in doubt."""
+
+    text: bytes | memoryview
+    told: int
+    doubtful: Sequence[int]
 
 
 class Listed(NamedTuple):

@@ -1,5 +1,6 @@
 """Rows of one file wait in temporary tables; then one transaction makes them facts, or nothing happened."""
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -82,6 +83,8 @@ class Staged:
         """Stage a bounded piece."""
         if piece.events:
             await self._connection.copy_records_to_table("staged", records=piece.events, columns=Event._fields)
+        if piece.text:
+            await self._connection.copy_to_table("staged", source=io.BytesIO(piece.text), columns=Event._fields)
         if piece.rejects:
             await self._connection.copy_records_to_table(
                 "staged_rejects", records=piece.rejects, columns=Reject._fields

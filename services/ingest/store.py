@@ -94,13 +94,20 @@ class Sources:
             )
 
 
-# A version that is settled or on its way keeps its row; one that was only listed was seen once more.
-RECORD_LISTING = """
+# A version that is settled or on its way keeps its row, which the switch of a long file holds: it is not waited for.
+RECORD_NEW = """
     INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, tag, first_seen_at, last_seen_at)
     SELECT file_id, $1, $2, path, size, mtime, tag, $3, $3
     FROM unnest($4::uuid[], $5::text[], $6::bigint[], $7::timestamptz[], $8::text[])
         AS listing (file_id, path, size, mtime, tag)
-    ON CONFLICT (source_id, path, size, mtime, tag) DO UPDATE SET last_seen_at = $3 WHERE ingest_files.state = 'listed'
+    ON CONFLICT (source_id, path, size, mtime, tag) DO NOTHING
+"""
+# One that was only listed was seen once more.
+RECORD_SEEN = """
+    UPDATE ingest_files f SET last_seen_at = $3
+    FROM unnest($4::text[], $5::bigint[], $6::timestamptz[], $7::text[]) AS listing (path, size, mtime, tag)
+    WHERE f.org_id = $1 AND f.source_id = $2 AND f.state = 'listed'
+      AND f.path = listing.path AND f.size = listing.size AND f.mtime = listing.mtime AND f.tag = listing.tag
 """
 
 # What this listing does not show was written on, replaced or removed; should it come back, its time starts anew.
@@ -171,7 +178,8 @@ class Ledger:
         """Each (id for a new row, file) of a whole listing. Safe to repeat."""
         columns = ([n for n, _ in listing], *zip(*(f for _, f in listing), strict=True)) if listing else ([],) * 5
         async with self._database.transaction(source.org_id) as connection:
-            await connection.execute(RECORD_LISTING, source.org_id, source.source_id, now, *columns)
+            await connection.execute(RECORD_NEW, source.org_id, source.source_id, now, *columns)
+            await connection.execute(RECORD_SEEN, source.org_id, source.source_id, now, *columns[1:])
             await connection.execute(FORGET_UNSEEN, source.org_id, source.source_id, now)
 
     async def candidates(self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta) -> list[UUID]:

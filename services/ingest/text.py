@@ -5,7 +5,7 @@ import gzip
 import io
 import zlib
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple
 
 from services.ingest.records import Unreadable
 
@@ -44,7 +44,7 @@ class Limits:
 class OpenedText(NamedTuple):
     """A file's text from its start, the first part of it, and its encoding."""
 
-    text: TextIO
+    text: io.TextIOWrapper
     head: str
     encoding: str
 

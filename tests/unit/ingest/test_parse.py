@@ -22,6 +22,7 @@ from services.ingest.text import Limits
 
 READING = Reading({}, datetime(2026, 11, 23, 10, 0, tzinfo=UTC))
 HEADER = "id,metric,profile_id,datetime,event_properties\n"
+ROW_BY_ROW = 1 << 40  # no file is as large; test_quick.py has the quick reader, beside this one
 
 
 def row(number: int, properties: str = '"{""$message"":""M1"",""note"":""a, b""}"') -> str:
@@ -30,7 +31,7 @@ def row(number: int, properties: str = '"{""$message"":""M1"",""note"":""a, b""}
 
 def read(data: bytes | str, reading: Reading = READING) -> tuple[list[Event], list[Reject]]:
     raw = data.encode() if isinstance(data, str) else data
-    pieces = list(read_pieces(io.BytesIO(raw), len(raw), reading))
+    pieces = list(read_pieces(io.BytesIO(raw), len(raw), reading, quick_from_bytes=ROW_BY_ROW))
     return [event for piece in pieces for event in piece.events], [r for piece in pieces for r in piece.rejects]
 
 
@@ -279,7 +280,7 @@ def test_a_line_of_any_length_is_one_reject_in_bounded_memory(filler: bytes) -> 
 def test_pieces_are_bounded() -> None:
     text = HEADER + "".join(row(number) for number in range(12_000))
 
-    pieces = list(read_pieces(io.BytesIO(text.encode()), len(text), READING))
+    pieces = list(read_pieces(io.BytesIO(text.encode()), len(text), READING, quick_from_bytes=ROW_BY_ROW))
 
     assert [len(piece.events) for piece in pieces] == [5000, 5000, 2000]
 
