@@ -13,7 +13,7 @@ import hashlib
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -70,7 +70,7 @@ class Ledger(Protocol):
     async def claim(self, org_id: UUID, file_id: UUID, claim_id: UUID, now: datetime) -> Claimed | None: ...
     async def extend(self, file: Claimed, now: datetime) -> bool: ...
     async def same_bytes(self, file: Claimed, sha256: str) -> UUID | None: ...
-    async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> None: ...
+    async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> bool: ...
     async def give_back(self, file: Claimed, error: str, *, attempts: int) -> None: ...
     async def list_again(self, file: Claimed, error: str, now: datetime, *, changed: bool) -> None: ...
 
@@ -157,11 +157,15 @@ class _Loading:
             return
         with tempfile.TemporaryFile(dir=self._deps.spool_dir) as spool:  # has no name: a kill leaves nothing
             sha256 = await self._fetch(spool)
-            if same_as := await self._deps.ledger.same_bytes(self._file, sha256):
-                await self._deps.ledger.settle_as_same(self._file, sha256, same_as, self._deps.clock.now())
+            if await self._is_known(sha256):
                 self._report("done", Loaded(0, 0), same=True)
-                return
-            await self._load(spool, sha256)
+            else:
+                await self._load(spool, sha256)
+
+    async def _is_known(self, sha256: str) -> bool:
+        ledger, now = self._deps.ledger, self._deps.clock.now()
+        same_as = await ledger.same_bytes(self._file, sha256)
+        return same_as is not None and await ledger.settle_as_same(self._file, sha256, same_as, now)
 
     async def _fetch(self, spool: BinaryIO) -> str:
         """The whole file, and its digest. Raises Changed unless it is what was listed, before and after."""
@@ -226,7 +230,9 @@ class _Loading:
         metrics.count("ingest_rows_total", loaded.rejects, outcome="rejected")
         if state == "done":
             metrics.count("ingest_rows_total", loaded.rows - loaded.rejects - loaded.fresh, outcome="known")
-        log.info("file.settled", state=state, rows=loaded.rows, rejects=loaded.rejects, fresh=loaded.fresh, **fields)
+        metrics.count("ingest_rows_total", loaded.corrected, outcome="corrected")
+        metrics.count("ingest_rows_total", loaded.gone, outcome="retracted")
+        log.info("file.settled", state=state, **asdict(loaded), **fields)
 
 
 def _too_large(most_bytes: int) -> Unreadable:

@@ -112,11 +112,14 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What loading a file did. rows = events + rejects; `fresh` events were not known before."""
+    """What loading a file did. rows = events + rejects; `fresh` events were not known before, `corrected` ones said
+    something else, `gone` ones are said by no file any more."""
 
     rows: int
     rejects: int
     fresh: int = 0
+    corrected: int = 0
+    gone: int = 0
 
 
 class Unreadable(Permanent):

@@ -10,6 +10,7 @@ from services.ingest import attribute
 from services.ingest.attribute import STATEMENT_TIMEOUT_S
 from services.ingest.conversions import orders_of
 from services.ingest.records import Claimed, Event, Loaded, Piece, Reject
+from services.ingest.retract import Tellers
 from services.ingest.store import settle
 from shared.db.pool import SCOPE_TO_ORG, Connection, Database
 from shared.errors import Transient
@@ -91,7 +92,8 @@ class Staged:
             )
 
     async def switch(self, loaded: Loaded, sha256: str, now: datetime) -> Loaded:
-        """Events, sends, rollups, rejects and the ledger change together. Raises LeaseLost."""
+        """Events, sends, rollups, rejects and the ledger change together. Raises LeaseLost, and Changed
+        when a later version of the file was loaded meanwhile."""
         connection, org_id, file_id = self._connection, self._file.source.org_id, self._file.file_id
         await self._make_partitions()
         async with connection.transaction():
@@ -99,10 +101,11 @@ class Staged:
             if not await connection.fetchval(KEEP_CLAIM, file_id, self._file.claim_id):
                 raise LeaseLost("another worker took the file over", reason="lease_lost")
             await connection.execute("ANALYZE staged")
+            tellers = await Tellers.look(connection, self._file)
             orders = await orders_of(connection, org_id)
             await connection.execute(INSERT_EVENTS, org_id, file_id, orders.metrics, timeout=STATEMENT_TIMEOUT_S)
             loaded = replace(loaded, fresh=await connection.fetchval(COUNT_FRESH))
-            await orders.correct(file_id)
+            loaded = await tellers.take_over(orders, loaded)
             await attribute.recompute_sends(connection, orders, org_id, self._window)
             await self._keep_rejects()
             await settle(connection, self._file, "done", now, sha256=sha256, loaded=loaded)

@@ -5,7 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from services.ingest.attribute import STATEMENT_TIMEOUT_S, begin_switch
 from services.ingest.records import Claimed, Listed, Listing, Loaded, Source
+from services.ingest.retract import SUPERSEDE
 from shared.db.pool import Database
 from shared.errors import Throttled
 from shared.source_silence import GAPS, silent_since
@@ -102,15 +104,23 @@ RECORD_NEW = """
         AS listing (file_id, path, size, mtime, tag)
     ON CONFLICT (source_id, path, size, mtime, tag) DO NOTHING
 """
-# One that was only listed was seen once more.
+# One that was only listed was seen once more. One that had been replaced and is there again is read again.
 RECORD_SEEN = """
-    UPDATE ingest_files f SET last_seen_at = $3
+    UPDATE ingest_files f SET last_seen_at = $3, state = 'listed', attempts = 0,
+        first_seen_at = CASE WHEN f.state = 'listed' THEN f.first_seen_at ELSE $3 END
     FROM unnest($4::text[], $5::bigint[], $6::timestamptz[], $7::text[]) AS listing (path, size, mtime, tag)
-    WHERE f.org_id = $1 AND f.source_id = $2 AND f.state = 'listed'
+    WHERE f.org_id = $1 AND f.source_id = $2
+      AND (f.state = 'listed' OR f.state = 'done' AND f.superseded_by IS NOT NULL)
       AND f.path = listing.path AND f.size = listing.size AND f.mtime = listing.mtime AND f.tag = listing.tag
 """
 
 # What this listing does not show was written on, replaced or removed; should it come back, its time starts anew.
+# Of what was loaded once, rows may still be told by.
+KEEP_UNSEEN = """
+    UPDATE ingest_files SET state = 'done'
+    WHERE org_id = $1 AND source_id = $2 AND state = 'listed' AND last_seen_at < $3
+      AND (superseded_by IS NOT NULL OR held IS NOT NULL OR same_as IS NOT NULL)
+"""
 FORGET_UNSEEN = """
     DELETE FROM ingest_files WHERE org_id = $1 AND source_id = $2 AND state = 'listed' AND last_seen_at < $3
 """
@@ -144,9 +154,15 @@ EXTEND = """
     UPDATE ingest_files SET lease_until = $3 WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
 """
 
+# Only of a file that still has all of its rows, the first that was loaded; and not in place of other bytes, whose rows
+# must be compared with these, nor for what was read once before.
 SELECT_SAME_BYTES = """
-    SELECT file_id FROM ingest_files WHERE org_id = $1 AND sha256 = $2 AND state = 'done' AND file_id <> $3
-    ORDER BY settled_at LIMIT 1
+    SELECT coalesce(f.same_as, f.file_id) FROM ingest_files f JOIN ingest_files n ON n.file_id = $3
+    WHERE f.org_id = $1 AND f.sha256 = $2 AND f.state = 'done' AND f.superseded_by IS NULL AND f.file_id <> n.file_id
+      AND n.settled_at IS NULL AND NOT EXISTS (
+        SELECT FROM ingest_files o WHERE o.source_id = n.source_id AND o.path = n.path AND o.state = 'done'
+          AND o.superseded_by IS NULL AND o.file_id <> n.file_id AND o.sha256 IS DISTINCT FROM $2)
+    ORDER BY (f.source_id, f.path) = (n.source_id, n.path) DESC, f.settled_at LIMIT 1
 """
 
 SETTLE = """
@@ -180,6 +196,7 @@ class Ledger:
         async with self._database.transaction(source.org_id) as connection:
             await connection.execute(RECORD_NEW, source.org_id, source.source_id, now, *columns)
             await connection.execute(RECORD_SEEN, source.org_id, source.source_id, now, *columns[1:])
+            await connection.execute(KEEP_UNSEEN, source.org_id, source.source_id, now)
             await connection.execute(FORGET_UNSEEN, source.org_id, source.source_id, now)
 
     async def candidates(self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta) -> list[UUID]:
@@ -216,9 +233,16 @@ class Ledger:
             found: UUID | None = await connection.fetchval(SELECT_SAME_BYTES, file.source.org_id, sha256, file.file_id)
         return found
 
-    async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> None:
-        async with self._database.transaction(file.source.org_id) as connection:
-            await settle(connection, file, "done", now, sha256=sha256, same_as=same_as)
+    async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> bool:
+        """False when the other file has been replaced meanwhile: then this one must be loaded."""
+        org_id = file.source.org_id
+        async with self._database.connection(STATEMENT_TIMEOUT_S) as connection, connection.transaction():
+            await begin_switch(connection, org_id)
+            if same_as != await connection.fetchval(SELECT_SAME_BYTES, org_id, sha256, file.file_id):
+                return False
+            if await settle(connection, file, "done", now, sha256=sha256, same_as=same_as):
+                await connection.execute(SUPERSEDE, org_id, file.file_id)
+        return True
 
     async def give_back(self, file: Claimed, error: str, *, attempts: int) -> None:
         """It was not loaded; `attempts` are spent. Past the most attempts it has failed."""

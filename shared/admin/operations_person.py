@@ -66,6 +66,16 @@ DELETE_CONVERSIONS = """
     DELETE FROM conversions WHERE org_id = $1
       AND transmission_id IN (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2)
 """
+# Before the events that they repeat; they may quote what a file said of them.
+DELETE_REPEATS = """
+    DELETE FROM event_repeats WHERE org_id = $1 AND (event_id, day) IN (SELECT event_id, day FROM events
+        WHERE org_id = $1
+          AND transmission_id IN (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2))
+"""
+DELETE_OTHER_REPEATS = """
+    DELETE FROM event_repeats WHERE org_id = $1 AND (event_id, day) IN (SELECT event_id, day FROM events
+        WHERE org_id = $1 AND profile_id = $2 AND transmission_id IS NULL)
+"""
 DELETE_EVENTS = """
     DELETE FROM events WHERE org_id = $1
       AND transmission_id IN (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2)
@@ -197,6 +207,7 @@ async def delete(context: Context, asked: DeletePerson, clean_ups: int) -> Delet
         return sum([_counted(await connection.execute(one, org_id, user_id)) for one in statements])
 
     conversions = await gone(DELETE_CONVERSIONS)
+    await gone(DELETE_REPEATS, DELETE_OTHER_REPEATS)
     events = await gone(DELETE_EVENTS, DELETE_OTHER_EVENTS)
     sends, last_copies, rejects = await gone(DELETE_SENDS), await gone(DELETE_LAST_COPIES), await gone(DELETE_REJECTS)
     await connection.execute(LOCK_HOURS, org_id, user_id)
