@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, StringConstraints
 
 from shared.admin.context import Asking, Context
 from shared.admin.operation import AskedModel, ResultModel, operation_after
+from shared.admin.person_known import nobody, on_profile
 from shared.admin.shown_store import SET_PLANNED_ONCE
 
 # An id as a word of its own: one that is part of another, or too short to be Klaviyo's, names nobody.
@@ -40,12 +41,6 @@ COUNT = f"""
         (SELECT count(*) FROM ingest_rejects WHERE org_id = $1 AND {_NAMES}) AS rejects,
         (SELECT count(DISTINCT e.hour) FROM export_hours e WHERE {_OF_THE_PERSON}) AS export_hours
 """  # noqa: S608 - our own words
-# Of a profile: by every account, as the org may have been connected to another one.
-COUNT_ON_PROFILE = """
-    SELECT count(*) FILTER (WHERE s.state <> 'clean') AS on_profile, count(*) AS remembered
-    FROM klaviyo_accounts a JOIN profile_state s ON s.account_key = a.account_key AND s.profile_id = $2
-    WHERE s.org_id = $1
-"""
 # Taking the account first, as whoever sends does: else a turn under way would write its own moment over ours.
 LOCK_ACCOUNTS = """
     SELECT account_key FROM klaviyo_accounts a
@@ -166,22 +161,24 @@ class Deleted(ResultModel):
     changed: bool
 
 
-async def _on_profile(asking: Asking, asked: OnePerson) -> int:
-    async with asking.means.database.connection() as connection:
-        row = await connection.fetchrow(COUNT_ON_PROFILE, asking.org_id, asked.user_id)
-    return 0 if row is None else int(row["on_profile"])
+async def _on_profile(asking: Asking, asked: OnePerson) -> tuple[int, int]:
+    return await on_profile(asking, asked.user_id)
 
 
 @operation_after(
     _on_profile, "person.show", "GET", "/people/{user_id}", "editor",
     "Count what is stored about one person, by Klaviyo profile id.",
 )  # fmt: skip
-async def show(context: Context, asked: OnePerson, on_profile: int) -> Held:
+async def show(context: Context, asked: OnePerson, held: tuple[int, int]) -> Held:
+    """Raises NotFound for one of whom nothing is stored."""
+    on_the_profile, remembered = held
     await context.connection.execute(SET_PLANNED_ONCE)
     row = await context.connection.fetchrow(COUNT, context.org_id, asked.user_id)
     if row is None:
         raise AssertionError("an aggregate has one row")
-    return Held(**dict(row), on_profile=on_profile)
+    if not remembered and not any(row.values()):
+        raise nobody(asked.user_id)
+    return Held(**dict(row), on_profile=on_the_profile)
 
 
 async def _clean(asking: Asking, asked: DeletePerson) -> int:

@@ -85,7 +85,7 @@ class Facts:
             "VALUES ($1, 'acct:X', 's', 'last', $2)",
             self.org_id, self.now,
         )  # fmt: skip
-        await self.execute("INSERT INTO klaviyo_accounts (account_key) VALUES ('acct:X')")
+        await self.execute("INSERT INTO klaviyo_accounts (account_key) VALUES ('acct:X') ON CONFLICT DO NOTHING")
 
     async def profile(self, user_id: str, prefix: str = "jai", *, state: str = "holding") -> None:
         """What the profile is believed to hold; its send window ends in an hour."""

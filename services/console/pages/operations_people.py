@@ -57,8 +57,9 @@ async def find(visit: Visit) -> web.StreamResponse:
     if len(asked) > 200:
         form.refuse("q", "is too long for an id")
         return visit.show_again("operations/find.html", form=form)
-    held = await visit.run(operations_person.show, OnePerson(user_id=asked))
-    if not any((held.generations, held.sends, held.events, held.on_profile)):
+    try:
+        await visit.run(operations_person.show, OnePerson(user_id=asked))
+    except NotFound:
         form.refuse("q", "is nobody of whom anything is stored; use the profile id, not an email address")
         return visit.show_again("operations/find.html", form=form)
     return visit.see_other(visit.path("operations", "people", asked))
@@ -74,14 +75,12 @@ async def person(visit: Visit) -> web.StreamResponse:
 async def delete(visit: Visit) -> web.StreamResponse:
     """All of it, once the id was typed."""
     user_id = visit.value("person")
+    await visit.run(operations_person.show, OnePerson(user_id=user_id))  # of whom nothing is stored: not here
     given, form = await read_form(visit.request, Confirmed)
     if given is None or given.user_id != user_id:
         form.refuse("user_id", "is not the id of this person")
         return await _show(visit, form)
     done = await visit.run(operations_person.delete, DeletePerson(user_id=SecretStr(user_id)))
-    if not done.changed:
-        await visit.notice("Nothing was stored about this person any more.", "info")
-        return visit.see_other(visit.path("operations", "people"))
     await visit.notice(
         f"Deleted: {counted(done.generations, 'generation')}, {counted(done.sends, 'email')}, "
         f"{counted(done.events, 'event')}, {counted(done.conversions, 'conversion')}. "
@@ -105,8 +104,8 @@ async def story(visit: Visit) -> web.StreamResponse:
 
 async def _show(visit: Visit, form: Form) -> web.Response:
     user_id = visit.value("person")
-    found = await visit.run(outcomes.list_of_person, AskedPerson(user_id=user_id, hours=_HOURS))
     held = await visit.run(operations_person.show, OnePerson(user_id=user_id))
+    found = await visit.run(outcomes.list_of_person, AskedPerson(user_id=user_id, hours=_HOURS))
     return visit.render(
         "operations/person.html",
         422 if form.faulty else 200,

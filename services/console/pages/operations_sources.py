@@ -51,7 +51,7 @@ async def rejects(visit: Visit) -> web.StreamResponse:
 @pages.page("POST", "/{org}/operations/sources/{source}/retry", role="editor")
 async def retry(visit: Visit) -> web.StreamResponse:
     """Held and failed files, or one, are loaded again."""
-    name = visit.value("source")
+    name = (await _source(visit)).name
     given, _ = await read_form(visit.request, OneFile)
     try:
         done = (await visit.run(sources.retry, RetryFiles(name=name, file=given.file if given else None))).files
@@ -65,7 +65,7 @@ async def retry(visit: Visit) -> web.StreamResponse:
 @pages.page("POST", "/{org}/operations/sources/{source}/list", role="editor")
 async def rescan(visit: Visit) -> web.StreamResponse:
     """Do not wait for the next listing."""
-    name = visit.value("source")
+    name = (await _source(visit)).name
     try:
         await visit.run(sources.rescan, OneSource(name=name))
     except AdminError as error:

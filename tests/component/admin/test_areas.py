@@ -428,4 +428,5 @@ async def test_a_generation_of_another_org_has_no_story_here(acme: Rig) -> None:
     assert (seen.generation_id, seen.shows) == (generation_id, "control, as decided")
     with pytest.raises(NotFound):
         await other.run(why.why, {"generation_id": str(generation_id)})
-    assert (await other.run(outcomes.list_of_person, {"user_id": "01PERSON", "hours": 2})).generations == []
+    with pytest.raises(NotFound, match="Nothing is stored of a person '01PERSON'"):
+        await other.run(outcomes.list_of_person, {"user_id": "01PERSON", "hours": 2})

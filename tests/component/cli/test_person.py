@@ -19,11 +19,13 @@ def test_a_person_is_counted_and_deleted_after_asking_back(acme: Cli) -> None:
     kept = acme.ok("person", "show", "acme", "01PERSON")
     said = acme.ok("person", "delete", "acme", "01PERSON", "--yes", "--as", "Ada")
     again = acme.ok("person", "delete", "acme", "01PERSON", "--yes")
+    gone = acme.line("person", "show", "acme", "01PERSON")
 
     assert refused.exit_code == 1
     assert kept.startswith("1 generations, from 2026-11-23")
     assert said.startswith("Deleted 1 generations, 0 emails")
     assert again == "Nothing is stored about this person.\n"
+    assert gone.startswith("Nothing is stored of a person '01PERSON'; an id is that of the Klaviyo profile")
     assert acme.value("SELECT user_id FROM generations") == "01OTHER"
     assert "01PERSON" not in acme.ok("audit", "acme", "--json")
 

@@ -196,11 +196,13 @@ async def test_a_person_of_another_org_is_not_found(stage: Stage, visitor: Brows
     generation_id = await other.generation("01PERSON")
 
     by_person = await visitor.get("/acme/operations/people?q=01PERSON")
+    by_path = await visitor.get("/acme/operations/people/01PERSON")
     by_generation = await visitor.get(f"/acme/operations/generations/{generation_id}")
     deleted = await visitor.post("/acme/operations/people/01PERSON/delete", user_id="01PERSON")
 
-    assert (by_person.status, by_generation.status, deleted.status) == (422, 404, 303)
+    assert (by_person.status, by_path.status, by_generation.status, deleted.status) == (422, 404, 404, 404)
     assert "is nobody of whom anything is stored" in by_person.words
+    assert "Nothing is stored of a person &#39;01PERSON&#39;; an id is that of the Klaviyo profile" in by_path.words
     async with stage.db.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM generations") == 1
 

@@ -60,10 +60,10 @@ async def test_a_key_of_another_org_is_neither_rotated_nor_revoked(stage: Stage,
         await connection.execute(INSERT_KEY, key_id, stage.orgs["other"], stage.now)
 
     rotated = await visitor.post(f"/acme/keys/{key_id}/rotate", keep_hours="0")
-    await visitor.post(f"/acme/keys/{key_id}/revoke")
+    revoked = await visitor.post(f"/acme/keys/{key_id}/revoke")
 
-    assert rotated.status == 404
-    assert f"Nothing was revoked: No active key &#39;{key_id}&#39;." in (await visitor.get("/acme/keys")).html
+    assert (rotated.status, revoked.status) == (404, 404)
+    assert f"No active key &#39;{key_id}&#39;." in revoked.html
     async with stage.db.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL") == 1
 
