@@ -1,9 +1,11 @@
-"""DuckDB: embedded, within a memory limit, spilling to disk beyond it."""
+"""DuckDB: embedded, within a memory limit, spilling to disk beyond it. What stands in statements is quoted here."""
 
+# ruff: noqa: S608
+
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
-import shutil
+from typing import Final
 
 import duckdb
 
@@ -74,7 +76,8 @@ class Duck:
 
 _NO_ROWS: Final = """
     SELECT '' AS file, '' AS event_id, '' AS metric, '' AS profile_id, '' AS message_id, '' AS flow_id,
-        '' AS transmission_id, '' AS machine_open, '' AS bot_click, '' AS url, 0 AS event_us, 0 AS handoff_us WHERE false
+        '' AS transmission_id, '' AS machine_open, '' AS bot_click, '' AS url, 0 AS event_us, 0 AS handoff_us
+    WHERE false
 """
 
 
@@ -86,8 +89,8 @@ def _source(shape: Shape, files: Sequence[Path]) -> str:
         )
     names = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in shape.names)
     return (
-        f"read_csv({_list(files)}, columns = {{{names}}}, header = true, delim = {_text(shape.delimiter)}, quote = '\"', "
-        f"escape = '\"', filename = true, auto_detect = false, max_line_size = {_MOST_LINE}, nullstr = '\\N', "
+        f"read_csv({_list(files)}, columns = {{{names}}}, header = true, delim = {_text(shape.delimiter)}, "
+        f"quote = '\"', escape = '\"', filename = true, auto_detect = false, max_line_size = {_MOST_LINE}, nullstr = '\\N', "
         "ignore_errors = true)"
     )
 
@@ -111,5 +114,3 @@ _DIALECT: Final = Dialect(
     iso_us=lambda text: f"epoch_us(try_cast({text} AS TIMESTAMPTZ))",
     number_us=number_us,
 )
-
-Row = tuple[Any, ...]

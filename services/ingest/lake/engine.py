@@ -19,8 +19,8 @@ OUTPUTS: Final[Mapping[str, Mapping[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What to read and where to write. `files`: event files, plain or gzip. `generations`: Parquet of the analyst's
-    record, or of `generations` as `justai lake inputs` writes it. `flow_messages`, `templates`: Parquet of that command."""
+    """What to read and where to write. `files`: event files, plain or gzip; `generations`, `flow_messages`: Parquet as
+    `write_inputs` (inputs.py) writes it. `window`: how long after its clean-up time a generation may still show."""
 
     files: Sequence[Path]
     generations: Sequence[Path]

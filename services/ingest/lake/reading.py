@@ -46,8 +46,8 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """`column`: a column by its name; `json`: a value at a path of a JSON text, as text; `iso_us`, `number_us`: a moment
-    that is written so, as microseconds, null where it is none."""
+    """`column`: a column by its name; `json`: a value at a path of a JSON text, as text; `iso_us`, `number_us`: a
+    moment that is written so, as microseconds, null where it is none."""
 
     column: Callable[[str], str]
     json: Callable[[str, Sequence[str]], str]

@@ -15,6 +15,7 @@ class Spark:
     def __init__(self, session: Any) -> None:
         self._spark = session
         session.conf.set("spark.sql.session.timeZone", "UTC")
+        session.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # moments, not wall clocks
 
     def read(self, work: Work) -> None:
         """Files by their shapes; generations as they were exported."""
@@ -48,7 +49,7 @@ class Spark:
         return int(frame.count())
 
     def _source(self, shape: Shape, files: Sequence[Path]) -> Any:
-        from pyspark.sql import functions
+        from pyspark.sql import functions  # type: ignore[import-not-found]  # of its own lane
 
         paths = [str(file) for file in files]
         if shape.kind == "json":
