@@ -125,7 +125,7 @@ check-deploy: setup ## Dockerfile, compose file and kubernetes manifests are val
 	$(PY) -m deploy.check
 
 test-spark: $(SPARK_STAMP) ## The lake's SQL on Spark gives what it gives on DuckDB; needs Java 17
-	.venv-spark/bin/python -m pytest -p no:cacheprovider --noconftest -q tests/spark
+	.venv-spark/bin/python -m pytest -p no:cacheprovider --noconftest -W default -q tests/spark
 
 $(SPARK_STAMP):
 	@echo "Setting up .venv-spark (once per change of requirements; 600 MB) …"

@@ -90,8 +90,8 @@ def _source(shape: Shape, files: Sequence[Path]) -> str:
     names = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in shape.names)
     return (
         f"read_csv({_list(files)}, columns = {{{names}}}, header = true, delim = {_text(shape.delimiter)}, "
-        f"quote = '\"', escape = '\"', filename = true, auto_detect = false, max_line_size = {_MOST_LINE}, nullstr = '\\N', "
-        "ignore_errors = true)"
+        f"quote = '\"', escape = '\"', filename = true, auto_detect = false, max_line_size = {_MOST_LINE}, "
+        "nullstr = '\\N', ignore_errors = true)"
     )
 
 
