@@ -1,7 +1,8 @@
 """What the pages of operations show to whom, without a browser; and what they decide."""
 
+import re
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -16,6 +17,7 @@ from shared.admin.outcomes import Pause, Writing
 from shared.admin.sources import Source
 from shared.admin.stops import Stop
 from shared.clock import FrozenClock
+from shared.schemas.copy import Vars
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
 from tests.support.operations import Facts
@@ -188,6 +190,63 @@ async def test_the_audit_log_says_in_words_what_was_done(stage: Stage, visitor: 
     said = (await visitor.get("/acme/audit")).words
 
     assert "Create an API key keys.create" in said
+
+
+COPY = Vars("Hi <b>Ada</b>, coffee is on", "Three things", "<h1>Hello Ada</h1><p>Beans.</p>")
+INSERT_WELCOME = """
+    INSERT INTO templates (org_id, template_id, name, created_at, updated_at) VALUES ($1, 'welcome', 'Welcome', $2, $2)
+"""
+
+
+async def a_shown_one(stage: Stage) -> UUID:
+    """A generation whose copy is stored, with an email that was opened and clicked; and one without."""
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.execute(INSERT_WELCOME, facts.org_id, facts.now)
+    generation_id = await facts.generation("01PERSON", sent_s=130)
+    await facts.content(generation_id, COPY)
+    await facts.event("01PERSON", "Opened Email", of=generation_id)
+    await facts.event("01PERSON", "Clicked Email", of=generation_id, url="https://shop.example/beans?a=1&b=2")
+    await facts.told_by("out/2026-11-23.csv")
+    return generation_id
+
+
+async def test_a_story_tells_the_copy_as_it_was_rendered_and_each_event_with_its_line(
+    stage: Stage, visitor: Browser
+) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+    path = f"/acme/operations/generations/{await a_shown_one(stage)}"
+
+    story, frame = await visitor.get(path), await visitor.get(f"{path}/email")
+
+    assert "Subject Hi &lt;b&gt;Ada&lt;/b&gt;, coffee is on Preview text Three things" in story.words
+    assert f'sandbox="" loading="lazy" src="{path}/email"' in story.html
+    assert re.search(
+        r"Clicked Email https://shop\.example/beans\?a=1&amp;b=2 events out/2026-11-23\.csv line 12", story.words
+    )
+    assert re.search(r"Drawn number 0\.\d{6}", story.words)
+    assert COPY.body in frame.html
+    assert frame.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+
+
+async def test_what_one_person_got_is_for_editors_alone(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Cleo", acme="reviewer"))
+    path = f"/acme/operations/generations/{await a_shown_one(stage)}"
+
+    assert [(await visitor.get(one)).status for one in (path, f"{path}/email")] == [403, 403]
+
+
+async def test_a_story_without_copy_says_what_the_email_shows(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    control = await facts.generation("01A", decision="control", decided="control_split", outcome="cleared")
+    damaged = await facts.generation("01B")
+
+    of_control = await visitor.get(f"/acme/operations/generations/{control}")
+    of_damaged = await visitor.get(f"/acme/operations/generations/{damaged}")
+
+    assert "No copy was rendered: the email shows the control content that its snippet holds." in of_control.words
+    assert "what is stored of it cannot be read" in of_damaged.words
+    assert (await visitor.get(f"/acme/operations/generations/{control}/email")).status == 404
 
 
 async def test_a_person_of_another_org_is_not_found(stage: Stage, visitor: Browser) -> None:
