@@ -249,6 +249,39 @@ async def test_a_story_without_copy_says_what_the_email_shows(stage: Stage, visi
     assert (await visitor.get(f"/acme/operations/generations/{control}/email")).status == 404
 
 
+async def test_a_reason_leads_to_its_newest_examples_and_each_to_its_story(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    late = [await facts.generation(f"01LATE{n}", ago_s=900 - n, outcome="expired", reason="quota") for n in range(22)]
+    await facts.generation("01FINE")
+    path = "/acme/operations/examples?because=quota&amp;shown=control_missed&amp;"
+
+    number = await visitor.get("/acme/operations/number?span=24h")
+    page = await visitor.get("/acme/operations/examples?because=quota&shown=control_missed&span=24h")
+    checks = await visitor.get("/acme/troubleshooting")
+
+    assert f'href="{path}span=24h"' in number.html
+    assert f'href="{path}template_id=welcome&amp;span=24h"' in number.html
+    assert "The newest 20" in page.words
+    assert re.findall(r"01LATE\d+", page.words)[0] == "01LATE21"
+    assert f'href="/acme/operations/generations/{late[21]}"' in page.html
+    assert (str(late[0]) in page.html, "01FINE" in page.html) == (False, False)
+    assert '<a href="/acme/operations/examples?because=quota&amp;span=7d">See examples' in checks.html
+
+
+async def test_examples_are_for_editors_and_of_reasons_alone(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Cleo", acme="viewer", other="editor"))
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.generation("01LATE", outcome="expired", reason="quota")
+
+    assert (await visitor.get("/acme/operations/examples?because=quota")).status == 403
+    assert "operations/examples" not in (await visitor.get("/acme/operations/number")).html
+    assert "operations/examples" not in (await visitor.get("/acme/troubleshooting")).html
+    assert (await visitor.get("/other/operations/examples")).status == 404
+    assert (await visitor.get("/other/operations/examples?because=quota&shown=nonsense")).status == 404
+    assert "No examples" in (await visitor.get("/other/operations/examples?because=quota")).words
+
+
 async def test_a_person_of_another_org_is_not_found(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
     other = Facts(stage.db, stage.orgs["other"], stage.now)
