@@ -47,6 +47,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "orgs.show": "org show",
     "orgs.stop": "org stop",
     "orgs.zone": "org zone",
+    "outcomes.examples": "number",
     "outcomes.list": "outcomes",
     "outcomes.number": "number",
     "outcomes.person": "outcomes",

@@ -7,6 +7,8 @@ from aiohttp import web
 from pydantic import BaseModel, SecretStr
 
 from services.console.pages.operations_words import advice, counted
+from services.console.pages.template_variants import email
+from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
@@ -14,6 +16,7 @@ from shared.admin import operations_person, outcomes, why
 from shared.admin.errors import NotFound
 from shared.admin.operations_person import DeletePerson, OnePerson
 from shared.admin.outcomes import AskedPerson
+from shared.admin.story import MOST_EVENTS
 from shared.admin.why import AskedStory
 
 pages = Pages()
@@ -95,11 +98,24 @@ async def story(visit: Visit) -> web.StreamResponse:
     """Why this copy."""
     generation_id = _uuid(visit.value("generation"))
     if generation_id is None:
-        return visit.see_other(visit.path("operations", "people"))
+        raise not_found()
     asked = AskedStory(generation_id=generation_id, days=_DAYS, read_back="read_back" in visit.request.query)
     return visit.render(
-        "operations/story.html", story=(await visit.run(why.why, asked)).story, findings=FINDINGS, advice=advice
-    )
+        "operations/story.html", story=(await visit.run(why.why, asked)).story, findings=FINDINGS, advice=advice,
+        most_events=MOST_EVENTS,
+    )  # fmt: skip
+
+
+@pages.page("GET", "/{org}/operations/generations/{generation}/email", role="editor")
+async def content(visit: Visit) -> web.StreamResponse:
+    """Its copy as it was rendered, for the frame on its story."""
+    generation_id = _uuid(visit.value("generation"))
+    if generation_id is None:
+        raise not_found()
+    told = await visit.run(why.why, AskedStory(generation_id=generation_id, days=_DAYS))
+    if told.story.content is None:
+        raise not_found()
+    return email(told.story.content.body)
 
 
 async def _show(visit: Visit, form: Form) -> web.Response:
