@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import SecretStr
 
+from cli import drop_keys
 from cli.actor import acting
 from cli.display import moment, printable, show_table
 from cli.session import Session, command, session
@@ -171,6 +172,38 @@ async def source_test(org_slug: str, name: str | None, kind: Kind | None, actor:
     _show_steps(found)
     if not found.works:
         raise click.ClickException("The source cannot be read yet.")
+
+
+@source.command("drop-key")
+@click.argument("org_slug")
+@click.option(
+    "--keys-dir", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder of keys that deploy/sftp-drop reads, like deploy/env/drop-keys.",
+)  # fmt: skip
+@click.option("--key-file", "added", multiple=True, type=_KEY_FILE, help="A public key to let in, like id_ed25519.pub.")
+@click.option("--rm", "removed", multiple=True, metavar="SHA256:…", help="A key to take away, by its fingerprint.")
+@command
+async def source_drop_key(org_slug: str, keys_dir: Path, added: tuple[Path, ...], removed: tuple[str, ...]) -> None:
+    """Give an org a login at our own SFTP server, take it away, or show its keys.
+
+    The login's name is the org's slug. What is put there lands in the org's own folder, which a source of kind folder
+    with --path in reads. A change counts within seconds; on Kubernetes, once the secret is made anew from the folder.
+    """
+    async with session() as s:
+        await s.org_id(org_slug)
+    keys = drop_keys.keys_of(keys_dir, org_slug)
+    by_print = {drop_keys.fingerprint(key).split()[0]: key for key in keys}
+    for one in removed:
+        if one not in by_print:
+            raise click.ClickException(f"--rm: {org_slug} has no key {one}.")
+        keys.remove(by_print[one])
+    keys += [key for path in added if (key := drop_keys.public_key(path)) not in keys]
+    if added or removed:
+        drop_keys.write(keys_dir, org_slug, keys)
+    for key in keys:
+        click.echo(drop_keys.fingerprint(key))
+    if not keys:
+        click.echo(f"{org_slug} has no login.")
 
 
 @source.command("preview")
