@@ -306,7 +306,7 @@ async def source_list(org_slug: str) -> None:
         (
             (
                 one.name if one.enabled else f"{one.name} (off)", one.kind, one.place, one.pattern,
-                moment(one.last_polled_at, "never"), one.done, one.troubled, _trouble(one),
+                moment(one.last_polled_at, "never"), one.done, one.troubled, trouble_of(one),
             )
             for one in found.sources
         ),
@@ -314,10 +314,13 @@ async def source_list(org_slug: str) -> None:
     )  # fmt: skip
 
 
-def _trouble(one: sources.Source) -> str:
+def trouble_of(one: sources.Source) -> str:
+    """What is wrong with a source, in one line that says what to do."""
     if one.last_error is not None:
         return f"{one.last_error}{' (not tried again until it is changed)' if one.refused_at else ''}"
-    return f"no new file since {moment(one.silent_since)}, longer than usual" if one.silent_since else ""
+    if one.silent_since is None:
+        return ""
+    return f"no new file since {moment(one.silent_since)}, longer than usual; does whoever puts them there still run?"
 
 
 @source.command("files")
