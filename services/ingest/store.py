@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from services.ingest.attribute import STATEMENT_TIMEOUT_S, begin_switch
-from services.ingest.records import Claimed, Listed, Listing, Loaded, Source
+from services.ingest.records import Claimed, Got, Listed, Listing, Loaded, Source
 from services.ingest.retract import SUPERSEDE
 from shared.db.pool import Database
 from shared.errors import Throttled
@@ -15,7 +15,8 @@ from shared.source_silence import GAPS, silent_since
 _MAX_ERROR = 1000
 _NOTHING = Loaded(0, 0)
 _SOURCE_COLUMNS = """s.org_id, s.source_id, s.kind, s.host, s.port, s.username, s.path, s.pattern, s.host_key,
-        s.sealed_key, s.bucket, s.region, s.endpoint_url, s.access_key, s.mapping,
+        s.sealed_key, s.bucket, s.region, s.endpoint_url, s.access_key, s.reread_at,
+        s.mapping,
         (SELECT slug FROM orgs o WHERE o.org_id = s.org_id) AS org_slug"""
 
 TAKE_POLL_SLOT = f"""
@@ -33,6 +34,18 @@ SELECT_SOURCE = f"SELECT {_SOURCE_COLUMNS} FROM sources s WHERE s.org_id = $1 AN
 SELECT_GAPS = f"""
     SELECT seen.* FROM sources s CROSS JOIN LATERAL ({GAPS.format(source_id="s.source_id")}) seen WHERE s.enabled
 """  # noqa: S608  # our own text
+
+# Behind by as much as its oldest file waits, or as nobody could look whether one does. A source that was never listed
+# is being set up: its trouble stands beside it.
+SELECT_LAGS = """
+    SELECT o.slug, s.name, extract(epoch FROM $1::timestamptz - least(
+               s.last_polled_at,
+               (SELECT min(f.first_seen_at) FROM ingest_files f
+                WHERE f.source_id = s.source_id AND f.state IN ('listed', 'queued', 'loading'))))::float8 AS lag_s
+    FROM sources s JOIN orgs o USING (org_id) WHERE s.enabled AND s.last_polled_at IS NOT NULL
+    ORDER BY lag_s DESC LIMIT $2
+"""
+_MOST_LAGS = 200  # series of a metric
 
 POLL_SUCCEEDED = """
     UPDATE sources SET last_polled_at = $3, listed = $4, ignored = $5, last_error = NULL, last_error_at = NULL
@@ -71,6 +84,12 @@ class Sources:
         async with self._database.connection() as connection:
             rows = await connection.fetch(SELECT_GAPS)
         return sum(silent_since(row["newest_at"], row["gaps"], row["usual_gap_s"], now) is not None for row in rows)
+
+    async def lags(self, now: datetime) -> dict[tuple[str, ...], float]:
+        """By org and source, seconds that it is behind; of the 200 that are farthest."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(SELECT_LAGS, now, _MOST_LAGS)
+        return {(row["slug"], row["name"]): max(0.0, row["lag_s"]) for row in rows}
 
     async def poll_succeeded(self, source: Source, listing: Listing, now: datetime) -> None:
         async with self._database.transaction(source.org_id) as connection:
@@ -125,6 +144,20 @@ FORGET_UNSEEN = """
     DELETE FROM ingest_files WHERE org_id = $1 AND source_id = $2 AND state = 'listed' AND last_seen_at < $3
 """
 
+# Of what this listing shows; it was seen unchanged before, so it is ready at once.
+READ_AGAIN = """
+    WITH again AS (
+        UPDATE ingest_files f SET state = 'listed', attempts = 0, last_seen_at = $3
+        FROM unnest($4::text[], $5::bigint[], $6::timestamptz[], $7::text[]) AS listing (path, size, mtime, tag)
+        WHERE f.org_id = $1 AND f.source_id = $2 AND f.state IN ('done', 'held', 'failed')
+          AND (f.path, f.size, f.mtime, f.tag) = (listing.path, listing.size, listing.mtime, listing.tag)
+        RETURNING f.size
+    )
+    UPDATE sources SET reread_at = NULL, (reread_files, reread_bytes) =
+        (SELECT count(*), coalesce(sum(size), 0) FROM again)
+    WHERE org_id = $1 AND source_id = $2
+"""
+
 # Stable ones, and those whose message or worker was lost. Oldest first.
 SELECT_CANDIDATES = """
     SELECT file_id FROM ingest_files
@@ -142,7 +175,8 @@ MARK_QUEUED = """
 
 # Somebody who replays a dead letter means it: held and failed files are taken too.
 CLAIM = f"""
-    UPDATE ingest_files f SET state = 'loading', claim_id = $3, lease_until = $4
+    UPDATE ingest_files f SET state = 'loading', claim_id = $3, lease_until = $4, got_bytes = 0, got_rows = 0,
+        got_since = $5, got_at = $5
     FROM sources s
     WHERE f.org_id = $1 AND f.file_id = $2 AND s.source_id = f.source_id
       AND f.state <> 'done' AND (f.state <> 'loading' OR f.lease_until IS NULL OR f.lease_until < $5)
@@ -151,7 +185,8 @@ CLAIM = f"""
 SELECT_LEASE = "SELECT lease_until FROM ingest_files WHERE org_id = $1 AND file_id = $2 AND state = 'loading'"
 
 EXTEND = """
-    UPDATE ingest_files SET lease_until = $3 WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
+    UPDATE ingest_files SET lease_until = $3, got_bytes = $4, got_rows = $5, got_since = $6, got_at = $7
+    WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
 """
 
 # Only of a file that still has all of its rows, the first that was loaded; and not in place of other bytes, whose rows
@@ -199,6 +234,12 @@ class Ledger:
             await connection.execute(KEEP_UNSEEN, source.org_id, source.source_id, now)
             await connection.execute(FORGET_UNSEEN, source.org_id, source.source_id, now)
 
+    async def read_again(self, source: Source, files: Sequence[Listed], now: datetime) -> None:
+        """What was settled of these files is loaded once more; the source says how many there were."""
+        columns = zip(*files, strict=True) if files else ([],) * 4
+        async with self._database.transaction(source.org_id) as connection:
+            await connection.execute(READ_AGAIN, source.org_id, source.source_id, now, *columns)
+
     async def candidates(self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta) -> list[UUID]:
         """Files to queue now, oldest first: unchanged for `stable`, or lost on their way for `requeue`."""
         async with self._database.transaction(source.org_id) as connection:
@@ -221,10 +262,12 @@ class Ledger:
             return None
         return Claimed(file_id, claim_id, Listed(row["file_path"], row["size"], row["mtime"], row["tag"]), _source(row))
 
-    async def extend(self, file: Claimed, now: datetime) -> bool:
-        """Whether the file is still ours; then it is for another lease."""
+    async def extend(self, file: Claimed, got: Got, now: datetime) -> bool:
+        """Whether the file is still ours; then it is for another lease, and shows how far it is."""
         async with self._database.transaction(file.source.org_id) as connection:
-            status = await connection.execute(EXTEND, file.file_id, file.claim_id, now + self._lease)
+            status = await connection.execute(
+                EXTEND, file.file_id, file.claim_id, now + self._lease, got.bytes, got.rows, got.since, now
+            )
         return status == "UPDATE 1"
 
     async def same_bytes(self, file: Claimed, sha256: str) -> UUID | None:
@@ -303,4 +346,5 @@ def _source(row: Any) -> Source:
         region=row["region"],
         endpoint_url=row["endpoint_url"],
         access_key=row["access_key"],
+        reread=row["reread_at"] is not None,
     )

@@ -57,7 +57,8 @@ def test_what_is_worst_comes_first() -> None:
 
 def test_a_source_without_new_files_for_too_long_needs_attention() -> None:
     source = Source(
-        source_id=uuid4(), name="events", host="h", port=22, username="u", path=".", pattern="*", host_key="k",
+        source_id=uuid4(), name="events", kind="sftp", place="u@h:22", bucket="", region="", endpoint_url="",
+        access_key="", host="h", port=22, username="u", path=".", pattern="*", host_key="k",
         poll_s=60, enabled=True, mapping=None, last_polled_at=NOW, listed=3, ignored=0, last_error=None,
         last_error_at=None,
         refused_at=None, done=3, troubled=0, waiting=0, waiting_since=None, silent_since=NOW - timedelta(hours=60),
@@ -178,7 +179,7 @@ async def test_without_a_source_an_owner_is_led_to_its_form(stage: Stage, visito
     await visitor.sign_in(await stage.person("Vic", acme="viewer"))
     viewer = (await visitor.get("/acme/operations/sources")).html
 
-    link = ">Add an SFTP source</a>"
+    link = ">Add a source</a>"
     assert (link in owner, link in viewer) == (True, False)
     assert "No source of event files yet" in viewer
 
