@@ -11,6 +11,7 @@ from services.egress.s3 import S3, S3Options, quickly
 from services.egress.scheduler import Scheduler
 from services.egress.settings import Settings
 from services.egress.store import Store
+from services.egress.sweep import Sweeper
 from shared.crypto import KeyRing
 from shared.db import migrate
 from shared.db.pool import open_database
@@ -43,7 +44,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         checksums=settings.egress_checksums,
         sts_endpoint_url=settings.egress_sts_endpoint_url,
     )
-    deps = Deps(store, Reader(db), S3(options, stack), clock, settings.egress_lease_s, settings.egress_spool_dir)
+    s3 = S3(options, stack)
+    deps = Deps(store, Reader(db), s3, clock, settings.egress_lease_s, settings.egress_spool_dir)
     consumer = Consumer(connection, publisher, EXPORT_HOUR, ExportHourJob, partial(export_hours, deps=deps), clock)
     probing = ProbeDeps(store.target, S3(quickly(options), stack).bucket, ReplySender(replying).send)
     probes = Consumer(
@@ -57,7 +59,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         tick_s=settings.egress_tick_s,
         requeue_s=settings.egress_requeue_s,
     )
-    runners = {"exports": consumer.run, "scheduler": scheduler.run, "probes": probes.run}
+    sweeper = Sweeper(store, s3.bucket, clock)
+    runners = {
+        "exports": consumer.run, "scheduler": scheduler.run, "probes": probes.run, "uploads": sweeper.run
+    }  # fmt: skip
     if settings.egress_keep_days is not None:
         runners["retention"] = Retention(StoredDays(db), clock, settings.egress_keep_days).run
     return Service(

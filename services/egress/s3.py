@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from typing import IO, Any, Literal, TypeVar
 
 # botocore and aiobotocore ship no types, hence the ignores.
@@ -208,6 +209,27 @@ class Bucket:
                 await self._client.abort_multipart_upload(**upload)
         except (ClientError, BotoCoreError, *_UNREACHABLE) as error:
             log.error("export.upload_left", key=upload["Key"], upload=upload["UploadId"], error=type(error).__name__)
+
+    async def sweep(self, prefix: str, ours: Callable[[str], bool], older_than_s: float) -> int:
+        """Abort uploads of ours that nobody will finish: begun so long ago, by the server's own clock; how many."""
+        swept, after = 0, dict[str, str]()
+        while True:
+            answer = await self._call(
+                self._client.list_multipart_uploads(Bucket=self._name, Prefix=prefix, **after)
+            )  # fmt: skip
+            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            for upload in answer.get("Uploads", ()):
+                if ours(upload["Key"]) and (now - upload["Initiated"]).total_seconds() > older_than_s:
+                    which = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    try:
+                        await self._call(self._client.abort_multipart_upload(Bucket=self._name, **which))
+                        swept += 1
+                    except Transient as error:
+                        if "NoSuchUpload" not in str(error):  # then another replica was faster
+                            raise
+            if not answer.get("IsTruncated"):
+                return swept
+            after = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
     async def _conditionally(self, over: Found | None, call: Callable[[dict[str, str]], Awaitable[T]]) -> T:
         only = {"IfNoneMatch": "*"} if over is None else {"IfMatch": over.etag}

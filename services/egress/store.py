@@ -14,6 +14,8 @@ from shared.schemas.jobs import ExportHourJob
 
 SELECT_PLANS = "SELECT org_id, cadence, tables FROM export_targets WHERE enabled ORDER BY org_id"
 
+SELECT_ORGS = "SELECT org_id FROM export_targets ORDER BY org_id"
+
 SELECT_TARGET = """
     SELECT bucket, prefix, region, endpoint_url, access_key, sealed_secret, role_arn, external_id, record, layout,
            success_file
@@ -121,6 +123,11 @@ class Store:
         async with self._db.connection() as connection:
             rows = await connection.fetch(SELECT_PLANS)
         return [Plan(row["org_id"], row["cadence"], ("generations", *sorted(row["tables"]))) for row in rows]
+
+    async def orgs_with_target(self) -> list[UUID]:
+        """Of every target, also of those that are switched off."""
+        async with self._db.connection() as connection:
+            return [row["org_id"] for row in await connection.fetch(SELECT_ORGS)]
 
     async def first_hour(self, org_id: UUID, table: Table) -> datetime | None:
         """The earliest hour that holds anything, or was ever asked for."""

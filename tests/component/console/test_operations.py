@@ -138,6 +138,24 @@ async def test_an_open_page_that_asks_itself_does_not_keep_a_session_alive(
     assert (polled.status, polled.headers.get("HX-Redirect")) == (204, "/_sign-in")
 
 
+async def test_a_backfill_is_counted_on_its_page_before_anything_is_asked_for(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    await visitor.post("/acme/integration/export", bucket="records")
+    facts = Facts(stage.db, stage.orgs["acme"], stage.now)
+    hour = stage.now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    await facts.execute("SELECT ensure_partition('generations', $1)", hour.date())
+    await facts.exported(hour)
+
+    page = await visitor.post(
+        "/acme/operations/exports/backfill", start=hour.isoformat(), end=stage.now.isoformat(), count="true"
+    )
+
+    assert page.status == 200
+    assert "1 of them are in the bucket and would be overwritten, with 120 rows and 48,000 bytes" in page.words
+    async with stage.db.transaction() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM export_hours WHERE dirty_seq > exported_seq") == 0
+
+
 async def test_letters_say_so_when_the_broker_is_away(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="editor"))
 

@@ -1,14 +1,18 @@
 """Which hours are due: none missed, none twice, whatever the clock does."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.egress.layout import object_key
 from services.egress.model import Cadence, DueHour, Plan
 from services.egress.scheduler import Scheduler, closed_until, due_hours, rewrite_at
 from shared.clock import FrozenClock
@@ -81,6 +85,36 @@ def test_the_clock_change_neither_adds_nor_takes_an_hour() -> None:
     due = due_hours(before_change + timedelta(hours=6), "hourly", before_change, (), 0)
 
     assert [hour.hour for hour in due] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"])
+def test_the_hours_of_a_year_are_the_same_wherever_the_clock_is(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    first, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    try:
+        here = hours_between(first.astimezone(ZoneInfo(zone)), end.astimezone(ZoneInfo(zone)))
+        keys = [object_key("", hour.astimezone(ZoneInfo(zone))) for hour in here]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert here == [first + HOUR * n for n in range(365 * 24)]
+    assert len(set(keys)) == 365 * 24
+    assert keys[0] == "2026/01/01/00/part-000.parquet"
+
+
+async def test_a_clock_that_jumps_opens_no_hour_twice_and_leaves_none_out() -> None:
+    ledger, publisher, clock = FakeLedger(), FakePublisher(), FrozenClock(NOON + timedelta(hours=3, minutes=20))
+    looking = scheduler(ledger, publisher, clock)
+
+    for jump_s in (300, -300, 7200, -7200, 7200, 300):  # a step back repeats moments
+        clock.advance(jump_s)
+        await looking.look()
+
+    end = closed_until(clock.now(), "hourly", 900)
+    assert sorted(ledger.hours) == hours_between(NOON, end)
+    assert all(publisher.sent.count(hour) >= 1 for hour in hours_between(NOON, end))
 
 
 CADENCES: tuple[Cadence, Cadence] = ("hourly", "daily")
