@@ -1,14 +1,14 @@
 """Event files from an SFTP server to sends and rollups, durable. `make bench-ingest`
 
 Ingest runs as it ships, one process, beside a durable PostgreSQL, RabbitMQ and a real OpenSSH sshd, all on the same
-cores. Clocked from the first queued file until the ledger says that all are done; afterwards events, sends, attributions
-and rollups must be exactly those that were made. The limit is what `psql \\copy` of the same files into a table without
-an index reaches; it knows no SFTP, no duplicates and no sends. Peers: dlt, which fetches over the same SFTP and merges
-by id, and row-by-row inserts as a tap's target does them. The arms take turns, so that noise hits all alike; ratios are
-medians over the rounds.
+cores; only what the console's pages read is counted later (JUSTAI_INGEST_COUNT_S). Clocked from the first queued file
+until the ledger says that all are done; afterwards events, sends, attributions and rollups must be exactly those that
+were made. The limit is what `psql \\copy` of the same files into a table without an index reaches; it knows no SFTP,
+no duplicates and no sends. Peers: dlt, which fetches over the same SFTP and merges by id, and inserts in batches as a
+tap's target does them. The arms take turns, so that noise hits all alike; ratios are medians over the rounds.
 
     --curve N     cost per million rows up to N million, in an org that grows
-    --beside      p99 of webhooks and generations while files are loaded, beside the same without (bench/ingest_beside.py)
+    --beside      p99 of webhooks to their copy while files are loaded, and without (bench/ingest_beside.py)
     --large MB    one file of this size: memory, and whether it stays flat
 """
 
