@@ -168,13 +168,13 @@ class Bench:
             async with shop.running() as (stage, _):
                 for number in range(self._asked.curve):
                     start = datetime(2026, 1, 3, 6, tzinfo=UTC) + timedelta(days=6 * number)
-                    made = await shop.make(self._maker, f"step{number}", 1_000_000, FILES, start)
+                    made = await shop.make(self._maker, f"step{number}", self._asked.step_rows, FILES, start)
                     steps.append(await stage.load([made]))
-                    print(f"million {number + 1}: {steps[-1].seconds:.1f} s, {steps[-1].rss_mb:.0f} MB", flush=True)
+                    print(f"step {number + 1}: {steps[-1].seconds:.1f} s, {steps[-1].rss_mb:.0f} MB", flush=True)
         cost = [step.seconds / step.rows * 1e6 for step in steps]
         report.table(
-            "A million rows more each time, one org",
-            ("millions before", "seconds a million", "most resident MB"),
+            f"{self._asked.step_rows:,} rows more each time, one org",
+            ("steps before", "seconds a million", "most resident MB"),
             [
                 (str(number), f"{each:.1f}", f"{step.rss_mb:.0f}")
                 for number, (each, step) in enumerate(zip(cost, steps, strict=True))
@@ -182,7 +182,7 @@ class Bench:
         )
         third = max(1, len(cost) // 3)
         return {
-            "curve_millions": len(steps),
+            "curve_millions": sum(step.rows for step in steps) / 1e6,
             "curve_last_to_first": statistics.median(cost[-third:]) / statistics.median(cost[:third]),
             "curve_rss_mb": max(step.rss_mb for step in steps),
         }
@@ -199,7 +199,7 @@ class Bench:
         if self._asked.curve:
             figures |= await self.curve(report)
         if self._asked.beside:
-            figures |= await measure_beside(report, self._servers, self._folder, self._maker)
+            figures |= await measure_beside(report, self._servers, self._folder, self._maker, self._asked.beside_rows)
         return figures
 
 
@@ -212,6 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--transfer-mb", type=int, default=TRANSFER_MB, help="file to transfer; 0: leave it out")
     parser.add_argument("--large", type=int, default=0, help="MB of one long file")
     parser.add_argument("--curve", type=int, default=0, help="millions of rows, one after the other")
+    parser.add_argument("--step-rows", type=int, default=1_000_000, help="rows of one step of the curve")
+    parser.add_argument("--beside-rows", type=int, default=800_000, help="rows loaded beside the webhooks")
     parser.add_argument("--beside", action="store_true", help="webhooks while files are loaded")
     asked = parser.parse_args(arguments)
     report = Report("ingest")

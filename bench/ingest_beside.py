@@ -25,16 +25,16 @@ from devstack.isolation import fresh_database
 from shared.api_keys import Peppers
 
 PER_S, SECONDS, WARM_UP_S = 40, 20.0, 3.0
-ROWS, FILES = 1_500_000, 12
+FILES = 8
 START = datetime(2026, 11, 2, 6, tzinfo=UTC)
 
 
-async def measure_beside(report: Report, servers: Endpoints, folder: Path, maker: Maker) -> dict[str, float]:
+async def measure_beside(report: Report, servers: Endpoints, folder: Path, maker: Maker, rows: int) -> dict[str, float]:
     """Alone, beside, alone again: the machine's own drift shows between the two alone."""
     async with fresh_database(servers.database_url) as url:
         shop = Shop(url, servers, folder)
         await shop.seed()
-        made = await shop.make(maker, "beside", ROWS, FILES, START - timedelta(days=1))
+        made = await shop.make(maker, "beside", rows, FILES, START - timedelta(days=1))
         peppers = f"1:{base64.b64encode(os.urandom(32)).decode()}"
         shop.env["JUSTAI_API_KEY_PEPPERS"] = peppers
         connection = await asyncpg.connect(url)

@@ -31,7 +31,7 @@ _QUICK_LISTINGS = {"ingest_stable_s": "0.2", "ingest_tick_s": "0.2", "ingest_cou
 INSERT_MESSAGE = "INSERT INTO flow_messages VALUES ($1, 'WFzxH9', 'Welcome', 'live', $2, $3, 'Mail', 120, $4)"
 INSERT_SOURCE = """
     INSERT INTO sources (source_id, org_id, name, host, port, username, path, pattern, host_key, sealed_key, poll_s)
-    VALUES ($1, $2, 'bench', $3, $4, $5, $6, '*.csv', $7, $8, 1)
+    VALUES ($1, $2, 'bench', $3, $4, $5, $6, '*.csv', $7, $8, 5)
 """
 SELECT_STATES = """
     SELECT count(*) FILTER (WHERE state = 'done') AS done, count(*) FILTER (WHERE state IN ('held', 'failed')) AS lost,

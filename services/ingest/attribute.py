@@ -271,6 +271,14 @@ INSERT_ROLLUPS = """
 """
 
 
+# Asked for every send of a day; most orgs count no orders.
+SELECT_CONVERTED = "SELECT EXISTS (SELECT FROM conversions WHERE org_id = $1)"
+INSERT_ROLLUPS_WITHOUT_ORDERS = INSERT_ROLLUPS.replace(
+    "CROSS JOIN LATERAL earned($1, s.template_id, s.transmission_id, 'infinity') e",
+    "CROSS JOIN (SELECT NULL::timestamptz AS converted_at, 0::numeric AS revenue) e",
+)
+
+
 async def recompute_sends(connection: Connection, orders: Orders, org_id: UUID, window: timedelta) -> None:
     """Bring the sends in `touched`, their conversions, and the rollups they are and were part of, to what the events
     say. Within the caller's transaction, which holds LOCK_ORG. `window`: how long after its clean-up time a generation
@@ -306,7 +314,9 @@ async def _roll_up(connection: Connection, org_id: UUID) -> None:
     """Count what is in `cells` anew."""
     await connection.execute("ANALYZE cells")
     await connection.execute(DELETE_ROLLUPS, org_id, timeout=STATEMENT_TIMEOUT_S)
-    await connection.execute(INSERT_ROLLUPS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    converted = await connection.fetchval(SELECT_CONVERTED, org_id)
+    insert = INSERT_ROLLUPS if converted else INSERT_ROLLUPS_WITHOUT_ORDERS
+    await connection.execute(insert, org_id, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute(RAISE_DAYS, org_id, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute(RAISE_REPORTS, org_id, timeout=STATEMENT_TIMEOUT_S)
 
