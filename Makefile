@@ -143,7 +143,7 @@ test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 
 ##@ Benchmarks
-.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking bench-render bench-console
+.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking bench-render bench-console bench-ingest
 bench-gateway: setup servers $(BENCH_STAMP) ## Webhooks per second beside bare aiohttp, FastStream and Celery
 	.venv-bench/bin/python -m bench.gateway
 
@@ -158,6 +158,9 @@ bench-render: setup ## Time of one rendered email beside plain python-liquid, an
 
 bench-console: setup servers assets browser ## Pages of the console with ten million events behind them
 	$(PY) -m bench.console $(ARGS)
+
+bench-ingest: setup servers $(BENCH_STAMP) ## Event files from SFTP to rollups beside psql's copy, DuckDB and dlt; ARGS="--curve 50", "--beside", "--large 2000"
+	.venv-bench/bin/python -m bench.ingest $(ARGS)
 
 bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine; what ranking costs
 	$(PY) -m bench.pipeline

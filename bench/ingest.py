@@ -1,14 +1,14 @@
 """Event files from an SFTP server to sends and rollups, durable. `make bench-ingest`
 
 Ingest runs as it ships, one process, beside a durable PostgreSQL, RabbitMQ and a real OpenSSH sshd, all on the same
-cores. Clocked from the first queued file until the ledger says that all are done; afterwards events, sends, attributions
-and rollups must be exactly those that were made. The limit is what `psql \\copy` of the same files into a table without
-an index reaches; it knows no SFTP, no duplicates and no sends. Peers: dlt, which fetches over the same SFTP and merges
-by id, and row-by-row inserts as a tap's target does them. The arms take turns, so that noise hits all alike; ratios are
-medians over the rounds.
+cores; only what the console's pages read is counted later (JUSTAI_INGEST_COUNT_S). Clocked from the first queued file
+until the ledger says that all are done; afterwards events, sends, attributions and rollups must be exactly those that
+were made. The limit is what `psql \\copy` of the same files into a table without an index reaches; it knows no SFTP,
+no duplicates and no sends. Peers: dlt, which fetches over the same SFTP and merges by id, and inserts in batches as a
+tap's target does them. The arms take turns, so that noise hits all alike; ratios are medians over the rounds.
 
     --curve N     cost per million rows up to N million, in an org that grows
-    --beside      p99 of webhooks and generations while files are loaded, beside the same without (bench/ingest_beside.py)
+    --beside      p99 of webhooks to their copy while files are loaded, and without (bench/ingest_beside.py)
     --large MB    one file of this size: memory, and whether it stays flat
 """
 
@@ -168,13 +168,13 @@ class Bench:
             async with shop.running() as (stage, _):
                 for number in range(self._asked.curve):
                     start = datetime(2026, 1, 3, 6, tzinfo=UTC) + timedelta(days=6 * number)
-                    made = await shop.make(self._maker, f"step{number}", 1_000_000, FILES, start)
+                    made = await shop.make(self._maker, f"step{number}", self._asked.step_rows, FILES, start)
                     steps.append(await stage.load([made]))
-                    print(f"million {number + 1}: {steps[-1].seconds:.1f} s, {steps[-1].rss_mb:.0f} MB", flush=True)
+                    print(f"step {number + 1}: {steps[-1].seconds:.1f} s, {steps[-1].rss_mb:.0f} MB", flush=True)
         cost = [step.seconds / step.rows * 1e6 for step in steps]
         report.table(
-            "A million rows more each time, one org",
-            ("millions before", "seconds a million", "most resident MB"),
+            f"{self._asked.step_rows:,} rows more each time, one org",
+            ("steps before", "seconds a million", "most resident MB"),
             [
                 (str(number), f"{each:.1f}", f"{step.rss_mb:.0f}")
                 for number, (each, step) in enumerate(zip(cost, steps, strict=True))
@@ -182,7 +182,7 @@ class Bench:
         )
         third = max(1, len(cost) // 3)
         return {
-            "curve_millions": len(steps),
+            "curve_millions": sum(step.rows for step in steps) / 1e6,
             "curve_last_to_first": statistics.median(cost[-third:]) / statistics.median(cost[:third]),
             "curve_rss_mb": max(step.rss_mb for step in steps),
         }
@@ -199,7 +199,7 @@ class Bench:
         if self._asked.curve:
             figures |= await self.curve(report)
         if self._asked.beside:
-            figures |= await measure_beside(report, self._servers, self._folder, self._maker)
+            figures |= await measure_beside(report, self._servers, self._folder, self._maker, self._asked.beside_rows)
         return figures
 
 
@@ -212,6 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--transfer-mb", type=int, default=TRANSFER_MB, help="file to transfer; 0: leave it out")
     parser.add_argument("--large", type=int, default=0, help="MB of one long file")
     parser.add_argument("--curve", type=int, default=0, help="millions of rows, one after the other")
+    parser.add_argument("--step-rows", type=int, default=1_000_000, help="rows of one step of the curve")
+    parser.add_argument("--beside-rows", type=int, default=800_000, help="rows loaded beside the webhooks")
     parser.add_argument("--beside", action="store_true", help="webhooks while files are loaded")
     asked = parser.parse_args(arguments)
     report = Report("ingest")

@@ -16,15 +16,26 @@ import duckdb
 REPEATED = 25
 """One row in so many is told again by the next file."""
 
+# Transmission IDs carry their moment, as Klaviyo's do.
+_ULID = """
+    CREATE OR REPLACE TEMP MACRO ulid(moment, name) AS list_aggregate(list_transform(range(9, -1, -1), lambda k:
+        substr('0123456789ABCDEFGHJKMNPQRSTVWXYZ', (1 + ((epoch_ms(moment) >> (5 * k)::int) & 31))::int, 1)),
+        'string_agg', '') || upper(left(md5(name), 16))
+"""
+# People take their time, most of them little of it.
+_LATE = """
+    CREATE OR REPLACE TEMP MACRO late(sent_at, h, least_s, usual_s, spread) AS
+        sent_at + to_seconds(least_s - usual_s * ln((1 + h % spread) / 9974))
+"""
 # A send's identity, everywhere the same. Eight of ten belong to a flow and have a generation.
 _SENDS = """
     CREATE OR REPLACE TEMP TABLE mails AS
     SELECT n, (hash(n) >> 2)::bigint AS h, '01K' || upper(left(md5('p' || n), 23)) AS profile_id,
-        '01M' || upper(left(md5('t' || n), 23)) AS transmission_id,
-        CASE WHEN n % 10 < 8 THEN ['TZWDfu', 'XTwpRQ', 'V72r6j', 'RkPq2n'][1 + n % 4] ELSE '01H7F525FKR31P27Y7PNGVBBKK' END
-            AS message_id,
+        CASE WHEN n % 10 < 8 THEN ['TZWDfu', 'XTwpRQ', 'V72r6j', 'RkPq2n'][1 + n % 4]
+            ELSE '01H7F525FKR31P27Y7PNGVBBKK' END AS message_id,
         CASE WHEN n % 10 < 8 THEN 'WFzxH9' END AS flow_id,
-        $start::timestamp + to_seconds(3600 * 5 * (n - $first) / $count) AS sent_at
+        $start::timestamp + to_seconds(3600 * 5 * (n - $first) / $count) AS sent_at, ulid(sent_at, 't' || n)
+            AS transmission_id
     FROM range($first, $first + $count) r (n)
 """
 _HAPPENED = """
@@ -36,16 +47,17 @@ _HAPPENED = """
         SELECT *, 'Bounced Email' AS metric, 1 AS nth, sent_at + to_seconds(5 + h % 600) AS moment FROM mails
         WHERE h % 1000 < 15
         UNION ALL BY NAME
-        SELECT *, 'Opened Email' AS metric, 2 AS nth, sent_at + to_seconds(30 - 2000 * ln((1 + h % 9973) / 9974)) AS moment
+        SELECT *, 'Opened Email' AS metric, 2 AS nth, late(sent_at, h, 30, 2000, 9973) AS moment
         FROM mails WHERE h % 1000 BETWEEN 15 AND 465
         UNION ALL BY NAME
-        SELECT *, 'Opened Email' AS metric, 3 AS nth, sent_at + to_seconds(900 - 3000 * ln((1 + h % 9967) / 9974)) AS moment
+        SELECT *, 'Opened Email' AS metric, 3 AS nth, late(sent_at, h, 900, 3000, 9967) AS moment
         FROM mails WHERE h % 1000 BETWEEN 15 AND 135
         UNION ALL BY NAME
-        SELECT *, 'Clicked Email' AS metric, 4 AS nth, sent_at + to_seconds(60 - 2500 * ln((1 + h % 9949) / 9974)) AS moment
+        SELECT *, 'Clicked Email' AS metric, 4 AS nth, late(sent_at, h, 60, 2500, 9949) AS moment
         FROM mails WHERE h % 1000 BETWEEN 100 AND 150
         UNION ALL BY NAME
-        SELECT *, 'Unsubscribed from Email Marketing' AS metric, 5 AS nth, sent_at + to_seconds(300 + h % 5000) AS moment
+        SELECT *, 'Unsubscribed from Email Marketing' AS metric, 5 AS nth,
+            sent_at + to_seconds(300 + h % 5000) AS moment
         FROM mails WHERE h % 1000 BETWEEN 200 AND 202
         UNION ALL BY NAME
         SELECT *, 'Placed Order' AS metric, 6 AS nth, sent_at + to_seconds(4000 + h % 9000) AS moment
@@ -124,6 +136,8 @@ class Maker:
 
     def __init__(self) -> None:
         self._db = duckdb.connect(config={"memory_limit": "2GB", "threads": 2})
+        self._db.execute(_ULID)
+        self._db.execute(_LATE)
         self._first = 0
 
     def close(self) -> None:
@@ -132,7 +146,9 @@ class Maker:
     def make(self, folder: Path, name: str, rows: int, files: int, start: datetime) -> Files:
         """About so many rows of mails that are sent within five hours from `start`, as files in `folder`."""
         count = max(100, round(rows / _EVENTS_PER_MAIL / (1 + 1 / REPEATED * (files - 1) / files)))
-        self._db.execute(_SENDS, {"start": start.astimezone(UTC).replace(tzinfo=None), "first": self._first, "count": count})
+        self._db.execute(
+            _SENDS, {"start": start.astimezone(UTC).replace(tzinfo=None), "first": self._first, "count": count}
+        )
         self._db.execute(_HAPPENED, {"files": files})
         self._first += count
         paths = [folder / f"{name}-{number:03d}.csv" for number in range(files)]

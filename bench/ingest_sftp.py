@@ -17,7 +17,7 @@ from services.ingest.records import Source
 from services.ingest.sftp import Servers
 from shared.crypto import KeyRing
 
-_ROUNDS = 3
+_ROUNDS = 5
 _RING = "bench:" + "A" * 43 + "="
 _OPTIONS = ("StrictHostKeyChecking=yes", "BatchMode=yes", "IdentitiesOnly=yes")
 
@@ -61,23 +61,29 @@ def _openssh(servers: Endpoints, folder: Path, path: str) -> float:
 
 
 async def _fetch(servers: Endpoints, folder: Path, path: str, size: int) -> float:
-    org_id, source_id = uuid4(), uuid4()
-    ring = KeyRing(_RING)
-    sealed = ring.seal(Path(servers.sftp_client_key_path).read_text(), f"{org_id}/source/{source_id}")
-    source = Source(
-        org_id, source_id, servers.sftp_host, servers.sftp_port, servers.sftp_user, servers.sftp_remote_root, "*",
-        servers.sftp_host_key, sealed, None,
-    )  # fmt: skip
+    source = _source(servers)
     digest = hashlib.sha256()
     fetched = 0
     began = time.perf_counter()
     with tempfile.TemporaryFile(dir=folder) as spool:
-        async with Servers(ring, connect_timeout_s=15, read_timeout_s=30).open(source) as opened:
-            async with aclosing(opened.read(path, size + 1)) as blocks:
-                async for block in blocks:
-                    fetched += len(block)
-                    spool.write(block)
-                    digest.update(block)
+        async with (
+            Servers(KeyRing(_RING), connect_timeout_s=15, read_timeout_s=30).open(source) as opened,
+            aclosing(opened.read(path, size + 1)) as blocks,
+        ):
+            async for block in blocks:
+                fetched += len(block)
+                spool.write(block)
+                digest.update(block)
     if fetched != size:
         raise RuntimeError(f"{fetched} bytes came of {size}")
     return time.perf_counter() - began
+
+
+def _source(servers: Endpoints) -> Source:
+    org_id, source_id = uuid4(), uuid4()
+    key = Path(servers.sftp_client_key_path).read_text()
+    sealed = KeyRing(_RING).seal(key, f"{org_id}/source/{source_id}")
+    return Source(
+        org_id, source_id, servers.sftp_host, servers.sftp_port, servers.sftp_user, servers.sftp_remote_root, "*",
+        servers.sftp_host_key, sealed, None,
+    )  # fmt: skip

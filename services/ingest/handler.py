@@ -11,7 +11,7 @@
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -44,6 +44,7 @@ log = logs.get(__name__)
 
 _GIVE_BACK_TIMEOUT_S = 5.0
 _TELL_S = 1.0  # real seconds between two words of how far a file is: people watch
+_CLAIM_LOOK_S = 1.0
 
 
 class Folder(Protocol):
@@ -61,6 +62,7 @@ class Staged(Protocol):
     """A place for the rows of one file until they all count, or none."""
 
     async def add(self, piece: Piece) -> None: ...
+    async def prepare(self) -> None: ...
     async def switch(self, loaded: Loaded, sha256: str, now: datetime) -> Loaded: ...
     async def hold(self, loaded: Loaded, sha256: str, error: str, now: datetime) -> None: ...
 
@@ -218,12 +220,25 @@ class _Loading:
             except Unreadable as problem:
                 await self._hold(staged, Loaded(rows, rejects), sha256, problem)
             else:
+                await self._claimed_during(staged.prepare())
                 loaded = await staged.switch(Loaded(rows, rejects), sha256, self._deps.clock.now())
                 self._report("done", loaded)
 
     async def _hold(self, staged: Staged, loaded: Loaded, sha256: str, problem: Unreadable) -> None:
         await staged.hold(loaded, sha256, f"{problem.reason}: {problem}", self._deps.clock.now())
         self._report("held", loaded, reason=problem.reason)
+
+    async def _claimed_during(self, work: Coroutine[None, None, None]) -> None:
+        """Stay claimed during work that takes long and says nothing."""
+        working = asyncio.ensure_future(work)
+        try:
+            while not working.done():
+                await asyncio.wait({working}, timeout=_CLAIM_LOOK_S)
+                await self._stay_claimed()
+            await working
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
 
     async def _stay_claimed(self) -> None:
         if self._deps.clock.monotonic() < self._extend_at and monotonic() < self._tell_at:

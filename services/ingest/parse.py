@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 import orjson
 
@@ -104,7 +104,7 @@ def _read_quickly(opened: OpenedText, dialect: _Dialect, reading: Reading) -> "I
     def by_row(readline: ReadLine, columns: Columns | None, number: int) -> Iterator[Event | Reject]:
         return _read_csv(readline, dialect, reading, columns, number)
 
-    stream = opened.text.detach()
+    stream = cast(BinaryIO, opened.text.detach())  # the reader that `text` put there
     stream.read(_BOMS[opened.encoding])
     return read_plain(stream, dialect.delimiter, MAX_ROW_CHARS, columns_of, by_row)
 

@@ -23,7 +23,7 @@ Judged = Literal["plain", "whole", "open"]
 ByRow = Callable[[Callable[[int], str], Columns | None, int], Iterator[Event | Reject]]
 """The row-by-row reader: of lines, with these columns (None: the first record is the header), from this number on."""
 
-BLOCK_BYTES = 1 << 21
+BLOCK_BYTES = 1 << 20
 _MOST_QUOTED_ENDS = 500  # of lines in one block: records of more lines are cut by the row-by-row reader
 _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 
@@ -38,7 +38,7 @@ def read_plain(
     header = first[: first.find(b"\n") + 1]
     plain = header and judge(header, delimiter, longest) == "plain"
     columns = columns_of(header.decode("utf-8", "replace")) if plain else None
-    quick = columns and PlainReader.of(columns, delimiter)
+    quick = PlainReader.of(columns, delimiter) if columns else None
     if columns is None or quick is None:
         yield from by_row(_text_of(chain([first], parts)).readline, None, 1)
         return

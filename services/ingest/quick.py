@@ -21,6 +21,8 @@ from services.ingest.records import Taken
 
 Mask = NDArray[np.bool_]
 
+pa.set_memory_pool(pa.system_memory_pool())  # arrow's own keeps what it has freed
+
 _STRING, _TIME = pa.string(), pa.timestamp("us", "UTC")
 _ZONED = r"^20[2-9]\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?(Z|[+-](0\d|1[0-4]):[0-5]\d)$"
 _NAIVE = r"^20[2-9]\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?$"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from services.ingest import attribute
+from services.ingest.ahead import CREATE_READY, DROP_READY, Ahead
 from services.ingest.attribute import STATEMENT_TIMEOUT_S
 from services.ingest.conversions import orders_of
 from services.ingest.records import Claimed, Event, Loaded, Piece, Reject
@@ -79,6 +80,7 @@ class Staged:
 
     def __init__(self, connection: Connection, file: Claimed, window: timedelta) -> None:
         self._connection, self._file, self._window = connection, file, window
+        self._ahead = Ahead(connection, file.source.org_id, window)
 
     async def add(self, piece: Piece) -> None:
         """Stage a bounded piece."""
@@ -91,21 +93,29 @@ class Staged:
                 "staged_rejects", records=piece.rejects, columns=Reject._fields
             )
 
+    async def prepare(self) -> None:
+        """What of the switch need not hold its locks; once all pieces are there. It may take minutes."""
+        await self._make_partitions()
+        async with self._connection.transaction():
+            await attribute.begin_long_work(self._connection, self._file.source.org_id)
+            await self._connection.execute("ANALYZE staged")
+            await self._ahead.foretell()
+
     async def switch(self, loaded: Loaded, sha256: str, now: datetime) -> Loaded:
         """Events, sends, rollups, rejects and the ledger change together. Raises LeaseLost, and Changed
         when a later version of the file was loaded meanwhile."""
         connection, org_id, file_id = self._connection, self._file.source.org_id, self._file.file_id
-        await self._make_partitions()
         async with connection.transaction():
             await attribute.begin_switch(connection, org_id)
             if not await connection.fetchval(KEEP_CLAIM, file_id, self._file.claim_id):
                 raise LeaseLost("another worker took the file over", reason="lease_lost")
-            await connection.execute("ANALYZE staged")
+            await self._ahead.keep_new()
             tellers = await Tellers.look(connection, self._file)
             orders = await orders_of(connection, org_id)
             await connection.execute(INSERT_EVENTS, org_id, file_id, orders.metrics, timeout=STATEMENT_TIMEOUT_S)
             loaded = replace(loaded, fresh=await connection.fetchval(COUNT_FRESH))
             loaded = await tellers.take_over(orders, loaded)
+            await self._ahead.add(orders)
             await attribute.recompute_sends(connection, orders, org_id, self._window)
             await self._keep_rejects()
             await settle(connection, self._file, "done", now, sha256=sha256, loaded=loaded)
@@ -147,10 +157,12 @@ class Stagings:
             async with connection.transaction():
                 await connection.execute(SCOPE_TO_ORG, str(file.source.org_id))
                 await connection.execute(CREATE_STAGING)
+                await connection.execute(CREATE_READY)
                 await connection.execute(attribute.CREATE_WORK_TABLES)
             try:
                 yield Staged(connection, file, self._window)
             finally:
                 if not connection.is_closed():
                     await connection.execute(DROP_STAGING)
+                    await connection.execute(DROP_READY)
                     await connection.execute(attribute.DROP_WORK_TABLES)

@@ -263,16 +263,18 @@ class _Endless(io.RawIOBase):
 
 
 @pytest.mark.parametrize("filler", [b"x" * (1 << 20), b'x"",' * (1 << 18), b"\0" * (1 << 20)])
-def test_a_line_of_any_length_is_one_reject_in_bounded_memory(filler: bytes) -> None:
+@pytest.mark.parametrize("quick_from_bytes", [0, ROW_BY_ROW])
+def test_a_line_of_any_length_is_one_reject_in_bounded_memory(filler: bytes, quick_from_bytes: int) -> None:
     stream: BinaryIO = io.BufferedReader(_Endless((HEADER + row(1)).encode(), filler, 128 << 20), 1 << 20)
     tracemalloc.start()
     try:
-        pieces = list(read_pieces(stream, 128 << 20, READING))
+        pieces = list(read_pieces(stream, 128 << 20, READING, quick_from_bytes=quick_from_bytes))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert [event.event_id for piece in pieces for event in piece.events] == ["E1", "E2"]
+    assert [event.event_id for piece in pieces for event in piece.events][-1] == "E2"
+    assert sum(len(piece.events) + piece.told for piece in pieces) == 2
     assert sum(len(piece.rejects) for piece in pieces) == 1
     assert peak < 40 << 20
 

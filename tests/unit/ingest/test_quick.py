@@ -27,20 +27,23 @@ _TIMES, _FLAGS = (4, 8), (9, 10)
 
 ids = st.sampled_from(["E1", "01M2XP7FY7FV3CW6TA32JN1XG2", "a b", " E2 ", "", "é", "back\\slash", "x" * 201, "\x7f"])
 metrics = st.sampled_from(
-    ["Received Email", "Opened Email", "opened email", "Clicked Email", "Bounced Email", "Dropped Email", "Viewed Product",
-     "event:klaviyo.opened_email", "Placed Order", "", " Größe gewählt ", "back\\slash", "a\tb", "x" * 201]
+    ["Received Email", "Opened Email", "opened email", "Clicked Email", "Bounced Email", "Dropped Email",
+     "Viewed Product", "event:klaviyo.opened_email", "Placed Order", "", " Größe gewählt ", "back\\slash", "a\tb",
+     "x" * 201]
 )  # fmt: skip
 times = st.sampled_from(
     ["2026-11-23 09:00:00+00:00", "2026-11-23T09:00:00Z", "2026-11-23T09:00:00.123456+02:00", "2026-11-23 09:00:00",
-     "2026-11-23T09:00:00.5Z", "2026-02-30T09:00:00Z", "1763888400", "1763888400123", "1763888400.25", "2026-11-23", "2019-12-31 23:59:59",
+     "2026-11-23T09:00:00.5Z", "2026-02-30T09:00:00Z", "1763888400", "1763888400123", "1763888400.25", "2026-11-23",
+     "2019-12-31 23:59:59",
      "2026-11-28T00:00:00Z", "2026-11-23T24:00:00Z", "2026-11-23T09:00:00-15:00", "soon", "", " 1763888400 ",
      "2026-11-23 09:00:00 UTC"]
 )  # fmt: skip
 anything = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.sampled_from(
-        ["", "MSG1", "https://shop.example/a?b=c", "https://shop.example/\\", "tab\there", "true", "1.0", "1795586400:MSG1",
-         "x" * 2001, "ü", "\0", " spaced "]
-    ), st.lists(st.integers(), max_size=1), st.dictionaries(st.sampled_from(["Transmission ID", "a"]), st.integers(), max_size=1)
+        ["", "MSG1", "https://shop.example/a?b=c", "https://shop.example/\\", "tab\there", "true", "1.0",
+         "1795586400:MSG1", "x" * 2001, "ü", "\0", " spaced "]
+    ), st.lists(st.integers(), max_size=1),
+    st.dictionaries(st.sampled_from(["Transmission ID", "a"]), st.integers(), max_size=1),
 )  # fmt: skip
 internals = st.one_of(
     anything,
@@ -59,7 +62,9 @@ properties = st.fixed_dictionaries(
         "$_cohort$message_send_cohort": st.one_of(st.just("1763888400:MSG1"), anything),
         **{
             name: st.one_of(ids, anything)
-            for name in ("$message", "$flow", "machine_open", "Bot Click", "URL", "$value", "$event_id", "OrderId", "Subject")
+            for name in (
+                "$message", "$flow", "machine_open", "Bot Click", "URL", "$value", "$event_id", "OrderId", "Subject",
+            )
         },
     },
 )  # fmt: skip
@@ -69,8 +74,8 @@ nested_values = st.one_of(
 nested_rows = st.tuples(ids, metrics, st.one_of(ids, st.just("P1")), times, nested_values)
 flat_rows = st.tuples(
     ids, metrics, ids, times, ids, ids, *(st.sampled_from(["", "true", "0", "False", "x"]) for _ in range(2)),
-    st.sampled_from(["", "https://shop.example/ü", "https://shop.example", "a\\b"]), st.sampled_from(["", "1.5", "nan"]),
-    ids, times,
+    st.sampled_from(["", "https://shop.example/ü", "https://shop.example", "a\\b"]),
+    st.sampled_from(["", "1.5", "nan"]), ids, times,
 )  # fmt: skip
 good_nested = st.tuples(
     st.integers(1, 10**6).map(lambda n: f"E{n}"),
@@ -159,8 +164,9 @@ def test_both_readers_see_the_same_in_rows_with_a_column_for_each_property(
 
 
 broken = st.sampled_from(
-    [b"\n", b"\r\n", b"\r", b'"', b'""', b",", b"\0", b"\xff", b'E9,Opened Email,P1,"2026-11-23T09:00:00Z,{}\n', b' "x"',
-     b'E9,"Opened\nEmail",P1,2026-11-23T09:00:00Z,{}\n', b"E9,Opened Email\n", b'E9,Opened Email,P"1,2026-11-23T09:00:00Z,{}\n',
+    [b"\n", b"\r\n", b"\r", b'"', b'""', b",", b"\0", b"\xff", b'E9,Opened Email,P1,"2026-11-23T09:00:00Z,{}\n',
+     b' "x"',     b'E9,"Opened\nEmail",P1,2026-11-23T09:00:00Z,{}\n', b"E9,Opened Email\n",
+     b'E9,Opened Email,P"1,2026-11-23T09:00:00Z,{}\n',
      b'E9,Opened Email,"P1"x,2026-11-23T09:00:00Z,{}\n', b"   \n", b"x" * 700 + b"\n"]
 )  # fmt: skip
 
