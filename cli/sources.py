@@ -330,7 +330,7 @@ def trouble_of(one: sources.Source) -> str:
 @click.option("--follow", is_flag=True, help="Show with bars how far the files are, until none waits.")
 @command
 async def source_files(org_slug: str, name: str, limit: int, follow: bool) -> None:
-    """List a source's newest files: what was read from each, how far one in hand is, and why one is held."""
+    """List a source's newest files: what was read, how far one in hand is, why one is held."""
     async with session() as s:
         if follow:
             await follow_files(partial(_seen, s, org_slug, name))
