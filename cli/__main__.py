@@ -9,6 +9,7 @@ from cli import (
     console,
     dead,
     drafts,
+    event,
     exports,
     flows,
     number,
@@ -54,7 +55,7 @@ for command in (
     templates.template, variants.variant, preview.preview, templates.snippet, templates.webhook, policies.policy,
     outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
     sources.source, exports.export, dead.dead, console.console, audit.audit, number.number, person.person,
-    checks.check, config.export_config, config.apply,
+    checks.check, config.export_config, config.apply, event.event,
 ):  # fmt: skip
     main.add_command(command)
 

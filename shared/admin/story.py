@@ -109,6 +109,7 @@ class Send:
     first_click_at: datetime | None
     unsubscribed: bool
     spam: bool
+    event_id: str | None = None  # its first event
 
 
 @dataclass(frozen=True, slots=True)

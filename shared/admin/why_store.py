@@ -51,8 +51,11 @@ SELECT_NEWER = """
 """
 SELECT_SENDS = """
     SELECT transmission_id, sent_at, attribution, delivered, bounced, first_open_at, machine_opens::int,
-           first_click_at, unsubscribed, spam
-    FROM sends WHERE org_id = $1 AND profile_id = $2 AND sent_at >= $3 AND generation_id = $4 ORDER BY sent_at LIMIT 20
+           first_click_at, unsubscribed, spam,
+           (SELECT event_id FROM events e WHERE e.org_id = s.org_id AND e.transmission_id = s.transmission_id
+            ORDER BY event_at, event_id LIMIT 1) AS event_id
+    FROM sends s WHERE org_id = $1 AND profile_id = $2 AND sent_at >= $3 AND generation_id = $4
+    ORDER BY sent_at LIMIT 20
 """
 # By every account: rows in flight stay under the account that they were sent on when the org is connected to another.
 SELECT_WAITING = """
