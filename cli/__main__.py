@@ -10,6 +10,7 @@ from cli import (
     dead,
     doctor,
     drafts,
+    event,
     exports,
     flows,
     lake,
@@ -56,7 +57,7 @@ for command in (
     templates.template, variants.variant, preview.preview, templates.snippet, templates.webhook, policies.policy,
     outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
     sources.source, exports.export, dead.dead, console.console, audit.audit, number.number, person.person,
-    checks.check, config.export_config, config.apply, doctor.doctor, lake.lake,
+    checks.check, config.export_config, config.apply, doctor.doctor, lake.lake, event.event,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "drafts.retry": "variant drafts",
     "drafts.show": "variant drafts",
     "drafts.start": "variant draft",
+    "events.show": "event",
     "exports.backfill": "export backfill",
     "exports.hours": "export hours",
     "exports.preview": "export backfill",

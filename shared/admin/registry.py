@@ -35,6 +35,7 @@ from shared.admin import (
     template_settings,
     template_writing,
     templates,
+    tracing,
     variant_csv,
     variant_queue,
     variant_saving,
@@ -48,7 +49,7 @@ AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
     sources, source_trying, exports, outcomes, operations_number, operations_examples, quota, why, operations_person,
     dead, audit, people, people_reset, checks, results, what_if, policies, template_search, template_writing,
-    template_lint, previewing, variant_queue, variant_csv, drafts, config,
+    template_lint, previewing, variant_queue, variant_csv, drafts, config, tracing,
 )  # fmt: skip
 
 

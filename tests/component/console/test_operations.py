@@ -318,6 +318,24 @@ async def test_a_person_of_another_org_is_not_found(stage: Stage, visitor: Brows
         assert await connection.fetchval("SELECT count(*) FROM generations") == 1
 
 
+async def test_a_story_leads_to_its_events_and_each_says_what_it_counts_for(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+    facts = Facts(stage.db, stage.orgs["acme"], stage.now)
+    generation_id = await facts.generation("01PERSON", sent_s=130)
+    await facts.event("01PERSON", "Opened Email", of=generation_id)
+    async with stage.db.connection() as connection:
+        event_id = await connection.fetchval("SELECT event_id FROM events")
+
+    story = await visitor.get(f"/acme/operations/generations/{generation_id}")
+    event = await visitor.get(f"/acme/operations/events/{event_id}")
+    nothing = await visitor.get("/acme/operations/events/EV-NONE")
+
+    assert f"/acme/operations/events/{event_id}" in story.html
+    assert "Counts as an open by a" in event.words
+    assert f"/acme/operations/generations/{generation_id}" in event.html
+    assert nothing.status == 404
+
+
 async def test_today_begins_at_midnight_in_the_zone_of_the_org(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="viewer"))
     facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
