@@ -56,7 +56,7 @@ _PATHS = {
     "the same, 7 days": "/acme/operations/number?span=7d",
     "the same, 30 days": "/acme/operations/number?span=30d",
     "examples of a rare reason, 24 hours": "/acme/operations/examples?because=quota&span=24h",
-    "the same, 30 days": "/acme/operations/examples?because=quota&span=30d",
+    "examples of it, 30 days": "/acme/operations/examples?because=quota&span=30d",
     "examples of a reason nobody had, 30 days": "/acme/operations/examples?because=nonsense&span=30d",
     "dead letters": "/acme/operations/dead-letters",
     "sources": "/acme/operations/sources",
