@@ -34,8 +34,9 @@ def template() -> None:
 @click.argument("org_slug")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--check", is_flag=True, help="Only judge the file, by the default rules; the database is not needed.")
+@click.option("--dry-run", is_flag=True, help="Only tell what it would do, and change nothing.")
 @acting
-def template_import(org_slug: str, file: Path, check: bool, actor: str) -> None:
+def template_import(org_slug: str, file: Path, check: bool, dry_run: bool, actor: str) -> None:
     """Create or update a template from a YAML FILE.
 
     A variant is known by its name: changed texts become a new version, a variant that is missing from the file is
@@ -58,21 +59,24 @@ def template_import(org_slug: str, file: Path, check: bool, actor: str) -> None:
                 click.echo(f"Warning: {warning}", err=True)
             click.echo(f"{file} can be imported.")
         else:
-            _import(org_slug, file, load_yaml(file), actor)
+            _import(org_slug, file, load_yaml(file), actor, dry_run)
     except BadFile as error:
         raise click.ClickException(str(error)) from None
 
 
 @command
-async def _import(org_slug: str, file: Path, raw: object, actor: str) -> None:
+async def _import(org_slug: str, file: Path, raw: object, actor: str, dry_run: bool) -> None:
     async with session() as s:
         await s.org_id(org_slug)
         try:
-            done = await s.ask(templates.import_template, templates.ImportTemplate(template=raw), org_slug, actor)
+            asked = templates.ImportTemplate(template=raw, dry_run=dry_run)
+            done = await s.ask(templates.import_template, asked, org_slug, actor)
         except Refused as error:
             raise bad_file(file, lines(error.faults)) from None
     for warning in done.warnings:
         click.echo(f"Warning: {warning}", err=True)
+    if dry_run:
+        click.echo("Nothing is changed. It would be done so:" if done.differs else "Nothing is to be done.")
     _say(done, org_slug)
     if done.place_unknown:
         click.echo(

@@ -107,6 +107,7 @@ async def test_full_pages_have_no_fault_that_axe_finds_and_fit_their_screen(
         "find": "/acme/operations/people",
         "person": f"/acme/operations/people/{PERSON}",
         "story": f"/acme/operations/generations/{await generation_of(stage, PERSON)}",
+        "examples": "/acme/operations/examples?because=quota&shown=control_missed",
         "audit": "/acme/audit",
     }
     later = {
@@ -194,6 +195,9 @@ async def test_a_backfill_shows_how_far_it_is(ann: Visitor, facts: Facts) -> Non
     await ann.goes_to("/acme/operations/exports")
     await page.get_by_label("From (UTC)").fill((hour - timedelta(hours=3)).strftime("%Y-%m-%dT%H:00"))
     await page.get_by_label("To (UTC, exclusive)").fill(hour.strftime("%Y-%m-%dT%H:00"))
+    await page.get_by_role("button", name="Export again").click()
+    await expect(page.get_by_text("3 of them are there already, with 360 rows: overwritten")).to_be_visible()
+    assert await ann.see("ops-ask-back") == {}
     await page.get_by_role("button", name="Export again").click()
     await expect(page.get_by_text("0 of 3 hours exported")).to_be_visible()
     await facts.execute("UPDATE export_hours SET exported_seq = dirty_seq, state = 'exported' WHERE state = 'pending'")

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from services.console.pages.templates import STATES, as_written, refuse, template_of
+from services.console.pages.templates import LIVE, STATES, as_written, refuse, template_of
+from services.console.web.ask_back import agreed, ask_back
 from services.console.web.errors import sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
@@ -70,6 +71,10 @@ async def save(visit: Visit) -> web.StreamResponse:
     template = await template_of(visit)
     given, form = await read_form(visit.request, GivenSettings)
     if given is not None:
+        told = _touched(template, given)
+        if not await agreed(visit, told):
+            back = visit.path("templates", template.template_id, "settings")
+            return await ask_back(visit, f"Change where {template.name} lives?", told, "Save changes", back=back)
         try:
             done = await visit.run(
                 template_settings.set_template, {"template_id": template.template_id, **given.model_dump()}
@@ -90,6 +95,12 @@ async def save_control(visit: Visit) -> web.StreamResponse:
     template = await template_of(visit)
     given, control = await read_form(visit.request, GivenControl)
     if given is not None:
+        told = _touched_by_control(template, given)
+        if not await agreed(visit, told):
+            back = visit.path("templates", template.template_id, "settings")
+            return await ask_back(
+                visit, f"Change the control content of {template.name}?", told, "Save the control content", back=back
+            )
         try:
             done = await visit.run(
                 template_writing.set_control,
@@ -106,6 +117,41 @@ async def save_control(visit: Visit) -> web.StreamResponse:
             )
             return visit.see_other(visit.path("templates", template.template_id, "settings"))
     return await _show(visit, template, Form(_stored(template)), control)
+
+
+def _touched(template: Template, given: GivenSettings) -> list[str]:
+    """What a change of place takes away from a template that people get copy of."""
+    if template.state not in LIVE:
+        return []
+    told = []
+    moves = (given.flow_id, given.treatment_action_id) != (template.flow_id, template.treatment_action_id)
+    if moves or given.property_prefix != template.property_prefix:
+        told.append(
+            f"{template.name} is {template.state}, and its email snippet changes: until the new one is pasted into the "
+            "Treatment Message, every email shows the control content."
+        )
+    if moves:
+        told.append(
+            "The JSON body of the Webhook step changes, too, since its tracking_id names the flow and the message: "
+            "paste it again."
+        )
+    if given.property_prefix != template.property_prefix:
+        told.append(
+            f"Copy is written to {given.property_prefix}_subject, {given.property_prefix}_preheader and "
+            f"{given.property_prefix}_body; what profiles hold under {template.property_prefix}_ is taken away after "
+            "its send window."
+        )
+    return told
+
+
+def _touched_by_control(template: Template, given: GivenControl) -> list[str]:
+    before = (template.control_subject, template.control_preheader, template.control_body.strip())
+    if template.state not in LIVE or (given.subject, given.preheader, as_written(given.body).strip()) == before:
+        return []
+    return [
+        f"{template.name} is {template.state}, and its email snippet holds the control content: until the new snippet "
+        "is pasted into the Treatment Message, emails that show control show the content of the one that is there."
+    ]
 
 
 @pages.page("POST", "/{org}/templates/{template}/refresh", role="editor")

@@ -238,7 +238,7 @@ async def test_a_story_tells_the_copy_as_it_was_rendered_and_each_event_with_its
     story, frame = await visitor.get(path), await visitor.get(f"{path}/email")
 
     assert "Subject Hi &lt;b&gt;Ada&lt;/b&gt;, coffee is on Preview text Three things" in story.words
-    assert f'sandbox="" loading="lazy" src="{path}/email"' in story.html
+    assert f'sandbox="" src="{path}/email"' in story.html
     assert re.search(
         r"Clicked Email https://shop\.example/beans\?a=1&amp;b=2 events out/2026-11-23\.csv line 12", story.words
     )
