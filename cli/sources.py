@@ -184,7 +184,9 @@ async def source_test(org_slug: str, name: str | None, kind: Kind | None, actor:
 @click.option("--rm", "removed", multiple=True, metavar="SHA256:…", help="A key to take away, by its fingerprint.")
 @command
 async def source_drop_key(org_slug: str, keys_dir: Path, added: tuple[Path, ...], removed: tuple[str, ...]) -> None:
-    """Give an org a login at our own SFTP server, take it away, or show its keys.
+    """Give an org a login at our own SFTP server, or take it away.
+
+    Without options its keys are shown.
 
     The login's name is the org's slug. What is put there lands in the org's own folder, which a source of kind folder
     with --path in reads. A change counts within seconds; on Kubernetes, once the secret is made anew from the folder.
@@ -330,7 +332,7 @@ def trouble_of(one: sources.Source) -> str:
 @click.option("--follow", is_flag=True, help="Show with bars how far the files are, until none waits.")
 @command
 async def source_files(org_slug: str, name: str, limit: int, follow: bool) -> None:
-    """List a source's newest files: what was read, how far one in hand is, why one is held."""
+    """List a source's newest files: what was read from each, and why one is held."""
     async with session() as s:
         if follow:
             await follow_files(partial(_seen, s, org_slug, name))
@@ -362,7 +364,7 @@ async def _seen(s: Session, org_slug: str, name: str) -> tuple[int, list[sources
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @command
 async def source_rejects(org_slug: str, name: str, file: str, limit: int) -> None:
-    """List the rows of a FILE that are no events, and why. They hold people's values: mind where you paste them."""
+    """List the rows of a FILE that are no events. They hold people's values: mind where you paste them."""
     async with session() as s:
         asked = sources.AskedRejects(name=name, file=file, limit=limit)
         found = await s.run(sources.list_rejects, asked, org_slug)
