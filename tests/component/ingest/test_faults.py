@@ -20,6 +20,7 @@ from services.ingest import sftp
 from services.ingest.records import Listed, Source
 from services.ingest.store import Ledger
 from shared.crypto import KeyRing
+from shared.hosts import Hosts
 from tests.component.ingest.given import Mail, Row, nested_csv
 from tests.component.ingest.rig import RING, Rig, Server
 
@@ -107,7 +108,7 @@ def openssh(tmp_path: Path) -> Iterator[OpenSsh]:
 
 @pytest.fixture
 def watched() -> Watched:
-    return Watched(sftp.Servers(KeyRing(RING), connect_timeout_s=5, read_timeout_s=1))
+    return Watched(sftp.Servers(KeyRing(RING), connect_timeout_s=5, read_timeout_s=1, hosts=Hosts(allow_private=True)))
 
 
 @pytest.fixture
