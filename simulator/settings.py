@@ -31,6 +31,7 @@ class SimulatorSettings(BaseModel):
     import_error_row: bool = Field(
         True, description="False: an import error points at /data, the document's default, and names no row."
     )
+    report_page_rows: PositiveInt = Field(1000, description="Rows of one page of a report; unknown.")
 
     webhook_timeout_s: PositiveFloat = Field(
         10.0, description="Real seconds until a flow webhook is given up; unknown, 5 to 30 is likely."
