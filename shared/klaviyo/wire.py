@@ -24,6 +24,8 @@ _MEDIA_TYPE = "application/vnd.api+json"
 _CONNECT_S = 5.0
 CALL_S = 10.0
 """Real seconds that one call may last, connecting to last byte, where its caller says nothing else."""
+REPORT_S = 60.0
+"""The same of one that has Klaviyo count."""
 
 _SENT_WHOLE_BYTES = 1_000_000  # more at once would hold up the loop
 _ANSWER_MAX_BYTES = 4_000_000  # a page of flow actions with their webhook bodies stays far below
@@ -107,12 +109,15 @@ class Wire:
         """One JSON:API document, asked for once."""
         return parsed((await self.call("GET", url, operation, resource=resource)).body)
 
-    async def read(self, url: URL, operation: str, pacer: Pacer) -> dict[str, Any]:
-        """One document, patiently: an operator waits for it, not a deadline."""
+    async def read(self, url: URL, operation: str, pacer: Pacer, *, body: bytes | None = None) -> dict[str, Any]:
+        """One document, patiently: an operator waits for it, not a deadline. With a body it is asked for by POST; only
+        for what changes nothing."""
         for wait_s in (*_READ_WAITS_S, None):
             await pacer.turn()
             try:
-                return await self.document(url, operation)
+                if body is None:
+                    return await self.document(url, operation)
+                return parsed((await self.call("POST", url, operation, body=body, within_s=REPORT_S)).body)
             except (Throttled, Transient) as failure:
                 asked_s = failure.wait_s if isinstance(failure, Throttled) else wait_s
                 if wait_s is None or asked_s is None or asked_s > _READ_WAIT_MAX_S:
