@@ -39,7 +39,9 @@ MEANINGS: Final[Mapping[Cause, tuple[str, str]]] = {
         "Unknown layout", "Files are held because their columns are not understood: say in the source's mapping which "
         "column is which, then load them again.",
     ),
-    "files_held": ("Files held", "Files are held or failed; look at their rejects, mend the cause, and load them again."),
+    "files_held": (
+        "Files held", "Files are held or failed; look at their rejects, mend the cause, and load them again.",
+    ),
     "source_silent": ("Source silent", "No new file has come for more than twice the usual gap: look at the export."),
     "before_first_file": (
         "Before our first file", "Klaviyo counts from before our first event on; a backfill, or waiting, closes this.",
@@ -50,8 +52,8 @@ MEANINGS: Final[Mapping[Cause, tuple[str, str]]] = {
         "midnight fall on either side. A key with Accounts: Read ends this.",
     ),
     "klaviyo_leaves_machines_out": (
-        "Klaviyo leaves machines out", "Klaviyo's number is that of people alone; ours agrees with it when machine opens "
-        "and bot clicks are left out, as our results do.",
+        "Klaviyo leaves machines out", "Klaviyo's number is that of people alone; ours agrees with it without machine "
+        "opens and bot clicks, which our results leave out too.",
     ),
     "machines_counted": (
         "Klaviyo counts machines", "Machine opens or bot clicks that our files do not hold: see which events are "

@@ -5,6 +5,8 @@ from datetime import timedelta
 from functools import partial
 from uuid import uuid4
 
+import aiohttp
+
 from services.ingest.counting import Counter, StoredCounts
 from services.ingest.counting import Pace as CountPace
 from services.ingest.folder import LocalFolders
@@ -12,6 +14,8 @@ from services.ingest.folders import Folders
 from services.ingest.handler import Deps, ingest_files
 from services.ingest.poller import Pace, Poller
 from services.ingest.probe import ProbeDeps, probe_sources
+from services.ingest.reconcile_store import Comparisons
+from services.ingest.reconciler import Reconciler
 from services.ingest.recounter import Recounter, recount_one
 from services.ingest.s3 import Buckets
 from services.ingest.settings import Settings
@@ -27,6 +31,7 @@ from shared.db.migrate import require
 from shared.db.pool import open_database
 from shared.errors import Outage
 from shared.hosts import Hosts
+from shared.klaviyo.reports import Reports
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher, open_publisher
@@ -74,6 +79,17 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     counter = Counter(StoredCounts(database, uuid4, _count_pace(settings)), clock, _count_pace(settings).tick)
     shown_pace = _shown_pace(settings)
     shown = ShownCounter(StoredShownCounts(database, uuid4, shown_pace), clock, shown_pace.tick)
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    ring = KeyRing(settings.seal_keys.get_secret_value())
+    reconciler = Reconciler(
+        Comparisons(database),
+        lambda base_url, key: Reports(session, base_url, key, clock),
+        ring,
+        clock,
+        uuid4,
+        every=timedelta(seconds=settings.ingest_reconcile_s),
+        tick_s=settings.ingest_tick_s,
+    )
     # Several consumers, each with one file in hand: a long file holds up few others.
     consumers = {
         f"files_{number}": Consumer(
@@ -90,6 +106,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "probes": probes.run,
             "silence": SilenceWatch(sources.count_silent, clock).run,
             "shown": shown.run,
+            "reconciler": reconciler.run,
             **{name: consumer.run for name, consumer in consumers.items()},
         },
         checks={

@@ -30,6 +30,9 @@ class Settings(ServiceSettings):
     ingest_report_s: float = Field(
         900, gt=0, description="At most this often a template's weighted estimates are computed anew from its log."
     )
+    ingest_reconcile_s: float = Field(
+        3600, ge=60, description="How often an org's counts are compared with Klaviyo's own totals."
+    )
     ingest_connect_timeout_s: float = Field(15, gt=0, description="Real seconds to connect and log in to a server.")
     ingest_read_timeout_s: float = Field(30, gt=0, description="Real seconds that one read of a file may take.")
     ingest_folder_root: Path | None = Field(

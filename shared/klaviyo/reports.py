@@ -82,14 +82,15 @@ class Reports:
             "group_by": list(_GROUPS),
         }
         body = _body("flow-values-report", attributes)
-        url: URL | None = self._wire.url("/api/flow-values-reports", {})
+        url = self._wire.url("/api/flow-values-reports", {})
         found: list[FlowTotals] = []
         for _ in range(_PAGES_MAX):
             document = await self._wire.read(url, "query_flow_values", self._reports, body=body)
             found += flow_totals_of(document)
-            url = self._wire.next_page(document)
-            if url is None:
+            following = self._wire.next_page(document)
+            if following is None:
                 return found
+            url = following
         raise _endless()
 
     async def happened(self, metric_id: str, since: datetime, until: datetime) -> dict[str, int]:
