@@ -22,6 +22,7 @@ from cli import (
     results,
     rules,
     schema,
+    source_totals,
     sources,
     templates,
     variants,
@@ -59,6 +60,7 @@ for command in (
     main.add_command(command)
 
 orgs.org.add_command(rules.rules)
+sources.source.add_command(source_totals.reconcile)
 variants.variant.add_command(drafts.draft)
 variants.variant.add_command(drafts.show_drafts)
 
