@@ -29,6 +29,7 @@ REPORT_S = 60.0
 
 _SENT_WHOLE_BYTES = 1_000_000  # more at once would hold up the loop
 _ANSWER_MAX_BYTES = 4_000_000  # a page of flow actions with their webhook bodies stays far below
+_READ_BYTES = 1 << 20
 _PAGES_MAX = 1000
 _READ_WAITS_S = (1.0, 3.0, 10.0)
 _READ_WAIT_MAX_S = 120.0
@@ -79,6 +80,7 @@ class Wire:
         body: bytes | None = None,
         resource: str = "resource",
         within_s: float = CALL_S,
+        most_bytes: int = _ANSWER_MAX_BYTES,
     ) -> Answer:
         """One request, no second try. Raises the failure that its end stands for."""
         data = BytesIO(body) if body is not None and len(body) > _SENT_WHOLE_BYTES else body
@@ -91,7 +93,7 @@ class Wire:
                     method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
                 ) as response:
                     status = str(response.status)
-                    answer = await _bounded(response)
+                    answer = await _bounded(response, most_bytes)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unreachable(
                 f"no connection to {self._base.host}: {type(error).__name__}", reason="klaviyo_unreachable"
@@ -154,10 +156,12 @@ def parsed(answer: bytes) -> dict[str, Any]:
     return document
 
 
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    answer = await response.content.read(_ANSWER_MAX_BYTES + 1)
-    while len(answer) <= _ANSWER_MAX_BYTES and (more := await response.content.read(_ANSWER_MAX_BYTES)):
-        answer += more
-    if len(answer) > _ANSWER_MAX_BYTES:
+async def _bounded(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    left = most_bytes
+    while left >= 0 and (part := await response.content.read(min(left + 1, _READ_BYTES))):
+        parts.append(part)
+        left -= len(part)
+    if left < 0:
         raise aiohttp.ClientPayloadError("the answer is too long")
-    return answer
+    return b"".join(parts)
