@@ -73,6 +73,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "sources.list": "source list",
     "sources.preview": "source preview",
     "sources.rejects": "source rejects",
+    "sources.remove": "source rm",
     "sources.rescan": "source rescan",
     "sources.retry": "source retry",
     "sources.set": "source set",

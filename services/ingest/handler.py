@@ -13,9 +13,10 @@ import hashlib
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from services.ingest.parse import Reading, read_pieces
 from services.ingest.records import (
     Changed,
     Claimed,
+    Got,
     Listed,
     Loaded,
     Piece,
@@ -41,6 +43,7 @@ from shared.schemas.jobs import IngestFileJob
 log = logs.get(__name__)
 
 _GIVE_BACK_TIMEOUT_S = 5.0
+_TELL_S = 1.0  # real seconds between two words of how far a file is: people watch
 
 
 class Folder(Protocol):
@@ -68,7 +71,7 @@ class Stagings(Protocol):
 
 class Ledger(Protocol):
     async def claim(self, org_id: UUID, file_id: UUID, claim_id: UUID, now: datetime) -> Claimed | None: ...
-    async def extend(self, file: Claimed, now: datetime) -> bool: ...
+    async def extend(self, file: Claimed, got: Got, now: datetime) -> bool: ...
     async def same_bytes(self, file: Claimed, sha256: str) -> UUID | None: ...
     async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> None: ...
     async def give_back(self, file: Claimed, error: str, *, attempts: int) -> None: ...
@@ -148,7 +151,9 @@ class _Loading:
 
     def __init__(self, file: Claimed, deps: Deps) -> None:
         self._file, self._deps = file, deps
+        self._got = Got(0, 0, deps.clock.now())
         self._extend_at = deps.clock.monotonic() + deps.lease_s / 3
+        self._tell_at = monotonic() + _TELL_S
 
     async def run(self) -> None:
         if self._file.listed.size > self._deps.max_file_bytes:
@@ -176,6 +181,7 @@ class _Loading:
                     fetched += len(block)
                     _write(spool, block)
                     digest.update(block)
+                    self._got = replace(self._got, bytes=fetched)
                     await self._stay_claimed()
             self._demand_unchanged(await folder.look(listed.path))
         if fetched != listed.size:
@@ -189,6 +195,7 @@ class _Loading:
 
     async def _load(self, spool: BinaryIO, sha256: str) -> None:
         rows = rejects = 0
+        self._got = replace(self._got, since=self._deps.clock.now())
         async with self._deps.stagings.open(self._file) as staged:
             try:
                 saved = check_mapping(self._file.source.mapping)
@@ -198,6 +205,7 @@ class _Loading:
                         rows += len(piece.events) + len(piece.rejects)
                         rejects += len(piece.rejects)
                         await staged.add(piece)
+                        self._got = replace(self._got, rows=rows)
                         await self._stay_claimed()
                 if rejects * 2 > rows:
                     raise Unreadable(
@@ -214,11 +222,12 @@ class _Loading:
         self._report("held", loaded, reason=problem.reason)
 
     async def _stay_claimed(self) -> None:
-        if self._deps.clock.monotonic() < self._extend_at:
+        if self._deps.clock.monotonic() < self._extend_at and monotonic() < self._tell_at:
             return
-        if not await self._deps.ledger.extend(self._file, self._deps.clock.now()):
+        if not await self._deps.ledger.extend(self._file, self._got, self._deps.clock.now()):
             raise Transient("another worker took the file over", reason="lease_lost")
         self._extend_at = self._deps.clock.monotonic() + self._deps.lease_s / 3
+        self._tell_at = monotonic() + _TELL_S
 
     def _report(self, state: str, loaded: Loaded, **fields: object) -> None:
         metrics.count("ingest_files_total", state=state)

@@ -83,6 +83,7 @@ class Source:
     region: str = ""
     endpoint_url: str = ""
     access_key: str = ""
+    reread: bool = False  # somebody asked to have all of it read again
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,16 @@ class Claimed:
     claim_id: UUID
     listed: Listed
     source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """How far a file in hand is: its bytes are fetched, then its rows are staged; `since` when that, or while there are
+    no rows the fetching, began."""
+
+    bytes: int
+    rows: int
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
@@ -104,6 +104,8 @@ class OurKey(NamedTuple):
 class Servers:
     """Opens sources of kind `sftp`. `hosts`: where their names may lead."""
 
+    steps: tuple[str, ...] = ("Find the server", "Connect", "Host key", "Log in")
+
     def __init__(self, ring: KeyRing, *, connect_timeout_s: float, read_timeout_s: float, hosts: Hosts) -> None:
         self._ring, self._connect_timeout_s, self._read_timeout_s = ring, connect_timeout_s, read_timeout_s
         self._hosts = hosts
@@ -128,6 +130,38 @@ class Servers:
                 async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                     await connection.wait_closed()
             connection.abort()  # a frozen server answers no farewell
+
+    @asynccontextmanager
+    async def reach(self, source: Source, done: Callable[[str], None]) -> AsyncIterator[Folder]:
+        """See Opener. Nobody logs in where another host key than the pinned one is shown."""
+        addresses = await self._hosts.addresses(source.host, source.port)
+        done(f"{source.host} is {', '.join(addresses[:4])}.")
+        try:
+            (await self._hosts.connect(source.host, source.port)).close()
+        except OSError:
+            raise SourceUnreachable(
+                f"{source.host} takes no connection at port {source.port}; is the port right, and does its firewall "
+                "let the ingest service in?",
+                reason="unreachable",
+            ) from None
+        done(f"Port {source.port} is open.")
+        keys = await self.host_keys(source)
+        if not keys.same:
+            raise SourceRefused(
+                f"the server shows {keys.offered}, but {keys.pinned} is pinned. Ask its owner which is right; if it is "
+                "the one shown, save it as the server's public key",
+                reason="host_key_changed",
+            )
+        done(f"It is {keys.offered}, as pinned.")
+        ours = self.our_key(source)
+        try:
+            async with self.open(source) as folder:
+                done(f"As {source.username}, with our key {ours.fingerprint}.")
+                yield folder
+        except SourceUnreachable as error:
+            if error.reason != "key_refused":
+                raise
+            raise SourceUnreachable(f"{error}: {ours.public}", reason=error.reason) from None
 
     async def host_keys(self, source: Source) -> HostKeys:
         """The key that the server shows now, beside the pinned one. Raises SourceRefused or SourceUnreachable."""

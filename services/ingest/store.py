@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.ingest.records import Claimed, Listed, Listing, Loaded, Source
+from services.ingest.records import Claimed, Got, Listed, Listing, Loaded, Source
 from shared.db.pool import Database
 from shared.errors import Throttled
 from shared.source_silence import GAPS, silent_since
@@ -13,7 +13,8 @@ from shared.source_silence import GAPS, silent_since
 _MAX_ERROR = 1000
 _NOTHING = Loaded(0, 0)
 _SOURCE_COLUMNS = """s.org_id, s.source_id, s.kind, s.host, s.port, s.username, s.path, s.pattern, s.host_key,
-        s.sealed_key, s.bucket, s.region, s.endpoint_url, s.access_key, s.mapping,
+        s.sealed_key, s.bucket, s.region, s.endpoint_url, s.access_key, s.reread_at,
+        s.mapping,
         (SELECT slug FROM orgs o WHERE o.org_id = s.org_id) AS org_slug"""
 
 TAKE_POLL_SLOT = f"""
@@ -108,6 +109,20 @@ FORGET_UNSEEN = """
     DELETE FROM ingest_files WHERE org_id = $1 AND source_id = $2 AND state = 'listed' AND last_seen_at < $3
 """
 
+# Of what this listing shows; it was seen unchanged before, so it is ready at once.
+READ_AGAIN = """
+    WITH again AS (
+        UPDATE ingest_files f SET state = 'listed', attempts = 0, last_seen_at = $3
+        FROM unnest($4::text[], $5::bigint[], $6::timestamptz[], $7::text[]) AS listing (path, size, mtime, tag)
+        WHERE f.org_id = $1 AND f.source_id = $2 AND f.state IN ('done', 'held', 'failed')
+          AND (f.path, f.size, f.mtime, f.tag) = (listing.path, listing.size, listing.mtime, listing.tag)
+        RETURNING f.size
+    )
+    UPDATE sources SET reread_at = NULL, (reread_files, reread_bytes) =
+        (SELECT count(*), coalesce(sum(size), 0) FROM again)
+    WHERE org_id = $1 AND source_id = $2
+"""
+
 # Stable ones, and those whose message or worker was lost. Oldest first.
 SELECT_CANDIDATES = """
     SELECT file_id FROM ingest_files
@@ -125,7 +140,8 @@ MARK_QUEUED = """
 
 # Somebody who replays a dead letter means it: held and failed files are taken too.
 CLAIM = f"""
-    UPDATE ingest_files f SET state = 'loading', claim_id = $3, lease_until = $4
+    UPDATE ingest_files f SET state = 'loading', claim_id = $3, lease_until = $4, got_bytes = 0, got_rows = 0,
+        got_since = $5, got_at = $5
     FROM sources s
     WHERE f.org_id = $1 AND f.file_id = $2 AND s.source_id = f.source_id
       AND f.state <> 'done' AND (f.state <> 'loading' OR f.lease_until IS NULL OR f.lease_until < $5)
@@ -134,7 +150,8 @@ CLAIM = f"""
 SELECT_LEASE = "SELECT lease_until FROM ingest_files WHERE org_id = $1 AND file_id = $2 AND state = 'loading'"
 
 EXTEND = """
-    UPDATE ingest_files SET lease_until = $3 WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
+    UPDATE ingest_files SET lease_until = $3, got_bytes = $4, got_rows = $5, got_since = $6, got_at = $7
+    WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
 """
 
 SELECT_SAME_BYTES = """
@@ -174,6 +191,12 @@ class Ledger:
             await connection.execute(RECORD_LISTING, source.org_id, source.source_id, now, *columns)
             await connection.execute(FORGET_UNSEEN, source.org_id, source.source_id, now)
 
+    async def read_again(self, source: Source, files: Sequence[Listed], now: datetime) -> None:
+        """What was settled of these files is loaded once more; the source says how many there were."""
+        columns = zip(*files, strict=True) if files else ([],) * 4
+        async with self._database.transaction(source.org_id) as connection:
+            await connection.execute(READ_AGAIN, source.org_id, source.source_id, now, *columns)
+
     async def candidates(self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta) -> list[UUID]:
         """Files to queue now, oldest first: unchanged for `stable`, or lost on their way for `requeue`."""
         async with self._database.transaction(source.org_id) as connection:
@@ -196,10 +219,12 @@ class Ledger:
             return None
         return Claimed(file_id, claim_id, Listed(row["file_path"], row["size"], row["mtime"], row["tag"]), _source(row))
 
-    async def extend(self, file: Claimed, now: datetime) -> bool:
-        """Whether the file is still ours; then it is for another lease."""
+    async def extend(self, file: Claimed, got: Got, now: datetime) -> bool:
+        """Whether the file is still ours; then it is for another lease, and shows how far it is."""
         async with self._database.transaction(file.source.org_id) as connection:
-            status = await connection.execute(EXTEND, file.file_id, file.claim_id, now + self._lease)
+            status = await connection.execute(
+                EXTEND, file.file_id, file.claim_id, now + self._lease, got.bytes, got.rows, got.since, now
+            )
         return status == "UPDATE 1"
 
     async def same_bytes(self, file: Claimed, sha256: str) -> UUID | None:
@@ -271,4 +296,5 @@ def _source(row: Any) -> Source:
         region=row["region"],
         endpoint_url=row["endpoint_url"],
         access_key=row["access_key"],
+        reread=row["reread_at"] is not None,
     )

@@ -11,7 +11,7 @@ from services.console.web.visit import Visit
 from shared.admin import sources
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
-from shared.admin.sources import AskedFiles, AskedRejects, OneSource, RetryFiles, Source
+from shared.admin.sources import AskedFiles, AskedRejects, RescanSource, RetryFiles, Source
 from shared.errors import Failure
 
 pages = Pages()
@@ -67,7 +67,7 @@ async def rescan(visit: Visit) -> web.StreamResponse:
     """Do not wait for the next listing."""
     name = visit.value("source")
     try:
-        await visit.run(sources.rescan, OneSource(name=name))
+        await visit.run(sources.rescan, RescanSource(name=name))
     except AdminError as error:
         await visit.notice(f"It is not listed: {error}.", "bad")
     else:

@@ -188,7 +188,7 @@ async def test_secrets_stay_where_they_are_and_missing_ones_are_named(acme: Rig)
     later = await applied(acme, ORG.replace("user: acme", "user: other").replace("prefix: justai", "prefix: more"))
 
     assert first.to_do == [
-        "set our private key of the SFTP source events",
+        "set our private key of the source events",
         "set the secret of the access key AKIAACME of the export bucket",
     ]
     assert source["refused_at"] is not None

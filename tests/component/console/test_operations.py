@@ -55,7 +55,8 @@ def test_what_is_worst_comes_first() -> None:
 
 def test_a_source_without_new_files_for_too_long_needs_attention() -> None:
     source = Source(
-        source_id=uuid4(), name="events", host="h", port=22, username="u", path=".", pattern="*", host_key="k",
+        source_id=uuid4(), name="events", kind="sftp", place="u@h:22", bucket="", region="", endpoint_url="",
+        access_key="", host="h", port=22, username="u", path=".", pattern="*", host_key="k",
         poll_s=60, enabled=True, mapping=None, last_polled_at=NOW, listed=3, ignored=0, last_error=None,
         last_error_at=None,
         refused_at=None, done=3, troubled=0, waiting=0, waiting_since=None, silent_since=NOW - timedelta(hours=60),

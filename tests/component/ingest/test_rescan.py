@@ -1,0 +1,117 @@
+"""Reading again what was settled, and how far a file in hand is."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.ingest import handler
+from tests.component.ingest.faulty import Faults, faulty_server
+from tests.component.ingest.given import Mail, nested_csv
+from tests.component.ingest.rig import Rig
+from tests.support.waiting import eventually
+
+ROWS = [Mail(f"T{number}").received() for number in range(3)]
+LARGE = nested_csv([Mail(f"L{number}").received(Subject="x" * 900) for number in range(2500)])
+
+
+async def ask_again(rig: Rig) -> None:
+    await rig.run("UPDATE sources SET next_poll_at = NULL, reread_at = now()")
+
+
+async def reread(rig: Rig) -> tuple[int | None, int | None, bool]:
+    row = await rig.one("SELECT reread_files, reread_bytes, reread_at FROM sources")
+    return row["reread_files"], row["reread_bytes"], row["reread_at"] is None
+
+
+async def test_all_that_is_still_in_the_folder_is_read_again_and_counts_once(rig: Rig, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(nested_csv(ROWS[:2]))
+    (folder / "gone.csv").write_bytes(nested_csv(ROWS[2:]))
+    (folder / "held.csv").write_bytes(b"no,such,columns\n1,2,3\n")
+    await rig.settle()
+    assert await rig.files() == {"a.csv": "done", "gone.csv": "done", "held.csv": "held"}
+    (folder / "gone.csv").unlink()
+
+    await ask_again(rig)
+    await rig.poll()
+    waiting = await rig.files()
+    queued = len(rig.queued)
+    much = await reread(rig)
+    await rig.work()
+    await rig.settle()
+
+    assert waiting == {"a.csv": "queued", "gone.csv": "done", "held.csv": "queued"}
+    assert queued == 2
+    held = len(b"no,such,columns\n1,2,3\n")
+    assert much == (2, len(nested_csv(ROWS[:2])) + held, True)
+    assert await rig.files() == {"a.csv": "done", "gone.csv": "done", "held.csv": "held"}
+    assert await rig.event_ids() == sorted(row.event_id for row in ROWS)
+    assert rig.queued == []
+
+
+async def test_a_file_that_was_held_is_read_as_the_mapping_says_that_was_set_since(rig: Rig, folder: Path) -> None:
+    renamed = nested_csv(ROWS).replace(b"profile_id", b"Wer", 1)
+    (folder / "a.csv").write_bytes(renamed)
+    await rig.settle()
+    assert await rig.files() == {"a.csv": "held"}
+    await rig.run('UPDATE sources SET mapping = \'{"profile_id": "Wer"}\'')
+
+    await ask_again(rig)
+    await rig.poll()
+    await rig.work()
+
+    assert await rig.files() == {"a.csv": "done"}
+    assert len(await rig.event_ids()) == 3
+
+
+async def test_a_listing_that_fails_leaves_the_wish_for_the_next(rig: Rig, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(nested_csv(ROWS))
+    await rig.settle()
+    path = (await rig.one("SELECT path FROM sources"))["path"]
+    await ask_again(rig)
+    await rig.run("UPDATE sources SET path = '/missing'")
+    await rig.poll()
+    kept = await reread(rig)
+    await rig.run("UPDATE sources SET path = $1", path)
+    await rig.poll()
+
+    assert kept == (None, None, False)
+    assert (await reread(rig))[::2] == (1, True)
+
+
+async def test_how_far_a_file_is_stands_in_the_ledger_while_it_is_loaded(
+    bare_rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler, "_TELL_S", 0.0)
+    faults = Faults()
+    seen: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    (tmp_path / "a.csv").write_bytes(LARGE)
+    async with faulty_server(tmp_path, faults) as server:
+        await bare_rig.add_source(server, "/")
+        await bare_rig.list_twice()
+
+        def freeze(offset: int) -> None:
+            if offset >= 1 << 20:
+                faults.freeze = True  # the reads after this one wait
+
+        faults.on_read = freeze
+        working = loop.create_task(bare_rig.work())
+
+        async def half() -> None:
+            row = await bare_rig.one("SELECT state, size, got_bytes, got_rows, got_since, got_at FROM ingest_files")
+            assert row["state"] == "loading"
+            assert 0 < row["got_bytes"] < row["size"]
+            seen.append(row)
+
+        await eventually(half, within_s=5)
+        await working
+        faults.freeze, faults.on_read = False, None
+        bare_rig.queued = []
+        await bare_rig.run("UPDATE ingest_files SET state = 'listed', attempts = 0")
+        await bare_rig.settle()
+
+    assert (seen[0]["got_rows"], seen[0]["got_since"] is not None) == (0, True)
+    row = await bare_rig.one("SELECT state, size, got_bytes, got_rows FROM ingest_files")
+    assert (row["state"], row["got_bytes"], row["got_rows"]) == ("done", row["size"], 2500)
