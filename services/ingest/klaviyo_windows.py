@@ -7,10 +7,10 @@
 | `2026-11-23 whole` | the events of a day (UTC), for those that are later still | the day's end and the late time on |
 | `2026-10-05 asked 2026-11-23T10:00:00Z` | a day of a backfill | when it was asked for, on |
 
-Klaviyo answers by when something happened, never by when it came to know of it: only reading again finds what came late.
-Events are known by their id, so nothing doubles. A name says everything: which window, and which reading of it, so the
-ledger of files is all the state there is. Quarters are there as long as their day's own window is not; a service that
-was away for a week goes on with days.
+Klaviyo answers by when something happened, never by when it came to know of it: only reading again finds what came
+late. Events are known by their id, so nothing doubles. A name says everything: which window, and which reading of it,
+so the ledger of files is all the state there is. Quarters are there as long as their day's own window is not; a service
+that was away for a week goes on with days.
 """
 
 import re
@@ -29,7 +29,7 @@ _ASKED: Final = re.compile(r"(\d{4}-\d\d-\d\d) asked (\d{4}-\d\d-\d\dT\d\d:\d\d:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class WindowTimes:
     """How often windows are read. `window` divides a day; `overlap` after its end one is read again, `late` after its
     end a whole day is."""
 
@@ -56,9 +56,9 @@ class Window:
     from_at: datetime
 
 
-def list_windows(began: date, backfills: Sequence[Backfill], reading: Reading, now: datetime) -> Listing:
+def list_windows(began: date, backfills: Sequence[Backfill], times: WindowTimes, now: datetime) -> Listing:
     """All windows that are there to be read now, of a source that reads from the day `began` on."""
-    names = [*_of_backfills(backfills, now), *_live(began, reading, now)]
+    names = [*_of_backfills(backfills, now), *_live(began, times, now)]
     return Listing([listed(name) for name in dict.fromkeys(names)], 0)
 
 
@@ -75,24 +75,24 @@ def _of_backfills(backfills: Sequence[Backfill], now: datetime) -> Iterator[str]
             yield f"{day} asked {at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z"
 
 
-def _live(began: date, reading: Reading, now: datetime) -> Iterator[str]:
+def _live(began: date, times: WindowTimes, now: datetime) -> Iterator[str]:
     day = began
     while _midnight(day) <= now:
-        if _midnight(day) + DAY + reading.late <= now:
+        if _midnight(day) + DAY + times.late <= now:
             yield f"{day} whole"
         else:
-            yield from _of_day(_midnight(day), reading, now)
+            yield from _of_day(_midnight(day), times, now)
         day += DAY
 
 
-def _of_day(starts: datetime, reading: Reading, now: datetime) -> Iterator[str]:
+def _of_day(starts: datetime, times: WindowTimes, now: datetime) -> Iterator[str]:
     since = starts
-    while since + reading.window + SETTLES <= now and since < starts + DAY:
-        name = f"{since:%Y-%m-%dT%H:%M}Z+{reading.window // timedelta(minutes=1)}m"
+    while since + times.window + SETTLES <= now and since < starts + DAY:
+        name = f"{since:%Y-%m-%dT%H:%M}Z+{times.window // timedelta(minutes=1)}m"
         yield name
-        if since + reading.window + reading.overlap <= now:
+        if since + times.window + times.overlap <= now:
             yield f"{name} again"
-        since += reading.window
+        since += times.window
 
 
 def listed(name: str) -> Listed:

@@ -129,8 +129,10 @@ SELECT_SOURCES = f"""
 SELECT_FILES = """
     SELECT count(*) FILTER (WHERE state IN ('held', 'failed') AND first_seen_at >= $2) AS held,
         count(*) FILTER (WHERE state = 'held' AND error LIKE 'unknown_layout%' AND first_seen_at >= $2) AS unknown,
-        count(*) FILTER (WHERE state IN ('listed', 'queued', 'loading')) AS waiting
-    FROM ingest_files WHERE org_id = $1 AND (first_seen_at >= $2 OR state IN ('listed', 'queued', 'loading'))
+        count(*) FILTER (WHERE state IN ('listed', 'queued', 'loading') AND (state <> 'listed' OR s.kind <> 'klaviyo'))
+            AS waiting
+    FROM ingest_files f JOIN sources s USING (source_id)
+    WHERE f.org_id = $1 AND (first_seen_at >= $2 OR state IN ('listed', 'queued', 'loading'))
 """
 
 

@@ -63,7 +63,8 @@ class Boxed:
             "INSERT INTO integrations"
             " (org_id, account_key, base_url, sealed_key, last4, scopes, verified_at, updated_at)"
             " VALUES ($1, $2, $3, $4, 'abcd', $5, $6, $6)"
-            " ON CONFLICT (org_id) DO UPDATE SET sealed_key = excluded.sealed_key, scopes = excluded.scopes",
+            " ON CONFLICT (org_id) DO UPDATE SET sealed_key = excluded.sealed_key, scopes = excluded.scopes,"
+            " base_url = excluded.base_url",
             org_id, account_key or f"acct:{self.account.id}", self.url, sealed, sorted(key.scopes), SENT,
         )  # fmt: skip
 
