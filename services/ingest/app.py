@@ -108,7 +108,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "recounter": recounter.run,
             "counter": counter.run,
             "probes": probes.run,
-            "silence": SilenceWatch(sources.count_silent, clock).run,
+            "silence": SilenceWatch(sources.count_silent, sources.lags, clock).run,
             "shown": shown.run,
             "reconciler": reconciler.run,
             **{name: consumer.run for name, consumer in consumers.items()},

@@ -33,6 +33,18 @@ SELECT_GAPS = f"""
     SELECT seen.* FROM sources s CROSS JOIN LATERAL ({GAPS.format(source_id="s.source_id")}) seen WHERE s.enabled
 """  # noqa: S608  # our own text
 
+# Behind by as much as its oldest file waits, or as nobody could look whether one does. A source that was never listed
+# is being set up: its trouble stands beside it.
+SELECT_LAGS = """
+    SELECT o.slug, s.name, extract(epoch FROM $1::timestamptz - least(
+               s.last_polled_at,
+               (SELECT min(f.first_seen_at) FROM ingest_files f
+                WHERE f.source_id = s.source_id AND f.state IN ('listed', 'queued', 'loading'))))::float8 AS lag_s
+    FROM sources s JOIN orgs o USING (org_id) WHERE s.enabled AND s.last_polled_at IS NOT NULL
+    ORDER BY lag_s DESC LIMIT $2
+"""
+_MOST_LAGS = 200  # series of a metric
+
 POLL_SUCCEEDED = """
     UPDATE sources SET last_polled_at = $3, listed = $4, ignored = $5, last_error = NULL, last_error_at = NULL
     WHERE org_id = $1 AND source_id = $2
@@ -70,6 +82,12 @@ class Sources:
         async with self._database.connection() as connection:
             rows = await connection.fetch(SELECT_GAPS)
         return sum(silent_since(row["newest_at"], row["gaps"], row["usual_gap_s"], now) is not None for row in rows)
+
+    async def lags(self, now: datetime) -> dict[tuple[str, ...], float]:
+        """By org and source, seconds that it is behind; of the 200 that are farthest."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(SELECT_LAGS, now, _MOST_LAGS)
+        return {(row["slug"], row["name"]): max(0.0, row["lag_s"]) for row in rows}
 
     async def poll_succeeded(self, source: Source, listing: Listing, now: datetime) -> None:
         async with self._database.transaction(source.org_id) as connection:

@@ -50,7 +50,7 @@ class SourceConfig(_Part):
         json_schema_extra={
             "allOf": [
                 {
-                    "if": {"properties": {"kind": {"const": kind}}},
+                    "if": {"properties": {"kind": {"const": kind}}, "required": [] if kind == "sftp" else ["kind"]},
                     "then": {"required": [name for name in needed if name not in SECRET_OF.values()]},
                 }
                 for kind, needed in NEEDED.items()

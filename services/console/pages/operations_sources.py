@@ -37,7 +37,10 @@ async def one(visit: Visit) -> web.StreamResponse:
     """Its newest files."""
     source = await _source(visit)
     files = (await visit.run(sources.list_files, AskedFiles(name=source.name, limit=_FILES))).files
-    return visit.render("operations/source.html", source=source, files=files)
+    much = None
+    if visit.may("editor"):
+        much = await visit.run(sources.rescan, RescanSource(name=source.name, everything=True, dry_run=True))
+    return visit.render("operations/source.html", source=source, files=files, much=much)
 
 
 @pages.page("GET", "/{org}/operations/sources/{source}/rejects", role="editor")
@@ -72,6 +75,21 @@ async def rescan(visit: Visit) -> web.StreamResponse:
         await visit.notice(f"It is not listed: {error}.", "bad")
     else:
         await visit.notice("The folder is listed within a second or so; open the page again to see what came of it.")
+    return visit.see_other(visit.path("operations", "sources", name))
+
+
+@pages.page("POST", "/{org}/operations/sources/{source}/reread", role="editor")
+async def reread(visit: Visit) -> web.StreamResponse:
+    """Every file that is still there."""
+    name = visit.value("source")
+    try:
+        much = await visit.run(sources.rescan, RescanSource(name=name, everything=True))
+    except AdminError as error:
+        await visit.notice(f"Nothing is read again: {error}.", "bad")
+    else:
+        await visit.notice(
+            f"The folder is listed now, and at most {counted(much.files, 'file is', 'files are')} read again."
+        )
     return visit.see_other(visit.path("operations", "sources", name))
 
 

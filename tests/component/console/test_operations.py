@@ -150,7 +150,7 @@ async def test_without_a_source_an_owner_is_led_to_its_form(stage: Stage, visito
     await visitor.sign_in(await stage.person("Vic", acme="viewer"))
     viewer = (await visitor.get("/acme/operations/sources")).html
 
-    link = ">Add an SFTP source</a>"
+    link = ">Add a source</a>"
     assert (link in owner, link in viewer) == (True, False)
     assert "No source of event files yet" in viewer
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.ingest import handler
+from shared import metrics
 from tests.component.ingest.faulty import Faults, faulty_server
 from tests.component.ingest.given import Mail, nested_csv
 from tests.component.ingest.rig import Rig
@@ -115,3 +116,37 @@ async def test_how_far_a_file_is_stands_in_the_ledger_while_it_is_loaded(
     assert (seen[0]["got_rows"], seen[0]["got_since"] is not None) == (0, True)
     row = await bare_rig.one("SELECT state, size, got_bytes, got_rows FROM ingest_files")
     assert (row["state"], row["got_bytes"], row["got_rows"]) == ("done", row["size"], 2500)
+
+
+async def test_a_source_is_behind_as_long_as_its_oldest_file_waits_or_nobody_could_look(rig: Rig, folder: Path) -> None:
+    assert await rig.sources.lags(rig.clock.now()) == {}  # never listed yet
+    await rig.poll()
+    rig.clock.advance(30)
+    quiet = await rig.sources.lags(rig.clock.now())
+    (folder / "a.csv").write_bytes(nested_csv(ROWS))
+    rig.clock.advance(60)
+    await rig.list_twice()
+    rig.clock.advance(600)
+    await rig.poll()
+    waiting = await rig.sources.lags(rig.clock.now())
+    await rig.work()
+    loaded = await rig.sources.lags(rig.clock.now())
+    await rig.run("UPDATE sources SET path = '/missing'")
+    rig.clock.advance(900)
+    await rig.poll()
+    away = await rig.sources.lags(rig.clock.now())
+
+    source = ("shop", "klaviyo")
+    assert quiet == {source: 30.0}
+    assert waiting == {source: 660.0}
+    assert loaded == {source: 0.0}
+    assert away == {source: 900.0}
+
+
+async def test_the_metric_of_lag_forgets_sources_that_are_gone() -> None:
+    metrics.gauge_each("ingest_source_lag_seconds", {("a", "one"): 1.0, ("b", "two"): 2.0})
+    metrics.gauge_each("ingest_source_lag_seconds", {("b", "two"): 3.0})
+
+    told = [line for line in metrics.exposition().decode().splitlines() if line.startswith("jai_ingest_source_lag")]
+
+    assert told == ['jai_ingest_source_lag_seconds{org="b",source="two"} 3.0']
