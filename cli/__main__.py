@@ -22,6 +22,7 @@ from cli import (
     results,
     rules,
     schema,
+    source_backfill,
     source_totals,
     sources,
     templates,
@@ -61,6 +62,7 @@ for command in (
 
 orgs.org.add_command(rules.rules)
 sources.source.add_command(source_totals.reconcile)
+sources.source.add_command(source_backfill.backfill)
 variants.variant.add_command(drafts.draft)
 variants.variant.add_command(drafts.show_drafts)
 

@@ -68,6 +68,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "rules.set": "org rules import",
     "rules.show": "org rules show",
     "sources.add": "source add",
+    "sources.backfill": "source backfill",
+    "sources.backfilling": "source backfill",
     "sources.compare": "source reconcile",
     "sources.files": "source files",
     "sources.list": "source list",

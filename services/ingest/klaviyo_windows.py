@@ -20,6 +20,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from services.ingest.records import Changed, Listed, Listing
+from shared.event_windows import asked_name, days_of
 
 DAY: Final = timedelta(days=1)
 SETTLES: Final = timedelta(seconds=30)  # so long after a window's end, at least, it is looked at
@@ -66,13 +67,11 @@ def _of_backfills(backfills: Sequence[Backfill], now: datetime) -> Iterator[str]
     """Of a day that was asked for twice, the last time counts."""
     asked: dict[date, datetime] = {}
     for one in backfills:
-        day = one.since
-        while day < one.until:
+        for day in days_of(one.since, one.until):
             asked[day] = max(one.asked_at, asked.get(day, one.asked_at))
-            day += DAY
     for day, at in sorted(asked.items()):
         if _midnight(day) + DAY <= now:
-            yield f"{day} asked {at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z"
+            yield asked_name(day, at)
 
 
 def _live(began: date, times: WindowTimes, now: datetime) -> Iterator[str]:

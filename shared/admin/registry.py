@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from shared.admin import (
     audit,
+    backfilling,
     checks,
     config,
     content_rules,
@@ -46,9 +47,9 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, source_trying, reconciliation, exports, outcomes, operations_number, quota, why, operations_person, dead,
-    audit, people, people_reset, checks, results, what_if, policies, template_search, template_writing, template_lint,
-    previewing, variant_queue, variant_csv, drafts, config,
+    sources, source_trying, backfilling, reconciliation, exports, outcomes, operations_number, quota, why,
+    operations_person, dead, audit, people, people_reset, checks, results, what_if, policies, template_search,
+    template_writing, template_lint, previewing, variant_queue, variant_csv, drafts, config,
 )  # fmt: skip
 
 

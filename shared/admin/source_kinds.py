@@ -32,8 +32,9 @@ Region = Annotated[str, AfterValidator(_region)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 """Empty: Amazon's own."""
 
-Kind = Literal["sftp", "folder", "s3"]
-"""Those that people add: a folder on somebody's SFTP server, one that the operator lends, a prefix in a bucket."""
+Kind = Literal["sftp", "folder", "s3", "klaviyo"]
+"""A folder on somebody's SFTP server, one that the operator lends, a prefix in a bucket, or Klaviyo's Events API, which
+is read with the org's own key."""
 
 ANY_KIND: Final = ("sftp", "folder", "s3", "klaviyo")
 SECRET_OF: Final[Mapping[str, str]] = {"sftp": "private_key", "s3": "secret_key"}
@@ -108,5 +109,7 @@ def place_of(kind: str, row: Mapping[str, Any], org_slug: str) -> str:
             return "/".join(filter(None, (f"s3://{row['bucket']}", inner.strip("/")))) + at
         case "folder":
             return "/".join(filter(None, (org_slug, inner)))
+        case "klaviyo":
+            return "Klaviyo's Events API"
         case _:
             return kind
