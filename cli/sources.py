@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 import click
 from pydantic import SecretStr
 
+from cli import drop_keys
 from cli.actor import acting
 from cli.display import moment, printable, show_table
 from cli.session import Session, command, session
@@ -177,6 +178,38 @@ async def source_test(org_slug: str, name: str | None, kind: Kind | None, actor:
         raise click.ClickException("The source cannot be read yet.")
 
 
+@source.command("drop-key")
+@click.argument("org_slug")
+@click.option(
+    "--keys-dir", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder of keys that deploy/sftp-drop reads, like deploy/env/drop-keys.",
+)  # fmt: skip
+@click.option("--key-file", "added", multiple=True, type=_KEY_FILE, help="A public key to let in, like id_ed25519.pub.")
+@click.option("--rm", "removed", multiple=True, metavar="SHA256:…", help="A key to take away, by its fingerprint.")
+@command
+async def source_drop_key(org_slug: str, keys_dir: Path, added: tuple[Path, ...], removed: tuple[str, ...]) -> None:
+    """Give an org a login at our own SFTP server, take it away, or show its keys.
+
+    The login's name is the org's slug. What is put there lands in the org's own folder, which a source of kind folder
+    with --path in reads. A change counts within seconds; on Kubernetes, once the secret is made anew from the folder.
+    """
+    async with session() as s:
+        await s.org_id(org_slug)
+    keys = drop_keys.keys_of(keys_dir, org_slug)
+    by_print = {drop_keys.fingerprint(key).split()[0]: key for key in keys}
+    for one in removed:
+        if one not in by_print:
+            raise click.ClickException(f"--rm: {org_slug} has no key {one}.")
+        keys.remove(by_print[one])
+    keys += [key for path in added if (key := drop_keys.public_key(path)) not in keys]
+    if added or removed:
+        drop_keys.write(keys_dir, org_slug, keys)
+    for key in keys:
+        click.echo(drop_keys.fingerprint(key))
+    if not keys:
+        click.echo(f"{org_slug} has no login.")
+
+
 @source.command("preview")
 @click.argument("org_slug")
 @click.argument("name")
@@ -277,7 +310,7 @@ async def source_list(org_slug: str) -> None:
         (
             (
                 one.name if one.enabled else f"{one.name} (off)", one.kind, one.place, one.pattern,
-                moment(one.last_polled_at, "never"), one.done, one.troubled, _trouble(one),
+                moment(one.last_polled_at, "never"), one.done, one.troubled, trouble_of(one),
             )
             for one in found.sources
         ),
@@ -285,10 +318,13 @@ async def source_list(org_slug: str) -> None:
     )  # fmt: skip
 
 
-def _trouble(one: sources.Source) -> str:
+def trouble_of(one: sources.Source) -> str:
+    """What is wrong with a source, in one line that says what to do."""
     if one.last_error is not None:
         return f"{one.last_error}{' (not tried again until it is changed)' if one.refused_at else ''}"
-    return f"no new file since {moment(one.silent_since)}, longer than usual" if one.silent_since else ""
+    if one.silent_since is None:
+        return ""
+    return f"no new file since {moment(one.silent_since)}, longer than usual; does whoever puts them there still run?"
 
 
 @source.command("files")

@@ -13,6 +13,7 @@ from services.egress.store import Store
 from shared.crypto import KeyRing
 from shared.db import migrate
 from shared.db.pool import open_database
+from shared.hosts import Hosts
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import open_publisher
@@ -35,6 +36,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     replying = await stack.enter_async_context(connect(amqp_url, "egress.reply"))
     store = Store(db, KeyRing(settings.seal_keys.get_secret_value()))
     options = S3Options(
+        hosts=Hosts(settings.allow_private_hosts),
         connect_timeout_s=settings.egress_connect_timeout_s,
         read_timeout_s=settings.egress_read_timeout_s,
         checksums=settings.egress_checksums,

@@ -25,6 +25,8 @@ from botocore.exceptions import ConnectionError as NotConnectedError
 from services.egress.model import Found, Superseded, Target
 from shared import logs
 from shared.errors import Failure, Permanent, Transient
+from shared.hosts import Hosts
+from shared.s3_names import endpoint_of
 
 log = logs.get(__name__)
 
@@ -52,6 +54,7 @@ class S3Options:
     checksums: Literal["when_supported", "when_required"] = "when_supported"
     sts_endpoint_url: str | None = None
     part_bytes: int = PART_BYTES
+    hosts: Hosts | None = None  # where an endpoint's name may lead; None: anywhere
 
 
 def quickly(options: S3Options) -> S3Options:
@@ -86,11 +89,24 @@ class S3:
             await self._take_role(session, target, target.role_arn)
         else:
             keys = {"aws_access_key_id": target.access_key, "aws_secret_access_key": target.secret}
-        config = self._config(s3={"addressing_style": "path" if target.endpoint_url else "auto"})
+        connector = await self._checked(target.endpoint_url) if target.endpoint_url else {}
+        config = self._config(
+            s3={"addressing_style": "path" if target.endpoint_url else "auto"}, connector_args=connector
+        )
         client = session.create_client(
             "s3", region_name=target.region, endpoint_url=target.endpoint_url, config=config, **keys
         )
         return await self._stack.enter_async_context(client)
+
+    async def _checked(self, endpoint_url: str) -> dict[str, Any]:
+        """How to connect to an endpoint that a customer named: only where it may lead, and to the address that was
+        looked at. Raises PrivateHost."""
+        if self._options.hosts is None:
+            return {}
+        host, port = endpoint_of(endpoint_url)
+        await self._options.hosts.addresses(host, port)  # an address in place of a name is resolved by nobody later
+        resolver = self._options.hosts.resolver()
+        return {"resolver": resolver, "use_dns_cache": False} if resolver else {}
 
     async def _take_role(self, session: AioSession, target: Target, role_arn: str) -> None:
         """The session works with temporary credentials of the customer's role, renewed before they run out."""

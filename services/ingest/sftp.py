@@ -258,10 +258,13 @@ def _named(source: Source) -> Iterator[None]:
             reason="key_refused",
         ) from None
     except asyncssh.SFTPNoSuchFile:
-        raise SourceUnreachable(f"no folder {source.path!r} on {server}", reason="no_folder") from None
+        raise SourceUnreachable(
+            f"no folder {source.path!r} on {server}; have it made there, or correct the path", reason="no_folder"
+        ) from None
     except asyncssh.SFTPPermissionDenied:
         raise SourceUnreachable(
-            f"user {source.username} may not list {source.path!r} on {server}", reason="folder_denied"
+            f"user {source.username} may not list {source.path!r} on {server}; have its owner let it in",
+            reason="folder_denied",
         ) from None
     except asyncssh.KeyExchangeFailed as error:
         if "host key" in error.reason:  # it has no key of the pinned one's kind; asyncssh has no class for that
@@ -271,7 +274,9 @@ def _named(source: Source) -> Iterator[None]:
         ) from None
     except (TimeoutError, asyncssh.Error, OSError) as error:
         raise SourceUnreachable(
-            f"{server} does not answer as an SFTP server: {type(error).__name__}", reason="unreachable"
+            f"{server} does not answer as an SFTP server: {type(error).__name__}; is the address right, and is the "
+            "server up?",
+            reason="unreachable",
         ) from None
 
 

@@ -1,5 +1,6 @@
 """Sources of other kinds than SFTP: what belongs together is demanded, secrets are sealed, a removed one is gone."""
 
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,35 @@ def test_how_far_a_file_is_is_said_with_its_rate() -> None:
     assert [size(n) for n in (0, 999, 1000, 123_456, 2_500_000_000)] == [
         "0 bytes", "999 bytes", "1.0 KB", "123 KB", "2.5 GB",
     ]  # fmt: skip
+
+
+def test_a_login_at_our_own_server_is_a_file_of_public_keys_that_is_shown_and_taken_away(
+    acme: Cli, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name in ("one", "two"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True, timeout=30)
+    at = ("source", "drop-key", "acme", "--keys-dir", str(keys))
+
+    none = acme.ok(*at)
+    both = acme.ok(*at, "--key-file", str(tmp_path / "one.pub"), "--key-file", str(tmp_path / "two.pub"))
+    written = (keys / "acme").read_text()
+    first = both.split()[0]
+    one_left = acme.ok(*at, "--rm", first)
+    again = acme.line(*at, "--rm", first)
+    private = acme.line(*at, "--key-file", str(tmp_path / "one"))
+    stranger = acme.error("source", "drop-key", "nobody", "--keys-dir", str(keys))
+    gone = acme.ok(*at, "--rm", one_left.split()[0])
+
+    assert none == gone == "acme has no login.\n"
+    shown = subprocess.run(
+        ["ssh-keygen", "-l", "-f", tmp_path / "one.pub"], check=True, timeout=30, capture_output=True, text=True
+    ).stdout
+    assert shown.split()[1] == first
+    assert [line.split()[:2] for line in written.splitlines()] == [["restrict", "ssh-ed25519"]] * 2
+    assert len(one_left.splitlines()) == 1
+    assert again == f"--rm: acme has no key {first}."
+    assert private.endswith("is a private key; give the .pub file beside it.")
+    assert "nobody" in stranger
+    assert list(keys.iterdir()) == []

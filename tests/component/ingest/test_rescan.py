@@ -3,10 +3,12 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from services.ingest import handler
+from services.ingest.records import Listed
 from shared import metrics
 from tests.component.ingest.faulty import Faults, faulty_server
 from tests.component.ingest.given import Mail, nested_csv
@@ -150,3 +152,20 @@ async def test_the_metric_of_lag_forgets_sources_that_are_gone() -> None:
     told = [line for line in metrics.exposition().decode().splitlines() if line.startswith("jai_ingest_source_lag")]
 
     assert told == ['jai_ingest_source_lag_seconds{org="b",source="two"} 3.0']
+
+
+async def test_two_versions_of_one_second_and_size_are_two_where_a_tag_tells_them_apart(rig: Rig) -> None:
+    source = await rig.sources.find(rig.org_id, (await rig.one("SELECT source_id FROM sources"))["source_id"])
+    assert source is not None
+    now = rig.clock.now()
+    for tag in ("one", "two", "two"):
+        await rig.ledger.record_listing(source, [(uuid4(), Listed("a.csv", 5, now, tag))], now)
+        await rig.run("UPDATE ingest_files SET state = 'done'")
+    claimed = (await rig.rows("SELECT file_id FROM ingest_files WHERE tag = 'two'"))[0]["file_id"]
+    await rig.run("UPDATE ingest_files SET state = 'queued'")
+
+    file = await rig.ledger.claim(rig.org_id, claimed, uuid4(), now)
+
+    assert [row["tag"] for row in await rig.rows("SELECT tag FROM ingest_files ORDER BY tag")] == ["one", "two"]
+    assert file is not None
+    assert file.listed == Listed("a.csv", 5, now, "two")
