@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import aiohttp
 
+from services.ingest.batches import BatchFolders
 from services.ingest.counting import Counter, StoredCounts
 from services.ingest.counting import Pace as CountPace
 from services.ingest.folder import LocalFolders
@@ -60,7 +61,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     connection = await stack.enter_async_context(connect(amqp_url, "ingest.consume"))
     replying = await stack.enter_async_context(connect(amqp_url, "ingest.reply"))
     session = await stack.enter_async_context(aiohttp.ClientSession())
-    folders = _folders(settings, {"klaviyo": _klaviyo(settings, session, database, clock)})
+    folders = _folders(
+        settings,
+        {"klaviyo": _klaviyo(settings, session, database, clock), "webhook": BatchFolders(database, clock)},
+    )
     sources = Sources(database)
     ledger = Ledger(database, lease=timedelta(seconds=settings.ingest_lease_s), max_attempts=settings.ingest_attempts)
     deps = Deps(
