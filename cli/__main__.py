@@ -23,6 +23,7 @@ from cli import (
     rules,
     schema,
     source_backfill,
+    source_hook,
     source_totals,
     sources,
     templates,
@@ -63,6 +64,7 @@ for command in (
 orgs.org.add_command(rules.rules)
 sources.source.add_command(source_totals.reconcile)
 sources.source.add_command(source_backfill.backfill)
+sources.source.add_command(source_hook.hook)
 variants.variant.add_command(drafts.draft)
 variants.variant.add_command(drafts.show_drafts)
 

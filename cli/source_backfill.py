@@ -47,8 +47,8 @@ async def backfill(
     read = f"{reached.done} days read: {reached.rows} events, {reached.fresh} of them new"
     if reached.troubled:
         raise click.ClickException(
-            f"{read}. {reached.troubled} days are held or failed; the first: {printable(reached.trouble or '')}. Mend the "
-            f"cause, then `justai source retry {org_slug} {name}`."
+            f"{read}. {reached.troubled} days are held or failed; the first: {printable(reached.trouble or '')}. Mend "
+            f"the cause, then `justai source retry {org_slug} {name}`."
         )
     click.echo(f"{read}.")
 

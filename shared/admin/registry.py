@@ -14,6 +14,7 @@ from shared.admin import (
     drafts,
     exports,
     flows,
+    hooks,
     keys,
     klaviyo,
     operations_number,
@@ -47,7 +48,7 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, source_trying, backfilling, reconciliation, exports, outcomes, operations_number, quota, why,
+    sources, source_trying, backfilling, hooks, reconciliation, exports, outcomes, operations_number, quota, why,
     operations_person, dead, audit, people, people_reset, checks, results, what_if, policies, template_search,
     template_writing, template_lint, previewing, variant_queue, variant_csv, drafts, config,
 )  # fmt: skip
