@@ -34,11 +34,18 @@ SELECT_IDS: Final = """
     WHERE org_id = $1 AND source_id = $2 AND received_at >= $3 AND received_at < $4 ORDER BY received_at, batch_id
 """
 SELECT_LINES: Final = "SELECT lines FROM event_batches WHERE org_id = $1 AND batch_id = $2"
+# Whole minutes only: what is left of one would be another version of its file, which lacks the others' events.
 FORGET_LOADED: Final = """
-    DELETE FROM event_batches b WHERE b.org_id = $1 AND b.source_id = $2 AND b.received_at < $3 AND EXISTS (
-        SELECT FROM ingest_files f
-        WHERE f.source_id = b.source_id AND f.state = 'done' AND f.mtime >= b.received_at
-          AND f.path = to_char(b.received_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"'))
+    WITH minutes AS (
+        SELECT date_trunc('minute', received_at) AS minute, max(received_at) AS newest_at FROM event_batches
+        WHERE org_id = $1 AND source_id = $2 AND received_at < date_trunc('minute', $3::timestamptz) GROUP BY 1
+    )
+    DELETE FROM event_batches b USING minutes m
+    WHERE b.org_id = $1 AND b.source_id = $2
+      AND b.received_at >= m.minute AND b.received_at < m.minute + interval '1 minute'
+      AND EXISTS (
+        SELECT FROM ingest_files f WHERE f.source_id = $2 AND f.state = 'done' AND f.mtime >= m.newest_at
+          AND f.path = to_char(m.minute AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"'))
 """
 
 

@@ -102,6 +102,20 @@ async def test_batches_are_forgotten_a_day_after_they_were_loaded_and_never_befo
     assert len(left) == 1
 
 
+async def test_a_minute_of_which_one_batch_is_not_loaded_is_kept_whole(hooked: Rig, account: Account) -> None:
+    at = hooked.clock.now()
+    await receive(hooked, account, mail(hooked, account, "01P1"))
+    await hooked.settle()
+    await receive(hooked, account, mail(hooked, account, "01P2"), at=at + timedelta(seconds=1))
+    await hooked.list_twice()
+    await hooked.run("UPDATE ingest_files SET state = 'held' WHERE state = 'queued'")
+
+    hooked.clock.advance(25 * 3600)
+    await hooked.poll()
+
+    assert len(await hooked.rows("SELECT received_at FROM event_batches")) == 2
+
+
 async def test_events_that_also_came_by_file_count_once(hooked: Rig, account: Account) -> None:
     sent = mail(hooked, account, "01P1")
     first = await receive(hooked, account, sent)
