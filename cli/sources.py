@@ -31,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group()
 def source() -> None:
-    """Where events are read from: files on an SFTP server, in a folder of ours or a bucket, or Klaviyo's API."""
+    """Where events come from: files on a server, in a folder or a bucket, or Klaviyo."""
 
 
 def _of_a_kind(function: F) -> F:
