@@ -27,7 +27,7 @@ _LOOK_S = 1.0  # real seconds between looks at a comparison that was asked for
 async def reconcile(
     org_slug: str, now: bool, wait_s: float, everything: bool, limit: int, as_json: bool, actor: str
 ) -> None:
-    """Compare our counts of emails with Klaviyo's own, and say what is likely to cause each difference.
+    """Compare our counts of emails with Klaviyo's own totals, and name likely causes.
 
     The ingest service does it every hour: emails of the last seven whole days by when they were sent, and the last 24
     whole hours by when something happened. Klaviyo answers two reports a minute and 225 a day.
