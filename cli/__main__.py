@@ -25,6 +25,9 @@ from cli import (
     results,
     rules,
     schema,
+    source_backfill,
+    source_hook,
+    source_totals,
     sources,
     templates,
     variants,
@@ -62,6 +65,9 @@ for command in (
     main.add_command(command)
 
 orgs.org.add_command(rules.rules)
+sources.source.add_command(source_totals.reconcile)
+sources.source.add_command(source_backfill.backfill)
+sources.source.add_command(source_hook.hook)
 variants.variant.add_command(drafts.draft)
 variants.variant.add_command(drafts.show_drafts)
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 from pydantic import SecretStr
@@ -24,14 +24,14 @@ _RAW_CHARS = 120
 _LOOK_S = 0.5  # real seconds between looks at a listing that was asked for
 _PORT, _POLL_S = click.IntRange(1, 65_535), click.IntRange(1, 86_400)
 _KEY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_KINDS = click.Choice(["sftp", "folder", "s3"])
+_KINDS = click.Choice(list(get_args(Kind)))
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group()
 def source() -> None:
-    """Where event files are read from: an SFTP server, a folder of ours, or a bucket."""
+    """Where events come from: files on a server, in a folder or a bucket, or Klaviyo."""
 
 
 def _of_a_kind(function: F) -> F:
@@ -100,6 +100,10 @@ async def source_add(org_slug: str, name: str, kind: Kind, poll_s: int, actor: s
     s3      what lies directly below a prefix in a bucket:
               justai source add acme lake --kind s3 --bucket acme-events --path klaviyo --region eu-central-1 \\
                 --access-key AKIA… --secret-key-file secret
+
+    klaviyo Klaviyo's Events API, read with the org's own key, which needs events:read and metrics:read; past days are
+            read with `justai source backfill`:
+              justai source add acme api --kind klaviyo
 
     Try it first with `justai source test ORG` and the same options; then `justai source preview` shows how a file of it
     would be read.

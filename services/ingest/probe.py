@@ -106,7 +106,9 @@ class _Trying:
             return
         self.done(f"{len(files)} fit {source.pattern!r}, {listing.ignored} do not.")
         file = _chosen(files, self.job.file)
-        beginning = await _beginning(folder, file)
+        beginning = await _beginning(folder, file, sized=source.sized)
+        if not source.sized:
+            file = file._replace(size=len(beginning) + (len(beginning) >= BEGINNING_BYTES))
         self.done(f"{file.path}, {file.size:,} bytes of {file.mtime:%Y-%m-%d %H:%M} UTC: {len(beginning):,} were read.")
         saved: dict[str, str] = {}
         wrong = None
@@ -172,6 +174,7 @@ def _chosen(files: Sequence[Listed], wanted: str | None) -> Listed:
     raise Permanent(f"no file {wanted!r} that fits is in the folder; the newest is {files[0].path}", reason="no_file")
 
 
-async def _beginning(folder: Folder, file: Listed) -> bytes:
-    async with aclosing(folder.read(file.path, min(file.size, BEGINNING_BYTES))) as blocks:
+async def _beginning(folder: Folder, file: Listed, *, sized: bool) -> bytes:
+    most = min(file.size, BEGINNING_BYTES) if sized else BEGINNING_BYTES
+    async with aclosing(folder.read(file.path, most)) as blocks:
         return b"".join([block async for block in blocks])

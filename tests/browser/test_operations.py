@@ -16,6 +16,7 @@ from shared.schemas.jobs import WriteJob, encode_batch, hour_of
 from tests.browser.conftest import Visitor, browsing, visitor_of
 from tests.support.console import Stage, console
 from tests.support.operations import Facts
+from tests.support.totals import add_totals
 
 PERSON = "01HZX3PERSONWWWWMMMM000000"  # as wide as an id can be
 COPY = Vars("Ada, coffee is on", "Three things to know", "<h1>Hello Ada</h1><p>Thanks for joining our roastery.</p>")
@@ -95,6 +96,7 @@ async def test_full_pages_have_no_fault_that_axe_finds_and_fit_their_screen(
 ) -> None:
     for reason in ("profile_not_found", "profile_not_found", "body_too_large"):
         await bury(amqp_url, facts.org_id, reason)
+    await add_totals(stage.db)
     paths = {
         "home": "/acme/",
         "live": "/acme/operations",
@@ -103,6 +105,7 @@ async def test_full_pages_have_no_fault_that_axe_finds_and_fit_their_screen(
         "sources": "/acme/operations/sources",
         "source": "/acme/operations/sources/events",
         "rejects": "/acme/operations/sources/events/rejects?file=opens-1.csv",
+        "totals": "/acme/operations/totals",
         "exports": "/acme/operations/exports",
         "find": "/acme/operations/people",
         "person": f"/acme/operations/people/{PERSON}",
