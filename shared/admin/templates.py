@@ -14,6 +14,7 @@ from shared.admin.context import Asking, Context
 from shared.admin.errors import Refused
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation, operation_after
 from shared.admin.stops import OneTemplate, Stop, no_template, read_stops
+from shared.admin.template_choice import CountedConversions
 from shared.admin.template_reading import judge, served_texts
 from shared.content.faults import Finding
 from shared.content.rules import OrgRules
@@ -67,7 +68,9 @@ class TemplateVariant(ResultModel):
 
 class Template(ResultModel):
     """One template with its variants. `delay_s`: as set by hand; `flow_delay_s`: as the flow was read last.
-    `split`: external where Klaviyo's own branches split, else random or persistent."""
+    `split`: external where Klaviyo's own branches split, else random or persistent, with `control_ratio` of control;
+    `control_share`: control for good. `policy`: what is set, the rest has its default. `conversions`: null counts
+    none."""
 
     template_id: str
     name: str
@@ -83,6 +86,11 @@ class Template(ResultModel):
     control_preheader: str
     control_body: str
     split: str
+    control_ratio: float
+    control_share: float
+    repeat: str
+    policy: dict[str, Any]
+    conversions: CountedConversions | None
     created_at: datetime
     updated_at: datetime
     variants: list[TemplateVariant]
