@@ -26,7 +26,7 @@ from services.ingest.records import Changed, Claimed, Loaded
 from services.ingest.unsent import drop_unsent
 from shared.db.pool import Connection
 
-KEEPS_MISSING: Final = frozenset({"klaviyo"})
+KEEPS_MISSING: Final = frozenset({"klaviyo", "webhook"})
 """Kinds of source of whose files a later version need not have every row of an earlier one."""
 
 _COLUMNS: Final = (
@@ -128,6 +128,9 @@ NOTE_REPEATS = """
     WHERE k.differs OR k.held_by <> ALL ($3::uuid[]) AND NOT EXISTS (
         SELECT FROM event_repeats r
         WHERE r.org_id = $1 AND r.event_id = k.event_id AND r.day = k.day AND r.file_id = ANY ($3))
+      AND ($4 OR NOT EXISTS (  -- a source that takes nothing back needs no second word of its own
+        SELECT FROM ingest_files h JOIN ingest_files f ON f.file_id = $2 AND f.source_id = h.source_id
+        WHERE h.file_id = k.held_by))
 """
 NOTE_DIFFERING = "INSERT INTO doubtful SELECT event_id, day FROM known WHERE differs"
 
@@ -300,7 +303,7 @@ class Tellers:
         if searched := self._retracts and still != self._held:
             await self._run(NOTE_GONE, self._older)
         await self._run(FORGET_REPEATS, self._versions, self._retracts)
-        await self._run(NOTE_REPEATS, self._file_id, self._versions)
+        await self._run(NOTE_REPEATS, self._file_id, self._versions, self._retracts)
         await self._connection.execute(NOTE_DIFFERING)
         if self._older:
             await self._run(NOTE_UNBACKED, self._backing)

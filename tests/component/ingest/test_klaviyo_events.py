@@ -160,6 +160,7 @@ async def test_a_window_that_is_read_again_adds_nothing_twice(box: Boxed) -> Non
     assert await box.rig.event_ids() == ids(events)
     days = await box.rig.rows("SELECT rows, fresh FROM ingest_files WHERE path = '2026-11-23 whole'")
     assert days == [{"rows": 61, "fresh": 0}]
+    assert await box.rig.rows("SELECT * FROM event_repeats") == []
 
 
 async def test_pages_are_followed_and_ids_that_come_on_two_of_them_count_once(bare_rig: Rig) -> None:

@@ -254,7 +254,7 @@ async def test_a_window_of_time_that_is_read_again_keeps_what_it_leaves_out(
     shop: Rig, folder: Path, database_url: str
 ) -> None:
     owner = await asyncpg.connect(database_url)
-    await owner.execute("ALTER TABLE sources DROP CONSTRAINT sources_kind_check")
+    await owner.execute("ALTER TABLE sources DROP CONSTRAINT sources_sftp")
     await owner.close()
     await shop.run("UPDATE sources SET kind = 'klaviyo'")
     rows = [mail.received() for mail in MAILS]
