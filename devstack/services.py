@@ -42,6 +42,7 @@ def environment(*, database_url: str, amqp_url: str, clock: str = "system", **mo
         "amqp_url": amqp_url,
         "clock": clock,
         "seal_keys": f"k1:{_secret()}",
+        "allow_private_hosts": "true",
         "api_key_peppers": f"1:{_secret()}",
         **more,
     }

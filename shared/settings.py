@@ -57,6 +57,11 @@ class ServiceSettings(BaseSettings):
     clock: str = Field(
         "system", description="`system`, or `scaled:<factor>:<real epoch s>:<ISO origin>` (demo, tests)."
     )
+    allow_private_hosts: bool = Field(
+        False,
+        description="Whether servers that customers name (SFTP, S3) may have addresses of private networks and of this "
+        "machine.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
     log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for a terminal.")
     health_listen: str = Field("127.0.0.1:0", description="host:port of /healthz, /readyz and /metrics; port 0: any.")

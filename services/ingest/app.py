@@ -7,10 +7,13 @@ from uuid import uuid4
 
 from services.ingest.counting import Counter, StoredCounts
 from services.ingest.counting import Pace as CountPace
+from services.ingest.folder import LocalFolders
+from services.ingest.folders import Folders
 from services.ingest.handler import Deps, ingest_files
 from services.ingest.poller import Pace, Poller
 from services.ingest.probe import ProbeDeps, probe_sources
 from services.ingest.recounter import Recounter, recount_one
+from services.ingest.s3 import Buckets
 from services.ingest.settings import Settings
 from services.ingest.sftp import Servers
 from services.ingest.shown import Pace as ShownPace
@@ -23,6 +26,7 @@ from shared.crypto import KeyRing
 from shared.db.migrate import require
 from shared.db.pool import open_database
 from shared.errors import Outage
+from shared.hosts import Hosts
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher, open_publisher
@@ -45,17 +49,14 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     publisher = await stack.enter_async_context(open_publisher(amqp_url, "ingest", INGEST_FILE, PROBE_SOURCE))
     connection = await stack.enter_async_context(connect(amqp_url, "ingest.consume"))
     replying = await stack.enter_async_context(connect(amqp_url, "ingest.reply"))
-    servers = Servers(
-        KeyRing(settings.seal_keys.get_secret_value()),
-        connect_timeout_s=settings.ingest_connect_timeout_s,
-        read_timeout_s=settings.ingest_read_timeout_s,
-    )
+    servers = _sftp(settings)
+    folders = _folders(settings, servers)
     sources = Sources(database)
     ledger = Ledger(database, lease=timedelta(seconds=settings.ingest_lease_s), max_attempts=settings.ingest_attempts)
     deps = Deps(
         ledger=ledger,
         sources=sources,
-        servers=servers,
+        servers=folders,
         stagings=Stagings(database, window=timedelta(seconds=settings.ingest_window_s)),
         clock=clock,
         new_id=uuid4,
@@ -68,7 +69,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     probes = Consumer(
         connection, publisher, PROBE_SOURCE, ProbeSourceJob, partial(probe_sources, deps=probing), clock
     )  # fmt: skip
-    poller = Poller(sources, ledger, servers, partial(_publish, publisher), clock, uuid4, _pace(settings))
+    poller = Poller(sources, ledger, folders, partial(_publish, publisher), clock, uuid4, _pace(settings))
     recounter = Recounter(partial(recount_one, database), clock, settings.ingest_tick_s)
     counter = Counter(StoredCounts(database, uuid4, _count_pace(settings)), clock, _count_pace(settings).tick)
     shown_pace = _shown_pace(settings)
@@ -97,6 +98,28 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             **{name: consumer.attached for name, consumer in consumers.items()},
         },
     )
+
+
+def _sftp(settings: Settings) -> Servers:
+    return Servers(
+        KeyRing(settings.seal_keys.get_secret_value()),
+        connect_timeout_s=settings.ingest_connect_timeout_s,
+        read_timeout_s=settings.ingest_read_timeout_s,
+        hosts=Hosts(settings.allow_private_hosts),
+    )
+
+
+def _folders(settings: Settings, servers: Servers) -> Folders:
+    """The kinds of source. Those of `klaviyo` are none yet."""
+    buckets = Buckets(
+        KeyRing(settings.seal_keys.get_secret_value()),
+        connect_timeout_s=settings.ingest_connect_timeout_s,
+        read_timeout_s=settings.ingest_read_timeout_s,
+        hosts=Hosts(settings.allow_private_hosts),
+        own_role=settings.ingest_s3_own_role,
+    )
+    local = LocalFolders(settings.ingest_folder_root, read_timeout_s=settings.ingest_read_timeout_s)
+    return Folders({"sftp": servers, "folder": local, "s3": buckets})
 
 
 def _pace(settings: Settings) -> Pace:

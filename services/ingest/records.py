@@ -44,11 +44,13 @@ class Piece(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """One version of a file, as a listing shows it."""
+    """One version of a file, as a listing shows it. `tag`: what else tells versions apart, where the kind of source has
+    such a thing (S3: the ETag)."""
 
     path: str
     size: int
     mtime: datetime
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where files come from."""
+    """Where files come from. What its kind has no use for is empty: `host`, `port`, `username`, `host_key` are SFTP's,
+    `bucket`, `region`, `endpoint_url`, `access_key` S3's. `sealed_key`: the kind's secret, sealed for
+    `<org id>/source/<source id>`."""
 
     org_id: UUID
     source_id: UUID
@@ -73,6 +77,12 @@ class Source:
     host_key: str
     sealed_key: str
     mapping: object  # as stored; mapping.check_mapping tells whether it is one
+    kind: str = "sftp"
+    org_slug: str = ""
+    bucket: str = ""
+    region: str = ""
+    endpoint_url: str = ""
+    access_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,16 @@ class Settings(ServiceSettings):
     )
     ingest_connect_timeout_s: float = Field(15, gt=0, description="Real seconds to connect and log in to a server.")
     ingest_read_timeout_s: float = Field(30, gt=0, description="Real seconds that one read of a file may take.")
+    ingest_folder_root: Path | None = Field(
+        None,
+        description="Folder with one for each org, named by its slug, that sources of kind `folder` are read from; "
+        "default: there are none.",
+    )
+    ingest_s3_own_role: bool = Field(
+        False,
+        description="Whether buckets of sources without an access key are read as this service itself. Only where "
+        "every org may see all that it sees.",
+    )
     ingest_spool_dir: Path | None = Field(
         None, description="Folder for the file in hand (never in memory, removed at once); default: the system's."
     )

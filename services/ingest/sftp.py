@@ -5,21 +5,17 @@ import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, cast
 
 import asyncssh
 
+from services.ingest.folders import LIST_TIMEOUT_S, READ_BYTES, demand_few, fitting
 from services.ingest.records import Changed, Listed, Listing, Source, SourceRefused, SourceUnreachable
 from shared.crypto import KeyRing, SealError
-from shared.errors import Transient
+from shared.errors import Failure, Transient
+from shared.hosts import Hosts, PrivateHost
 
-READ_BYTES = 1 << 20  # one read of ours; asyncssh splits it into parallel requests
-_MAX_ENTRIES = 200_000
-_LIST_TIMEOUT_S = 120.0
 _CLOSE_TIMEOUT_S = 5.0
-# What uploaders call a file that is not whole yet.
-_UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 
 
 class Folder:
@@ -41,15 +37,14 @@ class Folder:
         files: list[Listed] = []
         ignored = 0
         with _named(self._source):
-            async with asyncio.timeout(_LIST_TIMEOUT_S):
+            async with asyncio.timeout(LIST_TIMEOUT_S):
                 # As bytes: one name in another encoding must not hide the others.
                 async for entry in self._client.scandir(self._source.path.encode()):
                     if listed := _listed(entry, self._source):
                         files.append(listed)
                     elif entry.filename not in (b".", b".."):
                         ignored += 1
-                    if len(files) + ignored > _MAX_ENTRIES:
-                        raise SourceUnreachable(f"more than {_MAX_ENTRIES} entries in {self._source.path!r}")
+                    demand_few(len(files) + ignored, repr(self._source.path))
         return Listing(files, ignored)
 
     async def look(self, path: str) -> Listed:
@@ -61,15 +56,15 @@ class Folder:
             raise Changed(f"{path} is not a regular file any more", reason="file_gone")
         return Listed(path, attrs.size or 0, _mtime(attrs))
 
-    async def read(self, path: str, at_most: int) -> AsyncGenerator[bytes, None]:
-        """Its first bytes, in blocks of at most READ_BYTES. Raises Changed or Transient."""
+    async def read(self, path: str, at_most: int, start: int = 0) -> AsyncGenerator[bytes, None]:
+        """See Folder. asyncssh splits one read of ours into parallel requests."""
         with _reading(path):
             async with asyncio.timeout(self._timeout_s):
                 file = await self._client.open(path, "rb")
             # Not closed here: its connection ends with it, and a frozen server would cost one more time limit.
-            offset = 0
-            while offset < at_most:
-                block = await self._block(file, offset, min(READ_BYTES, at_most - offset))
+            offset, end = start, start + at_most
+            while offset < end:
+                block = await self._block(file, offset, min(READ_BYTES, end - offset))
                 if not block:
                     return
                 offset += len(block)
@@ -107,10 +102,11 @@ class OurKey(NamedTuple):
 
 
 class Servers:
-    """Opens sources."""
+    """Opens sources of kind `sftp`. `hosts`: where their names may lead."""
 
-    def __init__(self, ring: KeyRing, *, connect_timeout_s: float, read_timeout_s: float) -> None:
+    def __init__(self, ring: KeyRing, *, connect_timeout_s: float, read_timeout_s: float, hosts: Hosts) -> None:
         self._ring, self._connect_timeout_s, self._read_timeout_s = ring, connect_timeout_s, read_timeout_s
+        self._hosts = hosts
 
     @asynccontextmanager
     async def open(self, source: Source) -> AsyncIterator[Folder]:
@@ -118,7 +114,9 @@ class Servers:
         options = self._options(source)
         with _named(source):
             async with asyncio.timeout(self._connect_timeout_s):
-                connection = await asyncssh.connect(source.host, source.port, **options)
+                # To the address that was looked at: asyncssh must not ask for the name again.
+                sock = await self._hosts.connect(source.host, source.port)
+                connection = await asyncssh.connect(source.host, source.port, sock=sock, **options)
         try:
             with _named(source):
                 async with asyncio.timeout(self._connect_timeout_s):
@@ -138,9 +136,9 @@ class Servers:
             async with asyncio.timeout(self._connect_timeout_s):
                 try:
                     algorithms = [name.decode() for name in pinned.sig_algorithms]
-                    shown = await _shown_key(source, server_host_key_algs=algorithms)
+                    shown = await self._shown_key(source, server_host_key_algs=algorithms)
                 except asyncssh.KeyExchangeFailed:  # it has no key of that kind: which does it have?
-                    shown = await _shown_key(source)
+                    shown = await self._shown_key(source)
         if shown is None:
             raise SourceUnreachable(f"{source.host}:{source.port} shows no host key", reason="no_host_key")
         return HostKeys(_fingerprint(shown), _fingerprint(pinned), shown.public_data == pinned.public_data)
@@ -149,6 +147,10 @@ class Servers:
         """What to look for at the server. Raises SourceRefused."""
         key = self._private_key(source)
         return OurKey(_fingerprint(key), key.export_public_key().decode().strip())
+
+    async def _shown_key(self, source: Source, **options: Any) -> asyncssh.SSHKey | None:
+        sock = await self._hosts.connect(source.host, source.port)
+        return await asyncssh.get_server_host_key(source.host, source.port, sock=sock, config=None, **options)
 
     def _private_key(self, source: Source) -> asyncssh.SSHKey:
         try:
@@ -183,24 +185,14 @@ def _pinned(source: Source) -> asyncssh.SSHKey:
         ) from None
 
 
-async def _shown_key(source: Source, **options: Any) -> asyncssh.SSHKey | None:
-    return await asyncssh.get_server_host_key(source.host, source.port, config=None, **options)
-
-
 def _fingerprint(key: asyncssh.SSHKey) -> str:
     return f"{key.get_fingerprint()} ({key.algorithm.decode()})"
 
 
 def _listed(entry: asyncssh.SFTPName, source: Source) -> Listed | None:
     """The entry as a file for us, or None: a folder, a link, another name, a name that is no name."""
-    raw = entry.filename
-    try:
-        name = raw.decode() if isinstance(raw, bytes) else raw
-    except UnicodeDecodeError:
-        return None
-    if not name or not name.isprintable() or "/" in name or name.startswith(".") or name.lower().endswith(_UNFINISHED):
-        return None
-    if not fnmatchcase(name, source.pattern) or not _is_regular(entry.attrs):
+    name = fitting(entry.filename, source.pattern)
+    if name is None or not _is_regular(entry.attrs):
         return None
     folder = "" if source.path == "/" else source.path.rstrip("/")
     return Listed(f"{folder}/{name}", entry.attrs.size or 0, _mtime(entry.attrs))
@@ -222,6 +214,8 @@ def _named(source: Source) -> Iterator[None]:
     server = f"{source.host}:{source.port}"
     try:
         yield
+    except (PrivateHost, Transient) as refused:
+        raise _as_unreachable(refused) from None
     except asyncssh.HostKeyNotVerifiable:
         raise _other_host_key(server) from None
     except asyncssh.PermissionDenied:
@@ -245,6 +239,12 @@ def _named(source: Source) -> Iterator[None]:
         raise SourceUnreachable(
             f"{server} does not answer as an SFTP server: {type(error).__name__}", reason="unreachable"
         ) from None
+
+
+def _as_unreachable(failure: Failure) -> SourceUnreachable:
+    if isinstance(failure, SourceUnreachable):
+        return failure
+    return SourceUnreachable(str(failure), reason=failure.reason)
 
 
 def _other_host_key(server: str) -> SourceRefused:

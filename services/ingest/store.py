@@ -12,21 +12,21 @@ from shared.source_silence import GAPS, silent_since
 
 _MAX_ERROR = 1000
 _NOTHING = Loaded(0, 0)
+_SOURCE_COLUMNS = """s.org_id, s.source_id, s.kind, s.host, s.port, s.username, s.path, s.pattern, s.host_key,
+        s.sealed_key, s.bucket, s.region, s.endpoint_url, s.access_key, s.mapping,
+        (SELECT slug FROM orgs o WHERE o.org_id = s.org_id) AS org_slug"""
 
-TAKE_POLL_SLOT = """
-    UPDATE sources SET next_poll_at = $1::timestamptz + poll_s * interval '1 second'
+TAKE_POLL_SLOT = f"""
+    UPDATE sources s SET next_poll_at = $1::timestamptz + poll_s * interval '1 second'
     WHERE source_id = (
         SELECT source_id FROM sources
         WHERE enabled AND refused_at IS NULL AND (next_poll_at IS NULL OR next_poll_at <= $1)
         ORDER BY next_poll_at NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED
     )
-    RETURNING org_id, source_id, host, port, username, path, pattern, host_key, sealed_key, mapping
-"""
+    RETURNING {_SOURCE_COLUMNS}
+"""  # noqa: S608  # our own text
 
-SELECT_SOURCE = """
-    SELECT org_id, source_id, host, port, username, path, pattern, host_key, sealed_key, mapping
-    FROM sources WHERE org_id = $1 AND source_id = $2
-"""
+SELECT_SOURCE = f"SELECT {_SOURCE_COLUMNS} FROM sources s WHERE s.org_id = $1 AND s.source_id = $2"  # noqa: S608
 
 SELECT_GAPS = f"""
     SELECT seen.* FROM sources s CROSS JOIN LATERAL ({GAPS.format(source_id="s.source_id")}) seen WHERE s.enabled
@@ -40,7 +40,8 @@ POLL_SUCCEEDED = """
 # Only if the row still says what was tried: meanwhile somebody may have put the right key there.
 POLL_FAILED = """
     UPDATE sources SET last_error = $3, last_error_at = $4,
-        refused_at = CASE WHEN $5 AND host_key = $6 AND sealed_key = $7 THEN $4 ELSE refused_at END
+        refused_at = CASE WHEN $5 AND (host_key, sealed_key, path, bucket, region) = ($6, $7, $8, $9, $10)
+            THEN $4 ELSE refused_at END
     WHERE org_id = $1 AND source_id = $2
 """
 
@@ -87,15 +88,19 @@ class Sources:
                 refused,
                 source.host_key,
                 source.sealed_key,
+                source.path,
+                source.bucket,
+                source.region,
             )
 
 
 # A version that is settled or on its way keeps its row; one that was only listed was seen once more.
 RECORD_LISTING = """
-    INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, first_seen_at, last_seen_at)
-    SELECT file_id, $1, $2, path, size, mtime, $3, $3
-    FROM unnest($4::uuid[], $5::text[], $6::bigint[], $7::timestamptz[]) AS listing (file_id, path, size, mtime)
-    ON CONFLICT (source_id, path, size, mtime) DO UPDATE SET last_seen_at = $3 WHERE ingest_files.state = 'listed'
+    INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, tag, first_seen_at, last_seen_at)
+    SELECT file_id, $1, $2, path, size, mtime, tag, $3, $3
+    FROM unnest($4::uuid[], $5::text[], $6::bigint[], $7::timestamptz[], $8::text[])
+        AS listing (file_id, path, size, mtime, tag)
+    ON CONFLICT (source_id, path, size, mtime, tag) DO UPDATE SET last_seen_at = $3 WHERE ingest_files.state = 'listed'
 """
 
 # What this listing does not show was written on, replaced or removed; should it come back, its time starts anew.
@@ -119,14 +124,13 @@ MARK_QUEUED = """
 """
 
 # Somebody who replays a dead letter means it: held and failed files are taken too.
-CLAIM = """
+CLAIM = f"""
     UPDATE ingest_files f SET state = 'loading', claim_id = $3, lease_until = $4
     FROM sources s
     WHERE f.org_id = $1 AND f.file_id = $2 AND s.source_id = f.source_id
       AND f.state <> 'done' AND (f.state <> 'loading' OR f.lease_until IS NULL OR f.lease_until < $5)
-    RETURNING f.path AS file_path, f.size, f.mtime, s.org_id, s.source_id, s.host, s.port, s.username, s.path,
-        s.pattern, s.host_key, s.sealed_key, s.mapping
-"""
+    RETURNING f.path AS file_path, f.size, f.mtime, f.tag, {_SOURCE_COLUMNS}
+"""  # noqa: S608  # our own text
 SELECT_LEASE = "SELECT lease_until FROM ingest_files WHERE org_id = $1 AND file_id = $2 AND state = 'loading'"
 
 EXTEND = """
@@ -165,7 +169,7 @@ class Ledger:
 
     async def record_listing(self, source: Source, listing: Sequence[tuple[UUID, Listed]], now: datetime) -> None:
         """Each (id for a new row, file) of a whole listing. Safe to repeat."""
-        columns = ([n for n, _ in listing], *zip(*(f for _, f in listing), strict=True)) if listing else ([],) * 4
+        columns = ([n for n, _ in listing], *zip(*(f for _, f in listing), strict=True)) if listing else ([],) * 5
         async with self._database.transaction(source.org_id) as connection:
             await connection.execute(RECORD_LISTING, source.org_id, source.source_id, now, *columns)
             await connection.execute(FORGET_UNSEEN, source.org_id, source.source_id, now)
@@ -190,7 +194,7 @@ class Ledger:
                 raise Throttled("another worker has the file", wait_s=wait_s, reason="file_taken")
         if row is None:
             return None
-        return Claimed(file_id, claim_id, Listed(row["file_path"], row["size"], row["mtime"]), _source(row))
+        return Claimed(file_id, claim_id, Listed(row["file_path"], row["size"], row["mtime"], row["tag"]), _source(row))
 
     async def extend(self, file: Claimed, now: datetime) -> bool:
         """Whether the file is still ours; then it is for another lease."""
@@ -261,4 +265,10 @@ def _source(row: Any) -> Source:
         host_key=row["host_key"],
         sealed_key=row["sealed_key"],
         mapping=row["mapping"],
+        kind=row["kind"],
+        org_slug=row["org_slug"],
+        bucket=row["bucket"],
+        region=row["region"],
+        endpoint_url=row["endpoint_url"],
+        access_key=row["access_key"],
     )

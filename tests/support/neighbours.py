@@ -27,7 +27,7 @@ async def ingest(stage: Stage) -> AsyncIterator[None]:
     about = stage.settings
     settings = IngestSettings(
         database_url=about.database_url, amqp_url=about.amqp_url, seal_keys=about.seal_keys,
-        api_key_peppers=about.api_key_peppers, ingest_connect_timeout_s=5,
+        api_key_peppers=about.api_key_peppers, ingest_connect_timeout_s=5, allow_private_hosts=True,
     )  # fmt: skip
     async with AsyncExitStack() as stack, serving(await build_ingest(settings, stack)):
         yield

@@ -15,12 +15,14 @@ from services.ingest.text import Limits
 from shared.clock import FrozenClock
 from shared.crypto import KeyRing
 from shared.db.pool import Database
+from shared.hosts import Hosts
 from shared.schemas.ids import generation_day
 from shared.schemas.jobs import IngestFileJob
 from tests.component.ingest.given import SENT
 
 RING = "test:" + "A" * 43 + "="
 STABLE_S = 60.0
+HERE = Hosts(allow_private=True)
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Rig:
     outcomes: list[BaseException | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        servers = Servers(KeyRing(RING), connect_timeout_s=5, read_timeout_s=3)
+        servers = Servers(KeyRing(RING), connect_timeout_s=5, read_timeout_s=3, hosts=HERE)
         self.sources = Sources(self.database)
         self.ledger = Ledger(self.database, lease=timedelta(minutes=5), max_attempts=3)
         self.deps = Deps(

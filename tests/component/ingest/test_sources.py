@@ -9,12 +9,13 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from services.ingest.sftp import READ_BYTES, Servers
+from services.ingest.folders import READ_BYTES
+from services.ingest.sftp import Servers
 from shared.crypto import KeyRing
 from shared.errors import Transient
 from tests.component.ingest.faulty import Faults, faulty_server
 from tests.component.ingest.given import Mail, nested_csv
-from tests.component.ingest.rig import RING, STABLE_S, Rig, Server
+from tests.component.ingest.rig import HERE, RING, STABLE_S, Rig, Server
 
 ROWS = [Mail(f"T{number}").received() for number in range(3)]
 # Larger than one read, so that something can happen in the middle.
@@ -36,7 +37,7 @@ async def server(tmp_path: Path, faults: Faults) -> AsyncIterator[Server]:
 async def faulty_rig(bare_rig: Rig, server: Server) -> Rig:
     """An org whose source is the server that fails on request; a silent one is given up after a second."""
     await bare_rig.add_source(server, "/")
-    bare_rig.use_servers(Servers(KeyRing(RING), connect_timeout_s=2, read_timeout_s=1))
+    bare_rig.use_servers(Servers(KeyRing(RING), connect_timeout_s=2, read_timeout_s=1, hosts=HERE))
     return bare_rig
 
 

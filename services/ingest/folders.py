@@ -1,0 +1,76 @@
+"""A folder of event files, of whatever kind its source is: what every kind gives, and which kinds there are."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from fnmatch import fnmatchcase
+from typing import Final, Protocol
+
+from services.ingest.records import Listed, Listing, Source, SourceUnreachable
+
+READ_BYTES: Final = 1 << 20
+"""A block of a file that is read."""
+MAX_ENTRIES: Final = 200_000
+LIST_TIMEOUT_S: Final = 120.0
+
+# What uploaders call a file that is not whole yet.
+_UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
+
+
+class Folder(Protocol):
+    """One source's folder, opened. Every call ends within its time limit (real seconds)."""
+
+    async def list(self) -> Listing:
+        """The regular files whose names fit; folders below are not searched. Raises SourceUnreachable."""
+
+    async def look(self, path: str) -> Listed:
+        """The file as it is now; a link is not followed. Raises Changed when it is no file any more."""
+
+    def read(self, path: str, at_most: int, start: int = 0) -> AsyncGenerator[bytes, None]:
+        """Its bytes from `start` on, at most so many, in blocks of at most READ_BYTES. Raises Changed or Transient."""
+
+
+class Opener(Protocol):
+    """Opens the sources of one kind."""
+
+    def open(self, source: Source) -> AbstractAsyncContextManager[Folder]:
+        """Raises SourceRefused for what only a changed source can mend, else SourceUnreachable."""
+
+
+class Folders:
+    """Opens sources of every kind that is read here."""
+
+    def __init__(self, kinds: Mapping[str, Opener]) -> None:
+        self._kinds = kinds
+
+    @asynccontextmanager
+    async def open(self, source: Source) -> AsyncIterator[Folder]:
+        """The source's folder. Raises SourceRefused or SourceUnreachable."""
+        async with self.opener(source).open(source) as folder:
+            yield folder
+
+    def opener(self, source: Source) -> Opener:
+        """Of the source's kind. Raises SourceUnreachable."""
+        opener = self._kinds.get(source.kind)
+        if opener is None:
+            # Not refused: the next release of this service may read it, and nobody would think of touching the source.
+            raise SourceUnreachable(f"sources of kind {source.kind!r} are not read by this service", reason="no_kind")
+        return opener
+
+
+def fitting(raw: bytes | str, pattern: str) -> str | None:
+    """The name of an entry if it is one of a file for us: printable, finished, not hidden, and fitting the pattern."""
+    try:
+        name = raw.decode() if isinstance(raw, bytes) else raw
+    except UnicodeDecodeError:
+        return None
+    if not name or not name.isprintable() or "/" in name or name.startswith(".") or name.lower().endswith(_UNFINISHED):
+        return None
+    return name if fnmatchcase(name, pattern) else None
+
+
+def demand_few(entries: int, where: str) -> None:
+    """Raises SourceUnreachable for a folder that has too many entries to list."""
+    if entries > MAX_ENTRIES:
+        raise SourceUnreachable(
+            f"more than {MAX_ENTRIES} entries in {where}; have old files moved away", reason="too_many_entries"
+        )

@@ -1,0 +1,130 @@
+"""How S3 servers are talked to: a client, and what goes wrong in our words."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+# botocore and aiobotocore ship no types, hence the ignores.
+import aiohttp
+from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
+from aiobotocore.session import AioSession  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # type: ignore[import-untyped]
+from botocore.exceptions import ConnectionError as NotConnectedError
+
+from shared.errors import Failure, Permanent, Transient
+from shared.hosts import Hosts
+
+T = TypeVar("T")
+
+# aiobotocore lets some errors of aiohttp through untranslated.
+UNREACHABLE: Final = (HTTPClientError, NotConnectedError, aiohttp.ClientError, OSError, TimeoutError)
+
+BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+REGION: Final = re.compile(r"[a-z0-9-]{1,40}")
+"""What may stand in the host name of Amazon's own servers: nothing that makes another host of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a bucket is and who asks. `endpoint_url` None: Amazon's own; `access_key` None: the process's own role."""
+
+    region: str
+    endpoint_url: str | None = None
+    access_key: str | None = None
+    secret: str | None = field(default=None, repr=False)
+
+
+def endpoint_of(url: str) -> tuple[str, int]:
+    """Host and port of an endpoint. Raises ValueError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is no URL like https://s3.example.com") from None
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        raise ValueError("is no URL like https://s3.example.com")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must hold no login, query or fragment")
+    return host, port or (443 if parts.scheme == "https" else 80)
+
+
+@asynccontextmanager
+async def open_client(
+    access: Access, hosts: Hosts, *, connect_timeout_s: float, read_timeout_s: float, attempts: int
+) -> AsyncIterator[Any]:
+    """A client of its own, closed afterwards. An endpoint of somebody's own leads where `hosts` lets it. Raises
+    PrivateHost, and Permanent when no client can be made."""
+    connector: dict[str, Any] = {}
+    if access.endpoint_url:
+        try:
+            host, port = endpoint_of(access.endpoint_url)
+        except ValueError as error:
+            raise Permanent(f"the endpoint {error}", reason="s3_bad_target") from None
+        await hosts.addresses(host, port)  # an address in place of a name: aiohttp resolves nothing then
+        if resolver := hosts.resolver():
+            connector = {"resolver": resolver, "use_dns_cache": False}
+    config = AioConfig(
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=connect_timeout_s,
+        read_timeout=read_timeout_s,
+        connector_args=connector,
+        proxies={},
+        s3={"addressing_style": "path" if access.endpoint_url else "auto"},
+    )
+    keys = {"aws_access_key_id": access.access_key, "aws_secret_access_key": access.secret}
+    try:
+        making = AioSession().create_client(
+            "s3", region_name=access.region, endpoint_url=access.endpoint_url, config=config, **keys
+        )
+        client = await making.__aenter__()
+    except (BotoCoreError, ValueError) as error:
+        raise Permanent(f"this bucket cannot be used: {error}", reason="s3_bad_target") from error
+    try:
+        yield client
+    finally:
+        await client.__aexit__(None, None, None)
+
+
+async def named(call: Awaitable[T], timeout_s: float) -> T:
+    """What the call gives, or its failure in our words."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await call
+    except ClientError as error:
+        answer = error.response
+        code = answer.get("Error", {}).get("Code", "")
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        raise failure_of(error.operation_name, code, status) from error
+    except UNREACHABLE as error:
+        raise Transient(f"the S3 server does not answer: {type(error).__name__}", reason="s3_unreachable") from error
+    except (BotoCoreError, ValueError) as error:
+        raise Permanent(f"this bucket cannot be used: {error}", reason="s3_bad_target") from error
+
+
+# Status codes that say "this cannot work", said of things that the next attempt may do right.
+_PASSING_CODES: Final = frozenset(
+    {
+        "RequestTimeout",  # 400: the body came too slowly
+        "BadDigest",  # 400: damaged on the way, the server noticed
+        "XAmzContentSHA256Mismatch",
+        "XAmzContentChecksumMismatch",
+        "InvalidDigest",
+        "IncompleteBody",
+        "ExpiredToken",  # 400: temporary credentials ran out under a long upload; the next attempt takes new ones
+        "NoSuchUpload",  # 404: somebody swept it
+        "InvalidPart",
+        "OperationAborted",  # 409
+    }
+)
+
+
+def failure_of(operation: str, code: str, status: int) -> Failure:
+    """One S3 error answer in our words; the message never holds a key or a secret. `reason` is `s3_<status>`."""
+    message = f"{operation}: {status} {code}".strip()
+    if status == 429 or (status >= 500 and status != 501) or status == 0 or code in _PASSING_CODES:
+        return Transient(message, reason=f"s3_{status}")
+    return Permanent(message, reason=f"s3_{status}")
