@@ -129,7 +129,7 @@ CLAIM = f"""
     FROM sources s
     WHERE f.org_id = $1 AND f.file_id = $2 AND s.source_id = f.source_id
       AND f.state <> 'done' AND (f.state <> 'loading' OR f.lease_until IS NULL OR f.lease_until < $5)
-    RETURNING f.path AS file_path, f.size, f.mtime, f.tag, {_SOURCE_COLUMNS}
+    RETURNING f.path AS file_path, f.size, f.mtime, f.tag, f.accepted_at IS NOT NULL AS accepted, {_SOURCE_COLUMNS}
 """  # noqa: S608  # our own text
 SELECT_LEASE = "SELECT lease_until FROM ingest_files WHERE org_id = $1 AND file_id = $2 AND state = 'loading'"
 
@@ -147,6 +147,9 @@ SETTLE = """
         settled_at = $10, claim_id = NULL, lease_until = NULL
     WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
 """
+
+# Of an earlier attempt at it.
+DELETE_REJECTS = "DELETE FROM ingest_rejects WHERE org_id = $1 AND file_id = $2"
 
 GIVE_BACK = """
     UPDATE ingest_files SET claim_id = NULL, lease_until = NULL, error = $3, attempts = attempts + $4,
@@ -194,7 +197,8 @@ class Ledger:
                 raise Throttled("another worker has the file", wait_s=wait_s, reason="file_taken")
         if row is None:
             return None
-        return Claimed(file_id, claim_id, Listed(row["file_path"], row["size"], row["mtime"], row["tag"]), _source(row))
+        listed = Listed(row["file_path"], row["size"], row["mtime"], row["tag"])
+        return Claimed(file_id, claim_id, listed, _source(row), row["accepted"])
 
     async def extend(self, file: Claimed, now: datetime) -> bool:
         """Whether the file is still ours; then it is for another lease."""
@@ -210,7 +214,8 @@ class Ledger:
 
     async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> None:
         async with self._database.transaction(file.source.org_id) as connection:
-            await settle(connection, file, "done", now, sha256=sha256, same_as=same_as)
+            if await settle(connection, file, "done", now, sha256=sha256, same_as=same_as):
+                await connection.execute(DELETE_REJECTS, file.source.org_id, file.file_id)
 
     async def give_back(self, file: Claimed, error: str, *, attempts: int) -> None:
         """It was not loaded; `attempts` are spent. Past the most attempts it has failed."""

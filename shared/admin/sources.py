@@ -1,7 +1,7 @@
 """SFTP folders that event files are read from, and what became of their files."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -22,12 +22,16 @@ INSERT_SOURCE = """
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 SELECT_SOURCE = "SELECT source_id FROM sources WHERE org_id = $1 AND name = $2"
+# A later version of the file was loaded.
+_MENDED = """EXISTS (
+        SELECT FROM ingest_files n WHERE n.source_id = f.source_id AND n.path = f.path AND n.state = 'done'
+          AND (n.mtime, n.first_seen_at) > (f.mtime, f.first_seen_at))"""
 SELECT_SOURCES = f"""
     WITH counted AS (
     SELECT s.source_id, s.name, s.host, s.port, s.username, s.path, s.pattern, s.host_key, s.poll_s, s.enabled,
            s.mapping, s.last_polled_at, s.listed, s.ignored, s.last_error, s.last_error_at, s.refused_at,
            count(f.file_id) FILTER (WHERE f.state = 'done') AS done,
-           count(f.file_id) FILTER (WHERE f.state IN ('held', 'failed')) AS troubled,
+           count(f.file_id) FILTER (WHERE f.state IN ('held', 'failed') AND NOT {_MENDED}) AS troubled,
            count(f.file_id) FILTER (WHERE f.state IN ('listed', 'queued', 'loading')) AS waiting,
            min(f.first_seen_at) FILTER (WHERE f.state IN ('listed', 'queued', 'loading')) AS waiting_since
     FROM sources s LEFT JOIN ingest_files f USING (source_id)
@@ -50,14 +54,22 @@ SELECT_FILES = """
     SELECT file_id, path, state, rows, rejects, fresh, error, first_seen_at, last_seen_at FROM ingest_files
     WHERE source_id = $1 ORDER BY first_seen_at DESC, path LIMIT $2
 """
+# Of its newest version: what was wrong with an older one is mended, or is wrong with this one too.
 SELECT_REJECTS = """
-    SELECT r.line, r.reason, r.raw FROM ingest_rejects r JOIN ingest_files f USING (file_id)
-    WHERE f.source_id = $1 AND f.path = $2 ORDER BY f.first_seen_at DESC, r.line LIMIT $3
+    SELECT line, reason, raw FROM ingest_rejects
+    WHERE file_id = (
+        SELECT file_id FROM ingest_files WHERE source_id = $1 AND path = $2
+        ORDER BY mtime DESC, first_seen_at DESC LIMIT 1)
+    ORDER BY line LIMIT $3
 """
-SELECT_TROUBLED = """
-    SELECT file_id, path FROM ingest_files
-    WHERE source_id = $1 AND state IN ('held', 'failed') AND ($2::text IS NULL OR path = $2) ORDER BY mtime, path
-"""
+SELECT_TROUBLED = f"""
+    SELECT file_id, path FROM ingest_files f
+    WHERE source_id = $1 AND state IN ('held', 'failed') AND ($2::text IS NULL OR path = $2) AND NOT {_MENDED}
+    ORDER BY mtime, path
+"""  # noqa: S608  # our own text
+
+TOO_MANY_REJECTS: Final = ("too_many_rejects: ", "mostly_rejects: ")
+"""How the word on a file begins that is held for its rejects alone; the second is an older release's."""
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 PollS = Annotated[int, Field(ge=1, le=86_400, description="Seconds between listings.")]
@@ -195,6 +207,11 @@ class SourceFile(ResultModel):
     error: str | None
     first_seen_at: datetime
     last_seen_at: datetime
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether only its bad rows hold it."""
+        return self.state == "held" and (self.error or "").startswith(TOO_MANY_REJECTS)
 
 
 class Files(ResultModel):
