@@ -7,6 +7,7 @@ word. Several arrays may follow each other, and so may pages as Klaviyo's API gi
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 import orjson
@@ -18,8 +19,11 @@ _MOST_DEPTH: Final = 1 << 16
 _SPACE: Final = re.compile(r"[ \t\r\n\ufeff]*+")
 _IN_STRING: Final = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _IN_BRACKETS: Final = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_STRINGS_AND_MORE: Final = re.compile(r'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_TOKEN: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 _BARE: Final = re.compile(r'[^\s,:"\[\]{}]*+')
 _CLOSES: Final = {"{": "}", "[": "]"}
+_STEPS: Final = {"{": 1, "[": 1, "}": -1, "]": -1}
 _OF_PAGES: Final = frozenset({"data", "links", "included", "meta", "jsonapi"})
 
 Read = Callable[[int], str]
@@ -171,6 +175,28 @@ class _Text:
                     raise self.broken(f"a {char} closes what another bracket opened")
                 if not open_ones:
                     return
+                if kept.is_full:
+                    self._skip(len(open_ones), kept)
+                    return
+
+    def _skip(self, depth: int, kept: "_Kept") -> None:
+        """Over what is left of a value that is too long, so many brackets deep: many at once, of whatever kind."""
+        while True:
+            end = _STRINGS_AND_MORE.match(self._buffer, self._at).end()  # type: ignore[union-attr]  # may be empty
+            steps = list(accumulate(_STEPS.get(token, 0) for token in _TOKEN.findall(self._buffer, self._at, end)))
+            if steps and depth + min(steps) <= 0:
+                break
+            depth += steps[-1] if steps else 0
+            self._at = end
+            if self._buffer[end : end + 1] == '"':
+                self._string(kept)
+            elif not self._fill():
+                raise self.cut_off()
+        for token in _TOKEN.finditer(self._buffer, self._at, end):
+            depth += _STEPS.get(token[0], 0)
+            if not depth:
+                self._at = token.end()
+                return
 
     def _string(self, kept: "_Kept") -> None:
         kept.add('"')
@@ -219,6 +245,10 @@ class _Kept:
         self._left -= len(part)
         if part:
             self._parts.append(part)
+
+    @property
+    def is_full(self) -> bool:
+        return not self._whole
 
     def text(self) -> tuple[str, bool]:
         return "".join(self._parts), self._whole

@@ -31,6 +31,7 @@ from services.ingest.text import Limits, open_text
 PIECE_ROWS = 5000
 MAX_ROW_CHARS = 1 << 20
 MAX_ROW_LINES = 1000
+_FEW_EMPTY_LINES, _EMPTY_LINES_PER_RECORD = 100_000, 10  # more than both together cost time and say nothing
 _SAMPLE_LINES = 200
 _MAX_LINE = 2**31 - 1  # what the database's line column holds
 _HOPELESS = 20_000  # so many rejects, and more than events: the rest would not change the verdict
@@ -153,6 +154,7 @@ class _Lines:
         self._chars = 0
         self.pulled: list[str] = []
         self.number = 1  # of the first line pulled
+        self._empty = 0
 
     def __iter__(self) -> "_Lines":
         return self
@@ -166,6 +168,13 @@ class _Lines:
         if self._chars > MAX_ROW_CHARS or len(self.pulled) > MAX_ROW_LINES or type(line) is _Cut:
             raise _TooLong
         return line
+
+    def skip(self) -> None:
+        """What was pulled is an empty line. Raises Unreadable for a file of nothing else."""
+        self._empty += 1
+        records = self.number - self._empty
+        if self._empty > _FEW_EMPTY_LINES + _EMPTY_LINES_PER_RECORD * records:
+            raise Unreadable(f"{self._empty} empty lines among {records} others", reason="empty_lines")
 
     def done(self) -> None:
         """What was pulled has been dealt with."""
@@ -231,6 +240,8 @@ def _read_csv(readline: ReadLine, dialect: _Dialect, reading: Reading) -> Iterat
                 columns = Columns(row, reading.saved, reading.now)
             else:
                 yield _event_or_reject(columns, row, lines)
+        else:
+            lines.skip()
         lines.done()
 
 
@@ -301,7 +312,9 @@ def _read_json_lines(readline: ReadLine, objects: Objects) -> Iterator[Event | R
             yield Reject(lines.number, "too long", _raw(lines.pulled))
             lines.done()
             continue
-        if not line.isspace():
+        if line.isspace():
+            lines.skip()
+        else:
             yield objects.read(line, lines.number, lines.pulled)
         lines.done()
 

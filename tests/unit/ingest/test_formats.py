@@ -150,6 +150,9 @@ def test_the_splitter_finds_the_elements_that_a_json_reader_finds(
 
     assert [json.loads(element.text) for element in elements] == found
     assert all(element.whole and element.part == "data" for element in elements)
+    assert len(list(arrays.elements(reader_of(text, sizes), 3))) == len(
+        found
+    )  # most are too long, and end where they do
 
 
 @given(text=st.text(alphabet='[]{},:" \\abdt\n\ufeff1', max_size=60), sizes=st.lists(st.integers(1, 5), max_size=60))
