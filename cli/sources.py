@@ -1,56 +1,111 @@
 """`justai source`: where Klaviyo's event files come from, and what became of them."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from pydantic import SecretStr
 
+from cli import drop_keys
 from cli.actor import acting
 from cli.display import moment, printable, show_table
 from cli.session import Session, command, session
 from cli.source_preview import show_preview
+from cli.source_progress import follow_files, how_far, size
 from shared.admin import source_accepting, source_trying, sources
 from shared.admin.operation import Nothing
+from shared.admin.source_kinds import Kind
 from shared.messaging.topology import INGEST_FILE
 
 _RAW_CHARS = 120
 _LOOK_S = 0.5  # real seconds between looks at a listing that was asked for
 _PORT, _POLL_S = click.IntRange(1, 65_535), click.IntRange(1, 86_400)
 _KEY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_KINDS = click.Choice(["sftp", "folder", "s3"])
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group()
 def source() -> None:
-    """SFTP folders that event files are read from."""
+    """Where event files are read from: an SFTP server, a folder of ours, or a bucket."""
+
+
+def _of_a_kind(function: F) -> F:
+    """The options of all kinds; which belong together is said by the operation."""
+    for option in reversed(
+        (
+            click.option("--host", help="sftp: the server."),
+            click.option("--port", type=_PORT, help="sftp: its port; 22 by default."),
+            click.option("--user", help="sftp: the login there."),
+            click.option(
+                "--path",
+                help="The folder: there, in the org's own (folder), or a prefix (s3). Not searched below.",
+            ),
+            click.option("--pattern", help="Which file names: * ? [abc]; all by default."),
+            click.option("--host-key", help="sftp: the server's public key; it is pinned, never learned."),
+            click.option(
+                "--key-file", "private_key", type=_KEY_FILE, help="sftp: our private key for it; stored sealed."
+            ),
+            click.option("--bucket", help="s3: the bucket."),
+            click.option("--region", help="s3: its region; us-east-1 by default."),
+            click.option("--endpoint-url", help="s3: a server that is not Amazon's own; '' for Amazon's."),
+            click.option("--access-key", help="s3: the id of our key; without one, the service's own role."),
+            click.option(
+                "--secret-key-file",
+                "secret_key",
+                type=_KEY_FILE,
+                help="s3: a file with the key's secret; stored sealed.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def _given(told: dict[str, Any]) -> dict[str, Any]:
+    """What was said, with the contents of the files that were named."""
+    said = {name: value for name, value in told.items() if value is not None}
+    if "private_key" in said:
+        said["private_key"] = _text_of(said["private_key"], "--key-file")
+    if "secret_key" in said:
+        secret = _text_of(said["secret_key"], "--secret-key-file").get_secret_value().strip()
+        if not secret:
+            raise click.ClickException("--secret-key-file: the file is empty.")
+        said["secret_key"] = SecretStr(secret)
+    return said
 
 
 @source.command("add")
 @click.argument("org_slug")
 @click.argument("name")
-@click.option("--host", required=True, help="The SFTP server.")
-@click.option("--port", type=_PORT, default=22, show_default=True)
-@click.option("--user", required=True, help="The login there.")
-@click.option("--path", default=".", show_default=True, help="The folder; folders below it are not searched.")
-@click.option("--pattern", default="*", show_default=True, help="Which file names: * ? [abc].")
-@click.option("--host-key", required=True, help="The server's public key; it is pinned, never learned.")
-@click.option("--key-file", "private_key", required=True, type=_KEY_FILE, help="Our private key for it; stored sealed.")
+@click.option("--kind", type=_KINDS, default="sftp", show_default=True, help="What it is; it stays so.")
+@_of_a_kind
 @click.option("--poll-s", type=_POLL_S, default=60, show_default=True, help="Seconds between listings.")
 @acting
 @command
-async def source_add(
-    org_slug: str, name: str, host: str, port: int, user: str, path: str, pattern: str, host_key: str,
-    private_key: Path, poll_s: int, actor: str,
-) -> None:  # fmt: skip
-    """Add an SFTP folder. A file is read once two listings have seen it unchanged.
+async def source_add(org_slug: str, name: str, kind: Kind, poll_s: int, actor: str, **told: Any) -> None:
+    """Add a folder of event files. A file is read once two listings have seen it unchanged.
 
-    `ssh-keyscan -t ed25519 HOST` shows the server's public key; compare it with what its owner says.
+    \b
+    sftp    a folder on somebody's SFTP server. `ssh-keyscan -t ed25519 HOST` shows the server's public key;
+            compare it with what its owner says:
+              justai source add acme klaviyo --host sftp.example.com --user acme --path /out \\
+                --host-key "ssh-ed25519 AAAA…" --key-file id_ed25519
+    folder  a folder that our own SFTP server or a mounted volume fills; --path is one in the org's:
+              justai source add acme drop --kind folder --path in
+    s3      what lies directly below a prefix in a bucket:
+              justai source add acme lake --kind s3 --bucket acme-events --path klaviyo --region eu-central-1 \\
+                --access-key AKIA… --secret-key-file secret
+
+    Try it first with `justai source test ORG` and the same options; then `justai source preview` shows how a file of it
+    would be read.
     """
-    asked = sources.AddSource(
-        name=name, host=host, port=port, user=user, path=path, pattern=pattern, host_key=host_key,
-        private_key=_text_of(private_key), poll_s=poll_s,
-    )  # fmt: skip
     async with session() as s:
+        asked = sources.AddSource(name=name, kind=kind, poll_s=poll_s, **_given(told))
         await s.run(sources.add, asked, org_slug, actor)
     click.echo(f"Added source {name}. See what becomes of its files: justai source files {org_slug} {name}")
 
@@ -58,13 +113,7 @@ async def source_add(
 @source.command("set")
 @click.argument("org_slug")
 @click.argument("name")
-@click.option("--host")
-@click.option("--port", type=_PORT)
-@click.option("--user")
-@click.option("--path")
-@click.option("--pattern")
-@click.option("--host-key", help="The server's new public key.")
-@click.option("--key-file", "private_key", type=_KEY_FILE, help="Our new private key; stored sealed.")
+@_of_a_kind
 @click.option("--poll-s", type=_POLL_S)
 @click.option(
     "--map", "mapping", multiple=True, metavar="FIELD=COLUMN", help="Which column a field is; several may be given."
@@ -74,46 +123,48 @@ async def source_add(
 @acting
 @command
 async def source_set(
-    org_slug: str, name: str, host: str | None, port: int | None, user: str | None, path: str | None,
-    pattern: str | None, host_key: str | None, private_key: Path | None, poll_s: int | None, mapping: tuple[str, ...],
-    no_map: bool, enabled: bool | None, actor: str,
+    org_slug: str, name: str, poll_s: int | None, mapping: tuple[str, ...], no_map: bool, enabled: bool | None,
+    actor: str, **told: Any,
 ) -> None:  # fmt: skip
     """Change a source; what is not given stays. A source that was refused is tried again."""
-    asked = sources.SetSource(
-        name=name, host=host, port=port, user=user, path=path, pattern=pattern, host_key=host_key,
-        private_key=_text_of(private_key) if private_key is not None else None, poll_s=poll_s,
-        mapping=_mapping(mapping) if mapping else {} if no_map else None, enabled=enabled,
-    )  # fmt: skip
     async with session() as s:
+        asked = sources.SetSource(
+            name=name, poll_s=poll_s, mapping=_mapping(mapping) if mapping else {} if no_map else None,
+            enabled=enabled, **_given(told),
+        )  # fmt: skip
         await s.run(sources.set_source, asked, org_slug, actor)
     click.echo(f"Changed source {name}.")
+
+
+@source.command("rm")
+@click.argument("org_slug")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@acting
+@command
+async def source_rm(org_slug: str, name: str, yes: bool, actor: str) -> None:
+    """Remove a source and its keys. Events that it brought stay and count; files that wait are not read."""
+    if not yes:
+        click.confirm(f"Remove source {name} of {org_slug}, with its keys?", abort=True)
+    async with session() as s:
+        await s.run(sources.remove, sources.OneSource(name=name), org_slug, actor)
+    click.echo(f"Removed source {name}.")
 
 
 @source.command("test")
 @click.argument("org_slug")
 @click.argument("name", required=False)
-@click.option("--host", help="Another server than the stored one.")
-@click.option("--port", type=_PORT)
-@click.option("--user")
-@click.option("--path")
-@click.option("--pattern")
-@click.option("--host-key", help="Another public key of the server.")
-@click.option("--key-file", "private_key", type=_KEY_FILE, help="Another private key of ours; it is not stored.")
+@click.option("--kind", type=_KINDS, help="Without NAME: what is tried; sftp by default.")
+@_of_a_kind
 @acting
 @command
-async def source_test(
-    org_slug: str, name: str | None, host: str | None, port: int | None, user: str | None, path: str | None,
-    pattern: str | None, host_key: str | None, private_key: Path | None, actor: str,
-) -> None:  # fmt: skip
+async def source_test(org_slug: str, name: str | None, kind: Kind | None, actor: str, **told: Any) -> None:
     """Have the ingest service try a source now, and say step by step what came of it. Nothing is stored.
 
     With options, the source is tried with them in place of what is stored; without NAME, before it is added at all.
     """
-    typed = source_trying.TrySource(
-        name=name, host=host, port=port, user=user, path=path, pattern=pattern, host_key=host_key,
-        private_key=_text_of(private_key) if private_key is not None else None,
-    )  # fmt: skip
     async with session() as s:
+        typed = source_trying.TrySource(name=name, kind=kind, **_given(told))
         if name is not None and not typed.model_dump(exclude_none=True, exclude={"name"}):
             found = await s.run(source_trying.try_stored, sources.OneSource(name=name), org_slug, actor)
         else:
@@ -121,6 +172,38 @@ async def source_test(
     _show_steps(found)
     if not found.works:
         raise click.ClickException("The source cannot be read yet.")
+
+
+@source.command("drop-key")
+@click.argument("org_slug")
+@click.option(
+    "--keys-dir", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder of keys that deploy/sftp-drop reads, like deploy/env/drop-keys.",
+)  # fmt: skip
+@click.option("--key-file", "added", multiple=True, type=_KEY_FILE, help="A public key to let in, like id_ed25519.pub.")
+@click.option("--rm", "removed", multiple=True, metavar="SHA256:…", help="A key to take away, by its fingerprint.")
+@command
+async def source_drop_key(org_slug: str, keys_dir: Path, added: tuple[Path, ...], removed: tuple[str, ...]) -> None:
+    """Give an org a login at our own SFTP server, take it away, or show its keys.
+
+    The login's name is the org's slug. What is put there lands in the org's own folder, which a source of kind folder
+    with --path in reads. A change counts within seconds; on Kubernetes, once the secret is made anew from the folder.
+    """
+    async with session() as s:
+        await s.org_id(org_slug)
+    keys = drop_keys.keys_of(keys_dir, org_slug)
+    by_print = {drop_keys.fingerprint(key).split()[0]: key for key in keys}
+    for one in removed:
+        if one not in by_print:
+            raise click.ClickException(f"--rm: {org_slug} has no key {one}.")
+        keys.remove(by_print[one])
+    keys += [key for path in added if (key := drop_keys.public_key(path)) not in keys]
+    if added or removed:
+        drop_keys.write(keys_dir, org_slug, keys)
+    for key in keys:
+        click.echo(drop_keys.fingerprint(key))
+    if not keys:
+        click.echo(f"{org_slug} has no login.")
 
 
 @source.command("preview")
@@ -159,15 +242,31 @@ def _show_steps(found: source_trying.SourceTested) -> None:
 @source.command("rescan")
 @click.argument("org_slug")
 @click.argument("name")
+@click.option("--all", "everything", is_flag=True, help="Also read again every file that is still in the folder.")
+@click.option("--yes", is_flag=True, help="With --all: do not ask.")
 @click.option("--wait-s", type=click.FloatRange(0, 600), default=30, show_default=True, help="Real seconds to wait.")
 @acting
 @command
-async def source_rescan(org_slug: str, name: str, wait_s: float, actor: str) -> None:
+async def source_rescan(
+    org_slug: str, name: str, everything: bool, yes: bool, wait_s: float, actor: str
+) -> None:  # fmt: skip
     """Have the ingest service list the folder now, and say what came of it.
 
-    A source that was refused is tried again."""
+    A source that was refused is tried again. With --all every file that is still there is read again, loaded or held:
+    say after a mapping was set. Events count once, however often a file is read."""
     async with session() as s:
-        asked = await s.run(sources.rescan, sources.OneSource(name=name), org_slug, actor)
+        if everything:
+            would = await s.run(
+                sources.rescan, sources.RescanSource(name=name, everything=True, dry_run=True), org_slug, actor
+            )
+            click.echo(
+                f"At most {would.files} files with {size(would.bytes)} are read again: those that are still there."
+            )
+            if not yes:
+                click.confirm("Read them again?", abort=True)
+        asked = await s.run(
+            sources.rescan, sources.RescanSource(name=name, everything=everything), org_slug, actor
+        )  # fmt: skip
         now = asyncio.get_running_loop().time
         until = now() + wait_s
         while (one := await _source(s, org_slug, asked)) is None:
@@ -179,7 +278,12 @@ async def source_rescan(org_slug: str, name: str, wait_s: float, actor: str) -> 
             await asyncio.sleep(_LOOK_S)
     if one.last_error is not None:
         raise click.ClickException(f"{name}: {printable(one.last_error)}")
-    click.echo(f"{one.path} was listed: {one.listed} files that fit {one.pattern!r}, {one.ignored} others.")
+    click.echo(f"{one.place} was listed: {one.listed} files that fit {one.pattern!r}, {one.ignored} others.")
+    if everything and one.reread_files is not None:
+        click.echo(
+            f"{one.reread_files} files with {size(one.reread_bytes or 0)} are read again; watch them with "
+            f"`justai source files {org_slug} {name} --follow`."
+        )
 
 
 async def _source(s: Session, org_slug: str, asked: sources.ListingAsked) -> sources.Source | None:
@@ -198,12 +302,11 @@ async def source_list(org_slug: str) -> None:
     async with session() as s:
         found = await s.run(sources.list_sources, Nothing(), org_slug)
     show_table(
-        ("source", "server", "path", "files", "last listing", "done", "held or failed", "trouble"),
+        ("source", "kind", "where", "files", "last listing", "done", "held or failed", "trouble"),
         (
             (
-                one.name if one.enabled else f"{one.name} (off)", f"{one.username}@{one.host}:{one.port}", one.path,
-                one.pattern, moment(one.last_polled_at, "never"), one.done, one.troubled,
-                _trouble(one),
+                one.name if one.enabled else f"{one.name} (off)", one.kind, one.place, one.pattern,
+                moment(one.last_polled_at, "never"), one.done, one.troubled, trouble_of(one),
             )
             for one in found.sources
         ),
@@ -211,29 +314,45 @@ async def source_list(org_slug: str) -> None:
     )  # fmt: skip
 
 
-def _trouble(one: sources.Source) -> str:
+def trouble_of(one: sources.Source) -> str:
+    """What is wrong with a source, in one line that says what to do."""
     if one.last_error is not None:
         return f"{one.last_error}{' (not tried again until it is changed)' if one.refused_at else ''}"
-    return f"no new file since {moment(one.silent_since)}, longer than usual" if one.silent_since else ""
+    if one.silent_since is None:
+        return ""
+    return f"no new file since {moment(one.silent_since)}, longer than usual; does whoever puts them there still run?"
 
 
 @source.command("files")
 @click.argument("org_slug")
 @click.argument("name")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--follow", is_flag=True, help="Show with bars how far the files are, until none waits.")
 @command
-async def source_files(org_slug: str, name: str, limit: int) -> None:
-    """List a source's newest files: what was read from each, and why one is held."""
+async def source_files(org_slug: str, name: str, limit: int, follow: bool) -> None:
+    """List a source's newest files: what was read, how far one in hand is, why one is held."""
     async with session() as s:
+        if follow:
+            await follow_files(partial(_seen, s, org_slug, name))
         found = await s.run(sources.list_files, sources.AskedFiles(name=name, limit=limit), org_slug)
     show_table(
         ("file", "state", "rows", "new events", "rejects", "last seen", "why"),
         (
-            (one.path, one.state, one.rows, one.fresh, one.rejects, moment(one.last_seen_at), one.error)
+            (
+                one.path, how_far(one), one.rows, one.fresh, one.rejects, moment(one.last_seen_at), one.error
+            )
             for one in found.files
         ),
         empty="No file that fits was seen yet.",
-    )
+    )  # fmt: skip
+
+
+async def _seen(s: Session, org_slug: str, name: str) -> tuple[int, list[sources.SourceFile]]:
+    """How many files wait, and those of the newest that are in hand."""
+    found = (await s.run(sources.list_sources, Nothing(), org_slug)).sources
+    one = next((one for one in found if one.name == name), None)
+    files = (await s.run(sources.list_files, sources.AskedFiles(name=name, limit=1000), org_slug)).files
+    return (one.waiting if one is not None else 0), [file for file in files if file.state == "loading"]
 
 
 @source.command("rejects")
@@ -285,11 +404,11 @@ async def source_accept(org_slug: str, name: str, file: str, actor: str) -> None
     click.echo(f"Queued {done.file} as it is: {done.rejects} of {done.rows} rows that were read of it do not count.")
 
 
-def _text_of(key_file: Path) -> SecretStr:
+def _text_of(key_file: Path, option: str) -> SecretStr:
     try:
         return SecretStr(key_file.read_text())
     except UnicodeDecodeError:
-        raise click.ClickException("--key-file: this is no text.") from None
+        raise click.ClickException(f"{option}: this is no text.") from None
 
 
 def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import orjson
 from cli.display import moment, printable
 from shared.admin.meanings import Meaning
 from shared.admin.read_back import ReadBack
-from shared.admin.story import Account, Send, Story
+from shared.admin.story import Account, Event, Send, Story
 from shared.schemas.decisions import wrote
 
 _LABEL, _WIDTH = 10, 110
@@ -41,6 +41,7 @@ def _told(story: Story, now: datetime) -> Iterator[tuple[str, str]]:
     yield "who", f"org {story.org}, template {story.template_id}, profile {story.user_id}"
     yield "accepted", f"{moment(story.accepted_at)}, tracking id {story.tracking_id}"
     yield from _decided(story)
+    yield from _content(story)
     yield "email", f"may render from {moment(story.deadline_at)} on ({_from(now, story.deadline_at)})"
     leaves = f"; our copy leaves the profile after {moment(story.clean_at)}"
     hoped_for = wrote(story.decided.decision, story.decided.reason) and (
@@ -76,9 +77,21 @@ def _decided(story: Story) -> Iterator[tuple[str, str]]:
         )
     if decided.cell:
         yield "", f"cell {decided.cell}"
+    if decided.draw is not None:
+        yield "", f"drawn number {decided.draw:.6f}, in the shares laid end to end in that order"
     yield "attrs", orjson.dumps(decided.attrs).decode() if decided.attrs else "none"
     if decided.repairs:
         yield "repairs", ", ".join(decided.repairs)
+
+
+def _content(story: Story) -> Iterator[tuple[str, str]]:
+    if story.content is not None:
+        yield "subject", story.content.subject
+        yield "preview", story.content.preheader or "none"
+        for number, line in enumerate(story.content.body.splitlines() or ["none"]):
+            yield "" if number else "body", line
+    elif story.decided.copy_id is not None:
+        yield "content", "the stored copy cannot be read"
 
 
 def _written(story: Story, now: datetime) -> Iterator[tuple[str, str]]:
@@ -173,6 +186,15 @@ def _sent(sends: Sequence[Send]) -> Iterator[tuple[str, str]]:
         facts += ["unsubscribed"] if send.unsubscribed else []
         facts += ["marked as spam"] if send.spam else []
         yield "events", f"{', '.join(facts)} (found by {send.attribution})"
+        for event in send.events:
+            yield "", _event(event)
+
+
+def _event(event: Event) -> str:
+    by = " by a machine" if event.by_machine else ""
+    url = f" {event.url}" if event.url else ""
+    place = f"{event.source or 'a source that is gone'}, {event.file or 'a file that is gone'}, line {event.line}"
+    return f"{moment(event.event_at)} {event.metric}{by}{url} ({place})"
 
 
 def _counted(number: int, name: str) -> str:

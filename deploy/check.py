@@ -26,6 +26,10 @@ GRACE_S = ServiceSettings.model_fields["drain_s"].default + 10
 # Servers of others, that run as their images are made.
 _FOREIGN = {"postgres", "rabbitmq", "s3", "sftp", "edge", "prometheus", "grafana"}
 
+# Ours, yet started as root: it shuts logins into folders. What it may keep of root's rights is that and no more.
+_SHUTS_IN = "sftp-drop"
+_TO_SHUT_IN = {"CHOWN", "SETGID", "SETUID", "SYS_CHROOT"}
+
 Document = dict[str, Any]
 
 
@@ -94,8 +98,19 @@ def compose_rules(document: Document) -> Iterator[str]:
             yield f"{name}: no health check"
         if _has_registry(service.get("image", "")):
             yield f"{name}: image {service['image']} names a registry; which one is the site's choice"
-        if name not in _FOREIGN:
+        if name == _SHUTS_IN:
+            yield from _shutting_in_faults(name, service)
+        elif name not in _FOREIGN:
             yield from _our_compose_faults(name, service)
+
+
+def _shutting_in_faults(name: str, service: Document) -> Iterator[str]:
+    if not service.get("read_only") or service.get("cap_drop") != ["ALL"]:
+        yield f"{name}: not read-only, or keeps capabilities"
+    if not set(service.get("cap_add", ())) <= _TO_SHUT_IN:
+        yield f"{name}: has more of root's rights than it needs"
+    if "no-new-privileges:true" not in service.get("security_opt", ()):
+        yield f"{name}: may gain privileges"
 
 
 def _our_compose_faults(name: str, service: Document) -> Iterator[str]:
@@ -155,7 +170,7 @@ def _workload_faults(workload: Document) -> Iterator[str]:
     where = _name(workload)
     pod = workload["spec"]["template"]["spec"]
     security = pod.get("securityContext", {})
-    if not security.get("runAsNonRoot") or not security.get("runAsUser"):
+    if where != _SHUTS_IN and not (security.get("runAsNonRoot") and security.get("runAsUser")):
         yield f"{where}: may run as root"
     if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
         yield f"{where}: no seccomp profile"
@@ -174,6 +189,8 @@ def _container_faults(where: str, kind: str, container: Document) -> Iterator[st
     security, resources = container.get("securityContext", {}), container.get("resources", {})
     if not security.get("readOnlyRootFilesystem") or security.get("capabilities", {}).get("drop") != ["ALL"]:
         yield f"{where}: not read-only, or keeps capabilities"
+    if not set(security.get("capabilities", {}).get("add", ())) <= (_TO_SHUT_IN if where == _SHUTS_IN else set()):
+        yield f"{where}: has more of root's rights than it needs"
     if security.get("allowPrivilegeEscalation") is not False:
         yield f"{where}: may gain privileges"
     if "memory" not in resources.get("limits", {}) or not {"cpu", "memory"} <= set(resources.get("requests", {})):

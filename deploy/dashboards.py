@@ -110,11 +110,16 @@ DASHBOARDS: Final = (
         Panel("Event files settled", "short", [
             ("sum by (state) (increase(jai_ingest_files_total[1h]))", "{{state}}"),
         ]),
+        Panel("Sources behind", "s", [
+            ("topk(10, max by (org, source) (jai_ingest_source_lag_seconds))", "{{org}} {{source}}"),
+        ], limit=3600),
         Panel("Silent sources", "short", [("max(jai_ingest_silent_sources)", "silent")], limit=1),
         Panel("Hours exported", "short", [
             ("sum by (outcome) (increase(jai_export_hours_total[1h]))", "{{outcome}}"),
         ]),
         Panel("Parquet uploaded", "Bps", [(_rate("export_bytes_total"), "bytes")]),
+        Panel("Days kept for the export", "short", [("max(jai_retention_held_days)", "days")],
+              "Old enough to be dropped, and not exported yet.", limit=1),
         Panel("Counted ahead for pages", "ops", [(_rate("results_counted_total", "what"), "{{what}}")]),
         Panel("Drafts", "ops", [
             (_rate("drafts_total", "outcome"), "{{outcome}}"),

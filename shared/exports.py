@@ -15,12 +15,18 @@ from uuid import UUID
 from shared.db.pool import Database
 from shared.errors import Permanent
 from shared.messaging.topology import EXPORT_HOUR, QueueSpec
-from shared.schemas.jobs import ExportHourJob, hour_of
+from shared.schemas.jobs import ExportHourJob, ExportTable, hour_of
 
 Reason = Literal["schedule", "backfill", "dirty"]
-Table = Literal["generations"]
+Table = ExportTable
+Record = Literal["page", "analyst"]
+"""What a row of `generations` holds: the contract's columns, or those and what an analyst needs, of control too."""
+Layout = Literal["plain", "hive"]
+"""How an hour's folder is called: `2026/11/23/10`, or `year=2026/month=11/day=23/hour=10`."""
 
 HOUR = timedelta(hours=1)
+VARIANTS_HOUR = datetime(1970, 1, 1, tzinfo=UTC)
+"""The hour that stands in the ledger for the table of variants, which is one object."""
 UNPUBLISHED_AFTER = timedelta(minutes=10)  # then the scheduler takes what a killed backfill marked but never published
 _PUBLISHED_AT_ONCE = 64
 
@@ -61,8 +67,28 @@ MARK_HOURS = """
     INSERT INTO export_hours (org_id, table_name, hour, reason, due_at)
     SELECT $1, $2, hour, $4, $5 FROM unnest($3::timestamptz[]) AS hour ORDER BY hour
     ON CONFLICT (org_id, table_name, hour) DO UPDATE
-    SET dirty_seq = export_hours.dirty_seq + 1, reason = excluded.reason, due_at = excluded.due_at, error = NULL,
+    SET dirty_seq = export_hours.dirty_seq + 1, due_at = excluded.due_at, error = NULL,
+        reason = CASE WHEN export_hours.reason = 'person_deleted' AND export_hours.dirty_seq > export_hours.exported_seq
+            THEN export_hours.reason ELSE excluded.reason END,
         state = CASE WHEN export_hours.state = 'exporting' THEN export_hours.state ELSE 'pending' END
+"""
+
+# What still needs an export and is in nobody's hands is due at once again.
+RESUME_HOURS = """
+    UPDATE export_hours SET due_at = $5
+    WHERE org_id = $1 AND table_name = ANY ($2::text[]) AND hour >= $3 AND hour < $4 AND dirty_seq > exported_seq
+    RETURNING table_name, hour
+"""
+
+# Of hours that hold an object now, and of those whose rows we no longer keep, which stay as they are.
+SELECT_OVERWRITTEN = """
+    SELECT count(*) FILTER (WHERE rows > 0 AND generations_kept(hour::date)) AS objects,
+           coalesce(sum(rows) FILTER (WHERE generations_kept(hour::date)), 0)::bigint AS rows,
+           coalesce(sum(bytes) FILTER (WHERE generations_kept(hour::date)), 0)::bigint AS bytes,
+           count(*) FILTER (WHERE rows > 0 AND NOT generations_kept(hour::date)) AS gone,
+           count(*) FILTER (WHERE dirty_seq > exported_seq) AS waiting
+    FROM export_hours
+    WHERE org_id = $1 AND table_name = ANY ($2::text[]) AND hour >= $3 AND hour < $4
 """
 
 SELECT_PROGRESS = """
@@ -71,12 +97,12 @@ SELECT_PROGRESS = """
            count(*) FILTER (WHERE dirty_seq > exported_seq AND state = 'blocked') AS blocked,
            coalesce(sum(rows) FILTER (WHERE dirty_seq <= exported_seq), 0)::bigint AS rows,
            coalesce(sum(bytes) FILTER (WHERE dirty_seq <= exported_seq), 0)::bigint AS bytes
-    FROM export_hours WHERE org_id = $1 AND table_name = $2 AND hour >= $3 AND hour < $4
+    FROM export_hours WHERE org_id = $1 AND table_name = ANY ($2::text[]) AND hour >= $3 AND hour < $4
 """
 
 SELECT_ERRORS = """
     SELECT hour, error FROM export_hours
-    WHERE org_id = $1 AND table_name = $2 AND hour >= $3 AND hour < $4 AND error IS NOT NULL
+    WHERE org_id = $1 AND table_name = ANY ($2::text[]) AND hour >= $3 AND hour < $4 AND error IS NOT NULL
     ORDER BY hour DESC LIMIT 10
 """
 
@@ -86,6 +112,8 @@ SELECT_FIRST = """
         (SELECT min(hour) FROM export_hours WHERE org_id = $1 AND table_name = $2)
     )
 """
+
+SELECT_HAS_TABLE = "SELECT EXISTS (SELECT FROM export_targets WHERE org_id = $1 AND $2::text = ANY (tables))"
 
 SELECT_HAS_TARGET = "SELECT EXISTS (SELECT FROM export_targets WHERE org_id = $1)"
 
@@ -106,8 +134,8 @@ class ExportLedger:
     async def progress(self, org_id: UUID, table: Table, start: datetime, end: datetime) -> Progress:
         """Of the hours in [start, end) that were ever asked for."""
         async with self._db.transaction(org_id) as connection:
-            row = await connection.fetchrow(SELECT_PROGRESS, org_id, table, start, end)
-            errors = await connection.fetch(SELECT_ERRORS, org_id, table, start, end)
+            row = await connection.fetchrow(SELECT_PROGRESS, org_id, [table], start, end)
+            errors = await connection.fetch(SELECT_ERRORS, org_id, [table], start, end)
         if row is None:
             raise AssertionError("an aggregate has one row")
         return Progress(**dict(row), errors={error["hour"]: error["error"] for error in errors})

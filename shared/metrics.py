@@ -1,7 +1,7 @@
 """The closed list of metrics, on prometheus_client. A misspelled name does not type-check; a wrong label raises."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, TypeVar, cast, get_args
 
@@ -50,8 +50,10 @@ GaugeName = Literal[
     "second_road_accounts",  # accounts by what is known of profile-import's quota, by verdict
     "event_loop_lag_seconds",  # how late the loop wakes a one-second timer
     "reply_queue",  # 1 while answers can reach this process, else 0; without, callers who would wait get 202 at once
+    "ingest_source_lag_seconds",  # how far sources are behind, by org and source; of the worst, so that they stay few
     "ingest_silent_sources",  # sources without a new file for more than twice their usual gap
     "policy_templates",  # templates held in memory
+    "retention_held_days",  # days of generations that are old enough to go and held by something, like a blocked export
 ]
 
 REGISTRY = CollectorRegistry()
@@ -75,6 +77,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "ingest_files_total": ("state",),
     "results_counted_total": ("what",),
     "ingest_rows_total": ("outcome",),
+    "ingest_source_lag_seconds": ("org", "source"),
     "export_hours_total": ("outcome",),
     "policy_fits_total": ("outcome",),
     "drafts_total": ("outcome",),
@@ -122,6 +125,16 @@ def observe(name: HistogramName, value: float, **labels: str) -> None:
 def gauge(name: GaugeName, value: float, **labels: str) -> None:
     """Set a gauge."""
     (_labelled(_gauges[name], name, labels) if labels else _gauges[name]).set(value)
+
+
+def gauge_each(name: GaugeName, values: Mapping[tuple[str, ...], float]) -> None:
+    """Set a gauge for these values of its labels, and forget it for all others."""
+    metric = _gauges[name]
+    metric.clear()
+    for key in [key for key in _labelled_before if key[0] == name]:
+        del _labelled_before[key]
+    for labels, value in values.items():
+        metric.labels(*labels).set(value)
 
 
 @contextmanager

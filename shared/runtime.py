@@ -21,7 +21,7 @@ import uvloop
 from aiohttp import web
 from pydantic import SecretStr
 
-from shared import logs, metrics
+from shared import logs, metrics, tracing
 from shared.errors import Failure
 from shared.settings import S, ServiceSettings, host_and_port, read_or_exit
 
@@ -90,7 +90,8 @@ async def _live(build: "Build[S]", settings: S) -> int:
     stopping = asyncio.create_task(stop.wait())
     stopping.add_done_callback(lambda _: end.must_come())
     try:
-        async with AsyncExitStack() as stack:
+        name = _name_of(type(settings))
+        async with tracing.sending(name, settings.otlp_url, settings.trace_share), AsyncExitStack() as stack:
             failed = await _work(build, settings, stack, stop)
             stop.set()
     except Exception as error:  # a resource that does not close: the others were closed all the same

@@ -1,12 +1,10 @@
 """How S3 servers are talked to: a client, and what goes wrong in our words."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 # botocore and aiobotocore ship no types, hence the ignores.
 import aiohttp
@@ -17,15 +15,12 @@ from botocore.exceptions import ConnectionError as NotConnectedError
 
 from shared.errors import Failure, Permanent, Transient
 from shared.hosts import Hosts
+from shared.s3_names import endpoint_of
 
 T = TypeVar("T")
 
 # aiobotocore lets some errors of aiohttp through untranslated.
 UNREACHABLE: Final = (HTTPClientError, NotConnectedError, aiohttp.ClientError, OSError, TimeoutError)
-
-BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-REGION: Final = re.compile(r"[a-z0-9-]{1,40}")
-"""What may stand in the host name of Amazon's own servers: nothing that makes another host of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +31,6 @@ class Access:
     endpoint_url: str | None = None
     access_key: str | None = None
     secret: str | None = field(default=None, repr=False)
-
-
-def endpoint_of(url: str) -> tuple[str, int]:
-    """Host and port of an endpoint. Raises ValueError."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("is no URL like https://s3.example.com") from None
-    if parts.scheme not in ("http", "https") or not host or port == 0:
-        raise ValueError("is no URL like https://s3.example.com")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must hold no login, query or fragment")
-    return host, port or (443 if parts.scheme == "https" else 80)
 
 
 @asynccontextmanager

@@ -66,6 +66,11 @@ class ServiceSettings(BaseSettings):
     log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for a terminal.")
     health_listen: str = Field("127.0.0.1:0", description="host:port of /healthz, /readyz and /metrics; port 0: any.")
     drain_s: float = Field(20, gt=0, description="Real seconds that work in hand gets to finish after SIGTERM.")
+    otlp_url: str | None = Field(
+        None,
+        description="OpenTelemetry collector that takes OTLP over HTTP, like http://collector:4318; unset: no traces.",
+    )
+    trace_share: float = Field(1.0, ge=0, le=1, description="Of all webhooks, how many are traced.")
     database_role: str = Field("justai_worker", description="The PostgreSQL role to work as; never the tables' owner.")
     database_pool: int = Field(8, ge=1, le=100, description="Most database connections of this process.")
 

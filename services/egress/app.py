@@ -5,14 +5,17 @@ from functools import partial
 
 from services.egress.handler import Deps, export_hours
 from services.egress.probe import ProbeDeps, probe_targets
+from services.egress.retention import Retention, StoredDays
 from services.egress.rows import Reader
 from services.egress.s3 import S3, S3Options, quickly
 from services.egress.scheduler import Scheduler
 from services.egress.settings import Settings
 from services.egress.store import Store
+from services.egress.sweep import Sweeper
 from shared.crypto import KeyRing
 from shared.db import migrate
 from shared.db.pool import open_database
+from shared.hosts import Hosts
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import open_publisher
@@ -35,12 +38,14 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     replying = await stack.enter_async_context(connect(amqp_url, "egress.reply"))
     store = Store(db, KeyRing(settings.seal_keys.get_secret_value()))
     options = S3Options(
+        hosts=Hosts(settings.allow_private_hosts),
         connect_timeout_s=settings.egress_connect_timeout_s,
         read_timeout_s=settings.egress_read_timeout_s,
         checksums=settings.egress_checksums,
         sts_endpoint_url=settings.egress_sts_endpoint_url,
     )
-    deps = Deps(store, Reader(db), S3(options, stack), clock, settings.egress_lease_s, settings.egress_spool_dir)
+    s3 = S3(options, stack)
+    deps = Deps(store, Reader(db), s3, clock, settings.egress_lease_s, settings.egress_spool_dir)
     consumer = Consumer(connection, publisher, EXPORT_HOUR, ExportHourJob, partial(export_hours, deps=deps), clock)
     probing = ProbeDeps(store.target, S3(quickly(options), stack).bucket, ReplySender(replying).send)
     probes = Consumer(
@@ -54,8 +59,14 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         tick_s=settings.egress_tick_s,
         requeue_s=settings.egress_requeue_s,
     )
+    sweeper = Sweeper(store, s3.bucket, clock)
+    runners = {
+        "exports": consumer.run, "scheduler": scheduler.run, "probes": probes.run, "uploads": sweeper.run
+    }  # fmt: skip
+    if settings.egress_keep_days is not None:
+        runners["retention"] = Retention(StoredDays(db), clock, settings.egress_keep_days).run
     return Service(
         "egress",
-        runners={"exports": consumer.run, "scheduler": scheduler.run, "probes": probes.run},
+        runners=runners,
         checks={"database": db.ping, "exports": consumer.attached},
     )

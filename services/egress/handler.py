@@ -7,15 +7,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from io import BytesIO
-from typing import IO, Literal, Protocol
+from typing import IO, Any, Literal, Protocol
 from uuid import UUID
 
-from services.egress.layout import manifest, manifest_key, object_key
-from services.egress.model import Exported, Found, Lease, StoredRow, Superseded, Target
-from services.egress.parquet import HourFile, Summary
+from services.egress.layout import Place, manifest, place_of
+from services.egress.model import Exported, Found, Lease, Superseded, Target
+from services.egress.parquet import Form, HourFile, Summary
+from services.egress.tables import form_of
 from shared import logs, metrics
 from shared.clock import Clock
-from shared.errors import Failure, Outage, Permanent
+from shared.errors import Failure, Outage, Permanent, Transient
+from shared.exports import Record
 from shared.messaging.verdict import describe
 from shared.schemas.jobs import ExportHourJob
 
@@ -36,16 +38,16 @@ class Hours(Protocol):
 
 
 class Rows(Protocol):
-    """An open hour; see rows.HourRows."""
+    """An open hour; see rows.Batches."""
 
-    async def fetch(self) -> list[StoredRow]: ...
+    async def fetch(self) -> Sequence[Any]: ...
 
 
 class Reader(Protocol):
     """Where rows come from; see rows.Reader."""
 
-    def hour(self, lease: Lease) -> AbstractAsyncContextManager[Rows]: ...
-    async def has_partition(self, lease: Lease) -> bool: ...
+    def hour(self, lease: Lease, record: Record) -> AbstractAsyncContextManager[Rows]: ...
+    async def is_gone(self, lease: Lease) -> bool: ...
 
 
 class Bucket(Protocol):
@@ -82,7 +84,7 @@ async def export_hours(jobs: Sequence[ExportHourJob], deps: Deps) -> list[BaseEx
 
 
 async def _outcome(job: ExportHourJob, deps: Deps) -> BaseException | None:
-    with logs.bound(org_id=job.org_id, hour=job.hour):
+    with logs.bound(org_id=job.org_id, table=job.table, hour=job.hour):
         try:
             await export_hour(job, deps)
         except Outage:
@@ -122,9 +124,11 @@ async def _export(lease: Lease, deps: Deps) -> None:
     target = await deps.hours.target(lease.org_id)
     bucket = await deps.buckets.bucket(target)
     await deps.hours.wait_for_inserters(lease)
+    form = form_of(lease.table, target.record)
     with tempfile.TemporaryFile(dir=deps.spool_dir) as spool:
-        summary = await _encode(lease, deps, spool)
-        outcome, exported = await _publish(lease, deps, bucket, target.prefix, spool, summary)
+        summary = await _encode(lease, deps, spool, form, target.record)
+        writing = Writing(lease, deps, bucket, place_of(lease, target), form, summary)
+        outcome, exported = await _publish(writing, spool)
     if not await deps.hours.finish(lease, exported, deps.clock.now()):
         raise Superseded("the hour was claimed again before its export was recorded")
     metrics.count("export_hours_total", outcome=outcome)
@@ -134,10 +138,10 @@ async def _export(lease: Lease, deps: Deps) -> None:
         log.error("export.rows_without_vars", rows=summary.rows_without_vars)
 
 
-async def _encode(lease: Lease, deps: Deps, spool: IO[bytes]) -> Summary:
+async def _encode(lease: Lease, deps: Deps, spool: IO[bytes], form: Form[Any], record: Record) -> Summary:
     """Fetch and encode side by side, one batch ahead; only the file grows with the hour."""
-    file = HourFile(spool)
-    async with deps.reader.hour(lease) as rows:
+    file = HourFile(spool, form)
+    async with deps.reader.hour(lease, record) as rows:
         batch = await rows.fetch()
         while batch:
             added, fetched = await asyncio.gather(
@@ -146,62 +150,119 @@ async def _encode(lease: Lease, deps: Deps, spool: IO[bytes]) -> Summary:
             for result in (added, fetched):
                 if isinstance(result, BaseException):
                     raise result
-            batch = fetched if isinstance(fetched, list) else []
+            batch = fetched if isinstance(fetched, Sequence) else []
     summary = await asyncio.to_thread(file.close)
-    if summary.rows == 0 and lease.had_rows and not await deps.reader.has_partition(lease):
+    if await deps.reader.is_gone(lease):
         # Not an empty hour but a forgotten one: writing it anew would take from the customer what we no longer have.
+        # Asked after the rows were read, for the day may go meanwhile.
         raise Permanent("the rows of this hour are no longer kept; its export was left alone", reason="rows_are_gone")
     return summary
 
 
-async def _publish(
-    lease: Lease, deps: Deps, bucket: Bucket, prefix: str, spool: IO[bytes], summary: Summary
-) -> tuple[str, Exported]:
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """One encoded hour on its way into the bucket."""
+
+    lease: Lease
+    deps: Deps
+    bucket: Bucket
+    place: Place
+    form: Form[Any]
+    summary: Summary
+
+    def says(self, found: Found | None) -> bool:
+        return found is not None and found.metadata.get("sha256") == self.summary.sha256
+
+    def exported(self, etag: str | None, revision: int) -> Exported:
+        summary, version = self.summary, self.form.version
+        if summary.rows == 0:
+            return Exported(0, 0, None, None, revision, version)
+        return Exported(summary.rows, summary.bytes, summary.sha256, etag, revision, version)
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """What lies in the bucket before the export."""
+
+    object: Found | None
+    manifest: Found | None
+    strays: Mapping[str, Found]
+    lacks_success: bool
+
+
+async def _publish(writing: Writing, spool: IO[bytes]) -> tuple[str, Exported]:
     """What was done (`written`, `empty`, `unchanged`), and what the ledger keeps of it."""
-    key, manifest_at = object_key(prefix, lease.hour), manifest_key(prefix, lease.hour)
-    there, manifest_there = await bucket.find(key), await bucket.find(manifest_at)
-    right = there is None if summary.rows == 0 else _says(there, summary)
-    if right and manifest_there and _says(manifest_there, summary):
-        return "unchanged", _exported(summary, there.etag if there else None, _revision(manifest_there))
+    lease, place, summary = writing.lease, writing.place, writing.summary
+    there = await _look(writing)
+    right = there.object is None if summary.rows == 0 else writing.says(there.object)
+    etag = there.object.etag if there.object else None
+    whole = right and not there.strays and not there.lacks_success
+    if whole and there.manifest and writing.says(there.manifest) and _layout(there.manifest) == place.layout:
+        return "unchanged", writing.exported(etag, _revision(there.manifest))
     # Above every earlier one, also where the ledger was restored from a backup and counts again.
-    revision = max(lease.epoch, _revision(there) + 1, _revision(manifest_there) + 1)
+    revision = max(lease.epoch, 1 + max(map(_revision, (there.object, there.manifest, *there.strays.values()))))
     metadata = {"sha256": summary.sha256, "revision": str(revision)}
-    etag = there.etag if there else None
     if not right:
-        await _hold(lease, deps)
+        await _hold(lease, writing.deps)
         if summary.rows:
-            kind = "application/vnd.apache.parquet"
-            etag = await bucket.replace(key, spool, summary.bytes, metadata=metadata, kind=kind, over=there)
-            metrics.count("export_bytes_total", summary.bytes)
-        elif there:
-            await bucket.remove(key, there)
+            etag = await _put(writing, spool, metadata, there.object)
+        elif there.object:
+            await writing.bucket.remove(place.key, there.object)
             etag = None
-    content = manifest(lease.hour, key, summary, revision=revision, exported_at=deps.clock.now())
+    await _tidy(writing, there)
+    await _vouch(writing, metadata, revision, there.manifest)
+    return ("written" if summary.rows else "empty"), writing.exported(etag, revision)
+
+
+async def _look(writing: Writing) -> There:
+    bucket, place = writing.bucket, writing.place
+    strays = {key: found for key in place.strays if (found := await bucket.find(key)) is not None}
+    lacks_success = place.success is not None and await bucket.find(place.success) is None
+    return There(await bucket.find(place.key), await bucket.find(place.manifest), strays, lacks_success)
+
+
+async def _put(writing: Writing, spool: IO[bytes], metadata: Mapping[str, str], over: Found | None) -> str:
+    """The object, and a look whether it is what was sent: its manifest must not vouch for anything else."""
+    kind, key, length = "application/vnd.apache.parquet", writing.place.key, writing.summary.bytes
+    etag = await writing.bucket.replace(key, spool, length, metadata=metadata, kind=kind, over=over)
+    found = await writing.bucket.find(key)
+    if found is None or found.etag != etag or not writing.says(found) or found.size not in (None, length):
+        raise Transient("the server took the object and holds something else", reason="s3_not_as_written")
+    metrics.count("export_bytes_total", length)
+    return etag
+
+
+async def _tidy(writing: Writing, there: There) -> None:
+    """Take away what another layout left, before the manifest says that all is done, and put the marker there."""
+    for key, stray in there.strays.items():
+        await _hold(writing.lease, writing.deps)
+        await writing.bucket.remove(key, stray)
+    if there.lacks_success and writing.place.success is not None:
+        await _hold(writing.lease, writing.deps)
+        await writing.bucket.replace(
+            writing.place.success, BytesIO(), 0, metadata={}, kind="application/octet-stream", over=None
+        )
+
+
+async def _vouch(writing: Writing, metadata: Mapping[str, str], revision: int, over: Found | None) -> None:
+    lease, deps, place = writing.lease, writing.deps, writing.place
+    content = manifest(
+        lease, place.key, writing.form, writing.summary, revision=revision, exported_at=deps.clock.now()
+    )  # fmt: skip
+    said = metadata if place.layout == "plain" else {**metadata, "layout": place.layout}
     await _hold(lease, deps)
-    await bucket.replace(
-        manifest_at,
-        BytesIO(content),
-        len(content),
-        metadata=metadata,
-        kind="application/json",
-        over=manifest_there,
+    await writing.bucket.replace(
+        place.manifest, BytesIO(content), len(content), metadata=said, kind="application/json", over=over
     )
-    return ("written" if summary.rows else "empty"), _exported(summary, etag, revision)
 
 
-def _says(found: Found | None, summary: Summary) -> bool:
-    return found is not None and found.metadata.get("sha256") == summary.sha256
+def _layout(found: Found) -> str:
+    return found.metadata.get("layout", "plain")
 
 
 def _revision(found: Found | None) -> int:
     text = "0" if found is None else found.metadata.get("revision", "0")
     return int(text) if text.isdecimal() else 0
-
-
-def _exported(summary: Summary, etag: str | None, revision: int) -> Exported:
-    if summary.rows == 0:
-        return Exported(0, 0, None, None, revision)
-    return Exported(summary.rows, summary.bytes, summary.sha256, etag, revision)
 
 
 async def _hold(lease: Lease, deps: Deps) -> None:

@@ -1,24 +1,25 @@
 """The words that scheduler, handler, store and S3 share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
 from shared.errors import Transient
-from shared.exports import Reason, Table
-from shared.schemas.copy import VariantSource
+from shared.exports import Layout, Reason, Record, Table
+from shared.schemas.copy import VariantSource, Vars
 
 Cadence = Literal["daily", "hourly"]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """When one org's hours are exported."""
+    """When one org's hours are exported, and of which tables."""
 
     org_id: UUID
     cadence: Cadence
+    tables: tuple[Table, ...] = ("generations",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,12 @@ class DueHour:
     org_id: UUID
     hour: datetime
     reason: Reason
+    table: Table = "generations"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one org's exports go, and as whom. Equal targets share one client."""
+    """Where one org's exports go, and as whom. Equal targets share one client; what is written makes no other one."""
 
     bucket: str
     prefix: str
@@ -42,6 +44,9 @@ class Target:
     secret: str | None = field(default=None, repr=False)
     role_arn: str | None = None
     external_id: str | None = field(default=None, repr=False)
+    record: Record = field(default="page", compare=False)
+    layout: Layout = field(default="plain", compare=False)
+    success_file: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +59,18 @@ class Lease:
     epoch: int
     dirty_seq: int  # what the snapshot that is read under this lease covers at least
     had_rows: bool  # whether an earlier export of this hour held rows
+    at: datetime  # when it was claimed
+    reason: str = "schedule"  # why it is exported
+    people_deleted: int = 0  # how often somebody was taken out of this hour, until now
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object in the bucket: its ETag, and what we wrote beside it (`sha256`, `revision`)."""
+    """An object in the bucket: its ETag, what we wrote beside it (`sha256`, `revision`, …), and its size in bytes."""
 
     etag: str
     metadata: Mapping[str, str]
+    size: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +82,86 @@ class Exported:
     sha256: str | None
     etag: str | None
     revision: int
+    schema_version: int
+
+
+class Details(NamedTuple):
+    """What an analyst's record says more of a generation. `event_us`: microseconds since 1970, UTC."""
+
+    event_us: int
+    generation_id: str
+    variant_name: str | None
+    propensity: float | None
+    snapshot_id: str | None
+    control: bool
+    decision: str
+    reason: str
+    outcome: str | None
+    outcome_reason: str | None
 
 
 class StoredRow(NamedTuple):
-    """One generation as PostgreSQL has it; `source` is None when its variant version is not there."""
+    """One generation as PostgreSQL has it; `source` is None when its variant version is not there, `copy_id` where
+    nothing was chosen."""
 
     event_timestamp: int
     user_id: str
     tracking_id: str
-    copy_id: str
+    copy_id: str | None
     template_id: str
     attrs: Mapping[str, object]
     vars: bytes | None
     source: VariantSource | None
+    details: Details | None = None
+
+
+class OutcomeRow(NamedTuple):
+    """What became of one generation, as far as it is known; moments in microseconds since 1970, UTC."""
+
+    event_timestamp: int
+    generation_id: str
+    user_id: str
+    tracking_id: str
+    template_id: str
+    copy_id: str | None
+    control: bool
+    sends: int
+    sent_us: int | None
+    delivered: bool
+    opened: bool
+    clicked: bool
+    bounced: bool
+    unsubscribed: bool
+    spam: bool
+    conversions: int
+    revenue: float | None
+    currency: str | None
+
+
+class VersionRow(NamedTuple):
+    """One version of a variant's texts, without them."""
+
+    version: int
+    content_sha256: str
+    created_us: int
+
+
+class VariantRow(NamedTuple):
+    """One variant with the texts that are served, in Liquid, and the days on which it was first and last chosen."""
+
+    copy_id: str
+    template_id: str
+    template_name: str
+    name: str
+    theme: str
+    status: str
+    version: int
+    content_sha256: str
+    vars: Vars
+    versions: Sequence[VersionRow]
+    created_us: int
+    first_used: date | None
+    last_used: date | None
 
 
 class Superseded(Transient):

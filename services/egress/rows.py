@@ -1,17 +1,21 @@
-"""The rows of one org-hour, from one snapshot, a batch at a time."""
+"""The rows of one org-hour, from one snapshot, a batch at a time; and those of the tables beside the record."""
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from datetime import timedelta
+from typing import Any, Protocol
 from uuid import UUID
 
-from services.egress.model import Lease, StoredRow
+from services.egress.model import Details, Lease, OutcomeRow, StoredRow, VariantRow, VersionRow
+from services.egress.parquet import weight
 from shared.db.pool import SCOPE_TO_ORG, Connection, Database
-from shared.exports import HOUR
-from shared.schemas.copy import VariantSource
+from shared.exports import HOUR, Record
+from shared.schemas.copy import VariantSource, Vars
 
 _FETCH_ROWS = 1000
+_FIRST_FETCH_ROWS = 100
+_FETCH_BYTES = 8 << 20  # of attrs; what the rows are fetched by where somebody sends very many
 _FETCH_TIMEOUT_S = 120.0  # real; the first one may have to sort
 _READ_TIMEOUT_S = 1200.0  # real; one hour from first to last row, encoding included
 _CACHED_SOURCES = 2048  # about 40 MB at 20 KB each
@@ -29,41 +33,158 @@ SELECT_ROWS = """
     ORDER BY accepted_at, generation_id
 """
 
+# Previews were only looked at: they stay out of every table.
+SELECT_ANALYST_ROWS = """
+    SELECT floor(extract(epoch FROM g.accepted_at))::bigint AS event_timestamp, g.user_id, g.tracking_id, g.copy_id,
+           g.template_id, g.attrs, g.vars, g.variant_version,
+           (extract(epoch FROM g.accepted_at) * 1000000)::bigint AS event_us, g.generation_id, v.name AS variant_name,
+           g.propensity, g.snapshot_id, g.decision, g.reason, w.outcome, w.reason AS outcome_reason
+    FROM generations g
+    LEFT JOIN write_outcomes w ON w.day = $1 AND w.generation_id = g.generation_id
+    LEFT JOIN variants v ON v.copy_id = g.copy_id
+    WHERE g.day = $1 AND g.org_id = $2 AND g.accepted_at >= $3 AND g.accepted_at < $4
+      AND g.decision IN ('treatment', 'control')
+    ORDER BY g.accepted_at, g.generation_id
+"""
+
+# One generation may have been sent twice; what came of either came of it.
+SELECT_OUTCOMES = """
+    WITH decided AS MATERIALIZED (
+        SELECT generation_id, template_id, copy_id, user_id, tracking_id, accepted_at, decision FROM generations
+        WHERE day = $1 AND org_id = $2 AND accepted_at >= $3 AND accepted_at < $4
+          AND decision IN ('treatment', 'control')
+    ), sent AS MATERIALIZED (
+        SELECT s.generation_id, count(*)::int AS sends, min(s.sent_at) AS sent_at, bool_or(s.delivered) AS delivered,
+               bool_or(s.human_opens > 0) AS opened, bool_or(s.human_clicks > 0) AS clicked,
+               bool_or(s.bounced) AS bounced, bool_or(s.unsubscribed) AS unsubscribed, bool_or(s.spam) AS spam,
+               count(e.converted_at)::int AS conversions, sum(e.revenue)::float8 AS revenue
+        FROM sends s CROSS JOIN LATERAL earned($2, s.template_id, s.transmission_id, 'infinity') e
+        WHERE s.org_id = $2 AND s.generation_day = $1 AND s.generation_id IN (SELECT generation_id FROM decided)
+        GROUP BY s.generation_id
+    )
+    SELECT floor(extract(epoch FROM d.accepted_at))::bigint AS event_timestamp, d.generation_id::text, d.user_id,
+           d.tracking_id, d.template_id, d.copy_id::text, d.decision = 'control' AS control,
+           coalesce(s.sends, 0) AS sends, (extract(epoch FROM s.sent_at) * 1000000)::bigint AS sent_us,
+           coalesce(s.delivered, false), coalesce(s.opened, false), coalesce(s.clicked, false),
+           coalesce(s.bounced, false), coalesce(s.unsubscribed, false), coalesce(s.spam, false),
+           coalesce(s.conversions, 0), CASE WHEN t.conversions IS NOT NULL THEN s.revenue END,
+           t.conversions->>'currency'
+    FROM decided d LEFT JOIN sent s USING (generation_id)
+    LEFT JOIN templates t ON t.org_id = $2 AND t.template_id = d.template_id
+    ORDER BY d.accepted_at, d.generation_id
+"""
+
+# Days are counted ahead and outlive the generations; what was chosen since yesterday may not be counted yet.
+SELECT_VARIANTS = r"""
+    WITH hashed AS (
+        SELECT copy_id, version, created_at, subject, preheader, body, encode(sha256(
+            convert_to(subject, 'UTF8') || '\x00'::bytea || convert_to(preheader, 'UTF8') || '\x00'::bytea
+            || convert_to(body, 'UTF8')), 'hex') AS sha256
+        FROM variant_versions WHERE org_id = $1
+    ), versions AS (
+        SELECT copy_id, array_agg(version ORDER BY version) AS numbers, array_agg(sha256 ORDER BY version) AS hashes,
+               array_agg((extract(epoch FROM created_at) * 1000000)::bigint ORDER BY version) AS made
+        FROM hashed GROUP BY copy_id
+    ), used AS (
+        SELECT copy_id, min(day) AS first, max(day) AS last FROM (
+            SELECT copy_id, day FROM result_counts
+            WHERE org_id = $1 AND attr = '' AND copy_id IS NOT NULL AND assigned > 0
+            UNION ALL
+            SELECT copy_id, day FROM generations
+            WHERE org_id = $1 AND day >= $2 AND decision = 'treatment' AND copy_id IS NOT NULL
+        ) one GROUP BY copy_id
+    )
+    SELECT v.copy_id::text, v.template_id, t.name AS template_name, v.name, v.theme, v.state, v.version, h.sha256,
+           h.subject, h.preheader, h.body, n.numbers, n.hashes, n.made,
+           (extract(epoch FROM v.created_at) * 1000000)::bigint AS created_us, u.first, u.last
+    FROM variants v JOIN templates t USING (org_id, template_id)
+    JOIN hashed h ON h.copy_id = v.copy_id AND h.version = v.version
+    JOIN versions n ON n.copy_id = v.copy_id
+    LEFT JOIN used u ON u.copy_id = v.copy_id
+    WHERE v.org_id = $1 ORDER BY v.template_id, v.copy_id
+"""
+
 SELECT_SOURCES = """
     SELECT v.copy_id, v.version, v.subject, v.preheader, v.body
     FROM variant_versions v
     JOIN unnest($1::uuid[], $2::int[]) AS wanted (copy_id, version) USING (copy_id, version)
 """
 
-SELECT_HAS_PARTITION = "SELECT to_regclass('generations_' || to_char($1::date, 'YYYYMMDD')) IS NOT NULL"
+# A day without a partition may never have had one: then only an earlier export knows of rows.
+SELECT_GONE = """
+    SELECT EXISTS (SELECT FROM dropped_days WHERE day = $1) OR $2::boolean AND NOT generations_kept($1)
+"""
 
 SourceId = tuple[UUID, int]
 
 
-class HourRows:
-    """An open cursor. Rows come in the order of the file: by acceptance, then by id."""
+class Batches(Protocol):
+    """An open table. Rows come in the order of the file, a batch at a time."""
 
-    def __init__(self, connection: Connection, cursor: Any, sources: "SourceCache") -> None:
-        self._connection, self._cursor, self._sources = connection, cursor, sources
+    async def fetch(self) -> Sequence[Any]:
+        """The next rows; empty at the end."""
+
+
+class HourRows:
+    """Generations by acceptance, then by id. Fewer at once where their attrs are large."""
+
+    def __init__(self, connection: Connection, cursor: Any, sources: "SourceCache", record: Record) -> None:
+        self._connection, self._cursor, self._sources, self._record = connection, cursor, sources, record
+        self._next = _FIRST_FETCH_ROWS
 
     async def fetch(self) -> list[StoredRow]:
         """The next rows; empty at the end."""
-        rows = await self._cursor.fetch(_FETCH_ROWS, timeout=_FETCH_TIMEOUT_S)
-        wanted = {(row["copy_id"], row["variant_version"]) for row in rows}
+        rows = await self._cursor.fetch(self._next, timeout=_FETCH_TIMEOUT_S)
+        wanted = {(row["copy_id"], row["variant_version"]) for row in rows if row["copy_id"] is not None}
         sources = await self._sources.get(self._connection, wanted)
+        if rows:
+            mean = 1 + sum(weight(row["attrs"]) for row in rows) // len(rows)
+            self._next = min(_FETCH_ROWS, max(1, _FETCH_BYTES // mean))
         return [
             StoredRow(
                 row["event_timestamp"],
                 row["user_id"],
                 row["tracking_id"],
-                str(row["copy_id"]),
+                _text(row["copy_id"]),
                 row["template_id"],
                 row["attrs"],
                 row["vars"],
                 sources.get((row["copy_id"], row["variant_version"])),
+                _details(row) if self._record == "analyst" else None,
             )
             for row in rows
         ]
+
+
+def _details(row: Any) -> Details:
+    return Details(
+        row["event_us"], str(row["generation_id"]), row["variant_name"], row["propensity"], _text(row["snapshot_id"]),
+        row["decision"] == "control", row["decision"], row["reason"], row["outcome"], row["outcome_reason"],
+    )  # fmt: skip
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+class PlainRows:
+    """Rows that need no second look-up."""
+
+    def __init__(self, cursor: Any, read: Callable[[Any], Any]) -> None:
+        self._cursor, self._read = cursor, read
+
+    async def fetch(self) -> list[Any]:
+        """The next rows; empty at the end."""
+        return [self._read(row) for row in await self._cursor.fetch(_FETCH_ROWS, timeout=_FETCH_TIMEOUT_S)]
+
+
+def _variant(row: Any) -> VariantRow:
+    versions = [VersionRow(*one) for one in zip(row["numbers"], row["hashes"], row["made"], strict=True)]
+    copy = Vars(row["subject"], row["preheader"], row["body"])
+    return VariantRow(
+        row["copy_id"], row["template_id"], row["template_name"], row["name"], row["theme"], row["state"],
+        row["version"], row["sha256"], copy, versions, row["created_us"], row["first"], row["last"],
+    )  # fmt: skip
 
 
 class SourceCache:
@@ -102,7 +223,7 @@ class Reader:
         self._sources = SourceCache()
 
     @asynccontextmanager
-    async def hour(self, lease: Lease) -> AsyncIterator[HourRows]:
+    async def hour(self, lease: Lease, record: Record) -> AsyncIterator[Batches]:
         """All rows of the hour that were committed at this moment."""
         async with (
             self._db.connection(_READ_TIMEOUT_S) as connection,
@@ -110,12 +231,21 @@ class Reader:
         ):
             await connection.execute(SCOPE_TO_ORG, str(lease.org_id))
             await connection.execute(SET_TIMEOUT)
-            cursor = await connection.cursor(
-                SELECT_ROWS, lease.hour.date(), lease.org_id, lease.hour, lease.hour + HOUR
-            )
-            yield HourRows(connection, cursor, self._sources)
+            yield await self._open(connection, lease, record)
 
-    async def has_partition(self, lease: Lease) -> bool:
-        """Whether PostgreSQL still keeps (or ever had) rows of this hour's day."""
+    async def _open(self, connection: Connection, lease: Lease, record: Record) -> Batches:
+        hour = (lease.hour.date(), lease.org_id, lease.hour, lease.hour + HOUR)
+        if lease.table == "variants":
+            yesterday = lease.at.date() - timedelta(days=1)
+            return PlainRows(await connection.cursor(SELECT_VARIANTS, lease.org_id, yesterday), _variant)
+        if lease.table == "outcomes":
+            return PlainRows(await connection.cursor(SELECT_OUTCOMES, *hour), lambda row: OutcomeRow(*row))
+        statement = SELECT_ANALYST_ROWS if record == "analyst" else SELECT_ROWS
+        return HourRows(connection, await connection.cursor(statement, *hour), self._sources, record)
+
+    async def is_gone(self, lease: Lease) -> bool:
+        """Whether PostgreSQL no longer has all rows that this hour ever had; the table of variants has no day."""
+        if lease.table == "variants":
+            return False
         async with self._db.connection() as connection:
-            return bool(await connection.fetchval(SELECT_HAS_PARTITION, lease.hour.date()))
+            return bool(await connection.fetchval(SELECT_GONE, lease.hour.date(), lease.had_rows))

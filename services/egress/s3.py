@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from typing import IO, Any, Literal, TypeVar
 
 # botocore and aiobotocore ship no types, hence the ignores.
@@ -25,6 +26,8 @@ from botocore.exceptions import ConnectionError as NotConnectedError
 from services.egress.model import Found, Superseded, Target
 from shared import logs
 from shared.errors import Failure, Permanent, Transient
+from shared.hosts import Hosts
+from shared.s3_names import endpoint_of
 
 log = logs.get(__name__)
 
@@ -52,6 +55,7 @@ class S3Options:
     checksums: Literal["when_supported", "when_required"] = "when_supported"
     sts_endpoint_url: str | None = None
     part_bytes: int = PART_BYTES
+    hosts: Hosts | None = None  # where an endpoint's name may lead; None: anywhere
 
 
 def quickly(options: S3Options) -> S3Options:
@@ -86,11 +90,24 @@ class S3:
             await self._take_role(session, target, target.role_arn)
         else:
             keys = {"aws_access_key_id": target.access_key, "aws_secret_access_key": target.secret}
-        config = self._config(s3={"addressing_style": "path" if target.endpoint_url else "auto"})
+        connector = await self._checked(target.endpoint_url) if target.endpoint_url else {}
+        config = self._config(
+            s3={"addressing_style": "path" if target.endpoint_url else "auto"}, connector_args=connector
+        )
         client = session.create_client(
             "s3", region_name=target.region, endpoint_url=target.endpoint_url, config=config, **keys
         )
         return await self._stack.enter_async_context(client)
+
+    async def _checked(self, endpoint_url: str) -> dict[str, Any]:
+        """How to connect to an endpoint that a customer named: only where it may lead, and to the address that was
+        looked at. Raises PrivateHost."""
+        if self._options.hosts is None:
+            return {}
+        host, port = endpoint_of(endpoint_url)
+        await self._options.hosts.addresses(host, port)  # an address in place of a name is resolved by nobody later
+        resolver = self._options.hosts.resolver()
+        return {"resolver": resolver, "use_dns_cache": False} if resolver else {}
 
     async def _take_role(self, session: AioSession, target: Target, role_arn: str) -> None:
         """The session works with temporary credentials of the customer's role, renewed before they run out."""
@@ -144,7 +161,7 @@ class Bucket:
                 hint = "finding out what is there needs s3:GetObject, and s3:ListBucket where nothing is"
                 raise Permanent(f"{error}; {hint}", reason="s3_403") from error
             raise
-        return Found(answer["ETag"], dict(answer["Metadata"]))
+        return Found(answer["ETag"], dict(answer["Metadata"]), answer.get("ContentLength"))
 
     async def replace(
         self, key: str, content: IO[bytes], length: int, *, metadata: Mapping[str, str], kind: str, over: Found | None
@@ -192,6 +209,27 @@ class Bucket:
                 await self._client.abort_multipart_upload(**upload)
         except (ClientError, BotoCoreError, *_UNREACHABLE) as error:
             log.error("export.upload_left", key=upload["Key"], upload=upload["UploadId"], error=type(error).__name__)
+
+    async def sweep(self, prefix: str, ours: Callable[[str], bool], older_than_s: float) -> int:
+        """Abort uploads of ours that nobody will finish: begun so long ago, by the server's own clock; how many."""
+        swept, after = 0, dict[str, str]()
+        while True:
+            answer = await self._call(
+                self._client.list_multipart_uploads(Bucket=self._name, Prefix=prefix, **after)
+            )  # fmt: skip
+            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            for upload in answer.get("Uploads", ()):
+                if ours(upload["Key"]) and (now - upload["Initiated"]).total_seconds() > older_than_s:
+                    which = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    try:
+                        await self._call(self._client.abort_multipart_upload(Bucket=self._name, **which))
+                        swept += 1
+                    except Transient as error:
+                        if "NoSuchUpload" not in str(error):  # then another replica was faster
+                            raise
+            if not answer.get("IsTruncated"):
+                return swept
+            after = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
     async def _conditionally(self, over: Found | None, call: Callable[[dict[str, str]], Awaitable[T]]) -> T:
         only = {"IfNoneMatch": "*"} if over is None else {"IfMatch": over.etag}

@@ -5,7 +5,7 @@ claimed or already exported.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -14,7 +14,7 @@ from services.egress.model import Cadence, DueHour, Plan
 from shared import logs
 from shared.clock import Clock, first_of
 from shared.errors import Transient
-from shared.exports import HOUR, Publisher, hours_between
+from shared.exports import HOUR, Publisher, Table, hours_between
 from shared.messaging.topology import EXPORT_HOUR
 from shared.schemas.jobs import ExportHourJob, hour_of
 
@@ -22,6 +22,8 @@ log = logs.get(__name__)
 
 _OPENED_AT_ONCE = 200  # hours per org and look, so that one org's long history does not keep the others waiting
 _PUBLISHED_AT_ONCE = 500
+_MARKED_FOR = timedelta(days=30)
+_DAY = timedelta(days=1)
 
 
 def closed_until(now: datetime, cadence: Cadence, settle_s: float) -> datetime:
@@ -39,20 +41,35 @@ def due_hours(
     return [hour for hour in hours_between(first_hour, closed_until(now, cadence, settle_s)) if hour not in seen]
 
 
+def rewrite_at(now: datetime, hour: datetime, cadence: Cadence, settle_s: float) -> datetime:
+    """When an exported hour of which something became known now is written again: after an eighth of its age, between
+    an hour and a day, so that opens that trickle in cost few rewrites; daily, not before the next day's export."""
+    wait = min(max((now - hour) / 8, HOUR), _DAY)
+    if cadence == "hourly":
+        return now + wait
+    return max(now + wait, closed_until(now, "daily", settle_s) + _DAY + timedelta(seconds=settle_s))
+
+
 class Hours(Protocol):
     """What the scheduler asks of the ledger."""
 
     async def plans(self) -> Sequence[Plan]:
         """Of every enabled target."""
 
-    async def first_hour(self, org_id: UUID) -> datetime | None:
+    async def first_hour(self, org_id: UUID, table: Table) -> datetime | None:
         """The earliest hour that holds anything; None while there is nothing."""
 
-    async def known_hours(self, org_id: UUID, since: datetime) -> Sequence[datetime]:
+    async def known_hours(self, org_id: UUID, table: Table, since: datetime) -> Sequence[datetime]:
         """The hours of the ledger from `since` on."""
 
-    async def open_hours(self, org_id: UUID, hours: Sequence[datetime], due_at: datetime) -> None:
+    async def open_hours(self, org_id: UUID, table: Table, hours: Sequence[datetime], due_at: datetime) -> None:
         """Put hours into the ledger that are not there yet."""
+
+    async def ask_variants(self, org_id: UUID, closed_at: datetime, due_at: datetime) -> None:
+        """Have the table of variants exported, unless that was done or asked for since `closed_at`."""
+
+    async def take_marks(self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]) -> int:
+        """Raise the exported hours that hold something new, from `since` on; how many."""
 
     async def due(self, now: datetime, settled_before: datetime, limit: int) -> Sequence[DueHour]:
         """Hours that need an export, begin before `settled_before`, and whose due_at has come."""
@@ -69,7 +86,8 @@ class Scheduler:
     ) -> None:
         self._hours, self._publisher, self._clock = hours, publisher, clock
         self._settle_s, self._tick_s, self._requeue_s = settle_s, tick_s, requeue_s
-        self._opened: dict[UUID, tuple[datetime, datetime]] = {}  # per org: from its first hour, all are open until
+        # Per org and table: from its first hour, all are open until.
+        self._opened: dict[tuple[UUID, Table], tuple[datetime, datetime]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; a server that does not answer costs one look, not the service."""
@@ -86,28 +104,43 @@ class Scheduler:
     async def look(self) -> int:
         """One look; how many jobs were published."""
         now = self._clock.now()
-        for plan in await self._hours.plans():
-            await self._open(plan, now)
+        plans = await self._hours.plans()
+        for plan in plans:
+            for table in plan.tables:
+                if table == "variants":
+                    closed_at = closed_until(now, plan.cadence, self._settle_s) + timedelta(seconds=self._settle_s)
+                    await self._hours.ask_variants(plan.org_id, closed_at, now)
+                else:
+                    await self._open(plan, table, now)
+        await self._raise_marked({plan.org_id: plan for plan in plans}, now)
         # An hour that is still open is not due, even if a backfill exported it as it stood and more came since.
         settled_before = now - timedelta(seconds=self._settle_s) - HOUR
         due = await self._hours.due(now, settled_before, _PUBLISHED_AT_ONCE)
         for hour in due:
-            job = ExportHourJob(org_id=hour.org_id, hour=hour.hour, reason=hour.reason)
+            job = ExportHourJob(org_id=hour.org_id, table=hour.table, hour=hour.hour, reason=hour.reason)
             await self._publisher.send_jobs(EXPORT_HOUR, hour.org_id, [job])
         await self._hours.queued(due, now + timedelta(seconds=self._requeue_s))
         return len(due)
 
-    async def _open(self, plan: Plan, now: datetime) -> None:
-        first = await self._hours.first_hour(plan.org_id)
+    async def _raise_marked(self, plans: Mapping[UUID, Plan], now: datetime) -> None:
+        def due_at(org_id: UUID, hour: datetime) -> datetime | None:
+            plan = plans.get(org_id)
+            return None if plan is None else rewrite_at(now, hour, plan.cadence, self._settle_s)
+
+        if raised := await self._hours.take_marks(now - _MARKED_FOR, due_at):
+            log.info("exports.raised", hours=raised)
+
+    async def _open(self, plan: Plan, table: Table, now: datetime) -> None:
+        first = await self._hours.first_hour(plan.org_id, table)
         if first is None:
             return
-        known_first, opened_until = self._opened.get(plan.org_id, (first, first))
+        known_first, opened_until = self._opened.get((plan.org_id, table), (first, first))
         if first < known_first:  # rows arrived late, from before all others
             opened_until = first
-        known = await self._hours.known_hours(plan.org_id, opened_until)
+        known = await self._hours.known_hours(plan.org_id, table, opened_until)
         hours = due_hours(now, plan.cadence, opened_until, known, self._settle_s)
         if opening := hours[:_OPENED_AT_ONCE]:
-            await self._hours.open_hours(plan.org_id, opening, now)
+            await self._hours.open_hours(plan.org_id, table, opening, now)
         until = closed_until(now, plan.cadence, self._settle_s)
         reached = hours[_OPENED_AT_ONCE] if len(hours) > _OPENED_AT_ONCE else max(opened_until, until)
-        self._opened[plan.org_id] = (first, reached)
+        self._opened[plan.org_id, table] = (first, reached)

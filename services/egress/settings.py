@@ -20,6 +20,12 @@ class Settings(ServiceSettings):
     egress_lease_s: float = Field(
         300, gt=0, description="Virtual seconds for which an exporter that fell silent keeps its hour from others."
     )
+    egress_keep_days: int | None = Field(
+        None,
+        ge=100,
+        description="Whole days for which generations are kept in PostgreSQL, at least 100; for ever if unset. A day "
+        "that is not exported yet where exports are on, or not counted yet, is kept longer.",
+    )
     egress_spool_dir: str | None = Field(
         None, description="Folder for the Parquet file of the hour in hand; the system's temporary folder if unset."
     )

@@ -1,6 +1,6 @@
 """Targets, and the ledger of hours that exporters share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -9,15 +9,16 @@ from services.egress.model import DueHour, Exported, Lease, Plan, Target
 from shared.crypto import KeyRing, SealError
 from shared.db.pool import Database
 from shared.errors import Permanent, Throttled
-from shared.exports import ExportLedger
+from shared.exports import VARIANTS_HOUR, ExportLedger, Table
 from shared.schemas.jobs import ExportHourJob
 
-_TABLE: Literal["generations"] = "generations"
+SELECT_PLANS = "SELECT org_id, cadence, tables FROM export_targets WHERE enabled ORDER BY org_id"
 
-SELECT_PLANS = "SELECT org_id, cadence FROM export_targets WHERE enabled ORDER BY org_id"
+SELECT_ORGS = "SELECT org_id FROM export_targets ORDER BY org_id"
 
 SELECT_TARGET = """
-    SELECT bucket, prefix, region, endpoint_url, access_key, sealed_secret, role_arn, external_id
+    SELECT bucket, prefix, region, endpoint_url, access_key, sealed_secret, role_arn, external_id, record, layout,
+           success_file
     FROM export_targets WHERE org_id = $1
 """
 
@@ -30,16 +31,46 @@ INSERT_HOURS = """
 """
 
 SELECT_DUE = """
-    SELECT org_id, hour, reason FROM export_hours
-    WHERE dirty_seq > exported_seq AND due_at <= $2 AND table_name = $1 AND hour <= $3
-    ORDER BY due_at, hour LIMIT $4
+    SELECT org_id, hour, CASE WHEN reason = 'person_deleted' THEN 'dirty' ELSE reason END AS reason, table_name
+    FROM export_hours
+    WHERE dirty_seq > exported_seq AND due_at <= $1 AND hour <= $2
+    ORDER BY due_at, hour, table_name LIMIT $3
 """
 
 UPDATE_QUEUED = """
     UPDATE export_hours e SET due_at = $4
-    FROM unnest($2::uuid[], $3::timestamptz[]) AS due (org_id, hour)
-    WHERE e.org_id = due.org_id AND e.table_name = $1 AND e.hour = due.hour AND e.due_at < $4
+    FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS due (org_id, table_name, hour)
+    WHERE e.org_id = due.org_id AND e.table_name = due.table_name AND e.hour = due.hour AND e.due_at < $4
 """
+
+ASK_VARIANTS = """
+    INSERT INTO export_hours AS e (org_id, table_name, hour, reason, due_at) VALUES ($1, 'variants', $2, 'schedule', $3)
+    ON CONFLICT (org_id, table_name, hour) DO UPDATE
+    SET dirty_seq = e.dirty_seq + 1, reason = 'schedule', due_at = $3, state = 'pending'
+    WHERE e.dirty_seq <= e.exported_seq AND e.exported_at < $4
+"""
+
+TAKE_MARKS = """
+    DELETE FROM export_marks
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM export_marks LIMIT $1 FOR UPDATE SKIP LOCKED))
+    RETURNING org_id, table_name, hour
+"""
+# In one order everywhere, so that two transactions cannot wait for each other in a ring.
+HOLD_HOURS = """
+    SELECT FROM export_hours e
+    JOIN unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS one (org_id, table_name, hour)
+        USING (org_id, table_name, hour)
+    ORDER BY e.org_id, e.hour, e.table_name FOR UPDATE OF e
+"""
+RAISE_HOURS = """
+    UPDATE export_hours e SET dirty_seq = e.dirty_seq + 1,
+        reason = CASE WHEN e.dirty_seq > e.exported_seq THEN e.reason ELSE 'dirty' END,
+        due_at = CASE WHEN e.dirty_seq > e.exported_seq THEN e.due_at ELSE one.due_at END,
+        state = CASE WHEN e.state = 'exported' THEN 'pending' ELSE e.state END
+    FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[]) AS one (org_id, table_name, hour, due_at)
+    WHERE e.org_id = one.org_id AND e.table_name = one.table_name AND e.hour = one.hour
+"""
+_MARKS = 10_000
 
 INSERT_HOUR = """
     INSERT INTO export_hours (org_id, table_name, hour, reason, due_at) VALUES ($1, $2, $3, $4, $5)
@@ -50,7 +81,7 @@ CLAIM_HOUR = """
     UPDATE export_hours SET state = 'exporting', epoch = epoch + 1, lease_until = $5
     WHERE org_id = $1 AND table_name = $2 AND hour = $3
       AND dirty_seq > exported_seq AND (lease_until IS NULL OR lease_until <= $4)
-    RETURNING epoch, dirty_seq, coalesce(rows, 0) > 0 AS had_rows
+    RETURNING epoch, dirty_seq, coalesce(rows, 0) > 0 AS had_rows, reason, people_deleted
 """
 
 SELECT_LEASE = """
@@ -69,7 +100,7 @@ RENEW_LEASE = """
 FINISH_HOUR = """
     UPDATE export_hours
     SET state = CASE WHEN dirty_seq > $5 THEN 'pending' ELSE 'exported' END, exported_seq = $5,
-        rows = $6, bytes = $7, sha256 = $8, etag = $9, revision = $10, exported_at = $11,
+        rows = $6, bytes = $7, sha256 = $8, etag = $9, revision = $10, exported_at = $11, schema_version = $12,
         lease_until = NULL, error = NULL
     WHERE org_id = $1 AND table_name = $2 AND hour = $3 AND epoch = $4
 """
@@ -91,36 +122,64 @@ class Store:
         """Of every enabled target."""
         async with self._db.connection() as connection:
             rows = await connection.fetch(SELECT_PLANS)
-        return [Plan(row["org_id"], row["cadence"]) for row in rows]
+        return [Plan(row["org_id"], row["cadence"], ("generations", *sorted(row["tables"]))) for row in rows]
 
-    async def first_hour(self, org_id: UUID) -> datetime | None:
+    async def orgs_with_target(self) -> list[UUID]:
+        """Of every target, also of those that are switched off."""
+        async with self._db.connection() as connection:
+            return [row["org_id"] for row in await connection.fetch(SELECT_ORGS)]
+
+    async def first_hour(self, org_id: UUID, table: Table) -> datetime | None:
         """The earliest hour that holds anything, or was ever asked for."""
-        return await self._ledger.first_hour(org_id, _TABLE)
+        return await self._ledger.first_hour(org_id, table)
 
-    async def known_hours(self, org_id: UUID, since: datetime) -> list[datetime]:
+    async def known_hours(self, org_id: UUID, table: Table, since: datetime) -> list[datetime]:
         """The hours of the ledger from `since` on."""
         async with self._db.transaction(org_id) as connection:
-            rows = await connection.fetch(SELECT_KNOWN_HOURS, org_id, _TABLE, since)
+            rows = await connection.fetch(SELECT_KNOWN_HOURS, org_id, table, since)
         return [row["hour"] for row in rows]
 
-    async def open_hours(self, org_id: UUID, hours: Sequence[datetime], due_at: datetime) -> None:
+    async def open_hours(self, org_id: UUID, table: Table, hours: Sequence[datetime], due_at: datetime) -> None:
         """Put hours into the ledger that are not there yet."""
         async with self._db.transaction(org_id) as connection:
-            await connection.execute(INSERT_HOURS, org_id, _TABLE, hours, due_at)
+            await connection.execute(INSERT_HOURS, org_id, table, hours, due_at)
+
+    async def ask_variants(self, org_id: UUID, closed_at: datetime, due_at: datetime) -> None:
+        """Have the table of variants exported, unless that was done or asked for since `closed_at`."""
+        async with self._db.transaction(org_id) as connection:
+            await connection.execute(ASK_VARIANTS, org_id, VARIANTS_HOUR, due_at, closed_at)
+
+    async def take_marks(self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]) -> int:
+        """Raise the exported hours that hold something new, from `since` on; how many. `due_at`: when an hour of an org
+        is due again; None: never. One that is due already stays as it is due."""
+        async with self._db.transaction() as connection:
+            marks = await connection.fetch(TAKE_MARKS, _MARKS)
+            # A mark that is seen was committed, so an hour that is not in the ledger yet will read what it is about.
+            due = {
+                (row["org_id"], row["table_name"], row["hour"]): at
+                for row in marks
+                if row["hour"] >= since and (at := due_at(row["org_id"], row["hour"])) is not None
+            }
+            if not due:
+                return 0
+            keys = sorted(due)
+            columns = [*map(list, zip(*keys, strict=True)), [due[key] for key in keys]]
+            await connection.execute(HOLD_HOURS, *columns[:3])
+            return int((await connection.execute(RAISE_HOURS, *columns)).rpartition(" ")[2])
 
     async def due(self, now: datetime, settled_before: datetime, limit: int) -> list[DueHour]:
         """Hours of all orgs that need an export, begin no later than `settled_before`, and whose due_at has come."""
         async with self._db.connection() as connection:
-            rows = await connection.fetch(SELECT_DUE, _TABLE, now, settled_before, limit)
-        return [DueHour(row["org_id"], row["hour"], row["reason"]) for row in rows]
+            rows = await connection.fetch(SELECT_DUE, now, settled_before, limit)
+        return [DueHour(row["org_id"], row["hour"], row["reason"], row["table_name"]) for row in rows]
 
     async def queued(self, due: Sequence[DueHour], again_at: datetime) -> None:
         """Their jobs are published; what still needs an export at `again_at` (a lost job, a blocked hour) is due
         again."""
         if due:
-            orgs, hours = [hour.org_id for hour in due], [hour.hour for hour in due]
+            columns = list(map(list, zip(*((one.org_id, one.table, one.hour) for one in due), strict=True)))
             async with self._db.connection() as connection:
-                await connection.execute(UPDATE_QUEUED, _TABLE, orgs, hours, again_at)
+                await connection.execute(UPDATE_QUEUED, *columns, again_at)
 
     async def claim(self, job: ExportHourJob, now: datetime, lease_s: float) -> Lease | None:
         """The right to export this hour; None when it needs no export. Raises Throttled while another has it."""
@@ -131,7 +190,9 @@ class Store:
             row = await connection.fetchrow(CLAIM_HOUR, *hour, now, until)
             held = None if row else await connection.fetchrow(SELECT_LEASE, *hour)
         if row is not None:
-            return Lease(*hour, row["epoch"], row["dirty_seq"], row["had_rows"])
+            return Lease(
+                *hour, row["epoch"], row["dirty_seq"], row["had_rows"], now, row["reason"], row["people_deleted"]
+            )
         if held is None:
             return None
         wait_s = 1.0 if held["lease_until"] is None else max(1.0, (held["lease_until"] - now).total_seconds())
@@ -156,6 +217,7 @@ class Store:
                 FINISH_HOUR,
                 *(lease.org_id, lease.table, lease.hour, lease.epoch, lease.dirty_seq),
                 *(exported.rows, exported.bytes, exported.sha256, exported.etag, exported.revision, at),
+                exported.schema_version,
             )
         return done == "UPDATE 1"
 

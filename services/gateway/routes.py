@@ -24,7 +24,7 @@ from services.gateway.preview import preview_of
 from services.gateway.query import body_of
 from services.gateway.reader import Webhook, read_webhook
 from services.gateway.waiting import answered, preferred_wait_s, within
-from shared import logs, metrics
+from shared import logs, metrics, tracing
 from shared.clock import Clock
 from shared.errors import Outage
 from shared.messaging.replies import ReplyQueue
@@ -127,7 +127,8 @@ class Generate:
         if reply_to is None:
             if wait_s:
                 metrics.count("waits_total", result="no_way")
-            await self._submit(api_key.org_id, job)
+            with tracing.one("publish", generation_id):
+                await self._submit(api_key.org_id, job)
             reply = None
         else:
             with self._replies.expect(generation_id) as coming:  # before the job leaves: its answer may overtake us
@@ -135,6 +136,9 @@ class Generate:
                 reply = await within(coming, started_s + wait_s - time.monotonic())
         if webhook.repairs:
             _tell_repairs(webhook, api_key, request)
+        if tracing.is_on():
+            took_ns = int((time.monotonic() - started_s) * 1e9)
+            tracing.webhook(generation_id, time.time_ns() - took_ns, org=org_slug, waited=reply is not None)
         if reply is not None:
             return answered(reply, preferred=preferred_s is not None)
         return accepted(request, generation_id, closing=self.leaving)

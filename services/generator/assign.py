@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from services.generator.select import fraction
+from shared.draw import fraction
 from shared.schemas.jobs import GenerateJob
 
 HOLDOUT = "control_holdout"

@@ -18,7 +18,7 @@ from services.generator.compose import compose, fault_of
 from services.generator.records import Alias, Found, Generation, Person, Stored
 from services.generator.render import Renderer
 from services.generator.select import Snapshot
-from shared import metrics
+from shared import metrics, tracing
 from shared.errors import Permanent
 from shared.schemas.ids import WINDOW_S, window_start
 from shared.schemas.jobs import GenerateJob, WriteJob
@@ -61,14 +61,16 @@ class Generator:
         faults = [fault_of(job) for job in jobs]
         sound = [job for job, fault in zip(jobs, faults, strict=True) if fault is None]
         configs = await self._catalog.orgs({job.org_id for job in sound})
-        found = await self._find(sound, configs)
+        with tracing.part("find what is stored"):
+            found = await self._find(sound, configs)
         batch = sort_out(sound, found.stored)
         generations, failures = await self._compose(batch.fresh, configs, found.last)
         writes = [*await self._remember(generations), *(stored.write for stored in batch.again)]
         if batch.aliases:
             await self._records.insert_aliases_once(batch.aliases)
         if due := [write for write in writes if write is not None]:
-            await self._publish(due)
+            with tracing.part("publish writes"):
+                await self._publish(due)
         return [
             Permanent("this job cannot be stored", reason=fault) if fault else failures.get(job.generation_id)
             for job, fault in zip(jobs, faults, strict=True)
@@ -115,7 +117,8 @@ class Generator:
         }
         for org_id, template_id, snapshot in unstored.values():
             await self._records.insert_uniform_once(org_id, template_id, snapshot)
-        inserted = await self._records.insert_generations_once(generations)
+        with tracing.part("store generations"):
+            inserted = await self._records.insert_generations_once(generations)
         counts = Counter((one.decision, one.reason) for one in generations if one.generation_id in inserted)
         for (decision, reason), number in counts.items():
             metrics.count("generations_total", number, decision=decision, reason=reason)

@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import blake2b
 from uuid import UUID, uuid5
 
+from shared.draw import fraction
 from shared.schemas.attributes import folded
 from shared.schemas.decisions import treatment_reason
 from shared.schemas.jobs import Attrs
@@ -128,22 +128,16 @@ def choose(snapshot: Snapshot, cell: str, generation_id: UUID, avoid: UUID | Non
     return Choice(snapshot.eligible[index], probabilities, probabilities[index])
 
 
-def _draw(probabilities: Sequence[float], fraction: float) -> int:
-    """The index whose share of [0, 1) holds `fraction`; what rounding leaves over goes to the last possible one."""
+def _draw(probabilities: Sequence[float], drawn: float) -> int:
+    """The index whose share of [0, 1) holds `drawn`; what rounding leaves over goes to the last possible one."""
     reached, last = 0.0, 0
     for index, probability in enumerate(probabilities):
         if probability <= 0:
             continue
         reached, last = reached + probability, index
-        if fraction < reached:
+        if drawn < reached:
             return index
     return last
-
-
-def fraction(of: bytes, use: bytes) -> float:
-    """Uniform in [0, 1), 53 bits. An id is hashed once more: it has fixed bits, and its uses must not correlate."""
-    digest = blake2b(of, digest_size=8, person=use).digest()
-    return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 
 
 @lru_cache(maxsize=4096)

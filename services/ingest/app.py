@@ -49,8 +49,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     publisher = await stack.enter_async_context(open_publisher(amqp_url, "ingest", INGEST_FILE, PROBE_SOURCE))
     connection = await stack.enter_async_context(connect(amqp_url, "ingest.consume"))
     replying = await stack.enter_async_context(connect(amqp_url, "ingest.reply"))
-    servers = _sftp(settings)
-    folders = _folders(settings, servers)
+    folders = _folders(settings)
     sources = Sources(database)
     ledger = Ledger(database, lease=timedelta(seconds=settings.ingest_lease_s), max_attempts=settings.ingest_attempts)
     deps = Deps(
@@ -67,7 +66,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         max_file_bytes=settings.ingest_max_file_bytes,
         spool_dir=settings.ingest_spool_dir,
     )
-    probing = ProbeDeps(sources.find, servers, ReplySender(replying).send, clock, deps.limits)
+    probing = ProbeDeps(sources.find, folders, ReplySender(replying).send, clock, deps.limits)
     probes = Consumer(
         connection, publisher, PROBE_SOURCE, ProbeSourceJob, partial(probe_sources, deps=probing), clock
     )  # fmt: skip
@@ -90,7 +89,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "recounter": recounter.run,
             "counter": counter.run,
             "probes": probes.run,
-            "silence": SilenceWatch(sources.count_silent, clock).run,
+            "silence": SilenceWatch(sources.count_silent, sources.lags, clock).run,
             "shown": shown.run,
             **{name: consumer.run for name, consumer in consumers.items()},
         },
@@ -102,26 +101,18 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     )
 
 
-def _sftp(settings: Settings) -> Servers:
-    return Servers(
-        KeyRing(settings.seal_keys.get_secret_value()),
-        connect_timeout_s=settings.ingest_connect_timeout_s,
-        read_timeout_s=settings.ingest_read_timeout_s,
-        hosts=Hosts(settings.allow_private_hosts),
+def _folders(settings: Settings) -> Folders:
+    """The kinds of source that are read."""
+    ring, hosts = KeyRing(settings.seal_keys.get_secret_value()), Hosts(settings.allow_private_hosts)
+    connect_s, read_s = settings.ingest_connect_timeout_s, settings.ingest_read_timeout_s
+    own_role = settings.ingest_s3_own_role
+    return Folders(
+        {
+            "sftp": Servers(ring, connect_timeout_s=connect_s, read_timeout_s=read_s, hosts=hosts),
+            "folder": LocalFolders(settings.ingest_folder_root, read_timeout_s=read_s),
+            "s3": Buckets(ring, connect_timeout_s=connect_s, read_timeout_s=read_s, hosts=hosts, own_role=own_role),
+        }
     )
-
-
-def _folders(settings: Settings, servers: Servers) -> Folders:
-    """The kinds of source. Those of `klaviyo` are none yet."""
-    buckets = Buckets(
-        KeyRing(settings.seal_keys.get_secret_value()),
-        connect_timeout_s=settings.ingest_connect_timeout_s,
-        read_timeout_s=settings.ingest_read_timeout_s,
-        hosts=Hosts(settings.allow_private_hosts),
-        own_role=settings.ingest_s3_own_role,
-    )
-    local = LocalFolders(settings.ingest_folder_root, read_timeout_s=settings.ingest_read_timeout_s)
-    return Folders({"sftp": servers, "folder": local, "s3": buckets})
 
 
 def _pace(settings: Settings) -> Pace:

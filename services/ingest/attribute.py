@@ -53,8 +53,10 @@ DROP_WORK_TABLES = """
         pg_temp.bought, pg_temp.placed
 """
 
+# What we ANALYZE are work tables, of which the planner need only know how long they are.
 BEGIN_LONG_WORK = """
-    SET LOCAL statement_timeout = '600s'; SET LOCAL lock_timeout = '300s'; SET LOCAL work_mem = '64MB'
+    SET LOCAL statement_timeout = '600s'; SET LOCAL lock_timeout = '300s'; SET LOCAL work_mem = '64MB';
+    SET LOCAL default_statistics_target = 10
 """
 
 # Several orgs switch at once; within one, two files could each miss what the other is about to commit.
@@ -76,27 +78,15 @@ SELECT_SINCE = """
     WHERE t.transmission_id IS NOT NULL
 """
 
-# A transmission without delivery or bounce is no send yet: its opens wait among the events until the file with the
-# delivery comes. $2 and `since` lie a day before the send: partitions before them are not looked at.
-TALLY = r"""
-    INSERT INTO tallies
-    WITH known AS MATERIALIZED (
-        SELECT t.transmission_id, min(least(t.since, s.day)) - 1 AS since FROM touched t
-        LEFT JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
-        WHERE t.transmission_id IS NOT NULL
-        GROUP BY t.transmission_id
-    ), facts AS (
-        SELECT e.*,
+# What one event `e` says of its send, and what all of a send's events (`facts`) say together.
+FACTS = r"""
             e.metric IN ('Received Email', 'Bounced Email', 'Dropped Email') AS sending,
             e.metric = 'Opened Email' AND e.machine_open IS FALSE AS human_open,
             e.metric = 'Clicked Email' AND e.bot_click IS NOT TRUE AND (e.url IS NULL OR e.url !~*
                 '^https?://[^/]*kmail-lists\.|/(unsubscribe|manage-preferences|preferences|web-?view|view-in-browser)([/?#]|$)'
             ) AS human_click
-        FROM known t
-        JOIN events e ON e.org_id = $1 AND e.transmission_id = t.transmission_id AND e.day >= t.since
-        WHERE e.day >= $2
-    ), sums AS (
-        SELECT transmission_id,
+""".strip()
+SUMS = """
             min(profile_id) FILTER (WHERE sending) AS profile_id,
             min(message_id) FILTER (WHERE sending) AS message_id,
             min(flow_id) FILTER (WHERE sending) AS flow_id,
@@ -116,6 +106,26 @@ TALLY = r"""
             min(event_at) FILTER (WHERE human_click) AS first_click_at,
             count(*) FILTER (WHERE human_click) AS human_clicks,
             count(*) FILTER (WHERE metric = 'Clicked Email' AND bot_click) AS bot_clicks
+""".strip()
+
+# A transmission without delivery or bounce is no send yet: its opens wait among the events until the file with the
+# delivery comes. $2 and `since` lie a day before the send: partitions before them are not looked at.
+TALLY = f"""
+    INSERT INTO tallies
+    WITH known AS MATERIALIZED (
+        SELECT t.transmission_id, min(least(t.since, s.day)) - 1 AS since FROM touched t
+        LEFT JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
+        WHERE t.transmission_id IS NOT NULL
+        GROUP BY t.transmission_id
+    ), facts AS (
+        SELECT e.*,
+            {FACTS}
+        FROM known t
+        JOIN events e ON e.org_id = $1 AND e.transmission_id = t.transmission_id AND e.day >= t.since
+        WHERE e.day >= $2
+    ), sums AS (
+        SELECT transmission_id,
+            {SUMS}
         FROM facts GROUP BY transmission_id HAVING bool_or(sending)
     )
     SELECT s.transmission_id, s.profile_id, s.message_id, s.flow_id, s.sent_at, s.day, s.delivered, s.bounced,
@@ -135,7 +145,7 @@ TALLY = r"""
                 AND later.message_id = s.message_id AND later.sent_at > s.sent_at AND later.sent_at <= e.event_at
           ) END
     ) l ON s.message_id IS NOT NULL
-"""
+"""  # noqa: S608  # our own text
 
 # How many days before a send its generation may lie: the longest delay and send window in use, and our own window.
 SELECT_LOOKBACK_DAYS = """
@@ -145,13 +155,8 @@ SELECT_LOOKBACK_DAYS = """
         + coalesce((SELECT max(send_window_s) FROM templates WHERE org_id = $1), 0) / 86400.0)::int
 """
 
-UPSERT_SENDS = """
-    INSERT INTO sends (org_id, transmission_id, profile_id, message_id, flow_id, sent_at, day, delivered, bounced,
-        unsubscribed, spam, first_open_at, human_opens, machine_opens, first_click_at, human_clicks, bot_clicks,
-        attribution, generation_id, generation_day, template_id, copy_id, cell)
-    SELECT $1, t.transmission_id, t.profile_id, t.message_id, t.flow_id, t.sent_at, t.day, t.delivered, t.bounced,
-        t.unsubscribed, t.spam, t.first_open_at, t.human_opens, t.machine_opens, t.first_click_at, t.human_clicks,
-        t.bot_clicks,
+# Of tallies `t`, by whatever name. $1: org; $2: a day before all of them; $3: the window; $4: the lookback in days.
+ATTRIBUTION = """
         CASE WHEN t.flow_id IS NULL AND m.actions IS NULL THEN 'not_a_flow'
              WHEN g.generation_id IS NULL THEN 'no_generation'
              WHEN NOT g.fits THEN 'other_message'
@@ -163,7 +168,8 @@ UPSERT_SENDS = """
         CASE WHEN g.fits AND NOT g.preview THEN g.template_id END,
         CASE WHEN g.fits AND NOT g.preview THEN g.copy_id END,
         CASE WHEN g.fits AND NOT g.preview THEN g.cell ELSE '' END
-    FROM tallies t
+""".strip()
+GENERATIONS = """
     LEFT JOIN (
         SELECT message_id, array_agg(action_id) AS actions FROM flow_messages WHERE org_id = $1 GROUP BY message_id
     ) m ON m.message_id = t.message_id
@@ -188,6 +194,18 @@ UPSERT_SENDS = """
           AND g.day BETWEEN t.day - $4::int AND t.day AND g.day >= $2::date - $4::int AND g.decision <> 'preview'
         ORDER BY fits DESC, g.accepted_at DESC LIMIT 1
     ) g ON true
+""".strip()
+
+UPSERT_SENDS = f"""
+    INSERT INTO sends (org_id, transmission_id, profile_id, message_id, flow_id, sent_at, day, delivered, bounced,
+        unsubscribed, spam, first_open_at, human_opens, machine_opens, first_click_at, human_clicks, bot_clicks,
+        attribution, generation_id, generation_day, template_id, copy_id, cell)
+    SELECT $1, t.transmission_id, t.profile_id, t.message_id, t.flow_id, t.sent_at, t.day, t.delivered, t.bounced,
+        t.unsubscribed, t.spam, t.first_open_at, t.human_opens, t.machine_opens, t.first_click_at, t.human_clicks,
+        t.bot_clicks,
+        {ATTRIBUTION}
+    FROM tallies t
+    {GENERATIONS}
     ON CONFLICT (org_id, transmission_id) DO UPDATE SET profile_id = excluded.profile_id,
         message_id = excluded.message_id, flow_id = excluded.flow_id, sent_at = excluded.sent_at, day = excluded.day,
         delivered = excluded.delivered, bounced = excluded.bounced, unsubscribed = excluded.unsubscribed,
@@ -196,7 +214,7 @@ UPSERT_SENDS = """
         human_clicks = excluded.human_clicks, bot_clicks = excluded.bot_clicks, attribution = excluded.attribution,
         generation_id = excluded.generation_id, generation_day = excluded.generation_day,
         template_id = excluded.template_id, copy_id = excluded.copy_id, cell = excluded.cell
-"""
+"""  # noqa: S608  # our own text
 
 # Asked before the sends change and after: a send may move from one cell to another.
 NOTE_CELLS = """
@@ -253,6 +271,14 @@ INSERT_ROLLUPS = """
 """
 
 
+# Asked for every send of a day; most orgs count no orders.
+SELECT_CONVERTED = "SELECT EXISTS (SELECT FROM conversions WHERE org_id = $1)"
+INSERT_ROLLUPS_WITHOUT_ORDERS = INSERT_ROLLUPS.replace(
+    "CROSS JOIN LATERAL earned($1, s.template_id, s.transmission_id, 'infinity') e",
+    "CROSS JOIN (SELECT NULL::timestamptz AS converted_at, 0::numeric AS revenue) e",
+)
+
+
 async def recompute_sends(connection: Connection, orders: Orders, org_id: UUID, window: timedelta) -> None:
     """Bring the sends in `touched`, their conversions, and the rollups they are and were part of, to what the events
     say. Within the caller's transaction, which holds LOCK_ORG. `window`: how long after its clean-up time a generation
@@ -288,7 +314,9 @@ async def _roll_up(connection: Connection, org_id: UUID) -> None:
     """Count what is in `cells` anew."""
     await connection.execute("ANALYZE cells")
     await connection.execute(DELETE_ROLLUPS, org_id, timeout=STATEMENT_TIMEOUT_S)
-    await connection.execute(INSERT_ROLLUPS, org_id, timeout=STATEMENT_TIMEOUT_S)
+    converted = await connection.fetchval(SELECT_CONVERTED, org_id)
+    insert = INSERT_ROLLUPS if converted else INSERT_ROLLUPS_WITHOUT_ORDERS
+    await connection.execute(insert, org_id, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute(RAISE_DAYS, org_id, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute(RAISE_REPORTS, org_id, timeout=STATEMENT_TIMEOUT_S)
 
@@ -343,6 +371,16 @@ async def recount_orders(connection: Connection, org_id: UUID) -> None:
 
 async def begin_switch(connection: Connection, org_id: UUID) -> None:
     """At the start of a transaction that changes what follows from events: this org only, one at a time."""
+    await begin_long_work(connection, org_id)
+    await lock_org(connection, org_id)
+
+
+async def begin_long_work(connection: Connection, org_id: UUID) -> None:
+    """At the start of a transaction of this org's that may take minutes."""
     await connection.execute(SCOPE_TO_ORG, str(org_id))
     await connection.execute(BEGIN_LONG_WORK)
+
+
+async def lock_org(connection: Connection, org_id: UUID) -> None:
+    """Until the end of the transaction nobody else changes what follows from the org's events."""
     await connection.execute(LOCK_ORG, str(org_id), timeout=STATEMENT_TIMEOUT_S)

@@ -8,7 +8,7 @@ split. A refund belongs to the send of its order: the newest one of the same per
 | what comes | what is computed anew |
 |---|---|
 | an order or a refund, early or late | it, and the orders and refunds of the same id |
-| a row of a newer file that says other things of an order that is known | the same |
+| another word of a newer file, or of none any more (retract.py) | the same |
 | a send, or one that moves: in time, to another template, to not delivered | orders of its person in its window |
 | another definition of conversions | all orders of the org |
 
@@ -35,30 +35,6 @@ SELECT_METRICS = """
         UNION ALL SELECT name, true FROM jsonb_array_elements_text(conversions->'refunds') one (name)
     ) m
     WHERE org_id = $1 AND conversions IS NOT NULL
-"""
-
-# The newest file wins, whichever came first; of one file the last row. Only what orders say can be corrected: nothing
-# else of an event changes its meaning, and to compare it would cost every file.
-CORRECT = """
-    WITH told AS (
-        SELECT e.day, e.event_id, e.file_id AS old_file_id,
-            s.line, s.value, s.currency, s.order_id,
-            (e.value, e.currency, e.order_id) IS DISTINCT FROM (s.value, s.currency, s.order_id) AS differs
-        FROM (
-            SELECT DISTINCT ON (event_id, day) * FROM (
-                SELECT *, (event_at AT TIME ZONE 'UTC')::date AS day FROM staged
-                WHERE transmission_id IS NULL AND lower(metric) = ANY ($3::text[])
-            ) d ORDER BY event_id, day, line DESC
-        ) s
-        JOIN events e ON e.org_id = $1 AND e.event_id = s.event_id AND e.day = s.day
-        WHERE (e.file_id, e.line) IS DISTINCT FROM ($2, s.line)
-          AND (SELECT mtime FROM ingest_files WHERE file_id = $2)
-            >= coalesce((SELECT mtime FROM ingest_files f WHERE f.file_id = e.file_id), '-infinity')
-    ), corrected AS (
-        UPDATE events e SET value = t.value, currency = t.currency, order_id = t.order_id, file_id = $2, line = t.line
-        FROM told t WHERE e.org_id = $1 AND e.day = t.day AND e.event_id = t.event_id
-    )
-    INSERT INTO bought SELECT event_id, day FROM told WHERE differs
 """
 
 NOTE_PLACES = """
@@ -195,11 +171,6 @@ class Orders:
         self._orders, self._refunds = orders, refunds
         self.metrics = sorted({*orders, *refunds})
         """In lower case, refunds among them; empty: nothing is counted."""
-
-    async def correct(self, file_id: UUID) -> None:
-        """Take over what a newer file says of orders that are known, into `bought`."""
-        if self.metrics:
-            await self._run(CORRECT, file_id, self.metrics)
 
     async def note_places(self, sign: int) -> None:
         """Where the sends in `tallies` stand, before they change (-1) and after (1)."""

@@ -46,6 +46,8 @@ SETTLE_DAY = """
     UPDATE result_days SET counted = $4, counted_at = $5, open_until = $6, claim_id = NULL, lease_until = NULL
     WHERE org_id = $1 AND day = $2 AND claim_id = $3
 """
+# Its generations are gone (0040_retention.sql).
+IS_DROPPED = "SELECT EXISTS (SELECT FROM dropped_days WHERE day = $1)"
 # In one order everywhere, so that two transactions cannot wait for each other in a ring.
 RAISE_REPORTS = """
     INSERT INTO result_reports AS r (org_id, template_id) SELECT $1, one FROM unnest($2::text[]) one ORDER BY one
@@ -122,7 +124,8 @@ class StoredCounts:
             settled = await connection.execute(
                 SETTLE_DAY, org_id, day, claim_id, row["revision"], now, _open_until(day, last_on_profile, now)
             )
-            if settled == "UPDATE 1":
+            # Asked after the facts were read: what was counted while they were there stands.
+            if settled == "UPDATE 1" and not await connection.fetchval(IS_DROPPED, day):
                 differing = await results_days.store_day(connection, org_id, day, counts)
                 await connection.execute(RAISE_REPORTS, org_id, sorted(differing))
         return True

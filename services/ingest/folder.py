@@ -89,6 +89,8 @@ class LocalFolder:
 class LocalFolders:
     """Opens sources of kind `folder`. `root` None: the operator lends none."""
 
+    steps: tuple[str, ...] = ("Find the folder",)
+
     def __init__(self, root: Path | None, *, read_timeout_s: float) -> None:
         self._root, self._timeout_s = root, read_timeout_s
 
@@ -107,6 +109,13 @@ class LocalFolders:
             yield LocalFolder(fd, source, self._timeout_s)
         finally:
             os.close(fd)
+
+    @asynccontextmanager
+    async def reach(self, source: Source, done: Callable[[str], None]) -> AsyncIterator[LocalFolder]:
+        """See Opener."""
+        async with self.open(source) as folder:
+            done(f"{'/'.join([source.org_slug, *_parts(source.path)])} is there.")
+            yield folder
 
 
 def _parts(path: str) -> list[str]:

@@ -1,6 +1,6 @@
 """A folder of event files, of whatever kind its source is: what every kind gives, and which kinds there are."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fnmatch import fnmatchcase
 from typing import Final, Protocol
@@ -30,10 +30,15 @@ class Folder(Protocol):
 
 
 class Opener(Protocol):
-    """Opens the sources of one kind."""
+    """Opens the sources of one kind. `steps`: what has to work until a folder is open, named for people."""
+
+    steps: tuple[str, ...]
 
     def open(self, source: Source) -> AbstractAsyncContextManager[Folder]:
         """Raises SourceRefused for what only a changed source can mend, else SourceUnreachable."""
+
+    def reach(self, source: Source, done: Callable[[str], None]) -> AbstractAsyncContextManager[Folder]:
+        """The same for somebody who looks on: `done` is told after each of `steps` what came of it. Raises Failure."""
 
 
 class Folders:

@@ -11,11 +11,12 @@
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from services.ingest.parse import Reading, read_pieces
 from services.ingest.records import (
     Changed,
     Claimed,
+    Got,
     Listed,
     Loaded,
     Piece,
@@ -41,6 +43,8 @@ from shared.schemas.jobs import IngestFileJob
 log = logs.get(__name__)
 
 _GIVE_BACK_TIMEOUT_S = 5.0
+_TELL_S = 1.0  # real seconds between two words of how far a file is: people watch
+_CLAIM_LOOK_S = 1.0
 
 
 class Folder(Protocol):
@@ -58,6 +62,7 @@ class Staged(Protocol):
     """A place for the rows of one file until they all count, or none."""
 
     async def add(self, piece: Piece) -> None: ...
+    async def prepare(self) -> None: ...
     async def switch(self, loaded: Loaded, sha256: str, now: datetime) -> Loaded: ...
     async def hold(self, loaded: Loaded, sha256: str, error: str, now: datetime) -> None: ...
 
@@ -68,9 +73,9 @@ class Stagings(Protocol):
 
 class Ledger(Protocol):
     async def claim(self, org_id: UUID, file_id: UUID, claim_id: UUID, now: datetime) -> Claimed | None: ...
-    async def extend(self, file: Claimed, now: datetime) -> bool: ...
+    async def extend(self, file: Claimed, got: Got, now: datetime) -> bool: ...
     async def same_bytes(self, file: Claimed, sha256: str) -> UUID | None: ...
-    async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> None: ...
+    async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> bool: ...
     async def give_back(self, file: Claimed, error: str, *, attempts: int) -> None: ...
     async def list_again(self, file: Claimed, error: str, now: datetime, *, changed: bool) -> None: ...
 
@@ -148,7 +153,9 @@ class _Loading:
 
     def __init__(self, file: Claimed, deps: Deps) -> None:
         self._file, self._deps = file, deps
+        self._got = Got(0, 0, deps.clock.now())
         self._extend_at = deps.clock.monotonic() + deps.lease_s / 3
+        self._tell_at = monotonic() + _TELL_S
 
     async def run(self) -> None:
         if self._file.listed.size > self._deps.max_file_bytes:
@@ -157,11 +164,15 @@ class _Loading:
             return
         with tempfile.TemporaryFile(dir=self._deps.spool_dir) as spool:  # has no name: a kill leaves nothing
             sha256 = await self._fetch(spool)
-            if same_as := await self._deps.ledger.same_bytes(self._file, sha256):
-                await self._deps.ledger.settle_as_same(self._file, sha256, same_as, self._deps.clock.now())
+            if await self._is_known(sha256):
                 self._report("done", Loaded(0, 0), same=True)
-                return
-            await self._load(spool, sha256)
+            else:
+                await self._load(spool, sha256)
+
+    async def _is_known(self, sha256: str) -> bool:
+        ledger, now = self._deps.ledger, self._deps.clock.now()
+        same_as = await ledger.same_bytes(self._file, sha256)
+        return same_as is not None and await ledger.settle_as_same(self._file, sha256, same_as, now)
 
     async def _fetch(self, spool: BinaryIO) -> str:
         """The whole file, and its digest. Raises Changed unless it is what was listed, before and after."""
@@ -176,6 +187,7 @@ class _Loading:
                     fetched += len(block)
                     _write(spool, block)
                     digest.update(block)
+                    self._got = replace(self._got, bytes=fetched)
                     await self._stay_claimed()
             self._demand_unchanged(await folder.look(listed.path))
         if fetched != listed.size:
@@ -189,15 +201,17 @@ class _Loading:
 
     async def _load(self, spool: BinaryIO, sha256: str) -> None:
         rows = rejects = 0
+        self._got = replace(self._got, since=self._deps.clock.now())
         async with self._deps.stagings.open(self._file) as staged:
             try:
                 saved = check_mapping(self._file.source.mapping)
                 reading = Reading(saved, self._deps.clock.now(), self._deps.limits, self._file.accepted)
                 async with aclosing(_in_thread(spool, self._file.listed.size, reading)) as pieces:
                     async for piece in pieces:
-                        rows += len(piece.events) + len(piece.rejects)
+                        rows += piece.rows
                         rejects += len(piece.rejects)
                         await staged.add(piece)
+                        self._got = replace(self._got, rows=rows)
                         await self._stay_claimed()
                 if not (self._file.accepted or self._deps.limits.forgives(rejects, rows)):
                     raise Unreadable(
@@ -208,6 +222,7 @@ class _Loading:
             except Unreadable as problem:
                 await self._hold(staged, Loaded(rows, rejects), sha256, problem)
             else:
+                await self._claimed_during(staged.prepare())
                 loaded = await staged.switch(Loaded(rows, rejects), sha256, self._deps.clock.now())
                 self._report("done", loaded)
 
@@ -215,12 +230,25 @@ class _Loading:
         await staged.hold(loaded, sha256, f"{problem.reason}: {problem}", self._deps.clock.now())
         self._report("held", loaded, reason=problem.reason)
 
+    async def _claimed_during(self, work: Coroutine[None, None, None]) -> None:
+        """Stay claimed during work that takes long and says nothing."""
+        working = asyncio.ensure_future(work)
+        try:
+            while not working.done():
+                await asyncio.wait({working}, timeout=_CLAIM_LOOK_S)
+                await self._stay_claimed()
+            await working
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
     async def _stay_claimed(self) -> None:
-        if self._deps.clock.monotonic() < self._extend_at:
+        if self._deps.clock.monotonic() < self._extend_at and monotonic() < self._tell_at:
             return
-        if not await self._deps.ledger.extend(self._file, self._deps.clock.now()):
+        if not await self._deps.ledger.extend(self._file, self._got, self._deps.clock.now()):
             raise Transient("another worker took the file over", reason="lease_lost")
         self._extend_at = self._deps.clock.monotonic() + self._deps.lease_s / 3
+        self._tell_at = monotonic() + _TELL_S
 
     def _report(self, state: str, loaded: Loaded, **fields: object) -> None:
         metrics.count("ingest_files_total", state=state)
@@ -228,7 +256,9 @@ class _Loading:
         metrics.count("ingest_rows_total", loaded.rejects, outcome="rejected")
         if state == "done":
             metrics.count("ingest_rows_total", loaded.rows - loaded.rejects - loaded.fresh, outcome="known")
-        log.info("file.settled", state=state, rows=loaded.rows, rejects=loaded.rejects, fresh=loaded.fresh, **fields)
+        metrics.count("ingest_rows_total", loaded.corrected, outcome="corrected")
+        metrics.count("ingest_rows_total", loaded.gone, outcome="retracted")
+        log.info("file.settled", state=state, **asdict(loaded), **fields)
 
 
 def _too_large(most_bytes: int) -> Unreadable:

@@ -22,10 +22,10 @@ EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 FUTURE = timedelta(days=2)
 """An event outside [EARLIEST, now + FUTURE] is a broken clock or a broken column, not an event."""
 
-_LONGEST_DELIVERY, _LONGEST_INTEREST, _SKEW = timedelta(days=3), timedelta(days=365), timedelta(minutes=-1)
+LONGEST_DELIVERY, LONGEST_INTEREST, SKEW = timedelta(days=3), timedelta(days=365), timedelta(minutes=-1)
 _MAX_COLUMNS = 2000
-_MAX_ID = 200
-_MAX_URL = 2000
+MAX_ID = 200
+MAX_URL = 2000
 
 # Names as `_plain` gives them, the better one first. `uuid` is not an id: Klaviyo's holds a time in seconds, and two
 # events of one second may share it. `$event_id` neither: its shape differs per metric.
@@ -69,10 +69,10 @@ _METRICS = {
         "Placed Order",
     )
 }
-_OF_EMAILS = frozenset(_METRICS.values()) - {"Placed Order"}
+OF_EMAILS = frozenset(_METRICS.values()) - {"Placed Order"}
 # The rows that are known name no transmission here: the email that did not arrive is a send of its own.
-_UNSENT = ("Bounced Email", "Dropped Email")
-_SENDING = ("Received Email", *_UNSENT)
+UNSENT = ("Bounced Email", "Dropped Email")
+SENDING = ("Received Email", *UNSENT)
 _PROPERTY_PREFIX = re.compile(r"^(event[ _])?propert(ies|y)[._]\s*")
 _SEPARATORS = re.compile(r"[^a-z0-9$]+")
 _MICROSECONDS, _MILLISECONDS = 1e14, 1e11  # a Unix time above is in that unit
@@ -101,9 +101,10 @@ class Columns:
         self._properties = self._at.get("properties")
         self._internal = self._at.get("internal")
         self._flat = {field: index for field, index in self._at.items() if field in _FLAT and field != "internal"}
-        self._latest = now + FUTURE
+        self.latest = now + FUTURE
         self.at: Mapping[str, int] = self._at
         """By field, the number of its column."""
+        self.count = len(names)
 
     def read(self, values: Sequence[Any], line: int) -> Event:
         """One event. Raises Rejected."""
@@ -114,12 +115,12 @@ class Columns:
             if (value := values[index]) is not None and value != "":
                 found[field] = value
         event_at = self._moment(values[self._time])
-        metric = _metric(values[self._metric])
+        metric = metric_of(values[self._metric])
         profile_id = _id("profile_id", values[self._profile])
         message_id = _id_or_none("message_id", found.get("message_id"))
         handoff_at = _handoff(found.get("handoff_at") or _cohort_time(found.get("cohort")), event_at, metric)
         transmission_id = _id_or_none("transmission_id", found.get("transmission_id"))
-        if transmission_id is None and message_id and metric in _UNSENT:
+        if transmission_id is None and message_id and metric in UNSENT:
             transmission_id = f"bounce:{message_id}:{profile_id}:{int((handoff_at or event_at).timestamp())}"
         return Event(
             line,
@@ -131,8 +132,8 @@ class Columns:
             _id_or_none("flow_id", found.get("flow_id")),
             transmission_id,
             handoff_at,
-            _flag(found.get("machine_open")),
-            _flag(found.get("bot_click")),
+            flag_of(found.get("machine_open")),
+            flag_of(found.get("bot_click")),
             _url(found.get("url")),
             _number(found.get("value")),
             _currency(found.get("currency")),
@@ -161,7 +162,7 @@ class Columns:
 
     def _moment(self, value: Any) -> datetime:
         moment = read_time(value)
-        if not EARLIEST <= moment <= self._latest:
+        if not EARLIEST <= moment <= self.latest:
             raise Rejected("event_at is before 2020 or in the future")
         return moment
 
@@ -266,7 +267,7 @@ def _id(field: str, value: Any) -> str:
 
 
 def _is_id(text: str) -> bool:
-    return 0 < len(text) <= _MAX_ID and text.isascii() and text.isprintable() and " " not in text
+    return 0 < len(text) <= MAX_ID and text.isascii() and text.isprintable() and " " not in text
 
 
 def _id_or_none(field: str, value: Any) -> str | None:
@@ -280,12 +281,13 @@ def _metric_name(text: str) -> str:
     known = plain.lower().removeprefix("event:klaviyo.").removeprefix("klaviyo:").replace("_", " ")
     if known in _METRICS:
         return _METRICS[known]
-    if not plain or len(plain) > _MAX_ID or not plain.isprintable():
+    if not plain or len(plain) > MAX_ID or not plain.isprintable():
         raise Rejected("metric is not a name")
     return plain
 
 
-def _metric(value: Any) -> str:
+def metric_of(value: Any) -> str:
+    """The metric's name as Klaviyo's pages write it. Raises Rejected."""
     if not isinstance(value, str):
         raise Rejected("no metric")
     return _metric_name(value)
@@ -304,7 +306,7 @@ def _object(value: Any, name: str) -> dict[str, Any]:
     return value
 
 
-def _flag(value: Any) -> bool | None:
+def flag_of(value: Any) -> bool | None:
     """Klaviyo's aggregates say "1.0" where its events say true. Anything else is not known."""
     if isinstance(value, str):
         return {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}.get(value.lower())
@@ -322,12 +324,12 @@ def _handoff(value: Any, event_at: datetime, metric: str) -> datetime | None:
         moment = None if value is None else read_time(value)
     except Rejected:
         return None
-    longest = _LONGEST_DELIVERY if metric in _SENDING else _LONGEST_INTEREST
-    return moment if moment is not None and longest >= event_at - moment >= _SKEW else None
+    longest = LONGEST_DELIVERY if metric in SENDING else LONGEST_INTEREST
+    return moment if moment is not None and longest >= event_at - moment >= SKEW else None
 
 
 def _url(value: Any) -> str | None:
-    return value[:_MAX_URL].replace("\0", "") if isinstance(value, str) and value else None
+    return value[:MAX_URL].replace("\0", "") if isinstance(value, str) and value else None
 
 
 def _first(properties: Mapping[str, Any], *names: str) -> Any:
@@ -343,10 +345,10 @@ def _currency(value: Any) -> str | None:
 def _order_id(found: Mapping[str, Any], metric: str) -> str | None:
     """The shop's name of the order, which for its own events `$event_id` is by custom. Never a reason to reject."""
     value = found.get("order_id")
-    if value in (None, "") and metric not in _OF_EMAILS:
+    if value in (None, "") and metric not in OF_EMAILS:
         value = found.get("own_id")
     text = value.strip() if isinstance(value, str) else str(value) if type(value) is int else ""
-    return text if 0 < len(text) <= _MAX_ID and text.isprintable() else None
+    return text if 0 < len(text) <= MAX_ID and text.isprintable() else None
 
 
 def _number(value: Any) -> float | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, cast
 
 import orjson
 
@@ -25,12 +25,15 @@ from services.ingest.objects import MAX_RAW_BYTES as MAX_RAW_BYTES
 from services.ingest.objects import Objects
 from services.ingest.objects import raw_text as _raw
 from services.ingest.parquet import PARQUET, Table, open_table
-from services.ingest.records import Event, Piece, Reject, Unreadable
-from services.ingest.text import Limits, open_text
+from services.ingest.records import Event, Piece, Reject, Taken, Unreadable
+from services.ingest.text import Limits, OpenedText, open_text
 
 PIECE_ROWS = 5000
 MAX_ROW_CHARS = 1 << 20
 MAX_ROW_LINES = 1000
+QUICK_FROM_BYTES = 1 << 16
+"""Smaller files are read row by row: whoever has only those never loads what the quick reader needs."""
+_BOMS = {"utf-8": 0, "utf-8-sig": 3}  # encodings of which the quick reader reads bytes, and how many come before
 _FEW_EMPTY_LINES, _EMPTY_LINES_PER_RECORD = 100_000, 10  # more than both together cost time and say nothing
 _SAMPLE_LINES = 200
 _MAX_LINE = 2**31 - 1  # what the database's line column holds
@@ -64,14 +67,20 @@ ReadLine = Callable[[int], str]
 """The next line, or so many characters of it; empty at the end."""
 
 
-def read_pieces(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterator[Piece]:
-    """The file in pieces of at most PIECE_ROWS records. Raises Unreadable when the file as a whole makes no sense."""
+def read_pieces(
+    stream: BinaryIO, size_bytes: int, reading: Reading, *, quick_from_bytes: int = QUICK_FROM_BYTES
+) -> Iterator[Piece]:
+    """The file in bounded pieces. Raises Unreadable when the file as a whole makes no sense."""
     events: list[Event] = []
     rejects: list[Reject] = []
     n_events = n_rejects = 0
-    for result in _read(stream, size_bytes, reading):
+    for result in _read(stream, size_bytes, reading, quick=size_bytes >= quick_from_bytes):
+        if type(result) is Taken:
+            n_events += result.told
+            yield Piece([], [], result.text, result.told)
+            continue
         (rejects if type(result) is Reject else events).append(result)  # type: ignore[arg-type]  # told by its type
-        if result.line > _MAX_LINE:
+        if result.line > _MAX_LINE:  # type: ignore[union-attr]  # the same
             raise Unreadable("more than two thousand million lines", reason="too_large_unpacked")
         if len(events) + len(rejects) >= PIECE_ROWS:
             n_events, n_rejects = n_events + len(events), n_rejects + len(rejects)
@@ -93,17 +102,39 @@ class Text(Protocol):
 Kind = Literal["", "JSON lines", "JSON array", "JSON pages", "CSV"]
 
 
-def _read(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterator[Event | Reject]:
+def _read(
+    stream: BinaryIO, size_bytes: int, reading: Reading, *, quick: bool
+) -> "Iterator[Event | Reject | Taken]":  # fmt: skip
     stream.seek(0)
     if stream.read(len(PARQUET)) == PARQUET:
         return _read_parquet(stream, size_bytes, reading)
     open_again = partial(open_text, stream, size_bytes, reading.limits)
     opened = open_again()
+    kind = kind_of(opened.head)
+    if quick and opened.encoding in _BOMS and kind == "CSV":
+        dialect = _dialect_of(opened.head, reading)
+        if dialect.escape is None:
+            return _read_quickly(opened, dialect, reading)
     names: dict[str, str] = {}
-    if kind_of(opened.head) == "JSON pages":  # which explain their metrics after the events
+    if kind == "JSON pages":  # which explain their metrics after the events
         names = metric_names(arrays.elements(opened.text.read, MAX_ROW_CHARS))
         opened = open_again()
     return read_text(opened.text, opened.head, reading, names)
+
+
+def _read_quickly(opened: OpenedText, dialect: _Dialect, reading: Reading) -> "Iterator[Event | Reject | Taken]":
+    from services.ingest.plain import read_plain  # arrow and numpy, only where there is much to read
+
+    def columns_of(header: str) -> Columns | None:
+        names = _header([header], dialect)
+        return Columns(names, reading.saved, reading.now) if names else None
+
+    def by_row(readline: ReadLine, columns: Columns | None, number: int) -> Iterator[Event | Reject]:
+        return _read_csv(readline, dialect, reading, columns, number)
+
+    stream = cast(BinaryIO, opened.text.detach())  # the reader that `text` put there
+    stream.read(_BOMS[opened.encoding])
+    return read_plain(stream, dialect.delimiter, MAX_ROW_CHARS, columns_of, by_row)
 
 
 def kind_of(head: str) -> Kind:
@@ -148,12 +179,12 @@ class _Cut(str):
 class _Lines:
     """The physical lines of a record, handed to csv.reader one at a time and remembered until the record is whole."""
 
-    def __init__(self, readline: ReadLine) -> None:
+    def __init__(self, readline: ReadLine, number: int = 1) -> None:
         self._readline = readline
         self._waiting: deque[str] = deque()
         self._chars = 0
         self.pulled: list[str] = []
-        self.number = 1  # of the first line pulled
+        self.number = self._first = number  # of the first line pulled
         self._empty = 0
 
     def __iter__(self) -> "_Lines":
@@ -172,7 +203,7 @@ class _Lines:
     def skip(self) -> None:
         """What was pulled is an empty line. Raises Unreadable for a file of nothing else."""
         self._empty += 1
-        records = self.number - self._empty
+        records = self.number - self._first + 1 - self._empty
         if self._empty > _FEW_EMPTY_LINES + _EMPTY_LINES_PER_RECORD * records:
             raise Unreadable(f"{self._empty} empty lines among {records} others", reason="empty_lines")
 
@@ -225,9 +256,11 @@ def _reader(lines: Iterator[str], dialect: _Dialect) -> "Iterator[list[str]]":
     )
 
 
-def _read_csv(readline: ReadLine, dialect: _Dialect, reading: Reading) -> Iterator[Event | Reject]:
-    lines = _Lines(readline)
-    columns: Columns | None = None
+def _read_csv(
+    readline: ReadLine, dialect: _Dialect, reading: Reading, columns: Columns | None = None, number: int = 1
+) -> Iterator[Event | Reject]:
+    """With columns: records from the line of this number on; else the first one is the header."""
+    lines = _Lines(readline, number)
     for row in _rows(lines, dialect):
         if type(row) is Reject:
             if columns is None:

@@ -33,6 +33,7 @@ class Sources(Protocol):
 
 class Ledger(Protocol):
     async def record_listing(self, source: Source, listing: Sequence[tuple[UUID, Listed]], now: datetime) -> None: ...
+    async def read_again(self, source: Source, files: Sequence[Listed], now: datetime) -> None: ...
     async def candidates(
         self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta
     ) -> list[UUID]: ...
@@ -102,6 +103,8 @@ class Poller:
     async def _take_in(self, source: Source, listing: Listing, now: datetime) -> None:
         files = [(self._new_id(), file) for file in dict.fromkeys(listing.files)]
         await self._ledger.record_listing(source, files, now)
+        if source.reread:
+            await self._ledger.read_again(source, [file for _, file in files], now)
         await self._sources.poll_succeeded(source, listing, now)
         ready = await self._ledger.candidates(source, now, stable=self._pace.stable, requeue=self._pace.requeue)
         for file_id in ready:

@@ -5,18 +5,16 @@ Best effort, like every answer over a reply queue: nothing is retried.
 """
 
 import asyncio
-import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 from uuid import UUID
 
 from services.ingest.beginning import BEGINNING_BYTES, MOST_TABLE_BYTES, end_bytes, look
+from services.ingest.folders import Folder, Folders
 from services.ingest.mapping import check_mapping
 from services.ingest.parse import Reading
-from services.ingest.records import Listed, Listing, Source, SourceRefused, Unreadable
-from services.ingest.sftp import HostKeys, OurKey
+from services.ingest.records import Listed, Source, Unreadable
 from services.ingest.text import Limits
 from shared import logs
 from shared.clock import Clock
@@ -31,23 +29,9 @@ TRIES_S = 20.0
 """Real seconds for all steps together: whoever asked still waits then."""
 
 _NEWEST = 50
-_NAMES = (
-    "Find the server", "Connect", "Host key", "Log in", "List the folder", "Read the newest file", "Know its format",
-    "Find the columns",
-)  # fmt: skip
+_ALWAYS = ("List the folder", "Read the newest file", "Know its format", "Find the columns")
 
 Send = Callable[[str, str, bytes], Awaitable[None]]
-
-
-class Folder(Protocol):
-    async def list(self) -> Listing: ...
-    def read(self, path: str, at_most: int, start: int = 0) -> AsyncGenerator[bytes, None]: ...
-
-
-class Servers(Protocol):
-    async def host_keys(self, source: Source) -> HostKeys: ...
-    def our_key(self, source: Source) -> OurKey: ...
-    def open(self, source: Source) -> AbstractAsyncContextManager[Folder]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +39,7 @@ class ProbeDeps:
     """`find`: an org's stored source; `send`: an answer to an address under a correlation id."""
 
     find: Callable[[UUID, UUID], Awaitable[Source | None]]
-    servers: Servers
+    folders: Folders
     send: Send
     clock: Clock
     limits: Limits
@@ -97,56 +81,21 @@ class _Trying:
     files: int | None = None
     newest: list[str] = field(default_factory=list)
     preview: FilePreview | None = None
+    names: tuple[str, ...] = ("Find the source", *_ALWAYS)
 
     def done(self, says: str) -> None:
-        self.steps.append(ProbeStep(name=_NAMES[len(self.steps)], ok=True, says=says))
+        self.steps.append(ProbeStep(name=self.names[len(self.steps)], ok=True, says=says))
 
     def failed(self, says: str) -> None:
-        self.steps.append(ProbeStep(name=_NAMES[len(self.steps)], ok=False, says=f"{says[:1].upper()}{says[1:]}"))
+        self.steps.append(ProbeStep(name=self.names[len(self.steps)], ok=False, says=f"{says[:1].upper()}{says[1:]}"))
 
     async def run(self) -> None:
         """Raises Failure where a step fails."""
         source = await _source(self.job, self.deps)
-        await self._connect(source)
-        keys = await self.deps.servers.host_keys(source)
-        if not keys.same:
-            raise SourceRefused(
-                f"the server shows {keys.offered}, but {keys.pinned} is pinned. Ask its owner which is right; if it is "
-                "the one shown, save it as the server's public key",
-                reason="host_key_changed",
-            )
-        self.done(f"It is {keys.offered}, as pinned.")
-        ours = self.deps.servers.our_key(source)
-        try:
-            async with self.deps.servers.open(source) as folder:
-                self.done(f"As {source.username}, with our key {ours.fingerprint}.")
-                await self._read(source, folder)
-        except Failure as error:
-            if error.reason != "key_refused":
-                raise
-            raise Permanent(f"{error}: {ours.public}", reason=error.reason) from None
-
-    async def _connect(self, source: Source) -> None:
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(source.host, source.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise Permanent(
-                f"no address is known for {source.host!r}; is the name right?", reason="no_address"
-            ) from None
-        addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
-        self.done(f"{source.host} is {', '.join(addresses[:4])}.")
-        try:
-            _, writer = await asyncio.open_connection(source.host, source.port)
-        except OSError:
-            raise Permanent(
-                f"{source.host} takes no connection at port {source.port}; is the port right, and does its firewall "
-                "let the ingest service in?",
-                reason="unreachable",
-            ) from None
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-        self.done(f"Port {source.port} is open.")
+        opener = self.deps.folders.opener(source)
+        self.names = (*opener.steps, *_ALWAYS)
+        async with opener.reach(source, self.done) as folder:
+            await self._read(source, folder)
 
     async def _read(self, source: Source, folder: Folder) -> None:
         listing = await folder.list()
@@ -210,7 +159,8 @@ async def _source(job: ProbeSourceJob, deps: ProbeDeps) -> Source:
     if stored is not None:
         return replace(stored, **given)
     nothing = {"org_id": job.org_id, "source_id": job.probe_id, "sealed_key": "", "mapping": None}
-    return Source(**{"port": 22, "path": ".", "pattern": "*", **nothing, **given})
+    empty = {"host": "", "port": 22, "username": "", "host_key": "", "path": ".", "pattern": "*"}
+    return Source(**{**empty, **nothing, **given})
 
 
 def _nothing(source: Source, ignored: int) -> str:

@@ -1,5 +1,6 @@
 """What the parts of this service hand to each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -37,10 +38,24 @@ class Reject(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A bounded part of a file."""
+    """A bounded part of a file. `text`: further events, `told` of them, as COPY reads them."""
 
     events: list[Event]
     rejects: list[Reject]
+    text: bytes | memoryview = b""
+    told: int = 0
+
+    @property
+    def rows(self) -> int:
+        return len(self.events) + len(self.rejects) + self.told
+
+
+class Taken(NamedTuple):
+    """What became of a block of rows: `told` events, as text for COPY, and the numbers of the rows in doubt."""
+
+    text: bytes | memoryview
+    told: int
+    doubtful: Sequence[int]
 
 
 class Listed(NamedTuple):
@@ -83,6 +98,7 @@ class Source:
     region: str = ""
     endpoint_url: str = ""
     access_key: str = ""
+    reread: bool = False  # somebody asked to have all of it read again
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +113,25 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Got:
+    """How far a file in hand is: its bytes are fetched, then its rows are staged; `since` when that, or while there are
+    no rows the fetching, began."""
+
+    bytes: int
+    rows: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """What loading a file did. rows = events + rejects; `fresh` events were not known before."""
+    """What loading a file did. rows = events + rejects; `fresh` events were not known before, `corrected` ones said
+    something else, `gone` ones are said by no file any more."""
 
     rows: int
     rejects: int
     fresh: int = 0
+    corrected: int = 0
+    gone: int = 0
 
 
 class Unreadable(Permanent):

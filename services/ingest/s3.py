@@ -1,7 +1,7 @@
 """A bucket as a source: the objects directly below a prefix. What is listed is told apart by its ETag too, and what is
 read is the very object that was looked at."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -10,7 +10,8 @@ from services.ingest.records import Changed, Listed, Listing, Source, SourceRefu
 from shared.crypto import KeyRing, SealError
 from shared.errors import Failure, Permanent, Transient
 from shared.hosts import Hosts
-from shared.s3 import BUCKET, REGION, Access, named, open_client
+from shared.s3 import Access, named, open_client
+from shared.s3_names import BUCKET, REGION, endpoint_of
 
 _ATTEMPTS: Final = 2
 
@@ -77,6 +78,8 @@ class Buckets:
     """Opens sources of kind `s3`. `own_role`: whether one without a key may be read as the service itself, which may
     see other buckets than the org's."""
 
+    steps: tuple[str, ...] = ("Find the server",)
+
     def __init__(
         self, ring: KeyRing, *, connect_timeout_s: float, read_timeout_s: float, hosts: Hosts, own_role: bool
     ) -> None:
@@ -97,6 +100,19 @@ class Buckets:
             yield Prefix(client, source, self._read_timeout_s)
         finally:
             await opening.__aexit__(None, None, None)
+
+    @asynccontextmanager
+    async def reach(self, source: Source, done: Callable[[str], None]) -> AsyncIterator[Prefix]:
+        """See Opener."""
+        async with self.open(source) as prefix:
+            found = []
+            if source.endpoint_url:
+                host, port = endpoint_of(source.endpoint_url)
+                found = await self._hosts.addresses(host, port)
+            whom = f"key {source.access_key}" if source.access_key else "the service's own role"
+            at = f"{source.endpoint_url} is {', '.join(found[:4])}" if found else f"Amazon's own in {source.region}"
+            done(f"{at}; it is asked with {whom}.")
+            yield prefix
 
     def _access(self, source: Source) -> Access:
         if not (BUCKET.fullmatch(source.bucket) and REGION.fullmatch(source.region)):

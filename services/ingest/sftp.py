@@ -2,7 +2,8 @@
 
 import asyncio
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
@@ -15,6 +16,12 @@ from shared.crypto import KeyRing, SealError
 from shared.errors import Failure, Transient
 from shared.hosts import Hosts, PrivateHost
 
+_READS = 2  # in flight: who takes a block in hand does not keep the next one waiting
+# The quickest first, where there are instructions for it. As wide as asyncssh's own choice.
+_CIPHERS = (
+    "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr", "aes192-ctr",
+    "aes128-ctr",
+)  # fmt: skip
 _CLOSE_TIMEOUT_S = 5.0
 
 
@@ -62,13 +69,24 @@ class Folder:
             async with asyncio.timeout(self._timeout_s):
                 file = await self._client.open(path, "rb")
             # Not closed here: its connection ends with it, and a frozen server would cost one more time limit.
-            offset, end = start, start + at_most
-            while offset < end:
-                block = await self._block(file, offset, min(READ_BYTES, end - offset))
-                if not block:
-                    return
-                offset += len(block)
-                yield block
+            reads: deque[asyncio.Task[bytes]] = deque()
+            asked = 0
+            try:
+                while True:
+                    while asked < at_most and len(reads) < _READS:
+                        size = min(READ_BYTES, at_most - asked)
+                        reads.append(asyncio.ensure_future(self._block(file, start + asked, size)))
+                        asked += size
+                    if not reads:
+                        return
+                    block = await reads[0]
+                    reads.popleft()
+                    if block:
+                        yield block
+                    if len(block) < READ_BYTES:
+                        asked = at_most  # the file ends here: asyncssh asks again for what is missing before that
+            finally:
+                await _ended(reads)
 
     async def _block(self, file: asyncssh.SFTPClientFile, offset: int, size: int) -> bytes:
         """One read. A read that is cancelled leaves its parallel requests behind (asyncssh 2.24); one whose
@@ -84,6 +102,13 @@ class Folder:
         if not done:
             raise TimeoutError
         return cast(bytes, reading.result())  # opened without an encoding
+
+
+async def _ended(reads: Iterable["asyncio.Task[bytes]"]) -> None:
+    """Nobody wants them any more."""
+    for read in reads:
+        read.cancel()
+    await asyncio.gather(*reads, return_exceptions=True)
 
 
 class HostKeys(NamedTuple):
@@ -103,6 +128,8 @@ class OurKey(NamedTuple):
 
 class Servers:
     """Opens sources of kind `sftp`. `hosts`: where their names may lead."""
+
+    steps: tuple[str, ...] = ("Find the server", "Connect", "Host key", "Log in")
 
     def __init__(self, ring: KeyRing, *, connect_timeout_s: float, read_timeout_s: float, hosts: Hosts) -> None:
         self._ring, self._connect_timeout_s, self._read_timeout_s = ring, connect_timeout_s, read_timeout_s
@@ -128,6 +155,38 @@ class Servers:
                 async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                     await connection.wait_closed()
             connection.abort()  # a frozen server answers no farewell
+
+    @asynccontextmanager
+    async def reach(self, source: Source, done: Callable[[str], None]) -> AsyncIterator[Folder]:
+        """See Opener. Nobody logs in where another host key than the pinned one is shown."""
+        addresses = await self._hosts.addresses(source.host, source.port)
+        done(f"{source.host} is {', '.join(addresses[:4])}.")
+        try:
+            (await self._hosts.connect(source.host, source.port)).close()
+        except OSError:
+            raise SourceUnreachable(
+                f"{source.host} takes no connection at port {source.port}; is the port right, and does its firewall "
+                "let the ingest service in?",
+                reason="unreachable",
+            ) from None
+        done(f"Port {source.port} is open.")
+        keys = await self.host_keys(source)
+        if not keys.same:
+            raise SourceRefused(
+                f"the server shows {keys.offered}, but {keys.pinned} is pinned. Ask its owner which is right; if it is "
+                "the one shown, save it as the server's public key",
+                reason="host_key_changed",
+            )
+        done(f"It is {keys.offered}, as pinned.")
+        ours = self.our_key(source)
+        try:
+            async with self.open(source) as folder:
+                done(f"As {source.username}, with our key {ours.fingerprint}.")
+                yield folder
+        except SourceUnreachable as error:
+            if error.reason != "key_refused":
+                raise
+            raise SourceUnreachable(f"{error}: {ours.public}", reason=error.reason) from None
 
     async def host_keys(self, source: Source) -> HostKeys:
         """The key that the server shows now, beside the pinned one. Raises SourceRefused or SourceUnreachable."""
@@ -171,6 +230,7 @@ class Servers:
             "preferred_auth": ("publickey",),
             "connect_timeout": self._connect_timeout_s,
             "login_timeout": self._connect_timeout_s,
+            "encryption_algs": _CIPHERS,
             "keepalive_interval": 15,  # without it a frozen server is noticed only by our own time limit
             "keepalive_count_max": 3,
         }
@@ -224,10 +284,13 @@ def _named(source: Source) -> Iterator[None]:
             reason="key_refused",
         ) from None
     except asyncssh.SFTPNoSuchFile:
-        raise SourceUnreachable(f"no folder {source.path!r} on {server}", reason="no_folder") from None
+        raise SourceUnreachable(
+            f"no folder {source.path!r} on {server}; have it made there, or correct the path", reason="no_folder"
+        ) from None
     except asyncssh.SFTPPermissionDenied:
         raise SourceUnreachable(
-            f"user {source.username} may not list {source.path!r} on {server}", reason="folder_denied"
+            f"user {source.username} may not list {source.path!r} on {server}; have its owner let it in",
+            reason="folder_denied",
         ) from None
     except asyncssh.KeyExchangeFailed as error:
         if "host key" in error.reason:  # it has no key of the pinned one's kind; asyncssh has no class for that
@@ -237,7 +300,9 @@ def _named(source: Source) -> Iterator[None]:
         ) from None
     except (TimeoutError, asyncssh.Error, OSError) as error:
         raise SourceUnreachable(
-            f"{server} does not answer as an SFTP server: {type(error).__name__}", reason="unreachable"
+            f"{server} does not answer as an SFTP server: {type(error).__name__}; is the address right, and is the "
+            "server up?",
+            reason="unreachable",
         ) from None
 
 

@@ -102,6 +102,8 @@ SUM: Final = f"""
     ), {_STORE.format(span="$2::smallint", at="$3")}
     SELECT EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM put)
 """  # noqa: S608  # the names above
+# The quarter's generations are gone (0040_retention.sql).
+IS_DROPPED: Final = "SELECT EXISTS (SELECT FROM dropped_days WHERE day = $1)"
 SETTLE: Final = """
     UPDATE shown_quarters SET counted = $4, counted_at = $5::timestamptz, next_at = $6, waits_from = $7,
         waits_to = $8, hangs = $9, raised_at = CASE WHEN revision > $4 THEN $5::timestamptz END,
@@ -153,6 +155,10 @@ class _ClaimLostError(Exception):
     """Somebody else counts it now; nothing of ours may be kept."""
 
 
+class _DroppedError(Exception):
+    """The quarter's generations are gone; what was counted of them must stay."""
+
+
 class StoredShownCounts:
     """On PostgreSQL."""
 
@@ -198,6 +204,9 @@ class StoredShownCounts:
                 found = await connection.fetchrow(COUNT, *facts, at, timeout=_TIMEOUT_S)
                 if found is None:
                     raise AssertionError("an aggregate has one row")
+                # Asked after the facts were read: what was counted while they were there stands.
+                if await connection.fetchval(IS_DROPPED, at.date()):
+                    raise _DroppedError
                 if found["differs"]:
                     await _sum_up(connection, org_id, at)
                 settled = await connection.execute(
@@ -208,6 +217,10 @@ class StoredShownCounts:
                     raise _ClaimLostError
         except _ClaimLostError:
             log.info("shown.claim_lost", org_id=org_id, quarter=at.isoformat())
+        except _DroppedError:
+            async with self._database.transaction(org_id) as connection:
+                settled_as = (claim_id, row["revision"], now, None, None, None, False)
+                await connection.execute(SETTLE, org_id, at, *settled_as)
         return True
 
 

@@ -1,15 +1,18 @@
 """Rows of one file wait in temporary tables; then one transaction makes them facts, or nothing happened."""
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from services.ingest import attribute
+from services.ingest.ahead import CREATE_READY, DROP_READY, Ahead
 from services.ingest.attribute import STATEMENT_TIMEOUT_S
 from services.ingest.conversions import orders_of
 from services.ingest.records import Claimed, Event, Loaded, Piece, Reject
-from services.ingest.store import DELETE_REJECTS, settle
+from services.ingest.retract import Tellers
+from services.ingest.store import settle
 from shared.db.pool import SCOPE_TO_ORG, Connection, Database
 from shared.errors import Transient
 
@@ -61,6 +64,7 @@ INSERT_EVENTS = """
 """
 COUNT_FRESH = "SELECT coalesce(sum(n), 0)::bigint FROM touched"
 
+DELETE_REJECTS = "DELETE FROM ingest_rejects WHERE org_id = $1 AND file_id = $2"
 INSERT_REJECTS = """
     INSERT INTO ingest_rejects (org_id, file_id, line, reason, raw)
     SELECT $1, $2, line, reason, raw FROM staged_rejects ORDER BY line LIMIT $3
@@ -77,29 +81,42 @@ class Staged:
 
     def __init__(self, connection: Connection, file: Claimed, window: timedelta) -> None:
         self._connection, self._file, self._window = connection, file, window
+        self._ahead = Ahead(connection, file.source.org_id, window)
 
     async def add(self, piece: Piece) -> None:
         """Stage a bounded piece."""
         if piece.events:
             await self._connection.copy_records_to_table("staged", records=piece.events, columns=Event._fields)
+        if piece.text:
+            await self._connection.copy_to_table("staged", source=io.BytesIO(piece.text), columns=Event._fields)
         if piece.rejects:
             await self._connection.copy_records_to_table(
                 "staged_rejects", records=piece.rejects, columns=Reject._fields
             )
 
-    async def switch(self, loaded: Loaded, sha256: str, now: datetime) -> Loaded:
-        """Events, sends, rollups, rejects and the ledger change together. Raises LeaseLost."""
-        connection, org_id, file_id = self._connection, self._file.source.org_id, self._file.file_id
+    async def prepare(self) -> None:
+        """What of the switch need not hold its locks; once all pieces are there. It may take minutes."""
         await self._make_partitions()
+        async with self._connection.transaction():
+            await attribute.begin_long_work(self._connection, self._file.source.org_id)
+            await self._connection.execute("ANALYZE staged")
+            await self._ahead.foretell()
+
+    async def switch(self, loaded: Loaded, sha256: str, now: datetime) -> Loaded:
+        """Events, sends, rollups, rejects and the ledger change together. Raises LeaseLost, and Changed
+        when a later version of the file was loaded meanwhile."""
+        connection, org_id, file_id = self._connection, self._file.source.org_id, self._file.file_id
         async with connection.transaction():
             await attribute.begin_switch(connection, org_id)
             if not await connection.fetchval(KEEP_CLAIM, file_id, self._file.claim_id):
                 raise LeaseLost("another worker took the file over", reason="lease_lost")
-            await connection.execute("ANALYZE staged")
+            await self._ahead.keep_new()
+            tellers = await Tellers.look(connection, self._file)
             orders = await orders_of(connection, org_id)
             await connection.execute(INSERT_EVENTS, org_id, file_id, orders.metrics, timeout=STATEMENT_TIMEOUT_S)
             loaded = replace(loaded, fresh=await connection.fetchval(COUNT_FRESH))
-            await orders.correct(file_id)
+            loaded = await tellers.take_over(orders, loaded)
+            await self._ahead.add(orders)
             await attribute.recompute_sends(connection, orders, org_id, self._window)
             await self._keep_rejects(None)
             await settle(connection, self._file, "done", now, sha256=sha256, loaded=loaded)
@@ -141,10 +158,12 @@ class Stagings:
             async with connection.transaction():
                 await connection.execute(SCOPE_TO_ORG, str(file.source.org_id))
                 await connection.execute(CREATE_STAGING)
+                await connection.execute(CREATE_READY)
                 await connection.execute(attribute.CREATE_WORK_TABLES)
             try:
                 yield Staged(connection, file, self._window)
             finally:
                 if not connection.is_closed():
                     await connection.execute(DROP_STAGING)
+                    await connection.execute(DROP_READY)
                     await connection.execute(attribute.DROP_WORK_TABLES)

@@ -5,7 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.ingest.records import Claimed, Listed, Listing, Loaded, Source
+from services.ingest.attribute import STATEMENT_TIMEOUT_S, begin_switch
+from services.ingest.records import Claimed, Got, Listed, Listing, Loaded, Source
+from services.ingest.retract import SUPERSEDE
 from shared.db.pool import Database
 from shared.errors import Throttled
 from shared.source_silence import GAPS, silent_since
@@ -13,7 +15,8 @@ from shared.source_silence import GAPS, silent_since
 _MAX_ERROR = 1000
 _NOTHING = Loaded(0, 0)
 _SOURCE_COLUMNS = """s.org_id, s.source_id, s.kind, s.host, s.port, s.username, s.path, s.pattern, s.host_key,
-        s.sealed_key, s.bucket, s.region, s.endpoint_url, s.access_key, s.mapping,
+        s.sealed_key, s.bucket, s.region, s.endpoint_url, s.access_key, s.reread_at,
+        s.mapping,
         (SELECT slug FROM orgs o WHERE o.org_id = s.org_id) AS org_slug"""
 
 TAKE_POLL_SLOT = f"""
@@ -31,6 +34,18 @@ SELECT_SOURCE = f"SELECT {_SOURCE_COLUMNS} FROM sources s WHERE s.org_id = $1 AN
 SELECT_GAPS = f"""
     SELECT seen.* FROM sources s CROSS JOIN LATERAL ({GAPS.format(source_id="s.source_id")}) seen WHERE s.enabled
 """  # noqa: S608  # our own text
+
+# Behind by as much as its oldest file waits, or as nobody could look whether one does. A source that was never listed
+# is being set up: its trouble stands beside it.
+SELECT_LAGS = """
+    SELECT o.slug, s.name, extract(epoch FROM $1::timestamptz - least(
+               s.last_polled_at,
+               (SELECT min(f.first_seen_at) FROM ingest_files f
+                WHERE f.source_id = s.source_id AND f.state IN ('listed', 'queued', 'loading'))))::float8 AS lag_s
+    FROM sources s JOIN orgs o USING (org_id) WHERE s.enabled AND s.last_polled_at IS NOT NULL
+    ORDER BY lag_s DESC LIMIT $2
+"""
+_MOST_LAGS = 200  # series of a metric
 
 POLL_SUCCEEDED = """
     UPDATE sources SET last_polled_at = $3, listed = $4, ignored = $5, last_error = NULL, last_error_at = NULL
@@ -70,6 +85,12 @@ class Sources:
             rows = await connection.fetch(SELECT_GAPS)
         return sum(silent_since(row["newest_at"], row["gaps"], row["usual_gap_s"], now) is not None for row in rows)
 
+    async def lags(self, now: datetime) -> dict[tuple[str, ...], float]:
+        """By org and source, seconds that it is behind; of the 200 that are farthest."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(SELECT_LAGS, now, _MOST_LAGS)
+        return {(row["slug"], row["name"]): max(0.0, row["lag_s"]) for row in rows}
+
     async def poll_succeeded(self, source: Source, listing: Listing, now: datetime) -> None:
         async with self._database.transaction(source.org_id) as connection:
             await connection.execute(
@@ -94,18 +115,47 @@ class Sources:
             )
 
 
-# A version that is settled or on its way keeps its row; one that was only listed was seen once more.
-RECORD_LISTING = """
+# A version that is settled or on its way keeps its row, which the switch of a long file holds: it is not waited for.
+RECORD_NEW = """
     INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, tag, first_seen_at, last_seen_at)
     SELECT file_id, $1, $2, path, size, mtime, tag, $3, $3
     FROM unnest($4::uuid[], $5::text[], $6::bigint[], $7::timestamptz[], $8::text[])
         AS listing (file_id, path, size, mtime, tag)
-    ON CONFLICT (source_id, path, size, mtime, tag) DO UPDATE SET last_seen_at = $3 WHERE ingest_files.state = 'listed'
+    ON CONFLICT (source_id, path, size, mtime, tag) DO NOTHING
+"""
+# One that was only listed was seen once more. One that had been replaced and is there again is read again.
+RECORD_SEEN = """
+    UPDATE ingest_files f SET last_seen_at = $3, state = 'listed', attempts = 0,
+        first_seen_at = CASE WHEN f.state = 'listed' THEN f.first_seen_at ELSE $3 END
+    FROM unnest($4::text[], $5::bigint[], $6::timestamptz[], $7::text[]) AS listing (path, size, mtime, tag)
+    WHERE f.org_id = $1 AND f.source_id = $2
+      AND (f.state = 'listed' OR f.state = 'done' AND f.superseded_by IS NOT NULL)
+      AND f.path = listing.path AND f.size = listing.size AND f.mtime = listing.mtime AND f.tag = listing.tag
 """
 
 # What this listing does not show was written on, replaced or removed; should it come back, its time starts anew.
+# Of what was loaded once, rows may still be told by.
+KEEP_UNSEEN = """
+    UPDATE ingest_files SET state = 'done'
+    WHERE org_id = $1 AND source_id = $2 AND state = 'listed' AND last_seen_at < $3
+      AND (superseded_by IS NOT NULL OR held IS NOT NULL OR same_as IS NOT NULL)
+"""
 FORGET_UNSEEN = """
     DELETE FROM ingest_files WHERE org_id = $1 AND source_id = $2 AND state = 'listed' AND last_seen_at < $3
+"""
+
+# Of what this listing shows; it was seen unchanged before, so it is ready at once.
+READ_AGAIN = """
+    WITH again AS (
+        UPDATE ingest_files f SET state = 'listed', attempts = 0, last_seen_at = $3
+        FROM unnest($4::text[], $5::bigint[], $6::timestamptz[], $7::text[]) AS listing (path, size, mtime, tag)
+        WHERE f.org_id = $1 AND f.source_id = $2 AND f.state IN ('done', 'held', 'failed')
+          AND (f.path, f.size, f.mtime, f.tag) = (listing.path, listing.size, listing.mtime, listing.tag)
+        RETURNING f.size
+    )
+    UPDATE sources SET reread_at = NULL, (reread_files, reread_bytes) =
+        (SELECT count(*), coalesce(sum(size), 0) FROM again)
+    WHERE org_id = $1 AND source_id = $2
 """
 
 # Stable ones, and those whose message or worker was lost. Oldest first.
@@ -125,7 +175,8 @@ MARK_QUEUED = """
 
 # Somebody who replays a dead letter means it: held and failed files are taken too.
 CLAIM = f"""
-    UPDATE ingest_files f SET state = 'loading', claim_id = $3, lease_until = $4
+    UPDATE ingest_files f SET state = 'loading', claim_id = $3, lease_until = $4, got_bytes = 0, got_rows = 0,
+        got_since = $5, got_at = $5
     FROM sources s
     WHERE f.org_id = $1 AND f.file_id = $2 AND s.source_id = f.source_id
       AND f.state <> 'done' AND (f.state <> 'loading' OR f.lease_until IS NULL OR f.lease_until < $5)
@@ -134,12 +185,19 @@ CLAIM = f"""
 SELECT_LEASE = "SELECT lease_until FROM ingest_files WHERE org_id = $1 AND file_id = $2 AND state = 'loading'"
 
 EXTEND = """
-    UPDATE ingest_files SET lease_until = $3 WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
+    UPDATE ingest_files SET lease_until = $3, got_bytes = $4, got_rows = $5, got_since = $6, got_at = $7
+    WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
 """
 
+# Only of a file that still has all of its rows, the first that was loaded; and not in place of other bytes, whose rows
+# must be compared with these, nor for what was read once before.
 SELECT_SAME_BYTES = """
-    SELECT file_id FROM ingest_files WHERE org_id = $1 AND sha256 = $2 AND state = 'done' AND file_id <> $3
-    ORDER BY settled_at LIMIT 1
+    SELECT coalesce(f.same_as, f.file_id) FROM ingest_files f JOIN ingest_files n ON n.file_id = $3
+    WHERE f.org_id = $1 AND f.sha256 = $2 AND f.state = 'done' AND f.superseded_by IS NULL AND f.file_id <> n.file_id
+      AND n.settled_at IS NULL AND NOT EXISTS (
+        SELECT FROM ingest_files o WHERE o.source_id = n.source_id AND o.path = n.path AND o.state = 'done'
+          AND o.superseded_by IS NULL AND o.file_id <> n.file_id AND o.sha256 IS DISTINCT FROM $2)
+    ORDER BY (f.source_id, f.path) = (n.source_id, n.path) DESC, f.settled_at LIMIT 1
 """
 
 SETTLE = """
@@ -147,9 +205,6 @@ SETTLE = """
         settled_at = $10, claim_id = NULL, lease_until = NULL
     WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
 """
-
-# Of an earlier attempt at it.
-DELETE_REJECTS = "DELETE FROM ingest_rejects WHERE org_id = $1 AND file_id = $2"
 
 GIVE_BACK = """
     UPDATE ingest_files SET claim_id = NULL, lease_until = NULL, error = $3, attempts = attempts + $4,
@@ -174,8 +229,16 @@ class Ledger:
         """Each (id for a new row, file) of a whole listing. Safe to repeat."""
         columns = ([n for n, _ in listing], *zip(*(f for _, f in listing), strict=True)) if listing else ([],) * 5
         async with self._database.transaction(source.org_id) as connection:
-            await connection.execute(RECORD_LISTING, source.org_id, source.source_id, now, *columns)
+            await connection.execute(RECORD_NEW, source.org_id, source.source_id, now, *columns)
+            await connection.execute(RECORD_SEEN, source.org_id, source.source_id, now, *columns[1:])
+            await connection.execute(KEEP_UNSEEN, source.org_id, source.source_id, now)
             await connection.execute(FORGET_UNSEEN, source.org_id, source.source_id, now)
+
+    async def read_again(self, source: Source, files: Sequence[Listed], now: datetime) -> None:
+        """What was settled of these files is loaded once more; the source says how many there were."""
+        columns = zip(*files, strict=True) if files else ([],) * 4
+        async with self._database.transaction(source.org_id) as connection:
+            await connection.execute(READ_AGAIN, source.org_id, source.source_id, now, *columns)
 
     async def candidates(self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta) -> list[UUID]:
         """Files to queue now, oldest first: unchanged for `stable`, or lost on their way for `requeue`."""
@@ -200,10 +263,12 @@ class Ledger:
         listed = Listed(row["file_path"], row["size"], row["mtime"], row["tag"])
         return Claimed(file_id, claim_id, listed, _source(row), row["accepted"])
 
-    async def extend(self, file: Claimed, now: datetime) -> bool:
-        """Whether the file is still ours; then it is for another lease."""
+    async def extend(self, file: Claimed, got: Got, now: datetime) -> bool:
+        """Whether the file is still ours; then it is for another lease, and shows how far it is."""
         async with self._database.transaction(file.source.org_id) as connection:
-            status = await connection.execute(EXTEND, file.file_id, file.claim_id, now + self._lease)
+            status = await connection.execute(
+                EXTEND, file.file_id, file.claim_id, now + self._lease, got.bytes, got.rows, got.since, now
+            )
         return status == "UPDATE 1"
 
     async def same_bytes(self, file: Claimed, sha256: str) -> UUID | None:
@@ -212,10 +277,16 @@ class Ledger:
             found: UUID | None = await connection.fetchval(SELECT_SAME_BYTES, file.source.org_id, sha256, file.file_id)
         return found
 
-    async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> None:
-        async with self._database.transaction(file.source.org_id) as connection:
+    async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> bool:
+        """False when the other file has been replaced meanwhile: then this one must be loaded."""
+        org_id = file.source.org_id
+        async with self._database.connection(STATEMENT_TIMEOUT_S) as connection, connection.transaction():
+            await begin_switch(connection, org_id)
+            if same_as != await connection.fetchval(SELECT_SAME_BYTES, org_id, sha256, file.file_id):
+                return False
             if await settle(connection, file, "done", now, sha256=sha256, same_as=same_as):
-                await connection.execute(DELETE_REJECTS, file.source.org_id, file.file_id)
+                await connection.execute(SUPERSEDE, org_id, file.file_id)
+        return True
 
     async def give_back(self, file: Claimed, error: str, *, attempts: int) -> None:
         """It was not loaded; `attempts` are spent. Past the most attempts it has failed."""
@@ -276,4 +347,5 @@ def _source(row: Any) -> Source:
         region=row["region"],
         endpoint_url=row["endpoint_url"],
         access_key=row["access_key"],
+        reread=row["reread_at"] is not None,
     )

@@ -14,7 +14,7 @@ from services.profile_writer.stops import Stops
 from services.profile_writer.turn import Refusal, Report, Turn
 from services.profile_writer.turn_rules import NotSent, Sent, Stopped
 from services.profile_writer.way import Way
-from shared import logs
+from shared import logs, tracing
 from shared.clock import Clock
 from shared.errors import Failure, Permanent, Throttled
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unsendable
@@ -133,7 +133,8 @@ class _Round:
     async def _one(self, sent: Sent) -> Failure | None:
         row = sent.row
         try:
-            await self._attempt(row, sent.road)
+            with tracing.one(f"klaviyo {sent.road}", row.ref.generation_id):
+                await self._attempt(row, sent.road)
         except KeyRefused as refused:
             self._refused[row.ref.org_id] = refused
             return refused

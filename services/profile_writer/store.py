@@ -12,7 +12,7 @@ import asyncpg
 from services.profile_writer.book import Book
 from services.profile_writer.by_key import AT_KEY, BY_KEY_ONLY, delete_at_keys, keyed, row_at_key
 from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Wanted
-from shared import metrics
+from shared import metrics, tracing
 from shared.db.pool import Connection, Database
 from shared.schemas.jobs import WriteJob
 
@@ -189,6 +189,8 @@ class Desk:
             if outcome.ref.generation_id in new:
                 new.discard(outcome.ref.generation_id)
                 metrics.count("profile_writes_total", outcome=outcome.ending)
+                tracing.moment("write ended", outcome.ref.generation_id, outcome=outcome.ending,
+                               reason=_counted(outcome.reason) if outcome.reason else "")  # fmt: skip
                 if outcome.ending in ("expired", "rejected"):
                     metrics.count("write_missed_total", reason=_counted(outcome.reason))
                 if outcome.waited_s is not None:

@@ -18,7 +18,8 @@ _BY_PLAN: Final = frozenset({"control_split", "control_holdout"})
 
 class CheckFinding(ResultModel):
     """One answer. `do`: what to do about it, empty where nothing is; `see`: the operation that helps. `at`: the moment
-    that the text speaks of, told apart so that each surface shows it in its zone."""
+    that the text speaks of, told apart so that each surface shows it in its zone. `because`: the reason whose examples
+    can be looked at with `outcomes.examples`."""
 
     tone: Tone
     says: str
@@ -26,6 +27,7 @@ class CheckFinding(ResultModel):
     see: str | None = None
     at: datetime | None = None
     examples: tuple[str, ...] = ()
+    because: str | None = None
 
 
 class Item(ResultModel):
@@ -208,12 +210,16 @@ def _ended(ended: Sequence[Ended]) -> Iterator[CheckFinding]:
             says=f"Missed their deadline: {late:,}, most because {meant.means}.",
             do=_MISSED.get(worst.reason or "", ""),
             see="quota.show",
+            because=worst.reason or "expired",
         )
     for one in sorted(ended, key=lambda one: -one.generations):
         if one.outcome in ("rejected", "stopped") and one.reason not in ("profile_id_invalid", "profile_not_found"):
             meant = of_write(one.outcome, one.reason)
             yield CheckFinding(
-                tone="bad", says=f"Not written: {one.generations:,}, because {meant.means}.", do=_sentence(meant.do)
+                tone="bad",
+                says=f"Not written: {one.generations:,}, because {meant.means}.",
+                do=_sentence(meant.do),
+                because=one.reason or one.outcome,
             )
         elif one.decision == "control" and one.decided not in _BY_PLAN:
             meant = of_decision("control", one.decided)
@@ -221,6 +227,7 @@ def _ended(ended: Sequence[Ended]) -> Iterator[CheckFinding]:
                 tone="warn",
                 says=f"Got the control content: {one.generations:,} ({meant.means}).",
                 do=_sentence(meant.do),
+                because=one.decided,
             )
 
 
@@ -268,6 +275,7 @@ def _wrong_ids(facts: Facts) -> Iterator[CheckFinding]:
             do="Use {{ person.KlaviyoID }} in the webhook's JSON body, not {{ person.id }}.",
             see="templates.webhook",
             examples=tuple(f"{one.user_id} (template {one.template_id})" for one in wrong),
+            because="profile_id_invalid",
         )
     if gone:
         yield CheckFinding(
@@ -276,6 +284,7 @@ def _wrong_ids(facts: Facts) -> Iterator[CheckFinding]:
             at=gone[0].last_at,
             do="If there are many, look whether the webhook belongs to this Klaviyo account.",
             examples=tuple(f"{one.user_id} (template {one.template_id})" for one in gone),
+            because="profile_not_found",
         )
     if not facts.wrong_ids:
         looked_at = sum(one.generations for one in facts.ended)

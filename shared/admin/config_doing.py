@@ -33,22 +33,29 @@ from shared.schemas.copy import Vars
 
 # It is not tried before its key is there: setting the key gives it its first try.
 INSERT_SOURCE = """
-    INSERT INTO sources (source_id, org_id, name, host, port, username, path, pattern, host_key, sealed_key, poll_s,
-                         enabled, mapping, last_error, last_error_at, refused_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', $10, $11, nullif($12, '{}'::jsonb), $13, $14, $14)
+    INSERT INTO sources (source_id, org_id, name, kind, host, port, username, path, pattern, host_key, bucket, region,
+                         endpoint_url, access_key, poll_s, enabled, mapping, last_error, last_error_at, refused_at)
+    VALUES ($1, $2, $3, $4, coalesce($5, ''), coalesce($6, 22), coalesce($7, ''), $8, $9, coalesce($10, ''),
+            coalesce($11, ''), coalesce($12, ''), coalesce($13, ''), coalesce($14, ''), $15, $16,
+            nullif($17, '{}'::jsonb), $18, CASE WHEN $18::text IS NOT NULL THEN $19::timestamptz END,
+            CASE WHEN $18::text IS NOT NULL THEN $19::timestamptz END)
 """
 # A secret belongs to its access key: another one waits for its own, and until then the exporter says so.
 UPSERT_TARGET = """
     INSERT INTO export_targets (org_id, bucket, prefix, endpoint_url, region, access_key, sealed_secret, role_arn,
-                                external_id, cadence, created_at, updated_at)
-    VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $6::text IS NULL THEN NULL ELSE '' END, $7, $8, $9, $10, $10)
+                                external_id, cadence, created_at, updated_at, record, tables, layout, success_file)
+    VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $6::text IS NULL THEN NULL ELSE '' END, $7, $8, $9, $10, $10, $12, $13,
+        $14, $15)
     ON CONFLICT (org_id) DO UPDATE SET
         bucket = excluded.bucket, prefix = excluded.prefix, endpoint_url = excluded.endpoint_url,
         region = excluded.region, access_key = excluded.access_key, role_arn = excluded.role_arn,
         external_id = excluded.external_id, cadence = excluded.cadence, updated_at = excluded.updated_at,
+        record = excluded.record, tables = excluded.tables, layout = excluded.layout,
+        success_file = excluded.success_file,
         sealed_secret = CASE WHEN $11 THEN export_targets.sealed_secret ELSE excluded.sealed_secret END
 """
 _KEYLESS = "Our private key is not set yet."
+_SECRETLESS = "The secret of the access key is not set yet."
 
 
 class _Made(ResultModel):
@@ -121,14 +128,24 @@ async def _put_variant(
 
 async def _put_source(context: Context, put: PutSource) -> None:
     one = put.source
+    told = one.told()
+    kind = told.pop("kind")
+    asked = {"name": one.name, **{name: value for name, value in told.items() if value is not None}}
     if not put.is_new:
-        await within(context, sources.set_source, one.model_dump())
+        source_id = await sources.source_id_of(context.connection, context.org_id, one.name)
+        if (await sources.kind_of(context.connection, source_id))[0] != kind:
+            raise Refused("a source stays of the kind that it is; give this one another name", field="kind")
+        if kind == "s3":  # what the file does not say is taken away
+            asked |= {"endpoint_url": one.endpoint_url or "", "access_key": one.access_key or ""}
+        await within(context, sources.set_source, asked)
         return
-    said = read(sources.set_source, one.model_dump())
+    said = read(sources.set_source, asked)
     source_id = context.means.new_id()
+    missing = _KEYLESS if kind == "sftp" else _SECRETLESS if one.access_key else None
     await context.connection.execute(
-        INSERT_SOURCE, source_id, context.org_id, one.name, one.host, one.port, one.user, one.path, one.pattern,
-        one.host_key, one.poll_s, one.enabled, one.mapping, _KEYLESS, context.now,
+        INSERT_SOURCE, source_id, context.org_id, one.name, kind, told["host"], told["port"], told["user"], one.path,
+        one.pattern, told["host_key"], told["bucket"], told["region"], told["endpoint_url"], told["access_key"],
+        one.poll_s, one.enabled, one.mapping, missing, context.now,
     )  # fmt: skip
     await audit.remember(context, sources.set_source, said, _Made(source_id=source_id))
 
@@ -138,7 +155,8 @@ async def _put_export(context: Context, put: PutExport) -> None:
     try:
         await context.connection.execute(
             UPSERT_TARGET, context.org_id, one.bucket, one.prefix, one.endpoint_url, one.region, one.access_key,
-            one.role_arn, one.external_id, one.cadence, context.now, put.keeps_secret,
+            one.role_arn, one.external_id, one.cadence, context.now, put.keeps_secret, one.record, one.tables,
+            one.layout, one.success_file,
         )  # fmt: skip
     except asyncpg.UniqueViolationError:
         # Also where the other org is not ours to know: it would overwrite our hours, and we its.

@@ -6,18 +6,22 @@ other has the sections of `ConfigPart`. Secrets stand in none: they are kept whe
 
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic.json_schema import models_json_schema
 
 from shared.admin import ssh_keys
-from shared.admin.exports import Cadence
+from shared.admin.errors import Refused
+from shared.admin.exports import RECORD_SAYS, Cadence, MoreTable, wrong_in_prefix
 from shared.admin.operation import AskedModel
+from shared.admin.source_kinds import DEFAULT_REGION, NEEDED, SECRET_OF, Bucket, Endpoint, Kind, Region, demand_whole
 from shared.admin.sources import PollS, Port
 from shared.content.rules import OrgRules
+from shared.exports import Layout, Record
 from shared.schemas.attributes import Attributes, ZoneName
 from shared.schemas.template_file import Line, TemplateFile
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
+_OF_A_KIND: Final = ("host", "port", "user", "host_key", "bucket", "region", "endpoint_url", "access_key")
 _SECRETS: Final = ("private_key", "secret_key", "sealed_key", "password")
 
 
@@ -41,18 +45,55 @@ class OrgConfig(_Part):
 
 
 class SourceConfig(_Part):
-    """An SFTP folder that event files are read from. Our private key is set by hand."""
+    """A folder that event files are read from. Its private or secret key is set by hand."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {
+                    "if": {"properties": {"kind": {"const": kind}}, "required": [] if kind == "sftp" else ["kind"]},
+                    "then": {"required": [name for name in needed if name not in SECRET_OF.values()]},
+                }
+                for kind, needed in NEEDED.items()
+                if needed
+            ]
+        }
+    )
 
     name: Word
-    host: Word
-    port: Port = 22
-    user: Word
+    kind: Kind = "sftp"
+    host: Word | None = None
+    port: Port | None = Field(None, description="Of kind sftp: 22 where it is left out.")
+    user: Word | None = None
     path: Word = "."
     pattern: Word = "*"
-    host_key: Annotated[str, AfterValidator(ssh_keys.host_key)] = Field(description="The server's public key, pinned.")
+    host_key: Annotated[str, AfterValidator(ssh_keys.host_key)] | None = Field(
+        None, description="The server's public key, pinned."
+    )
+    bucket: Bucket | None = None
+    region: Region | None = Field(None, description=f"Of kind s3: {DEFAULT_REGION} where it is left out.")
+    endpoint_url: Endpoint | None = Field(None, description="Any S3 server; without it, Amazon's own.")
+    access_key: Word | None = None
     poll_s: PollS = 60
     enabled: bool = True
     mapping: dict[Word, Word] = Field({}, description="Which column a field is, where its name does not say so.")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "SourceConfig":
+        own = {name: getattr(self, name) for name in _OF_A_KIND}
+        try:
+            demand_whole(self.kind, own, but=tuple(SECRET_OF.values()))
+        except Refused as refused:
+            raise ValueError("; ".join(f"{one.field}: {one.message}" for one in refused.faults)) from None
+        return self
+
+    def told(self) -> dict[str, Any]:
+        """All of it but the name, with the defaults of its kind; null: nothing."""
+        defaults: dict[str, Any] = {"port": 22} if self.kind == "sftp" else {}
+        if self.kind == "s3":
+            defaults = {"region": DEFAULT_REGION}
+        said = self.model_dump(exclude={"name"})
+        return said | {name: value for name, value in defaults.items() if said[name] is None}
 
 
 class ExportConfig(_Part):
@@ -68,11 +109,23 @@ class ExportConfig(_Part):
     role_arn: Word | None = None
     external_id: Word | None = None
     cadence: Cadence = "daily"
+    record: Record = Field("page", description=RECORD_SAYS)
+    tables: list[MoreTable] = Field([], description="Exported beside the record.")
+    layout: Layout = "plain"
+    success_file: bool = False
 
     @field_validator("prefix")
     @classmethod
     def _without_slashes(cls, prefix: str) -> str:
-        return prefix.strip("/")
+        prefix = prefix.strip("/")
+        if wrong := wrong_in_prefix(prefix):
+            raise ValueError(wrong)
+        return prefix
+
+    @field_validator("tables")
+    @classmethod
+    def _in_order(cls, tables: list[MoreTable]) -> list[MoreTable]:
+        return sorted(set(tables))
 
     @model_validator(mode="after")
     def _id_has_a_role(self) -> "ExportConfig":

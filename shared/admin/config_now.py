@@ -25,13 +25,17 @@ HOLD_TEMPLATES = """
     ORDER BY template_id FOR NO KEY UPDATE
 """
 SELECT_SOURCES = """
-    SELECT name, host, port, username AS user, path, pattern, host_key, poll_s, enabled, mapping,
-           sealed_key <> '' AS has_key
-    FROM sources WHERE org_id = $1 ORDER BY name
+    SELECT name, kind, nullif(host, '') AS host, CASE WHEN kind = 'sftp' THEN port END AS port,
+           nullif(username, '') AS user, path, pattern, nullif(host_key, '') AS host_key, nullif(bucket, '') AS bucket,
+           nullif(region, '') AS region, nullif(endpoint_url, '') AS endpoint_url, nullif(access_key, '') AS access_key,
+           poll_s, enabled, mapping,
+           sealed_key <> '' OR kind = 'folder' OR (kind = 's3' AND access_key = '') AS has_key
+    FROM sources WHERE org_id = $1 AND removed_at IS NULL AND kind IN ('sftp', 'folder', 's3')
+    ORDER BY name
 """
 SELECT_TARGET = """
-    SELECT bucket, prefix, endpoint_url, region, access_key, role_arn, external_id, cadence,
-           sealed_secret <> '' AS has_secret
+    SELECT bucket, prefix, endpoint_url, region, access_key, role_arn, external_id, cadence, record, tables, layout,
+           success_file, sealed_secret <> '' AS has_secret
     FROM export_targets WHERE org_id = $1
 """
 UTC = "UTC"
@@ -94,7 +98,7 @@ def documents_of(now: Now) -> Iterator[dict[str, Any]]:
         org["sources"] = [_source(one) for _, one in sorted(now.sources.items())]
     if now.target is not None:
         target = {name: value for name, value in now.target.items() if name != "has_secret"}
-        org["export"] = {name: value for name, value in target.items() if value not in (None, "")}
+        org["export"] = {name: value for name, value in target.items() if value not in (None, "", [], False)}
     yield org
     for _, template in sorted(now.templates.items()):
         shown = [one for one in template.variants.values() if one.standing.state != "archived"]
@@ -102,5 +106,5 @@ def documents_of(now: Now) -> Iterator[dict[str, Any]]:
 
 
 def _source(row: dict[str, Any]) -> dict[str, Any]:
-    source = {name: value for name, value in row.items() if name not in ("has_key", "mapping")}
+    source = {name: value for name, value in row.items() if name not in ("has_key", "mapping") and value is not None}
     return source | ({"mapping": row["mapping"]} if row["mapping"] else {})

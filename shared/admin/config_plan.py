@@ -268,15 +268,23 @@ def _comes(variant: VariantCopy, one: Stored | None, move: VariantMove, *, revie
 
 
 def _source(source: SourceConfig, row: Mapping[str, Any] | None) -> Iterator[Step]:
-    after = source.model_dump(exclude={"name"})
+    after = source.told()
     before = {} if row is None else {name: row[name] for name in after if name != "mapping"}
     if row is not None:
         before["mapping"] = row["mapping"] or {}
     fields = different(before, after)
     if row is None or fields:
         what: What = "create" if row is None else "change"
-        notes = [] if row is not None else ["comes without our private key, which is to be set"]
+        secret = _secret_of(source)
+        notes = [f"comes without {secret}, which is to be set"] if row is None and secret else []
         yield Step(_change("source", source.name, what, "owner", fields, notes), PutSource(source, row is None))
+
+
+def _secret_of(source: SourceConfig) -> str | None:
+    """What it is read with and no file says."""
+    if source.kind == "sftp":
+        return "our private key"
+    return "the secret of its access key" if source.access_key else None
 
 
 def _export(export: ExportConfig, row: Mapping[str, Any] | None) -> Iterator[Step]:
@@ -291,10 +299,11 @@ def _export(export: ExportConfig, row: Mapping[str, Any] | None) -> Iterator[Ste
 
 def _to_do(wanted: Wanted, now: Now) -> list[str]:
     """Secrets that are missing once all is done."""
-    keyless = [
-        one.name for one in wanted.sources if one.name not in now.sources or not now.sources[one.name]["has_key"]
-    ]  # fmt: skip
-    said = [f"set our private key of the SFTP source {name}" for name in keyless]
+    said = [
+        f"set {secret} of the source {one.name}"
+        for one in wanted.sources
+        if (secret := _secret_of(one)) and not (one.name in now.sources and now.sources[one.name]["has_key"])
+    ]
     if (export := wanted.export) is not None and export.access_key is not None:
         known = now.target is not None and now.target["access_key"] == export.access_key and now.target["has_secret"]
         if not known:

@@ -1,5 +1,6 @@
 """Where an org's records go, what became of each hour, and sending a range of hours there again."""
 
+import re
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Literal
@@ -12,23 +13,25 @@ from shared import exports as ledger
 from shared.admin.context import Asking, Context
 from shared.admin.errors import Conflict, Next, NotFound, Refused
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation, operation_after
-from shared.exports import HOUR, UNPUBLISHED_AFTER, hours_between, publish_hours
+from shared.exports import HOUR, UNPUBLISHED_AFTER, VARIANTS_HOUR, Layout, Record, Table, hours_between, publish_hours
 from shared.messaging.topology import PROBE_TARGET
 from shared.schemas.jobs import ProbeTargetJob, hour_of
 from shared.schemas.probes import Probed, ProbeStep
 
 UPSERT_TARGET = """
     INSERT INTO export_targets (org_id, bucket, prefix, endpoint_url, region, access_key, sealed_secret, role_arn,
-                                external_id, cadence, created_at, updated_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+                                external_id, cadence, created_at, updated_at, record, tables, layout, success_file)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14, $15)
     ON CONFLICT (org_id) DO UPDATE SET
         bucket = excluded.bucket, prefix = excluded.prefix, endpoint_url = excluded.endpoint_url,
         region = excluded.region, access_key = excluded.access_key, sealed_secret = excluded.sealed_secret,
         role_arn = excluded.role_arn, external_id = excluded.external_id, cadence = excluded.cadence,
-        updated_at = excluded.updated_at
+        record = excluded.record, tables = excluded.tables, layout = excluded.layout,
+        success_file = excluded.success_file, updated_at = excluded.updated_at
 """
 SELECT_TARGET = """
-    SELECT bucket, prefix, endpoint_url, region, access_key, role_arn, external_id, cadence, enabled, updated_at
+    SELECT bucket, prefix, endpoint_url, region, access_key, role_arn, external_id, cadence, record, tables, layout,
+           success_file, enabled, updated_at
     FROM export_targets WHERE org_id = $1
 """
 SELECT_HOURS = """
@@ -40,6 +43,13 @@ SELECT_HOURS = """
 """
 _TABLE: Literal["generations"] = "generations"
 Cadence = Literal["daily", "hourly"]
+MoreTable = Literal["variants", "outcomes"]
+"""What is exported beside the record where somebody asks for it."""
+HourTable = Literal["generations", "outcomes"]
+"""What is exported by hours; the table of variants is one object."""
+_PLAIN_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=/-]*")
+_LONGEST_PREFIX = 400
+RECORD_SAYS = "analyst: also ids, propensity, decision and outcome, and control rows. Of hours exported from now on."
 
 PROBE_WAIT_S = 20.0
 """Real seconds that somebody waits for the exporter to try the bucket, which itself gives up after 15."""
@@ -57,6 +67,10 @@ class SetTarget(AskedModel):
     role_arn: str | None = None
     external_id: str | None = None
     cadence: Cadence = "daily"
+    record: Record = Field("page", description=RECORD_SAYS)
+    tables: list[MoreTable] = Field([], description="Exported beside the record, below `_tables/`.")
+    layout: Layout = Field("plain", description="hive: year=2026/month=11/day=23/hour=10 in place of 2026/11/23/10.")
+    success_file: bool = Field(False, description="Put an empty _SUCCESS into each hour's folder.")
 
 
 class Target(ResultModel):
@@ -70,6 +84,10 @@ class Target(ResultModel):
     role_arn: str | None
     external_id: str | None
     cadence: Cadence
+    record: Record
+    tables: list[MoreTable]
+    layout: Layout
+    success_file: bool
     enabled: bool
     updated_at: datetime
 
@@ -117,20 +135,44 @@ class Hours(ResultModel):
 
 
 class Range(AskedModel):
-    """The hours that [start, end) touches."""
+    """The hours that [start, end) touches, of all tables that the org exports by hours."""
 
     start: AwareDatetime
     end: AwareDatetime
 
 
+class AskedBackfill(Range):
+    """`resume`: only what still waits, as after a backfill that was interrupted; what is exported stays."""
+
+    resume: bool = False
+
+
 class Backfill(ResultModel):
-    """The hours that are exported again, in order."""
+    """The hours that are exported again, in order; `exports`: so many objects, over all `tables`."""
 
     hours: list[datetime]
+    tables: list[HourTable]
+    exports: int
+    changed: bool
+
+
+class Preview(ResultModel):
+    """What a backfill would do. `objects`: that are there now and are overwritten, with their rows and bytes; `gone`:
+    those whose rows we no longer keep, which stay as they are; `waiting`: of the exports, those that are asked for
+    already."""
+
+    hours: int
+    tables: list[HourTable]
+    exports: int
+    objects: int
+    rows: int
+    bytes: int
+    gone: int
+    waiting: int
 
 
 class Progress(ResultModel):
-    """How far the hours of a range are, in hours; `errors`: the newest, at most ten."""
+    """How far the exports of a range are, one for each hour and table; `errors`: the newest, at most ten."""
 
     asked: int
     exported: int
@@ -152,7 +194,8 @@ async def set_target(context: Context, asked: SetTarget) -> Target:
     try:
         await context.connection.execute(
             UPSERT_TARGET, context.org_id, asked.bucket, asked.prefix.strip("/"), asked.endpoint_url, asked.region,
-            asked.access_key, sealed, asked.role_arn, asked.external_id, asked.cadence, context.now,
+            asked.access_key, sealed, asked.role_arn, asked.external_id, asked.cadence, context.now, asked.record,
+            sorted(set(asked.tables)), asked.layout, asked.success_file,
         )  # fmt: skip
     except asyncpg.UniqueViolationError:
         # Also where the other org is not ours to know: it would overwrite our hours, and we its.
@@ -166,6 +209,8 @@ async def set_target(context: Context, asked: SetTarget) -> Target:
 def _check(asked: SetTarget) -> None:
     if not asked.bucket:
         raise Refused("is empty", field="bucket")
+    if wrong := wrong_in_prefix(asked.prefix.strip("/")):
+        raise Refused(wrong, field="prefix")
     if asked.endpoint_url and not asked.endpoint_url.startswith(("https://", "http://")):
         raise Refused(f"{asked.endpoint_url!r} must begin with https:// or http://", field="endpoint_url")
     if asked.external_id and not asked.role_arn:
@@ -173,6 +218,17 @@ def _check(asked: SetTarget) -> None:
     if (asked.access_key is None) != (asked.secret_key is None):
         missing = "access_key" if asked.access_key is None else "secret_key"
         raise Refused("an access key and its secret belong together; give both", field=missing)
+
+
+def wrong_in_prefix(prefix: str) -> str | None:
+    """What makes a prefix one that some S3 server or reader gets wrong; None: nothing."""
+    if not prefix:
+        return None
+    if not _PLAIN_PREFIX.fullmatch(prefix) or len(prefix) > _LONGEST_PREFIX:
+        return f"holds letters, digits and ! - _ . * ' ( ) = between slashes, at most {_LONGEST_PREFIX} of them"
+    if odd := [part for part in prefix.split("/") if not part or part[0] in "._"]:
+        return f"has the folder {odd[0]!r}: readers skip names that begin with . or _" if odd[0] else "has // in it"
+    return None
 
 
 @operation("exports.show", "GET", "/exports/target", "viewer", "Show where the records go; its secret stays sealed.")
@@ -219,9 +275,45 @@ async def list_hours(context: Context, asked: AskedHours) -> Hours:
     "exports.backfill", "POST", "/exports/backfill", "editor",
     "Export every hour of a range again; what is there is overwritten.", target=("start", "end"),
 )  # fmt: skip
-async def backfill(context: Context, asked: Range) -> Backfill:
+async def backfill(context: Context, asked: AskedBackfill) -> Backfill:
     """Marked in the transaction, published after it: what is marked and never published, the scheduler takes."""
     connection, org_id, publisher = context.connection, context.org_id, context.means.need_publisher()
+    tables, hours = await _wanted(context, asked)
+    due_at = context.now + UNPUBLISHED_AFTER
+    if asked.resume:
+        rows = await connection.fetch(ledger.RESUME_HOURS, org_id, tables, hours[0], hours[-1] + HOUR, due_at)
+        marked: list[tuple[Table, datetime]] = sorted((row["table_name"], row["hour"]) for row in rows)
+    else:
+        for table in tables:
+            await connection.execute(ledger.MARK_HOURS, org_id, table, hours, "backfill", due_at)
+        if await connection.fetchval(ledger.SELECT_HAS_TABLE, org_id, "variants"):
+            await connection.execute(ledger.MARK_HOURS, org_id, "variants", [VARIANTS_HOUR], "backfill", context.now)
+        marked = [(table, hour) for table in tables for hour in hours]
+
+    async def publish() -> None:
+        for table in tables:
+            await publish_hours(publisher, org_id, [hour for of, hour in marked if of == table], table=table)
+
+    context.after_commit(publish)
+    return Backfill(
+        hours=sorted({hour for _, hour in marked}), tables=tables, exports=len(marked), changed=bool(marked)
+    )
+
+
+@operation(
+    "exports.preview", "GET", "/exports/backfill", "viewer",
+    "Count what a backfill of a range would export, and what it would overwrite.",
+)  # fmt: skip
+async def preview(context: Context, asked: Range) -> Preview:
+    tables, hours = await _wanted(context, asked)
+    args = (context.org_id, tables, hours[0], hours[-1] + HOUR)
+    (row,) = await context.connection.fetch(ledger.SELECT_OVERWRITTEN, *args)
+    return Preview(hours=len(hours), tables=tables, exports=len(hours) * len(tables), **dict(row))
+
+
+async def _wanted(context: Context, asked: Range) -> tuple[list[HourTable], list[datetime]]:
+    """The tables and the hours that a backfill is about. Raises AdminError when there is nothing to export."""
+    connection, org_id = context.connection, context.org_id
     if asked.end <= asked.start:
         raise Refused("is not after the start; it is exclusive", field="end")
     if not await connection.fetchval(ledger.SELECT_HAS_TARGET, org_id):
@@ -234,19 +326,17 @@ async def backfill(context: Context, asked: Range) -> Backfill:
             f"No hour from {asked.start:%Y-%m-%d %H:%M} to {asked.end:%Y-%m-%d %H:%M} UTC holds anything yet",
             code="nothing_to_export",
         )
-    due_at = context.now + UNPUBLISHED_AFTER
-    await connection.execute(ledger.MARK_HOURS, org_id, _TABLE, hours, "backfill", due_at)
+    return await _tables(context), hours
 
-    async def publish() -> None:
-        await publish_hours(publisher, org_id, hours)
 
-    context.after_commit(publish)
-    return Backfill(hours=hours)
+async def _tables(context: Context) -> list[HourTable]:
+    has_outcomes = await context.connection.fetchval(ledger.SELECT_HAS_TABLE, context.org_id, "outcomes")
+    return ["generations", "outcomes"] if has_outcomes else ["generations"]
 
 
 @operation("exports.progress", "GET", "/exports/progress", "viewer", "Tell how far the hours of a range are.")
 async def progress(context: Context, asked: Range) -> Progress:
-    args = (context.org_id, _TABLE, asked.start, asked.end)
+    args = (context.org_id, await _tables(context), asked.start, asked.end)
     (row,) = await context.connection.fetch(ledger.SELECT_PROGRESS, *args)
     errors = await context.connection.fetch(ledger.SELECT_ERRORS, *args)
     return Progress(**dict(row), errors={error["hour"]: error["error"] for error in errors})

@@ -12,11 +12,19 @@ from pydantic import Field, SecretStr, StringConstraints
 
 from shared.admin.context import Asking, Context
 from shared.admin.operation import AskedModel, ResultModel, operation_after
+from shared.admin.person_known import nobody, on_profile
 from shared.admin.shown_store import SET_PLANNED_ONCE
 
 # An id as a word of its own: one that is part of another, or too short to be Klaviyo's, names nobody.
 _NAMES = "$2 ~ '^[A-Za-z0-9]{6,}$' AND raw ~ ('(^|[^A-Za-z0-9])' || $2 || '([^A-Za-z0-9]|$)')"
 
+# An hour's objects that name the person: control rows only where the record, or another table, has them. What is being
+# exported just now may have them.
+_OF_THE_PERSON = """
+    e.org_id = $1 AND e.table_name IN ('generations', 'outcomes') AND EXISTS (
+        SELECT FROM mine m WHERE date_trunc('hour', m.accepted_at, 'UTC') = e.hour AND (m.decision = 'treatment' OR
+            m.decision = 'control' AND (e.table_name = 'outcomes' OR e.schema_version >= 2 OR e.state = 'exporting')))
+"""
 COUNT = f"""
     WITH mails AS MATERIALIZED (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2),
     mine AS MATERIALIZED (SELECT accepted_at, decision FROM generations WHERE org_id = $1 AND user_id = $2)
@@ -31,16 +39,8 @@ COUNT = f"""
             WHERE org_id = $1 AND transmission_id IN (SELECT transmission_id FROM mails)) AS conversions,
         (SELECT count(*) FROM last_copies WHERE org_id = $1 AND user_id = $2) AS last_copies,
         (SELECT count(*) FROM ingest_rejects WHERE org_id = $1 AND {_NAMES}) AS rejects,
-        (SELECT count(*) FROM export_hours WHERE org_id = $1 AND table_name = 'generations'
-            AND hour IN (SELECT date_trunc('hour', accepted_at, 'UTC') FROM mine WHERE decision = 'treatment')
-        ) AS export_hours
+        (SELECT count(DISTINCT e.hour) FROM export_hours e WHERE {_OF_THE_PERSON}) AS export_hours
 """  # noqa: S608 - our own words
-# Of a profile: by every account, as the org may have been connected to another one.
-COUNT_ON_PROFILE = """
-    SELECT count(*) FILTER (WHERE s.state <> 'clean') AS on_profile, count(*) AS remembered
-    FROM klaviyo_accounts a JOIN profile_state s ON s.account_key = a.account_key AND s.profile_id = $2
-    WHERE s.org_id = $1
-"""
 # Taking the account first, as whoever sends does: else a turn under way would write its own moment over ours.
 LOCK_ACCOUNTS = """
     SELECT account_key FROM klaviyo_accounts a
@@ -61,6 +61,16 @@ DELETE_CONVERSIONS = """
     DELETE FROM conversions WHERE org_id = $1
       AND transmission_id IN (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2)
 """
+# Before the events that they repeat; they may quote what a file said of them.
+DELETE_REPEATS = """
+    DELETE FROM event_repeats WHERE org_id = $1 AND (event_id, day) IN (SELECT event_id, day FROM events
+        WHERE org_id = $1
+          AND transmission_id IN (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2))
+"""
+DELETE_OTHER_REPEATS = """
+    DELETE FROM event_repeats WHERE org_id = $1 AND (event_id, day) IN (SELECT event_id, day FROM events
+        WHERE org_id = $1 AND profile_id = $2 AND transmission_id IS NULL)
+"""
 DELETE_EVENTS = """
     DELETE FROM events WHERE org_id = $1
       AND transmission_id IN (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2)
@@ -73,13 +83,28 @@ DELETE_ALIASES = """
     DELETE FROM generation_aliases a USING generations g
     WHERE g.org_id = $1 AND g.user_id = $2 AND a.org_id = $1 AND a.day = g.day AND a.generation_id = g.generation_id
 """
-# Hours that were never asked for are exported without the person as it is.
-MARK_HOURS = """
-    UPDATE export_hours SET dirty_seq = dirty_seq + 1, reason = 'dirty', due_at = $3, error = NULL,
-        state = CASE WHEN state = 'exporting' THEN state ELSE 'pending' END
-    WHERE org_id = $1 AND hour IN (SELECT date_trunc('hour', accepted_at, 'UTC') FROM generations
-        WHERE org_id = $1 AND user_id = $2 AND decision = 'treatment')
+# As who inserts does: an exporter that has claimed an hour is seen below, and one that has not waits for the deletion.
+LOCK_HOURS = """
+    SELECT pg_advisory_xact_lock_shared(export_hour_lock($1, hour)) FROM (
+        SELECT DISTINCT date_trunc('hour', accepted_at, 'UTC') AS hour FROM generations
+        WHERE org_id = $1 AND user_id = $2 ORDER BY 1) one
 """
+# Hours that were never exported are exported without the person as it is.
+MARK_HOURS = f"""
+    WITH mine AS MATERIALIZED (SELECT accepted_at, decision FROM generations WHERE org_id = $1 AND user_id = $2),
+    held AS MATERIALIZED (
+        SELECT e.table_name, e.hour, e.exported_at IS NOT NULL OR e.state = 'exporting' AS known
+        FROM export_hours e WHERE {_OF_THE_PERSON} ORDER BY e.hour, e.table_name FOR UPDATE
+    ), marked AS (
+        UPDATE export_hours e SET dirty_seq = e.dirty_seq + 1, due_at = $3, error = NULL,
+            reason = CASE WHEN h.known THEN 'person_deleted' ELSE e.reason END,
+            people_deleted = e.people_deleted + h.known::int,
+            state = CASE WHEN e.state = 'exporting' THEN e.state ELSE 'pending' END
+        FROM held h WHERE e.org_id = $1 AND e.table_name = h.table_name AND e.hour = h.hour
+        RETURNING e.hour
+    )
+    SELECT count(DISTINCT hour) FROM marked
+"""  # noqa: S608 - our own words
 DELETE_GENERATIONS = "DELETE FROM generations WHERE org_id = $1 AND user_id = $2"
 # Jobs that ended are kept for their latency, which needs no names.
 FORGET_IN_JOBS = """
@@ -136,22 +161,24 @@ class Deleted(ResultModel):
     changed: bool
 
 
-async def _on_profile(asking: Asking, asked: OnePerson) -> int:
-    async with asking.means.database.connection() as connection:
-        row = await connection.fetchrow(COUNT_ON_PROFILE, asking.org_id, asked.user_id)
-    return 0 if row is None else int(row["on_profile"])
+async def _on_profile(asking: Asking, asked: OnePerson) -> tuple[int, int]:
+    return await on_profile(asking, asked.user_id)
 
 
 @operation_after(
     _on_profile, "person.show", "GET", "/people/{user_id}", "editor",
     "Count what is stored about one person, by Klaviyo profile id.",
 )  # fmt: skip
-async def show(context: Context, asked: OnePerson, on_profile: int) -> Held:
+async def show(context: Context, asked: OnePerson, held: tuple[int, int]) -> Held:
+    """Raises NotFound for one of whom nothing is stored."""
+    on_the_profile, remembered = held
     await context.connection.execute(SET_PLANNED_ONCE)
     row = await context.connection.fetchrow(COUNT, context.org_id, asked.user_id)
     if row is None:
         raise AssertionError("an aggregate has one row")
-    return Held(**dict(row), on_profile=on_profile)
+    if not remembered and not any(row.values()):
+        raise nobody(asked.user_id)
+    return Held(**dict(row), on_profile=on_the_profile)
 
 
 async def _clean(asking: Asking, asked: DeletePerson) -> int:
@@ -177,9 +204,11 @@ async def delete(context: Context, asked: DeletePerson, clean_ups: int) -> Delet
         return sum([_counted(await connection.execute(one, org_id, user_id)) for one in statements])
 
     conversions = await gone(DELETE_CONVERSIONS)
+    await gone(DELETE_REPEATS, DELETE_OTHER_REPEATS)
     events = await gone(DELETE_EVENTS, DELETE_OTHER_EVENTS)
     sends, last_copies, rejects = await gone(DELETE_SENDS), await gone(DELETE_LAST_COPIES), await gone(DELETE_REJECTS)
-    export_hours = _counted(await connection.execute(MARK_HOURS, org_id, user_id, context.now))
+    await connection.execute(LOCK_HOURS, org_id, user_id)
+    export_hours: int = await connection.fetchval(MARK_HOURS, org_id, user_id, context.now)
     await gone(DELETE_ALIASES, FORGET_IN_JOBS)
     generations = await gone(DELETE_GENERATIONS)
     _, digest = context.means.peppers.digest(f"{org_id}/person/{user_id}")

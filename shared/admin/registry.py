@@ -15,6 +15,7 @@ from shared.admin import (
     flows,
     keys,
     klaviyo,
+    operations_examples,
     operations_number,
     operations_person,
     orgs,
@@ -46,9 +47,9 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, source_trying, source_accepting, exports, outcomes, operations_number, quota, why, operations_person, dead,
-    audit, people, people_reset, checks, results, what_if, policies, template_search, template_writing, template_lint,
-    previewing, variant_queue, variant_csv, drafts, config,
+    sources, source_trying, source_accepting, exports, outcomes, operations_number, operations_examples, quota, why,
+    operations_person, dead, audit, people, people_reset, checks, results, what_if, policies, template_search,
+    template_writing, template_lint, previewing, variant_queue, variant_csv, drafts, config,
 )  # fmt: skip
 
 

@@ -14,18 +14,18 @@ MISSED_BY_DECISION: Final = (*sorted(NOT_RENDERED), "unknown_template")
 # the same message was written and not yet due to be taken away. Few rows are asked so, each by the person's index.
 # `place`: how many had got through from the newest on; an older one without an end yet may still become the last.
 # A send is of the person of its generation (services/ingest/attribute.py), so the person's index finds it.
-JUDGED: Final = """
-    told AS MATERIALIZED (
-        SELECT g.template_id, g.day, g.decision, g.reason AS decided, g.user_id, g.property_prefix, g.written_for,
-               g.accepted_at, g.deadline_at, w.outcome, w.reason, w.at,
+_TOLD: Final = """
+        SELECT g.generation_id, g.template_id, g.day, g.decision, g.reason AS decided, g.user_id, g.property_prefix,
+               g.written_for, g.accepted_at, g.deadline_at, w.outcome, w.reason, w.at,
                w.outcome IN ('expired', 'rejected') AND w.reason IS DISTINCT FROM 'profile_not_found' AS hangs,
                (SELECT min(s.sent_at) FROM sends s WHERE s.org_id = $1 AND s.profile_id = g.user_id
                    AND s.sent_at >= g.accepted_at AND s.generation_id = g.generation_id) AS sent_at
-        FROM unnest($2::timestamptz[], $3::timestamptz[]) r (since, until)
-        JOIN generations g ON g.org_id = $1 AND g.accepted_at >= r.since AND g.accepted_at < r.until
-            AND g.day BETWEEN $4 AND $5 AND g.decision IN ('treatment', 'control')
+"""
+_ENDED: Final = """
         LEFT JOIN write_outcomes w ON w.day = g.day AND w.generation_id = g.generation_id AND w.day BETWEEN $4 AND $5
-    ), judged AS (
+"""
+_JUDGING: Final = """
+    judged AS (
         SELECT told.*, older.waits_from, older.waits_to, CASE
             WHEN hangs AND older.shows THEN 'stale'
             WHEN decision = 'control' AND decided = ANY($7::text[]) THEN 'control_missed'
@@ -59,9 +59,33 @@ JUDGED: Final = """
                   AND p.day BETWEEN $4::date - 31 AND $5 AND p.day >= told.day - 31
                   AND p.property_prefix = told.property_prefix AND p.written_for = told.written_for
             ) earlier) older ON true
-    ), grouped AS (
+    )
+"""
+JUDGED: Final = f"""
+    told AS MATERIALIZED (
+        {_TOLD}
+        FROM unnest($2::timestamptz[], $3::timestamptz[]) r (since, until)
+        JOIN generations g ON g.org_id = $1 AND g.accepted_at >= r.since AND g.accepted_at < r.until
+            AND g.day BETWEEN $4 AND $5 AND g.decision IN ('treatment', 'control')
+        {_ENDED}
+    ), {_JUDGING}, grouped AS (
         SELECT template_id, decision, decided, outcome, reason, shown, because, count(*) AS emails,
                count(sent_at) AS seen
         FROM judged GROUP BY template_id, decision, decided, outcome, reason, shown, because
     )
-"""
+"""  # noqa: S608  # the texts above
+# The newest that showed the same for the same reason, of one time: each row is judged when it is come to, from the
+# newest on, and none after the last that is wanted. $2 and $3 are the time, $8 because, $9 shown or null, $10 a
+# template or null, $11 how many.
+NEWEST_JUDGED: Final = f"""
+    WITH told AS NOT MATERIALIZED (
+        {_TOLD}
+        FROM generations g {_ENDED}
+        WHERE g.org_id = $1 AND g.accepted_at >= $2 AND g.accepted_at < $3 AND g.day BETWEEN $4 AND $5
+          AND g.decision IN ('treatment', 'control') AND (g.decision <> 'control' OR g.reason = $8)
+          AND ($10::text IS NULL OR g.template_id = $10)
+    ), {_JUDGING}
+    SELECT generation_id, accepted_at, template_id, user_id, decision, decided, outcome, reason, at, sent_at, shown
+    FROM judged WHERE because = $8 AND ($9::text IS NULL OR shown = $9)
+    ORDER BY accepted_at DESC LIMIT $11
+"""  # noqa: S608  # the texts above

@@ -10,7 +10,7 @@ from shared.schemas.jobs import IngestFileJob
 # The newest version of the file: an older one is not on the server any more.
 SELECT_NEWEST = """
     SELECT file_id, state, rows, rejects, coalesce(error, '') AS error FROM ingest_files
-    WHERE source_id = $1 AND path = $2 ORDER BY mtime DESC, first_seen_at DESC LIMIT 1
+    WHERE source_id = $1 AND path = $2 ORDER BY first_seen_at DESC, mtime DESC LIMIT 1
 """
 ACCEPT = "UPDATE ingest_files SET accepted_at = $2 WHERE file_id = $1 AND state = 'held'"
 

@@ -4,15 +4,14 @@ later. Nothing of it is stored; a key that is not saved yet travels sealed."""
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
-
-from pydantic import SecretStr
 
 from shared.admin.context import Asking, Context
 from shared.admin.errors import Refused
-from shared.admin.operation import AskedModel, ResultModel, operation_after
-from shared.admin.sources import Mapping, OneSource, Port, our_key, pinned_key, source_id_of
+from shared.admin.operation import ResultModel, operation_after
+from shared.admin.source_kinds import DEFAULT_REGION, Kind, demand_fitting, demand_whole
+from shared.admin.sources import Given, Mapping, OneSource, kind_of, pinned_key, source_id_of
 from shared.messaging.topology import PROBE_SOURCE
 from shared.schemas.jobs import ProbeSourceJob, TypedPlace
 from shared.schemas.probes import FilePreview, ProbeStep, SourceProbed
@@ -21,17 +20,11 @@ PROBE_WAIT_S: Final = 30.0
 """Real seconds for which an answer is waited for; the ingest service gives up before."""
 
 
-class TrySource(AskedModel):
-    """A source as it was typed. `name`: a stored one, whose values count where nothing is given."""
+class TrySource(Given):
+    """A source as it was typed. `name`: a stored one, whose kind counts, and its values where nothing is given."""
 
     name: str | None = None
-    host: str | None = None
-    port: Port | None = None
-    user: str | None = None
-    path: str | None = None
-    pattern: str | None = None
-    host_key: str | None = None
-    private_key: SecretStr | None = None
+    kind: Kind | None = None
 
 
 class PreviewSource(OneSource):
@@ -73,6 +66,18 @@ async def _stored(asking: Asking, name: str) -> UUID:
         return await source_id_of(connection, asking.org_id, name)
 
 
+async def _demand_fitting(asking: Asking, asked: TrySource, source_id: UUID) -> None:
+    async with asking.means.database.transaction(asking.org_id) as connection:
+        kind, access_key = await kind_of(connection, source_id)
+    if asked.kind is not None and asked.kind != kind:
+        raise Refused(f"is {kind} and stays so; add another source instead", field="kind")
+    demand_fitting(kind, _given(asked), access_key)
+
+
+def _given(asked: TrySource) -> dict[str, Any]:
+    return {name: getattr(asked, name) for name in Given.model_fields}
+
+
 async def _ask_of_stored(asking: Asking, asked: OneSource) -> SourceProbed | None:
     source_id = await _stored(asking, asked.name)
     return await _ask(asking, partial(ProbeSourceJob, source_id=source_id), asking.means.new_id())
@@ -88,18 +93,22 @@ async def try_stored(context: Context, _: OneSource, probed: SourceProbed | None
 
 async def _ask_of_typed(asking: Asking, asked: TrySource) -> SourceProbed | None:
     probe_id = asking.means.new_id()
-    sealed = None
-    if asked.private_key is not None:
-        sealed = asking.means.ring.seal(our_key(asked.private_key), asking.place(f"source/{probe_id}"))
+    source_id = None
+    if asked.name is None:
+        demand_whole(asked.kind or "sftp", _given(asked))
+    else:
+        source_id = await _stored(asking, asked.name)
+        await _demand_fitting(asking, asked, source_id)
+    secret = asked.secret()
+    sealed = asking.means.ring.seal(secret, asking.place(f"source/{probe_id}")) if secret is not None else None
+    kind = None if asked.name is not None else asked.kind or "sftp"
+    region = asked.region or (DEFAULT_REGION if kind == "s3" else None)
     typed = TypedPlace(
-        host=asked.host, port=asked.port, username=asked.user, path=asked.path, pattern=asked.pattern,
+        kind=kind, org_slug=asking.org_slug, bucket=asked.bucket, region=region, endpoint_url=asked.endpoint_url,
+        access_key=asked.access_key, host=asked.host, port=asked.port, username=asked.user, path=asked.path,
+        pattern=asked.pattern,
         host_key=pinned_key(asked.host_key) if asked.host_key is not None else None, sealed_key=sealed,
     )  # fmt: skip
-    if asked.name is None:
-        for field in ("host", "user", "host_key", "private_key"):
-            if not getattr(asked, field):
-                raise Refused("is missing; give it, or the name of a source that has it", field=field)
-    source_id = await _stored(asking, asked.name) if asked.name is not None else None
     return await _ask(asking, partial(ProbeSourceJob, source_id=source_id, typed=typed), probe_id)
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from shared.admin.meanings import Meaning
 from shared.admin.read_back import ReadBack
+
+MOST_EVENTS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +22,18 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """The copy of one generation, exactly as it was rendered for its person."""
+
+    subject: str
+    preheader: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided; `attrs` as given."""
+    """What was decided; `attrs` as given. `draw`: the number in [0, 1) that fell into the drawn variant's share, the
+    shares laid end to end in the order of `eligible`; None where nothing was drawn."""
 
     decision: str
     reason: str
@@ -30,6 +42,7 @@ class Decision:
     variant: str | None
     version: int | None
     propensity: float | None
+    draw: float | None
     eligible: Sequence[Option]
     cell: str
     attrs: Mapping[str, Any]
@@ -96,8 +109,24 @@ class Newer:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to an email, with the place that told of it first: the source's name and the file, where
+    they are still known, and the line. `by_machine`: not, or not known to be, by a person; None where it does not
+    matter."""
+
+    event_id: str
+    metric: str
+    event_at: datetime
+    url: str | None
+    by_machine: bool | None
+    source: str | None
+    file: str | None
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
-    """An email that showed this generation, as event files tell."""
+    """An email that showed this generation, as event files tell; its events oldest first, at most `MOST_EVENTS`."""
 
     transmission_id: str
     sent_at: datetime
@@ -109,11 +138,13 @@ class Send:
     first_click_at: datetime | None
     unsubscribed: bool
     spam: bool
+    events: Sequence[Event]
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """All of it. `alias_seen_at`: when the id that was asked for was seen as an alias of this generation; else None."""
+    """All of it. `content`: None where no copy was rendered, or where it cannot be read any more. `alias_seen_at`: when
+    the id that was asked for was seen as an alias of this generation; else None."""
 
     generation_id: UUID
     asked_id: UUID
@@ -128,6 +159,7 @@ class Story:
     prefix: str
     written_for: str
     decided: Decision
+    content: Content | None
     waiting: Waiting | None
     ended: Ended | None
     not_there: Meaning | None  # why there is neither

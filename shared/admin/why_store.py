@@ -11,10 +11,25 @@ import zstandard
 from shared.admin.meanings import Meaning, of_decision, of_write
 from shared.admin.outcomes import SELECT_ACCOUNT, SELECT_PAUSE, shows
 from shared.admin.quota import LANES
-from shared.admin.story import Account, Believed, Decision, Ended, Newer, Option, Send, Story, Waiting
+from shared.admin.shown_store import SET_PLANNED_ONCE
+from shared.admin.story import (
+    MOST_EVENTS,
+    Account,
+    Believed,
+    Content,
+    Decision,
+    Ended,
+    Event,
+    Newer,
+    Option,
+    Send,
+    Story,
+    Waiting,
+)
 from shared.clock import Clock
 from shared.db.pool import Connection, Database
-from shared.schemas.copy import VariantSource
+from shared.draw import fraction
+from shared.schemas.copy import VariantSource, Vars
 from shared.snippet import properties
 from shared.vars_codec import decode_vars
 
@@ -50,9 +65,27 @@ SELECT_NEWER = """
     ORDER BY accepted_at LIMIT 1
 """
 SELECT_SENDS = """
-    SELECT transmission_id, sent_at, attribution, delivered, bounced, first_open_at, machine_opens::int,
+    SELECT transmission_id, message_id, sent_at, attribution, delivered, bounced, first_open_at, machine_opens::int,
            first_click_at, unsubscribed, spam
     FROM sends WHERE org_id = $1 AND profile_id = $2 AND sent_at >= $3 AND generation_id = $4 ORDER BY sent_at LIMIT 20
+"""
+# Those of the email, and those that name no more than its message and its person. An event may come a little before the
+# hand-over that another one tells, never by days.
+SELECT_EVENTS = """
+    SELECT e.transmission_id, e.event_id, e.metric, e.event_at, e.url, e.line, s.name AS source, f.path AS file,
+           CASE WHEN e.metric = 'Opened Email' THEN e.machine_open IS DISTINCT FROM false
+                WHEN e.metric = 'Clicked Email' THEN e.bot_click IS TRUE END AS by_machine
+    FROM (
+        SELECT transmission_id, event_id, metric, event_at, url, machine_open, bot_click, file_id, line FROM events
+        WHERE org_id = $1 AND transmission_id = ANY($2) AND day >= $5
+        UNION ALL
+        SELECT m.transmission_id, o.event_id, o.metric, o.event_at, o.url, o.machine_open, o.bot_click, o.file_id,
+               o.line
+        FROM unnest($2::text[], $3::text[]) m (transmission_id, message_id)
+        JOIN events o ON o.org_id = $1 AND o.profile_id = $4 AND o.message_id = m.message_id
+         AND o.transmission_id IS NULL AND o.day >= $5
+    ) e LEFT JOIN ingest_files f USING (file_id) LEFT JOIN sources s USING (source_id)
+    ORDER BY e.event_at, e.event_id LIMIT $6
 """
 # By every account: rows in flight stay under the account that they were sent on when the org is connected to another.
 SELECT_WAITING = """
@@ -123,7 +156,8 @@ class WhyStore:
             ended = _ended(row, await connection.fetchrow(SELECT_OUTCOME, found.day, found.generation_id))
             newer = await _newer(connection, row)
             since = row["accepted_at"] - timedelta(days=1)
-            sends = await connection.fetch(SELECT_SENDS, row["org_id"], row["user_id"], since, row["generation_id"])
+            sends = await _sends(connection, row, since)
+            content = await _content(connection, found)
         async with self._database.connection() as connection:
             waiting = await _waiting(connection, row)
             believed = await _believed(connection, row)
@@ -142,6 +176,7 @@ class WhyStore:
             prefix=row["property_prefix"],
             written_for=row["written_for"],
             decided=decided,
+            content=None if content is None else Content(*content[0]),
             waiting=waiting,
             ended=ended,
             not_there=None if ended or waiting else _not_there(row["reason"], row["deadline_at"], now),
@@ -149,22 +184,46 @@ class WhyStore:
             believed=believed,
             account=account,
             newer=newer,
-            sends=[Send(**dict(send)) for send in sends],
+            sends=sends,
             read_back=None,
         )
 
     async def copy(self, found: Found, prefix: str) -> dict[str, str] | None:
         """The five properties that a generation writes; None where its stored copy cannot be read."""
         async with self._database.transaction(found.org_id) as connection:
-            row = await connection.fetchrow(SELECT_COPY, found.day, found.generation_id)
-        if row is None:
+            content = await _content(connection, found)
+        if content is None:
             return None
-        source = VariantSource(row["copy_id"], row["version"], row["subject"], row["preheader"], row["body"])
-        try:
-            copy = decode_vars(row["vars"], source)
-        except (zstandard.ZstdError, ValueError):
-            return None
-        return dict(zip(properties(prefix), (*copy, str(found.generation_id), row["written_for"]), strict=True))
+        copy, written_for = content
+        return dict(zip(properties(prefix), (*copy, str(found.generation_id), written_for), strict=True))
+
+
+async def _content(connection: Connection, found: Found) -> tuple[Vars, str] | None:
+    """The three texts as they were rendered, and for which message."""
+    row = await connection.fetchrow(SELECT_COPY, found.day, found.generation_id)
+    if row is None:
+        return None
+    source = VariantSource(row["copy_id"], row["version"], row["subject"], row["preheader"], row["body"])
+    try:
+        return decode_vars(row["vars"], source), row["written_for"]
+    except (zstandard.ZstdError, ValueError):
+        return None
+
+
+async def _sends(connection: Connection, row: asyncpg.Record, since: datetime) -> list[Send]:
+    rows = await connection.fetch(SELECT_SENDS, row["org_id"], row["user_id"], since, row["generation_id"])
+    if not rows:
+        return []
+    await connection.execute(SET_PLANNED_ONCE)
+    events = await connection.fetch(
+        SELECT_EVENTS, row["org_id"], [one["transmission_id"] for one in rows], [one["message_id"] for one in rows],
+        row["user_id"], rows[0]["sent_at"].date() - timedelta(days=2), MOST_EVENTS,
+    )  # fmt: skip
+    told: dict[str, list[Event]] = {one["transmission_id"]: [] for one in rows}
+    for event in map(dict, events):
+        told[event.pop("transmission_id")].append(Event(**event))
+    sends = ({name: value for name, value in one.items() if name != "message_id"} for one in rows)
+    return [Send(**send, events=told[send["transmission_id"]]) for send in sends]
 
 
 async def _decision(connection: Connection, row: asyncpg.Record) -> Decision:
@@ -178,6 +237,7 @@ async def _decision(connection: Connection, row: asyncpg.Record) -> Decision:
         variant=names.get(row["copy_id"]),
         version=row["variant_version"],
         propensity=row["propensity"],
+        draw=fraction(row["generation_id"].bytes, b"draw") if row["probabilities"] else None,
         eligible=[
             Option(copy_id, names.get(copy_id), probability)
             for copy_id, probability in zip(row["eligible"], row["probabilities"], strict=False)

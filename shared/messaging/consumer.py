@@ -13,7 +13,7 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from pydantic import ValidationError
 
-from shared import logs, metrics
+from shared import logs, metrics, tracing
 from shared.clock import Clock
 from shared.errors import Failure, Outage
 from shared.messaging.broker import open_channel
@@ -124,7 +124,8 @@ class Consumer(Generic[J]):
 
     async def _work(self, batch: "list[_Delivery[J]]", queue_name: str, stop: asyncio.Event) -> None:
         jobs = [job for delivery in batch for job in delivery.jobs]
-        with metrics.timed("consumer_process_seconds", queue=self._spec.name):
+        ids = (one for job in jobs if (one := getattr(job, "generation_id", None)) is not None)
+        with metrics.timed("consumer_process_seconds", queue=self._spec.name), tracing.batch(self._spec.name, ids):
             outcomes = await self._handle(jobs, stop)
         remaining = iter(outcomes)
         for delivery in batch:

@@ -76,11 +76,14 @@ class IngestFileJob(Job):
     file_id: UUID
 
 
+ExportTable = Literal["generations", "outcomes", "variants"]
+
+
 class ExportHourJob(Job):
-    """Write one org-hour of one table anew. `hour` is its UTC start."""
+    """Write one org-hour of one table anew. `hour` is its UTC start; `variants`, one object, has the first of 1970."""
 
     org_id: UUID
-    table: Literal["generations"] = "generations"
+    table: ExportTable = "generations"
     hour: AwareDatetime
     reason: Literal["schedule", "backfill", "dirty"] = "schedule"
 
@@ -95,8 +98,11 @@ class ProbeTargetJob(Job):
 
 class TypedPlace(Job):
     """What was typed of a source and is not stored yet. `sealed_key` is sealed for the place
-    `<org id>/source/<probe id>`; without it, and without anything else that is null, the stored source's counts."""
+    `<org id>/source/<probe id>`; without it, and without anything else that is null, the stored source's counts.
+    `org_slug`: whose folder one of kind `folder` is in."""
 
+    kind: str | None = None
+    org_slug: str | None = None
     host: str | None = None
     port: int | None = None
     username: str | None = None
@@ -104,6 +110,10 @@ class TypedPlace(Job):
     pattern: str | None = None
     host_key: str | None = None
     sealed_key: str | None = None
+    bucket: str | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    access_key: str | None = None
 
 
 class ProbeSourceJob(Job):

@@ -11,12 +11,14 @@ from playwright.async_api import Browser, expect
 from shared.clock import SystemClock
 from shared.messaging.publisher import open_publisher
 from shared.messaging.topology import WRITE
+from shared.schemas.copy import Vars
 from shared.schemas.jobs import WriteJob, encode_batch, hour_of
 from tests.browser.conftest import Visitor, browsing, visitor_of
 from tests.support.console import Stage, console
 from tests.support.operations import Facts
 
 PERSON = "01HZX3PERSONWWWWMMMM000000"  # as wide as an id can be
+COPY = Vars("Ada, coffee is on", "Three things to know", "<h1>Hello Ada</h1><p>Thanks for joining our roastery.</p>")
 STATEMENTS = (
     "INSERT INTO templates (org_id, template_id, name, state, created_at, updated_at) "
     "VALUES ($1, 'welcome', 'Welcome', 'active', $2, $2)",
@@ -59,9 +61,12 @@ async def facts(stage: Stage) -> Facts:
     await found.generation("01SOON", ago_s=10, outcome=None)
     of = await found.generation(PERSON, ago_s=1200, sent_s=130)
     await found.event(PERSON, "Opened Email", of=of)
+    await found.event(PERSON, "Clicked Email", of=of, url="https://shop.example/first?utm_source=klaviyo&a=" + "x" * 80)
     await found.profile(PERSON)
     for statement in STATEMENTS:
         await found.execute(statement, found.org_id, found.now)
+    await found.content(of, COPY)
+    await found.execute("UPDATE events SET file_id = (SELECT file_id FROM ingest_files LIMIT 1)")
     hour = hour_of(found.now)
     for back in range(1, 60):
         if back % 7:

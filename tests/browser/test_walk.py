@@ -274,7 +274,7 @@ async def _check_and_go_live(page: Page) -> None:
 
 async def _see_a_result(page: Page, world: World, klaviyo: Klaviyo, private_key: str) -> None:
     at = world.endpoints
-    await _home_says(page, "SFTP source")
+    await _home_says(page, "Sources")
     for label, text in {
         "Name": "klaviyo-events", "Server": at.sftp_host, "Port": str(at.sftp_port), "User": at.sftp_user,
         "Folder": world.event_folder, "The server's public key": at.sftp_host_key,

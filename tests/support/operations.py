@@ -5,7 +5,9 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from shared.db.pool import Database
+from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.ids import generation_day
+from shared.vars_codec import encode_vars
 
 INSERT_GENERATION = """
     INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at,
@@ -19,8 +21,28 @@ INSERT_SEND = """
     VALUES ($1, 'T' || $2::uuid, $3, $4, $5, 'message', $2, $6, $7, true, false, false, false, 1, 0, 0, 0)
 """
 INSERT_EVENT = """
-    INSERT INTO events (day, org_id, event_id, metric, profile_id, event_at, transmission_id, file_id, line)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1)
+    INSERT INTO events (day, org_id, event_id, metric, profile_id, event_at, transmission_id, file_id, line, url,
+        machine_open)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, false)
+"""
+INSERT_VARIANT = """
+    INSERT INTO variants (org_id, copy_id, template_id, name, state, created_at, updated_at)
+    SELECT org_id, copy_id, template_id, $2, 'approved', accepted_at, accepted_at FROM generations
+    WHERE generation_id = $1
+"""
+INSERT_VERSION = """
+    INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at)
+    SELECT org_id, copy_id, 1, $2, $3, $4, accepted_at FROM generations WHERE generation_id = $1
+"""
+INSERT_TOLD = """
+    WITH s AS (
+        INSERT INTO sources (source_id, org_id, name, host, username, host_key, sealed_key)
+        VALUES (gen_random_uuid(), $1, 'events', 'h', 'u', 'k', 's') RETURNING source_id
+    ), f AS (
+        INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, state, first_seen_at, last_seen_at)
+        SELECT gen_random_uuid(), $1, source_id, $2, 1, $3, 'done', $3, $3 FROM s RETURNING file_id
+    )
+    UPDATE events SET file_id = f.file_id, line = 12 FROM f WHERE org_id = $1
 """
 INSERT_STATE = """
     INSERT INTO profile_state (account_key, profile_id, prefix, org_id, state, day, generation_id, written_for,
@@ -70,13 +92,30 @@ class Facts:
             )
         return generation_id
 
-    async def event(self, user_id: str, metric: str, *, of: UUID | None = None) -> None:
-        """Of the email of a generation, or of none."""
+    async def event(self, user_id: str, metric: str, *, of: UUID | None = None, url: str | None = None) -> None:
+        """Of the email of a generation, or of none. Clicks and opens are a person's."""
         await self.execute("SELECT ensure_partition('events', $1)", self.now.date())
         await self.execute(
             INSERT_EVENT, self.now.date(), self.org_id, str(uuid4()), metric, user_id, self.now,
-            None if of is None else f"T{of}", uuid4(),
+            None if of is None else f"T{of}", uuid4(), url,
         )  # fmt: skip
+
+    async def content(self, generation_id: UUID, copy: Vars, name: str = "Warm") -> None:
+        """The generation rendered this, of a variant that is nobody else's."""
+        async with self.database.connection() as connection:
+            copy_id = await connection.fetchval(
+                "SELECT copy_id FROM generations WHERE generation_id = $1", generation_id
+            )
+        await self.execute(INSERT_VARIANT, generation_id, name)
+        await self.execute(INSERT_VERSION, generation_id, *copy)
+        await self.execute(
+            "UPDATE generations SET variant_version = 1, vars = $2 WHERE generation_id = $1",
+            generation_id, encode_vars(copy, VariantSource(copy_id, 1, *copy)),
+        )  # fmt: skip
+
+    async def told_by(self, path: str) -> None:
+        """A file of the source `events` told of all events so far, in its line 12."""
+        await self.execute(INSERT_TOLD, self.org_id, path, self.now)
 
     async def account(self) -> None:
         """The org is connected, and its account was written to."""
@@ -85,7 +124,7 @@ class Facts:
             "VALUES ($1, 'acct:X', 's', 'last', $2)",
             self.org_id, self.now,
         )  # fmt: skip
-        await self.execute("INSERT INTO klaviyo_accounts (account_key) VALUES ('acct:X')")
+        await self.execute("INSERT INTO klaviyo_accounts (account_key) VALUES ('acct:X') ON CONFLICT DO NOTHING")
 
     async def profile(self, user_id: str, prefix: str = "jai", *, state: str = "holding") -> None:
         """What the profile is believed to hold; its send window ends in an hour."""

@@ -120,7 +120,7 @@ def _last_steps(there: SetUp, template: tuple[str, ...]) -> list[Step]:
         Step("Read what people do", there.sources > 0,
              _counted(there.sources, "source") + " of event files" if there.sources
              else "Sends, opens and clicks come from files: results and ranking live on them.",
-             ("integration", "sources"), "Open SFTP source", needed=False),
+             ("integration", "sources"), "Open Sources", needed=False),
         Step("Export the records", there.exports,
              "A bucket gets every record" if there.exports
              else "Who received which content, as Parquet in your bucket.",

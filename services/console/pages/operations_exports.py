@@ -38,6 +38,7 @@ class NewBackfill(BaseModel):
 
     start: Annotated[str, AfterValidator(lambda text: _moment(text).isoformat())]
     end: Annotated[str, AfterValidator(lambda text: _moment(text).isoformat())]
+    count: bool = False  # say what it would do, and do nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,11 @@ async def backfill(visit: Visit) -> web.StreamResponse:
     given, form = await read_form(visit.request, NewBackfill)
     if given is None:
         return await _show(visit, form)
+    asked = {"start": given.start, "end": given.end}
     try:
-        hours = (await visit.run(exports.backfill, {"start": given.start, "end": given.end})).hours
+        if given.count:
+            return await _show(visit, form, await visit.run(exports.preview, asked))
+        hours = (await visit.run(exports.backfill, asked)).hours
     except AdminError as error:
         form.refuse_all(error)
         return await _show(visit, form)
@@ -82,7 +86,7 @@ async def progress(visit: Visit) -> web.StreamResponse:
     return visit.render("operations/_progress.html", range=asked, progress=await visit.run(exports.progress, asked))
 
 
-async def _show(visit: Visit, form: Form) -> web.Response:
+async def _show(visit: Visit, form: Form, preview: exports.Preview | None = None) -> web.Response:
     first = month_of(visit.request.query.get("month", ""), visit.now)
     after = _next_month(first)
     found = await visit.run(exports.list_hours, AskedHours(limit=_MONTH_HOURS, before=after))
@@ -92,6 +96,7 @@ async def _show(visit: Visit, form: Form) -> web.Response:
         "operations/exports.html",
         422 if form.faulty else 200,
         form=form,
+        preview=preview,
         target=found.target,
         hours=hours,
         trouble=[one for one in hours if one.error or one.state == "blocked"][:50],

@@ -7,6 +7,8 @@ from aiohttp import web
 from pydantic import BaseModel, SecretStr
 
 from services.console.pages.operations_words import advice, counted
+from services.console.pages.template_variants import email
+from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
@@ -14,6 +16,7 @@ from shared.admin import operations_person, outcomes, why
 from shared.admin.errors import NotFound
 from shared.admin.operations_person import DeletePerson, OnePerson
 from shared.admin.outcomes import AskedPerson
+from shared.admin.story import MOST_EVENTS
 from shared.admin.why import AskedStory
 
 pages = Pages()
@@ -57,8 +60,9 @@ async def find(visit: Visit) -> web.StreamResponse:
     if len(asked) > 200:
         form.refuse("q", "is too long for an id")
         return visit.show_again("operations/find.html", form=form)
-    held = await visit.run(operations_person.show, OnePerson(user_id=asked))
-    if not any((held.generations, held.sends, held.events, held.on_profile)):
+    try:
+        await visit.run(operations_person.show, OnePerson(user_id=asked))
+    except NotFound:
         form.refuse("q", "is nobody of whom anything is stored; use the profile id, not an email address")
         return visit.show_again("operations/find.html", form=form)
     return visit.see_other(visit.path("operations", "people", asked))
@@ -74,14 +78,12 @@ async def person(visit: Visit) -> web.StreamResponse:
 async def delete(visit: Visit) -> web.StreamResponse:
     """All of it, once the id was typed."""
     user_id = visit.value("person")
+    await visit.run(operations_person.show, OnePerson(user_id=user_id))  # of whom nothing is stored: not here
     given, form = await read_form(visit.request, Confirmed)
     if given is None or given.user_id != user_id:
         form.refuse("user_id", "is not the id of this person")
         return await _show(visit, form)
     done = await visit.run(operations_person.delete, DeletePerson(user_id=SecretStr(user_id)))
-    if not done.changed:
-        await visit.notice("Nothing was stored about this person any more.", "info")
-        return visit.see_other(visit.path("operations", "people"))
     await visit.notice(
         f"Deleted: {counted(done.generations, 'generation')}, {counted(done.sends, 'email')}, "
         f"{counted(done.events, 'event')}, {counted(done.conversions, 'conversion')}. "
@@ -96,17 +98,30 @@ async def story(visit: Visit) -> web.StreamResponse:
     """Why this copy."""
     generation_id = _uuid(visit.value("generation"))
     if generation_id is None:
-        return visit.see_other(visit.path("operations", "people"))
+        raise not_found()
     asked = AskedStory(generation_id=generation_id, days=_DAYS, read_back="read_back" in visit.request.query)
     return visit.render(
-        "operations/story.html", story=(await visit.run(why.why, asked)).story, findings=FINDINGS, advice=advice
-    )
+        "operations/story.html", story=(await visit.run(why.why, asked)).story, findings=FINDINGS, advice=advice,
+        most_events=MOST_EVENTS,
+    )  # fmt: skip
+
+
+@pages.page("GET", "/{org}/operations/generations/{generation}/email", role="editor")
+async def content(visit: Visit) -> web.StreamResponse:
+    """Its copy as it was rendered, for the frame on its story."""
+    generation_id = _uuid(visit.value("generation"))
+    if generation_id is None:
+        raise not_found()
+    told = await visit.run(why.why, AskedStory(generation_id=generation_id, days=_DAYS))
+    if told.story.content is None:
+        raise not_found()
+    return email(told.story.content.body)
 
 
 async def _show(visit: Visit, form: Form) -> web.Response:
     user_id = visit.value("person")
-    found = await visit.run(outcomes.list_of_person, AskedPerson(user_id=user_id, hours=_HOURS))
     held = await visit.run(operations_person.show, OnePerson(user_id=user_id))
+    found = await visit.run(outcomes.list_of_person, AskedPerson(user_id=user_id, hours=_HOURS))
     return visit.render(
         "operations/person.html",
         422 if form.faulty else 200,

@@ -12,7 +12,7 @@ from shared.admin import source_accepting, sources
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
 from shared.admin.source_accepting import AcceptFile
-from shared.admin.sources import AskedFiles, AskedRejects, OneSource, RetryFiles, Source
+from shared.admin.sources import AskedFiles, AskedRejects, RescanSource, RetryFiles, Source
 from shared.errors import Failure
 
 pages = Pages()
@@ -38,7 +38,10 @@ async def one(visit: Visit) -> web.StreamResponse:
     """Its newest files."""
     source = await _source(visit)
     files = (await visit.run(sources.list_files, AskedFiles(name=source.name, limit=_FILES))).files
-    return visit.render("operations/source.html", source=source, files=files)
+    much = None
+    if visit.may("editor"):
+        much = await visit.run(sources.rescan, RescanSource(name=source.name, everything=True, dry_run=True))
+    return visit.render("operations/source.html", source=source, files=files, much=much)
 
 
 @pages.page("GET", "/{org}/operations/sources/{source}/rejects", role="editor")
@@ -52,7 +55,7 @@ async def rejects(visit: Visit) -> web.StreamResponse:
 @pages.page("POST", "/{org}/operations/sources/{source}/retry", role="editor")
 async def retry(visit: Visit) -> web.StreamResponse:
     """Held and failed files, or one, are loaded again."""
-    name = visit.value("source")
+    name = (await _source(visit)).name
     given, _ = await read_form(visit.request, OneFile)
     try:
         done = (await visit.run(sources.retry, RetryFiles(name=name, file=given.file if given else None))).files
@@ -81,13 +84,28 @@ async def accept(visit: Visit) -> web.StreamResponse:
 @pages.page("POST", "/{org}/operations/sources/{source}/list", role="editor")
 async def rescan(visit: Visit) -> web.StreamResponse:
     """Do not wait for the next listing."""
-    name = visit.value("source")
+    name = (await _source(visit)).name
     try:
-        await visit.run(sources.rescan, OneSource(name=name))
+        await visit.run(sources.rescan, RescanSource(name=name))
     except AdminError as error:
         await visit.notice(f"It is not listed: {error}.", "bad")
     else:
         await visit.notice("The folder is listed within a second or so; open the page again to see what came of it.")
+    return visit.see_other(visit.path("operations", "sources", name))
+
+
+@pages.page("POST", "/{org}/operations/sources/{source}/reread", role="editor")
+async def reread(visit: Visit) -> web.StreamResponse:
+    """Every file that is still there."""
+    name = visit.value("source")
+    try:
+        much = await visit.run(sources.rescan, RescanSource(name=name, everything=True))
+    except AdminError as error:
+        await visit.notice(f"Nothing is read again: {error}.", "bad")
+    else:
+        await visit.notice(
+            f"The folder is listed now, and at most {counted(much.files, 'file is', 'files are')} read again."
+        )
     return visit.see_other(visit.path("operations", "sources", name))
 
 

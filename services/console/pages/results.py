@@ -14,7 +14,7 @@ from services.console.web.paging import Paging
 from services.console.web.visit import Visit
 from shared.admin import policies, results, template_settings, what_if
 from shared.admin.csv_text import csv_lines
-from shared.admin.errors import AdminError, Refused
+from shared.admin.errors import Conflict, Refused
 from shared.admin.registry import REGISTRY
 from shared.admin.results_models import Results, Segments
 from shared.inference.lift import WORTH
@@ -125,7 +125,7 @@ async def archive_variant(visit: Visit) -> web.StreamResponse:
     template_id = visit.value("template")
     try:
         await visit.run(REGISTRY["variants.archive"], {"template_id": template_id, "variant": given.variant})
-    except AdminError as error:
+    except (Conflict, Refused) as error:
         await visit.notice(f"Nothing was changed: {error.message}.", "warn")
     else:
         await visit.notice(f"{given.variant} is archived; nobody new gets it.")

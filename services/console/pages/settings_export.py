@@ -12,6 +12,7 @@ from shared.admin import exports
 from shared.admin.errors import AdminError, NotFound
 from shared.admin.operation import Nothing
 from shared.errors import Failure
+from shared.exports import Layout, Record
 
 pages = Pages()
 
@@ -30,6 +31,10 @@ class TypedTarget(BaseModel):
     external_id: _Text | None = None
     access_key: _Text | None = None
     secret_key: SecretStr | None = None
+    record: Record = "page"
+    layout: Layout = "plain"
+    tables: list[exports.MoreTable] = Field([], max_length=2)
+    success_file: bool = False
 
 
 @pages.page("GET", "/{org}/integration/export", role="viewer")
@@ -77,7 +82,8 @@ async def _show(
         target = None
     if form is None:
         typed = target.model_dump(mode="json") if target is not None else {}
-        form = Form({name: str(value) for name, value in typed.items() if value is not None})
+        shown = {name: value for name, value in typed.items() if value not in (None, False)}
+        form = Form({name: value if isinstance(value, list) else str(value) for name, value in shown.items()})
     return visit.render(
         "settings/export.html", 422 if form.faulty else 200, form=form, target=target, tested=tested, failed=failed,
         wait_s=exports.PROBE_WAIT_S,

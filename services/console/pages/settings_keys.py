@@ -11,7 +11,7 @@ from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
 from shared.admin import keys
-from shared.admin.errors import AdminError, Refused
+from shared.admin.errors import Refused
 from shared.admin.operation import Nothing
 
 pages = Pages()
@@ -79,12 +79,8 @@ async def rotate(visit: Visit) -> web.StreamResponse:
 @pages.page("POST", "/{org}/keys/{key}/revoke", role="owner")
 async def revoke(visit: Visit) -> web.StreamResponse:
     """No request with it is taken any more."""
-    try:
-        done = await visit.run(keys.revoke, keys.NamedKey(key=visit.value("key")))
-    except AdminError as error:
-        await visit.notice(f"Nothing was revoked: {error}.", "warn")
-    else:
-        await visit.notice(f"{', '.join(done.revoked)} is revoked; it is refused everywhere within 5 seconds.")
+    done = await visit.run(keys.revoke, keys.NamedKey(key=visit.value("key")))
+    await visit.notice(f"{', '.join(done.revoked)} is revoked; it is refused everywhere within 5 seconds.")
     return visit.see_other(visit.path("keys"))
 
 

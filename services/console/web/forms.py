@@ -58,6 +58,11 @@ class Form:
         if not self.errors:
             self.errors[""] = sentence_of(error)
 
+    def take(self, other: "Form") -> None:
+        """What was typed in another part of the same form, and what is wrong there."""
+        self._values = {**other._values, **self._values}
+        self.errors = {**other.errors, **self.errors}
+
     @property
     def faulty(self) -> bool:
         return bool(self.errors)

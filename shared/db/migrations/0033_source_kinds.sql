@@ -13,6 +13,7 @@ ALTER TABLE sources
     ADD COLUMN reread_at timestamptz,                   -- asked then: the next listing queues what is settled once more
     ADD COLUMN reread_files int,                        -- so many were queued by the last one that was asked to
     ADD COLUMN reread_bytes bigint,
+    ADD COLUMN removed_at timestamptz,                  -- not read or shown any more; events still tell their file by it
     ALTER COLUMN host SET DEFAULT '',
     ALTER COLUMN username SET DEFAULT '',
     ALTER COLUMN host_key SET DEFAULT '',
@@ -36,9 +37,9 @@ CREATE TRIGGER sources_changed
 -- that counts too. Whoever loads a file writes every second or so how far it is.
 ALTER TABLE ingest_files
     ADD COLUMN tag text NOT NULL DEFAULT '',
-    ADD COLUMN claimed_at timestamptz,
     ADD COLUMN got_bytes bigint NOT NULL DEFAULT 0,     -- fetched in this attempt
-    ADD COLUMN got_rows bigint NOT NULL DEFAULT 0,      -- staged in this attempt
-    ADD COLUMN got_at timestamptz,
+    ADD COLUMN got_rows bigint NOT NULL DEFAULT 0,      -- then staged; 0: it is still being fetched
+    ADD COLUMN got_since timestamptz,                   -- when fetching began, then when staging did
+    ADD COLUMN got_at timestamptz,                      -- when this was written
     DROP CONSTRAINT ingest_files_source_id_path_size_mtime_key,
     ADD CONSTRAINT ingest_files_version UNIQUE (source_id, path, size, mtime, tag);

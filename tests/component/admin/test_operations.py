@@ -109,6 +109,9 @@ async def stored(facts: Facts) -> None:
 
 async def test_a_person_is_deleted_everywhere_and_nobody_else_is(acme: Rig, facts: Facts) -> None:
     await stored(facts)
+    await facts.execute(
+        "INSERT INTO event_repeats SELECT org_id, day, event_id, gen_random_uuid(), 1 FROM events"
+    )  # fmt: skip
 
     held = await acme.run(operations_person.show, {"user_id": "01PERSON"}, "editor")
     done = await acme.run(operations_person.delete, {"user_id": "01PERSON"})
@@ -121,6 +124,8 @@ async def test_a_person_is_deleted_everywhere_and_nobody_else_is(acme: Rig, fact
     assert [getattr(left, name) for name in counts] == [0, 0, 0, 0, 0]
     assert [getattr(other, name) for name in (*counts, "on_profile")] == [1, 1, 2, 1, 1, 1]
     assert len(await acme.rows("SELECT 1 FROM generation_aliases")) == 1
+    repeated = await acme.rows("SELECT e.profile_id FROM event_repeats r LEFT JOIN events e USING (event_id, day)")
+    assert {row["profile_id"] for row in repeated} == {"01OTHER"}
 
 
 async def test_the_profile_of_who_is_deleted_is_cleaned_now_and_their_hours_are_exported_again(
@@ -135,7 +140,7 @@ async def test_the_profile_of_who_is_deleted_is_cleaned_now_and_their_hours_are_
         ("01OTHER", "jai", False), ("01OTHER", "win", False), ("01PERSON", "jai", True),
     ]  # fmt: skip
     hours = await acme.rows("SELECT reason, state, due_at FROM export_hours WHERE dirty_seq > exported_seq")
-    assert hours == [{"reason": "dirty", "state": "pending", "due_at": START}]
+    assert hours == [{"reason": "person_deleted", "state": "pending", "due_at": START}]
 
 
 async def test_a_deletion_may_be_repeated_and_stands_in_the_log_without_the_id(acme: Rig, facts: Facts) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from services.ingest.shown import SETTLE, Pace, StoredShownCounts
-from shared.admin import operations_number, operations_person, outcomes, shown_store
+from shared.admin import operations_examples, operations_number, operations_person, outcomes, shown_store
 from shared.admin.shown_spans import QUARTER, span_start
 from shared.schemas.ids import generation_day
 from tests.component.admin.rig import START, Rig
@@ -161,6 +161,21 @@ async def assert_exact(rig: Rig, hours: float) -> None:
     assert ended == await shown_oracle.ended(rig.database, rig.org_id, since)
 
 
+async def assert_examples(rig: Rig, hours: float) -> None:
+    """Each way to end is told with all its generations, newest first, and no generation of two ways."""
+    number, found = await rig.run(operations_number.number, {"hours": hours}), list[object]()
+    for one in number.rows:
+        asked = {"because": one.because, "shown": one.shown, "template_id": one.template_id, "hours": hours}
+        told = (await rig.run(operations_examples.examples, {**asked, "limit": 100})).examples
+        few = (await rig.run(operations_examples.examples, {**asked, "limit": 2})).examples
+        assert len(told) == one.emails
+        assert {(each.template_id, each.shown) for each in told} == {(one.template_id, one.shown)}
+        assert [each.accepted_at for each in told] == sorted((each.accepted_at for each in told), reverse=True)
+        assert [each.accepted_at for each in few] == [each.accepted_at for each in told][:2]
+        found += [each.generation_id for each in told]
+    assert len(found) == len(set(found))
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_whatever_comes_in_any_order_counted_or_not_the_answer_is_that_of_plain_sql(
     acme: Rig, counts: StoredShownCounts, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -175,6 +190,7 @@ async def test_whatever_comes_in_any_order_counted_or_not_the_answer_is_that_of_
         if chance.random() < 0.4:
             await count(acme, counts, chance.choice((0, 1, 2, 1000)))
         await assert_exact(acme, chance.choice((0.2, 1, 5, 26, 24 * 7)))
+    await assert_examples(acme, chance.choice((1, 26, 24 * 7)))
 
 
 @pytest.mark.parametrize("seed", range(100, 104))
@@ -191,6 +207,7 @@ async def test_once_all_is_counted_nothing_is_read_from_the_facts(
             reading = await shown_store.reading_of(connection, acme.org_id, 24 * 7, acme.clock.at)
         assert (reading.parts.live, reading.as_of) == ([], None)
         await assert_exact(acme, 24 * 7)
+    await assert_examples(acme, 24 * 7)
 
 
 async def quarters(rig: Rig, condition: str) -> list[datetime]:

@@ -125,7 +125,7 @@ def test_the_example_of_the_docs_can_be_applied(acme: Cli, tmp_path: Path) -> No
 
     done = acme.ok("apply", "-f", str(tmp_path / "acme.yaml"), "--yes")
 
-    assert "To be done by hand: set our private key of the SFTP source events" in done
+    assert "To be done by hand: set our private key of the source events" in done
     assert acme.ok("apply", "-f", str(tmp_path / "acme.yaml"), "--yes").startswith("Nothing to do.\n")
 
 

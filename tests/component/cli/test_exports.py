@@ -81,6 +81,17 @@ def test_a_target_is_stored_with_its_secret_sealed_and_nowhere_else(acme: Cli) -
     assert "canary-secret" not in acme.everything()
 
 
+def test_a_target_says_what_is_exported_beside_the_record(acme: Cli) -> None:
+    acme.ok(
+        "export", "target", "acme", "--bucket", "records", "--record", "analyst", "--table", "variants", "--table",
+        "outcomes", "--layout", "hive", "--success-file",
+    )  # fmt: skip
+
+    row = target(acme)
+    assert (row["record"], row["tables"], row["layout"]) == ("analyst", ["outcomes", "variants"], "hive")
+    assert row["success_file"]
+
+
 def test_a_target_said_again_is_replaced(acme: Cli) -> None:
     acme.ok("export", "target", "acme", "--bucket", "old", "--access-key", "AKID", given="s\n")
 
@@ -155,6 +166,35 @@ def test_a_backfill_waits_until_every_hour_is_exported(acme: Cli) -> None:
 
     assert said == "2 hours exported: 10 rows, 200 bytes.\n"
     assert acme.ok("export", "hours", "acme").count("exported") >= 2
+
+
+def test_a_dry_run_says_what_would_be_overwritten_and_asks_for_nothing(acme: Cli) -> None:
+    acme.ok("export", "target", "acme", "--bucket", "records")
+    a_generation(acme)
+    backfill = ("export", "backfill", "acme", "--from", "2026-11-23T10", "--to", "2026-11-23T12")
+    with exporter(acme):
+        acme.ok(*backfill)
+
+    said = acme.ok(*backfill, "--dry-run")
+
+    assert said == "2 hours of generations: 2 exports, which overwrite 2 objects with 10 rows and 200 bytes.\n"
+    assert acme.rows("SELECT 1 FROM export_hours WHERE dirty_seq > exported_seq") == []
+
+
+def test_a_backfill_that_was_killed_is_resumed_without_exporting_anything_twice(acme: Cli) -> None:
+    acme.ok("export", "target", "acme", "--bucket", "records")
+    a_generation(acme)
+    backfill = ("export", "backfill", "acme", "--from", "2026-11-23T10", "--to", "2026-11-23T14")
+    acme.ok(*backfill, "--no-wait")
+    acme.rows("UPDATE export_hours SET exported_seq = 1, state = 'exported', rows = 1 WHERE hour < $1", AT)
+
+    said = acme.ok(*backfill, "--resume", "--no-wait")
+    acme.rows("UPDATE export_hours SET exported_seq = 1, state = 'exported'")
+    again = acme.ok(*backfill, "--resume")
+
+    assert said == "Asked for 3 hours; see `justai export hours acme`.\n"
+    assert again == "Nothing of this range waits to be exported.\n"
+    assert {row["dirty_seq"] for row in acme.rows("SELECT dirty_seq FROM export_hours")} == {1}
 
 
 def test_a_backfill_that_is_blocked_fails_and_says_why(acme: Cli) -> None:

@@ -19,11 +19,13 @@ def test_a_person_is_counted_and_deleted_after_asking_back(acme: Cli) -> None:
     kept = acme.ok("person", "show", "acme", "01PERSON")
     said = acme.ok("person", "delete", "acme", "01PERSON", "--yes", "--as", "Ada")
     again = acme.ok("person", "delete", "acme", "01PERSON", "--yes")
+    gone = acme.line("person", "show", "acme", "01PERSON")
 
     assert refused.exit_code == 1
     assert kept.startswith("1 generations, from 2026-11-23")
     assert said.startswith("Deleted 1 generations, 0 emails")
     assert again == "Nothing is stored about this person.\n"
+    assert gone.startswith("Nothing is stored of a person '01PERSON'; an id is that of the Klaviyo profile")
     assert acme.value("SELECT user_id FROM generations") == "01OTHER"
     assert "01PERSON" not in acme.ok("audit", "acme", "--json")
 
@@ -52,3 +54,23 @@ def test_the_number_says_what_emails_showed(acme: Cli) -> None:
         "1 right (50.0% of those meant to), 0 control planned, 1 control missed, 0 faults; 0 to come"
     )
     assert "control, missed" in said
+
+
+def test_examples_of_a_reason_are_told_with_the_ids_that_lead_to_their_stories(acme: Cli) -> None:
+    a_generation(acme)
+    a_generation(acme, outcome="expired", reason="quota", user_id="01B", ago_s=500)
+    a_generation(acme, outcome="expired", reason="quota", user_id="01C", template_id="winback", ago_s=400)
+
+    ids = {row["user_id"]: str(row["generation_id"]) for row in acme.rows("SELECT * FROM generations")}
+
+    said = acme.ok("number", "acme", "--examples", "quota")
+    of_one = acme.ok("number", "acme", "--examples", "quota", "--shown", "control_missed", "--template", "welcome")
+    none = acme.ok("number", "acme", "--examples", "nonsense")
+    astray = acme.run("number", "acme", "--shown", "right")
+
+    assert said.startswith("quota means: ")
+    assert said.index(ids["01C"]) < said.index(ids["01B"])
+    assert (ids["01B"] in of_one, ids["01C"] in of_one) == (True, False)
+    assert none == "No generations of 'nonsense' within 24 h; see `justai number acme`.\n"
+    assert "--shown and --template go with --examples." in astray.output
+    assert ids["01B"] in acme.ok("why", ids["01B"])

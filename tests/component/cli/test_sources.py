@@ -140,7 +140,7 @@ def test_a_number_out_of_range_is_refused_by_its_option(acme: Cli, key_file: Pat
 
 
 def test_an_empty_value_is_refused(acme: Cli, key_file: Path) -> None:
-    assert "sources_host_check" in acme.line(*add(key_file, "--host", ""))
+    assert acme.line(*add(key_file, "--host", "")) == "--host: is empty."
 
 
 def test_changing_one_thing_leaves_the_others_and_gives_another_try(acme: Cli, key_file: Path) -> None:
@@ -247,7 +247,9 @@ def test_a_mapping_of_what_is_no_field_is_refused_with_those_that_are(acme: Cli,
 def test_what_is_missing_of_a_source_that_is_not_saved_is_named_by_its_option(acme: Cli, key_file: Path) -> None:
     given = ("source", "test", "acme", "--host", "sftp.example", "--user", "acme")
 
-    assert acme.line(*given).startswith("--host-key: is missing")
+    message = acme.error(*given)
+    assert "--host-key: is missing; a source of kind sftp needs it" in message
+    assert "--key-file: is missing; a source of kind sftp needs it" in message
     assert acme.line(*given, "--host-key", HOST_KEY).startswith("--key-file: is missing")
     assert acme.line(*given, "--host-key", "x", "--key-file", str(key_file)).startswith("--host-key: a public host key")
 

@@ -8,7 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from shared.admin.why_store import SELECT_BY_ID
+from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.ids import generation_day
+from shared.vars_codec import encode_vars
 from tests.component.cli.rig import Cli, settings
 
 NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
@@ -141,6 +143,56 @@ def test_a_written_one_is_told_from_its_webhook_to_its_email(connected: Cli) -> 
     assert data["decided"]["eligible"][1] == {"copy_id": str(second), "name": "Short", "probability": 0.75}
     assert (data["ended"]["outcome"], data["ended"]["took_s"], data["waiting"]) == ("written", 2.5, None)
     assert data["sends"][0]["transmission_id"] == "t1"
+
+
+def test_the_copy_and_each_event_are_told_as_they_were(acme: Cli) -> None:
+    one, copy_id, copy = a_generation(acme, ago_s=600), uuid4(), Vars("Hi Ada", "", "<p>Beans</p>\n<p>Bye\x1b[2J</p>")
+    acme.rows(
+        "INSERT INTO templates (org_id, template_id, name, created_at, updated_at) "
+        "SELECT org_id, 'welcome', 'W', $1, $1 FROM orgs",
+        NOW,
+    )
+    acme.rows(
+        "INSERT INTO variants (org_id, copy_id, template_id, name, created_at, updated_at) "
+        "SELECT org_id, $1, 'welcome', 'Warm', $2, $2 FROM orgs",
+        copy_id, NOW,
+    )  # fmt: skip
+    acme.rows(
+        "INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at) "
+        "SELECT org_id, $1, 2, 'a', 'b', 'c', $2 FROM orgs",
+        copy_id, NOW,
+    )  # fmt: skip
+    acme.rows(
+        "UPDATE generations SET copy_id = $1, variant_version = 2, vars = $2, eligible = $3, probabilities = '{1}'",
+        copy_id, encode_vars(copy, VariantSource(copy_id, 2, "a", "b", "c")), [copy_id],
+    )  # fmt: skip
+    acme.rows(
+        "INSERT INTO sends (org_id, transmission_id, profile_id, message_id, sent_at, day, attribution, generation_id, "
+        "delivered, bounced, unsubscribed, spam, human_opens, machine_opens, human_clicks, bot_clicks) "
+        "SELECT org_id, 't1', $1, 'm1', $2, $2::timestamptz::date, 'message', $3, true, false, true, false, 0, 1, 0, 0 "
+        "FROM orgs",
+        PERSON, NOW - timedelta(minutes=7), one,
+    )  # fmt: skip
+    acme.rows("SELECT ensure_partition('events', $1)", NOW.date())
+    for number, (metric, transmission, message) in enumerate(
+        [("Opened Email", "t1", "m1"), ("Unsubscribed", None, "m1"), ("Unsubscribed", None, "m2")]
+    ):
+        acme.rows(
+            "INSERT INTO events (day, org_id, event_id, metric, profile_id, event_at, transmission_id, message_id, "
+            "file_id, line) "
+            "SELECT $1::timestamptz::date, org_id, $2, $3, $4, $1, $5, $6, gen_random_uuid(), $7 FROM orgs",
+            NOW - timedelta(minutes=6 - number), f"e{number}", metric, PERSON, transmission, message, number,
+        )  # fmt: skip
+
+    text, data = told(acme, one), story(acme, one)
+
+    assert "subject Hi Ada preview none body <p>Beans</p> <p>Bye�[2J</p>" in text
+    assert "drawn number 0." in text
+    assert "2026-11-23 14:24:00 Opened Email by a machine (a source that is gone, a file that is gone, line 0)" in text
+    assert data["content"] == {"subject": "Hi Ada", "preheader": "", "body": copy.body}
+    events = data["sends"][0]["events"]
+    assert [(event["metric"], event["line"]) for event in events] == [("Opened Email", 0), ("Unsubscribed", 1)]
+    assert 0 <= data["decided"]["draw"] < 1
 
 
 def test_a_control_decision_says_what_would_change_it(acme: Cli) -> None:

@@ -1,7 +1,8 @@
 """What the pages of operations show to whom, without a browser; and what they decide."""
 
+import re
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -16,6 +17,7 @@ from shared.admin.outcomes import Pause, Writing
 from shared.admin.sources import Source
 from shared.admin.stops import Stop
 from shared.clock import FrozenClock
+from shared.schemas.copy import Vars
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
 from tests.support.operations import Facts
@@ -55,7 +57,8 @@ def test_what_is_worst_comes_first() -> None:
 
 def test_a_source_without_new_files_for_too_long_needs_attention() -> None:
     source = Source(
-        source_id=uuid4(), name="events", host="h", port=22, username="u", path=".", pattern="*", host_key="k",
+        source_id=uuid4(), name="events", kind="sftp", place="u@h:22", bucket="", region="", endpoint_url="",
+        access_key="", host="h", port=22, username="u", path=".", pattern="*", host_key="k",
         poll_s=60, enabled=True, mapping=None, last_polled_at=NOW, listed=3, ignored=0, last_error=None,
         last_error_at=None,
         refused_at=None, done=3, troubled=0, waiting=0, waiting_since=None, silent_since=NOW - timedelta(hours=60),
@@ -135,6 +138,24 @@ async def test_an_open_page_that_asks_itself_does_not_keep_a_session_alive(
     assert (polled.status, polled.headers.get("HX-Redirect")) == (204, "/_sign-in")
 
 
+async def test_a_backfill_is_counted_on_its_page_before_anything_is_asked_for(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    await visitor.post("/acme/integration/export", bucket="records")
+    facts = Facts(stage.db, stage.orgs["acme"], stage.now)
+    hour = stage.now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    await facts.execute("SELECT ensure_partition('generations', $1)", hour.date())
+    await facts.exported(hour)
+
+    page = await visitor.post(
+        "/acme/operations/exports/backfill", start=hour.isoformat(), end=stage.now.isoformat(), count="true"
+    )
+
+    assert page.status == 200
+    assert "1 of them are in the bucket and would be overwritten, with 120 rows and 48,000 bytes" in page.words
+    async with stage.db.transaction() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM export_hours WHERE dirty_seq > exported_seq") == 0
+
+
 async def test_letters_say_so_when_the_broker_is_away(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="editor"))
 
@@ -176,7 +197,7 @@ async def test_without_a_source_an_owner_is_led_to_its_form(stage: Stage, visito
     await visitor.sign_in(await stage.person("Vic", acme="viewer"))
     viewer = (await visitor.get("/acme/operations/sources")).html
 
-    link = ">Add an SFTP source</a>"
+    link = ">Add a source</a>"
     assert (link in owner, link in viewer) == (True, False)
     assert "No source of event files yet" in viewer
 
@@ -190,17 +211,109 @@ async def test_the_audit_log_says_in_words_what_was_done(stage: Stage, visitor: 
     assert "Create an API key keys.create" in said
 
 
+COPY = Vars("Hi <b>Ada</b>, coffee is on", "Three things", "<h1>Hello Ada</h1><p>Beans.</p>")
+INSERT_WELCOME = """
+    INSERT INTO templates (org_id, template_id, name, created_at, updated_at) VALUES ($1, 'welcome', 'Welcome', $2, $2)
+"""
+
+
+async def a_shown_one(stage: Stage) -> UUID:
+    """A generation whose copy is stored, with an email that was opened and clicked; and one without."""
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.execute(INSERT_WELCOME, facts.org_id, facts.now)
+    generation_id = await facts.generation("01PERSON", sent_s=130)
+    await facts.content(generation_id, COPY)
+    await facts.event("01PERSON", "Opened Email", of=generation_id)
+    await facts.event("01PERSON", "Clicked Email", of=generation_id, url="https://shop.example/beans?a=1&b=2")
+    await facts.told_by("out/2026-11-23.csv")
+    return generation_id
+
+
+async def test_a_story_tells_the_copy_as_it_was_rendered_and_each_event_with_its_line(
+    stage: Stage, visitor: Browser
+) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+    path = f"/acme/operations/generations/{await a_shown_one(stage)}"
+
+    story, frame = await visitor.get(path), await visitor.get(f"{path}/email")
+
+    assert "Subject Hi &lt;b&gt;Ada&lt;/b&gt;, coffee is on Preview text Three things" in story.words
+    assert f'sandbox="" loading="lazy" src="{path}/email"' in story.html
+    assert re.search(
+        r"Clicked Email https://shop\.example/beans\?a=1&amp;b=2 events out/2026-11-23\.csv line 12", story.words
+    )
+    assert re.search(r"Drawn number 0\.\d{6}", story.words)
+    assert COPY.body in frame.html
+    assert frame.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+
+
+async def test_what_one_person_got_is_for_editors_alone(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Cleo", acme="reviewer"))
+    path = f"/acme/operations/generations/{await a_shown_one(stage)}"
+
+    assert [(await visitor.get(one)).status for one in (path, f"{path}/email")] == [403, 403]
+
+
+async def test_a_story_without_copy_says_what_the_email_shows(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    control = await facts.generation("01A", decision="control", decided="control_split", outcome="cleared")
+    damaged = await facts.generation("01B")
+
+    of_control = await visitor.get(f"/acme/operations/generations/{control}")
+    of_damaged = await visitor.get(f"/acme/operations/generations/{damaged}")
+
+    assert "No copy was rendered: the email shows the control content that its snippet holds." in of_control.words
+    assert "what is stored of it cannot be read" in of_damaged.words
+    assert (await visitor.get(f"/acme/operations/generations/{control}/email")).status == 404
+
+
+async def test_a_reason_leads_to_its_newest_examples_and_each_to_its_story(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    late = [await facts.generation(f"01LATE{n}", ago_s=900 - n, outcome="expired", reason="quota") for n in range(22)]
+    await facts.generation("01FINE")
+    path = "/acme/operations/examples?because=quota&amp;shown=control_missed&amp;"
+
+    number = await visitor.get("/acme/operations/number?span=24h")
+    page = await visitor.get("/acme/operations/examples?because=quota&shown=control_missed&span=24h")
+    checks = await visitor.get("/acme/troubleshooting")
+
+    assert f'href="{path}span=24h"' in number.html
+    assert f'href="{path}template_id=welcome&amp;span=24h"' in number.html
+    assert "The newest 20" in page.words
+    assert re.findall(r"01LATE\d+", page.words)[0] == "01LATE21"
+    assert f'href="/acme/operations/generations/{late[21]}"' in page.html
+    assert (str(late[0]) in page.html, "01FINE" in page.html) == (False, False)
+    assert '<a href="/acme/operations/examples?because=quota&amp;span=7d">See examples' in checks.html
+
+
+async def test_examples_are_for_editors_and_of_reasons_alone(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Cleo", acme="viewer", other="editor"))
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.generation("01LATE", outcome="expired", reason="quota")
+
+    assert (await visitor.get("/acme/operations/examples?because=quota")).status == 403
+    assert "operations/examples" not in (await visitor.get("/acme/operations/number")).html
+    assert "operations/examples" not in (await visitor.get("/acme/troubleshooting")).html
+    assert (await visitor.get("/other/operations/examples")).status == 404
+    assert (await visitor.get("/other/operations/examples?because=quota&shown=nonsense")).status == 404
+    assert "No examples" in (await visitor.get("/other/operations/examples?because=quota")).words
+
+
 async def test_a_person_of_another_org_is_not_found(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
     other = Facts(stage.db, stage.orgs["other"], stage.now)
     generation_id = await other.generation("01PERSON")
 
     by_person = await visitor.get("/acme/operations/people?q=01PERSON")
+    by_path = await visitor.get("/acme/operations/people/01PERSON")
     by_generation = await visitor.get(f"/acme/operations/generations/{generation_id}")
     deleted = await visitor.post("/acme/operations/people/01PERSON/delete", user_id="01PERSON")
 
-    assert (by_person.status, by_generation.status, deleted.status) == (422, 404, 303)
+    assert (by_person.status, by_path.status, by_generation.status, deleted.status) == (422, 404, 404, 404)
     assert "is nobody of whom anything is stored" in by_person.words
+    assert "Nothing is stored of a person &#39;01PERSON&#39;; an id is that of the Klaviyo profile" in by_path.words
     async with stage.db.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM generations") == 1
 

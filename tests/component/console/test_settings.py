@@ -60,10 +60,10 @@ async def test_a_key_of_another_org_is_neither_rotated_nor_revoked(stage: Stage,
         await connection.execute(INSERT_KEY, key_id, stage.orgs["other"], stage.now)
 
     rotated = await visitor.post(f"/acme/keys/{key_id}/rotate", keep_hours="0")
-    await visitor.post(f"/acme/keys/{key_id}/revoke")
+    revoked = await visitor.post(f"/acme/keys/{key_id}/revoke")
 
-    assert rotated.status == 404
-    assert f"Nothing was revoked: No active key &#39;{key_id}&#39;." in (await visitor.get("/acme/keys")).html
+    assert (rotated.status, revoked.status) == (404, 404)
+    assert f"No active key &#39;{key_id}&#39;." in revoked.html
     async with stage.db.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL") == 1
 
@@ -106,6 +106,26 @@ async def test_a_broker_that_is_away_is_said_so_where_a_bucket_is_tested(stage: 
     assert nothing.status == 404
     assert answer.status == 200
     assert "The message broker could not be reached" in answer.words
+
+
+async def test_what_is_exported_beside_the_record_is_ticked_where_it_was_said(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+
+    await visitor.post(
+        "/acme/integration/export", bucket="records", record="analyst", layout="hive", success_file="true",
+        tables="outcomes",
+    )  # fmt: skip
+    shown = (await visitor.get("/acme/integration/export")).html
+
+    async with stage.db.transaction() as connection:
+        row = await connection.fetchrow("SELECT record, tables, layout, success_file FROM export_targets")
+    assert row is not None
+    assert tuple(row) == ("analyst", ["outcomes"], "hive", True)
+    ticked = [line for line in shown.splitlines() if "checked" in line]
+    assert [any(f'value="{value}"' in line for line in ticked) for value in ("analyst", "outcomes", "hive")] == [
+        True
+    ] * 3
+    assert not any('value="variants"' in line or 'value="plain"' in line for line in ticked)
 
 
 async def test_a_broker_that_is_away_is_said_so_where_a_source_is_tested(stage: Stage, visitor: Browser) -> None:

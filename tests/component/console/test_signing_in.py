@@ -40,6 +40,7 @@ async def test_signing_in_leads_nowhere_else(stage: Stage, visitor: Browser, els
 
 
 async def test_a_wrong_password_and_an_unknown_email_get_the_same_answer(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V6.3.8."""
     ann = await stage.person("Ann", acme="owner")
 
     wrong = await visitor.sign_in(ann, "not the password at all")
@@ -52,6 +53,7 @@ async def test_a_wrong_password_and_an_unknown_email_get_the_same_answer(stage: 
 
 
 async def test_a_session_that_somebody_planted_is_not_taken_over(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V7.2.4."""
     ann = await stage.person("Ann", acme="owner")
     visitor.token = planted = "A" * 43
 
@@ -85,6 +87,7 @@ async def test_the_token_is_stored_as_a_digest_only(stage: Stage, visitor: Brows
 
 
 async def test_a_session_ends_after_half_an_hour_without_use(stage: Stage, visitor: Browser, wall: FrozenClock) -> None:
+    """ASVS 5.0 V7.3.1."""
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
 
     wall.advance(29 * 60)
@@ -98,6 +101,7 @@ async def test_a_session_ends_after_half_an_hour_without_use(stage: Stage, visit
 async def test_a_session_ends_after_twelve_hours_however_it_is_used(
     stage: Stage, visitor: Browser, wall: FrozenClock
 ) -> None:
+    """ASVS 5.0 V7.3.2."""
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
 
     for _ in range(12 * 60 // 20 - 1):
@@ -131,6 +135,7 @@ async def test_signing_out_everywhere_ends_every_session(stage: Stage, visitor: 
 
 
 async def test_the_cookie_is_bound_to_the_host_and_to_https_unless_the_setting_says_so(stage: Stage) -> None:
+    """ASVS 5.0 V3.3.1 to V3.3.4."""
     response = web.Response()  # the stage itself speaks plain http
     set_session(response, stage.settings.model_copy(update={"console_plain_cookies": False}), "t")
 
@@ -266,6 +271,7 @@ async def test_the_secret_is_sealed_at_rest(stage: Stage, visitor: Browser, wall
 async def test_a_flood_of_sign_ins_for_one_account_ends_in_429_and_leaves_others_alone(
     stage: Stage, wall: FrozenClock
 ) -> None:
+    """ASVS 5.0 V6.3.1."""
     ann, bob = await stage.person("Ann", acme="owner"), await stage.person("Bob", acme="viewer")
 
     async def attempt(number: int) -> int:

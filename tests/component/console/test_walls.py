@@ -32,6 +32,7 @@ async def asked(browser: Browser, page: Page, org: str) -> int:
 
 
 async def test_no_page_of_an_org_opens_for_who_does_not_work_there(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V8.4.1: tenants are kept apart."""
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
 
     of_another = {(page.method, page.path): await asked(visitor, page, "other") for page in OF_AN_ORG}
@@ -63,6 +64,7 @@ async def test_ids_of_another_org_are_not_there(stage: Stage, visitor: Browser) 
 
 
 async def test_a_role_that_is_too_small_is_told_so_on_every_page(stage: Stage) -> None:
+    """ASVS 5.0 V8.2.1."""
     for role in ROLES[:-1]:
         async with Browser(stage.url) as browser:
             await browser.sign_in(await stage.person(role.capitalize(), acme=role))
@@ -149,6 +151,7 @@ MATRIX = [
 
 
 async def test_only_our_own_pages_can_send_a_form(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V3.5.1; every other form: test_foreign_forms.py."""
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
 
     for number, (site, origin, taken) in enumerate(MATRIX):
@@ -189,6 +192,7 @@ HEADERS = {
 
 
 async def test_every_answer_carries_the_headers(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V3.4.3 to V3.4.6 and V3.4.8."""
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
 
     for method, path in product(["GET", "HEAD", "POST", "DELETE", "OPTIONS"], ASKED):

@@ -2,9 +2,12 @@
 
 import asyncio
 import hashlib
+import html
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 from urllib.parse import parse_qs
 
@@ -13,25 +16,47 @@ from aiohttp import web
 from services.egress.model import Target
 from services.egress.s3 import S3, Bucket, S3Options
 
-Operation = Literal["Head", "Put", "Create", "UploadPart", "Complete", "Abort", "Delete", "AssumeRole"]
-Fault = Literal["none", "reset", "silence"] | tuple[int, str]  # an answer: status and code
+Operation = Literal["Head", "Put", "Create", "UploadPart", "Complete", "Abort", "Delete", "AssumeRole", "ListUploads"]
+# An answer: status and code. `lost`: it is done, and nobody is told; `wrong`: it is done, and what is told is not true
+# (another ETag, another upload), or, of an abort, it is not done and said to be.
+Fault = Literal["none", "reset", "silence", "lost", "wrong"] | tuple[int, str]
 
 _SILENCE_S = 3.0  # longer than the read timeout below
-_ANSWERED = "<{0}><UploadId>u1</UploadId><ETag>&quot;joined&quot;</ETag></{0}>"
+_ANSWERED = "<{0}><UploadId>{1}</UploadId><ETag>&quot;{2}&quot;</ETag></{0}>"
+
+
+@dataclass
+class Upload:
+    """Parts of an object that is not there yet."""
+
+    key: str
+    metadata: dict[str, str]
+    initiated: datetime = field(default_factory=lambda: datetime.now(UTC))
+    parts: dict[int, bytes] = field(default_factory=dict)
 
 
 @dataclass
 class ScriptedS3:
-    """Objects in memory; `faults` says per operation how the next calls end, before they have done anything."""
+    """Objects in memory; `faults` says per operation how the next calls end, mostly before they have done anything.
+    `strict`: conditions and the ETags of parts are held against what is there."""
 
     url: str = ""
+    strict: bool = False
     objects: dict[str, bytes] = field(default_factory=dict)
+    etags: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
     faults: dict[Operation, list[Fault]] = field(default_factory=dict)
     seen: list[Operation] = field(default_factory=list)
     conditions: list[str] = field(default_factory=list)
-    parts: dict[int, bytes] | None = None
+    uploads: dict[str, Upload] = field(default_factory=dict)
     form: dict[str, str] = field(default_factory=dict)
     authorizations: list[str] = field(default_factory=list)
+    begun: int = 0
+
+    @property
+    def parts(self) -> dict[int, bytes] | None:
+        """Of the only upload under way; None: there is none."""
+        return next((one.parts for one in self.uploads.values()), None)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         operation = _operation(request)
@@ -48,35 +73,56 @@ class ScriptedS3:
                 case "silence":
                     await asyncio.sleep(_SILENCE_S)  # the client gives up before
                     return web.Response()
+                case "lost" if request.transport is not None:
+                    self._act(operation, request, body)
+                    request.transport.abort()
+                    return web.Response()
+                case "wrong":
+                    return self._mislead(operation, request, body)
         return self._act(operation, request, body)
+
+    def _mislead(self, operation: Operation, request: web.Request, body: bytes) -> web.Response:
+        if operation == "Abort":
+            return web.Response(status=204)
+        told = self._act(operation, request, body)
+        if operation in ("Put", "UploadPart"):
+            return web.Response(headers={"ETag": '"wrong"'})
+        if operation in ("Create", "Complete") and told.status == 200:
+            name = "InitiateMultipartUploadResult" if operation == "Create" else "CompleteMultipartUploadResult"
+            return _xml(_ANSWERED.format(name, "u999", "wrong"))
+        return told
 
     def _act(self, operation: Operation, request: web.Request, body: bytes) -> web.Response:
         key = request.path
-        condition = request.headers.get("If-Match") or request.headers.get("If-None-Match")
+        if operation in ("Put", "Complete"):
+            self.conditions.append(request.headers.get("If-Match") or request.headers.get("If-None-Match") or "-")
+            if self.strict and not self._holds(request):
+                return _error(operation, 412, "PreconditionFailed")
         match operation:
             case "Head" if key in self.objects:
-                return web.Response(headers={"ETag": _etag(self.objects[key])})
+                said = {f"x-amz-meta-{name}": value for name, value in self.metadata.get(key, {}).items()}
+                length = str(len(self.objects[key]))
+                return web.Response(headers={"ETag": self.etags[key], "Content-Length": length, **said})
             case "Head":
                 return web.Response(status=404)
             case "Put":
-                self.conditions.append(condition or "-")
-                self.objects[key] = body
-                return web.Response(headers={"ETag": _etag(body)})
+                return web.Response(headers={"ETag": self._store(key, body, _metadata(request), _etag(body))})
             case "Create":
-                self.parts = {}
-                return _xml(_ANSWERED.format("InitiateMultipartUploadResult"))
+                self.begun += 1
+                self.uploads[f"u{self.begun}"] = Upload(key, _metadata(request))
+                return _xml(_ANSWERED.format("InitiateMultipartUploadResult", f"u{self.begun}", ""))
+            case "UploadPart" | "Complete" if request.query["uploadId"] not in self.uploads:
+                return _error(operation, 404, "NoSuchUpload")
             case "UploadPart":
-                assert self.parts is not None, "a part of no upload"
-                self.parts[int(request.query["partNumber"])] = body
+                self.uploads[request.query["uploadId"]].parts[int(request.query["partNumber"])] = body
                 return web.Response(headers={"ETag": _etag(body)})
             case "Complete":
-                assert self.parts is not None, "no upload to complete"
-                self.conditions.append(condition or "-")
-                self.objects[key] = b"".join(self.parts[number] for number in sorted(self.parts))
-                self.parts = None
-                return _xml(_ANSWERED.format("CompleteMultipartUploadResult"))
+                return self._join(key, request.query["uploadId"], body)
             case "Abort":
-                self.parts = None
+                gone = self.uploads.pop(request.query["uploadId"], None) is None
+                return _error(operation, 404, "NoSuchUpload") if gone else web.Response(status=204)
+            case "ListUploads":
+                return _xml(self._listed(request.query.get("prefix", "")))
             case "Delete":
                 self.objects.pop(key, None)
             case "AssumeRole":
@@ -91,11 +137,55 @@ class ScriptedS3:
                 )
         return web.Response(status=204)
 
+    def _holds(self, request: web.Request) -> bool:
+        there = self.etags.get(request.path)
+        if "If-None-Match" in request.headers:
+            return there is None
+        return "If-Match" not in request.headers or request.headers["If-Match"] == there
+
+    def _join(self, key: str, upload_id: str, body: bytes) -> web.Response:
+        upload = self.uploads[upload_id]
+        if self.strict:
+            named = re.findall(r"<ETag>(.*?)</ETag>", html.unescape(body.decode()))
+            if named != [_etag(upload.parts[number]) for number in sorted(upload.parts)]:
+                return _error("Complete", 400, "InvalidPart")
+        del self.uploads[upload_id]
+        content = b"".join(upload.parts[number] for number in sorted(upload.parts))
+        self._store(key, content, upload.metadata, '"joined"')
+        return _xml(_ANSWERED.format("CompleteMultipartUploadResult", upload_id, "joined"))
+
+    def _store(self, key: str, content: bytes, metadata: dict[str, str], etag: str) -> str:
+        self.objects[key], self.metadata[key], self.etags[key] = content, metadata, etag
+        return etag
+
+    def _listed(self, prefix: str) -> str:
+        uploads = "".join(
+            f"<Upload><Key>{key}</Key><UploadId>{name}</UploadId><Initiated>{one.initiated.isoformat()}</Initiated></Upload>"
+            for name, one in self.uploads.items()
+            if (key := one.key.split("/", 2)[2]).startswith(prefix)
+        )
+        return f"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{uploads}</ListMultipartUploadsResult>"
+
+    def grow_old(self) -> None:
+        """Two days later."""
+        for upload in self.uploads.values():
+            upload.initiated -= timedelta(days=2)
+
+
+def _metadata(request: web.Request) -> dict[str, str]:
+    return {
+        name.lower().removeprefix("x-amz-meta-"): value
+        for name, value in request.headers.items()
+        if name.lower().startswith("x-amz-meta-")
+    }
+
 
 def _operation(request: web.Request) -> Operation:
     match request.method:
         case "HEAD":
             return "Head"
+        case "GET":
+            return "ListUploads"
         case "PUT":
             return "UploadPart" if "partNumber" in request.query else "Put"
         case "POST" if request.path == "/":

@@ -116,7 +116,8 @@ class World:
     endpoints: Endpoints
 
     async def shop(self, slug: str = "shop", *, prefix: str = "", bucket: str | None = None, cadence: str = "daily",
-                   endpoint_url: str | None = None, secret: str | None = None) -> Shop:  # fmt: skip
+                   endpoint_url: str | None = None, secret: str | None = None, **more: object) -> Shop:  # fmt: skip
+        """`more`: columns of the target."""
         org_id = uuid4()
         now = self.clock.now()
         await self.admin.execute(INSERT_ORG, org_id, slug, now)
@@ -126,6 +127,7 @@ class World:
             INSERT_TARGET,
             *(org_id, bucket or self.bucket, prefix, endpoint, self.endpoints.s3_access_key, sealed, cadence, now),
         )
+        await self.set(org_id, **more)
         await self.admin.execute(INSERT_TEMPLATE, org_id, now)
         sources = []
         for n in range(3):
@@ -137,6 +139,11 @@ class World:
             )
             sources.append(source)
         return Shop(org_id, sources)
+
+    async def set(self, org_id: UUID, **columns: object) -> None:
+        """Change the target."""
+        for column, value in columns.items():
+            await self.admin.execute(f"UPDATE export_targets SET {column} = $2 WHERE org_id = $1", org_id, value)
 
     async def say(self, shop: Shop, people: Sequence[Person], connection: asyncpg.Connection | None = None) -> None:
         """Store one generation per person, in one statement, as the generator does."""

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import duckdb
@@ -230,3 +231,32 @@ async def test_an_hour_that_is_named_in_another_zone_is_the_same_hour(world: Wor
 
     assert await world.rows("2026/11/22/23/part-000.parquet") == shop.exported
     assert (await world.hour(shop, hour))["rows"] == 2
+
+
+async def test_the_hour_that_a_clock_change_repeats_is_two_hours(world: World) -> None:
+    shop = await world.shop()
+    berlin = ZoneInfo("Europe/Berlin")
+    first, second = (datetime(2026, 10, 25, 2, 59, 59, 999999, tzinfo=berlin, fold=fold) for fold in (0, 1))
+    await world.say(shop, [Person("summer", first.astimezone(UTC)), Person("winter", second.astimezone(UTC))])
+
+    for hour in (0, 1, 2):
+        await export_hour(job(shop, datetime(2026, 10, 25, hour, tzinfo=UTC)), world.deps)
+
+    assert await world.rows("2026/10/25/00/part-000.parquet") == shop.exported[:1]
+    assert await world.rows("2026/10/25/01/part-000.parquet") == shop.exported[1:]
+    assert (await world.manifest("_manifests/2026/10/25/02.json"))["rows"] == 0
+
+
+async def test_rows_with_large_attrs_are_read_a_few_at_a_time(world: World) -> None:
+    shop = await world.shop()
+    said = [replace(one, attrs={"note": "x" * 200_000}) for one in people(300)]
+    await world.say(shop, said)
+    lease = await world.store.claim(job(shop), world.clock.now(), 300)
+    assert lease is not None
+    sizes = []
+    async with world.deps.reader.hour(lease, "page") as rows:
+        while batch := await rows.fetch():
+            sizes.append(len(batch))
+
+    assert sum(sizes) == 300
+    assert max(sizes[1:]) * 200_000 <= 9 << 20

@@ -1,11 +1,18 @@
 """Trying a bucket for somebody who waits: asked by message, done by the exporter, answered once."""
 
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from secrets import token_hex
 from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
 
+from services.egress.model import Target
+from services.egress.s3 import S3, S3Options
+from shared.errors import Transient
+from shared.hosts import Hosts, PrivateHost
 from shared.messaging.asking import SeldomAsker
 from shared.messaging.topology import PROBE_TARGET
 from shared.schemas.jobs import ProbeTargetJob
@@ -78,3 +85,15 @@ async def test_a_probe_reads_the_targets_of_its_org_alone(world: World, amqp_url
     assert mine is not None
     assert theirs is not None
     assert (mine.steps[0].ok, theirs.steps[0].ok) == (False, True)
+
+
+async def test_a_bucket_at_an_address_of_a_private_network_is_refused_unless_the_operator_allows_it() -> None:
+    target = Target("bucket", "", "us-east-1", "http://127.0.0.1:1", "key", "secret")
+    async with AsyncExitStack() as stack:
+        refusing = S3(S3Options(attempts=1, hosts=Hosts()), stack)
+        for url in ("http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"):
+            with pytest.raises(PrivateHost, match="which is not on the public internet"):
+                await refusing.bucket(replace(target, endpoint_url=url))
+        allowing = S3(S3Options(attempts=1, hosts=Hosts(allow_private=True)), stack)
+        with pytest.raises(Transient, match="does not answer"):
+            await (await allowing.bucket(target)).find("x")

@@ -10,11 +10,11 @@ from typing import IO
 import asyncpg
 import pytest
 
-from services.egress.handler import Bucket, Deps, Reader, export_hour
+from services.egress.handler import Bucket, Deps, Reader, Rows, export_hour
 from services.egress.model import Found, Lease, Superseded, Target
-from services.egress.rows import HourRows
 from shared.clock import FrozenClock
 from shared.errors import Throttled
+from shared.exports import Record
 from tests.component.egress.shop import HOUR, Person, World, job, people
 from tests.support.waiting import eventually
 
@@ -42,13 +42,13 @@ class GatedReader:
         self._reader, self._gate = reader, gate
 
     @asynccontextmanager
-    async def hour(self, lease: Lease) -> AsyncIterator[HourRows]:
-        async with self._reader.hour(lease) as rows:
-            yield rows  # type: ignore[misc]  # the protocol's Rows is all that is used
+    async def hour(self, lease: Lease, record: Record) -> AsyncIterator[Rows]:
+        async with self._reader.hour(lease, record) as rows:
+            yield rows
             await self._gate.pass_through()
 
-    async def has_partition(self, lease: Lease) -> bool:
-        return await self._reader.has_partition(lease)
+    async def is_gone(self, lease: Lease) -> bool:
+        return await self._reader.is_gone(lease)
 
 
 class GatedBuckets:

@@ -168,7 +168,7 @@ class Rig:
         """As a person has a file loaded again; its newest version."""
         found = await self.rows(
             "SELECT org_id, source_id, file_id FROM ingest_files WHERE path LIKE '%' || $1"
-            " ORDER BY mtime, first_seen_at",
+            " ORDER BY first_seen_at, mtime",
             name,
         )
         return IngestFileJob(**found[-1])

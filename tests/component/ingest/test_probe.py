@@ -17,7 +17,10 @@ import pytest
 from pydantic import SecretStr
 
 from services.ingest.app import build
+from services.ingest.folder import LocalFolders
+from services.ingest.folders import Folders
 from services.ingest.probe import ProbeDeps, probe
+from services.ingest.s3 import Buckets
 from services.ingest.settings import Settings
 from shared.crypto import KeyRing
 from shared.messaging.asking import SeldomAsker
@@ -26,7 +29,8 @@ from shared.schemas.jobs import ProbeSourceJob, TypedPlace
 from shared.schemas.probes import SourceProbed
 from tests.component.ingest.faulty import Faults, faulty_server
 from tests.component.ingest.given import Mail, json_lines, nested_csv
-from tests.component.ingest.rig import RING, Rig, Server
+from tests.component.ingest.rig import HERE, RING, Rig, Server
+from tests.support.servers import Servers
 from tests.support.services import serving
 
 ROWS = [Mail(f"T{number}").received() for number in range(3)]
@@ -36,12 +40,17 @@ ALL = [
 ]  # fmt: skip
 
 
+def folders_of(rig: Rig, root: Path | None = None) -> Folders:
+    servers: Any = rig.deps.servers
+    buckets = Buckets(KeyRing(RING), connect_timeout_s=5, read_timeout_s=5, hosts=HERE, own_role=False)
+    return Folders({"sftp": servers, "folder": LocalFolders(root, read_timeout_s=3), "s3": buckets})
+
+
 async def tried(rig: Rig, source_id: UUID | None, **more: Any) -> SourceProbed:
     async def send(*_: object) -> None:
         raise AssertionError("nobody waits here")
 
-    servers: Any = rig.deps.servers
-    deps = ProbeDeps(rig.sources.find, servers, send, rig.clock, rig.deps.limits)
+    deps = ProbeDeps(rig.sources.find, folders_of(rig), send, rig.clock, rig.deps.limits)
     job = ProbeSourceJob(org_id=rig.org_id, probe_id=uuid4(), reply_to="x", source_id=source_id, **more)
     return await probe(job, deps)
 
@@ -142,8 +151,7 @@ async def test_what_was_only_typed_is_tried_with_its_sealed_key(bare_rig: Rig, s
         host=sshd.host, port=sshd.port, username=sshd.user, path=str(folder), host_key=sshd.host_key,
         sealed_key=KeyRing(RING).seal(sshd.private_key, place),
     )  # fmt: skip
-    servers: Any = bare_rig.deps.servers
-    deps = ProbeDeps(bare_rig.sources.find, servers, _nowhere, bare_rig.clock, bare_rig.deps.limits)
+    deps = ProbeDeps(bare_rig.sources.find, folders_of(bare_rig), _nowhere, bare_rig.clock, bare_rig.deps.limits)
 
     found = await probe(ProbeSourceJob(org_id=bare_rig.org_id, probe_id=probe_id, reply_to="x", typed=typed), deps)
     stolen = await probe(ProbeSourceJob(org_id=uuid4(), probe_id=probe_id, reply_to="x", typed=typed), deps)
@@ -230,3 +238,42 @@ async def test_the_service_answers_who_asks_over_its_queue_and_of_no_other_org(
     assert ours.preview is not None
     assert ours.preview.rows[0]["metric"] == "Received Email"
     assert [step.says for step in theirs.steps] == ["There is no such source any more."]
+
+
+async def test_a_folder_of_ours_and_a_bucket_are_tried_in_steps_of_their_own(
+    bare_rig: Rig, tmp_path: Path, servers: Servers, bucket: str
+) -> None:
+    (tmp_path / "shop" / "in").mkdir(parents=True)
+    (tmp_path / "shop" / "in" / "events.csv").write_bytes(nested_csv(ROWS))
+    at, probe_id = servers.need("s3"), uuid4()
+    secret = KeyRing(RING).seal(at.s3_secret_key, f"{bare_rig.org_id}/source/{probe_id}")
+    in_folder = TypedPlace(kind="folder", org_slug="shop", path="in")
+    in_bucket = TypedPlace(
+        kind="s3", bucket=bucket, region="us-east-1", endpoint_url=at.s3_endpoint, access_key=at.s3_access_key,
+        sealed_key=secret,
+    )  # fmt: skip
+
+    async def tell(typed: TypedPlace) -> list[tuple[str, bool, str]]:
+        deps = ProbeDeps(
+            bare_rig.sources.find, folders_of(bare_rig, tmp_path), _nowhere, bare_rig.clock, bare_rig.deps.limits
+        )
+        job = ProbeSourceJob(org_id=bare_rig.org_id, probe_id=probe_id, reply_to="x", typed=typed)
+        return [(step.name, step.ok, step.says) for step in (await probe(job, deps)).steps]
+
+    folder, missing = await tell(in_folder), await tell(in_folder.model_copy(update={"path": "none"}))
+    empty = await tell(in_bucket)
+    denied = await tell(in_bucket.model_copy(update={"access_key": "stranger"}))
+
+    assert [(name, ok) for name, ok, _ in folder] == [("Find the folder", True), *((name, True) for name in ALL[4:])]
+    assert folder[0][2] == "shop/in is there."
+    assert missing == [
+        (
+            "Find the folder", False,
+            "No folder 'shop/none' below JUSTAI_INGEST_FOLDER_ROOT; make it, or correct the path.",
+        )
+    ]  # fmt: skip
+    assert [name for name, _, _ in empty] == ["Find the server", "List the folder"]
+    assert f"{at.s3_endpoint} is 127.0.0.1; it is asked with key {at.s3_access_key}." == empty[0][2]
+    assert "There is nothing in '.' yet." in empty[1][2]
+    assert denied[1][:2] == ("List the folder", False)
+    assert "is the key right, and does it allow s3:ListBucket and s3:GetObject there?" in denied[1][2]

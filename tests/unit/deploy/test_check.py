@@ -119,3 +119,18 @@ def test_every_required_setting_stands_in_the_example() -> None:
         "JUSTAI_SEAL_KEYS",
         "JUSTAI_API_KEY_PEPPERS",
     ]
+
+
+def test_the_server_that_shuts_logins_in_keeps_no_more_of_roots_rights_than_that_takes() -> None:
+    document = compose()
+    document["services"]["sftp-drop"]["cap_add"].append("SYS_ADMIN")
+    shipped = check.manifests()
+    [pod] = [one for one in shipped if one["kind"] == "Deployment" and one["metadata"]["name"] == "sftp-drop"]
+    [ingest] = [one for one in shipped if one["kind"] == "Deployment" and one["metadata"]["name"] == "ingest"]
+    for one in (pod, ingest):
+        one["spec"]["template"]["spec"]["containers"][0]["securityContext"]["capabilities"]["add"] = ["SYS_ADMIN"]
+
+    assert list(check.compose_rules(document)) == ["sftp-drop: has more of root's rights than it needs"]
+    assert sorted(check.kubernetes_rules(shipped)) == [
+        "ingest: has more of root's rights than it needs", "sftp-drop: has more of root's rights than it needs",
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.egress import parquet
-from services.egress.model import StoredRow
-from services.egress.parquet import HourFile, Summary
+from services.egress.model import Details, StoredRow
+from services.egress.parquet import ANALYST, PAGE, HourFile, Summary
 from shared.schemas.copy import VariantSource, Vars
 from shared.vars_codec import encode_vars
 
@@ -24,6 +25,12 @@ SOURCE = VariantSource(UUID(int=1), 3, "Hi {{ name }}", "Look", "<p>Dear {{ name
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 attrs = st.dictionaries(texts, st.one_of(texts, st.lists(texts, max_size=3)), max_size=4)
 copies = st.builds(Vars, texts, texts, texts)
+
+
+details = st.builds(
+    Details, st.integers(0, 2**52), st.uuids().map(str), st.none() | texts, st.none() | st.floats(0, 1),
+    st.none() | st.uuids().map(str), st.booleans(), texts, texts, st.none() | texts, st.none() | texts,
+)  # fmt: skip
 
 
 @st.composite
@@ -44,7 +51,7 @@ def stored_rows(draw: st.DrawFn) -> tuple[StoredRow, Vars]:
 
 def encoded(rows: Sequence[StoredRow], *, batch: int = 1000) -> tuple[bytes, Summary]:
     target = io.BytesIO()
-    file = HourFile(target)
+    file = HourFile(target, PAGE)
     for start in range(0, len(rows), batch):
         file.add(rows[start : start + batch])
     summary = file.close()
@@ -81,6 +88,65 @@ def test_what_is_read_back_is_what_was_written(drawn: list[tuple[StoredRow, Vars
         }
         for stored, copy in drawn
     ]
+
+
+@settings(max_examples=60)
+@given(st.lists(stored_rows(), min_size=1, max_size=8))
+def test_names_and_values_of_attrs_of_any_content_are_the_same_in_duckdb(
+    drawn: list[tuple[StoredRow, Vars]],
+) -> None:
+    content, _ = encoded([stored for stored, _ in drawn])
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        file.write(content)
+        file.flush()
+        read = duckdb.execute(
+            "SELECT user_id, map_keys(attrs), map_values(attrs), vars.subject, vars.body FROM read_parquet(?)",
+            [file.name],
+        ).fetchall()
+
+    assert [
+        (user_id, dict(zip(names, values, strict=True)), subject, body)
+        for user_id, names, values, subject, body in read
+    ] == [
+        (stored.user_id, {name: told(value) for name, value in stored.attrs.items()}, copy.subject, copy.body)
+        for stored, copy in drawn
+    ]
+
+
+def told(value: object) -> object:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@settings(max_examples=40)
+@given(st.lists(stored_rows(), max_size=8), st.data())
+def test_the_analyst_s_record_survives_too_and_begins_with_the_page_s(
+    drawn: list[tuple[StoredRow, Vars]], data: st.DataObject
+) -> None:
+    rows = [stored._replace(details=data.draw(details)) for stored, _ in drawn]
+    target, page = io.BytesIO(), io.BytesIO()
+    for sink, form in ((target, ANALYST), (page, PAGE)):
+        file = HourFile(sink, form)
+        file.add(rows)
+        file.close()
+
+    read = pq.read_table(target).to_pylist(maps_as_pydicts="strict")
+
+    names = [name for name, _ in PAGE.fields]
+    assert [{name: row[name] for name in names} for row in read] == pq.read_table(page).to_pylist(
+        maps_as_pydicts="strict"
+    )
+    assert [
+        (round(row["event_time"].timestamp() * 1_000_000), *[row[name] for name in Details._fields[1:]]) for row in read
+    ] == [tuple(row.details or ()) for row in rows]
+
+
+def test_wide_attrs_fill_a_row_group_as_wide_bodies_do() -> None:
+    content, _ = encoded([row(n, attrs={"note": f"{n}" + "y" * 200_000}) for n in range(200)])
+
+    metadata = pq.read_metadata(io.BytesIO(content))
+
+    assert metadata.num_row_groups > 1
+    assert metadata.row_group(0).num_rows * 200_000 <= parquet.ROW_GROUP_BYTES + 200_000
 
 
 @settings(max_examples=30)

@@ -1,19 +1,23 @@
 """Which hours are due: none missed, none twice, whatever the clock does."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.egress.layout import object_key
 from services.egress.model import Cadence, DueHour, Plan
-from services.egress.scheduler import Scheduler, closed_until, due_hours
+from services.egress.scheduler import Scheduler, closed_until, due_hours, rewrite_at
 from shared.clock import FrozenClock
 from shared.errors import Outage
-from shared.exports import HOUR, hours_between
+from shared.exports import HOUR, Table, hours_between
 from shared.messaging.topology import QueueSpec
 from shared.schemas.jobs import ExportHourJob, hour_of
 
@@ -83,6 +87,53 @@ def test_the_clock_change_neither_adds_nor_takes_an_hour() -> None:
     assert [hour.hour for hour in due] == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"])
+def test_the_hours_of_a_year_are_the_same_wherever_the_clock_is(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    first, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    try:
+        here = hours_between(first.astimezone(ZoneInfo(zone)), end.astimezone(ZoneInfo(zone)))
+        keys = [object_key("", hour.astimezone(ZoneInfo(zone))) for hour in here]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert here == [first + HOUR * n for n in range(365 * 24)]
+    assert len(set(keys)) == 365 * 24
+    assert keys[0] == "2026/01/01/00/part-000.parquet"
+
+
+async def test_a_clock_that_jumps_opens_no_hour_twice_and_leaves_none_out() -> None:
+    ledger, publisher, clock = FakeLedger(), FakePublisher(), FrozenClock(NOON + timedelta(hours=3, minutes=20))
+    looking = scheduler(ledger, publisher, clock)
+
+    for jump_s in (300, -300, 7200, -7200, 7200, 300):  # a step back repeats moments
+        clock.advance(jump_s)
+        await looking.look()
+
+    end = closed_until(clock.now(), "hourly", 900)
+    assert sorted(ledger.hours) == hours_between(NOON, end)
+    assert all(publisher.sent.count(hour) >= 1 for hour in hours_between(NOON, end))
+
+
+CADENCES: tuple[Cadence, Cadence] = ("hourly", "daily")
+
+
+@given(st.integers(0, 60 * 24 * 30), st.integers(0, 59))
+def test_what_becomes_known_of_an_hour_is_written_together_and_the_later_the_older_it_is(age: int, minute: int) -> None:
+    hour = datetime(2026, 11, 3, 7, tzinfo=UTC)
+    now = hour + HOUR + timedelta(minutes=age, seconds=minute)
+
+    hourly, daily = (rewrite_at(now, hour, cadence, 900) - now for cadence in CADENCES)
+
+    assert HOUR <= hourly <= timedelta(days=1)
+    assert hourly >= min((now - hour) / 8, timedelta(days=1))
+    assert hourly <= daily <= timedelta(days=1, hours=1)
+    # Daily: never before the exports of the next day.
+    assert closed_until(now + daily, "daily", 900) > closed_until(now, "daily", 900) or daily >= timedelta(days=1)
+
+
 @dataclass
 class FakeLedger:
     """What the runner asks of the store, in memory; `hours` maps an hour to when it is due."""
@@ -95,13 +146,19 @@ class FakeLedger:
     async def plans(self) -> list[Plan]:
         return [Plan(ORG, self.cadence)]
 
-    async def first_hour(self, org_id: UUID) -> datetime | None:
+    async def first_hour(self, org_id: UUID, table: Table) -> datetime | None:
         return self.first
 
-    async def known_hours(self, org_id: UUID, since: datetime) -> list[datetime]:
+    async def known_hours(self, org_id: UUID, table: Table, since: datetime) -> list[datetime]:
         return [hour for hour in self.hours if hour >= since]
 
-    async def open_hours(self, org_id: UUID, hours: Sequence[datetime], due_at: datetime) -> None:
+    async def ask_variants(self, org_id: UUID, closed_at: datetime, due_at: datetime) -> None:
+        raise AssertionError("nobody wants them here")
+
+    async def take_marks(self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]) -> int:
+        return 0
+
+    async def open_hours(self, org_id: UUID, table: Table, hours: Sequence[datetime], due_at: datetime) -> None:
         for hour in hours:
             self.hours.setdefault(hour, due_at)
 

@@ -98,7 +98,7 @@ def read(data: bytes | str | BinaryIO, reading: Reading = READING, size: int = 0
     if isinstance(data, bytes):
         size = len(data)
         data = io.BytesIO(data)
-    pieces = list(read_pieces(data, size, reading))
+    pieces = list(read_pieces(data, size, reading, quick_from_bytes=1 << 60))  # row by row, however large
     return [one for piece in pieces for one in piece.events], [one for piece in pieces for one in piece.rejects]
 
 

@@ -99,9 +99,9 @@ def main() -> None:
     reason = None
     try:
         for piece in read_pieces(stream, size, Reading({}, datetime(2026, 11, 23, 10, tzinfo=UTC))):
-            good, bad = good + len(piece.events), bad + len(piece.rejects)
+            good, bad = good + piece.rows - len(piece.rejects), bad + len(piece.rejects)
     except Unreadable as problem:
-        reason = problem.reason
+        good, bad, reason = 0, 0, problem.reason
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu_s = sum(one.ru_utime + one.ru_stime for one in used)
     sys.stdout.write(json.dumps({"good": good, "bad": bad, "reason": reason, "mb": memory.mb(), "cpu_s": cpu_s}))

@@ -1,5 +1,6 @@
 """Whatever is in a file: its rows are counted, or it is held with a clear word; in bounded memory and time."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,12 +9,25 @@ from typing import Any
 
 import pytest
 
+from services.ingest.parse import read_pieces
 from services.ingest.records import Unreadable
 from tests.unit.ingest.bad_files import BAD_FILES, BRACKETS, ENDLESS
-from tests.unit.ingest.given_files import read
+from tests.unit.ingest.given_files import READING, read
 
 _MOST_MB = 300
 _MOST_CPU_S = 60
+_DEAR = (
+    "a bomb in gzip",
+    "a bomb in a zip",
+    "a bomb of lines in a zip",
+    "a bomb in zstd",
+    "a bomb in Parquet",
+    "a long table in few bytes",
+    "brackets without an end in gzip",
+    "twelve thousand files in a zip",
+    "a row of a million values",
+    "a header of a million columns",
+)
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
@@ -29,6 +43,20 @@ def test_rows_are_counted_or_the_file_is_held(name: str) -> None:
     events, rejects = read(file.data)
     assert (len(events), len(rejects)) == (file.good, file.bad)
     assert len({one.line for one in events} | {one.line for one in rejects}) == file.good + file.bad
+
+
+@pytest.mark.parametrize("name", [name for name in BAD_FILES if name not in _DEAR])
+def test_the_quick_reader_says_the_same(name: str) -> None:
+    file = BAD_FILES[name]()
+    reason, rows, rejects = "", 0, 0
+    try:
+        for piece in read_pieces(io.BytesIO(file.data), len(file.data), READING, quick_from_bytes=0):
+            rows, rejects = rows + piece.rows, rejects + len(piece.rejects)
+    except Unreadable as problem:
+        reason = problem.reason
+
+    assert reason == file.reason
+    assert reason or (rows, rejects) == (file.good + file.bad, file.bad)
 
 
 def test_there_are_enough_of_them() -> None:
@@ -53,20 +81,6 @@ def measured(**told: Any) -> dict[str, Any]:
 def demand_bounded(told: dict[str, Any]) -> None:
     assert told["mb"] < _MOST_MB
     assert told["cpu_s"] < _MOST_CPU_S
-
-
-_DEAR = (
-    "a bomb in gzip",
-    "a bomb in a zip",
-    "a bomb of lines in a zip",
-    "a bomb in zstd",
-    "a bomb in Parquet",
-    "a long table in few bytes",
-    "brackets without an end in gzip",
-    "twelve thousand files in a zip",
-    "a row of a million values",
-    "a header of a million columns",
-)
 
 
 @pytest.mark.parametrize("name", _DEAR)

@@ -1,0 +1,196 @@
+"""Drops whole days of generations that are older than we keep them, and nothing that somebody still needs.
+
+A day stays, with a line in the log, while an org that exports has an hour of it that is not exported as it is, while
+results of it are not counted, or while a profile may still show copy of it. Any number of replicas may run it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Protocol
+
+from shared import logs, metrics
+from shared.clock import Clock, first_of
+from shared.db.pool import Database
+from shared.errors import Failure, Transient
+
+log = logs.get(__name__)
+
+LOOK_EVERY_S = 3600.0
+_DAYS_AT_ONCE = 31
+_TRIES = 40
+_TRY_EVERY_S = 0.25  # real; most statements on the table are over by then
+_SCAN_TIMEOUT_S = 600.0
+
+SELECT_DAYS = """
+    SELECT day FROM (
+        SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'generations'::regclass AND c.relname ~ '^generations_[0-9]{8}$'
+    ) one WHERE day < $1 ORDER BY day LIMIT $2
+"""
+SELECT_LEFT = """
+    SELECT to_date(right(relname, 8), 'YYYYMMDD') FROM pg_class
+    WHERE relname ~ '^dropped_generations_[0-9]{8}$' AND relkind = 'r'
+"""
+# An org whose target is switched off exports nothing; but what it has in its bucket is still brought to what is true.
+SELECT_NOT_EXPORTED = """
+    WITH said AS MATERIALIZED (
+        SELECT DISTINCT org_id, date_trunc('hour', accepted_at, 'UTC') AS hour FROM generations
+        WHERE day = $1 AND decision IN ('treatment', 'control')
+    ), wanted AS (
+        SELECT s.org_id, t.table_name, s.hour, x.enabled FROM said s JOIN export_targets x ON x.org_id = s.org_id
+        CROSS JOIN LATERAL unnest(
+            ARRAY['generations'] || CASE WHEN 'outcomes' = ANY (x.tables) THEN ARRAY['outcomes'] ELSE '{}' END
+        ) AS t (table_name)
+    )
+    SELECT o.slug, w.table_name, count(*) AS hours, min(e.error) FILTER (WHERE e.state = 'blocked') AS error
+    FROM wanted w JOIN orgs o ON o.org_id = w.org_id
+    LEFT JOIN export_hours e ON e.org_id = w.org_id AND e.table_name = w.table_name AND e.hour = w.hour
+    WHERE CASE WHEN e.hour IS NULL OR e.exported_at IS NULL THEN w.enabled ELSE e.dirty_seq > e.exported_seq END
+    GROUP BY o.slug, w.table_name ORDER BY o.slug, w.table_name
+"""
+SELECT_NOT_COUNTED = """
+    SELECT EXISTS (SELECT FROM result_days WHERE day = $1 AND counted < revision)
+        OR EXISTS (SELECT FROM shown_quarters WHERE at >= $2 AND at < $3 AND counted < revision)
+        OR EXISTS (SELECT FROM shown_marks WHERE at >= $2 AND at < $3 OR day = $1)
+"""
+SELECT_ON_PROFILES = """
+    SELECT (SELECT count(*) FROM profile_state WHERE day = $1 AND state <> 'clean')
+         + (SELECT count(*) FROM pending_writes WHERE day = $1)
+"""
+DETACH = "SELECT detach_generations($1)"
+DROP_DETACHED = "SELECT drop_detached_generations($1)"
+INSERT_DROPPED = "INSERT INTO dropped_days (day, dropped_at) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+# Who dirtied an hour held the table, so with its lock in hand all of them are seen.
+SELECT_DIRTY = """
+    SELECT EXISTS (SELECT FROM export_hours
+                   WHERE dirty_seq > exported_seq AND exported_at IS NOT NULL AND hour >= $1 AND hour < $2)
+"""
+# No later generation or outcome may have a dropped quarter counted anew.
+SETTLE_QUARTERS = """
+    UPDATE shown_quarters SET next_at = NULL, waits_from = NULL, waits_to = NULL, hangs = false
+    WHERE at >= $1 AND at < $2
+"""
+
+
+def dropped_before(now: datetime, keep_days: int) -> date:
+    """The oldest day that is kept, UTC: `keep_days` whole days before today, and today."""
+    return (now - timedelta(days=keep_days)).date()
+
+
+class Days(Protocol):
+    """What is known of days of generations, and done with them; see StoredDays."""
+
+    async def old(self, before: date, limit: int) -> Sequence[date]: ...
+    async def holds(self, day: date) -> Sequence[str]: ...
+    async def drop(self, day: date, at: datetime) -> bool: ...
+    async def finish(self) -> None: ...
+
+
+class Retention:
+    """A runner."""
+
+    def __init__(self, days: Days, clock: Clock, keep_days: int) -> None:
+        self._days, self._clock, self._keep_days = days, clock, keep_days
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; a server that does not answer costs one look."""
+        while not stop.is_set():
+            try:
+                await self.look()
+            except Failure as error:
+                log.warning("retention.look_failed", reason=error.reason)
+            await first_of(self._clock.sleep(LOOK_EVERY_S), stop.wait())
+
+    async def look(self) -> list[date]:
+        """One look; the days that were dropped. One that is held keeps no younger one."""
+        await self._days.finish()
+        dropped, held = [], 0
+        for day in await self._days.old(dropped_before(self._clock.now(), self._keep_days), _DAYS_AT_ONCE):
+            if why := await self._days.holds(day):
+                held += 1
+                log.error("retention.kept", day=day.isoformat(), why=list(why))
+            elif await self._days.drop(day, self._clock.now()):
+                dropped.append(day)
+                log.info("retention.dropped", day=day.isoformat())
+            else:
+                held += 1
+                log.warning("retention.table_is_busy", day=day.isoformat())
+        metrics.gauge("retention_held_days", held)
+        return dropped
+
+
+class StoredDays:
+    """On PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def old(self, before: date, limit: int) -> list[date]:
+        """Days with a partition, oldest first."""
+        async with self._database.connection() as connection:
+            return [row["day"] for row in await connection.fetch(SELECT_DAYS, before, limit)]
+
+    async def holds(self, day: date) -> list[str]:
+        """Why the day must stay, for people; empty: it need not."""
+        start, end = _bounds(day)
+        async with self._database.transaction(timeout_s=_SCAN_TIMEOUT_S) as connection:
+            await connection.execute(f"SET LOCAL statement_timeout = '{_SCAN_TIMEOUT_S:.0f}s'")
+            rows = await connection.fetch(SELECT_NOT_EXPORTED, day, timeout=_SCAN_TIMEOUT_S)
+            not_counted = await connection.fetchval(SELECT_NOT_COUNTED, day, start, end)
+            on_profiles = await connection.fetchval(SELECT_ON_PROFILES, day, timeout=_SCAN_TIMEOUT_S)
+        why = [
+            f"{row['slug']}: {row['hours']} hours of {row['table_name']} are not exported"
+            + (f" ({row['error']})" if row["error"] else "")
+            for row in rows
+        ]
+        why += ["results are not counted yet"] if not_counted else []
+        return why + ([f"{on_profiles} profiles may still show its copy"] if on_profiles else [])
+
+    async def drop(self, day: date, at: datetime) -> bool:
+        """Take the day out of the table, and delete it; False where the table was never free, or something came."""
+        for _ in range(_TRIES):
+            try:
+                if not await self._detach(day, at):
+                    return False
+                break
+            except Transient:
+                await asyncio.sleep(_TRY_EVERY_S)
+        else:
+            return False
+        await self._delete(day)
+        return True
+
+    async def _detach(self, day: date, at: datetime) -> bool:
+        start, end = _bounds(day)
+        async with self._database.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                await connection.execute(DETACH, day)
+                free = not await connection.fetchval(SELECT_DIRTY, start, end)
+                if free:
+                    await connection.execute(INSERT_DROPPED, day, at)
+                    await connection.execute(SETTLE_QUARTERS, start, end)
+            except BaseException:
+                await transaction.rollback()
+                raise
+            await (transaction.commit() if free else transaction.rollback())
+        return free
+
+    async def finish(self) -> None:
+        """Delete what was taken out of the table before a crash."""
+        async with self._database.connection() as connection:
+            left = [row[0] for row in await connection.fetch(SELECT_LEFT)]
+        for day in left:
+            await self._delete(day)
+
+    async def _delete(self, day: date) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(DROP_DETACHED, day)
+
+
+def _bounds(day: date) -> tuple[datetime, datetime]:
+    start = datetime.fromisoformat(f"{day.isoformat()}T00:00:00+00:00")
+    return start, start + timedelta(days=1)

@@ -1,0 +1,71 @@
+"""Ends uploads in parts that a crash, or a lost answer, left half way: nobody sees them, and they cost money."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Protocol
+from uuid import UUID
+
+from services.egress.layout import is_ours
+from services.egress.model import Target
+from shared import logs
+from shared.clock import Clock, first_of
+from shared.errors import Failure, Outage
+
+log = logs.get(__name__)
+
+OLDER_THAN_S = 24 * 3600.0
+"""Real seconds, by the clock of the S3 server. No upload of ours takes so long."""
+SWEEP_EVERY_S = 6 * 3600.0
+
+
+class Sweepable(Protocol):
+    """See s3.Bucket."""
+
+    async def sweep(self, prefix: str, ours: Callable[[str], bool], older_than_s: float) -> int: ...
+
+
+class Targets(Protocol):
+    """See store.Store."""
+
+    async def orgs_with_target(self) -> Sequence[UUID]: ...
+    async def target(self, org_id: UUID) -> Target: ...
+
+
+class Sweeper:
+    """A runner. Replicas that sweep at once abort the same uploads, which is harmless."""
+
+    def __init__(self, targets: Targets, bucket: Callable[[Target], Awaitable[Sweepable]], clock: Clock) -> None:
+        self._targets, self._bucket, self._clock = targets, bucket, clock
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`."""
+        while not stop.is_set():
+            try:
+                await self.sweep()
+            except Failure as error:
+                log.warning("uploads.look_failed", reason=error.reason)
+            await first_of(self._clock.sleep(SWEEP_EVERY_S), stop.wait())
+
+    async def sweep(self) -> int:
+        """Every target once; how many uploads were ended. A bucket that does not allow it is left to its own rule."""
+        swept = 0
+        for org_id in await self._targets.orgs_with_target():
+            with logs.bound(org_id=org_id):
+                try:
+                    found = await self._sweep(org_id)
+                except Outage:
+                    raise
+                except Failure as error:
+                    log.info("uploads.not_swept", reason=error.reason, error=str(error))
+                    continue
+                if found:
+                    log.warning("uploads.swept", uploads=found)
+                swept += found
+        return swept
+
+    async def _sweep(self, org_id: UUID) -> int:
+        target = await self._targets.target(org_id)
+        bucket = await self._bucket(target)
+        folder = f"{target.prefix}/" if target.prefix else ""
+        return await bucket.sweep(folder, partial(is_ours, target.prefix), OLDER_THAN_S)

@@ -1,0 +1,95 @@
+"""The tables beside the record: what became of each generation, and what can be said."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
+
+from services.egress.model import OutcomeRow, VariantRow
+from services.egress.parquet import GENERATIONS, MOMENT, VARS, Form, vars_column
+from shared.exports import Record, Table
+
+_VERSIONS = pa.list_(pa.struct([("version", pa.int32()), ("content_sha256", pa.string()), ("created_at", MOMENT)]))
+
+_OUTCOME_FIELDS = [
+    ("event_timestamp", pa.int64()),  # of the generation, unix seconds, UTC
+    ("generation_id", pa.string()),
+    ("user_id", pa.string()),
+    ("tracking_id", pa.string()),
+    ("template_id", pa.string()),
+    ("copy_id", pa.string()),
+    ("control", pa.bool_()),
+    ("sends", pa.int32()),
+    ("sent_at", MOMENT),
+    ("delivered", pa.bool_()),
+    ("opened", pa.bool_()),
+    ("clicked", pa.bool_()),
+    ("bounced", pa.bool_()),
+    ("unsubscribed", pa.bool_()),
+    ("spam", pa.bool_()),
+    ("conversions", pa.int32()),
+    ("revenue", pa.float64()),
+    ("currency", pa.string()),
+]
+
+_VARIANT_FIELDS = [
+    ("copy_id", pa.string()),
+    ("template_id", pa.string()),
+    ("template_name", pa.string()),
+    ("variant_name", pa.string()),
+    ("theme", pa.string()),
+    ("status", pa.string()),
+    ("version", pa.int32()),
+    ("content_sha256", pa.string()),
+    ("vars", VARS),  # in Liquid, as served
+    ("versions", _VERSIONS),
+    ("created_at", MOMENT),
+    ("first_used", pa.date32()),
+    ("last_used", pa.date32()),
+]
+
+
+def _outcome_columns(rows: Sequence[OutcomeRow]) -> list[pa.Array]:
+    columns = zip(*rows, strict=True)
+    return [pa.array(values, kind) for values, (_, kind) in zip(columns, _OUTCOME_FIELDS, strict=True)]
+
+
+def _variant_columns(rows: Sequence[VariantRow]) -> list[pa.Array]:
+    columns = zip(*rows, strict=True)
+    return [_column(name, values, kind) for values, (name, kind) in zip(columns, _VARIANT_FIELDS, strict=True)]
+
+
+def _column(name: str, values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if name == "vars":
+        return vars_column(values)
+    if name == "versions":
+        values = [[(one.version, one.content_sha256, one.created_us) for one in versions] for versions in values]
+    return pa.array(values, kind)
+
+
+def _open_variant(row: VariantRow) -> tuple[VariantRow, int]:
+    return row, 500 + sum(map(len, row.vars)) + 100 * len(row.versions)
+
+
+OUTCOMES = Form(
+    "outcomes", 1, _OUTCOME_FIELDS, lambda row: (row, 200), _outcome_columns, lambda row: row.event_timestamp,
+    ["template_id", "copy_id", "currency"], ["event_timestamp", "generation_id", "user_id", "template_id", "copy_id"],
+)  # fmt: skip
+"""One row for each treatment and control of `generations`, whether or not an email of it is known."""
+
+VARIANTS = Form(
+    "variants", 1, _VARIANT_FIELDS, _open_variant, _variant_columns, lambda row: None,
+    ["template_id", "template_name", "theme", "status"], ["copy_id", "template_id"],
+)  # fmt: skip
+"""All variants of an org, also those that are archived."""
+
+
+def form_of(table: Table, record: Record) -> Form[Any]:
+    """How a file of this table looks for an org with this record."""
+    match table:
+        case "generations":
+            return GENERATIONS[record]
+        case "outcomes":
+            return OUTCOMES
+        case "variants":
+            return VARIANTS

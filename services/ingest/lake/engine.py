@@ -1,0 +1,66 @@
+"""What both engines do, in order: inputs, the SQL files one after the other, outputs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Protocol
+
+SQL: Final = Path(__file__).parent / "sql"
+OUTPUTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "events": {"event_us": "event_at", "handoff_us": "handoff_at"},
+    "sends": {"sent_us": "sent_at", "first_open_us": "first_open_at", "first_click_us": "first_click_at"},
+    "rollups": {},
+    "rejects": {},
+}
+"""Tables that are written, and which of their columns are microseconds that become moments. All but `rejects` have a
+`day` (UTC), by which they lie in folders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What to read and where to write. `files`: event files, plain or gzip; `generations`, `flow_messages`: Parquet as
+    `write_inputs` (inputs.py) writes it. `window`: how long after its clean-up time a generation may still show."""
+
+    files: Sequence[Path]
+    generations: Sequence[Path]
+    flow_messages: Path
+    out: Path
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    window: timedelta = timedelta(days=1)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+class Engine(Protocol):
+    """One that runs SQL."""
+
+    def read(self, work: Work) -> None:
+        """Make `read_rows`, `files`, `generations`, `flow_messages` and `settings`."""
+        ...
+
+    def keep(self, name: str, select: str) -> None:
+        """The result of a SELECT under a name."""
+        ...
+
+    def write(self, name: str, moments: Mapping[str, str], out: Path, *, by_day: bool) -> int:
+        """A kept result as Parquet; the number of its rows."""
+        ...
+
+
+def steps() -> list[tuple[str, str]]:
+    """Names and SELECTs, in their order."""
+    return [(path.stem.partition("_")[2], path.read_text()) for path in sorted(SQL.glob("*.sql"))]
+
+
+def run(engine: Engine, work: Work, tell: Callable[[str], None] = lambda _: None) -> dict[str, int]:
+    """The whole transform; rows written by table. What lay in the tables' folders before is replaced."""
+    tell("reading")
+    engine.read(work)
+    for name, select in steps():
+        tell(name)
+        engine.keep(name, select)
+    counts = {}
+    for name, moments in OUTPUTS.items():
+        tell(f"writing {name}")
+        counts[name] = engine.write(name, moments, work.out / name, by_day=name != "rejects")
+    return counts

@@ -1,0 +1,82 @@
+"""Spark, plain: nothing of AWS Glue in it, so that it runs on Glue, EMR, Databricks, or on this machine."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any, Final
+
+from services.ingest.lake.engine import Work
+from services.ingest.lake.reading import Dialect, Shape, number_us, select_rows, shapes_of
+
+
+class Spark:
+    """On a session that somebody else made and ends."""
+
+    def __init__(self, session: Any) -> None:
+        self._spark = session
+        session.conf.set("spark.sql.session.timeZone", "UTC")
+        session.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # moments, not wall clocks
+
+    def read(self, work: Work) -> None:
+        """Files by their shapes; generations as they were exported."""
+        frames = []
+        for number, (shape, files) in enumerate(shapes_of(work.files, work.mapping).items()):
+            source = f"source_{number}"
+            self._source(shape, files).createOrReplaceTempView(source)
+            frames.append(self._spark.sql(select_rows(shape, _DIALECT, source, "file")))
+        self._keep("read_rows", reduce(lambda one, other: one.union(other), frames))
+        times = [(_address(file), file.stat().st_mtime_ns // 1000) for file in work.files]
+        self._spark.createDataFrame(times, "file string, mtime_us long").createOrReplaceTempView("files")
+        self._spark.read.parquet(*map(str, work.generations)).createOrReplaceTempView("generations")
+        self._spark.read.parquet(str(work.flow_messages)).createOrReplaceTempView("flow_messages")
+        now_us, window_us = int(work.now.timestamp() * 1e6), int(work.window.total_seconds() * 1e6)
+        settings = self._spark.createDataFrame([(now_us, window_us)], "now_us long, window_us long")
+        settings.createOrReplaceTempView("settings")
+
+    def keep(self, name: str, select: str) -> None:
+        """A view over what stays in memory or spills to disk."""
+        self._keep(name, self._spark.sql(select))
+
+    def write(self, name: str, moments: Mapping[str, str], out: Path, *, by_day: bool) -> int:
+        """What lay there is replaced."""
+        columns = [f"timestamp_micros({us}) AS {at}" for us, at in moments.items()]
+        if by_day:
+            columns.append("date_from_unix_date(day_number) AS day")
+        frame = self._spark.table(name)
+        kept = [column for column in frame.columns if column not in {*moments, "day_number"}]
+        writer = frame.selectExpr(*kept, *columns).write.mode("overwrite").option("compression", "zstd")
+        (writer.partitionBy("day") if by_day else writer).parquet(str(out))
+        return int(frame.count())
+
+    def _source(self, shape: Shape, files: Sequence[Path]) -> Any:
+        from pyspark.sql import functions  # type: ignore[import-not-found]  # of its own lane
+
+        paths = [str(file) for file in files]
+        if shape.kind == "json":
+            frame = self._spark.read.text(paths).withColumnRenamed("value", "line")
+        else:
+            options = {"header": True, "sep": shape.delimiter, "quote": '"', "escape": '"', "multiLine": True}
+            schema = ", ".join(f"`{name}` string" for name in shape.names)
+            frame = self._spark.read.options(**options).schema(schema).csv(paths)
+        return frame.withColumn("file", functions.input_file_name())
+
+    def _keep(self, name: str, frame: Any) -> None:
+        frame.persist().createOrReplaceTempView(name)
+
+
+def _address(file: Path) -> str:
+    """As Spark's input_file_name says it."""
+    return f"file://{file.absolute()}"
+
+
+def _json(text: str, path: Sequence[str]) -> str:
+    steps = "".join(f"['{step}']" for step in path)
+    return f'get_json_object({text}, "${steps}")'
+
+
+_DIALECT: Final = Dialect(
+    column=lambda name: "`" + name.replace("`", "``") + "`",
+    json=_json,
+    iso_us=lambda text: f"unix_micros(try_cast({text} AS TIMESTAMP))",
+    number_us=number_us,
+)

@@ -1,0 +1,330 @@
+"""Many rows at once: the columns of a plain block (see `plain`) to text for COPY. The one home of pyarrow in ingest.
+
+Rows are taken whose values have the usual shapes, for which it is certain what `mapping` says of them; metrics and
+flags are read by `mapping` itself, once for each distinct text. The others are in doubt, which is no judgement: the
+row-by-row reader sees them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
+import pyarrow.compute as pc  # type: ignore[import-untyped]  # ships no types
+import pyarrow.csv as pa_csv  # type: ignore[import-untyped]  # ships no types
+from numpy.typing import NDArray
+
+from services.ingest import mapping
+from services.ingest.mapping import Columns, Rejected
+from services.ingest.records import Taken
+
+Mask = NDArray[np.bool_]
+
+pa.set_memory_pool(pa.system_memory_pool())  # arrow's own keeps what it has freed
+
+_STRING, _TIME = pa.string(), pa.timestamp("us", "UTC")
+_ZONED = r"^20[2-9]\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?(Z|[+-](0\d|1[0-4]):[0-5]\d)$"
+_NAIVE = r"^20[2-9]\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?$"
+_UNIX = r"^[1-9]\d{9}$"
+_COHORT = r"^(?P<at>[1-9]\d{9}):"
+_MOST_TEXTS = 1_000  # distinct metrics of one block that are read ahead
+# What orders say, in many spellings: left to the row-by-row reader wherever one of them occurs.
+_OF_ORDERS = frozenset(("$currency_code", "$value_currency", "currency", "Currency", "OrderId", "order_id", "Order ID"))
+_UNUSUAL = ("internal", "currency", "order_id", "own_id")  # as columns of their own
+_EMPTY: dict[str, Any] = {}
+
+
+class PlainReader:
+    """Reads plain blocks of one file's rows."""
+
+    def __init__(self, columns: Columns, delimiter: str) -> None:
+        self._columns, self._at = columns, columns.at
+        # Names may repeat, so columns go by number; the others are not even converted.
+        self._wanted = sorted({index for field, index in self._at.items() if field != "internal"})
+        self._read_options = {"column_names": [str(number) for number in range(columns.count)], "use_threads": False}
+        self._properties = {str(self._at["properties"]): pa.binary()} if "properties" in self._at else {}
+        self._parse = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=False)
+        self._convert = pa_csv.ConvertOptions(
+            column_types={str(index): _STRING for index in self._wanted} | self._properties,
+            include_columns=[str(index) for index in self._wanted],
+            strings_can_be_null=False,
+        )
+
+    @classmethod
+    def of(cls, columns: Columns, delimiter: str) -> "PlainReader | None":
+        """None where the layout is not one of the usual."""
+        return None if any(field in columns.at for field in _UNUSUAL) else cls(columns, delimiter)
+
+    def read(self, block: bytes, first_line: int) -> Taken | None:
+        """The events of a plain block; None where it does not split into rows of these columns."""
+        options = pa_csv.ReadOptions(block_size=len(block) + 1, **self._read_options)
+        try:
+            table = pa_csv.read_csv(pa.py_buffer(block), options, self._parse, self._convert)
+        except pa.ArrowInvalid:
+            return None
+        return _Block(table.combine_chunks(), self._at, self._columns, first_line).take()
+
+
+class _Block:
+    """One block's rows by columns; `_doubt` are those that are not certain."""
+
+    def __init__(self, table: pa.Table, at: Mapping[str, int], columns: Columns, first_line: int) -> None:
+        self._count = table.num_rows
+        self._texts = {field: _one(table, str(index)) for field, index in at.items() if field != "internal"}
+        self._columns, self._first_line = columns, first_line
+        self._doubt: Mask = np.zeros(self._count, np.bool_)
+
+    def take(self) -> Taken:
+        objects = self._objects()
+        internals = self._kept([one.get("$internal") for one in objects], dict)
+        profile_id = self._id("profile_id", None)
+        event_at = self._event_at()
+        metric = self._by_text(self._texts["metric"], mapping.metric_of, _STRING)
+        message_id = self._id("message_id", [one.get("$message") for one in objects])
+        transmission_id = self._id("transmission_id", [(one or _EMPTY).get("Transmission ID") for one in internals])
+        unsent = _is_in(metric, mapping.UNSENT)
+        handoff_at = self._handoff_at(objects, internals, event_at, _is_in(metric, mapping.SENDING))
+        made = self._bounce_ids(message_id, profile_id, handoff_at, event_at)
+        without = pc.and_(pc.is_null(transmission_id), unsent)
+        columns = (
+            pc.cast(pa.array(np.arange(self._count) + self._first_line), _STRING),
+            self._id("event_id", None),
+            metric,
+            profile_id,
+            _said(event_at),
+            message_id,
+            self._id("flow_id", [one.get("$flow") for one in objects]),
+            pc.if_else(without, made, transmission_id),
+            _said(handoff_at),
+            self._flag("machine_open", [one.get("machine_open") for one in objects]),
+            self._flag("bot_click", [one.get("Bot Click") for one in objects]),
+            self._url([one.get("URL") for one in objects]),
+            self._value([one.get("$value") for one in objects]),
+            pa.nulls(self._count, _STRING),
+            self._own_id([one.get("$event_id") for one in objects], _is_in(metric, mapping.OF_EMAILS)),
+        )
+        return self._written(columns)
+
+    def _written(self, columns: Sequence[Any]) -> Taken:
+        certain = ~self._doubt
+        count = int(certain.sum())
+        if count < self._count:
+            kept = pa.array(certain)
+            columns = [pc.filter(column, kept) for column in columns]
+        lines = pc.binary_join_element_wise(
+            *columns, "\t", null_handling="replace", null_replacement="\\N"
+        )  # fmt: skip
+        ended = pc.binary_join_element_wise(lines, "\n", "")
+        return Taken(_bytes_of(ended), count, np.flatnonzero(self._doubt).tolist())
+
+    # --- properties
+
+    def _objects(self) -> list[dict[str, Any]]:
+        if "properties" not in self._texts:
+            return [_EMPTY] * self._count
+        texts = self._texts["properties"].to_pylist()
+        try:
+            objects = [orjson.loads(text) if text else _EMPTY for text in texts]
+        except orjson.JSONDecodeError:
+            objects = [_loaded(text) for text in texts]
+        of_orders = [type(one) is not dict or not _OF_ORDERS.isdisjoint(one) for one in objects]
+        self._doubt |= np.array(of_orders, np.bool_)
+        return [one if type(one) is dict else _EMPTY for one in objects]
+
+    def _kept(self, values: list[Any], *kinds: type) -> list[Any]:
+        """The values of these kinds; others are in doubt."""
+        allowed = {type(None), *kinds}
+        if set(map(type, values)) <= allowed:
+            return values
+        kept = [one if type(one) in allowed else None for one in values]
+        self._doubt |= np.array([type(one) not in allowed for one in values], np.bool_)
+        return kept
+
+    def _strings(self, values: list[Any]) -> Any:
+        """Texts; what is none (or empty) becomes null, what is something else is in doubt."""
+        found = pa.array(self._kept(values, str), _STRING)
+        return pc.if_else(pc.equal(found, ""), None, found)
+
+    # --- fields
+
+    def _chosen(self, field: str, nested: list[Any] | None) -> Any:
+        """A column of its own goes before the properties, where it says something."""
+        flat = self._texts.get(field)
+        if flat is None:
+            return self._strings(nested or [None] * self._count)
+        said = pc.if_else(pc.equal(flat, ""), None, flat)
+        return said if not nested else pc.coalesce(said, self._strings(nested))
+
+    def _id(self, field: str, nested: list[Any] | None) -> Any:
+        found = self._chosen(field, nested)
+        if nested is None:
+            self._doubt |= _mask(pc.is_null(found))
+        return self._short(found, b"!", mapping.MAX_ID)
+
+    def _short(self, found: Any, least: bytes, most: int) -> Any:
+        """Printable ASCII without a backslash, which COPY would take for its own."""
+        if not _all_within(found, least[0]):
+            self._doubt |= _mask(pc.invert(pc.match_substring_regex(found, f"^[{least.decode()}-\\[\\]-~]*$")))
+        self._doubt |= _mask(pc.greater(pc.binary_length(found), most))
+        return found
+
+    def _by_text(self, texts: Any, read: Callable[[str], Any], kind: Any) -> Any:
+        """Each distinct text once, by the row-by-row reader's own function."""
+        coded = pc.dictionary_encode(texts)
+        distinct = coded.dictionary.to_pylist()
+        if len(distinct) > _MOST_TEXTS:
+            self._doubt |= True
+            return pa.nulls(self._count, kind)
+        values, fails = [], np.zeros(len(distinct) + 1, np.bool_)
+        for number, text in enumerate(distinct):
+            try:
+                value = read(text)
+            except Rejected:
+                value = None
+                fails[number] = True
+            if isinstance(value, str) and "\\" in value:  # COPY would take it for its own
+                fails[number] = True
+            values.append(value)
+        indices = coded.indices
+        self._doubt |= fails[indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)]
+        return pc.take(pa.array(values, kind), indices)
+
+    def _event_at(self) -> Any:
+        found, failed = _times(self._texts["event_at"])
+        self._doubt |= failed
+        outside = pc.or_(
+            pc.less(found, pa.scalar(mapping.EARLIEST, _TIME)),
+            pc.greater(found, pa.scalar(self._columns.latest, _TIME)),
+        )
+        self._doubt |= _mask(outside)
+        return found
+
+    def _handoff_at(self, objects: list[dict[str, Any]], internals: list[Any], event_at: Any, sending: Any) -> Any:
+        """Whole seconds, of the hand-over itself or else of the cohort; only a plausible one."""
+        nested = [(one or _EMPTY).get("Handoff Time") for one in internals]
+        seconds = self._seconds(nested)
+        if (flat := self._texts.get("handoff_at")) is not None:
+            seconds = pc.coalesce(self._unix(flat), seconds)
+        cohort = self._chosen("cohort", [one.get("$_cohort$message_send_cohort") for one in objects])
+        told = pc.struct_field(pc.extract_regex(cohort, _COHORT), "at")
+        self._doubt |= _mask(pc.and_(pc.is_valid(cohort), pc.and_(pc.is_null(told), pc.is_null(seconds))))
+        seconds = pc.coalesce(seconds, pc.cast(told, pa.int64()))
+        moment = pc.cast(pc.cast(seconds, pa.timestamp("s", "UTC")), _TIME)
+        took = pc.cast(pc.subtract(event_at, moment), pa.int64())
+        longest = pc.if_else(sending, _micros(mapping.LONGEST_DELIVERY), _micros(mapping.LONGEST_INTEREST))
+        plausible = pc.and_(pc.less_equal(took, longest), pc.greater_equal(took, _micros(mapping.SKEW)))
+        return pc.if_else(plausible, moment, None)
+
+    def _seconds(self, values: list[Any]) -> Any:
+        found = self._numbers(values, pa.int64(), int)
+        outside = pc.or_(pc.less(found, 10**9), pc.greater_equal(found, 10**10))
+        self._doubt |= _mask(outside)
+        return pc.if_else(outside, None, found)
+
+    def _numbers(self, values: list[Any], kind: Any, *kinds: type) -> Any:
+        kept = self._kept(values, *kinds)
+        try:
+            return pa.array(kept, kind, from_pandas=False)
+        except (pa.ArrowInvalid, OverflowError):  # one of them is larger than any that is meant
+            self._doubt |= True
+            return pa.nulls(self._count, kind)
+
+    def _unix(self, texts: Any) -> Any:
+        said = pc.if_else(pc.equal(texts, ""), None, texts)
+        fits = pc.match_substring_regex(said, _UNIX)
+        self._doubt |= _mask(pc.invert(fits))
+        return pc.cast(pc.if_else(fits, said, None), pa.int64())
+
+    def _bounce_ids(self, message_id: Any, profile_id: Any, handoff_at: Any, event_at: Any) -> Any:
+        """As `mapping` makes them: null where there is no message."""
+        moment = pc.cast(pc.coalesce(handoff_at, event_at), pa.int64())
+        seconds = pc.cast(pc.divide(moment, 1_000_000), _STRING)
+        return pc.binary_join_element_wise("bounce", message_id, profile_id, seconds, ":")
+
+    def _flag(self, field: str, nested: list[Any]) -> Any:
+        found = pa.array(self._kept(nested, bool), pa.bool_())
+        if (flat := self._texts.get(field)) is not None:
+            said = self._by_text(flat, mapping.flag_of, pa.bool_())
+            found = pc.if_else(pc.equal(flat, ""), found, said)
+        return pc.cast(found, _STRING)
+
+    def _url(self, nested: list[Any]) -> Any:
+        return self._short(self._chosen("url", nested), b" ", mapping.MAX_URL)
+
+    def _value(self, nested: list[Any]) -> Any:
+        if "value" in self._texts:
+            flat = self._texts["value"]
+            self._doubt |= _mask(pc.not_equal(flat, ""))
+        found = self._numbers(nested, pa.float64(), int, float)
+        self._doubt |= _mask(pc.greater_equal(pc.abs(found), 1e15))
+        return pc.cast(found, _STRING)
+
+    def _own_id(self, nested: list[Any], of_emails: Any) -> Any:
+        """The shop's own events name their order by their own id."""
+        kept = [None if email else one for email, one in zip(of_emails.to_pylist(), nested, strict=True)]
+        found = self._strings(kept)
+        trimmed = pc.utf8_trim_whitespace(found)
+        self._doubt |= _mask(pc.not_equal(trimmed, found))
+        return self._short(found, b" ", mapping.MAX_ID)
+
+
+def _one(table: pa.Table, name: str) -> Any:
+    column = table.column(name)
+    return column.chunk(0) if column.num_chunks else pa.array([], _STRING)
+
+
+def _said(moments: Any) -> Any:
+    """In UTC, without saying so, which takes arrow a tenth of the time; the session that copies it is in UTC."""
+    return pc.cast(pc.cast(moments, pa.timestamp("us")), _STRING)
+
+
+def _mask(found: Any) -> Mask:
+    """True where it is; null is not."""
+    mask: Mask = found.fill_null(False).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def _is_in(found: Any, names: Iterable[str]) -> Any:
+    return pc.is_in(found, value_set=pa.array(list(names), _STRING))
+
+
+def _micros(span: Any) -> int:
+    return int(span.total_seconds() * 1_000_000)
+
+
+def _all_within(found: Any, least: int) -> bool:
+    """Whether all bytes of all texts are printable ASCII from `least` on, without a backslash."""
+    data = np.frombuffer(_bytes_of(found), np.uint8)
+    return bool(((data >= least) & (data <= ord("~")) & (data != ord("\\"))).all())
+
+
+def _bytes_of(found: Any) -> Any:
+    """All texts one after the other, without copying them."""
+    _, offsets, data = found.buffers()
+    if data is None or not len(found):
+        return b""
+    bounds = np.frombuffer(offsets, np.int32)[found.offset : found.offset + len(found) + 1]
+    return memoryview(data)[bounds[0] : bounds[-1]]
+
+
+def _times(texts: Any) -> tuple[Any, Mask]:
+    """Moments of texts in the usual shapes, and where there is none."""
+    unix = pc.match_substring_regex(texts, _UNIX)
+    zoned = pc.if_else(pc.match_substring_regex(texts, _NAIVE), pc.binary_join_element_wise(texts, "Z", ""), texts)
+    iso = pc.match_substring_regex(zoned, _ZONED)
+    try:
+        of_iso = pc.cast(pc.if_else(iso, zoned, None), _TIME)
+    except pa.ArrowInvalid:  # no such day
+        return pa.nulls(len(texts), _TIME), np.ones(len(texts), np.bool_)
+    seconds = pc.cast(pc.if_else(unix, texts, None), pa.int64())
+    of_unix = pc.cast(pc.cast(seconds, pa.timestamp("s", "UTC")), _TIME)
+    found = pc.coalesce(of_iso, of_unix)
+    return found, _mask(pc.is_null(found))
+
+
+def _loaded(text: bytes) -> Any:
+    try:
+        return orjson.loads(text) if text else _EMPTY
+    except orjson.JSONDecodeError:
+        return None

@@ -1,0 +1,285 @@
+"""Old days of generations go when nobody needs them any more, and nothing that was made of them changes."""
+
+import asyncio
+import logging
+from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.egress import retention
+from services.egress.handler import export_hour
+from services.egress.retention import Retention, StoredDays, dropped_before
+from services.egress.scheduler import Scheduler
+from services.ingest import counting, shown
+from shared.exports import hours_between
+from shared.schemas.jobs import ExportHourJob
+from tests.component.egress.mail import changed, ended, sent
+from tests.component.egress.shop import HOUR, Person, Shop, World, job, people
+
+KEY = "2026/11/23/10/part-000.parquet"
+DAY = HOUR.date()
+AT_ONCE = timedelta(0)
+PACE = counting.Pace(AT_ONCE, AT_ONCE, AT_ONCE, AT_ONCE, AT_ONCE, timedelta(minutes=5))
+SHOWN_PACE = shown.Pace(AT_ONCE, AT_ONCE, AT_ONCE, timedelta(minutes=5))
+
+
+class Nowhere:
+    async def send_jobs(self, *_: object) -> None: ...
+
+
+def keeper(world: World) -> Retention:
+    return Retention(StoredDays(world.db), world.clock, 100)
+
+
+def wait_until_old(world: World) -> None:
+    world.clock.advance(102 * 24 * 3600)
+
+
+async def export_day(world: World, shop: Shop, *tables: str) -> None:
+    day = HOUR.replace(hour=0)
+    for hour in hours_between(HOUR, day + timedelta(days=1)):
+        for table in ("generations", *tables):
+            await export_hour(ExportHourJob(org_id=shop.org_id, table=table, hour=hour), world.deps)
+
+
+async def count(world: World) -> None:
+    """As ingest does it, until nothing is left to count."""
+    days = counting.StoredCounts(world.db, uuid4, PACE)
+    quarters = shown.StoredShownCounts(world.db, uuid4, SHOWN_PACE)
+    await world.admin.execute(
+        "INSERT INTO result_days (org_id, day) SELECT DISTINCT org_id, day FROM generations ON CONFLICT DO NOTHING"
+    )
+    for _ in range(30):
+        await days.count_day(world.clock.now())
+        await quarters.take_marks(world.clock.now())
+        await quarters.count_quarter(world.clock.now())
+
+
+async def kept_days(world: World) -> list[str]:
+    rows = await world.admin.fetch(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'generations'::regclass ORDER BY 1"
+    )
+    return [row["name"] for row in rows]
+
+
+async def results(world: World) -> list[object]:
+    """What pages and fits read of the day."""
+    return [
+        [tuple(row) for row in await world.admin.fetch(statement)]
+        for statement in (
+            "SELECT * FROM result_counts ORDER BY attr, value, control, copy_id",
+            "SELECT * FROM shown_counts ORDER BY span, at, template_id, decision, decided, outcome, shown, because",
+            "SELECT transmission_id, attribution, generation_id, template_id, copy_id, cell FROM sends ORDER BY 1",
+        )
+    ]
+
+
+@given(st.integers(0, 4 * 366 * 86400), st.integers(100, 4000))
+def test_whole_days_are_kept_whatever_the_hour_is(second: int, keep_days: int) -> None:
+    now = HOUR + timedelta(seconds=second)
+
+    oldest = dropped_before(now, keep_days)
+
+    assert now - datetime.combine(oldest, datetime.min.time(), UTC) >= timedelta(days=keep_days)
+    assert (now.date() - oldest).days == keep_days
+
+
+async def test_a_day_that_is_exported_and_counted_goes_and_leaves_objects_and_results(world: World) -> None:
+    shop = await world.shop(tables=["outcomes"])
+    await world.say(shop, [*people(4), Person("kept back", HOUR + timedelta(minutes=59, seconds=59), control=True)])
+    await world.say(shop, people(1, hour=HOUR + timedelta(days=30)))
+    for n in range(4):
+        await ended(world, shop, f"person{n}", "written") if n else None
+    await sent(world, shop, "person1", HOUR + timedelta(minutes=40))
+    await export_day(world, shop, "outcomes")
+    wait_until_old(world)
+    await count(world)
+    before, objects = await results(world), await world.objects()
+
+    dropped = await keeper(world).look()
+    await changed(world, shop, "person1", human_opens=1, generation_id=None, generation_day=None, template_id=None,
+                  copy_id=None, attribution="no_generation")  # fmt: skip
+    await world.admin.execute("UPDATE result_days SET revision = revision + 1")
+    world.clock.advance(60)
+    await world.admin.execute(
+        "UPDATE shown_quarters SET revision = revision + 1 WHERE at < $1", HOUR + timedelta(days=1)
+    )
+    await count(world)
+
+    assert dropped == [DAY]
+    assert await kept_days(world) == ["generations_20261223"]
+    assert await world.admin.fetchval("SELECT to_regclass('dropped_generations_20261123')") is None
+    assert len(before) == 3
+    assert all(before)
+    assert await results(world) == before
+    assert await world.objects() == objects
+    assert await world.admin.fetchval("SELECT count(*) FROM result_days WHERE counted < revision") == 0
+    assert await world.admin.fetchval("SELECT count(*) FROM shown_quarters WHERE counted < revision") == 0
+
+
+async def test_a_day_with_an_hour_that_is_blocked_stays_and_says_so(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop, silent = await world.shop("one", prefix="one"), await world.shop("two", prefix="two")
+    for org in (shop, silent):
+        await world.say(org, people(2))
+    await world.admin.execute("DELETE FROM export_targets WHERE org_id = $1", silent.org_id)
+    await export_day(world, shop)
+    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.admin.execute("UPDATE export_hours SET state = 'blocked', error = 's3_403: no' WHERE hour = $1", HOUR)
+    wait_until_old(world)
+    await count(world)
+
+    with caplog.at_level(logging.ERROR):
+        held = await keeper(world).look()
+    await world.admin.execute("UPDATE export_hours SET state = 'pending'")
+    await export_hour(job(shop), world.deps)
+    dropped = await keeper(world).look()
+
+    assert (held, dropped) == ([], [DAY])
+    assert "1 hours of generations are not exported (s3_403: no)" in str([vars(one) for one in caplog.records])
+
+
+@pytest.mark.parametrize("missing", ["never exported", "outcomes", "not counted", "on a profile"])
+async def test_a_day_that_is_still_needed_stays(world: World, missing: str) -> None:
+    shop = await world.shop(tables=["outcomes"])
+    await world.say(shop, people(2))
+    if missing != "never exported":
+        await export_day(world, shop, *(() if missing == "outcomes" else ("outcomes",)))
+    wait_until_old(world)
+    if missing != "not counted":
+        await count(world)
+    if missing == "on a profile":
+        await world.admin.execute(
+            "INSERT INTO profile_state (account_key, profile_id, prefix, org_id, state, day, generation_id, "
+            "written_for, accepted_at, clean_at) VALUES ('a', 'p', 'jai', $1, 'unknown', $2, $3, 'welcome', $4, $4)",
+            shop.org_id, DAY, uuid4(), HOUR,
+        )  # fmt: skip
+
+    assert await keeper(world).look() == []
+    assert await kept_days(world) == ["generations_20261123"]
+
+
+async def test_a_deletion_that_is_not_in_the_bucket_yet_keeps_the_day_of_a_target_that_is_switched_off(
+    world: World,
+) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(2))
+    await export_day(world, shop)
+    await world.set(shop.org_id, enabled=False)
+    await world.admin.execute("UPDATE export_hours SET dirty_seq = 2, reason = 'person_deleted' WHERE hour = $1", HOUR)
+    wait_until_old(world)
+    await count(world)
+
+    held = await keeper(world).look()
+    await export_hour(job(shop), world.deps)
+
+    assert held == []
+    assert await keeper(world).look() == [DAY]
+
+
+async def test_a_row_that_comes_after_its_day_went_never_costs_the_customer_an_hour(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(5))
+    await export_day(world, shop)
+    wait_until_old(world)
+    await count(world)
+    await keeper(world).look()
+    before = await world.objects()
+
+    await world.say(shop, [Person("very late", HOUR)])
+    await export_hour(job(shop), world.deps)
+    row = await world.hour(shop)
+
+    assert await world.objects() == before
+    assert (row["state"], row["error"].partition(":")[0], row["rows"]) == ("blocked", "rows_are_gone", 5)
+
+
+async def test_an_hour_of_a_lost_ledger_is_not_taken_from_the_customer(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(5))
+    await export_day(world, shop)
+    wait_until_old(world)
+    await count(world)
+    await keeper(world).look()
+    before = await world.objects()
+
+    await world.admin.execute("DELETE FROM export_hours")
+    await export_hour(job(shop), world.deps)
+
+    assert await world.objects() == before
+    assert (await world.hour(shop))["state"] == "blocked"
+
+
+async def test_inserts_do_not_wait_for_a_day_that_cannot_be_taken_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_TRIES", 3)
+    shop = await world.shop()
+    await world.say(shop, people(2))
+    await export_day(world, shop)
+    wait_until_old(world)
+    await count(world)
+    today = world.clock.now()
+    await world.admin.execute("SELECT ensure_partition('generations', $1)", today.date())
+    reading = await asyncpg.connect(world.database_url)
+    transaction = reading.transaction()
+    await transaction.start()
+    await reading.execute("SELECT count(*) FROM generations")
+
+    trying = asyncio.create_task(keeper(world).look())
+    inserted = 0
+    while not trying.done():
+        async with asyncio.timeout(2):  # a lock that is waited for as usual would be waited for until the reader ends
+            await world.say(shop, [Person(f"new{inserted}", today)])
+        inserted += 1
+    await transaction.rollback()
+    await reading.close()
+
+    assert await trying == []
+    assert inserted > 1
+    assert await keeper(world).look() == [DAY]
+
+
+async def test_an_hour_that_becomes_dirty_at_the_last_moment_keeps_its_day(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(2))
+    await export_day(world, shop)
+    wait_until_old(world)
+    days = StoredDays(world.db)
+    await world.say(shop, [Person("late", HOUR)])  # after everything was asked, before the lock
+
+    assert not await days.drop(DAY, world.clock.now())
+    assert await kept_days(world) == ["generations_20261123"]
+
+
+async def test_what_a_crash_left_between_taking_out_and_deleting_is_deleted_later(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(2))
+    await world.admin.execute("SELECT detach_generations($1)", DAY)
+    left = await world.admin.fetchval("SELECT to_regclass('dropped_generations_20261123')::text")
+
+    await keeper(world).look()
+
+    assert left == "dropped_generations_20261123"
+    assert await world.admin.fetchval("SELECT to_regclass('dropped_generations_20261123')::text") is None
+
+
+async def test_the_scheduler_opens_nothing_of_days_that_went(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(2))
+    await export_day(world, shop)
+    wait_until_old(world)
+    await count(world)
+    await keeper(world).look()
+    await world.say(shop, people(2, hour=HOUR + timedelta(days=101)))
+
+    await Scheduler(world.store, Nowhere(), world.clock, settle_s=900, tick_s=300, requeue_s=3600).look()
+
+    due = await world.admin.fetch("SELECT min(hour) AS first FROM export_hours WHERE dirty_seq > exported_seq")
+    assert due[0]["first"].date() > DAY
+    assert isinstance(due[0]["first"].date(), date)

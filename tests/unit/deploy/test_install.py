@@ -1,0 +1,73 @@
+"""The quickstarts name what exists: targets, files, services, commands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from deploy.check import ROOT as DEPLOY
+from tests.unit.cli.test_runbooks import resolve
+
+ROOT = DEPLOY.parent
+TEXT = (ROOT / "docs" / "install.md").read_text()
+
+
+def lines() -> list[str]:
+    """The commands of all code blocks, and those within sentences that are `make` or `justai`."""
+    blocks = re.findall(r"```\n(.*?)```", TEXT, re.DOTALL)
+    inline = [found for found in re.findall(r"`([^`\n]+)`", TEXT) if found.startswith(("make ", "justai "))]
+    return [line for block in blocks for line in block.splitlines()] + inline
+
+
+def services() -> set[str]:
+    return set(yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"])
+
+
+def check_justai(words: list[str]) -> None:
+    command, rest = resolve(words)
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert not isinstance(command, click.Group), words
+    assert {word for word in rest if word.startswith("--")} <= known, words
+
+
+def test_there_are_commands_of_all_three_ways() -> None:
+    first = {line.split()[0] for line in lines()}
+    assert {"make", "docker", "cp", "kubectl", "justai"} <= first
+
+
+@pytest.mark.parametrize("line", lines())
+def test_a_command_names_what_exists(line: str) -> None:
+    words = shlex.split(line)
+    match words:
+        case ["make", target, *_]:
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        case ["cp", source, _]:
+            assert (ROOT / source).is_file()
+        case ["docker", "build", *_]:
+            assert (ROOT / words[words.index("--file") + 1]).is_file()
+        case ["docker", "compose", "-f", file, verb, *rest]:
+            assert (ROOT / file).is_file()
+            assert verb in {"build", "run", "up", "exec"}
+            if verb in {"run", "exec"}:
+                at = rest.index("justai")
+                assert rest[at - 1] in services()
+                check_justai(rest[at + 1 :])
+        case ["kubectl", "apply", *_]:
+            named = words[words.index("--filename" if "--filename" in words else "--kustomize") + 1]
+            assert named == "secret.yaml" or (ROOT / named).exists()
+        case ["kubectl", "exec", *_]:
+            deployed = next(word for word in words if word.startswith("deployment/")).removeprefix("deployment/")
+            assert (DEPLOY / "k8s" / "base" / f"{deployed}.yaml").is_file()
+            check_justai(words[words.index("--") + 2 :])
+        case ["justai", *rest]:
+            check_justai(rest)
+        case _:
+            pytest.fail(f"nobody checks {line!r}")
+
+
+def test_the_image_has_the_command_line() -> None:
+    assert "deploy/justai /usr/local/bin/justai" in (DEPLOY / "Dockerfile").read_text()
+    assert 'python -m cli "$@"' in Path(DEPLOY / "justai").read_text()

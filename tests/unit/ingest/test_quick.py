@@ -1,0 +1,220 @@
+"""The quick reader beside the row-by-row reader: the same file must give the same events and the same rejects."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.ingest import plain
+from services.ingest.parse import Reading, read_pieces
+from services.ingest.records import Event, Piece, Reject, Unreadable
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+HEADER = ("id", "metric", "profile_id", "datetime", "event_properties")
+FLAT = (
+    "event_id", "metric_name", "person_id", "timestamp", "event_properties.$message", "event_properties.$flow",
+    "event_properties.machine_open", "event_properties.Bot Click", "event_properties.URL", "event_properties.$value",
+    "event_properties.$internal.Transmission ID", "event_properties.$internal.Handoff Time",
+)  # fmt: skip
+LAID_OUT = dict[int, Event | Reject]
+_TIMES, _FLAGS = (4, 8), (9, 10)
+
+ids = st.sampled_from(["E1", "01M2XP7FY7FV3CW6TA32JN1XG2", "a b", " E2 ", "", "é", "back\\slash", "x" * 201, "\x7f"])
+metrics = st.sampled_from(
+    ["Received Email", "Opened Email", "opened email", "Clicked Email", "Bounced Email", "Dropped Email",
+     "Viewed Product", "event:klaviyo.opened_email", "Placed Order", "", " Größe gewählt ", "back\\slash", "a\tb",
+     "x" * 201]
+)  # fmt: skip
+times = st.sampled_from(
+    ["2026-11-23 09:00:00+00:00", "2026-11-23T09:00:00Z", "2026-11-23T09:00:00.123456+02:00", "2026-11-23 09:00:00",
+     "2026-11-23T09:00:00.5Z", "2026-02-30T09:00:00Z", "1763888400", "1763888400123", "1763888400.25", "2026-11-23",
+     "2019-12-31 23:59:59",
+     "2026-11-28T00:00:00Z", "2026-11-23T24:00:00Z", "2026-11-23T09:00:00-15:00", "soon", "", " 1763888400 ",
+     "2026-11-23 09:00:00 UTC"]
+)  # fmt: skip
+anything = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.sampled_from(
+        ["", "MSG1", "https://shop.example/a?b=c", "https://shop.example/\\", "tab\there", "true", "1.0",
+         "1795586400:MSG1", "x" * 2001, "ü", "\0", " spaced "]
+    ), st.lists(st.integers(), max_size=1),
+    st.dictionaries(st.sampled_from(["Transmission ID", "a"]), st.integers(), max_size=1),
+)  # fmt: skip
+internals = st.one_of(
+    anything,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "Transmission ID": st.one_of(ids, anything),
+            "Handoff Time": st.one_of(st.integers(1763880000, 1763890000), anything),
+        },
+    ),
+)
+properties = st.fixed_dictionaries(
+    {},
+    optional={
+        "$internal": internals,
+        "$_cohort$message_send_cohort": st.one_of(st.just("1763888400:MSG1"), anything),
+        **{
+            name: st.one_of(ids, anything)
+            for name in (
+                "$message", "$flow", "machine_open", "Bot Click", "URL", "$value", "$event_id", "OrderId", "Subject",
+            )
+        },
+    },
+)  # fmt: skip
+nested_values = st.one_of(
+    properties.map(json.dumps), st.sampled_from(["", "{", "[]", "null", '{"$message":"a","$message":"b"}', '{"a":1,}'])
+)
+nested_rows = st.tuples(ids, metrics, st.one_of(ids, st.just("P1")), times, nested_values)
+flat_rows = st.tuples(
+    ids, metrics, ids, times, ids, ids, *(st.sampled_from(["", "true", "0", "False", "x"]) for _ in range(2)),
+    st.sampled_from(["", "https://shop.example/ü", "https://shop.example", "a\\b"]),
+    st.sampled_from(["", "1.5", "nan"]), ids, times,
+)  # fmt: skip
+good_nested = st.tuples(
+    st.integers(1, 10**6).map(lambda n: f"E{n}"),
+    st.sampled_from(["Received Email", "Opened Email", "Bounced Email", "Viewed Product"]),
+    st.just("P1"),
+    st.just("2026-11-23T09:00:00Z"),
+    properties.map(json.dumps),
+)
+
+
+def _read(data: bytes, *, quick: bool) -> tuple[LAID_OUT, str]:
+    """What each line is, and what the file as a whole is said to be."""
+    found: LAID_OUT = {}
+    try:
+        for piece in read_pieces(
+            io.BytesIO(data), len(data), Reading({}, NOW), quick_from_bytes=0 if quick else 1 << 40
+        ):
+            found |= {one.line: one for one in _of_piece(piece)}
+    except Unreadable as problem:
+        return found, str(problem)
+    return found, ""
+
+
+def _of_piece(piece: Piece) -> Iterable[Event | Reject]:
+    told = [_event(line.split("\t")) for line in bytes(piece.text).decode().split("\n")[:-1]]
+    assert len(told) == piece.told
+    return [*piece.events, *piece.rejects, *told]
+
+
+def _event(texts: Sequence[str]) -> Event:
+    """As PostgreSQL reads the line: it is in UTC."""
+    values: list[Any] = [None if text == "\\N" else text for text in texts]
+    assert "\\" not in "".join(value or "" for value in values)
+    for index in _TIMES:
+        values[index] = values[index] and datetime.fromisoformat(values[index]).replace(tzinfo=UTC)
+    for index in _FLAGS:
+        values[index] = values[index] and {"true": True, "false": False}[values[index]]
+    values[0], values[12] = int(values[0]), values[12] and float(values[12])
+    return Event(*values)
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]], **form: Any) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, **({"lineterminator": "\n"} | form))
+    writer.writerow(header)
+    writer.writerows(rows)
+    return out.getvalue().encode("utf-8", "replace")
+
+
+def _demand_alike(data: bytes) -> LAID_OUT:
+    found = _read(data, quick=True)
+
+    assert found == _read(data, quick=False)
+    return found[0]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "BLOCK_BYTES", 600)
+
+
+forms = st.fixed_dictionaries(
+    {},
+    optional={
+        "lineterminator": st.sampled_from(["\n", "\r\n", "\r"]),
+        "quoting": st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+        "delimiter": st.sampled_from([",", ";", "\t"]),
+    },
+)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.one_of(nested_rows, good_nested), max_size=12), forms)
+def test_both_readers_see_the_same_in_rows_with_nested_properties(
+    rows: list[tuple[str, ...]], form: dict[str, Any]
+) -> None:  # fmt: skip
+    _demand_alike(_csv(HEADER, rows, **form))
+
+
+@settings(max_examples=100)
+@given(st.lists(flat_rows, max_size=12), forms)
+def test_both_readers_see_the_same_in_rows_with_a_column_for_each_property(
+    rows: list[tuple[str, ...]], form: dict[str, Any]
+) -> None:  # fmt: skip
+    _demand_alike(_csv(FLAT, rows, **form))
+
+
+broken = st.sampled_from(
+    [b"\n", b"\r\n", b"\r", b'"', b'""', b",", b"\0", b"\xff", b'E9,Opened Email,P1,"2026-11-23T09:00:00Z,{}\n',
+     b' "x"',     b'E9,"Opened\nEmail",P1,2026-11-23T09:00:00Z,{}\n', b"E9,Opened Email\n",
+     b'E9,Opened Email,P"1,2026-11-23T09:00:00Z,{}\n',
+     b'E9,Opened Email,"P1"x,2026-11-23T09:00:00Z,{}\n', b"   \n", b"x" * 700 + b"\n"]
+)  # fmt: skip
+
+
+@settings(max_examples=100)
+@given(st.lists(good_nested, min_size=1, max_size=12), st.lists(st.tuples(st.integers(0, 5000), broken), max_size=3))
+def test_both_readers_see_the_same_in_a_file_that_was_damaged_anywhere(
+    rows: list[tuple[str, ...]], damages: list[tuple[int, bytes]]
+) -> None:
+    data = _csv(HEADER, rows)
+    for at, bytes_ in damages:
+        at %= len(data) + 1
+        data = data[:at] + bytes_ + data[at:]
+
+    _demand_alike(data)
+
+
+def _good(number: int) -> tuple[str, ...]:
+    said = {
+        "$message": "M1",
+        "$internal": {"Transmission ID": f"T{number}", "Handoff Time": 1763888400},
+        "Subject": 'a "b"',
+    }
+    return f"E{number}", "Opened Email", "P1", "2026-11-23T09:00:00Z", json.dumps(said)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_usual_rows_are_taken_quickly_whatever_their_number(mark: bytes) -> None:
+    data = mark + _csv(HEADER, map(_good, range(500)))
+
+    pieces = list(read_pieces(io.BytesIO(data), len(data), Reading({}, NOW), quick_from_bytes=0))
+
+    assert sum(piece.told for piece in pieces) == 500
+    _demand_alike(data)
+
+
+def test_a_row_in_doubt_costs_its_neighbours_nothing() -> None:
+    data = _csv(HEADER, [*map(_good, range(3)), ("E x", *_good(3)[1:]), *map(_good, range(4, 6))])
+
+    pieces = list(read_pieces(io.BytesIO(data), len(data), Reading({}, NOW), quick_from_bytes=0))
+
+    assert sum(piece.told for piece in pieces) == 5
+    assert [one.line for piece in pieces for one in piece.rejects] == [5]
+    _demand_alike(data)
+
+
+def test_lines_are_counted_on_behind_a_row_that_breaks_lines() -> None:
+    broken_row = ("E1", "Opened Email", "P1", "2026-11-23T09:00:00Z", '{"Subject":\n"a"}')
+    found = _demand_alike(_csv(HEADER, [_good(0), broken_row, *map(_good, range(2, 60))]))
+
+    assert found[61].line == 61
