@@ -10,6 +10,7 @@ from cli import (
     dead,
     doctor,
     drafts,
+    event,
     exports,
     flows,
     lake,
@@ -24,6 +25,9 @@ from cli import (
     results,
     rules,
     schema,
+    source_backfill,
+    source_hook,
+    source_totals,
     sources,
     templates,
     variants,
@@ -56,11 +60,14 @@ for command in (
     templates.template, variants.variant, preview.preview, templates.snippet, templates.webhook, policies.policy,
     outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
     sources.source, exports.export, dead.dead, console.console, audit.audit, number.number, person.person,
-    checks.check, config.export_config, config.apply, doctor.doctor, lake.lake,
+    checks.check, config.export_config, config.apply, doctor.doctor, lake.lake, event.event,
 ):  # fmt: skip
     main.add_command(command)
 
 orgs.org.add_command(rules.rules)
+sources.source.add_command(source_totals.reconcile)
+sources.source.add_command(source_backfill.backfill)
+sources.source.add_command(source_hook.hook)
 variants.variant.add_command(drafts.draft)
 variants.variant.add_command(drafts.show_drafts)
 

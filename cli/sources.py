@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 from pydantic import SecretStr
@@ -24,14 +24,14 @@ _RAW_CHARS = 120
 _LOOK_S = 0.5  # real seconds between looks at a listing that was asked for
 _PORT, _POLL_S = click.IntRange(1, 65_535), click.IntRange(1, 86_400)
 _KEY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_KINDS = click.Choice(["sftp", "folder", "s3"])
+_KINDS = click.Choice(list(get_args(Kind)))
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group()
 def source() -> None:
-    """Where event files are read from: an SFTP server, a folder of ours, or a bucket."""
+    """Where events come from: files on a server, in a folder or a bucket, or Klaviyo."""
 
 
 def _of_a_kind(function: F) -> F:
@@ -100,6 +100,10 @@ async def source_add(org_slug: str, name: str, kind: Kind, poll_s: int, actor: s
     s3      what lies directly below a prefix in a bucket:
               justai source add acme lake --kind s3 --bucket acme-events --path klaviyo --region eu-central-1 \\
                 --access-key AKIA… --secret-key-file secret
+
+    klaviyo Klaviyo's Events API, read with the org's own key, which needs events:read and metrics:read; past days are
+            read with `justai source backfill`:
+              justai source add acme api --kind klaviyo
 
     Try it first with `justai source test ORG` and the same options; then `justai source preview` shows how a file of it
     would be read.
@@ -184,7 +188,9 @@ async def source_test(org_slug: str, name: str | None, kind: Kind | None, actor:
 @click.option("--rm", "removed", multiple=True, metavar="SHA256:…", help="A key to take away, by its fingerprint.")
 @command
 async def source_drop_key(org_slug: str, keys_dir: Path, added: tuple[Path, ...], removed: tuple[str, ...]) -> None:
-    """Give an org a login at our own SFTP server, take it away, or show its keys.
+    """Give an org a login at our own SFTP server, or take it away.
+
+    Without options its keys are shown.
 
     The login's name is the org's slug. What is put there lands in the org's own folder, which a source of kind folder
     with --path in reads. A change counts within seconds; on Kubernetes, once the secret is made anew from the folder.
@@ -330,7 +336,7 @@ def trouble_of(one: sources.Source) -> str:
 @click.option("--follow", is_flag=True, help="Show with bars how far the files are, until none waits.")
 @command
 async def source_files(org_slug: str, name: str, limit: int, follow: bool) -> None:
-    """List a source's newest files: what was read, how far one in hand is, why one is held."""
+    """List a source's newest files: what was read from each, and why one is held."""
     async with session() as s:
         if follow:
             await follow_files(partial(_seen, s, org_slug, name))
@@ -362,7 +368,7 @@ async def _seen(s: Session, org_slug: str, name: str) -> tuple[int, list[sources
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @command
 async def source_rejects(org_slug: str, name: str, file: str, limit: int) -> None:
-    """List the rows of a FILE that are no events, and why. They hold people's values: mind where you paste them."""
+    """List the rows of a FILE that are no events. They hold people's values: mind where you paste them."""
     async with session() as s:
         asked = sources.AskedRejects(name=name, file=file, limit=limit)
         found = await s.run(sources.list_rejects, asked, org_slug)

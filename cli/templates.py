@@ -22,6 +22,7 @@ from shared.admin.template_search import SearchTemplates
 from shared.admin.template_search import search as search_templates
 from shared.admin.templates import ImportedTemplate, Templates
 from shared.content.rules import DEFAULT
+from shared.schemas.policy import Model, Reward
 from shared.snippet import page_snippet
 
 
@@ -34,8 +35,9 @@ def template() -> None:
 @click.argument("org_slug")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--check", is_flag=True, help="Only judge the file, by the default rules; the database is not needed.")
+@click.option("--dry-run", is_flag=True, help="Only tell what it would do, and change nothing.")
 @acting
-def template_import(org_slug: str, file: Path, check: bool, actor: str) -> None:
+def template_import(org_slug: str, file: Path, check: bool, dry_run: bool, actor: str) -> None:
     """Create or update a template from a YAML FILE.
 
     A variant is known by its name: changed texts become a new version, a variant that is missing from the file is
@@ -58,21 +60,24 @@ def template_import(org_slug: str, file: Path, check: bool, actor: str) -> None:
                 click.echo(f"Warning: {warning}", err=True)
             click.echo(f"{file} can be imported.")
         else:
-            _import(org_slug, file, load_yaml(file), actor)
+            _import(org_slug, file, load_yaml(file), actor, dry_run)
     except BadFile as error:
         raise click.ClickException(str(error)) from None
 
 
 @command
-async def _import(org_slug: str, file: Path, raw: object, actor: str) -> None:
+async def _import(org_slug: str, file: Path, raw: object, actor: str, dry_run: bool) -> None:
     async with session() as s:
         await s.org_id(org_slug)
         try:
-            done = await s.ask(templates.import_template, templates.ImportTemplate(template=raw), org_slug, actor)
+            asked = templates.ImportTemplate(template=raw, dry_run=dry_run)
+            done = await s.ask(templates.import_template, asked, org_slug, actor)
         except Refused as error:
             raise bad_file(file, lines(error.faults)) from None
     for warning in done.warnings:
         click.echo(f"Warning: {warning}", err=True)
+    if dry_run:
+        click.echo("Nothing is changed. It would be done so:" if done.differs else "Nothing is to be done.")
     _say(done, org_slug)
     if done.place_unknown:
         click.echo(
@@ -143,17 +148,47 @@ async def template_list(org_slug: str, search: str, state: templates.State | Non
 @click.option("--prefix", "property_prefix", help="Of the profile properties.")
 @click.option("--delay-s", type=int, help="From webhook to email, where the flow does not tell.")
 @click.option("--send-window-s", type=int, help="After the email was due, until our copy is taken away.")
+@click.option("--split", type=click.Choice(["external", "random", "persistent"]), help="Who is control while active.")
+@click.option("--control-ratio", type=float, help="So many of all, like 0.1: for split random and persistent.")
+@click.option("--control-share", type=float, help="So many persons are control for good, also once it is shipped.")
+@click.option(
+    "--repeat", type=click.Choice(["avoid", "allow"]), help="May a person get the same variant twice running?"
+)
+@click.option("--model", type=click.Choice(get_args(Model)), help="How variants get their shares.")
+@click.option("--reward", type=click.Choice(get_args(Reward)), help="What the ranker learns from.")
+@click.option("--revenue-cap", type=float, help="What a send earns above it counts as this; for reward revenue.")
+@click.option(
+    "--conversion", "metrics", multiple=True, help="A metric that counts, like 'Placed Order'. Several may be given."
+)
+@click.option("--window-h", type=int, help="Hours after a send within which a conversion is its; with --conversion.")
+@click.option("--currency", help="Of values, like EUR; with --conversion.")
+@click.option("--no-conversions", is_flag=True, help="Count none.")
 @acting
 @command
 async def template_set(org_slug: str, template_id: str, actor: str, **given: object) -> None:
-    """Change where a template lives in Klaviyo; what is not given stays."""
-    values = {name: value for name, value in given.items() if value is not None}
+    """Change where a template lives in Klaviyo, and how it tests and learns; what is not given stays."""
+    values = _set_of(
+        {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
+    )
     asked = template_settings.SetTemplate.model_validate({"template_id": template_id, **values})
     async with session() as s:
         done = await s.run(template_settings.set_template, asked, org_slug, actor)
     click.echo(f"Changed template {template_id}." if done.changed else "That is how it was already.")
     if done.snippet_changed:
         _say_snippet_changed(org_slug, template_id)
+
+
+def _set_of(given: dict[str, object]) -> dict[str, object]:
+    """Options as the operation's fields."""
+    policy = {name: given.pop(name) for name in ("model", "reward", "revenue_cap") if name in given}
+    counted = {name: given.pop(name) for name in ("metrics", "window_h", "currency") if name in given}
+    if counted and "metrics" not in counted:
+        raise click.UsageError("--window-h and --currency go with --conversion.")
+    if given.pop("no_conversions", None):
+        if counted:
+            raise click.UsageError("--no-conversions goes without --conversion.")
+        given["conversions"] = None
+    return given | ({"policy": policy} if policy else {}) | ({"conversions": counted} if counted else {})
 
 
 @template.command("state")

@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-# The moments at which something new was seen, not the files: a hundred that came at once came once.
+# The moments at which something new was seen, not the files: a hundred that came at once came once. Windows of time
+# come by themselves; of those the ones with new events count.
 GAPS: Final = """
     SELECT max(first_seen_at) AS newest_at, count(gap_s) AS gaps,
            percentile_cont(0.9) WITHIN GROUP (ORDER BY gap_s) AS usual_gap_s
@@ -11,6 +12,7 @@ GAPS: Final = """
                  extract(epoch FROM first_seen_at - lag(first_seen_at) OVER (ORDER BY first_seen_at)) AS gap_s
           FROM (SELECT DISTINCT first_seen_at
                 FROM (SELECT first_seen_at FROM ingest_files WHERE source_id = {source_id}
+                        AND (fresh > 0 OR (SELECT kind FROM sources k WHERE k.source_id = {source_id}) <> 'klaviyo')
                       ORDER BY first_seen_at DESC LIMIT 1000) newest
                 ORDER BY first_seen_at DESC LIMIT 31) moments) gaps
 """

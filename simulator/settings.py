@@ -31,6 +31,13 @@ class SimulatorSettings(BaseModel):
     import_error_row: bool = Field(
         True, description="False: an import error points at /data, the document's default, and names no row."
     )
+    cursor_life_s: PositiveFloat | None = Field(
+        None, description="Virtual seconds for which a page cursor is good; unknown, None is for ever."
+    )
+    event_page_again: int = Field(
+        0, ge=0, description="So many events of a page come once more at the beginning of the next one."
+    )
+    report_page_rows: PositiveInt = Field(1000, description="Rows of one page of a report; unknown.")
 
     webhook_timeout_s: PositiveFloat = Field(
         10.0, description="Real seconds until a flow webhook is given up; unknown, 5 to 30 is likely."

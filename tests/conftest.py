@@ -23,6 +23,8 @@ from tests.support.servers import OwnersSocket, OwnServers, Servers, SharedServe
 hypothesis.settings.register_profile("justai", deadline=None, derandomize=os.environ.get("CI") == "true")
 hypothesis.settings.load_profile("justai")
 
+collect_ignore = ["spark"]  # a lane of its own, `make test-spark`, with Java and another environment
+
 _SERVERS = pytest.StashKey[Servers]()
 _OWN: list[OwnServers] = []
 _SOCKET = pytest.StashKey[OwnersSocket]()

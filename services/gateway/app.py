@@ -5,14 +5,18 @@ import os
 from contextlib import AsyncExitStack
 from functools import partial
 from secrets import token_hex
+from uuid import uuid4
 
 from services.gateway.auth import Keys
 from services.gateway.coalescer import Coalescer
+from services.gateway.hook_store import HookStore
+from services.gateway.hooks import Hooks
 from services.gateway.routes import Generate
 from services.gateway.server import Server, bind
 from services.gateway.settings import Settings
 from services.gateway.store import Changes, Store
 from shared.api_keys import Peppers
+from shared.crypto import KeyRing
 from shared.db import migrate
 from shared.db.pool import open_database
 from shared.errors import Outage
@@ -54,11 +58,12 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         replies=replies,
         most_wait_s=wait_s,
     )
+    hooks = Hooks(HookStore(database), KeyRing(settings.seal_keys.get_secret_value()), settings.make_clock(), uuid4)
     server = Server(bound, linger_s=settings.gateway_linger_s, drain_s=settings.drain_s)
     checks = {"broker": partial(_reachable, publisher)}
 
     async def serve(stop: asyncio.Event) -> None:
-        await server.run(generate, checks, stop)
+        await server.run(generate, hooks, checks, stop)
 
     return Service(
         name="gateway",

@@ -35,10 +35,12 @@ def document() -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [
             {"name": "generate", "description": "What a flow's webhook calls."},
+            {"name": "events", "description": "What Klaviyo's system webhooks call."},
             {"name": "operation", "description": "For load balancers, probes and Prometheus."},
         ],
         "paths": {
             "/api/generate/{org_slug}": {"get": _generate_by_query(), "post": _generate()},
+            "/api/klaviyo-events/{org_slug}/{hook_id}": {"post": _hook()},
             "/healthz": {"get": _probe("healthz", "Whether the process turns.", {"200": _json("It does.", "Health")})},
             "/readyz": {
                 "get": _probe(
@@ -58,6 +60,53 @@ def document() -> dict[str, Any]:
             "schemas": _schemas(),
         },
     }
+
+
+def _hook() -> dict[str, Any]:
+    """Klaviyo's own shape; what is said of it here is what decides about an answer."""
+    headers = [
+        ("Klaviyo-Signature", "hex(HMAC-SHA256(secret, body + text of Klaviyo-Timestamp))."),
+        ("Klaviyo-Timestamp", "An HTTP date, ISO 8601 or Unix seconds, within five minutes."),
+        ("Klaviyo-Webhook-Id", "The same as meta.klaviyo_webhook_id."),
+    ]
+    told = {
+        401: "The signature does not fit, or the timestamp is not of now.", 404: "There is no such hook.",
+        413: "The body is larger than 8 MiB.", 415: _STATUS_TEXT[415], 422: "It is signed, and no batch of events.",
+        503: "Nothing is stored; send it again after Retry-After.",
+    }  # fmt: skip
+    return {
+        "operationId": "klaviyoEvents",
+        "tags": ["events"],
+        "summary": "Take a signed batch of Klaviyo's system webhooks.",
+        "description": "202 means that the batch is stored durably. One that comes again is stored once.",
+        "security": [],
+        "parameters": [
+            _org_slug(),
+            {"name": "hook_id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}},
+            *(
+                {
+                    "name": name, "in": "header", "required": name != "Klaviyo-Webhook-Id", "description": text,
+                    "schema": {"type": "string"},
+                }
+                for name, text in headers
+            ),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object", "required": ["data"], "properties": {"data": {"type": "array"}}}
+                }
+            },
+        },
+        "responses": {
+            "202": {"description": "It is stored.", "content": {"application/json": {"schema": {"type": "object"}}}},
+            **{
+                str(status): {"description": text, "content": {"application/json": {"schema": _REF_ERROR}}}
+                for status, text in told.items()
+            },
+        },
+    }  # fmt: skip
 
 
 def _generate() -> dict[str, Any]:

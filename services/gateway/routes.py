@@ -19,6 +19,7 @@ from services.gateway.api_key import ApiKey
 from services.gateway.auth import Keys, presented_key
 from services.gateway.coalescer import Coalescer, Full
 from services.gateway.errors import BODY_LIMIT_BYTES, Refused
+from services.gateway.hooks import Hooks, called
 from services.gateway.identity import Unusable
 from services.gateway.preview import preview_of
 from services.gateway.query import body_of
@@ -45,8 +46,8 @@ class Routes:
     """Which answer a request is for. aiohttp's router and application do the same for a tenth of all that a webhook
     costs here; five fixed paths need neither."""
 
-    def __init__(self, generate: "Generate", health: Mapping[str, Answer]) -> None:
-        self._generate = generate
+    def __init__(self, generate: "Generate", hooks: Hooks, health: Mapping[str, Answer]) -> None:
+        self._generate, self._hooks = generate, hooks
         document = orjson.dumps(openapi.document(), option=orjson.OPT_INDENT_2)
 
         async def serve_openapi(_: web.BaseRequest) -> web.Response:
@@ -61,6 +62,9 @@ class Routes:
             if request.method in ("POST", "GET"):
                 return await self._generate.handle(request, org_slug)
             return _refused(Refused("method_not_allowed"), request, "generate", allow="GET, POST")
+        hook = called(request.path)
+        if hook is not None:
+            return await self._hooks.handle(request, hook)
         answer = self._readable.get(request.path)
         if answer is None:
             return _refused(Refused("no_such_route"), request, "other")

@@ -10,6 +10,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from services.gateway.errors import BODY_LIMIT_BYTES
+from services.gateway.hooks import Hooks
 from services.gateway.routes import Generate, Routes
 from shared import logs
 from shared.runtime import Check, health_routes
@@ -46,10 +47,10 @@ class Server:
     def port(self) -> int:
         return int(self._bound.getsockname()[1])
 
-    async def run(self, generate: Generate, checks: Mapping[str, Check], stop: asyncio.Event) -> None:
+    async def run(self, generate: Generate, hooks: Hooks, checks: Mapping[str, Check], stop: asyncio.Event) -> None:
         """Answer until `stop` is set and the linger is over; then finish what is under way."""
         server = web.Server(
-            Routes(generate, health_routes(checks, stop)),
+            Routes(generate, hooks, health_routes(checks, stop)),
             request_factory=_request,
             access_log=None,
             auto_decompress=False,  # compressed bodies are refused unopened

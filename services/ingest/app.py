@@ -1,17 +1,26 @@
 """What ingest is made of."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from uuid import uuid4
 
+import aiohttp
+
+from services.ingest.batches import BatchFolders
 from services.ingest.counting import Counter, StoredCounts
 from services.ingest.counting import Pace as CountPace
 from services.ingest.folder import LocalFolders
-from services.ingest.folders import Folders
+from services.ingest.folders import Folders, Opener
 from services.ingest.handler import Deps, ingest_files
+from services.ingest.klaviyo_events import EventServers
+from services.ingest.klaviyo_store import EventSources
+from services.ingest.klaviyo_windows import WindowTimes
 from services.ingest.poller import Pace, Poller
 from services.ingest.probe import ProbeDeps, probe_sources
+from services.ingest.reconcile_store import Comparisons
+from services.ingest.reconciler import Reconciler
 from services.ingest.recounter import Recounter, recount_one
 from services.ingest.s3 import Buckets
 from services.ingest.settings import Settings
@@ -22,11 +31,13 @@ from services.ingest.silence import SilenceWatch
 from services.ingest.staging import Stagings
 from services.ingest.store import Ledger, Sources
 from services.ingest.text import Limits
+from shared.clock import Clock
 from shared.crypto import KeyRing
 from shared.db.migrate import require
-from shared.db.pool import open_database
+from shared.db.pool import Database, open_database
 from shared.errors import Outage
 from shared.hosts import Hosts
+from shared.klaviyo.reports import Reports
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher, open_publisher
@@ -49,7 +60,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     publisher = await stack.enter_async_context(open_publisher(amqp_url, "ingest", INGEST_FILE, PROBE_SOURCE))
     connection = await stack.enter_async_context(connect(amqp_url, "ingest.consume"))
     replying = await stack.enter_async_context(connect(amqp_url, "ingest.reply"))
-    folders = _folders(settings)
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    folders = _folders(
+        settings,
+        {"klaviyo": _klaviyo(settings, session, database, clock), "webhook": BatchFolders(database, clock)},
+    )
     sources = Sources(database)
     ledger = Ledger(database, lease=timedelta(seconds=settings.ingest_lease_s), max_attempts=settings.ingest_attempts)
     deps = Deps(
@@ -75,6 +90,16 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     counter = Counter(StoredCounts(database, uuid4, _count_pace(settings)), clock, _count_pace(settings).tick)
     shown_pace = _shown_pace(settings)
     shown = ShownCounter(StoredShownCounts(database, uuid4, shown_pace), clock, shown_pace.tick)
+    ring = KeyRing(settings.seal_keys.get_secret_value())
+    reconciler = Reconciler(
+        Comparisons(database),
+        lambda base_url, key: Reports(session, base_url, key, clock),
+        ring,
+        clock,
+        uuid4,
+        every=timedelta(seconds=settings.ingest_reconcile_s),
+        tick_s=settings.ingest_tick_s,
+    )
     # Several consumers, each with one file in hand: a long file holds up few others.
     consumers = {
         f"files_{number}": Consumer(
@@ -91,6 +116,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "probes": probes.run,
             "silence": SilenceWatch(sources.count_silent, sources.lags, clock).run,
             "shown": shown.run,
+            "reconciler": reconciler.run,
             **{name: consumer.run for name, consumer in consumers.items()},
         },
         checks={
@@ -101,7 +127,18 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     )
 
 
-def _folders(settings: Settings) -> Folders:
+def _klaviyo(settings: Settings, session: aiohttp.ClientSession, database: Database, clock: Clock) -> EventServers:
+    times = WindowTimes(
+        window=timedelta(minutes=settings.ingest_klaviyo_window_min),
+        overlap=timedelta(seconds=settings.ingest_klaviyo_overlap_s),
+        late=timedelta(seconds=settings.ingest_klaviyo_late_s),
+    )
+    ring = KeyRing(settings.seal_keys.get_secret_value())
+    stored = EventSources(database)
+    return EventServers(session, stored, ring, clock, times, per_min=settings.ingest_klaviyo_per_min)
+
+
+def _folders(settings: Settings, more: Mapping[str, Opener]) -> Folders:
     """The kinds of source that are read."""
     ring, hosts = KeyRing(settings.seal_keys.get_secret_value()), Hosts(settings.allow_private_hosts)
     connect_s, read_s = settings.ingest_connect_timeout_s, settings.ingest_read_timeout_s
@@ -111,6 +148,7 @@ def _folders(settings: Settings) -> Folders:
             "sftp": Servers(ring, connect_timeout_s=connect_s, read_timeout_s=read_s, hosts=hosts),
             "folder": LocalFolders(settings.ingest_folder_root, read_timeout_s=read_s),
             "s3": Buckets(ring, connect_timeout_s=connect_s, read_timeout_s=read_s, hosts=hosts, own_role=own_role),
+            **more,
         }
     )
 

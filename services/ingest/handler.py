@@ -164,6 +164,10 @@ class _Loading:
             return
         with tempfile.TemporaryFile(dir=self._deps.spool_dir) as spool:  # has no name: a kill leaves nothing
             sha256 = await self._fetch(spool)
+            if self._got.bytes > self._deps.max_file_bytes:  # its size was not known before
+                async with self._deps.stagings.open(self._file) as staged:
+                    await self._hold(staged, Loaded(0, 0), "", _too_large(self._deps.max_file_bytes))
+                return
             if await self._is_known(sha256):
                 self._report("done", Loaded(0, 0), same=True)
             else:
@@ -182,7 +186,8 @@ class _Loading:
         async with self._deps.servers.open(self._file.source) as folder:
             self._demand_unchanged(await folder.look(listed.path))
             # One byte more than was listed, to see a file that grows without following it.
-            async with aclosing(folder.read(listed.path, listed.size + 1)) as blocks:
+            most = (listed.size if self._file.source.sized else self._deps.max_file_bytes) + 1
+            async with aclosing(folder.read(listed.path, most)) as blocks:
                 async for block in blocks:
                     fetched += len(block)
                     _write(spool, block)
@@ -190,7 +195,7 @@ class _Loading:
                     self._got = replace(self._got, bytes=fetched)
                     await self._stay_claimed()
             self._demand_unchanged(await folder.look(listed.path))
-        if fetched != listed.size:
+        if fetched != listed.size and self._file.source.sized:
             raise Changed(f"{fetched} bytes came of a file of {listed.size}", reason="file_changed")
         spool.seek(0)
         return digest.hexdigest()
@@ -206,7 +211,7 @@ class _Loading:
             try:
                 saved = check_mapping(self._file.source.mapping)
                 reading = Reading(saved, self._deps.clock.now(), self._deps.limits, self._file.accepted)
-                async with aclosing(_in_thread(spool, self._file.listed.size, reading)) as pieces:
+                async with aclosing(_in_thread(spool, self._got.bytes, reading)) as pieces:
                     async for piece in pieces:
                         rows += piece.rows
                         rejects += len(piece.rejects)

@@ -106,12 +106,12 @@ class _Trying:
             return
         self.done(f"{len(files)} fit {source.pattern!r}, {listing.ignored} do not.")
         file = _chosen(files, self.job.file)
-        beginning = await _part(folder, file, min(file.size, BEGINNING_BYTES))
-        end = (
-            await _part(folder, file, missing, file.size - missing)
-            if (missing := end_bytes(beginning, file.size))
-            else b""
-        )
+        most = min(file.size, BEGINNING_BYTES) if source.sized else BEGINNING_BYTES
+        beginning, end = await _part(folder, file, most), b""
+        if not source.sized:
+            file = file._replace(size=len(beginning) + (len(beginning) >= BEGINNING_BYTES))
+        elif missing := end_bytes(beginning, file.size):
+            end = await _part(folder, file, missing, file.size - missing)
         read = len(beginning) + len(end)
         self.done(f"{file.path}, {file.size:,} bytes of {file.mtime:%Y-%m-%d %H:%M} UTC: {read:,} were read.")
         saved: dict[str, str] = {}

@@ -100,6 +100,11 @@ class Source:
     access_key: str = ""
     reread: bool = False  # somebody asked to have all of it read again
 
+    @property
+    def sized(self) -> bool:
+        """Whether listings tell how large a file is; a window of time is as large as it turns out to be."""
+        return self.kind != "klaviyo"
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:

@@ -45,7 +45,7 @@ def _said(table: str) -> str:
 
 SELECT_VERSIONS = """
     SELECT f.file_id, f.held, f.fresh, f.state = 'done' AND f.superseded_by IS NULL AND f.file_id <> $2 AS newest,
-        f.first_seen_at > n.first_seen_at AS later, s.kind
+        f.first_seen_at > n.first_seen_at AS later, s.kind, f.same_as
     FROM ingest_files n JOIN ingest_files f ON f.source_id = n.source_id AND f.path = n.path
     JOIN sources s ON s.source_id = n.source_id
     WHERE n.org_id = $1 AND n.file_id = $2
@@ -130,6 +130,20 @@ NOTE_REPEATS = """
         WHERE r.org_id = $1 AND r.event_id = k.event_id AND r.day = k.day AND r.file_id = ANY ($3))
 """
 NOTE_DIFFERING = "INSERT INTO doubtful SELECT event_id, day FROM known WHERE differs"
+
+# Whose words have lost, and may win now that a newer version of this file does not speak against them any more.
+NOTE_UNBACKED = """
+    WITH backing AS MATERIALIZED (
+        SELECT v.file_id FROM ingest_files f JOIN ingest_files v ON v.source_id = f.source_id AND v.path = f.path
+        WHERE f.org_id = $1 AND f.file_id = ANY ($2::uuid[])
+    )
+    INSERT INTO doubtful
+    SELECT r.event_id, r.day FROM event_repeats r
+    JOIN events e ON e.org_id = $1 AND e.event_id = r.event_id AND e.day = r.day
+    WHERE r.org_id = $1 AND r.said IS NOT NULL AND (e.file_id IN (SELECT file_id FROM backing) OR EXISTS (
+        SELECT FROM event_repeats o WHERE o.org_id = $1 AND o.event_id = r.event_id AND o.day = r.day
+          AND o.file_id IN (SELECT file_id FROM backing)))
+"""
 
 # --- Who is right. Whoever is in the row says it still, unless it is an older version of this file.
 
@@ -238,6 +252,7 @@ class Tellers:
         self._connection, self._org_id, self._file_id = connection, file.source.org_id, file.file_id
         self._retracts = not any(row["kind"] in KEEPS_MISSING for row in rows)
         self._versions = [row["file_id"] for row in rows]
+        self._backing = [*self._versions, *(row["same_as"] for row in rows if row["newest"] and row["same_as"])]
         # Read once before: it was put back, or somebody has it read again.
         self._anew = any(row["file_id"] == file.file_id and (row["held"] or row["fresh"]) for row in rows)
         self._older = [row["file_id"] for row in rows if self._anew or row["file_id"] != file.file_id]
@@ -269,7 +284,7 @@ class Tellers:
             return loaded
         await self._connection.execute(CREATE_TABLES)
         await self._run(NOTE_KNOWN, self._file_id, self._anew)
-        await self._connection.execute("ANALYZE known")
+        await self._connection.execute("CREATE INDEX ON known (event_id, day); ANALYZE known")
         searched = await self._note_doubtful()
         await self._connection.execute("ANALYZE doubtful")
         await self._run(JUDGE, self._file_id, self._versions)
@@ -287,11 +302,14 @@ class Tellers:
         await self._run(FORGET_REPEATS, self._versions, self._retracts)
         await self._run(NOTE_REPEATS, self._file_id, self._versions)
         await self._connection.execute(NOTE_DIFFERING)
+        if self._older:
+            await self._run(NOTE_UNBACKED, self._backing)
         return searched
 
     async def _carry_out(self, orders: Orders, loaded: Loaded) -> Loaded:
         counts = await self._connection.fetchrow(COUNT_VERDICTS)
         assert counts is not None  # noqa: S101  # an aggregate has one row
+        await self._connection.execute("ANALYZE verdicts")
         await self._note_changed(orders)
         for statement in (KEEP_SAID, KEEP_FORMER, DELETE_HEIRS, CORRECT):
             await self._run(statement)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.settings import ServiceSettings
 
@@ -29,6 +29,21 @@ class Settings(ServiceSettings):
     )
     ingest_report_s: float = Field(
         900, gt=0, description="At most this often a template's weighted estimates are computed anew from its log."
+    )
+    ingest_reconcile_s: float = Field(
+        3600, ge=60, description="How often an org's counts are compared with Klaviyo's own totals."
+    )
+    ingest_klaviyo_window_min: int = Field(
+        15, ge=1, le=1440, description="Sources that are Klaviyo's events: minutes of one window; has to divide a day."
+    )
+    ingest_klaviyo_overlap_s: float = Field(
+        7200, gt=0, description="So long after its end a window is read again, for events that Klaviyo shows late."
+    )
+    ingest_klaviyo_late_s: float = Field(
+        86400, gt=0, description="So long after its end a whole day is read again, for events that are later still."
+    )
+    ingest_klaviyo_per_min: int = Field(
+        600, ge=1, le=3500, description="Most calls a minute and account to read events; Klaviyo allows 3,500 in all."
     )
     ingest_connect_timeout_s: float = Field(15, gt=0, description="Real seconds to connect and log in to a server.")
     ingest_read_timeout_s: float = Field(30, gt=0, description="Real seconds that one read of a file may take.")
@@ -57,3 +72,10 @@ class Settings(ServiceSettings):
         description="Files of which a larger share of rows are no events are held; up to 10 such rows, only if more "
         "than half are.",
     )
+
+    @field_validator("ingest_klaviyo_window_min")
+    @classmethod
+    def _divides_a_day(cls, minutes: int) -> int:
+        if 1440 % minutes:
+            raise ValueError(f"{minutes} minutes do not divide a day")
+        return minutes

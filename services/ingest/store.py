@@ -190,13 +190,18 @@ EXTEND = """
 """
 
 # Only of a file that still has all of its rows, the first that was loaded; and not in place of other bytes, whose rows
-# must be compared with these, nor for what was read once before.
+# must be compared with these, nor for what was read once before. Nor where the newer time decides who is right.
 SELECT_SAME_BYTES = """
     SELECT coalesce(f.same_as, f.file_id) FROM ingest_files f JOIN ingest_files n ON n.file_id = $3
     WHERE f.org_id = $1 AND f.sha256 = $2 AND f.state = 'done' AND f.superseded_by IS NULL AND f.file_id <> n.file_id
       AND n.settled_at IS NULL AND NOT EXISTS (
         SELECT FROM ingest_files o WHERE o.source_id = n.source_id AND o.path = n.path AND o.state = 'done'
-          AND o.superseded_by IS NULL AND o.file_id <> n.file_id AND o.sha256 IS DISTINCT FROM $2)
+          AND o.superseded_by IS NULL AND o.file_id <> n.file_id
+          AND (o.sha256 IS DISTINCT FROM $2 OR o.mtime > n.mtime))
+      AND NOT EXISTS (
+        SELECT FROM ingest_files r JOIN ingest_files v ON v.source_id = r.source_id AND v.path = r.path
+        JOIN event_repeats e ON e.org_id = $1 AND e.file_id = v.file_id AND e.said IS NOT NULL
+        WHERE r.file_id = coalesce(f.same_as, f.file_id))
     ORDER BY (f.source_id, f.path) = (n.source_id, n.path) DESC, f.settled_at LIMIT 1
 """
 

@@ -29,7 +29,9 @@ DELETE_SENDS = """
 async def drop_unsent(connection: Connection, orders: Orders, org_id: UUID) -> None:
     """Delete sends that have lost their delivery, and note what they were part of. Before `recompute_sends`, within its
     transaction; looks at what was touched without a fresh event."""
+    await connection.execute("ANALYZE touched")
     await connection.execute(NOTE_UNSENT, org_id, timeout=attribute.STATEMENT_TIMEOUT_S)
+    await connection.execute("ANALYZE tallies")
     await connection.execute(attribute.NOTE_CELLS, org_id, timeout=attribute.STATEMENT_TIMEOUT_S)
     await connection.execute(attribute.NOTE_DECIDED, org_id, timeout=attribute.STATEMENT_TIMEOUT_S)
     await orders.note_places(-1)

@@ -29,8 +29,8 @@ SELECT_SOURCES = """
            nullif(username, '') AS user, path, pattern, nullif(host_key, '') AS host_key, nullif(bucket, '') AS bucket,
            nullif(region, '') AS region, nullif(endpoint_url, '') AS endpoint_url, nullif(access_key, '') AS access_key,
            poll_s, enabled, mapping,
-           sealed_key <> '' OR kind = 'folder' OR (kind = 's3' AND access_key = '') AS has_key
-    FROM sources WHERE org_id = $1 AND removed_at IS NULL AND kind IN ('sftp', 'folder', 's3')
+           sealed_key <> '' OR kind IN ('folder', 'klaviyo') OR (kind = 's3' AND access_key = '') AS has_key
+    FROM sources WHERE org_id = $1 AND removed_at IS NULL AND kind IN ('sftp', 'folder', 's3', 'klaviyo')
     ORDER BY name
 """
 SELECT_TARGET = """

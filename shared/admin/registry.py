@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from shared.admin import (
     audit,
+    backfilling,
     checks,
     config,
     content_rules,
@@ -13,6 +14,7 @@ from shared.admin import (
     drafts,
     exports,
     flows,
+    hooks,
     keys,
     klaviyo,
     operations_examples,
@@ -26,6 +28,7 @@ from shared.admin import (
     policies,
     previewing,
     quota,
+    reconciliation,
     results,
     source_accepting,
     source_trying,
@@ -36,6 +39,7 @@ from shared.admin import (
     template_settings,
     template_writing,
     templates,
+    tracing,
     variant_csv,
     variant_queue,
     variant_saving,
@@ -47,9 +51,10 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, source_trying, source_accepting, exports, outcomes, operations_number, operations_examples, quota, why,
-    operations_person, dead, audit, people, people_reset, checks, results, what_if, policies, template_search,
-    template_writing, template_lint, previewing, variant_queue, variant_csv, drafts, config,
+    sources, source_trying, source_accepting, backfilling, hooks, reconciliation, exports, outcomes, operations_number,
+    operations_examples, quota, why, operations_person, dead, audit, people, people_reset, checks, results, what_if,
+    policies, template_search, template_writing, template_lint, previewing, variant_queue, variant_csv, drafts, config,
+    tracing,
 )  # fmt: skip
 
 

@@ -32,10 +32,11 @@ Region = Annotated[str, AfterValidator(_region)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 """Empty: Amazon's own."""
 
-Kind = Literal["sftp", "folder", "s3"]
-"""Those that people add: a folder on somebody's SFTP server, one that the operator lends, a prefix in a bucket."""
+Kind = Literal["sftp", "folder", "s3", "klaviyo"]
+"""A folder on somebody's SFTP server, one that the operator lends, a prefix in a bucket, or Klaviyo's Events API, which
+is read with the org's own key."""
 
-ANY_KIND: Final = ("sftp", "folder", "s3", "klaviyo")
+ANY_KIND: Final = ("sftp", "folder", "s3", "klaviyo", "webhook")
 SECRET_OF: Final[Mapping[str, str]] = {"sftp": "private_key", "s3": "secret_key"}
 DEFAULT_REGION: Final = "us-east-1"
 
@@ -44,12 +45,14 @@ _OWN: Final[Mapping[str, tuple[str, ...]]] = {
     "folder": (),
     "s3": ("bucket", "region", "endpoint_url", "access_key", "secret_key"),
     "klaviyo": (),
+    "webhook": (),
 }
 NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "sftp": ("host", "user", "host_key", "private_key"),
     "folder": (),
     "s3": ("bucket",),
     "klaviyo": (),
+    "webhook": (),
 }
 _MAY_BE_EMPTY: Final = ("endpoint_url", "access_key", "host_key")  # of the last, something better is said
 
@@ -108,5 +111,9 @@ def place_of(kind: str, row: Mapping[str, Any], org_slug: str) -> str:
             return "/".join(filter(None, (f"s3://{row['bucket']}", inner.strip("/")))) + at
         case "folder":
             return "/".join(filter(None, (org_slug, inner)))
+        case "klaviyo":
+            return "Klaviyo's Events API"
+        case "webhook":
+            return "Klaviyo's system webhooks"
         case _:
             return kind

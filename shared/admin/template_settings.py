@@ -1,6 +1,6 @@
 """Where a template lives in Klaviyo, and its life: draft, active, shipped, archived."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -8,30 +8,40 @@ from shared.admin.context import Context
 from shared.admin.errors import Next, Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
 from shared.admin.stops import no_template
+from shared.admin.template_choice import CountedConversions, chosen
 from shared.admin.template_store import place_of
 from shared.admin.templates import State, Template, is_unknown, read_one
-from shared.schemas.template_file import Identifier, Line
+from shared.schemas.conversions import stored as stored_conversions
+from shared.schemas.template_file import Identifier, Line, Share
 from shared.snippet import PREFIX
 
 LOCK_TEMPLATE = """
-    SELECT name, flow_id, treatment_action_id, control_action_id, property_prefix, delay_s, send_window_s, state
+    SELECT name, flow_id, treatment_action_id, control_action_id, property_prefix, delay_s, send_window_s, state,
+        split, control_ratio, split_salt AS salt, control_share, repeats AS repeat, policy, conversions
     FROM templates WHERE org_id = $1 AND template_id = $2 FOR UPDATE
 """
 UPDATE_SETTINGS = """
     UPDATE templates SET name = $3, flow_id = $4, treatment_action_id = $5, control_action_id = $6,
-        property_prefix = $7, delay_s = $8, send_window_s = $9, updated_at = $10
+        property_prefix = $7, delay_s = $8, send_window_s = $9, updated_at = $10, split = $11, control_ratio = $12,
+        control_share = $13, repeats = $14, policy = $15, conversions = $16
     WHERE org_id = $1 AND template_id = $2
 """
 UPDATE_STATE = "UPDATE templates SET state = $3, updated_at = $4 WHERE org_id = $1 AND template_id = $2"
 COUNT_APPROVED = "SELECT count(*) FROM variants WHERE org_id = $1 AND template_id = $2 AND state = 'approved'"
+
+SELECT_NAMES = "SELECT name FROM variants WHERE org_id = $1 AND template_id = $2"
 
 _SERVED = ("active", "shipped")
 _Seconds = Annotated[int, Field(ge=1, le=2_592_000)]
 
 
 class SetTemplate(AskedModel):
-    """Integration settings; what is not given stays. `treatment_action_id` is the email step that shows our copy,
-    `control_action_id` the one of the other branch, where Klaviyo itself splits."""
+    """Integration settings, and how the template tests and learns; what is not given stays. `treatment_action_id` is
+    the email step that shows our copy, `control_action_id` the one of the other branch, where Klaviyo itself splits.
+
+    `split`: who is control while the template is active: as Klaviyo's branches say, drawn anew each time, or the same
+    persons always; `control_ratio` of them. `control_share` of the persons are control for good. `policy`: fields as
+    under `policy` in a template's file, of which those that are not given stay. `conversions`: null counts none."""
 
     template_id: str
     name: Annotated[Line, StringConstraints(min_length=1)] = ""
@@ -41,6 +51,12 @@ class SetTemplate(AskedModel):
     property_prefix: Annotated[str, StringConstraints(pattern=f"^{PREFIX}$")] = "jai"
     delay_s: _Seconds | None = Field(None, description="From webhook to email, where the flow does not tell.")
     send_window_s: _Seconds = Field(900, description="After the email was due, until our copy is taken away.")
+    split: Literal["external", "random", "persistent"] = "external"
+    control_ratio: Share = 0.0
+    control_share: Share = 0.0
+    repeat: Literal["avoid", "allow"] = "avoid"
+    policy: Annotated[dict[str, Any], Field(default_factory=dict)]
+    conversions: CountedConversions | None = None
 
 
 class ChangedTemplate(ResultModel):
@@ -61,20 +77,24 @@ class SetState(AskedModel):
 
 @operation(
     "templates.set", "PATCH", "/templates/{template_id}", "editor",
-    "Set the flow, its treatment and control message, property prefix, delay and send window of a template.",
+    "Set where a template lives in Klaviyo, and how it tests and learns.",
 )  # fmt: skip
 async def set_template(context: Context, asked: SetTemplate) -> ChangedTemplate:
     connection, org_id, template_id = context.connection, context.org_id, asked.template_id
     stored = await _lock(context, template_id)
     given = asked.model_dump(include=asked.model_fields_set - {"template_id"})
-    wanted = {**stored, **given}
+    if given.get("conversions") is not None:
+        given["conversions"] = stored_conversions(asked.conversions)
+    names = [row["name"] for row in await connection.fetch(SELECT_NAMES, org_id, template_id)]
+    wanted = {**stored, **given, **chosen(stored, given, names)}
     await _check_place(context, wanted)
     before = await place_of(connection, org_id, template_id)
     if wanted != stored:
         await connection.execute(
             UPDATE_SETTINGS, org_id, template_id, wanted["name"], wanted["flow_id"], wanted["treatment_action_id"],
             wanted["control_action_id"], wanted["property_prefix"], wanted["delay_s"], wanted["send_window_s"],
-            context.now,
+            context.now, wanted["split"], wanted["control_ratio"], wanted["control_share"], wanted["repeat"],
+            wanted["policy"], wanted["conversions"],
         )  # fmt: skip
     return ChangedTemplate(
         template=await read_one(context, template_id),

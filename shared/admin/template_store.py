@@ -64,7 +64,7 @@ SELECT_TEMPLATES = """
 SELECT_WHOLE = """
     SELECT t.template_id, t.name, t.state, t.property_prefix, t.delay_s, t.send_window_s, t.flow_id,
            t.treatment_action_id, t.control_action_id, t.control_subject, t.control_preheader, t.control_body, t.split,
-           t.created_at, t.updated_at,
+           t.control_ratio, t.control_share, t.repeats AS repeat, t.policy, t.conversions, t.created_at, t.updated_at,
            (SELECT min(f.delay_s) FROM flow_messages f WHERE f.org_id = t.org_id AND f.flow_id = t.flow_id
                 AND f.action_id = t.treatment_action_id) AS flow_delay_s
     FROM templates t WHERE t.org_id = $1 AND t.template_id = $2

@@ -14,6 +14,7 @@ from shared.admin.context import Asking, Context
 from shared.admin.errors import Refused
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation, operation_after
 from shared.admin.stops import OneTemplate, Stop, no_template, read_stops
+from shared.admin.template_choice import CountedConversions
 from shared.admin.template_reading import judge, served_texts
 from shared.content.faults import Finding
 from shared.content.rules import OrgRules
@@ -67,7 +68,9 @@ class TemplateVariant(ResultModel):
 
 class Template(ResultModel):
     """One template with its variants. `delay_s`: as set by hand; `flow_delay_s`: as the flow was read last.
-    `split`: external where Klaviyo's own branches split, else random or persistent."""
+    `split`: external where Klaviyo's own branches split, else random or persistent, with `control_ratio` of control;
+    `control_share`: control for good. `policy`: what is set, the rest has its default. `conversions`: null counts
+    none."""
 
     template_id: str
     name: str
@@ -83,6 +86,11 @@ class Template(ResultModel):
     control_preheader: str
     control_body: str
     split: str
+    control_ratio: float
+    control_share: float
+    repeat: str
+    policy: dict[str, Any]
+    conversions: CountedConversions | None
     created_at: datetime
     updated_at: datetime
     variants: list[TemplateVariant]
@@ -90,9 +98,11 @@ class Template(ResultModel):
 
 
 class ImportTemplate(AskedModel):
-    """A template as its file says it; variants are known by their names, those that are missing are archived."""
+    """A template as its file says it; variants are known by their names, those that are missing are archived.
+    `dry_run`: only tell what would be done."""
 
     template: Annotated[Any, WithJsonSchema({"type": "object", "description": "As in a template's YAML file."})]
+    dry_run: bool = False
 
 
 class VariantChange(ResultModel):
@@ -107,9 +117,10 @@ class VariantChange(ResultModel):
 
 class ImportedTemplate(ResultModel):
     """`snippet_changed`: the email's snippet has to be pasted again. `place_unknown`: the flow had no such email step
-    when flows were last read."""
+    when flows were last read. `differs`: it was not so already; `changed`: and now is."""
 
     template_id: str
+    dry_run: bool
     state: State
     flow_id: str | None
     treatment_action_id: str | None
@@ -118,7 +129,12 @@ class ImportedTemplate(ResultModel):
     snippet_changed: bool
     place_unknown: bool
     stops: list[Stop]
+    differs: bool
     changed: bool
+
+
+class _Undone(Exception):
+    """Ends the savepoint of what was only tried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +161,29 @@ async def _judge(asking: Asking, asked: ImportTemplate) -> _Judged:
     "Create or update a template with its variants; changed texts become new versions.",
 )  # fmt: skip
 async def import_template(context: Context, asked: ImportTemplate, judged: _Judged) -> ImportedTemplate:
+    """A dry run does it all and takes it back, so that it tells exactly what would be done."""
+    found: list[ImportedTemplate] = []
+    try:
+        async with context.connection.transaction():
+            found.append(await _import(context, judged, dry_run=asked.dry_run))
+            if asked.dry_run:
+                raise _Undone
+    except _Undone:
+        pass
+    return found[0]
+
+
+async def _import(context: Context, judged: _Judged, *, dry_run: bool) -> ImportedTemplate:
     connection, org_id, file = context.connection, context.org_id, judged.template
     before = await connection.fetchval(SELECT_SIGN, org_id, file.template_id)
     done = await template_store.import_template(
         connection, org_id, file, judged.texts, context.actor.name, context.now,
         review_required=judged.rules.review_required,
     )  # fmt: skip
-    flow = file.flow
+    flow, differs = file.flow, before != await connection.fetchval(SELECT_SIGN, org_id, file.template_id)
     return ImportedTemplate(
         template_id=file.template_id,
+        dry_run=dry_run,
         state=file.state,
         flow_id=flow and flow.flow_id,
         treatment_action_id=flow and flow.treatment_action_id,
@@ -162,7 +192,8 @@ async def import_template(context: Context, asked: ImportTemplate, judged: _Judg
         snippet_changed=done.snippet_changed,
         place_unknown=flow is not None and await is_unknown(context, flow.flow_id, flow.treatment_action_id),
         stops=await read_stops(connection, org_id, file.template_id),
-        changed=before != await connection.fetchval(SELECT_SIGN, org_id, file.template_id),
+        differs=differs,
+        changed=differs and not dry_run,
     )
 
 

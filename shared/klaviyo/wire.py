@@ -24,9 +24,12 @@ _MEDIA_TYPE = "application/vnd.api+json"
 _CONNECT_S = 5.0
 CALL_S = 10.0
 """Real seconds that one call may last, connecting to last byte, where its caller says nothing else."""
+REPORT_S = 60.0
+"""The same of one that has Klaviyo count."""
 
 _SENT_WHOLE_BYTES = 1_000_000  # more at once would hold up the loop
 _ANSWER_MAX_BYTES = 4_000_000  # a page of flow actions with their webhook bodies stays far below
+_READ_BYTES = 1 << 20
 _PAGES_MAX = 1000
 _READ_WAITS_S = (1.0, 3.0, 10.0)
 _READ_WAIT_MAX_S = 120.0
@@ -77,6 +80,7 @@ class Wire:
         body: bytes | None = None,
         resource: str = "resource",
         within_s: float = CALL_S,
+        most_bytes: int = _ANSWER_MAX_BYTES,
     ) -> Answer:
         """One request, no second try. Raises the failure that its end stands for."""
         data = BytesIO(body) if body is not None and len(body) > _SENT_WHOLE_BYTES else body
@@ -89,7 +93,7 @@ class Wire:
                     method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
                 ) as response:
                     status = str(response.status)
-                    answer = await _bounded(response)
+                    answer = await _bounded(response, most_bytes)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unreachable(
                 f"no connection to {self._base.host}: {type(error).__name__}", reason="klaviyo_unreachable"
@@ -107,12 +111,15 @@ class Wire:
         """One JSON:API document, asked for once."""
         return parsed((await self.call("GET", url, operation, resource=resource)).body)
 
-    async def read(self, url: URL, operation: str, pacer: Pacer) -> dict[str, Any]:
-        """One document, patiently: an operator waits for it, not a deadline."""
+    async def read(self, url: URL, operation: str, pacer: Pacer, *, body: bytes | None = None) -> dict[str, Any]:
+        """One document, patiently: an operator waits for it, not a deadline. With a body it is asked for by POST; only
+        for what changes nothing."""
         for wait_s in (*_READ_WAITS_S, None):
             await pacer.turn()
             try:
-                return await self.document(url, operation)
+                if body is None:
+                    return await self.document(url, operation)
+                return parsed((await self.call("POST", url, operation, body=body, within_s=REPORT_S)).body)
             except (Throttled, Transient) as failure:
                 asked_s = failure.wait_s if isinstance(failure, Throttled) else wait_s
                 if wait_s is None or asked_s is None or asked_s > _READ_WAIT_MAX_S:
@@ -149,10 +156,12 @@ def parsed(answer: bytes) -> dict[str, Any]:
     return document
 
 
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    answer = await response.content.read(_ANSWER_MAX_BYTES + 1)
-    while len(answer) <= _ANSWER_MAX_BYTES and (more := await response.content.read(_ANSWER_MAX_BYTES)):
-        answer += more
-    if len(answer) > _ANSWER_MAX_BYTES:
+async def _bounded(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    left = most_bytes
+    while left >= 0 and (part := await response.content.read(min(left + 1, _READ_BYTES))):
+        parts.append(part)
+        left -= len(part)
+    if left < 0:
         raise aiohttp.ClientPayloadError("the answer is too long")
-    return answer
+    return b"".join(parts)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from simulator.flow.definitions import DelayUnit, Status
 from simulator.foreign import Pattern
 from simulator.people.export import Format, Layout
+from simulator.people.hooks import Stamp
 
 
 class Body(BaseModel):
@@ -143,6 +144,14 @@ class ExportBody(Body):
     format: Format = "csv"
     gzip: bool = False
     half: bool = Field(False, description="Leave the first half of the file; `…/export/finish` brings the rest.")
+
+
+class DeliverBody(Body):
+    url: str
+    secret: str = Field(min_length=16)
+    webhook_id: str = "hook1"
+    batch: int = Field(500, ge=1, le=10_000, description="Events of one request.")
+    stamp: Stamp = Field("http", description="How the timestamp header is written; HTTP dates were seen.")
 
 
 class FinishBody(Body):

@@ -1,11 +1,13 @@
 """The buttons of `/_sim` that concern people: who there is, who enters a flow, what they saw and did."""
 
 import asyncio
+import io
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 
 from simulator.account import Account
@@ -16,6 +18,7 @@ from simulator.flow.runner import FlowRunner
 from simulator.flow.templating import BrokenTemplate, render_email
 from simulator.people.behaviour import Behaviour
 from simulator.people.export import due_events, export_file, finish_file, write_file
+from simulator.people.hooks import due, signed_batch
 from simulator.profile import Profile
 from simulator.world import World
 
@@ -122,6 +125,21 @@ class People:
             raise ValueError(f"path: no half-written file {wanted.path}")
         await asyncio.to_thread(finish_file, Path(wanted.path), content)
         return {"path": wanted.path, "bytes": len(content)}
+
+    async def deliver(self, request: web.Request) -> Any:
+        """Send what is due to a system webhook's address. A batch that is not answered 2xx comes again next time."""
+        wanted, account = bodies.DeliverBody.model_validate_json(await request.read()), self._account(request)
+        store, statuses = account.events, []
+        waiting = due(store.events, store.delivered, self._world.clock.now())
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+            for at in range(0, len(waiting), wanted.batch):
+                events, now = waiting[at : at + wanted.batch], self._world.clock.now()
+                made = signed_batch(account.id, events, wanted.secret, wanted.webhook_id, now, wanted.stamp)
+                async with session.post(wanted.url, data=io.BytesIO(made.body), headers=dict(made.headers)) as answer:
+                    statuses.append(answer.status)
+                    if answer.status < 300:
+                        store.delivered.update(event.id for event in events)
+        return {"statuses": statuses, "events": len(waiting)}
 
     def _folder(self, wanted: str) -> Path:
         root = self._world.export_root

@@ -97,6 +97,7 @@ def add_admin_routes(app: web.Application, world: World, runner: FlowRunner) -> 
         ("GET", f"{account}/events", people.events),
         ("POST", f"{account}/export", people.export),
         ("POST", f"{account}/export/finish", people.finish_export),
+        ("POST", f"{account}/deliver", people.deliver),
         ("POST", f"{account}/render", people.render),
     ):
         app.router.add_route(method, path, answering(route))

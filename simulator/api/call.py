@@ -75,10 +75,12 @@ def page(
     items: Iterable[Item],
     value_of: Callable[[Item, str], Any],
     default_sort: str = "id",
+    again: int = 0,
 ) -> tuple[list[Item], Json]:
     """One page of a collection and its links: filtered, sorted, cut at a cursor that survives new arrivals.
 
-    `value_of(item, field)` gives what filters and sorts compare. Raises `ApiError`.
+    `value_of(item, field)` gives what filters and sorts compare; `again`: so many of a page come on the next one too.
+    Raises `ApiError`.
     """
     kept = _filtered(call, items, value_of)
     sort = call.query.get("sort") or default_sort
@@ -91,14 +93,16 @@ def page(
 
     kept.sort(key=key, reverse=backwards)
     if cursor := call.query.get("page[cursor]"):
-        first, _, second = decode_cursor(cursor).partition("\n")
+        first, second = _position(call, cursor)
         kept = [item for item in kept if (key(item) < (first, second) if backwards else key(item) > (first, second))]
     size = _page_size(call)
     shown = kept[:size]
     links = {"self": _link(call, None)}
     if len(kept) > size:
         # The document types `next` as text, so it is left out on the last page; the live API sends null there.
-        links["next"] = _link(call, encode_cursor("\n".join(key(shown[-1]))))
+        links["next"] = _link(
+            call, encode_cursor("\n".join((*key(shown[-1 - min(again, size - 1)]), call.now.isoformat())))
+        )
     return shown, links
 
 
@@ -112,6 +116,15 @@ def _filtered(call: Call, items: Iterable[Item], value_of: Callable[[Item, str],
         raise invalid(str(error), parameter="filter") from None
     except TypeError:
         raise invalid("A filter value has the wrong type for its field.", parameter="filter") from None
+
+
+def _position(call: Call, cursor: str) -> tuple[str, str]:
+    """Where a cursor points to. Raises `ApiError` for one that is none, or has expired."""
+    first, second, made = [*decode_cursor(cursor).split("\n"), "", ""][:3]
+    life_s = call.world.settings.cursor_life_s
+    if life_s is not None and made and (call.now - datetime.fromisoformat(made)).total_seconds() > life_s:
+        raise invalid("Invalid page cursor.", parameter="page[cursor]")
+    return first, second
 
 
 def _page_size(call: Call) -> int:

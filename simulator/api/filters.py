@@ -37,6 +37,7 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "starts-with": lambda have, want: have.startswith(want),
     "ends-with": lambda have, want: have.endswith(want),
     "any": lambda have, want: have in want,
+    "contains-any": lambda have, want: have in want,
     "has": lambda have, want: have is not None,
 }
 

@@ -154,6 +154,12 @@ OPERATIONS: tuple[Operation, ...] = (
         filters={"integration.name": ("equals",), "integration.category": ("equals",)}, includes=("flow-triggers",),
     ),
     Operation(
+        "query_flow_values", "POST", "/api/flow-values-reports", _scopes("flows:read"), Quota(1, 2, 225),
+    ),
+    Operation(
+        "query_metric_aggregates", "POST", "/api/metric-aggregates", _scopes("metrics:read"), FLOW_READS,
+    ),
+    Operation(
         "get_events", "GET", "/api/events", _scopes("events:read"), Quota(350, 3500), page=Page(200, 1000),
         filters={
             "metric_id": ("equals",), "profile_id": ("equals",), "profile": ("has",), "metric": ("has",),

@@ -39,7 +39,8 @@ def get_campaigns(call: Call) -> Answer:
 
 def get_events(call: Call) -> Answer:
     paths = call.fields("event", resources.EVENT_FIELDS)
-    shown, links = page(call, call.account.events.visible(call.now), _event_value, "-datetime")
+    again = call.world.settings.event_page_again
+    shown, links = page(call, call.account.events.visible(call.now), _event_value, "-datetime", again)
     body: Json = {"data": [resources.event(call.base, event, paths) for event in shown], "links": links}
     if wanted := call.includes():
         body["included"] = _event_neighbours(call, shown, wanted)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from simulator.api import bulk_calls, flow_calls, profile_calls, reading_calls
+from simulator.api import bulk_calls, flow_calls, profile_calls, reading_calls, report_calls
 from simulator.api.gate import Gate, Handler
 from simulator.api.jsonapi import ApiError
 from simulator.api.operations import OPERATIONS
@@ -28,6 +28,8 @@ HANDLERS: Mapping[str, Handler] = {
     "get_template_for_flow_message": flow_calls.get_template_for_flow_message,
     "get_campaigns": reading_calls.get_campaigns,
     "get_metrics": reading_calls.get_metrics,
+    "query_flow_values": report_calls.query_flow_values,
+    "query_metric_aggregates": report_calls.query_metric_aggregates,
     "get_events": reading_calls.get_events,
 }
 

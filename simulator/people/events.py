@@ -108,6 +108,7 @@ class EventStore:
 
     events: list[Event] = field(default_factory=list)
     exported: set[str] = field(default_factory=set)
+    delivered: set[str] = field(default_factory=set)  # by system webhooks
     owed_duplicates: list[Event] = field(default_factory=list)
 
     def add(self, event: Event) -> None:

@@ -16,6 +16,7 @@ from shared.schemas.jobs import WriteJob, encode_batch, hour_of
 from tests.browser.conftest import Visitor, browsing, visitor_of
 from tests.support.console import Stage, console
 from tests.support.operations import Facts
+from tests.support.totals import add_totals
 
 PERSON = "01HZX3PERSONWWWWMMMM000000"  # as wide as an id can be
 COPY = Vars("Ada, coffee is on", "Three things to know", "<h1>Hello Ada</h1><p>Thanks for joining our roastery.</p>")
@@ -95,6 +96,7 @@ async def test_full_pages_have_no_fault_that_axe_finds_and_fit_their_screen(
 ) -> None:
     for reason in ("profile_not_found", "profile_not_found", "body_too_large"):
         await bury(amqp_url, facts.org_id, reason)
+    await add_totals(stage.db)
     paths = {
         "home": "/acme/",
         "live": "/acme/operations",
@@ -103,10 +105,12 @@ async def test_full_pages_have_no_fault_that_axe_finds_and_fit_their_screen(
         "sources": "/acme/operations/sources",
         "source": "/acme/operations/sources/events",
         "rejects": "/acme/operations/sources/events/rejects?file=opens-1.csv",
+        "totals": "/acme/operations/totals",
         "exports": "/acme/operations/exports",
         "find": "/acme/operations/people",
         "person": f"/acme/operations/people/{PERSON}",
         "story": f"/acme/operations/generations/{await generation_of(stage, PERSON)}",
+        "examples": "/acme/operations/examples?because=quota&shown=control_missed",
         "audit": "/acme/audit",
     }
     later = {
@@ -194,6 +198,9 @@ async def test_a_backfill_shows_how_far_it_is(ann: Visitor, facts: Facts) -> Non
     await ann.goes_to("/acme/operations/exports")
     await page.get_by_label("From (UTC)").fill((hour - timedelta(hours=3)).strftime("%Y-%m-%dT%H:00"))
     await page.get_by_label("To (UTC, exclusive)").fill(hour.strftime("%Y-%m-%dT%H:00"))
+    await page.get_by_role("button", name="Export again").click()
+    await expect(page.get_by_text("3 of them are there already, with 360 rows: overwritten")).to_be_visible()
+    assert await ann.see("ops-ask-back") == {}
     await page.get_by_role("button", name="Export again").click()
     await expect(page.get_by_text("0 of 3 hours exported")).to_be_visible()
     await facts.execute("UPDATE export_hours SET exported_seq = dirty_seq, state = 'exported' WHERE state = 'pending'")

@@ -310,6 +310,8 @@ async def _export_a_month(page: Page, world: World) -> None:
     await page.get_by_role("link", name="Operations", exact=True).click()
     await page.get_by_role("link", name="Exports", exact=True).click()
     await page.get_by_role("button", name="Export again").click()
+    await expect(page.get_by_role("heading", name="What it will touch")).to_be_visible()
+    await page.get_by_role("button", name="Export again").click()
     s3 = world.s3()
 
     def rows() -> int:

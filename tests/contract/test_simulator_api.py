@@ -224,6 +224,7 @@ async def test_the_pages_key_may_write_profiles_and_read_flows_but_no_more(calle
     assert allowed == {
         "update_profile", "create_or_update_profile", "get_flows", "get_flow", "get_actions_for_flow",
         "get_flow_action", "get_flow_action_messages", "get_flow_message", "get_campaigns", "get_metrics",
+        "query_flow_values", "query_metric_aggregates",
     }  # fmt: skip
 
 

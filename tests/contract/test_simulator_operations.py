@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from simulator.api import resources
+from simulator.api import report_calls, resources
 from simulator.api.operations import BY_ID, KNOWN_REVISIONS, OPERATIONS, Operation
 from simulator.api.routes import HANDLERS
 from simulator.windows import Quota
@@ -79,6 +79,8 @@ def test_filters_sorts_pages_and_includes_are_the_documented_ones(spec: Spec, op
         ("get_template_for_flow_message", "template", resources.TEMPLATE_FIELDS),
         ("get_metrics", "metric", resources.METRIC_FIELDS),
         ("get_events", "event", resources.EVENT_FIELDS),
+        ("query_flow_values", "flow-values-report", report_calls.REPORT_FIELDS),
+        ("query_metric_aggregates", "metric-aggregate", report_calls.AGGREGATE_FIELDS),
         ("get_campaigns", "campaign", resources.CAMPAIGN_FIELDS),
         ("get_campaigns", "campaign-message", resources.CAMPAIGN_MESSAGE_FIELDS),
         ("get_bulk_import_profiles_jobs", "profile-bulk-import-job", resources.JOB_FIELDS),

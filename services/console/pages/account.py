@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, SecretStr
 from services.console.people import second_factor, totp
 from services.console.people.join_pages import NewPassword, password_of
 from services.console.people.passwords import Busy
+from services.console.people.remembering import remember
 from services.console.people.signin_pages import signed_out
 from services.console.people.signing_in import TooMany, password_is
 from services.console.web.errors import no_passwords, not_found, too_many
@@ -62,8 +63,11 @@ async def change_name(visit: Visit) -> web.StreamResponse:
     given, form = await read_form(visit.request, NewName)
     if given is None:
         return await _show(visit, name_form=form)
-    async with visit.console.database.connection() as connection:
+    async with visit.console.database.transaction() as connection:
         await connection.execute(SET_NAME, visit.account.user_id, given.name)
+        await remember(
+            connection, visit.moment, "people.name", visit.account.user_id, visit.account.email, name=given.name
+        )
     await visit.notice("Your name is changed.")
     return visit.see_other("/_account")
 
@@ -84,8 +88,9 @@ async def change_password(visit: Visit) -> web.StreamResponse:
         password_hash = await people.hasher.hash(password)
     except Busy:
         raise too_many(_BUSY_WAIT_S) from None
-    async with visit.console.database.connection() as connection:
+    async with visit.console.database.transaction() as connection:
         await connection.execute(SET_PASSWORD, visit.account.user_id, password_hash)
+        await remember(connection, visit.moment, "people.password", visit.account.user_id, visit.account.email)
     await people.sessions.end_all(visit.account.user_id, but=visit.caller.old)
     await visit.notice("Your password is changed. Every other browser was signed out.")
     return visit.see_other("/_account")
@@ -105,7 +110,7 @@ async def turn_on(visit: Visit) -> web.StreamResponse:
     given, form = await read_form(visit.request, Code)
     if given is None or not await _is_them(visit, given.current, form):
         return await _show_secret(visit, form)
-    codes = await second_factor.confirm(visit.console.people, visit.account, given.code)
+    codes = await second_factor.confirm(visit.console.people, visit.account, given.code, visit.moment)
     if codes is None:
         form.refuse(
             "code", "does not fit; look whether the clock of your phone is right, and type the digits it shows now"
@@ -121,7 +126,7 @@ async def turn_off(visit: Visit) -> web.StreamResponse:
     given, form = await read_form(visit.request, Confirmed)
     if given is None or not await _is_them(visit, given.current, form):
         return await _show(visit, off_form=form)
-    await second_factor.turn_off(visit.console.people, visit.account)
+    await second_factor.turn_off(visit.console.people, visit.account, visit.moment)
     await visit.notice("Two-factor sign-in is off.", "warn")
     return visit.see_other("/_account")
 
@@ -134,7 +139,8 @@ async def fresh_codes(visit: Visit) -> web.StreamResponse:
         return visit.see_other("/_account")
     if given is None or not await _is_them(visit, given.current, form):
         return await _show(visit, codes_form=form)
-    return visit.render("recovery_codes.html", codes=await second_factor.new_codes(visit.console.people, visit.account))
+    codes = await second_factor.new_codes(visit.console.people, visit.account, visit.moment)
+    return visit.render("recovery_codes.html", codes=codes)
 
 
 @pages.page("POST", "/_account/sign-out-everywhere", role="signed_in")

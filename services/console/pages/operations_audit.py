@@ -6,6 +6,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
+from services.console.people.remembering import WORDS
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
 from shared.admin.audit import AskedEntries, Entry, list_entries
@@ -28,7 +29,8 @@ async def audit(visit: Visit) -> web.StreamResponse:
     found = await visit.run(list_entries, asked)
     return visit.render(
         "operations/audit.html", entries=found.entries, before=found.before, area=area, days=days, areas_of=areas_of(),
-        spans=_DAYS, summaries={one.name: one.summary for one in REGISTRY}, started="before" in visit.request.query,
+        spans=_DAYS, summaries={one.name: one.summary for one in REGISTRY} | WORDS,
+        started="before" in visit.request.query,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Exports: the hours of a month as a heat map, what went wrong, and a backfill with its progress."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -9,6 +10,7 @@ from aiohttp import web
 from pydantic import AfterValidator, BaseModel
 
 from services.console.pages.operations_words import counted
+from services.console.web.ask_back import agreed, ask_back
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
@@ -63,6 +65,11 @@ async def backfill(visit: Visit) -> web.StreamResponse:
     if given is None:
         return await _show(visit, form)
     asked = {"start": given.start, "end": given.end}
+    if not given.count:
+        told = await _touched(visit, given)
+        if not await agreed(visit, told):
+            back = visit.path("operations", "exports")
+            return await ask_back(visit, "Export these hours again?", told, "Export again", back=back)
     try:
         if given.count:
             return await _show(visit, form, await visit.run(exports.preview, asked))
@@ -75,6 +82,26 @@ async def backfill(visit: Visit) -> web.StreamResponse:
         return visit.see_other(visit.path("operations", "exports"))
     start, end = f"{hours[0]:%Y-%m-%dT%H}", f"{hours[-1] + HOUR:%Y-%m-%dT%H}"
     return visit.see_other(f"{visit.path('operations', 'exports')}?month={hours[0]:%Y-%m}&from={start}&to={end}")
+
+
+async def _touched(visit: Visit, given: NewBackfill) -> list[str]:
+    """Nothing where the operation refuses the range anyhow."""
+    asked = Range(start=_moment(given.start), end=_moment(given.end))
+    found = await visit.run(exports.list_hours, AskedHours(limit=1))
+    if found.target is None or asked.end <= asked.start:
+        return []
+    there = await visit.run(exports.progress, asked)
+    hours = math.ceil((asked.end - asked.start) / HOUR)
+    told = [
+        f"{counted(hours, 'hour')} from {asked.start:%-d %b %Y, %H:%M} to {asked.end:%-d %b %Y, %H:%M} UTC, as far as "
+        f"anything is known of them, are exported to {found.target.place}."
+    ]
+    if there.exported:
+        told.append(
+            f"{counted(there.exported, 'of them is', 'of them are')} there already, with {counted(there.rows, 'row')}: "
+            "overwritten, where anything has changed."
+        )
+    return told
 
 
 @pages.page("GET", "/{org}/operations/exports/progress", role="viewer", asks_itself=True)

@@ -5,7 +5,7 @@ from pydantic import BaseModel
 
 from services.console.pages.operations_words import counted
 from services.console.web.errors import not_found
-from services.console.web.forms import read_form
+from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
 from shared.admin import source_accepting, sources
@@ -36,12 +36,19 @@ async def list_all(visit: Visit) -> web.StreamResponse:
 @pages.page("GET", "/{org}/operations/sources/{source}", role="viewer")
 async def one(visit: Visit) -> web.StreamResponse:
     """Its newest files."""
+    return await show_source(visit, Form())
+
+
+async def show_source(visit: Visit, form: Form) -> web.Response:
+    """The page of a source, with what was typed into a form of it."""
     source = await _source(visit)
     files = (await visit.run(sources.list_files, AskedFiles(name=source.name, limit=_FILES))).files
     much = None
     if visit.may("editor"):
         much = await visit.run(sources.rescan, RescanSource(name=source.name, everything=True, dry_run=True))
-    return visit.render("operations/source.html", source=source, files=files, much=much)
+    return visit.render(
+        "operations/source.html", 422 if form.faulty else 200, source=source, files=files, much=much, form=form
+    )  # fmt: skip
 
 
 @pages.page("GET", "/{org}/operations/sources/{source}/rejects", role="editor")

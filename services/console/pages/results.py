@@ -24,7 +24,7 @@ pages = Pages()
 
 _SPANS: Final = (7, 30, 90, 365)
 _WHAT_IF_DAYS: Final = ("7", "30", "90")
-_TABLES: Final = ("lift", "days", "variants", "shares", "segments")
+_TABLES: Final = (*charts.TABLES, "shares", "segments")
 
 
 class Decision(BaseModel):
@@ -146,6 +146,7 @@ async def _show(visit: Visit) -> web.Response:
         "results/one.html", results=found, span=span, spans=_SPANS, by=by, segments=segments,
         how_long=_how_long(found), lift_chart=lift_chart, lift_note=lift_note, rate_chart=charts.rates(found),
         shares_chart=charts.shares(shares) if shares.days else None, query=query, report=found.report,
+        weeks_chart=charts.weeks(found),
     )  # fmt: skip
 
 

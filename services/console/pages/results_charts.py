@@ -67,6 +67,23 @@ def rates(found: Results) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def weeks(found: Results) -> dict[str, Any] | None:
+    """The lift of each week since the template was shipped, by itself; None: no week says anything yet."""
+    said = [(one, one.lift.found or one.lift.so_far) for one in (found.report.weeks if found.report else ())]
+    known = [(week, lift) for week, lift in said if lift is not None]
+    if not known:
+        return None
+    return {
+        "kind": "lines", "time": True, "days": True, "unit": "%", "x_label": "Week of",
+        "x": [_noon(week.begins) for week, _ in known],
+        "series": [{
+            "label": "Lift in clicks of the week", "y": [_percent(lift.lift) for _, lift in known],
+            "low": [_percent(lift.lift_within[0]) for _, lift in known],
+            "high": [_percent(lift.lift_within[1]) for _, lift in known],
+        }],
+    }  # fmt: skip
+
+
 def shares(found: Shares) -> dict[str, Any]:
     """What share of people without a cell of their own each variant was drawn for."""
     return {
@@ -113,8 +130,41 @@ def _variants_csv(found: Results) -> Rows:
     return rows
 
 
+def _weeks_csv(found: Results) -> Rows:
+    rows: Rows = [("week", "begins", "sends", "outcome", "lift", "from", "to")]
+    for one in found.report.weeks if found.report else ():
+        rows.append((one.week + 1, one.begins, one.sends, *_lift_cells(one.lift)))
+    return rows
+
+
+def _conversions_csv(found: Results) -> Rows:
+    """A row an arm, then a row a variant, whose rate is weighted."""
+    rows: Rows = [("of", "name", "copy_id", "delivered", "conversions", "revenue", "currency", "rate", "from", "to")]
+    earned = found.report.conversions if found.report else None
+    if earned is None:
+        return rows
+    for name, arm in (("treatment", earned.treatment), ("control", earned.control)):
+        rate = arm.conversions / arm.delivered if arm.delivered else None
+        rows.append(
+            ("arm", name, None, arm.delivered, arm.conversions, arm.revenue, earned.currency, rate, None, None)
+        )  # fmt: skip
+    for one in earned.variants:
+        within = one.conversion_rate.within or (None, None)
+        rows.append(
+            ("variant", one.name, one.copy_id, None, one.conversions, None, None, one.conversion_rate.rate, *within)
+        )  # fmt: skip
+    return rows
+
+
+def _guardrail_csv(found: Results) -> Rows:
+    rows: Rows = [("at", "variant", "event", "actor", "comment")]
+    rows += [(one.at.isoformat(), one.name, one.event, one.actor, one.comment) for one in found.guard_events]
+    return rows
+
+
 TABLES: Final[Mapping[str, Callable[[Results], Rows]]] = {
-    "lift": _lift_csv, "days": _days_csv, "variants": _variants_csv,
+    "lift": _lift_csv, "days": _days_csv, "variants": _variants_csv, "weeks": _weeks_csv,
+    "conversions": _conversions_csv, "guardrail": _guardrail_csv,
 }  # fmt: skip
 """What results alone say, by the name of the file."""
 

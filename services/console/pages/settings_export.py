@@ -35,6 +35,7 @@ class TypedTarget(BaseModel):
     layout: Layout = "plain"
     tables: list[exports.MoreTable] = Field([], max_length=2)
     success_file: bool = False
+    replaces: bool = False
 
 
 @pages.page("GET", "/{org}/integration/export", role="viewer")
@@ -49,8 +50,11 @@ async def save(visit: Visit) -> web.StreamResponse:
     given, form = await read_form(visit.request, TypedTarget)
     if given is None:
         return await _show(visit, form)
+    if not given.replaces and await _moves(visit, given):
+        form.refuse("replaces", "must be ticked: later exports go to another place")
+        return await _show(visit, form)
     try:
-        done = await visit.run(exports.set_target, exports.SetTarget(**dict(given)))
+        done = await visit.run(exports.set_target, exports.SetTarget(**given.model_dump(exclude={"replaces"})))
     except AdminError as error:
         form.refuse_all(error)
         if error.field and not form.error(error.field):
@@ -58,6 +62,16 @@ async def save(visit: Visit) -> web.StreamResponse:
         return await _show(visit, form)
     await visit.notice(f"Exports go to {done.place}. Test it now.")
     return visit.see_other(visit.path("integration", "export"))
+
+
+async def _moves(visit: Visit, given: TypedTarget) -> bool:
+    """Whether exports go elsewhere than they do now. The secret cannot be sent twice, so it is asked on the form."""
+    try:
+        now = await visit.run(exports.show, Nothing())
+    except NotFound:
+        return False
+    wanted = (given.bucket, given.prefix.strip("/"), given.endpoint_url)
+    return wanted != (now.bucket, now.prefix, now.endpoint_url)
 
 
 @pages.page("POST", "/{org}/integration/export/test", role="editor")

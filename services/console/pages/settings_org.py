@@ -1,6 +1,6 @@
 """What holds for all of an org: its time zone, its rules for copy, and what the attrs of its webhooks mean."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
@@ -8,6 +8,7 @@ import yaml
 from aiohttp import web
 from pydantic import BaseModel, Field
 
+from services.console.web.ask_back import agreed, ask_back
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
@@ -165,7 +166,12 @@ async def set_attributes(visit: Visit) -> web.StreamResponse:
     before = await visit.run(content_rules.show_attributes, Nothing())
     if given is not None:
         try:
-            wanted = {"time_zone": before.time_zone, "attributes": _read(given.attributes)}
+            read = _read(given.attributes)
+            told = _left_out(before.attributes, read)
+            if not await agreed(visit, told):
+                back = visit.path("integration", "attributes")
+                return await ask_back(visit, "Leave these attributes out?", told, "Save without them", back=back)
+            wanted = {"time_zone": before.time_zone, "attributes": read}
             done = await visit.run(content_rules.set_attributes, {"definitions": wanted})
         except ValueError as error:
             form.refuse("attributes", str(error))
@@ -178,6 +184,12 @@ async def set_attributes(visit: Visit) -> web.StreamResponse:
     number = len(done.attributes)
     await visit.notice(f"{number} attribute{'' if number == 1 else 's'} defined; served within 5 seconds.")
     return visit.see_other(visit.path("integration", "attributes"))
+
+
+def _left_out(before: Mapping[str, Any], read: Any) -> list[str]:
+    """Definitions that vanish, by name."""
+    gone = [name for name in before if isinstance(read, dict) and name not in read]
+    return [f"{name} is not defined any more: from the next webhook on it is a plain text." for name in gone]
 
 
 def _read(text: str) -> Any:

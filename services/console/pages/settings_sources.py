@@ -18,7 +18,7 @@ from shared.errors import Failure
 pages = Pages()
 
 WAIT_S: Final = source_trying.PROBE_WAIT_S
-KINDS: Final = {"sftp": "SFTP server", "folder": "Folder of ours", "s3": "S3 bucket"}
+KINDS: Final = {"sftp": "SFTP server", "folder": "Folder of ours", "s3": "S3 bucket", "klaviyo": "Klaviyo's API"}
 _LABELS: Final = {
     "host": "Server", "port": "Port", "user": "User", "path": "Folder", "pattern": "Files",
     "host_key": "The server's public key", "private_key": "Our private key for it", "bucket": "Bucket",
@@ -30,6 +30,7 @@ _SHOWN: Final = {
     "sftp": ("host", "port", "user", "host_key"),
     "folder": (),
     "s3": ("bucket", "region", "endpoint_url", "access_key"),
+    "klaviyo": (),
 }
 """What a stored source's form shows of its own kind; secrets never."""
 
@@ -64,7 +65,12 @@ class TypedBucket(TypedPlace):
     secret_key: SecretStr | None = None
 
 
-_MODELS: Final[dict[str, type[TypedPlace]]] = {"sftp": TypedSftp, "folder": TypedPlace, "s3": TypedBucket}
+_MODELS: Final[dict[str, type[TypedPlace]]] = {
+    "sftp": TypedSftp,
+    "folder": TypedPlace,
+    "s3": TypedBucket,
+    "klaviyo": TypedPlace,
+}
 
 
 class Named(BaseModel):

@@ -6,13 +6,15 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from services.console.pages.templates import STATES, as_written, refuse, template_of
+from services.console.pages import template_choice
+from services.console.pages.templates import LIVE, STATES, as_written, refuse, template_of
+from services.console.web.ask_back import agreed, ask_back
 from services.console.web.errors import sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
 from shared.admin import flows, pasting, template_lint, template_settings, template_writing
-from shared.admin.errors import AdminError, Refused
+from shared.admin.errors import AdminError, Conflict, Refused
 from shared.admin.flows import EmailStep
 from shared.admin.operation import Nothing
 from shared.admin.stops import OneTemplate
@@ -70,6 +72,10 @@ async def save(visit: Visit) -> web.StreamResponse:
     template = await template_of(visit)
     given, form = await read_form(visit.request, GivenSettings)
     if given is not None:
+        told = _touched(template, given)
+        if not await agreed(visit, told):
+            back = visit.path("templates", template.template_id, "settings")
+            return await ask_back(visit, f"Change where {template.name} lives?", told, "Save changes", back=back)
         try:
             done = await visit.run(
                 template_settings.set_template, {"template_id": template.template_id, **given.model_dump()}
@@ -90,6 +96,12 @@ async def save_control(visit: Visit) -> web.StreamResponse:
     template = await template_of(visit)
     given, control = await read_form(visit.request, GivenControl)
     if given is not None:
+        told = _touched_by_control(template, given)
+        if not await agreed(visit, told):
+            back = visit.path("templates", template.template_id, "settings")
+            return await ask_back(
+                visit, f"Change the control content of {template.name}?", told, "Save the control content", back=back
+            )
         try:
             done = await visit.run(
                 template_writing.set_control,
@@ -106,6 +118,58 @@ async def save_control(visit: Visit) -> web.StreamResponse:
             )
             return visit.see_other(visit.path("templates", template.template_id, "settings"))
     return await _show(visit, template, Form(_stored(template)), control)
+
+
+@pages.page("POST", "/{org}/templates/{template}/choice", role="editor")
+async def save_choice(visit: Visit) -> web.StreamResponse:
+    """Set how it tests and learns."""
+    template = await template_of(visit)
+    given, choice = await read_form(visit.request, template_choice.GivenChoice)
+    if given is not None:
+        try:
+            asked = template_choice.asked_of(template, given)
+            done = await visit.run(template_settings.set_template, asked)
+        except (Refused, Conflict) as error:
+            template_choice.put(choice, error)
+        else:
+            await visit.notice("Saved. The next webhook uses it." if done.changed else "That is how it was already.")
+            return visit.see_other(visit.path("templates", template.template_id, "settings"))
+    return await _show(visit, template, Form(_stored(template)), choice=choice)
+
+
+def _touched(template: Template, given: GivenSettings) -> list[str]:
+    """What a change of place takes away from a template that people get copy of."""
+    if template.state not in LIVE:
+        return []
+    told = []
+    moves = (given.flow_id, given.treatment_action_id) != (template.flow_id, template.treatment_action_id)
+    if moves or given.property_prefix != template.property_prefix:
+        told.append(
+            f"{template.name} is {template.state}, and its email snippet changes: until the new one is pasted into the "
+            "Treatment Message, every email shows the control content."
+        )
+    if moves:
+        told.append(
+            "The JSON body of the Webhook step changes, too, since its tracking_id names the flow and the message: "
+            "paste it again."
+        )
+    if given.property_prefix != template.property_prefix:
+        told.append(
+            f"Copy is written to {given.property_prefix}_subject, {given.property_prefix}_preheader and "
+            f"{given.property_prefix}_body; what profiles hold under {template.property_prefix}_ is taken away after "
+            "its send window."
+        )
+    return told
+
+
+def _touched_by_control(template: Template, given: GivenControl) -> list[str]:
+    before = (template.control_subject, template.control_preheader, template.control_body.strip())
+    if template.state not in LIVE or (given.subject, given.preheader, as_written(given.body).strip()) == before:
+        return []
+    return [
+        f"{template.name} is {template.state}, and its email snippet holds the control content: until the new snippet "
+        "is pasted into the Treatment Message, emails that show control show the content of the one that is there."
+    ]
 
 
 @pages.page("POST", "/{org}/templates/{template}/refresh", role="editor")
@@ -181,7 +245,9 @@ def _delay(delay_s: int | None) -> str:
     return f"{delay_s // 60} min after the webhook" if delay_s >= 60 else f"{delay_s} s after the webhook"
 
 
-async def _show(visit: Visit, template: Template, form: Form, control: Form | None = None) -> web.Response:
+async def _show(
+    visit: Visit, template: Template, form: Form, control: Form | None = None, choice: Form | None = None
+) -> web.Response:
     found = await visit.run(flows.list_flows, Nothing())
     control = control or Form(
         {
@@ -197,8 +263,10 @@ async def _show(visit: Visit, template: Template, form: Form, control: Form | No
         snippet = await visit.run(pasting.snippet, OneTemplate(template_id=template.template_id))
     except Refused as error:
         no_snippet = "" if error.code == "no_flow_message" else sentence_of(error)
+    choice = choice or template_choice.form_of(template)
     return visit.render(
-        "templates/settings.html", 422 if form.faulty or control.faulty else 200, template=template, form=form,
+        "templates/settings.html", 422 if form.faulty or control.faulty or choice.faulty else 200, template=template,
+        form=form, choice=choice, **template_choice.shown(template),
         control=control, webhook=webhook, snippet=snippet, no_snippet=no_snippet, synced_at=found.synced_at,
         states=STATES, tab="settings", **_choices(found.steps, form),
     )  # fmt: skip

@@ -6,12 +6,13 @@ from typing import Annotated, Final
 from aiohttp import web
 from pydantic import BaseModel, Field
 
+from services.console.web.ask_back import agreed, ask_back
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.paging import Paging
 from services.console.web.visit import Visit
 from shared.admin import drafts, stops, template_search, template_settings, template_writing, templates
-from shared.admin.errors import AdminError, Conflict, Refused
+from shared.admin.errors import AdminError, Conflict, NotFound, Refused
 from shared.admin.stops import OneTemplate
 from shared.admin.templates import State, Template
 from shared.admin.variants import Variants, list_variants
@@ -26,6 +27,12 @@ STATES: Final[Mapping[str, str]] = {
     "archived": "People get the control content; nothing is chosen any more.",
 }
 
+
+LIVE: Final = frozenset({"active", "shipped"})
+SNIPPET_CHANGES: Final = (
+    "The email snippet changes. Until it is pasted into the Treatment Message again, emails go on with the snippet "
+    "that is there: it shows its own control content, and no copy that is written for another flow, message or prefix."
+)
 
 RUN_STATES: Final[Mapping[str, tuple[str, str]]] = {
     "queued": ("Waiting", "info"), "running": ("Drafting", "info"), "done": ("Done", "good"),
@@ -107,7 +114,12 @@ async def import_file(visit: Visit) -> web.StreamResponse:
     given, form = await read_form(visit.request, GivenYaml)
     if given is not None:
         try:
-            done = await visit.run(templates.import_template, {"template": read_yaml(given.yaml)})
+            content = read_yaml(given.yaml)
+            told = await touched_by(visit, content)
+            if not await agreed(visit, told):
+                back = visit.path("templates", "_new")
+                return await ask_back(visit, "Import this file?", told, "Import", back=back)
+            done = await visit.run(templates.import_template, {"template": content})
         except Refused as error:
             form.refuse("yaml", "; ".join(f"{one.field}: {one.message}" for one in error.faults) or error.message)
         else:
@@ -117,6 +129,27 @@ async def import_file(visit: Visit) -> web.StreamResponse:
                 await visit.notice("The email snippet changed: paste it into Klaviyo again.", "warn")
             return visit.see_other(visit.path("templates", done.template_id))
     return visit.show_again("templates/new.html", form=Form({"property_prefix": "jai"}), file_form=form)
+
+
+async def touched_by(visit: Visit, content: object) -> list[str]:
+    """What an import would take away of a template that is there. Raises Refused for a file that cannot be taken."""
+    plan = await visit.run(templates.import_template, {"template": content, "dry_run": True})
+    try:
+        before = await visit.run(templates.show, OneTemplate(template_id=plan.template_id))
+    except NotFound:
+        return []
+    served = {one.name for one in before.variants if one.state == "approved"}
+    told = [f"{one.name} is archived: nobody new gets it." for one in plan.changes if one.what == "archived"]
+    told += [
+        f"{one.name} is not served any more: {one.standing}."
+        for one in plan.changes
+        if one.what != "archived" and one.name in served and not one.serves
+    ]
+    if plan.state != before.state:
+        told.append(f"{before.name} is {plan.state} instead of {before.state}. {STATES[plan.state]}")
+    if plan.snippet_changed and {plan.state, before.state} & LIVE:
+        told.append(SNIPPET_CHANGES)
+    return told
 
 
 def read_yaml(text: str) -> object:
@@ -215,6 +248,10 @@ async def change_by_file(visit: Visit) -> web.StreamResponse:
             content = read_yaml(given.yaml)
             if not isinstance(content, dict) or content.get("template_id") != template.template_id:
                 raise Refused(f"must say template_id: {template.template_id}", field="yaml")
+            told = await touched_by(visit, content)
+            if not await agreed(visit, told):
+                back = visit.path("templates", template.template_id, "file")
+                return await ask_back(visit, "Import the changes?", told, "Import the changes", back=back)
             done = await visit.run(templates.import_template, {"template": content})
         except Refused as error:
             form.refuse("yaml", "; ".join(f"{one.field}: {one.message}" for one in error.faults) or error.message)

@@ -86,7 +86,7 @@ async def invite_post(visit: Visit) -> web.StreamResponse:
 async def _join(visit: Visit, invited: Invitation) -> web.StreamResponse:
     if visit.signed_in is None or visit.account.email != invited.email:
         return visit.show_again("invite.html", invited=invited, form=Form())
-    await joining.join(visit.console.people, invited, visit.account.user_id)
+    await joining.join(visit.console.people, invited, visit.account.user_id, visit.moment)
     await visit.notice(f"Welcome to {invited.org_name}.")
     return visit.see_other(f"/{invited.org_slug}/")
 
@@ -97,7 +97,7 @@ async def _join_anew(visit: Visit, invited: Invitation) -> web.StreamResponse:
     password = password_of(given, form, email=invited.email, name=given.name) if given else None
     if given is None or password is None:
         return visit.show_again("invite.html", invited=invited, form=form)
-    begun = await joining.join_anew(visit.console.people, invited, given.name, password, visit.caller)
+    begun = await joining.join_anew(visit.console.people, invited, given.name, password, visit.caller, visit.moment)
     return with_session(visit, begun, f"/{invited.org_slug}/")
 
 
@@ -142,7 +142,7 @@ async def reset_post(visit: Visit) -> web.StreamResponse:
         password = password_of(given, form, email=asked.email, name=asked.name) if given else None
         if password is None:
             return visit.show_again("reset.html", asked=asked, form=form)
-        await joining.reset_password(people, visit.value("token"), asked, password)
+        await joining.reset_password(people, visit.value("token"), asked, password, visit.moment)
     except Gone:
         return _gone(visit)
     except Busy:
@@ -174,7 +174,7 @@ async def setup_post(visit: Visit) -> web.StreamResponse:
     if first is None:
         return visit.show_again("setup.html", orgs=orgs, options=_options(orgs), form=form)
     try:
-        begun = await joining.set_up(people, first, visit.caller)
+        begun = await joining.set_up(people, first, visit.caller, visit.moment)
     except Taken:
         form.refuse("org_slug", "is taken")
         return visit.show_again("setup.html", orgs=orgs, options=_options(orgs), form=form)

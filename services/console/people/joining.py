@@ -10,7 +10,9 @@ import asyncpg
 
 from services.console.people import store
 from services.console.people.delays import key_of
+from services.console.people.remembering import Moment, remember
 from services.console.people.signing_in import Begun, Caller, Means, begin
+from shared.admin.audit import INSERT_ENTRY
 from shared.db.pool import Connection
 from shared.people import links
 from shared.people.roles import Role
@@ -91,7 +93,9 @@ async def invitation(means: Means, token: str) -> Invitation:
     return Invitation(**row)
 
 
-async def join_anew(means: Means, invited: Invitation, name: str, password: str, caller: Caller) -> Begun:
+async def join_anew(
+    means: Means, invited: Invitation, name: str, password: str, caller: Caller, moment: Moment
+) -> Begun:
     """Make the account, use the invite up, sign in. Raises Gone, Taken, Busy."""
     password_hash, user_id, now = await means.hasher.hash(password), means.new_id(), means.clock.now()
     try:
@@ -99,12 +103,13 @@ async def join_anew(means: Means, invited: Invitation, name: str, password: str,
             await _use(connection, invited, now)
             await connection.execute(INSERT_USER, user_id, invited.email, name, password_hash, now)
             await connection.execute(INSERT_MEMBER, invited.org_id, user_id, invited.role, now)
+            await _remember_joining(connection, invited, user_id, moment)
     except asyncpg.UniqueViolationError:
         raise Taken from None
     return await begin(means, user_id, "full", caller)
 
 
-async def join(means: Means, invited: Invitation, user_id: UUID) -> None:
+async def join(means: Means, invited: Invitation, user_id: UUID, moment: Moment) -> None:
     """Let somebody who has an account into one more org. Raises Gone.
 
     A link for a new password ends: an owner of the org where they worked alone may have it, and must not follow them.
@@ -114,6 +119,16 @@ async def join(means: Means, invited: Invitation, user_id: UUID) -> None:
         await _use(connection, invited, now)
         await connection.execute(DELETE_RESETS, user_id)
         await connection.execute(INSERT_MEMBER, invited.org_id, user_id, invited.role, now)
+        await _remember_joining(connection, invited, user_id, moment)
+
+
+async def _remember_joining(connection: Connection, invited: Invitation, user_id: UUID, moment: Moment) -> None:
+    """In the log of the org that is joined alone: where else somebody works is none of its business."""
+    await connection.execute(
+        INSERT_ENTRY, invited.org_id, moment.at, invited.email, "person", "people.join", invited.email,
+        {"by": "invitation", "invited_by": invited.invited_by, "role": invited.role}, {"user_id": str(user_id)},
+        moment.request_id,
+    )  # fmt: skip
 
 
 async def _use(connection: Connection, invited: Invitation, now: datetime) -> None:
@@ -130,7 +145,7 @@ async def asked_reset(means: Means, token: str) -> Reset:
     return Reset(**row)
 
 
-async def reset_password(means: Means, token: str, asked: Reset, password: str) -> None:
+async def reset_password(means: Means, token: str, asked: Reset, password: str, moment: Moment) -> None:
     """Set it, use the link up, and end every session of the person. Raises Gone, Busy."""
     password_hash, now = await means.hasher.hash(password), means.clock.now()
     async with means.database.transaction() as connection:
@@ -144,6 +159,8 @@ async def reset_password(means: Means, token: str, asked: Reset, password: str) 
         await connection.execute(
             DELETE_DELAYS, key_of("account", asked.email), key_of("code", str(asked.user_id))
         )  # fmt: skip
+        drops: dict[str, bool] = {"second_factor": asked.drops_totp}
+        await remember(connection, moment, "people.reset_used", asked.user_id, asked.email, **drops)
 
 
 def first_run_token(pepper_spec: str) -> str:
@@ -176,7 +193,7 @@ class First:
     new_name: str = ""
 
 
-async def set_up(means: Means, first: First, caller: Caller) -> Begun:
+async def set_up(means: Means, first: First, caller: Caller, moment: Moment) -> Begun:
     """Make the first account, owner of its org. Raises Gone when there is somebody already, Taken, Busy."""
     password_hash, user_id, now = await means.hasher.hash(first.password), means.new_id(), means.clock.now()
     try:
@@ -190,6 +207,8 @@ async def set_up(means: Means, first: First, caller: Caller) -> Begun:
                 await connection.execute(INSERT_ORG, org_id, first.new_slug, first.new_name, now)
             await connection.execute(INSERT_USER, user_id, first.email, first.name, password_hash, now)
             await connection.execute(INSERT_MEMBER, org_id, user_id, "owner", now)
+            made: dict[str, bool] = {"new_org": first.org_id is None}
+            await remember(connection, moment, "people.set_up", user_id, first.email, **made)
     except asyncpg.UniqueViolationError:
         raise Taken from None
     return await begin(means, user_id, "full", caller)

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from services.console.people.remembering import Moment, remember
 from services.console.people.signin_pages import with_session
 from services.console.people.signing_in import Means, begin
 from services.console.web.page import Pages
@@ -34,7 +35,7 @@ async def show(visit: Visit) -> web.StreamResponse:
 async def use(visit: Visit) -> web.StreamResponse:
     """The session; half a one where the person has turned two-factor sign-in on."""
     people = visit.console.people
-    found = await _use(people, links.digest(visit.value("token")))
+    found = await _use(people, links.digest(visit.value("token")), visit.moment)
     if found is None:
         return visit.render("link_gone.html", 410)
     user_id, two_factor = found
@@ -42,10 +43,11 @@ async def use(visit: Visit) -> web.StreamResponse:
     return with_session(visit, begun, "/_sign-in/code" if two_factor else "/")
 
 
-async def _use(people: Means, digest: bytes) -> tuple[UUID, bool] | None:
+async def _use(people: Means, digest: bytes, moment: Moment) -> tuple[UUID, bool] | None:
     now = people.clock.now()
     async with people.database.transaction() as connection:
         row = await connection.fetchrow(SELECT_LINK, digest, now)
         if row is None or await connection.fetchval(USE_LINK, digest, now) is None:
             return None
+        await remember(connection, moment, "people.let_in_used", row["user_id"], row["email"])
     return row["user_id"], row["two_factor"]

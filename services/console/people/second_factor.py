@@ -1,6 +1,7 @@
 """Turning the second factor on and off, and its recovery codes."""
 
 from services.console.people import totp
+from services.console.people.remembering import Moment, remember
 from services.console.people.signing_in import TAKE_STEP, Means
 from services.console.people.store import Account
 
@@ -23,7 +24,7 @@ async def pending_secret(means: Means, account: Account) -> str:
     return secret
 
 
-async def confirm(means: Means, account: Account, code: str) -> list[str] | None:
+async def confirm(means: Means, account: Account, code: str, moment: Moment) -> list[str] | None:
     """Turn it on; the recovery codes, shown once. None: the code does not fit the secret that was shown."""
     if account.sealed_totp is None or account.totp_since is not None:
         return None
@@ -38,22 +39,26 @@ async def confirm(means: Means, account: Account, code: str) -> list[str] | None
         await connection.execute(TAKE_STEP, account.user_id, step)
         await connection.execute(DELETE_CODES, account.user_id)
         await connection.execute(INSERT_CODES, account.user_id, _digests(account, codes))
+        await remember(connection, moment, "people.second_factor_on", account.user_id, account.email)
     return codes
 
 
-async def turn_off(means: Means, account: Account) -> None:
+async def turn_off(means: Means, account: Account, moment: Moment) -> None:
     """From now on the password is enough."""
     async with means.database.transaction() as connection:
         await connection.execute(TURN_OFF, account.user_id)
         await connection.execute(DELETE_CODES, account.user_id)
+        if account.totp_since is not None:
+            await remember(connection, moment, "people.second_factor_off", account.user_id, account.email)
 
 
-async def new_codes(means: Means, account: Account) -> list[str]:
+async def new_codes(means: Means, account: Account, moment: Moment) -> list[str]:
     """Fresh recovery codes, shown once; the old ones end."""
     codes = totp.new_recovery_codes(means.random_bytes)
     async with means.database.transaction() as connection:
         await connection.execute(DELETE_CODES, account.user_id)
         await connection.execute(INSERT_CODES, account.user_id, _digests(account, codes))
+        await remember(connection, moment, "people.recovery_codes", account.user_id, account.email)
     return codes
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from services.console.oidc.provider import SingleSignOn
+from services.console.people.remembering import Moment
 from services.console.people.signing_in import Caller, Means
 from services.console.people.store import Account, Membership, Notice, SignedIn
 from services.console.settings import Settings
@@ -81,6 +82,11 @@ class Visit:
     def now(self) -> datetime:
         """The system's time."""
         return self.console.clock.now()
+
+    @property
+    def moment(self) -> Moment:
+        """For the audit log."""
+        return Moment(self.now, self.request[REQUEST_ID])
 
     @property
     def zone(self) -> ZoneInfo:

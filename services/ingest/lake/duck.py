@@ -11,6 +11,7 @@ import duckdb
 
 from services.ingest.lake.engine import Work
 from services.ingest.lake.reading import Dialect, Shape, number_us, select_rows, shapes_of
+from services.ingest.records import Unreadable
 
 _PRELUDE: Final = """
     SET TimeZone = 'UTC';
@@ -36,7 +37,10 @@ class Duck:
             select_rows(shape, _DIALECT, _source(shape, files), "filename")
             for shape, files in shapes_of(work.files, work.mapping).items()
         ]
-        run(f"CREATE TEMP TABLE read_rows AS {' UNION ALL '.join(selects) or _NO_ROWS}")
+        try:
+            run(f"CREATE TEMP TABLE read_rows AS {' UNION ALL '.join(selects) or _NO_ROWS}")
+        except duckdb.Error as error:  # a row that cannot be told must not be left out in silence
+            raise Unreadable(str(error).splitlines()[0], reason="unknown_layout") from None
         run("CREATE TEMP TABLE files (file VARCHAR, mtime_us BIGINT)")
         if work.files:
             times = [(str(file), file.stat().st_mtime_ns // 1000) for file in work.files]
@@ -83,15 +87,12 @@ _NO_ROWS: Final = """
 
 def _source(shape: Shape, files: Sequence[Path]) -> str:
     if shape.kind == "json":
-        return (
-            f"(SELECT json AS line, filename FROM read_ndjson_objects({_list(files)}, filename = true, "
-            "ignore_errors = true))"
-        )
+        return f"(SELECT json AS line, filename FROM read_ndjson_objects({_list(files)}, filename = true))"
     names = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in shape.names)
     return (
         f"read_csv({_list(files)}, columns = {{{names}}}, header = true, delim = {_text(shape.delimiter)}, "
         f"quote = '\"', escape = '\"', filename = true, auto_detect = false, max_line_size = {_MOST_LINE}, "
-        "nullstr = '\\N', ignore_errors = true)"
+        "nullstr = '\\N')"
     )
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Final, Protocol
 
-SQL: Final = Path(__file__).parent / "sql"
+from services.ingest.records import Unreadable
+
 OUTPUTS: Final[Mapping[str, Mapping[str, str]]] = {
     "events": {"event_us": "event_at", "handoff_us": "handoff_at"},
     "sends": {"sent_us": "sent_at", "first_open_us": "first_open_at", "first_click_us": "first_click_at"},
@@ -49,11 +51,23 @@ class Engine(Protocol):
 
 def steps() -> list[tuple[str, str]]:
     """Names and SELECTs, in their order."""
-    return [(path.stem.partition("_")[2], path.read_text()) for path in sorted(SQL.glob("*.sql"))]
+    folder = files("services.ingest.lake") / "sql"  # also where the code is a zip
+    found = sorted((one.name, one.read_text()) for one in folder.iterdir() if one.name.endswith(".sql"))
+    return [(name.removesuffix(".sql").partition("_")[2], select) for name, select in found]
+
+
+def demand_apart(work: Work) -> None:
+    """What is written is replaced whole, so nothing that is read may lie there. Raises Unreadable."""
+    for table in OUTPUTS:
+        place = (work.out / table).resolve()
+        for read in (*work.files, *work.generations, work.flow_messages):
+            if read.resolve().is_relative_to(place):
+                raise Unreadable(f"{read} lies in {place}, which is replaced; write elsewhere", reason="bad_place")
 
 
 def run(engine: Engine, work: Work, tell: Callable[[str], None] = lambda _: None) -> dict[str, int]:
     """The whole transform; rows written by table. What lay in the tables' folders before is replaced."""
+    demand_apart(work)
     tell("reading")
     engine.read(work)
     for name, select in steps():

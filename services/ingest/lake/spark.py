@@ -1,5 +1,6 @@
 """Spark, plain: nothing of AWS Glue in it, so that it runs on Glue, EMR, Databricks, or on this machine."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -7,6 +8,9 @@ from typing import Any, Final
 
 from services.ingest.lake.engine import Work
 from services.ingest.lake.reading import Dialect, Shape, number_us, select_rows, shapes_of
+from services.ingest.records import Unreadable
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
 class Spark:
@@ -19,6 +23,9 @@ class Spark:
 
     def read(self, work: Work) -> None:
         """Files by their shapes; generations as they were exported."""
+        for file in work.files:
+            if not _PLAIN.fullmatch(file.name):  # Spark leaves out names with `_`, and says others in its own spelling
+                raise Unreadable(f"{file.name}: rename it; letters, digits, `.` and `-` are told", reason="bad_name")
         frames = []
         for number, (shape, files) in enumerate(shapes_of(work.files, work.mapping).items()):
             source = f"source_{number}"
@@ -55,7 +62,8 @@ class Spark:
         if shape.kind == "json":
             frame = self._spark.read.text(paths).withColumnRenamed("value", "line")
         else:
-            options = {"header": True, "sep": shape.delimiter, "quote": '"', "escape": '"', "multiLine": True}
+            options = {"header": True, "sep": shape.delimiter, "quote": '"', "escape": '"', "multiLine": True,
+                       "mode": "FAILFAST"}  # fmt: skip  # a row that cannot be told must not be left out in silence
             schema = ", ".join(f"`{name}` string" for name in shape.names)
             frame = self._spark.read.options(**options).schema(schema).csv(paths)
         return frame.withColumn("file", functions.input_file_name())

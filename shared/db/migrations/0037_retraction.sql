@@ -17,6 +17,7 @@ CREATE TABLE event_repeats (
     PRIMARY KEY (org_id, event_id, day, file_id)
 );
 CREATE INDEX event_repeats_by_file ON event_repeats (org_id, file_id);
+CREATE INDEX event_repeats_said ON event_repeats (org_id) WHERE said IS NOT NULL;
 SELECT secure_table('event_repeats');
 
 -- Rows of one file lie together: a few bytes per 64 pages find them, and inserting pays next to nothing.

@@ -1,5 +1,6 @@
 """A template set up by commands alone: made, given its control content, tried, reviewed, written out, checked."""
 
+import json
 from pathlib import Path
 
 from tests.component.cli.rig import Box, Cli
@@ -48,3 +49,26 @@ def test_the_set_up_check_says_what_is_wrong_and_ends_with_1(acme: Cli, box: Box
     assert "Add a Webhook step before the email" in done.stdout
     assert "unknown  Snippet is in the Body" in done.stdout
     assert "of these are wrong." in done.stderr
+
+
+def test_how_a_template_tests_and_learns_is_set_by_options(acme: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "welcome.yaml"
+    file.write_text("template_id: welcome\nname: W\ncontrol: {subject: C, body: <p>C</p>}\n")
+    acme.ok("template", "import", "acme", str(file))
+
+    said = acme.ok(
+        "template", "set", "acme", "welcome", "--split", "random", "--control-ratio", "0.2", "--model", "thompson",
+        "--reward", "conversion", "--conversion", "Placed Order", "--window-h", "24",
+    )  # fmt: skip
+    wrong = acme.line("template", "set", "acme", "welcome", "--control-ratio", "0")
+    alone = acme.run("template", "set", "acme", "welcome", "--window-h", "24")
+    both = acme.run("template", "set", "acme", "welcome", "--no-conversions", "--conversion", "Placed Order")
+    acme.ok("template", "set", "acme", "welcome", "--reward", "click", "--no-conversions")
+
+    assert said == "Changed template welcome.\n"
+    assert "a random split needs one, like 0.1" in wrong
+    assert "--window-h and --currency go with --conversion." in alone.output
+    assert "--no-conversions goes without --conversion." in both.output
+    [row] = acme.rows("SELECT split, control_ratio, policy, conversions FROM templates")
+    assert (row["split"], row["control_ratio"], row["conversions"]) == ("random", 0.2, None)
+    assert json.loads(row["policy"]) == {"model": "thompson", "reward": "click"}

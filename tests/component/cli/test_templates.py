@@ -56,6 +56,19 @@ def test_importing_says_what_it_did_to_each_variant(acme: Cli, file: Path) -> No
     assert (state["Warm"]["state"], state["Cold"]["state"]) == ("approved", "draft")
 
 
+def test_a_dry_run_says_what_an_import_would_do_and_does_nothing(acme: Cli, file: Path) -> None:
+    acme.ok("template", "import", "acme", str(file))
+    before = acme.everything()
+
+    same = acme.ok("template", "import", "acme", str(file), "--dry-run")
+    said = acme.ok("template", "import", "acme", changed(file, variants=[]), "--dry-run")
+
+    assert same.startswith("Nothing is to be done.\n")
+    assert said.startswith("Nothing is changed. It would be done so:\narchived     ")
+    assert said.count("archived     ") == 2
+    assert acme.everything() == before
+
+
 def test_importing_again_changes_nothing_at_all(acme: Cli, file: Path) -> None:
     acme.ok("template", "import", "acme", str(file))
     before = acme.everything()

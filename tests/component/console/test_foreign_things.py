@@ -50,6 +50,7 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "/{org}/templates/{template}/file": {"yaml": "template_id: x"},
     "/{org}/templates/{template}/settings": {"name": "x"},
     "/{org}/templates/{template}/control": TEXTS,
+    "/{org}/templates/{template}/choice": {"split": "random", "control_ratio": "10"},
     "/{org}/templates/{template}/variants/_new": {"name": "x", **TEXTS},
     "/{org}/templates/{template}/variants/{variant}": {"name": "x", **TEXTS},
     "/{org}/templates/{template}/variants/{variant}/reject": {"comment": "no"},

@@ -129,7 +129,8 @@ async def test_an_owner_makes_the_link_of_who_works_in_no_other_org(stage: Stage
     async with stage.db.connection() as connection:
         rows = await connection.fetch("SELECT operation, actor, target, asked, results FROM audit_log")
     assert [(row["operation"], row["actor"], row["target"]) for row in rows] == [
-        ("people.reset", "ann@example.com", str(stage.users[email]))
+        ("people.reset", "ann@example.com", str(stage.users[email])),
+        ("people.reset_used", email, email),
     ]
     assert "_reset" not in str([dict(row) for row in rows])
 

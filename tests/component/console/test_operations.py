@@ -238,7 +238,7 @@ async def test_a_story_tells_the_copy_as_it_was_rendered_and_each_event_with_its
     story, frame = await visitor.get(path), await visitor.get(f"{path}/email")
 
     assert "Subject Hi &lt;b&gt;Ada&lt;/b&gt;, coffee is on Preview text Three things" in story.words
-    assert f'sandbox="" loading="lazy" src="{path}/email"' in story.html
+    assert f'sandbox="" src="{path}/email"' in story.html
     assert re.search(
         r"Clicked Email https://shop\.example/beans\?a=1&amp;b=2 events out/2026-11-23\.csv line 12", story.words
     )
@@ -316,6 +316,24 @@ async def test_a_person_of_another_org_is_not_found(stage: Stage, visitor: Brows
     assert "Nothing is stored of a person &#39;01PERSON&#39;; an id is that of the Klaviyo profile" in by_path.words
     async with stage.db.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM generations") == 1
+
+
+async def test_a_story_leads_to_its_events_and_each_says_what_it_counts_for(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+    facts = Facts(stage.db, stage.orgs["acme"], stage.now)
+    generation_id = await facts.generation("01PERSON", sent_s=130)
+    await facts.event("01PERSON", "Opened Email", of=generation_id)
+    async with stage.db.connection() as connection:
+        event_id = await connection.fetchval("SELECT event_id FROM events")
+
+    story = await visitor.get(f"/acme/operations/generations/{generation_id}")
+    event = await visitor.get(f"/acme/operations/events/{event_id}")
+    nothing = await visitor.get("/acme/operations/events/EV-NONE")
+
+    assert f"/acme/operations/events/{event_id}" in story.html
+    assert "Counts as an open by a" in event.words
+    assert f"/acme/operations/generations/{generation_id}" in event.html
+    assert nothing.status == 404
 
 
 async def test_today_begins_at_midnight_in_the_zone_of_the_org(stage: Stage, visitor: Browser) -> None:

@@ -10,7 +10,7 @@ import pytest
 from services.console.pages import results_charts
 from shared.admin import policies, results, what_if
 from shared.admin.errors import NotFound, Refused
-from shared.admin.results_models import Day, LiftInterval, Results
+from shared.admin.results_models import Day, LiftInterval, LiftSaid, Report, Results, Week
 from shared.admin.results_report import make_report
 from shared.schemas.ids import generation_day
 from tests.component.admin.rig import Rig, Servers
@@ -194,6 +194,61 @@ async def test_a_page_its_files_and_the_api_say_the_same(
     for name in ("lift", "variants", "shares", "segments"):
         file = await visitor.get(f"/acme/results/welcome/table/{name}.csv?by=plan")
         assert (file.status, len(file.html.splitlines()) > 3) == (200, True)
+
+
+COUNTED = {"metrics": ["Placed Order"], "refunds": [], "window_h": 72, "currency": None}
+
+
+async def test_a_shipped_template_shows_its_weeks_conversions_and_pauses_with_their_files(
+    stage: Stage, visitor: Browser
+) -> None:
+    history = History(stage.db, stage.orgs["acme"], stage.now)
+    await history.template()
+    async with stage.db.connection() as connection:
+        await connection.execute("UPDATE templates SET state = 'shipped', conversions = $1", COUNTED)
+        shipped_at = stage.now - timedelta(days=9)
+        await connection.execute("UPDATE templates SET shipped_at = $1, conversions_stale = false", shipped_at)
+    await history.days(12, 200)
+    await history.pause()
+    await history.count()
+    await visitor.sign_in(await stage.person("Cleo", acme="viewer"))
+
+    page = await visitor.get("/acme/results/welcome")
+    files = {
+        name: (await visitor.get(f"/acme/results/welcome/table/{name}.csv")).html.splitlines()
+        for name in ("weeks", "conversions", "guardrail")
+    }
+
+    assert "Since it was shipped" in page.words
+    assert "Lift in clicks of each week since it was shipped, by itself" in page.words
+    assert "Conversions, by variant" in page.words
+    assert len(files["weeks"]) >= 2
+    assert files["weeks"][1].startswith("1,")
+    assert [line.split(",")[:2] for line in files["conversions"][1:3]] == [["arm", "treatment"], ["arm", "control"]]
+    assert {line.split(",")[1] for line in files["conversions"][3:]} <= set(NAMES)
+    assert [line.split(",")[1:3] for line in files["guardrail"][1:]] == [
+        ["Story first", "resumed"],
+        ["Story first", "paused"],
+    ]
+    for name in files:
+        assert f"/table/{name}.csv" in page.html
+
+
+def test_a_week_that_says_nothing_is_in_no_chart() -> None:
+    said = LiftInterval(
+        treatment=0.1, control=0.08, difference=0.02, difference_within=(0.0, 0.04), lift=0.25,
+        lift_within=(0.0, None),
+    )  # fmt: skip
+    loud = part_of(
+        Week, week=0, begins=date(2026, 11, 2), sends=10, lift=LiftSaid(outcome="not enough yet", so_far=said)
+    )
+    mute = part_of(Week, week=1, begins=date(2026, 11, 9), sends=0, lift=LiftSaid(outcome="not enough yet"))
+
+    both = results_charts.weeks(part_of(Results, report=part_of(Report, weeks=[loud, mute])))
+    none = results_charts.weeks(part_of(Results, report=part_of(Report, weeks=[mute])))
+
+    assert both is not None
+    assert (both["series"][0]["y"], both["series"][0]["high"], none) == ([25.0], [None], None)
 
 
 async def test_what_if_is_answered_and_a_wrong_share_is_named(stage: Stage, history: History, visitor: Browser) -> None:

@@ -37,12 +37,15 @@ def typed(servers: Servers, bucket: str) -> dict[str, str]:
 async def test_each_kind_has_a_form_of_its_own(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in("ann@example.com")
 
-    pages = {kind: await visitor.get(f"{SOURCES}?kind={kind}") for kind in ("sftp", "folder", "s3", "nonsense")}
+    pages = {
+        kind: await visitor.get(f"{SOURCES}?kind={kind}") for kind in ("sftp", "folder", "s3", "klaviyo", "nonsense")
+    }
 
     fields = {kind: {name for name in NAMES if f'"f-{name}"' in page.html} for kind, page in pages.items()}
     assert fields["sftp"] == fields["nonsense"] == {"host", "host_key", "path", "pattern"}
     assert fields["folder"] == {"path", "pattern"}
     assert fields["s3"] == {"bucket", "secret_key", "path", "pattern"}
+    assert fields["klaviyo"] == set()
 
 
 async def test_a_bucket_is_tried_saved_changed_and_removed(
@@ -105,3 +108,20 @@ async def test_a_folder_is_tried_and_saved_and_read_again(stage: Stage, visitor:
     assert again.status == 303
     async with stage.db.connection() as connection:
         assert await connection.fetchval("SELECT reread_at IS NOT NULL FROM sources")
+
+
+async def test_klaviyos_api_is_added_and_past_days_of_it_are_asked_for(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in("ann@example.com")
+
+    saved = await visitor.post(SOURCES, name="api", kind="klaviyo", poll_s="60")
+    page = await visitor.get("/acme/operations/sources/api")
+    wrong = await visitor.post("/acme/operations/sources/api/backfill", since="2026-10-01", until="soon")
+    ahead = await visitor.post("/acme/operations/sources/api/backfill", since="2026-10-01", until="2999-01-01")
+    asked = await visitor.post("/acme/operations/sources/api/backfill", since="2026-10-01", until="2026-10-04")
+
+    assert (saved.status, asked.status) == (303, 303)
+    assert ("Past days" in page.words, "s Events API" in page.words) == (True, True)
+    assert (wrong.status, "is no day" in wrong.words) == (422, True)
+    assert (ahead.status, "after today" in ahead.words) == (422, True)
+    async with stage.db.connection() as connection:
+        assert await connection.fetchval("SELECT until - since FROM event_backfills") == 3

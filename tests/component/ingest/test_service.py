@@ -117,6 +117,36 @@ async def test_a_kill_between_staging_and_switching_repeats_harmlessly(
     assert left == []
 
 
+async def is_loading(rig: Rig, name: str) -> None:
+    states = await rig.rows("SELECT state FROM ingest_files WHERE path LIKE '%' || $1", name)
+    assert {"state": "loading"} in states, states
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("seconds_in", [0, 0.5, 1.5])
+async def test_a_kill_at_any_moment_of_a_replacing_file_leaves_exactly_its_rows(
+    rig: Rig, folder: Path, environment: dict[str, str], seconds_in: float
+) -> None:
+    old = [Mail(f"T{number}", f"P{number}").received(Subject="x" * 500) for number in range(5_000)]
+    new = [*old[1_500:], *(Mail(f"N{number}", f"P{number}").received() for number in range(100))]
+    (folder / "a.csv").write_bytes(nested_csv(old))
+
+    async with running(environment) as process:
+        await eventually(lambda: all_done(rig, 1), within_s=60)
+        (folder / "a.csv").write_bytes(nested_csv(new))
+        await eventually(lambda: is_loading(rig, "a.csv"), within_s=60)
+        await asyncio.sleep(seconds_in)  # a moment of its work, whichever that is on this machine
+        process.kill()
+        await process.wait()
+    assert await rig.event_ids() in (sorted(row.event_id for row in old), sorted(row.event_id for row in new))
+
+    async with running(environment):
+        await eventually(lambda: all_done(rig, 2), within_s=90)
+
+    assert await rig.event_ids() == sorted(row.event_id for row in new)
+    assert await rig.one("SELECT count(*)::int AS n FROM sends") == {"n": len(new)}
+
+
 async def test_a_worker_told_to_stop_gives_its_file_back_at_once(
     rig: Rig, folder: Path, environment: dict[str, str], database_url: str
 ) -> None:

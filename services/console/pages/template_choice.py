@@ -1,0 +1,120 @@
+"""Test and learning: a template's split, holdout, policy, repeats and conversions, on its Integration Settings."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, Field
+
+from services.console.web.forms import Form
+from shared.admin.errors import AdminError, Conflict, Refused
+from shared.admin.template_choice import locked
+from shared.admin.templates import Template
+from shared.schemas.policy import Model, Policy, Reward
+
+SPLITS: Final = (
+    ("external", "Klaviyo splits", "the flow's own branches say who is control"),
+    ("random", "Random", "each webhook is drawn anew, so a person may be control once and not the next time"),
+    ("persistent", "Persistent", "the same persons are control each time, while it is active"),
+)
+MODELS: Final = (
+    ("logistic", "Learned, by attributes", "variants that work for people like this one get more of them"),
+    ("thompson", "Learned, the same for everybody", "variants that work get more people"),
+    ("uniform", "All alike", "nothing is learned: a plain test"),
+    ("fixed", "Fixed shares", "as written below"),
+)
+REWARDS: Final = (
+    ("click", "Clicks", "a person's click on content; a machine's never counts"),
+    ("conversion", "Conversions", "what is counted below, within its window"),
+    ("revenue", "Revenue", "the value of conversions, up to the cap"),
+)
+REPEATS: Final = (
+    ("avoid", "Not the same twice running", "where there is another variant"),
+    ("allow", "May come again", "each email is drawn for itself"),
+)
+_Percent = Annotated[float, Field(ge=0, le=90)]
+_Lines = Annotated[str, Field(max_length=5_000)]
+
+
+class GivenChoice(BaseModel):
+    """The form; shares are typed in percent, lists have one entry a line. What is locked is not sent."""
+
+    split: Literal["external", "random", "persistent"] = "external"
+    control_ratio: _Percent = 0
+    control_share: _Percent = 0
+    repeat: Literal["avoid", "allow"] = "avoid"
+    model: Model = "logistic"
+    shares: _Lines = ""
+    reward: Reward = "click"
+    revenue_cap: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    metrics: _Lines = ""
+    refunds: _Lines = ""
+    window_h: Annotated[int, Field(ge=1, le=720)] = 72
+    currency: Annotated[str, Field(max_length=3)] | None = None
+
+
+def form_of(template: Template) -> Form:
+    """As it is stored."""
+    policy, counted = Policy.model_validate(template.policy), template.conversions
+    return Form({
+        "split": template.split, "control_ratio": f"{100 * template.control_ratio:g}",
+        "control_share": f"{100 * template.control_share:g}", "repeat": template.repeat, "model": policy.model,
+        "shares": "\n".join(f"{name}: {share:g}" for name, share in policy.shares.items()), "reward": policy.reward,
+        "revenue_cap": "" if policy.revenue_cap is None else f"{policy.revenue_cap:g}",
+        "metrics": "\n".join(counted.metrics) if counted else "",
+        "refunds": "\n".join(counted.refunds) if counted else "",
+        "window_h": str(counted.window_h if counted else 72), "currency": (counted and counted.currency) or "",
+    })  # fmt: skip
+
+
+def asked_of(template: Template, given: GivenChoice) -> dict[str, Any]:
+    """As the operation is asked. Raises Refused for a line of shares that is none."""
+    policy: dict[str, Any] = {"model": given.model, "reward": given.reward, "revenue_cap": given.revenue_cap}
+    if given.model == "fixed":
+        policy["shares"] = dict(_share(line, number) for number, line in enumerate(_lines(given.shares), start=1))
+    conversions: dict[str, Any] | None = None
+    if metrics := _lines(given.metrics):
+        conversions = {
+            "metrics": metrics, "refunds": _lines(given.refunds), "window_h": given.window_h,
+            "currency": given.currency,
+        }  # fmt: skip
+    asked = {
+        "split": given.split, "control_ratio": round(given.control_ratio / 100, 6),
+        "control_share": round(given.control_share / 100, 6), "repeat": given.repeat, "policy": policy,
+        "conversions": conversions,
+    }  # fmt: skip
+    if given.split == "external":
+        asked["control_ratio"] = 0.0
+    left = {name: value for name, value in asked.items() if name not in locked(template.state)}
+    return {"template_id": template.template_id, **left}
+
+
+def put(form: Form, error: AdminError) -> None:
+    """Each fault at its field: those of `policy` and `conversions` are fields of the form by themselves."""
+    faults = error.faults if isinstance(error, Refused) else ()
+    for fault in faults:
+        path = fault.field.split(".")
+        name = path[1] if len(path) > 1 and path[0] in ("policy", "conversions") else path[0]
+        form.errors.setdefault(name if name in GivenChoice.model_fields else "", fault.message)
+    if not form.errors:
+        form.refuse(error.field if isinstance(error, Conflict) and error.field else "", error.message)
+
+
+def _share(line: str, number: int) -> tuple[str, float]:
+    name, found, share = line.rpartition(":")
+    try:
+        if not found:
+            raise ValueError
+        return name.strip(), float(share)
+    except ValueError:
+        raise Refused(f"line {number} is not like `Warm: 3`", field="shares") from None
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def shown(template: Template) -> Mapping[str, Any]:
+    """What the section needs beside its form."""
+    return {
+        "locked": locked(template.state), "splits": SPLITS, "models": MODELS, "rewards": REWARDS, "repeats": REPEATS,
+    }  # fmt: skip

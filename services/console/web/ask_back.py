@@ -1,0 +1,32 @@
+"""Asking back before something that cannot simply be taken back: a page of its own, so that it needs no script."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+from services.console.web.uploads import posted_of
+from services.console.web.visit import Visit
+
+_AGREED: Final = "agreed"
+
+
+async def agreed(visit: Visit, told: Sequence[str]) -> bool:
+    """Whether the form comes from the page that told this; where there is nothing to tell, nobody is asked. What has
+    changed since then is told anew, so nobody agrees to what they did not read."""
+    return not told or (await posted_of(visit.request)).get(_AGREED) == _digest(told)
+
+
+async def ask_back(visit: Visit, title: str, told: Sequence[str], button: str, *, back: str) -> web.Response:
+    """Say what it will touch. Yes sends the same form to the same path again, so it must hold no secret and no file."""
+    posted = await posted_of(visit.request)
+    fields = [(name, text) for name, text in posted.items() if isinstance(text, str) and name != _AGREED]
+    return visit.render(
+        "ask_back.html", title=title, told=told, button=button, back=back, fields=fields,
+        agreed=(_AGREED, _digest(told)),
+    )  # fmt: skip
+
+
+def _digest(told: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]

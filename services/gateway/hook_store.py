@@ -1,0 +1,67 @@
+"""SQL of system webhooks: hooks by their id, and batches."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from shared.db.pool import Database
+
+TIMEOUT_S: Final = 10.0
+_REMEMBERED: Final = timedelta(seconds=5)  # a hook that was rotated or switched off; also one that is not there
+_HOOKS_MAX: Final = 1000
+
+SELECT_HOOK: Final = """
+    SELECT h.hook_id, h.org_id, h.source_id, o.slug, h.sealed_secret, h.sealed_before, h.before_until
+    FROM event_hooks h JOIN sources s USING (source_id) JOIN orgs o ON o.org_id = h.org_id
+    WHERE h.hook_id = $1 AND s.enabled AND s.removed_at IS NULL
+"""
+INSERT_BATCH: Final = """
+    INSERT INTO event_batches (batch_id, org_id, source_id, signature, received_at, bytes, lines)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (source_id, signature) DO NOTHING
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Where Klaviyo sends events of one org, and what it signs them with."""
+
+    hook_id: UUID
+    org_id: UUID
+    source_id: UUID
+    org_slug: str
+    sealed_secret: str
+    sealed_before: str | None
+    before_until: datetime | None
+
+
+class HookStore:
+    """Hooks and batches. What was looked up counts for some seconds, so that nobody can ask the database with every
+    address that they make up."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: OrderedDict[UUID, tuple[datetime, Hook | None]] = OrderedDict()
+
+    async def find(self, hook_id: UUID, now: datetime) -> Hook | None:
+        """None: there is no such hook, or its source is switched off. Raises Failure."""
+        found = self._known.get(hook_id)
+        if found is not None and now - found[0] < _REMEMBERED:
+            return found[1]
+        async with self._database.connection(TIMEOUT_S) as connection:
+            row = await connection.fetchrow(SELECT_HOOK, hook_id)
+        hook = Hook(*row) if row is not None else None
+        self._known[hook_id] = (now, hook)
+        self._known.move_to_end(hook_id)
+        if len(self._known) > _HOOKS_MAX:
+            self._known.popitem(last=False)
+        return hook
+
+    async def add(self, hook: Hook, batch_id: UUID, signature: str, lines: bytes, now: datetime) -> None:
+        """Return when the batch is stored durably; one with the same signature was stored before. Raises Failure."""
+        key = signature.strip().lower().encode()
+        async with self._database.transaction(hook.org_id, TIMEOUT_S) as connection:
+            await connection.execute(
+                INSERT_BATCH, batch_id, hook.org_id, hook.source_id, key, now, len(lines), lines
+            )  # fmt: skip

@@ -1,0 +1,189 @@
+"""What takes something away says so on a page of its own first, and does it only to who read that."""
+
+import html as text
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.admin import content_rules, exports, template_settings, template_writing, templates, variants
+from shared.admin.stops import OneTemplate
+from tests.component.console.browser import Browser, Page
+from tests.support.console import Stage
+from tests.support.operations import Facts
+from tests.support.templates import do, make_template, read_flows
+
+PLACE = {"flow_id": "FLOW01", "treatment_action_id": "70000012"}
+SETTINGS = {"name": "Welcome series", **PLACE, "property_prefix": "jai", "send_window_s": "900"}
+
+
+@pytest.fixture
+async def ann(stage: Stage, visitor: Browser) -> Browser:
+    """An owner; `welcome` is active in its flow, with one approved variant."""
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    await make_template(stage, "acme")
+    await read_flows(stage, "acme")
+    await do(stage, "acme", template_settings.set_template, {"template_id": "welcome", **PLACE})
+    await do(stage, "acme", variants.approve, {"template_id": "welcome", "variant": "Warm"}, name="Ada")
+    await do(stage, "acme", template_settings.set_state, {"template_id": "welcome", "state": "active"})
+    return visitor
+
+
+def hidden(page: Page) -> dict[str, str]:
+    """What a browser sends for the page's Yes."""
+    found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.html)
+    return {name: text.unescape(value) for name, value in found}
+
+
+async def yaml_of(stage: Stage) -> str:
+    exported = await do(stage, "acme", template_writing.export, OneTemplate(template_id="welcome"))
+    return exported.yaml
+
+
+async def template(stage: Stage) -> templates.Template:
+    return await do(stage, "acme", templates.show, {"template_id": "welcome"})
+
+
+async def audited(stage: Stage) -> list[str]:
+    async with stage.db.connection() as connection:
+        return [row["operation"] for row in await connection.fetch("SELECT operation FROM audit_log ORDER BY audit_id")]
+
+
+@pytest.mark.parametrize("path", ["/acme/templates/welcome/file", "/acme/templates/_new/import"])
+async def test_a_file_that_leaves_a_variant_out_names_it_before_it_is_archived(
+    path: str, stage: Stage, ann: Browser
+) -> None:
+    without = re.sub(r"(?s)\nvariants:.*", "\nvariants: []\n", await yaml_of(stage))
+    without = without.replace("state: active", "state: draft")
+    before = await audited(stage)
+
+    asked = await ann.post(path, yaml=without)
+    untouched = await template(stage)
+    done = await ann.post(path, **hidden(asked))
+
+    assert (asked.status, done.status) == (200, 303)
+    assert "Nothing is changed yet." in asked.words
+    assert "Warm is archived: nobody new gets it." in asked.words
+    assert "Welcome series is draft instead of active. People get the control content." in asked.words
+    assert [(one.name, one.state) for one in untouched.variants] == [("Warm", "approved")]
+    assert [one.state for one in (await template(stage)).variants] == ["archived"]
+    assert await audited(stage) == [*before, "templates.import"]
+
+
+async def test_a_file_that_takes_nothing_away_is_imported_at_once(stage: Stage, ann: Browser) -> None:
+    longer = (await yaml_of(stage)).replace("name: Welcome series", "name: Welcome, all of it")
+
+    done = await ann.post("/acme/templates/welcome/file", yaml=longer)
+
+    assert done.status == 303
+    assert (await template(stage)).name == "Welcome, all of it"
+
+
+async def test_who_agreed_to_something_else_is_asked_again(stage: Stage, ann: Browser) -> None:
+    without = re.sub(r"(?s)\nvariants:.*", "\nvariants: []\n", await yaml_of(stage)).replace(
+        "state: active", "state: draft"
+    )
+    asked = await ann.post("/acme/templates/welcome/file", yaml=without)
+    new = {"name": "Cold", "subject": "Cold coffee", "preheader": "Three things to know of it", "body": "<p>Cold</p>"}
+    await ann.post("/acme/templates/welcome/variants/_new", **new)
+
+    again = await ann.post("/acme/templates/welcome/file", **hidden(asked))
+
+    assert again.status == 200
+    assert "Cold is archived" in again.words
+    assert len((await template(stage)).variants) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"property_prefix": "jai_two"}, "Copy is written to jai_two_subject"),
+        ({"treatment_action_id": "70000015"}, "The JSON body of the Webhook step changes, too"),
+    ],
+)
+async def test_moving_a_live_template_says_that_emails_show_control_until_the_snippet_is_pasted(
+    changed: dict[str, str], said: str, stage: Stage, ann: Browser
+) -> None:
+    asked = await ann.post("/acme/templates/welcome/settings", **{**SETTINGS, **changed})
+    before = await template(stage)
+    done = await ann.post("/acme/templates/welcome/settings", **hidden(asked))
+
+    assert (asked.status, done.status) == (200, 303)
+    assert (
+        "until the new one is pasted into the Treatment Message, every email shows the control content" in asked.words
+    )
+    assert said in asked.words
+    after = await template(stage)
+    [(name, value)] = changed.items()
+    assert (getattr(before, name) == value, getattr(after, name)) == (False, value)
+
+
+async def test_a_draft_is_moved_and_a_live_one_renamed_without_asking(stage: Stage, ann: Browser) -> None:
+    renamed = await ann.post("/acme/templates/welcome/settings", **{**SETTINGS, "name": "Hello"})
+    await do(stage, "acme", template_settings.set_state, {"template_id": "welcome", "state": "draft"})
+    moved = await ann.post("/acme/templates/welcome/settings", **{**SETTINGS, "property_prefix": "jai_two"})
+
+    assert (renamed.status, moved.status) == (303, 303)
+
+
+async def test_control_content_of_a_live_template_is_asked_for_and_kept_as_it_was_typed(
+    stage: Stage, ann: Browser
+) -> None:
+    typed = {"subject": "Welcome", "preheader": "", "body": "<p>\n  \u201cNew\u201d</p>\n<p>&amp;</p>"}
+
+    asked = await ann.post("/acme/templates/welcome/control", **typed)
+    done = await ann.post("/acme/templates/welcome/control", **hidden(asked))
+    same = await ann.post("/acme/templates/welcome/control", **typed)
+
+    assert (asked.status, done.status, same.status) == (200, 303, 303)
+    assert "until the new snippet is pasted into the Treatment Message" in asked.words
+    assert (await template(stage)).control_body == typed["body"]
+
+
+async def test_a_backfill_says_how_many_hours_there_are_and_are_there_already(stage: Stage, ann: Browser) -> None:
+    await do(stage, "acme", exports.set_target, {"bucket": "records"})
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.generation()
+    start = facts.now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=5)
+    await facts.exported(start)
+    await facts.exported(start + timedelta(hours=1))
+    path, span = (
+        "/acme/operations/exports/backfill",
+        {"start": f"{start:%Y-%m-%dT%H:%M}", "end": f"{facts.now:%Y-%m-%dT%H:00}"},
+    )
+
+    asked = await ann.post(path, **span)
+    astray = await ann.post(path, start=span["end"], end=span["start"])
+
+    assert (asked.status, astray.status) == (200, 422)
+    assert "5 hours from" in asked.words
+    assert "are exported to s3://records" in asked.words
+    assert "2 of them are there already, with 240 rows: overwritten" in asked.words
+    async with stage.db.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM export_hours WHERE reason = 'backfill'") == 0
+
+
+async def test_attributes_that_are_left_out_are_named(stage: Stage, ann: Browser) -> None:
+    two: dict[str, Any] = {"plan": {"kind": "string"}, "orders": {"kind": "number", "edges": [1]}}
+    await do(stage, "acme", content_rules.set_attributes, {"definitions": {"attributes": two}})
+
+    asked = await ann.post("/acme/integration/attributes", attributes="plan:\n  kind: string\n")
+    done = await ann.post("/acme/integration/attributes", **hidden(asked))
+    more = await ann.post("/acme/integration/attributes", attributes="plan:\n  kind: string\nx:\n  kind: list\n")
+
+    assert (asked.status, done.status, more.status) == (200, 303, 303)
+    assert "orders is not defined any more: from the next webhook on it is a plain text." in asked.words
+    assert "plan is not defined" not in asked.words
+
+
+async def test_another_bucket_is_taken_once_it_is_ticked(stage: Stage, ann: Browser) -> None:
+    await ann.post("/acme/integration/export", bucket="records")
+
+    hourly = await ann.post("/acme/integration/export", bucket="records", cadence="hourly")
+    asked = await ann.post("/acme/integration/export", bucket="elsewhere")
+    done = await ann.post("/acme/integration/export", bucket="elsewhere", replaces="true")
+
+    assert (hourly.status, asked.status, done.status) == (303, 422, 303)
+    assert "must be ticked: later exports go to another place" in asked.words
+    assert "Yes, leave s3://records" in asked.words
