@@ -73,6 +73,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "results.what_if": "what-if",
     "rules.set": "org rules import",
     "rules.show": "org rules show",
+    "sources.accept": "source accept",
     "sources.add": "source add",
     "sources.backfill": "source backfill",
     "sources.backfilling": "source backfill",

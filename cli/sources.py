@@ -15,7 +15,7 @@ from cli.display import moment, printable, show_table
 from cli.session import Session, command, session
 from cli.source_preview import show_preview
 from cli.source_progress import follow_files, how_far, size
-from shared.admin import source_trying, sources
+from shared.admin import source_accepting, source_trying, sources
 from shared.admin.operation import Nothing
 from shared.admin.source_kinds import Kind
 from shared.messaging.topology import INGEST_FILE
@@ -392,6 +392,22 @@ async def source_retry(org_slug: str, name: str, file: str | None, actor: str) -
             asked = sources.RetryFiles(name=name, file=file)
             done = await s.run(sources.retry, asked, org_slug, actor, publisher=publisher)
     click.echo(f"Queued {', '.join(done.files)}.")
+
+
+@source.command("accept")
+@click.argument("org_slug")
+@click.argument("name")
+@click.argument("file")
+@acting
+@command
+async def source_accept(org_slug: str, name: str, file: str, actor: str) -> None:
+    """Load the good rows of a FILE that is held for its bad ones. Look at them first: `justai source rejects`."""
+    async with session() as s:
+        await s.org_id(org_slug)
+        async with s.publisher(INGEST_FILE) as publisher:
+            asked = source_accepting.AcceptFile(name=name, file=file)
+            done = await s.run(source_accepting.accept, asked, org_slug, actor, publisher=publisher)
+    click.echo(f"Queued {done.file} as it is: {done.rejects} of {done.rows} rows that were read of it do not count.")
 
 
 def _text_of(key_file: Path, option: str) -> SecretStr:

@@ -75,7 +75,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         clock=clock,
         new_id=uuid4,
         lease_s=settings.ingest_lease_s,
-        limits=Limits(settings.ingest_max_unpacked_bytes, settings.ingest_max_ratio),
+        limits=Limits(
+            settings.ingest_max_unpacked_bytes, settings.ingest_max_ratio, max_rejects=settings.ingest_max_rejects
+        ),
         max_file_bytes=settings.ingest_max_file_bytes,
         spool_dir=settings.ingest_spool_dir,
     )

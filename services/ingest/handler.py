@@ -2,7 +2,7 @@
 
 | what happened | the ledger says | the message |
 | loaded, or its bytes were loaded before | done | acked |
-| unknown layout, mostly rejects, a bomb, … | held, with what is wrong | acked: a person decides |
+| unknown layout, too many bad rows, a bomb, … | held, with what is wrong | acked: a person decides |
 | still being written, replaced, gone | listed, from now on anew | acked: the poller will bring it again |
 | its server cannot be reached | listed | acked: same; the source's row says why |
 | trouble while reading it | queued, failed after the last attempt | later |
@@ -210,7 +210,7 @@ class _Loading:
         async with self._deps.stagings.open(self._file) as staged:
             try:
                 saved = check_mapping(self._file.source.mapping)
-                reading = Reading(saved, self._deps.clock.now(), self._deps.limits)
+                reading = Reading(saved, self._deps.clock.now(), self._deps.limits, self._file.accepted)
                 async with aclosing(_in_thread(spool, self._got.bytes, reading)) as pieces:
                     async for piece in pieces:
                         rows += piece.rows
@@ -218,9 +218,11 @@ class _Loading:
                         await staged.add(piece)
                         self._got = replace(self._got, rows=rows)
                         await self._stay_claimed()
-                if rejects * 2 > rows:
+                if not (self._file.accepted or self._deps.limits.forgives(rejects, rows)):
                     raise Unreadable(
-                        f"{rejects} of {rows} rows are no events; see its rejects", reason="mostly_rejects"
+                        f"{rejects} of the {rows} rows that were read are no events; see its rejects, and mend it or "
+                        "accept it as it is",
+                        reason="too_many_rejects",
                     )
             except Unreadable as problem:
                 await self._hold(staged, Loaded(rows, rejects), sha256, problem)

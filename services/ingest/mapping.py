@@ -32,7 +32,7 @@ MAX_URL = 2000
 _TOP = {
     "event_id": ("id", "event_id"),
     "metric": ("metric", "metric_name", "event", "event_name"),
-    "profile_id": ("profile_id", "person_id"),
+    "profile_id": ("profile_id", "person_id", "relationships_profile_data_id"),
     "event_at": ("datetime", "event_datetime", "timestamp", "event_timestamp"),
     "properties": ("event_properties", "properties"),
 }
@@ -190,7 +190,7 @@ def read_time(value: Any) -> datetime:
 def _plain(name: str) -> tuple[str, bool]:
     """A name without its spelling, and whether it is a property's: `event_properties.$internal.Transmission ID` →
     (`internal_transmission_id`, True)."""
-    text = name.strip().lower()
+    text = name.strip().lower().removeprefix("attributes.")  # an event of Klaviyo's, flattened
     inner = _PROPERTY_PREFIX.sub("", text)
     of_property = inner != text or inner.startswith("$")
     return _SEPARATORS.sub("_", inner).replace("$", "").strip("_"), of_property

@@ -1,8 +1,9 @@
-"""Bytes → events and numbered rejects. Pure: reads a stream that it is given, in bounded memory whatever is in it.
+"""Bytes → events and numbered rejects: reads a stream that it is given, in bounded memory whatever is in it.
 
-The kind of file is told by its content, never by its name: packing and encoding as `text` says, JSON lines by an
-opening brace, else CSV, whose delimiter and escaping are the ones under which the header is understood. Each record
-becomes an event or a reject; a record that cannot be told apart from its neighbours costs its first line only.
+The kind of file is told by its content, never by its name: Parquet by its first bytes, packing and encoding as `text`
+says, JSON by an opening brace or bracket, else CSV, whose delimiter and escaping are the ones under which the header is
+understood. Each record becomes an event or a reject; a line of text that cannot be told apart from its neighbours costs
+only itself. Records of lines have the number of their first line, those of arrays and tables are counted.
 """
 
 import csv
@@ -11,25 +12,31 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
-from typing import Any, BinaryIO, Literal, NamedTuple, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, cast
 
 import orjson
 
+from services.ingest import arrays
+from services.ingest.klaviyo_event import Names, metric_names
 from services.ingest.mapping import Columns, Rejected
+from services.ingest.objects import MAX_RAW_BYTES as MAX_RAW_BYTES
+from services.ingest.objects import Objects
+from services.ingest.objects import raw_text as _raw
+from services.ingest.parquet import PARQUET, Table, open_table
 from services.ingest.records import Event, Piece, Reject, Taken, Unreadable
 from services.ingest.text import Limits, OpenedText, open_text
 
 PIECE_ROWS = 5000
 MAX_ROW_CHARS = 1 << 20
 MAX_ROW_LINES = 1000
-MAX_RAW_BYTES = 2048
 QUICK_FROM_BYTES = 1 << 16
 """Smaller files are read row by row: whoever has only those never loads what the quick reader needs."""
 _BOMS = {"utf-8": 0, "utf-8-sig": 3}  # encodings of which the quick reader reads bytes, and how many come before
+_FEW_EMPTY_LINES, _EMPTY_LINES_PER_RECORD = 100_000, 10  # more than both together cost time and say nothing
 _SAMPLE_LINES = 200
 _MAX_LINE = 2**31 - 1  # what the database's line column holds
-_MAX_SHAPES = 1000  # distinct key sets of JSON objects that are remembered
 _HOPELESS = 20_000  # so many rejects, and more than events: the rest would not change the verdict
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -42,11 +49,13 @@ _LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How to read one file: the source's saved mapping, the present moment, the limits."""
+    """How to read one file: the source's saved mapping, the present moment, the limits. `accepted`: to its end,
+    however many of its rows are no events."""
 
     saved: Mapping[str, str]
     now: datetime
     limits: Limits = _LIMITS
+    accepted: bool = False
 
 
 class _Dialect(NamedTuple):
@@ -77,21 +86,40 @@ def read_pieces(
             n_events, n_rejects = n_events + len(events), n_rejects + len(rejects)
             yield Piece(events, rejects)
             events, rejects = [], []
-            if n_rejects > max(n_events, _HOPELESS):
+            if n_rejects > max(n_events, _HOPELESS) and not reading.accepted:
                 return
     if events or rejects:
         yield Piece(events, rejects)
 
 
+class Text(Protocol):
+    """A text that is read once."""
+
+    def read(self, most: int, /) -> str: ...
+    def readline(self, most: int, /) -> str: ...
+
+
+Kind = Literal["", "JSON lines", "JSON array", "JSON pages", "CSV"]
+
+
 def _read(
     stream: BinaryIO, size_bytes: int, reading: Reading, *, quick: bool
 ) -> "Iterator[Event | Reject | Taken]":  # fmt: skip
-    opened = open_text(stream, size_bytes, reading.limits)
-    if quick and opened.encoding in _BOMS and kind_of(opened.head) == "CSV":
+    stream.seek(0)
+    if stream.read(len(PARQUET)) == PARQUET:
+        return _read_parquet(stream, size_bytes, reading)
+    open_again = partial(open_text, stream, size_bytes, reading.limits)
+    opened = open_again()
+    kind = kind_of(opened.head)
+    if quick and opened.encoding in _BOMS and kind == "CSV":
         dialect = _dialect_of(opened.head, reading)
         if dialect.escape is None:
             return _read_quickly(opened, dialect, reading)
-    return read_text(opened.text.readline, opened.head, reading)
+    names: dict[str, str] = {}
+    if kind == "JSON pages":  # which explain their metrics after the events
+        names = metric_names(arrays.elements(opened.text.read, MAX_ROW_CHARS))
+        opened = open_again()
+    return read_text(opened.text, opened.head, reading, names)
 
 
 def _read_quickly(opened: OpenedText, dialect: _Dialect, reading: Reading) -> "Iterator[Event | Reject | Taken]":
@@ -109,28 +137,30 @@ def _read_quickly(opened: OpenedText, dialect: _Dialect, reading: Reading) -> "I
     return read_plain(stream, dialect.delimiter, MAX_ROW_CHARS, columns_of, by_row)
 
 
-def kind_of(head: str) -> Literal["", "JSON lines", "CSV"]:
-    """What kind of text it is; empty where nothing is in it. Raises Unreadable for what is not read."""
+def kind_of(head: str) -> Kind:
+    """What kind of text it is; empty where nothing is in it."""
     match head.lstrip()[:1]:
         case "":
             return ""
         case "{":
-            return "JSON lines"
+            return "JSON pages" if arrays.is_page(head) else "JSON lines"
         case "[":
-            raise Unreadable("a JSON array; one object a line is read", reason="unknown_format")
+            return "JSON array"
         case _:
             return "CSV"
 
 
-def read_text(readline: ReadLine, head: str, reading: Reading) -> Iterator[Event | Reject]:
-    """Its records, from its lines and the first part of it. Raises Unreadable."""
+def read_text(text: Text, head: str, reading: Reading, names: Names) -> Iterator[Event | Reject]:
+    """Its records, from all of it and its first part. Raises Unreadable."""
     match kind_of(head):
         case "":
             return iter(())
         case "JSON lines":
-            return _read_json(readline, reading)
+            return _read_json_lines(text.readline, Objects(reading.saved, reading.now, names))
+        case "JSON array" | "JSON pages":
+            return _read_elements(text, Objects(reading.saved, reading.now, names))
         case "CSV":
-            return _read_csv(readline, _dialect_of(head, reading), reading)
+            return _read_csv(text.readline, _dialect_of(head, reading), reading)
 
 
 # --- CSV
@@ -154,7 +184,8 @@ class _Lines:
         self._waiting: deque[str] = deque()
         self._chars = 0
         self.pulled: list[str] = []
-        self.number = number  # of the first line pulled
+        self.number = self._first = number  # of the first line pulled
+        self._empty = 0
 
     def __iter__(self) -> "_Lines":
         return self
@@ -168,6 +199,13 @@ class _Lines:
         if self._chars > MAX_ROW_CHARS or len(self.pulled) > MAX_ROW_LINES or type(line) is _Cut:
             raise _TooLong
         return line
+
+    def skip(self) -> None:
+        """What was pulled is an empty line. Raises Unreadable for a file of nothing else."""
+        self._empty += 1
+        records = self.number - self._first + 1 - self._empty
+        if self._empty > _FEW_EMPTY_LINES + _EMPTY_LINES_PER_RECORD * records:
+            raise Unreadable(f"{self._empty} empty lines among {records} others", reason="empty_lines")
 
     def done(self) -> None:
         """What was pulled has been dealt with."""
@@ -235,6 +273,8 @@ def _read_csv(
                 columns = Columns(row, reading.saved, reading.now)
             else:
                 yield _event_or_reject(columns, row, lines)
+        else:
+            lines.skip()
         lines.done()
 
 
@@ -291,13 +331,11 @@ def _faults(head: str, dialect: _Dialect, reading: Reading) -> int:
     return sum(type(result) is Reject for result in _read_csv(readline, dialect, reading))
 
 
-# --- JSON lines
+# --- JSON
 
 
-def _read_json(readline: ReadLine, reading: Reading) -> Iterator[Event | Reject]:
+def _read_json_lines(readline: ReadLine, objects: Objects) -> Iterator[Event | Reject]:
     lines = _Lines(readline)
-    shapes: dict[tuple[str, ...], Columns | Rejected] = {}
-    understood = False
     while True:
         try:
             line = next(lines)
@@ -307,45 +345,72 @@ def _read_json(readline: ReadLine, reading: Reading) -> Iterator[Event | Reject]
             yield Reject(lines.number, "too long", _raw(lines.pulled))
             lines.done()
             continue
-        if not line.isspace():
-            result = _object_or_reject(line, lines, shapes, reading, understood=understood)
-            understood = understood or type(result) is Event
-            yield result
+        if line.isspace():
+            lines.skip()
+        else:
+            yield objects.read(line, lines.number, lines.pulled)
         lines.done()
 
 
-def _object_or_reject(
-    line: str,
-    lines: _Lines,
-    shapes: dict[tuple[str, ...], Columns | Rejected],
-    reading: Reading,
-    *,
-    understood: bool,
-) -> Event | Reject:
-    """Objects with the same keys are read alike. Raises Unreadable when not even the first one is understood."""
-    try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return Reject(lines.number, "not JSON", _raw(lines.pulled))
-    if not isinstance(found, dict):
-        return Reject(lines.number, "not a JSON object", _raw(lines.pulled))
-    keys = tuple(found)
-    if keys not in shapes:
-        if len(shapes) >= _MAX_SHAPES:
-            shapes.clear()
+def _read_elements(text: Text, objects: Objects) -> Iterator[Event | Reject]:
+    found = (element for element in arrays.elements(text.read, MAX_ROW_CHARS) if element.part == "data")
+    for number, element in enumerate(found, 1):
+        if element.whole:
+            yield objects.read(element.text, number, [element.text])
+        else:
+            yield Reject(number, "too long", _raw([element.text]))
+
+
+# --- Parquet
+
+
+def _read_parquet(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterator[Event | Reject]:
+    with open_table(stream, size_bytes, reading.limits) as table:
+        yield from read_table(table, reading)
+
+
+def check_table(names: Sequence[str], reading: Reading) -> Iterator[Event | Reject]:
+    """No row, but Unreadable if these columns do not tell where the fields are."""
+    if not _is_klaviyo_table(names):
+        Columns(names, reading.saved, reading.now)
+    return iter(())
+
+
+def _is_klaviyo_table(names: Sequence[str]) -> bool:
+    return {"type", "attributes"} <= set(names)
+
+
+def read_table(table: Table, reading: Reading) -> Iterator[Event | Reject]:
+    """Its rows; only the columns that say something to us are read. Raises Unreadable."""
+    if _is_klaviyo_table(table.names):
+        yield from _read_klaviyo_table(table, Objects(reading.saved, reading.now, {}))
+        return
+    columns = Columns(table.names, reading.saved, reading.now)
+    wanted = sorted(set(columns.at.values()))
+    values: list[Any] = [None] * len(table.names)
+    for number, row in enumerate(table.rows(wanted), 1):
+        if isinstance(row, str):
+            yield Reject(number, row, "")
+            continue
+        for index, value in zip(wanted, row, strict=True):
+            values[index] = value
         try:
-            shapes[keys] = Columns(keys, reading.saved, reading.now)
-        except Unreadable as problem:
-            if not understood:
-                raise
-            shapes[keys] = Rejected(str(problem).split(";")[0])
-    columns = shapes[keys]
-    if isinstance(columns, Rejected):
-        return Reject(lines.number, str(columns), _raw(lines.pulled))
-    return _event_or_reject(columns, list(found.values()), lines)
+            yield columns.read(values, number)
+        except Rejected as rejected:
+            yield Reject(number, str(rejected), _raw([_shown(table, wanted, row)]))
 
 
-def _raw(lines: Sequence[str]) -> str:
-    """For people: the record's beginning, in what PostgreSQL can store."""
-    text = "".join(lines[:50])[:MAX_RAW_BYTES].replace("\0", "\ufffd")
-    return text.encode("utf-8", "replace")[:MAX_RAW_BYTES].decode("utf-8", "ignore")
+def _read_klaviyo_table(table: Table, objects: Objects) -> Iterator[Event | Reject]:
+    """The columns are the members of Klaviyo's own event objects."""
+    wanted = [index for index, name in enumerate(table.names) if name in ("type", "id", "attributes", "relationships")]
+    for number, row in enumerate(table.rows(wanted), 1):
+        if isinstance(row, str):
+            yield Reject(number, row, "")
+        else:
+            found = {table.names[index]: value for index, value in zip(wanted, row, strict=True)}
+            yield objects.take(found, number, [_shown(table, wanted, row)])
+
+
+def _shown(table: Table, wanted: Sequence[int], row: Sequence[Any]) -> str:
+    told = {table.names[index]: value for index, value in zip(wanted, row, strict=True)}
+    return orjson.dumps(told).decode()

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from services.ingest.beginning import BEGINNING_BYTES, look
+from services.ingest.beginning import BEGINNING_BYTES, MOST_TABLE_BYTES, end_bytes, look
 from services.ingest.folders import Folder, Folders
 from services.ingest.mapping import check_mapping
 from services.ingest.parse import Reading
@@ -106,10 +106,14 @@ class _Trying:
             return
         self.done(f"{len(files)} fit {source.pattern!r}, {listing.ignored} do not.")
         file = _chosen(files, self.job.file)
-        beginning = await _beginning(folder, file, sized=source.sized)
+        most = min(file.size, BEGINNING_BYTES) if source.sized else BEGINNING_BYTES
+        beginning, end = await _part(folder, file, most), b""
         if not source.sized:
             file = file._replace(size=len(beginning) + (len(beginning) >= BEGINNING_BYTES))
-        self.done(f"{file.path}, {file.size:,} bytes of {file.mtime:%Y-%m-%d %H:%M} UTC: {len(beginning):,} were read.")
+        elif missing := end_bytes(beginning, file.size):
+            end = await _part(folder, file, missing, file.size - missing)
+        read = len(beginning) + len(end)
+        self.done(f"{file.path}, {file.size:,} bytes of {file.mtime:%Y-%m-%d %H:%M} UTC: {read:,} were read.")
         saved: dict[str, str] = {}
         wrong = None
         try:
@@ -117,7 +121,7 @@ class _Trying:
         except Unreadable as problem:
             wrong = str(problem)
         reading = Reading(saved, self.deps.clock.now(), self.deps.limits)
-        seen = await asyncio.to_thread(look, beginning, file, reading)
+        seen = await asyncio.to_thread(look, beginning, file, reading, end)
         self.preview = seen.model_copy(update={"problem": wrong}) if wrong else seen
         self._judge(self.preview)
 
@@ -134,6 +138,9 @@ class _Trying:
             return
         columns = {one.field: one.column for one in seen.fields}
         told = ", ".join(f"{name} from {columns[name]!r}" for name in REQUIRED_FIELDS if columns.get(name))
+        if not seen.whole and not seen.events + seen.rejected:
+            self.done(f"{told}. Rows of Parquet are shown of files of up to {MOST_TABLE_BYTES >> 20} MB.")
+            return
         self.done(f"{told}. {seen.events} of the first {seen.events + seen.rejected} rows are events.")
 
 
@@ -174,7 +181,6 @@ def _chosen(files: Sequence[Listed], wanted: str | None) -> Listed:
     raise Permanent(f"no file {wanted!r} that fits is in the folder; the newest is {files[0].path}", reason="no_file")
 
 
-async def _beginning(folder: Folder, file: Listed, *, sized: bool) -> bytes:
-    most = min(file.size, BEGINNING_BYTES) if sized else BEGINNING_BYTES
-    async with aclosing(folder.read(file.path, most)) as blocks:
+async def _part(folder: Folder, file: Listed, size: int, start: int = 0) -> bytes:
+    async with aclosing(folder.read(file.path, size, start)) as blocks:
         return b"".join([block async for block in blocks])

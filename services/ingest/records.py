@@ -114,6 +114,7 @@ class Claimed:
     claim_id: UUID
     listed: Listed
     source: Source
+    accepted: bool = False  # a person wants its good rows, however many are bad
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,13 @@ class Settings(ServiceSettings):
     ingest_max_ratio: int = Field(
         200, gt=0, description="Files that unpack to more than this times their size are held."
     )
+    ingest_max_rejects: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Files of which a larger share of rows are no events are held; up to 10 such rows, only if more "
+        "than half are.",
+    )
 
     @field_validator("ingest_klaviyo_window_min")
     @classmethod

@@ -67,8 +67,9 @@ COUNT_FRESH = "SELECT coalesce(sum(n), 0)::bigint FROM touched"
 DELETE_REJECTS = "DELETE FROM ingest_rejects WHERE org_id = $1 AND file_id = $2"
 INSERT_REJECTS = """
     INSERT INTO ingest_rejects (org_id, file_id, line, reason, raw)
-    SELECT $1, $2, line, reason, raw FROM staged_rejects
+    SELECT $1, $2, line, reason, raw FROM staged_rejects ORDER BY line LIMIT $3
 """
+_REJECTS_OF_HELD = 1000  # tell what is wrong with the file; it is read again anyway
 
 
 class LeaseLost(Transient):
@@ -117,7 +118,7 @@ class Staged:
             loaded = await tellers.take_over(orders, loaded)
             await self._ahead.add(orders)
             await attribute.recompute_sends(connection, orders, org_id, self._window)
-            await self._keep_rejects()
+            await self._keep_rejects(None)
             await settle(connection, self._file, "done", now, sha256=sha256, loaded=loaded)
         return loaded
 
@@ -127,12 +128,12 @@ class Staged:
             await self._connection.execute(SCOPE_TO_ORG, str(self._file.source.org_id))
             if not await settle(self._connection, self._file, "held", now, sha256=sha256, loaded=loaded, error=error):
                 raise LeaseLost("another worker took the file over", reason="lease_lost")
-            await self._keep_rejects()
+            await self._keep_rejects(_REJECTS_OF_HELD)
 
-    async def _keep_rejects(self) -> None:
+    async def _keep_rejects(self, most: int | None) -> None:
         ids = self._file.source.org_id, self._file.file_id
         await self._connection.execute(DELETE_REJECTS, *ids, timeout=STATEMENT_TIMEOUT_S)
-        await self._connection.execute(INSERT_REJECTS, *ids, timeout=STATEMENT_TIMEOUT_S)
+        await self._connection.execute(INSERT_REJECTS, *ids, most, timeout=STATEMENT_TIMEOUT_S)
 
     async def _make_partitions(self) -> None:
         """Apart from the switch: making one locks the parent, and must wait for the switches of others."""

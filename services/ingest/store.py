@@ -180,7 +180,7 @@ CLAIM = f"""
     FROM sources s
     WHERE f.org_id = $1 AND f.file_id = $2 AND s.source_id = f.source_id
       AND f.state <> 'done' AND (f.state <> 'loading' OR f.lease_until IS NULL OR f.lease_until < $5)
-    RETURNING f.path AS file_path, f.size, f.mtime, f.tag, {_SOURCE_COLUMNS}
+    RETURNING f.path AS file_path, f.size, f.mtime, f.tag, f.accepted_at IS NOT NULL AS accepted, {_SOURCE_COLUMNS}
 """  # noqa: S608  # our own text
 SELECT_LEASE = "SELECT lease_until FROM ingest_files WHERE org_id = $1 AND file_id = $2 AND state = 'loading'"
 
@@ -265,7 +265,8 @@ class Ledger:
                 raise Throttled("another worker has the file", wait_s=wait_s, reason="file_taken")
         if row is None:
             return None
-        return Claimed(file_id, claim_id, Listed(row["file_path"], row["size"], row["mtime"], row["tag"]), _source(row))
+        listed = Listed(row["file_path"], row["size"], row["mtime"], row["tag"])
+        return Claimed(file_id, claim_id, listed, _source(row), row["accepted"])
 
     async def extend(self, file: Claimed, got: Got, now: datetime) -> bool:
         """Whether the file is still ours; then it is for another lease, and shows how far it is."""

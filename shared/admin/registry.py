@@ -30,6 +30,7 @@ from shared.admin import (
     quota,
     reconciliation,
     results,
+    source_accepting,
     source_trying,
     sources,
     stops,
@@ -50,7 +51,7 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, source_trying, backfilling, hooks, reconciliation, exports, outcomes, operations_number,
+    sources, source_trying, source_accepting, backfilling, hooks, reconciliation, exports, outcomes, operations_number,
     operations_examples, quota, why, operations_person, dead, audit, people, people_reset, checks, results, what_if,
     policies, template_search, template_writing, template_lint, previewing, variant_queue, variant_csv, drafts, config,
     tracing,

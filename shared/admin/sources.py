@@ -1,7 +1,7 @@
 """Where event files are read from: folders of several kinds, and what became of their files."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -33,6 +33,10 @@ INSERT_SOURCE = """
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 """
 SELECT_SOURCE = "SELECT source_id FROM sources WHERE org_id = $1 AND name = $2"
+# A later version of the file was loaded.
+_MENDED = """EXISTS (
+        SELECT FROM ingest_files n WHERE n.source_id = f.source_id AND n.path = f.path AND n.state = 'done'
+          AND (n.first_seen_at, n.mtime) > (f.first_seen_at, f.mtime))"""
 SELECT_KIND = "SELECT kind, access_key FROM sources WHERE source_id = $1"
 SELECT_SOURCES = f"""
     WITH counted AS (
@@ -40,7 +44,7 @@ SELECT_SOURCES = f"""
            s.endpoint_url, s.access_key, s.poll_s, s.enabled, s.mapping, s.last_polled_at, s.listed, s.ignored,
            s.last_error, s.last_error_at, s.refused_at, s.reread_at, s.reread_files, s.reread_bytes,
            count(f.file_id) FILTER (WHERE f.state = 'done') AS done,
-           count(f.file_id) FILTER (WHERE f.state IN ('held', 'failed')) AS troubled,
+           count(f.file_id) FILTER (WHERE f.state IN ('held', 'failed') AND NOT {_MENDED}) AS troubled,
            count(f.file_id) FILTER (WHERE f.state IN ('listed', 'queued', 'loading')) AS waiting,
            min(f.first_seen_at) FILTER (WHERE f.state IN ('listed', 'queued', 'loading')) AS waiting_since
     FROM sources s LEFT JOIN ingest_files f USING (source_id)
@@ -91,14 +95,22 @@ SELECT_FILES = """
            END::float8 AS per_s
     FROM ingest_files WHERE source_id = $1 ORDER BY first_seen_at DESC, path LIMIT $2
 """
+# Of its newest version: what was wrong with an older one is mended, or is wrong with this one too.
 SELECT_REJECTS = """
-    SELECT r.line, r.reason, r.raw FROM ingest_rejects r JOIN ingest_files f USING (file_id)
-    WHERE f.source_id = $1 AND f.path = $2 ORDER BY f.first_seen_at DESC, r.line LIMIT $3
+    SELECT line, reason, raw FROM ingest_rejects
+    WHERE file_id = (
+        SELECT file_id FROM ingest_files WHERE source_id = $1 AND path = $2
+        ORDER BY first_seen_at DESC, mtime DESC LIMIT 1)
+    ORDER BY line LIMIT $3
 """
-SELECT_TROUBLED = """
-    SELECT file_id, path FROM ingest_files
-    WHERE source_id = $1 AND state IN ('held', 'failed') AND ($2::text IS NULL OR path = $2) ORDER BY mtime, path
-"""
+SELECT_TROUBLED = f"""
+    SELECT file_id, path FROM ingest_files f
+    WHERE source_id = $1 AND state IN ('held', 'failed') AND ($2::text IS NULL OR path = $2) AND NOT {_MENDED}
+    ORDER BY mtime, path
+"""  # noqa: S608  # our own text
+
+TOO_MANY_REJECTS: Final = ("too_many_rejects: ", "mostly_rejects: ")
+"""How the word on a file begins that is held for its rejects alone; the second is an older release's."""
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Path = Annotated[str, Field(description="The folder, or the prefix in a bucket.")]
@@ -280,6 +292,11 @@ class SourceFile(ResultModel):
     got_bytes: int | None = None
     got_rows: int | None = None
     per_s: float | None = None
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether only its bad rows hold it."""
+        return self.state == "held" and (self.error or "").startswith(TOO_MANY_REJECTS)
 
 
 class Files(ResultModel):

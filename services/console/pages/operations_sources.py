@@ -8,9 +8,10 @@ from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import sources
+from shared.admin import source_accepting, sources
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
+from shared.admin.source_accepting import AcceptFile
 from shared.admin.sources import AskedFiles, AskedRejects, RescanSource, RetryFiles, Source
 from shared.errors import Failure
 
@@ -69,6 +70,21 @@ async def retry(visit: Visit) -> web.StreamResponse:
         await visit.notice(f"Nothing is loaded again: {error}.", "bad")
     else:
         await visit.notice(f"{counted(len(done), 'file is', 'files are')} loaded again.")
+    return visit.see_other(visit.path("operations", "sources", name))
+
+
+@pages.page("POST", "/{org}/operations/sources/{source}/accept", role="editor")
+async def accept(visit: Visit) -> web.StreamResponse:
+    """The good rows of a file that is held for its bad ones."""
+    name = visit.value("source")
+    given, _ = await read_form(visit.request, OneFile)
+    try:
+        asked = AcceptFile(name=name, file=(given.file if given else None) or "")
+        done = await visit.run(source_accepting.accept, asked)
+    except (AdminError, Failure) as error:
+        await visit.notice(f"It is not loaded: {error}.", "bad")
+    else:
+        await visit.notice(f"{done.file} is loaded as it is; its bad rows stay rejects.")
     return visit.see_other(visit.path("operations", "sources", name))
 
 

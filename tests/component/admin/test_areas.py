@@ -16,6 +16,7 @@ from shared.admin import (
     outcomes,
     pasting,
     quota,
+    source_accepting,
     source_trying,
     sources,
     stops,
@@ -335,6 +336,7 @@ async def test_another_orgs_things_are_not_there(shop: Rig) -> None:
         (source_trying.try_typed, {"name": "events", "port": 2222}),
         (source_trying.preview, {"name": "events"}),
         (sources.retry, {"name": "events"}),
+        (source_accepting.accept, {"name": "events", "file": "/out/a.csv"}),
     ]
 
     for one, wish in asked:

@@ -203,10 +203,35 @@ def test_held_and_failed_files_are_queued_again(acme: Cli, key_file: Path, amqp_
     assert acme.line("source", "retry", "acme", "events", "/out/c.csv").startswith("/out/c.csv is neither held nor")
 
 
-async def queued(amqp_url: str) -> list[IngestFileJob]:
+def test_a_file_that_is_held_for_its_bad_rows_is_accepted_as_it_is(acme: Cli, key_file: Path, amqp_url: str) -> None:
+    acme = acme.with_settings(amqp_url=amqp_url)
+    acme.ok(*add(key_file))
+    held = a_file(acme, "/out/a.csv", "held", "too_many_rejects: 4 of the 7 rows")
+    a_file(acme, "/out/b.csv", "held", "unknown_layout: no column")
+    a_file(acme, "/out/c.csv", "done")
+
+    said = acme.ok("source", "accept", "acme", "events", "/out/a.csv")
+
+    row = source(acme)
+    assert said == "Queued /out/a.csv as it is: 4 of 7 rows that were read of it do not count.\n"
+    assert asyncio.run(queued(amqp_url, 1)) == [
+        IngestFileJob(org_id=row["org_id"], source_id=row["source_id"], file_id=held)
+    ]
+    assert [found["path"] for found in acme.rows("SELECT path FROM ingest_files WHERE accepted_at IS NOT NULL")] == [
+        "/out/a.csv"
+    ]
+    assert "held for bad rows, but because it cannot be read" in acme.line(
+        "source", "accept", "acme", "events", "/out/b.csv"
+    )
+    for path in ("/out/c.csv", "/out/none.csv"):
+        assert acme.line("source", "accept", "acme", "events", path).startswith(f"{path} is not held")
+    assert acme.rows("SELECT count(*) FROM audit_log WHERE operation = 'sources.accept'")[0]["count"] == 1
+
+
+async def queued(amqp_url: str, count: int = 3) -> list[IngestFileJob]:
     async with connect(amqp_url, "test") as connection:
         queue = await (await open_channel(connection)).declare_queue("ingest_file", passive=True)
-        bodies = [(await queue.get(no_ack=True, timeout=5)).body for _ in range(3)]
+        bodies = [(await queue.get(no_ack=True, timeout=5)).body for _ in range(count)]
     return [job for body in bodies for job in Batch[IngestFileJob].model_validate_json(body).jobs]
 
 
@@ -238,6 +263,7 @@ def test_an_unknown_source_is_one_line_that_says_where_to_look(acme: Cli) -> Non
         ("files", "acme", "x"),
         ("set", "acme", "x", "--on"),
         ("retry", "acme", "x"),
+        ("accept", "acme", "x", "f"),
         ("rejects", "acme", "x", "f"),
     ):
         assert acme.line("source", *command) == "No source 'x'; see `justai source list acme`."

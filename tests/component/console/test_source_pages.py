@@ -103,3 +103,38 @@ async def test_a_file_is_previewed_and_its_mapping_tried_and_saved_without_scrip
         assert await connection.fetchval("SELECT mapping::text FROM sources") == (
             '{"metric": " metric ", "profile_id": "Wer"}'
         )
+
+
+HELD = (
+    "INSERT INTO sources (source_id, org_id, name, host, username, host_key, sealed_key, enabled) "
+    "SELECT '00000000-0000-4000-8000-000000000001', $1, 'events', 'localhost', 'u', 'k', 's', false",
+    "INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, state, first_seen_at, last_seen_at, "
+    "rows, rejects, error) SELECT gen_random_uuid(), $1, '00000000-0000-4000-8000-000000000001', f.path, 10, now(), "
+    "'held', now(), now(), 400, 21, f.error FROM (VALUES ('/out/rows.csv', 'too_many_rejects: 21 of the 400 rows'), "
+    "('/out/layout.csv', 'unknown_layout: no column')) f (path, error)",
+)
+
+
+async def test_a_file_that_is_held_for_its_bad_rows_has_a_button_to_take_it_as_it_is(
+    stage: Stage, visitor: Browser
+) -> None:
+    await visitor.sign_in("ann@example.com")
+    async with stage.db.connection() as connection:
+        for statement in HELD:
+            await connection.execute(statement, stage.orgs["acme"])
+    path = "/acme/operations/sources/events"
+
+    shown = await visitor.get(path)
+    async with ingest(stage):
+        await visitor.post(f"{path}/accept", file="/out/rows.csv")
+        taken = await visitor.get(path)
+        await visitor.post(f"{path}/accept", file="/out/layout.csv")
+        refused = await visitor.get(path)
+
+    assert shown.html.count(f"{path}/accept") == 1
+    assert "21 of the 400 rows that were read of /out/rows.csv are no events" in shown.words
+    assert "/out/rows.csv is loaded as it is; its bad rows stay rejects." in taken.words
+    assert "It is not loaded: /out/layout.csv is not held for bad rows" in refused.words
+    async with stage.db.connection() as connection:
+        accepted = await connection.fetch("SELECT path FROM ingest_files WHERE accepted_at IS NOT NULL")
+    assert [row["path"] for row in accepted] == ["/out/rows.csv"]

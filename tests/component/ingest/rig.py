@@ -164,5 +164,14 @@ class Rig:
         found = await self.rows("SELECT path, state FROM ingest_files ORDER BY first_seen_at, mtime")
         return {Path(row["path"]).name: row["state"] for row in found}
 
+    async def job_of(self, name: str) -> IngestFileJob:
+        """As a person has a file loaded again; its newest version."""
+        found = await self.rows(
+            "SELECT org_id, source_id, file_id FROM ingest_files WHERE path LIKE '%' || $1"
+            " ORDER BY first_seen_at, mtime",
+            name,
+        )
+        return IngestFileJob(**found[-1])
+
     async def send(self, transmission_id: str) -> dict[str, Any]:
         return await self.one("SELECT * FROM sends WHERE transmission_id = $1", transmission_id)

@@ -11,7 +11,6 @@ import pytest
 from services.ingest.records import Claimed, Listed
 from services.ingest.store import Ledger
 from shared.errors import Throttled
-from shared.schemas.jobs import IngestFileJob
 from tests.component.ingest.given import SENT, Mail, again, nested_csv
 from tests.component.ingest.rig import STABLE_S, Rig, Server
 
@@ -191,9 +190,14 @@ async def test_folders_links_and_other_names_are_ignored_and_counted(bare_rig: R
     ("data", "reason"),
     [
         (GARBAGE, "unknown_layout: no column for event_id, metric, profile_id, event_at; found 'this', 'is', 'no'"),
-        (b"id,metric,profile_id,datetime\nE1,a\nE2,b\nE3,Opened Email,P1,2026-11-23\n", "mostly_rejects: 2 of 3 rows"),
+        (
+            b"id,metric,profile_id,datetime\nE1,a\nE2,b\nE3,Opened Email,P1,2026-11-23\n",
+            "too_many_rejects: 2 of the 3 ",
+        ),
         (gzip.compress(b"id,metric,profile_id,datetime\n", mtime=0)[:-4], "damaged_gzip"),
-        (b"PK\x03\x04rest", "unknown_format: a zip file"),
+        (b"PK\x03\x04rest", "damaged_zip: "),
+        (b"PAR1 and no more", "damaged_parquet: "),
+        (b'[{"id": "E1"', "damaged_json: "),
         (gzip.compress(b"id,metric,profile_id,datetime\n" + b" " * (64 << 20), mtime=0), "too_large_unpacked"),
     ],
 )
@@ -245,7 +249,7 @@ async def test_bad_rows_are_kept_with_their_line_and_never_stop_neighbours(rig: 
 async def test_a_held_file_loads_when_the_source_learns_its_columns(rig: Rig, folder: Path) -> None:
     (folder / "1.csv").write_bytes(b"key,what,who,moment\nE1,Opened Email,P1,2026-11-23T09:00:00Z\nbad\nbad\n")
     await rig.settle()
-    (job,) = (IngestFileJob(**row) for row in await rig.rows("SELECT org_id, source_id, file_id FROM ingest_files"))
+    job = await rig.job_of("1.csv")
     mapping = {"event_id": "key", "metric": "what", "profile_id": "who", "event_at": "moment"}
     await rig.run("UPDATE sources SET mapping = $1", mapping)
 

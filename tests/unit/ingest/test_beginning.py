@@ -2,18 +2,22 @@
 
 import gzip
 import io
+import json
 import random
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+import zstandard
 
-from services.ingest.beginning import BEGINNING_BYTES, look
+from services.ingest.beginning import BEGINNING_BYTES, MOST_TABLE_BYTES, end_bytes, look
 from services.ingest.mapping import FIELDS
 from services.ingest.parse import Reading, read_pieces
 from services.ingest.records import Listed
 from shared.event_fields import EVENT_FIELDS
 from shared.schemas.probes import FilePreview
+from tests.unit.ingest.given_files import NAMED, event, klaviyo_event, page, parquet, parquet_events, zipped
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 HEADER = "id,metric,profile_id,datetime,event_properties\n"
@@ -31,6 +35,14 @@ def noise(number: int) -> str:
 def seen(data: bytes, *, size: int | None = None, saved: dict[str, str] | None = None) -> FilePreview:
     listed = Listed("/out/a.csv", len(data) if size is None else size, NOW)
     return look(data, listed, Reading(saved or {}, NOW))
+
+
+def part_seen(data: bytes) -> FilePreview:
+    """As the probe reads it: its beginning, and what is asked for of its end."""
+    beginning = data[:BEGINNING_BYTES]
+    missing = end_bytes(beginning, len(data))
+    end = data[len(data) - missing :] if missing else b""
+    return look(beginning, Listed("/out/a", len(data), NOW), Reading({}, NOW), end)
 
 
 def columns(found: FilePreview) -> dict[str, tuple[str | None, str | None]]:
@@ -108,8 +120,8 @@ def test_a_layout_that_is_not_understood_still_shows_its_columns_and_what_is_fou
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"PAR1....", "a Parquet file"),
-        (b'[{"id": 1}]', "a JSON array"),
+        (b"PAR1....", "the Parquet data is damaged or cut off: it has no footer"),
+        (b"BZh9....", "a bzip2 file; CSV, JSON and Parquet are read"),
         (gzip.compress(b"x" * 1000)[:10] + b"\xff" * 400, "the gzip data is damaged"),
     ],
 )
@@ -134,3 +146,74 @@ def test_mostly_rejects_is_a_problem() -> None:
     found = seen((HEADER + row(1) + "E2,,P2,x,{}\n" * 3).encode())
 
     assert found.problem == "3 of its first 4 rows are no events"
+
+
+def long_csv() -> bytes:
+    return (HEADER + "".join(row(number, noise(number)) for number in range(3000))).encode()
+
+
+@pytest.mark.parametrize(
+    ("pack", "format"),
+    [
+        (zstandard.compress, "CSV, separated by commas, UTF-8, zstd"),
+        (lambda data: zipped({"a.csv": data}), "CSV, separated by commas, UTF-8, zip"),
+        (lambda data: zipped({"a.csv": data}, zipfile.ZIP_STORED), "CSV, separated by commas, UTF-8, zip"),
+        (lambda data: json.dumps([event(n, note=noise(n)) for n in range(3000)]).encode(), "JSON array, UTF-8"),
+        (lambda data: page([klaviyo_event(n) for n in range(3000)]).encode(), "JSON pages, UTF-8"),
+    ],
+)
+def test_the_beginning_of_a_long_file_of_any_kind_is_shown(pack: Callable[[bytes], bytes], format: str) -> None:
+    data = pack(long_csv())
+
+    found = part_seen(data)
+
+    assert len(data) > BEGINNING_BYTES
+    assert (found.whole, found.format, found.problem, found.rejected) == (False, format, None, 0)
+    assert 100 < found.events <= 2000
+    assert {"id", "event_properties"} <= set(found.columns)
+
+
+@pytest.mark.parametrize(
+    ("data", "format"),
+    [
+        (zstandard.compress(HEADER.encode() + row(1).encode()), "CSV, separated by commas, UTF-8, zstd"),
+        (zipped({"a": HEADER.encode() + row(1).encode()}), "CSV, separated by commas, UTF-8, zip"),
+        (json.dumps([event(1)], indent=2).encode(), "JSON array, UTF-8"),
+        (page([klaviyo_event(1)]).encode(), "JSON pages, UTF-8"),
+        (json.dumps(klaviyo_event(1, NAMED)).encode(), "JSON lines, UTF-8"),
+        (parquet_events(1), "Parquet"),
+    ],
+)
+def test_a_small_file_of_any_kind_is_told_whole(data: bytes, format: str) -> None:
+    found = part_seen(data)
+
+    assert (found.whole, found.format, found.problem) == (True, format, None)
+    assert (found.events, found.rows[0]["event_id"], found.rows[0]["metric"]) == (1, "E1", "Opened Email")
+    assert columns(found)["event_id"] == ("id", "header")
+
+
+def test_a_table_that_fits_is_read_whole_and_of_a_larger_one_the_columns_are_shown() -> None:
+    fits = parquet_events(1000, note=[noise(number) for number in range(1000)])
+    large = parquet_events(1000, note=[random.Random(number).randbytes(17_000) for number in range(1000)])
+
+    seen_whole, seen_part = part_seen(fits), part_seen(large)
+
+    assert BEGINNING_BYTES < len(fits) < MOST_TABLE_BYTES < len(large)
+    assert (seen_whole.whole, seen_whole.events, seen_whole.problem) == (True, 1000, None)
+    assert (seen_part.whole, seen_part.events, seen_part.problem) == (False, 0, None)
+    assert seen_part.read_bytes < 2 << 20
+    assert columns(seen_part) == columns(seen_whole)
+
+
+def test_a_table_whose_columns_are_not_found_shows_them() -> None:
+    found = part_seen(parquet({"id": ["E1"], "Wer": ["P1"]}))
+
+    assert str(found.problem).startswith("no column for metric, profile_id, event_at")
+    assert found.columns == ["id", "Wer"]
+
+
+def test_a_metric_without_a_name_is_a_problem_only_where_the_whole_file_was_read() -> None:
+    data = page([klaviyo_event(number) for number in range(3000)], []).encode()
+
+    assert part_seen(data).rows[0]["metric"] == "MET1"
+    assert "told by its id only" in str(part_seen(page([klaviyo_event(1)], []).encode()).problem)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from services.ingest import parse
 from services.ingest.parse import Reading, read_pieces
 from services.ingest.records import Event, Reject, Unreadable
 from services.ingest.text import Limits
+from tests.unit.ingest.given_files import zipped
 
 READING = Reading({}, datetime(2026, 11, 23, 10, 0, tzinfo=UTC))
 HEADER = "id,metric,profile_id,datetime,event_properties\n"
@@ -54,6 +56,15 @@ def json_line(number: int, **more: Any) -> str:
         lambda text: text.encode("utf-16"),
         lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
         lambda text: text.encode("utf-32"),
+        lambda text: text.encode("utf-16-le"),
+        lambda text: text.encode("utf-16-be"),
+        lambda text: text.encode("utf-32-le"),
+        lambda text: text.encode("utf-32-be"),
+        lambda text: gzip.compress(text.encode("utf-16-be"), mtime=0),
+        lambda text: zstandard.compress(text.encode()),
+        lambda text: zstandard.compress(text[:50].encode()) + zstandard.compress(text[50:].encode()),
+        lambda text: b"\x50\x2a\x4d\x18\x03\0\0\0abc" + zstandard.compress(text.encode("utf-16")),
+        lambda text: zipped({"events": text.encode()}),
         lambda text: gzip.compress(text.encode(), mtime=0),
         lambda text: gzip.compress(text[:50].encode(), mtime=0) + gzip.compress(text[50:].encode(), mtime=0),
         lambda text: gzip.compress(text.encode("utf-16"), mtime=0),
@@ -175,10 +186,12 @@ def test_json_lines_may_differ_in_their_keys() -> None:
         (b'"never closed\n', "unknown_layout"),
         (b"E1,Opened Email,P1,2026-11-23T09:00:00Z\n", "unknown_layout"),
         (b'{"a": 1}\n', "unknown_layout"),
-        (b'[{"id": 1}]', "unknown_format"),
-        (b"PK\x03\x04....", "unknown_format"),
-        (b"PAR1....", "unknown_format"),
-        (b"\x28\xb5\x2f\xfd....", "unknown_format"),
+        (b'[{"id": 1}]', "unknown_layout"),
+        (b"PK\x03\x04....", "damaged_zip"),
+        (b"PAR1....", "damaged_parquet"),
+        (b"PARE....", "unknown_format"),
+        (b"BZh9....", "unknown_format"),
+        (b"\x28\xb5\x2f\xfd....", "damaged_zstd"),
         (gzip.compress(gzip.compress(b"x", mtime=0), mtime=0), "unknown_format"),
         (gzip.compress((HEADER + row(1)).encode(), mtime=0)[:-9], "damaged_gzip"),
         (gzip.compress((HEADER + row(1)).encode(), mtime=0)[:12], "damaged_gzip"),
@@ -186,7 +199,6 @@ def test_json_lines_may_differ_in_their_keys() -> None:
         (b"\x1f\x8b" + b"\xff" * 100, "damaged_gzip"),
         (",".join(f"c{n}" for n in range(3000)).encode(), "too_many_columns"),
         (b"," * 1_000_000 + b"\n", "unknown_layout"),
-        ("id,metric,profile_id,datetime\n".encode("utf-16-le"), "unknown_layout"),
         (bytes(range(256)) * 50, "unknown_layout"),
         (b"id,id,metric,profile_id,datetime\n", "duplicate_column"),
     ],
