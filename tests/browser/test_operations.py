@@ -175,7 +175,7 @@ async def test_a_persons_story_is_found_by_either_id_and_the_person_deleted_with
     await page.get_by_text("Delete this person…").focus()
     await page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog", name=f"Delete {PERSON}?")
-    await expect(dialog).to_contain_text("1 generation, 1 email, 1 event")
+    await expect(dialog).to_contain_text("1 generation, 1 email, 2 events")
     await ann.shoot("ops-delete-1280-light")
     await page.keyboard.type("01SOMEBODY")
     await page.keyboard.press("Enter")
@@ -183,7 +183,7 @@ async def test_a_persons_story_is_found_by_either_id_and_the_person_deleted_with
     await page.get_by_text("Delete this person…").click()
     await page.get_by_role("dialog").get_by_label("Type the profile id").fill(PERSON)
     await page.keyboard.press("Enter")
-    await expect(page.get_by_text("Deleted: 1 generation, 1 email, 1 event")).to_be_visible()
+    await expect(page.get_by_text("Deleted: 1 generation, 1 email, 2 events")).to_be_visible()
 
     await ann.goes_to(f"/acme/operations/people?q={PERSON}")
     await expect(page.get_by_text("One person").first).to_be_visible()

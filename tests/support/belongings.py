@@ -29,12 +29,14 @@ THINGS: Final[Mapping[str, str]] = {
     "template": "template", "variant": "variant", "run": "run", "source": "source", "key": "key", "user": "member",
     "invite": "invite", "person": "person", "generation": "generation", "letter": "letter",
     "template_id": "template", "run_id": "run", "user_id": "person", "generation_id": "generation", "member": "member",
-    "letter_id": "letter",
+    "letter_id": "letter", "event": "event", "event_id": "event",
 }  # fmt: skip
 """By a parameter's name, the kind of thing that it names."""
 WORDS: Final[Mapping[str, str]] = {"kind": "write", "table": "lift"}
 """Parameters that name nothing of an org."""
-OF_A_SOURCE: Final = ("/integration/sources/{name}", "/sources/{name}")
+OF_A_SOURCE: Final = (
+    "/integration/sources/{name}", "/sources/{name}", "/integration/hooks/{name}", "/hooks/{name}",
+)  # fmt: skip
 """Below these, `name` is a source's."""
 
 
@@ -123,11 +125,13 @@ async def furnish(stage: Stage, slug: str, prefix: str, amqp_url: str, word: str
     [letter] = (await run(asking, dead.list_letters, dead.AskedLetters())).letters
     async with stage.db.connection() as connection:
         invite_id = await connection.fetchval("SELECT invite_id FROM invites WHERE org_id = $1", org_id)
+        event_id = await connection.fetchval("SELECT event_id FROM events WHERE org_id = $1", org_id)
     ids = {
         "template": [template_id], "variant": [str(copy_id), variant], "run": [str(run_id)],
         "source": [f"{prefix}-source"], "file": [f"{prefix}.csv"], "key": [key.name, key.shown, str(key.key_id)],
         "member": [str(stage.users[member]), member], "invite": [str(invite_id), invited], "person": [person],
         "generation": [str(generation_id)], "letter": [letter.letter_id],
+        "event": [event_id],
     }  # fmt: skip
     return Belongings(stage, slug, ids, key.key)
 

@@ -76,7 +76,7 @@ async def retry(visit: Visit) -> web.StreamResponse:
 @pages.page("POST", "/{org}/operations/sources/{source}/accept", role="editor")
 async def accept(visit: Visit) -> web.StreamResponse:
     """The good rows of a file that is held for its bad ones."""
-    name = visit.value("source")
+    name = (await _source(visit)).name
     given, _ = await read_form(visit.request, OneFile)
     try:
         asked = AcceptFile(name=name, file=(given.file if given else None) or "")
@@ -104,7 +104,7 @@ async def rescan(visit: Visit) -> web.StreamResponse:
 @pages.page("POST", "/{org}/operations/sources/{source}/reread", role="editor")
 async def reread(visit: Visit) -> web.StreamResponse:
     """Every file that is still there."""
-    name = visit.value("source")
+    name = (await _source(visit)).name
     try:
         much = await visit.run(sources.rescan, RescanSource(name=name, everything=True))
     except AdminError as error:

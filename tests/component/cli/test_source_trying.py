@@ -20,7 +20,7 @@ HEADER = "id,metric,Person,datetime\n"
 @contextmanager
 def ingest(cli: Cli) -> Iterator[None]:
     command = [sys.executable, "-m", "services.ingest"]
-    environment = {"PATH": os.environ["PATH"], **cli.env}
+    environment = {"PATH": os.environ["PATH"], **cli.env, "JUSTAI_ALLOW_PRIVATE_HOSTS": "true"}
     with subprocess.Popen(
         command, env=environment, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as process:
