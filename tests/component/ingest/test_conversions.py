@@ -1,5 +1,6 @@
 """Orders and refunds find the send that they follow, whatever comes first, twice or corrected."""
 
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -154,8 +155,11 @@ async def test_the_newest_file_says_what_an_order_is_worth_whichever_is_read_las
     await load(shop, folder, order(1, timedelta(hours=1), 35))
     assert await earned(shop) == {"T1": (True, 35.0)}
 
-    await shop.run("UPDATE ingest_files SET mtime = mtime + interval '1 day'")  # of those that are loaded
-    await load(shop, folder, order(1, timedelta(hours=1), 99))
+    late = folder / "late.csv"
+    late.write_bytes(nested_csv([order(1, timedelta(hours=1), 99)]))
+    os.utime(late, (1_500_000_000, 1_500_000_000))
+    await shop.settle()
+    assert (await shop.files())["late.csv"] == "done"
 
     assert await earned(shop) == {"T1": (True, 35.0)}
 
