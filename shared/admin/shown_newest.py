@@ -37,21 +37,26 @@ class Wanted:
 async def newest(connection: Connection, reading: Reading, wanted: Wanted) -> Sequence[Any]:
     """Rows of `NEWEST_JUDGED`, newest first."""
     await connection.execute(SET_FOR_FEW)
-    times = [*await _quarters(connection, reading, wanted), *reading.parts.live]
+    counted = await _quarters(connection, reading, wanted)
+    times = [
+        *((at, at + QUARTER, emails) for at, emails in counted),
+        *((*one, wanted.limit) for one in reading.parts.live),
+    ]
     found: list[Any] = []
-    for since, until in sorted(times, reverse=True):
+    for since, until, most in sorted(times, reverse=True):
         org_id, _, _, first, last, now, missed = facts_of(reading.org_id, [(since, until)], reading.now)
         found += await connection.fetch(
             NEWEST_JUDGED, org_id, since, until, first, last, now, missed, wanted.because, wanted.shown,
-            wanted.template_id, wanted.limit - len(found),
+            wanted.template_id, min(most, wanted.limit - len(found)),  # after the last there is nothing to look for
         )  # fmt: skip
         if len(found) >= wanted.limit:
             break
     return found
 
 
-async def _quarters(connection: Connection, reading: Reading, wanted: Wanted) -> list[tuple[datetime, datetime]]:
-    """The newest counted ones that hold as many as are wanted: from long spans down to those in them."""
+async def _quarters(connection: Connection, reading: Reading, wanted: Wanted) -> list[tuple[datetime, int]]:
+    """The newest counted ones that hold as many as are wanted, and how many each holds: from long spans down to those in
+    them."""
     spans = list(reading.parts.kept)
     while spans:
         asked = (wanted.because, wanted.shown, wanted.template_id)
@@ -60,11 +65,11 @@ async def _quarters(connection: Connection, reading: Reading, wanted: Wanted) ->
         for row in rows:
             if emails >= wanted.limit:
                 break
-            holding.append((_LENGTHS[row["span"]], row["at"]))
+            holding.append((_LENGTHS[row["span"]], row["at"], row["emails"]))
             emails += row["emails"]
-        if all(span == QUARTER for span, _ in holding):
-            return [(at, at + QUARTER) for _, at in holding]
-        spans = [(minutes(part), start) for span, at in holding for part, start in _inside(span, at)]
+        if all(span == QUARTER for span, _, _ in holding):
+            return [(at, count) for _, at, count in holding]
+        spans = [(minutes(part), start) for span, at, _ in holding for part, start in _inside(span, at)]
     return []
 
 
