@@ -55,8 +55,8 @@ async def newest(connection: Connection, reading: Reading, wanted: Wanted) -> Se
 
 
 async def _quarters(connection: Connection, reading: Reading, wanted: Wanted) -> list[tuple[datetime, int]]:
-    """The newest counted ones that hold as many as are wanted, and how many each holds: from long spans down to those in
-    them."""
+    """The newest counted ones that hold as many as are wanted, and how many each holds: from long spans down to those
+    in them."""
     spans = list(reading.parts.kept)
     while spans:
         asked = (wanted.because, wanted.shown, wanted.template_id)
