@@ -242,6 +242,7 @@ def stage_of(database_url: str, bucket: str, servers: Servers) -> AbstractAsyncC
     return open_world(database_url, bucket, servers.need("postgres", "s3"))
 
 
+@pytest.mark.timeout(300)
 def test_the_object_of_an_hour_ends_up_as_its_rows(stage_of: AbstractAsyncContextManager[World]) -> None:
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
@@ -251,7 +252,7 @@ def test_the_object_of_an_hour_ends_up_as_its_rows(stage_of: AbstractAsyncContex
             run_state_machine_as_test(
                 machine,
                 settings=settings(
-                    max_examples=40, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+                    max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
                 ),
             )
         finally:
