@@ -26,22 +26,22 @@ REPLICAS_AT_LEAST: Final = 2  # where one may be lost without a gap
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU microseconds, bytes and ratios; the comment names what prints each."""
+    """CPU microseconds, bytes and ratios; the comment names what prints each. None: nothing prints it yet."""
 
-    gateway_us: float = 0.0  # of a webhook: make bench-pipeline
-    generator_us: float = 0.0  # of a generation: the same
-    profile_writer_us: float = 0.0  # of taking a write in: the same
-    postgres_us: float = 0.0  # of a generation and its pending write: the same
-    rabbitmq_us: float = 0.0  # of a webhook's two jobs: the same
+    gateway_us: float = 119.2  # of a webhook: make bench-pipeline
+    generator_us: float = 222.1  # of a generation: the same
+    profile_writer_us: float = 80.5  # of taking a write in: the same
+    postgres_us: float = 129.9  # of a generation and its pending write: the same; sending and events come on top
+    rabbitmq_us: float = 52.1  # of a webhook's two jobs: the same
     single_write_us: float = 1303.0  # of one write sent alone: make bench-writer, cpu_us_per_write
     bulk_write_us: float = 285.0  # of one by import: the same, cpu_us_per_profile_bulk
-    event_us: float = 0.0  # of an event, file to rollup, ingest and database: make bench-ingest
-    row_us: float = 0.0  # of an exported row: make bench-egress
-    generation_bytes: float = 0.0  # in PostgreSQL, indexes included: make bench-pipeline
-    row_bytes: float = 51.0  # in Parquet: make bench-egress
+    event_us: float | None = None  # of an event, file to rollup
+    row_us: float | None = None  # of an exported row
+    generation_bytes: float = 1003.0  # in PostgreSQL, indexes included: make bench-pipeline
+    row_bytes: float = 51.0  # in Parquet: ADR 0008
     events_a_generation: float = 3.2  # delivered, opened, clicked, …: as the console's benchmark is staged
-    measured_rate: float = 0.0  # generations a second that two cores carried, load included: make bench-pipeline
-    load_us: float = 0.0  # what the load itself took of them
+    measured_rate: float = 2831.0  # generations a second that two cores carried, load included: make bench-pipeline
+    load_us: float = 38.3  # what the load itself took of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Part:
     """One part of the system. `most_cores`: what one of it may have, before it must be split otherwise."""
 
     name: str
-    us: float  # CPU of one generation
+    us: float | None  # CPU of one generation; None: not measured
     most_cores: float
     scales: str
     gives_out: str
@@ -60,19 +60,19 @@ class Need:
     """`cores` are busy ones at the peak; `nodes` are processes (services) or machines (servers)."""
 
     part: Part
-    cores: float
+    cores: float | None
     nodes: int
 
     @property
-    def used(self) -> float:
+    def used(self) -> float | None:
         """Of the most that can be had without another design."""
-        return self.cores / self.part.most_cores
+        return None if self.cores is None else self.cores / self.part.most_cores
 
 
 def parts(costs: Costs, bulk: float) -> list[Part]:
     """`bulk`: the share of writes that leave by import."""
     write_us = (1 - bulk) * costs.single_write_us + bulk * costs.bulk_write_us
-    events_us = costs.events_a_generation * costs.event_us
+    events_us = None if costs.event_us is None else costs.events_a_generation * costs.event_us
     return [
         Part("gateway", costs.gateway_us, 500, "replicas behind a load balancer", "nothing: it keeps no state"),
         Part("generator", costs.generator_us, 500, "replicas; jobs are sharded by org",
@@ -93,16 +93,16 @@ def needs(costs: Costs, rate: float, bulk: float) -> list[Need]:
     """At so many generations a second."""
     found = []
     for part in parts(costs, bulk):
-        cores = rate * part.us / 1e6
+        cores = None if part.us is None else rate * part.us / 1e6
         least = 1 if part.name == "PostgreSQL" else 3 if part.name == "RabbitMQ" else REPLICAS_AT_LEAST
         per_node = 16.0 if part.name == "RabbitMQ" else part.most_cores if part.name == "PostgreSQL" else 1.0
-        found.append(Need(part, cores, max(least, math.ceil(cores / USE / per_node))))
+        found.append(Need(part, cores, max(least, math.ceil((cores or 0) / USE / per_node))))
     return found
 
 
 def first_to_give_out(found: Sequence[Need]) -> Need:
-    """Which part comes nearest to the most it can have."""
-    return max(found, key=lambda need: need.used)
+    """Which of the measured parts comes nearest to the most it can have."""
+    return max(found, key=lambda need: need.used or 0.0)
 
 
 def accounts_by_single(rate: float) -> int:
@@ -127,8 +127,6 @@ def measured_here(costs: Costs, folder: Path = RESULTS) -> tuple[Costs, list[str
             "generation_bytes": "db_bytes_per_generation",
         },
         "writer": {"single_write_us": "cpu_us_per_write", "bulk_write_us": "cpu_us_per_profile_bulk"},
-        "ingest": {"event_us": "cpu_us_per_row"},
-        "egress": {"row_us": "cpu_us_per_row", "row_bytes": "bytes_per_row"},
     }  # fmt: skip
     used = []
     for name, fields in wanted.items():
@@ -154,10 +152,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for a_day in asked.a_day:
         rate = a_day * asked.peak / 3600
         _show(console, costs, a_day, rate, asked.bulk)
+    console.print("How each scales, and what gives out then:")
+    for part in parts(costs, asked.bulk):
+        console.print(f"  {part.name:<15} {part.scales}; {part.gives_out}.")
     if costs.measured_rate:
         expected = predicted_rate(costs, 2)
         console.print(
-            f"Check: two cores should carry {expected:,.0f} generations a second with the load beside; "
+            f"\nCheck: two cores should carry {expected:,.0f} generations a second with the load beside; "
             f"make bench-pipeline measured {costs.measured_rate:,.0f}, {costs.measured_rate / expected:.0%} of it."
         )
 
@@ -165,15 +166,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _show(console: Console, costs: Costs, a_day: int, rate: float, bulk: float) -> None:
     found = needs(costs, rate, bulk)
     table = Table(title=f"{a_day:,} generations a day, {rate:,.0f} a second in the busiest hour", title_justify="left")
-    for column in ("part", "busy cores", "nodes", "of its most", "scales by", "then gives out"):
-        table.add_column(column, justify="right" if column in ("busy cores", "nodes", "of its most") else "left")
+    for column in ("part", "busy cores", "nodes", "of its most"):
+        table.add_column(column, justify="left" if column == "part" else "right")
     for need in found:
-        table.add_row(need.part.name, f"{need.cores:.1f}", str(need.nodes), f"{need.used:.1%}", need.part.scales,
-                      need.part.gives_out)  # fmt: skip
+        figures = ("not measured", "–") if need.cores is None else (f"{need.cores:.2f}", f"{need.used:.2%}")
+        table.add_row(need.part.name, figures[0], str(need.nodes), figures[1])
     console.print(table)
     worst = first_to_give_out(found)
     console.print(
-        f"First to give out: {worst.part.name}, at {rate / max(worst.used, 1e-9):,.0f} generations a second. "
+        f"Nearest to its most, of what is measured: {worst.part.name}. PostgreSQL's work for sending, events and "
+        "pages is not, and it is one machine: look at it first. "
         f"PostgreSQL grows by {a_day * costs.generation_bytes / 1e9:,.1f} GB a day, the bucket by "
         f"{a_day * costs.row_bytes / 1e9:,.2f} GB. Written one by one, this needs "
         f"{accounts_by_single(rate):,} Klaviyo accounts; imports carry {BULK_SHARE:.0%} of a burst of one.\n"

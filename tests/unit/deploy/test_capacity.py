@@ -14,7 +14,7 @@ COSTS = Costs(
 
 
 def cores(rate: float, bulk: float) -> dict[str, float]:
-    return {need.part.name: need.cores for need in needs(COSTS, rate, bulk)}
+    return {need.part.name: need.cores or 0.0 for need in needs(COSTS, rate, bulk)}
 
 
 def test_busy_cores_are_rate_times_cost() -> None:
@@ -25,10 +25,17 @@ def test_busy_cores_are_rate_times_cost() -> None:
     assert found["ingest"] == pytest.approx(1000 * 3.2 * 50 / 1e6)
 
 
+def test_what_nobody_measured_is_not_told_as_nothing() -> None:
+    found = {need.part.name: need.cores for need in needs(Costs(), 1000, bulk=0.5)}
+
+    assert (found["ingest"], found["egress"]) == (None, None)
+    assert all(cores for name, cores in found.items() if name not in ("ingest", "egress"))
+
+
 def test_ten_times_the_load_is_ten_times_the_cores_and_never_fewer_than_two_processes() -> None:
     small, large = needs(COSTS, 100, 0), needs(COSTS, 1000, 0)
 
-    assert [one.cores * 10 for one in small] == pytest.approx([one.cores for one in large])
+    assert [(one.cores or 0) * 10 for one in small] == pytest.approx([one.cores for one in large])
     assert {one.nodes for one in small if one.part.name == "gateway"} == {2}
 
 
