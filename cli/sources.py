@@ -15,7 +15,7 @@ from cli.display import moment, printable, show_table
 from cli.session import Session, command, session
 from cli.source_preview import show_preview
 from cli.source_progress import follow_files, how_far, size
-from shared.admin import source_accepting, source_trying, sources
+from shared.admin import source_accepting, source_files, source_trying, sources
 from shared.admin.operation import Nothing
 from shared.admin.source_kinds import Kind
 from shared.messaging.topology import INGEST_FILE
@@ -335,12 +335,12 @@ def trouble_of(one: sources.Source) -> str:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--follow", is_flag=True, help="Show with bars how far the files are, until none waits.")
 @command
-async def source_files(org_slug: str, name: str, limit: int, follow: bool) -> None:
+async def list_files(org_slug: str, name: str, limit: int, follow: bool) -> None:
     """List a source's newest files: what was read from each, and why one is held."""
     async with session() as s:
         if follow:
             await follow_files(partial(_seen, s, org_slug, name))
-        found = await s.run(sources.list_files, sources.AskedFiles(name=name, limit=limit), org_slug)
+        found = await s.run(source_files.list_files, source_files.AskedFiles(name=name, limit=limit), org_slug)
     show_table(
         ("file", "state", "rows", "new events", "rejects", "last seen", "why"),
         (
@@ -353,11 +353,11 @@ async def source_files(org_slug: str, name: str, limit: int, follow: bool) -> No
     )  # fmt: skip
 
 
-async def _seen(s: Session, org_slug: str, name: str) -> tuple[int, list[sources.SourceFile]]:
+async def _seen(s: Session, org_slug: str, name: str) -> tuple[int, list[source_files.SourceFile]]:
     """How many files wait, and those of the newest that are in hand."""
     found = (await s.run(sources.list_sources, Nothing(), org_slug)).sources
     one = next((one for one in found if one.name == name), None)
-    files = (await s.run(sources.list_files, sources.AskedFiles(name=name, limit=1000), org_slug)).files
+    files = (await s.run(source_files.list_files, source_files.AskedFiles(name=name, limit=1000), org_slug)).files
     return (one.waiting if one is not None else 0), [file for file in files if file.state == "loading"]
 
 
@@ -370,8 +370,8 @@ async def _seen(s: Session, org_slug: str, name: str) -> tuple[int, list[sources
 async def source_rejects(org_slug: str, name: str, file: str, limit: int) -> None:
     """List the rows of a FILE that are no events. They hold people's values: mind where you paste them."""
     async with session() as s:
-        asked = sources.AskedRejects(name=name, file=file, limit=limit)
-        found = await s.run(sources.list_rejects, asked, org_slug)
+        asked = source_files.AskedRejects(name=name, file=file, limit=limit)
+        found = await s.run(source_files.list_rejects, asked, org_slug)
     show_table(
         ("line", "why", "row"), ((one.line, one.reason, one.raw[:_RAW_CHARS]) for one in found.rejects),
         empty=f"No rejects of {file}.",
@@ -389,8 +389,8 @@ async def source_retry(org_slug: str, name: str, file: str | None, actor: str) -
     async with session() as s:
         await s.org_id(org_slug)
         async with s.publisher(INGEST_FILE) as publisher:
-            asked = sources.RetryFiles(name=name, file=file)
-            done = await s.run(sources.retry, asked, org_slug, actor, publisher=publisher)
+            asked = source_files.RetryFiles(name=name, file=file)
+            done = await s.run(source_files.retry, asked, org_slug, actor, publisher=publisher)
     click.echo(f"Queued {', '.join(done.files)}.")
 
 

@@ -1,4 +1,4 @@
-"""The only S3 client in the house: one per target for the life of the process, every call bounded in time.
+"""Where exports are written: one client per target for the life of the process, every call bounded in time.
 
 Objects are replaced by compare-and-set: a write names the ETag that it replaces (or that there is none), so an
 exporter that was paused past its lease cannot put an old hour over a newer one, however late its request arrives.
@@ -12,29 +12,21 @@ from email.utils import parsedate_to_datetime
 from typing import IO, Any, Literal, TypeVar
 
 # botocore and aiobotocore ship no types, hence the ignores.
-import aiohttp
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
 from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials  # type: ignore[import-untyped]
 from aiobotocore.session import AioSession  # type: ignore[import-untyped]
-from botocore.exceptions import (  # type: ignore[import-untyped]
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-)
-from botocore.exceptions import ConnectionError as NotConnectedError
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
 from services.egress.model import Found, Superseded, Target
 from shared import logs
-from shared.errors import Failure, Permanent, Transient
+from shared.errors import Permanent, Transient
 from shared.hosts import Hosts
+from shared.s3 import UNREACHABLE, named
 from shared.s3_names import endpoint_of
 
 log = logs.get(__name__)
 
 T = TypeVar("T")
-
-# aiobotocore lets some errors of aiohttp through untranslated.
-_UNREACHABLE = (HTTPClientError, NotConnectedError, aiohttp.ClientError, OSError, TimeoutError)
 
 PART_BYTES = 16 << 20
 """Above this an object goes up in parts of this size, so that an upload never holds more in memory. S3 takes 10,000
@@ -79,7 +71,7 @@ class S3:
         """
         async with self._opening:
             if target not in self._buckets:
-                client = await _named(self._client(target), self._options.call_timeout_s)
+                client = await named(self._client(target), self._options.call_timeout_s)
                 self._buckets[target] = Bucket(client, target.bucket, self._options)
             return self._buckets[target]
 
@@ -207,7 +199,7 @@ class Bucket:
         try:
             async with asyncio.timeout(_ABORT_TIMEOUT_S):
                 await self._client.abort_multipart_upload(**upload)
-        except (ClientError, BotoCoreError, *_UNREACHABLE) as error:
+        except (ClientError, BotoCoreError, *UNREACHABLE) as error:
             log.error("export.upload_left", key=upload["Key"], upload=upload["UploadId"], error=type(error).__name__)
 
     async def sweep(self, prefix: str, ours: Callable[[str], bool], older_than_s: float) -> int:
@@ -246,48 +238,7 @@ class Bucket:
         return await self._call(call({}))
 
     async def _call(self, call: Awaitable[T]) -> T:
-        return await _named(call, self._options.call_timeout_s)
-
-
-async def _named(call: Awaitable[T], timeout_s: float) -> T:
-    """What the call gives, or its failure in our words."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await call
-    except ClientError as error:
-        answer = error.response
-        code = answer.get("Error", {}).get("Code", "")
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise failure_of(error.operation_name, code, status) from error
-    except _UNREACHABLE as error:
-        raise Transient(f"the S3 server does not answer: {type(error).__name__}", reason="s3_unreachable") from error
-    except (BotoCoreError, ValueError) as error:
-        raise Permanent(f"this target cannot be used: {error}", reason="s3_bad_target") from error
-
-
-# Status codes that say "this cannot work", said of things that the next attempt may do right.
-_PASSING_CODES = frozenset(
-    {
-        "RequestTimeout",  # 400: the body came too slowly
-        "BadDigest",  # 400: damaged on the way, the server noticed
-        "XAmzContentSHA256Mismatch",
-        "XAmzContentChecksumMismatch",
-        "InvalidDigest",
-        "IncompleteBody",
-        "ExpiredToken",  # 400: temporary credentials ran out under a long upload; the next attempt takes new ones
-        "NoSuchUpload",  # 404: somebody swept it
-        "InvalidPart",
-        "OperationAborted",  # 409
-    }
-)
-
-
-def failure_of(operation: str, code: str, status: int) -> Failure:
-    """One S3 error answer in our words; the message never holds a key or a secret. `reason` is `s3_<status>`."""
-    message = f"{operation}: {status} {code}".strip()
-    if status == 429 or (status >= 500 and status != 501) or status == 0 or code in _PASSING_CODES:
-        return Transient(message, reason=f"s3_{status}")
-    return Permanent(message, reason=f"s3_{status}")
+        return await named(call, self._options.call_timeout_s)
 
 
 def _read(content: IO[bytes], start: int, length: int) -> bytes:

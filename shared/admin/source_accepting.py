@@ -3,7 +3,8 @@
 from shared.admin.context import Context
 from shared.admin.errors import Next, Refused
 from shared.admin.operation import ResultModel, operation
-from shared.admin.sources import TOO_MANY_REJECTS, OneSource, source_id_of
+from shared.admin.source_files import TOO_MANY_REJECTS
+from shared.admin.sources import OneSource, source_id_of
 from shared.messaging.topology import INGEST_FILE
 from shared.schemas.jobs import IngestFileJob
 

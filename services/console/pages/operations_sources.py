@@ -8,11 +8,12 @@ from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import source_accepting, sources
+from shared.admin import source_accepting, source_files, sources
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
 from shared.admin.source_accepting import AcceptFile
-from shared.admin.sources import AskedFiles, AskedRejects, RescanSource, RetryFiles, Source
+from shared.admin.source_files import AskedFiles, AskedRejects, RetryFiles
+from shared.admin.sources import RescanSource, Source
 from shared.errors import Failure
 
 pages = Pages()
@@ -42,7 +43,7 @@ async def one(visit: Visit) -> web.StreamResponse:
 async def show_source(visit: Visit, form: Form) -> web.Response:
     """The page of a source, with what was typed into a form of it."""
     source = await _source(visit)
-    files = (await visit.run(sources.list_files, AskedFiles(name=source.name, limit=_FILES))).files
+    files = (await visit.run(source_files.list_files, AskedFiles(name=source.name, limit=_FILES))).files
     much = None
     if visit.may("editor"):
         much = await visit.run(sources.rescan, RescanSource(name=source.name, everything=True, dry_run=True))
@@ -55,7 +56,9 @@ async def show_source(visit: Visit, form: Form) -> web.Response:
 async def rejects(visit: Visit) -> web.StreamResponse:
     """Rows of a file that are no events, with people's values."""
     source, file = await _source(visit), visit.request.query.get("file", "")
-    found = (await visit.run(sources.list_rejects, AskedRejects(name=source.name, file=file, limit=_REJECTS))).rejects
+    found = (
+        await visit.run(source_files.list_rejects, AskedRejects(name=source.name, file=file, limit=_REJECTS))
+    ).rejects
     return visit.render("operations/rejects.html", source=source, file=file, rejects=found, most=_REJECTS)
 
 
@@ -65,7 +68,7 @@ async def retry(visit: Visit) -> web.StreamResponse:
     name = (await _source(visit)).name
     given, _ = await read_form(visit.request, OneFile)
     try:
-        done = (await visit.run(sources.retry, RetryFiles(name=name, file=given.file if given else None))).files
+        done = (await visit.run(source_files.retry, RetryFiles(name=name, file=given.file if given else None))).files
     except (AdminError, Failure) as error:
         await visit.notice(f"Nothing is loaded again: {error}.", "bad")
     else:

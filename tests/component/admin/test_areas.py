@@ -17,6 +17,7 @@ from shared.admin import (
     pasting,
     quota,
     source_accepting,
+    source_files,
     source_trying,
     sources,
     stops,
@@ -331,11 +332,11 @@ async def test_another_orgs_things_are_not_there(shop: Rig) -> None:
         *((REGISTRY[f"variants.{step}"], warm) for step in ("show", "check", "submit", "approve", "history", "diff")),
         (sources.set_source, {"name": "events", "enabled": False}),
         (sources.rescan, {"name": "events"}),
-        (sources.list_files, {"name": "events"}),
+        (source_files.list_files, {"name": "events"}),
         (source_trying.try_stored, {"name": "events"}),
         (source_trying.try_typed, {"name": "events", "port": 2222}),
         (source_trying.preview, {"name": "events"}),
-        (sources.retry, {"name": "events"}),
+        (source_files.retry, {"name": "events"}),
         (source_accepting.accept, {"name": "events", "file": "/out/a.csv"}),
     ]
 

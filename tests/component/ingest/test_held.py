@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.admin import source_accepting, sources
+from shared.admin import source_accepting, source_files, sources
 from tests.component.ingest.given import Mail, nested_csv
 from tests.component.ingest.rig import STABLE_S, Rig
 
@@ -92,18 +92,18 @@ async def test_a_corrected_file_loads_by_itself_and_nothing_is_left_to_do(rig: R
     path.write_bytes(csv_of(5, 100))
     await rig.settle()
     source_id = (await rig.one("SELECT source_id FROM sources"))["source_id"]
-    assert len(await rig.rows(sources.SELECT_TROUBLED, source_id, None)) == 1
+    assert len(await rig.rows(source_files.SELECT_TROUBLED, source_id, None)) == 1
 
     path.write_bytes(csv_of(105, 0))
     os.utime(path, (2_000_000_000, 2_000_000_000))
     await rig.settle()
 
     assert len(await rig.event_ids()) == 105
-    assert await rig.rows(sources.SELECT_TROUBLED, source_id, None) == []
+    assert await rig.rows(source_files.SELECT_TROUBLED, source_id, None) == []
     (shown,) = await rig.rows(sources.SELECT_SOURCES, rig.org_id)
     assert (shown["done"], shown["troubled"]) == (1, 0)
     file = (await rig.one("SELECT path FROM ingest_files WHERE state = 'done'"))["path"]
-    assert await rig.rows(sources.SELECT_REJECTS, source_id, file, 10) == []
+    assert await rig.rows(source_files.SELECT_REJECTS, source_id, file, 10) == []
 
 
 async def test_a_held_file_that_is_read_again_has_the_rejects_of_the_last_reading_only(rig: Rig, folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.egress.s3 import failure_of
 from shared.errors import Permanent, Transient
+from shared.s3 import failure_of
 
 
 @pytest.mark.parametrize(
