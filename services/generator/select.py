@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID, uuid5
 
-from shared.draw import fraction
+from shared.draw import drawn_index, fraction
 from shared.schemas.attributes import folded
 from shared.schemas.decisions import treatment_reason
 from shared.schemas.jobs import Attrs
@@ -124,20 +124,8 @@ def choose(snapshot: Snapshot, cell: str, generation_id: UUID, avoid: UUID | Non
     probabilities = snapshot.cells.get(cell, snapshot.otherwise)
     if avoid is not None and avoid in snapshot.eligible:
         probabilities = _without(probabilities, snapshot.eligible.index(avoid))
-    index = _draw(probabilities, fraction(generation_id.bytes, b"draw"))
+    index = drawn_index(probabilities, fraction(generation_id.bytes, b"draw"))
     return Choice(snapshot.eligible[index], probabilities, probabilities[index])
-
-
-def _draw(probabilities: Sequence[float], drawn: float) -> int:
-    """The index whose share of [0, 1) holds `drawn`; what rounding leaves over goes to the last possible one."""
-    reached, last = 0.0, 0
-    for index, probability in enumerate(probabilities):
-        if probability <= 0:
-            continue
-        reached, last = reached + probability, index
-        if drawn < reached:
-            return index
-    return last
 
 
 @lru_cache(maxsize=4096)

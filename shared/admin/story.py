@@ -33,7 +33,7 @@ class Content:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What was decided; `attrs` as given. `draw`: the number in [0, 1) that fell into the drawn variant's share, the
-    shares laid end to end in the order of `eligible`; None where nothing was drawn."""
+    shares laid end to end in the order of `eligible`; None where no draw decided."""
 
     decision: str
     reason: str

@@ -1,5 +1,6 @@
 """SQL of a story: one generation, found by its id alone, and everything that refers to it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -28,7 +29,7 @@ from shared.admin.story import (
 )
 from shared.clock import Clock
 from shared.db.pool import Connection, Database
-from shared.draw import fraction
+from shared.draw import drawn_index, fraction
 from shared.schemas.copy import VariantSource, Vars
 from shared.snippet import properties
 from shared.vars_codec import decode_vars
@@ -226,6 +227,15 @@ async def _sends(connection: Connection, row: asyncpg.Record, since: datetime) -
     return [Send(**send, events=told[send["transmission_id"]]) for send in sends]
 
 
+def draw_of(row: Mapping[str, Any]) -> float | None:
+    """The number that was drawn, where it is what decided."""
+    eligible, probabilities = row["eligible"], row["probabilities"]
+    if not probabilities or len(eligible) != len(probabilities):
+        return None
+    drawn = fraction(row["generation_id"].bytes, b"draw")
+    return drawn if eligible[drawn_index(probabilities, drawn)] == row["copy_id"] else None
+
+
 async def _decision(connection: Connection, row: asyncpg.Record) -> Decision:
     copy_ids = {*row["eligible"], *([row["copy_id"]] if row["copy_id"] else [])}
     names = {one["copy_id"]: one["name"] for one in await connection.fetch(SELECT_NAMES, list(copy_ids))}
@@ -237,7 +247,7 @@ async def _decision(connection: Connection, row: asyncpg.Record) -> Decision:
         variant=names.get(row["copy_id"]),
         version=row["variant_version"],
         propensity=row["propensity"],
-        draw=fraction(row["generation_id"].bytes, b"draw") if row["probabilities"] else None,
+        draw=draw_of(dict(row)),
         eligible=[
             Option(copy_id, names.get(copy_id), probability)
             for copy_id, probability in zip(row["eligible"], row["probabilities"], strict=False)

@@ -116,6 +116,7 @@ async def test_full_pages_have_no_fault_that_axe_finds_and_fit_their_screen(
     later = {
         "home": [ann.page.locator(".share-bar").nth(1), ann.page.locator(".attention-item").first],
         "live": [ann.page.get_by_text("Why deadlines were missed")],
+        "story": [ann.page.frame_locator("iframe").locator("p").first],
     }
     faults: dict[str, list[str]] = {}
     for name, path in paths.items():
