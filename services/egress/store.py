@@ -17,9 +17,10 @@ SELECT_PLANS = "SELECT org_id, cadence, tables FROM export_targets WHERE enabled
 SELECT_ORGS = "SELECT org_id FROM export_targets ORDER BY org_id"
 
 SELECT_TARGET = """
-    SELECT bucket, prefix, region, endpoint_url, access_key, sealed_secret, role_arn, external_id, record, layout,
-           success_file
-    FROM export_targets WHERE org_id = $1
+    SELECT t.bucket, t.prefix, t.region, t.endpoint_url, t.access_key, t.sealed_secret, t.role_arn,
+           CASE WHEN t.role_arn IS NOT NULL THEN coalesce(t.external_id, o.export_external_id) END AS external_id,
+           t.bucket_owner, t.encryption, t.kms_key_id, o.slug AS org_slug, t.record, t.layout, t.success_file
+    FROM export_targets t JOIN orgs o USING (org_id) WHERE t.org_id = $1
 """
 
 SELECT_KNOWN_HOURS = "SELECT hour FROM export_hours WHERE org_id = $1 AND table_name = $2 AND hour >= $3"
