@@ -162,8 +162,11 @@ class Bucket:
 
         async def fetched() -> bytes:
             answer = await self._client.get_object(Bucket=self._name, Key=key)
+            content = bytearray()
             async with answer["Body"] as body:
-                return bytes(await body.read(most))
+                while len(content) < most and (more := await body.read(most - len(content))):
+                    content += more
+            return bytes(content)
 
         return await self._call(fetched())
 
