@@ -16,11 +16,12 @@ Cadence = Literal["daily", "hourly"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """When one org's hours are exported, and of which tables."""
+    """When one org's hours are exported, and of which tables. Not `enabled`: not now; what changes is remembered."""
 
     org_id: UUID
     cadence: Cadence
     tables: tuple[Table, ...] = ("generations",)
+    enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
