@@ -1,7 +1,8 @@
 """Drops whole days of generations that are older than we keep them, and nothing that somebody still needs.
 
-A day stays, with a line in the log, while an org with an export target has an hour of it that is not exported as it
-is (exports that are off wait, they are not given up), while results of it are not counted, or while a profile may still show copy of it. Any number of replicas may run it.
+A day stays, with a line in the log, while an org with an export target has an hour of it that is not exported as it is
+(exports that are off wait, they are not given up), while results of it are not counted, or while a profile may still
+show copy of it. Any number of replicas may run it.
 """
 
 import asyncio

@@ -135,8 +135,8 @@ async def test_a_crash_between_file_and_what_is_said_of_it_leaves_nothing_to_be_
     assert (await there(folder)).metadata == {}
 
 
-async def test_readers_of_the_whole_folder_meet_objects_alone(tmp_path: Path) -> None:
-    await put(Folder(tmp_path), SMALL)
+def test_readers_of_the_whole_folder_meet_objects_alone(tmp_path: Path) -> None:
+    asyncio.run(put(Folder(tmp_path), SMALL))
 
     seen = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
     assert [one for one in seen if not any(part[0] in "._" for part in Path(one).parts)] == [KEY]
