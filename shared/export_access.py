@@ -40,7 +40,7 @@ _ENCRYPT, _DECRYPT = Right("kms:GenerateDataKey", "key"), Right("kms:Decrypt", "
 
 CALLS: Final[Mapping[str, tuple[Right, ...]]] = {
     "head_object": (_READ, _LOOK, _DECRYPT),
-    "get_object": (_READ, _LOOK, _DECRYPT),
+    "get_object": (_READ, _DECRYPT),
     "put_object": (_WRITE, _ENCRYPT),
     "delete_object": (Right("s3:DeleteObject", "objects"),),
     "create_multipart_upload": (_WRITE, _ENCRYPT),

@@ -55,6 +55,7 @@ class ScriptedS3:
     authorizations: list[str] = field(default_factory=list)
     headers: list[tuple[Operation, dict[str, str]]] = field(default_factory=list)
     says: str = "no"  # in every error
+    owner: str = ""  # whose the bucket is
     region: str = ""  # where the bucket is said to be, in every error
     begun: int = 0
 
@@ -69,6 +70,8 @@ class ScriptedS3:
         self.authorizations.append(request.headers.get("Authorization", ""))
         self.headers.append((operation, {name.lower(): value for name, value in request.headers.items()}))
         body = await request.read()
+        if self.owner and request.headers.get("x-amz-expected-bucket-owner", self.owner) != self.owner:
+            return _error(operation, 403, "AccessDenied")
         if faults := self.faults.get(operation):
             match faults.pop(0):
                 case (status, code):
