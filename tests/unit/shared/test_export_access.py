@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,19 @@ def test_nothing_is_allowed_beside_our_prefix(document: dict[str, object]) -> No
     assert allows(document, "s3:ListBucket", "arn:aws:s3:::records", {"s3:prefix": "jai/out/2026/"})
     assert not allows(document, "s3:PutBucketPolicy", "arn:aws:s3:::records")
     assert not allows(document, "kms:Decrypt", KEY)  # only through S3
+
+
+def test_the_page_shows_the_documents_as_they_are_made() -> None:
+    page = (EGRESS.parents[1] / "docs" / "egress-access.md").read_text()
+    shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    reach, us = Reach("acme-records", "justai", "eu-west-1"), "arn:aws:iam::999900001111:role/justai"
+
+    assert shown == [
+        trust_policy(us, "justai-7d4df7a5-59c1-4a4e-9a43-4f7d0a9f2c11"),
+        permission_policy(reach),
+        bucket_policy(reach, us),
+        lifecycle(reach, 400, 30),
+    ]
 
 
 def test_a_star_in_a_prefix_is_no_wildcard() -> None:
