@@ -178,9 +178,11 @@ async def test_a_flow_that_was_not_read_stays_selected(stage: Stage, visitor: Br
     assert '<option value="GONE01" selected>GONE01 (not read from Klaviyo)</option>' in html
     assert '<option value="7" selected>7 (not read from Klaviyo)</option>' in html
     assert "jai_welcome_subject" in html
-    part = (await visitor.get("/acme/templates/welcome/settings/messages?flow_id=FLOW01")).html
+    messages = "/acme/templates/welcome/settings/messages"
+    part = (await visitor.get(f"{messages}?flow_id=FLOW01", headers={"HX-Request": "true"})).html
     assert "Email 1 · 3 min after the webhook" in part
     assert "<html" not in part
+    assert (await visitor.get(messages)).location == "/acme/templates/welcome/settings"
 
 
 async def test_what_is_typed_stands_for_itself_in_a_search(stage: Stage, visitor: Browser) -> None:
