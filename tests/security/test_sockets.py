@@ -116,8 +116,8 @@ def fault_of(case: Raw, got: Got) -> str | None:
         return f"{said}: neither answered nor closed"
     if got.took_s > CLOSED_WITHIN_S:
         return said
-    if b"Traceback" in got.raw or b"aiohttp" in got.raw.lower():
-        return f"{said}: it says what runs here"
+    if any(one in got.raw.lower() for one in (b"traceback", b"aiohttp", b"python", b"text/plain")):
+        return f"{said}: it says what runs here, or what it stumbled over"
     return None
 
 
