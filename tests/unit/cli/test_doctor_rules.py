@@ -116,7 +116,7 @@ def test_secrets_that_do_not_open_and_keys_that_are_still_needed_are_told() -> N
     assert told(of_secrets(seen, "k1")) == [
         "bad: The Klaviyo key of bolt does not open: it was sealed with k9 | Put k9 behind the others in "
         "JUSTAI_SEAL_KEYS, or store the secret again.",
-        "warn: Key k0 is still needed | Run `justai keyring reseal`; then it may be taken out.",
+        "warn: Key k0 is still needed | Run `justai kek rotate`; then it may be taken out.",
     ]
     assert told(of_secrets(seen[:1], "k1")) == []
 
