@@ -4,6 +4,7 @@ somebody lacks.
 """
 
 import asyncio
+import base64
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -111,6 +112,7 @@ class KeptRing:
     ) -> None:
         """`wall`: real time, which all processes share whatever clock the services have."""
         self.ring = KeyRing(keys)
+        _hide(keys)
         self._spec, self._keys, self._service, self._database = spec, dict(keys), service, database
         self._wall = wall or SystemClock()
         self._id = uuid4()
@@ -155,6 +157,7 @@ class KeptRing:
         if list(keys.items()) == list(self._keys.items()):
             return False
         self._keys = keys
+        _hide(keys)
         self.ring.replace(keys)
         log.info("keyring.changed", names=list(keys))
         return True
@@ -172,6 +175,10 @@ class KeptRing:
         with suppress(Failure):
             async with self._database.connection(2) as connection:
                 await connection.execute(LEAVE, self._id)
+
+
+def _hide(keys: Mapping[str, bytes]) -> None:
+    logs.hide(base64.b64encode(key).decode() for key in keys.values())
 
 
 async def holders(database: Database, now: datetime) -> list[Holder]:

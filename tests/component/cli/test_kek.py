@@ -1,8 +1,12 @@
 """One key of the ring takes the place of another: everything that is sealed, and nothing else."""
 
 import asyncio
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,6 +15,7 @@ from shared.crypto import KeyRing, key_name
 from shared.db import sealed
 from shared.db.pool import open_database
 from tests.component.cli.rig import KEY, OTHER_KEY, Cli
+from tests.support.kms import ALIAS, ARN, kms_serving
 
 OLD, NEW = KeyRing(KEY), KeyRing(OTHER_KEY)
 BOTH = f"{OTHER_KEY},{KEY}"
@@ -163,3 +168,41 @@ def test_an_org_can_be_stopped_while_the_ring_cannot_be_read_but_nothing_be_seal
 
     assert lost.ok("org", "stop", "acme")
     assert "the key ring's file /nowhere/ring cannot be read" in lost.line("kek", "rotate")
+
+
+def test_a_key_that_kms_wraps_is_printed_and_rotated_to_like_any_other(
+    stored: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kms_in_a_thread() as url:
+        for name, value in (("ENDPOINT_URL_KMS", url), ("ACCESS_KEY_ID", "AK"), ("SECRET_ACCESS_KEY", "s")):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        assert stored.line("keyring", "new", "k3", "--kms", ALIAS).startswith("say the key's ARN, or set AWS_REGION")
+        made = stored.ok("keyring", "new", "k3", "--kms", ARN).strip()
+        wrapped = stored.with_settings(seal_keys=f"{made},{KEY}")
+
+        assert made.startswith(f"k3:kms:{ARN}#")
+        assert wrapped.ok("kek", "rotate") == f"Sealed {len(sealed.COLUMNS)} secrets again with k3.\n"
+        assert "k3" in stored.with_settings(seal_keys=made).ok("kek", "list")
+        alone = doctor_says(stored.with_settings(seal_keys=made))
+    assert f"{len(sealed.COLUMNS)} stored secrets open" in alone
+    assert "AWS KMS does not answer" in doctor_says(stored.with_settings(seal_keys=made))
+
+
+def doctor_says(cli: Cli) -> str:
+    return " ".join(one["says"] for one in json.loads(cli.run("doctor", "--json").stdout) if one["area"] == "keys")
+
+
+@contextmanager
+def kms_in_a_thread() -> Iterator[str]:
+    """Commands have event loops of their own."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    serving = kms_serving()
+    try:
+        yield asyncio.run_coroutine_threadsafe(serving.__aenter__(), loop).result(10).url
+    finally:
+        asyncio.run_coroutine_threadsafe(serving.__aexit__(None, None, None), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import keyring, kms
+from shared import keyring, kms, logs
 from shared.crypto import KeyRing, SealError, Wrapped
 from shared.db.pool import Database, open_database
 from shared.errors import Permanent, Transient
@@ -88,6 +89,26 @@ async def test_a_file_that_is_damaged_or_gives_a_name_to_another_key_changes_not
         file.unlink()
         file.write_text(f"{K1}\n{K2}")
         await eventually(lambda: ring.names == ("k1", "k2"))
+
+
+async def test_no_log_line_shows_a_key_that_came_while_the_process_ran(
+    quickly: None, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    file = tmp_path / "ring"
+    file.write_text(K1)
+    try:
+        logs.configure("test")
+        async with kept(f"file:{file}", database) as ring:
+            file.write_text(f"{K1}\n{K2}")
+            await eventually(lambda: ring.names == ("k1", "k2"))
+            logs.get("test").info("test.said", words=f"here: {K1} {K2}")
+    finally:
+        root.handlers[:], root.level = handlers, level
+    said = capsys.readouterr().err
+    assert "here: k1:… k2:…" in said
+    assert K2.partition(":")[2] not in said
 
 
 async def test_who_has_which_key_is_known_while_they_run(quickly: None, database: Database, tmp_path: Path) -> None:
