@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from shared import logs, metrics, tracing
 from shared.clock import Clock
-from shared.errors import Failure, Outage
+from shared.errors import Failure, Outage, Transient
 from shared.messaging.broker import open_channel
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import QueueSpec
 from shared.messaging.verdict import Bury, Later, Requeue, Verdict, decide
-from shared.schemas.jobs import Batch, J, encode_batch
+from shared.schemas.jobs import Batch, J, encode_batch, is_newer
 
 log = logs.get(__name__)
 
@@ -117,7 +117,10 @@ class Consumer(Generic[J]):
             envelope = self._envelope.model_validate_json(message.body)
         except ValidationError as error:
             reason = f"unreadable: {error.error_count()} faults, first at {error.errors(include_input=False)[0]['loc']}"
-            await self._move(Bury(reason), message.body, queue_name, attempt)
+            # During a rolling restart the next one to take it may be of the newer release.
+            newer = Transient(reason, reason="newer_release") if is_newer(error) else None
+            verdict = decide(newer, attempt=attempt, policy=self._spec.policy) if newer else Bury(reason)
+            await self._move(verdict, message.body, queue_name, attempt)
             await _ack(message)
             return None
         return _Delivery(message, envelope.jobs, attempt)
