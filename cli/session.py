@@ -56,7 +56,10 @@ class Session:
     def means(self) -> Means:
         """What operations work with; Klaviyo and the broker only where a command says so."""
         peppers = Peppers(self.settings.api_key_peppers.get_secret_value())
-        return Means(self.db, self.clock, self.ring, peppers, new_id=uuid4, random_bytes=os.urandom)
+        return Means(
+            self.db, self.clock, self.ring, peppers, new_id=uuid4, random_bytes=os.urandom,
+            export_principal=self.settings.export_principal,
+        )  # fmt: skip
 
     async def run(
         self,

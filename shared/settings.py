@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.api_keys import Peppers
 from shared.clock import Clock, clock_from_spec
 from shared.crypto import parse_ring
+from shared.export_access import PRINCIPAL_ARN
 
 PREFIX = "JUSTAI_"
 _SHARED_ENVIRONMENT = (
@@ -63,6 +64,11 @@ class ServiceSettings(BaseSettings):
         description="Whether servers that customers name (SFTP, S3) may have addresses of private networks and of this "
         "machine.",
     )
+    export_principal: str | None = Field(
+        None,
+        description="ARN of the AWS identity that the exporter works as, as arn:aws:iam::111122223333:role/justai; it "
+        "is named in the policies that customers copy.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
     log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for a terminal.")
     health_listen: str = Field("127.0.0.1:0", description="host:port of /healthz, /readyz and /metrics; port 0: any.")
@@ -99,6 +105,15 @@ class ServiceSettings(BaseSettings):
         except ValueError:  # as above
             raise ValueError(_KEY_SHAPE.format(*("<name>", "k1") if sealing else ("<number>", "1"))) from None
         return spec
+
+    @field_validator("export_principal")
+    @classmethod
+    def _principal_is_an_arn(cls, arn: str | None) -> str | None:
+        if arn is not None and not PRINCIPAL_ARN.fullmatch(arn):
+            raise ValueError(
+                "is no ARN of a role, a user or an account like arn:aws:iam::111122223333:role/justai-egress"
+            )
+        return arn
 
     @field_validator("clock")
     @classmethod

@@ -80,7 +80,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
         random_bytes=os.urandom, klaviyo=partial(_klaviyo, http, clock), klaviyo_url=settings.console_klaviyo_url,
         publisher=SeldomPublisher(amqp_url, "console"), letters=Graveyard(amqp_url, "console"),
         wall=people.clock, asker=SeldomAsker(amqp_url, "console", token=partial(token_hex, 8)),
-        drafting=Drafting.of(settings),
+        drafting=Drafting.of(settings), export_principal=settings.export_principal,
     )  # fmt: skip
     sign_on = await _single_sign_on(settings, people.clock, stack)
     console = Console(settings, database, clock, ring, people, templates, means, sign_on)
