@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "events.show": "event",
     "exports.backfill": "export backfill",
     "exports.hours": "export hours",
+    "exports.loader": "export loader",
     "exports.preview": "export backfill",
     "exports.progress": "export backfill",
     "exports.show": "export hours",

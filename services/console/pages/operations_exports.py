@@ -19,6 +19,7 @@ from shared.admin.errors import AdminError
 from shared.admin.exports import AskedHours, Hour, Range
 from shared.errors import Failure
 from shared.exports import HOUR
+from shared.loaders.recipe import ENGINES
 
 pages = Pages()
 
@@ -125,6 +126,7 @@ async def _show(visit: Visit, form: Form, preview: exports.Preview | None = None
         form=form,
         preview=preview,
         target=found.target,
+        engines=ENGINES,
         hours=hours,
         trouble=[one for one in hours if one.error or one.state == "blocked"][:50],
         hours_of_day=range(24),
