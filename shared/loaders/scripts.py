@@ -104,7 +104,8 @@ def _spark(export: Export, month: str, template: Callable[[str], str]) -> dict[s
     if export.folder is not None:
         return {
             "how": how, "columns": columns, "way": "", "imports": "import sys\nfrom pathlib import Path",
-            "export": f"Path({export.folder!r}).absolute().as_uri()",
+            # No as_uri(): Hadoop takes %27 for a name.
+            "export": f'"file://" + str(Path({export.folder!r}).absolute())',
             "warehouse": '"justai"  # a folder of your own',
         }  # fmt: skip
     options = {"endpoint.region": export.region}
