@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "exports.backfill": "export backfill",
     "exports.hours": "export hours",
     "exports.lifecycle": "export lifecycle",
+    "exports.loader": "export loader",
     "exports.off": "export off",
     "exports.on": "export on",
     "exports.policy": "export policy",
