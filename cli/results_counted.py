@@ -62,8 +62,8 @@ def _show_all(lines: list[TemplateResults]) -> None:
 
 def _show_one(found: Results) -> None:
     click.echo(
-        f"Template {found.template_id} ({found.state}), decisions from {found.since} to {found.until}, counted "
-        f"{moment(found.counted_at)} UTC\n"
+        f"Template {found.template_id} ({found.state}), decisions from {found.since} to {found.until} "
+        f"({found.time_zone}), counted {moment(found.counted_at)} UTC\n"
     )
     show_table(
         ("", *(name.replace("_", " ") for name in _COLUMNS)),

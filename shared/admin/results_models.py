@@ -168,7 +168,7 @@ class Report(ResultModel):
 
 
 class Day(ResultModel):
-    """Decisions of one day (UTC), and the lift of all days until then. `sends` by variant, in the order of
+    """Decisions of one day of the org's zone, and the lift of all days until then. `sends` by variant, in the order of
     `Results.variants`."""
 
     day: date
@@ -198,12 +198,14 @@ class GuardEvent(ResultModel):
 
 class Results(ResultModel):
     """A template's results over whole days. `counted_at`: when the newest of them was counted; `waiting`: days that
-    have changed since. `external`: control is Klaviyo's own branch, of which only sends are known."""
+    have changed since. `time_zone`: whose days they are. `external`: control is Klaviyo's own branch, of which only
+    sends are known."""
 
     template_id: str
     name: str
     state: str
     shipped_at: datetime | None
+    time_zone: str
     since: date
     until: date
     counted_at: datetime | None
