@@ -24,6 +24,7 @@ from shared.inference.lift import WORTH
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+THEME = "theme"
 _BACK = timedelta(days=90)
 SELECT_TEMPLATES = "SELECT template_id FROM templates WHERE org_id = $1 ORDER BY template_id LIMIT 20"
 _MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
@@ -70,7 +71,13 @@ async def asked_for(
 @click.argument("org_slug")
 @click.argument("template_id", required=False)
 @over_time
-@click.option("--by", "attr", help="Also one comparison for each value of this attr.")
+@click.option(
+    "--by",
+    "by",
+    metavar="ATTR|theme",
+    help="Also one comparison for each value of this attr, or one line for each theme of variants. An attr that is "
+    "called theme: attrs.theme.",
+)
 @click.option(
     "--control-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -96,7 +103,7 @@ async def results(
     template_id: str | None,
     since: datetime | None,
     until: datetime | None,
-    attr: str | None,
+    by: str | None,
     control_share: float | None,
     worth: float,
     counted: bool,
@@ -122,8 +129,9 @@ async def results(
 
     Without a template, all of them in one table, from what is counted ahead.
     """
+    by_theme, attr = by == THEME, None if by is None or by == THEME else by.removeprefix("attrs.")
     if template_id is None or counted:
-        await results_counted.show(org_slug, template_id, since, until, attr, as_json=as_json)
+        await results_counted.show(org_slug, template_id, since, until, attr, by_theme=by_theme, as_json=as_json)
         return
     async with session() as s:
         asked = await asked_for(s, org_slug, template_id, since, until)
@@ -138,4 +146,5 @@ async def results(
         }
         click.echo(orjson.dumps(said, option=orjson.OPT_INDENT_2).decode())
     else:
-        show_results(found, org_slug, partial(show_earnings, earnings, known.names) if earnings else None)
+        show_earned = partial(show_earnings, earnings, known.names) if earnings else None
+        show_results(found, org_slug, show_earned, by_theme=by_theme)

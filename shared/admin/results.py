@@ -20,9 +20,10 @@ from shared.admin.results_models import (
     Results,
     Segments,
     TemplateResults,
+    Themes,
     VariantName,
 )
-from shared.admin.stops import no_template
+from shared.admin.stops import OneTemplate, no_template
 from shared.inference import power
 from shared.inference.lift import WORTH
 from shared.schemas.ids import generation_day
@@ -201,6 +202,17 @@ async def segments(context: Context, asked: AskedSegments) -> Segments:
     report, _ = await _report(context, template_id)
     values, found = results_counted.segments_of(rows, everybody, names, report.design if report else 1.0)
     return Segments(attr=asked.by, values=values, segments=found)
+
+
+@operation(
+    "results.themes", "GET", "/templates/{template_id}/results/themes", "viewer",
+    "Compare the themes of a template's variants, with intervals that hold at every look.",
+)  # fmt: skip
+async def themes(context: Context, asked: OneTemplate) -> Themes:
+    if await context.connection.fetchrow(SELECT_TEMPLATE, context.org_id, asked.template_id) is None:
+        raise no_template(asked.template_id)
+    report, _ = await _report(context, asked.template_id)
+    return Themes(as_of=report and report.as_of, themes=report.themes if report else [])
 
 
 @operation(

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from shared.admin.results_advice import Suggestion, advice
 from shared.admin.results_store import Asked, Fact, People, Read, total
+from shared.admin.results_themes import Theme, by_theme
 from shared.inference import decay, guardrail, lift, variants
 from shared.inference.ratio import SampleRatio, draws_fit, sample_ratio
 from shared.inference.sequence import ALPHA, NotEnough
@@ -66,6 +67,7 @@ class Results:
     split: SampleRatio | None  # people assigned, against the planned share
     delivery: SampleRatio | None  # people delivered to, against the share among the assigned
     variants: Sequence[Variant]
+    themes: Sequence[Theme]
     external: bool  # control is Klaviyo's own branch: how many were assigned to it is not known
     unlogged: int  # delivered treatment without usable probabilities: in the lift, not in the variants' rates
     attr: str | None
@@ -97,6 +99,7 @@ def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share:
         split=split,
         delivery=delivery,
         variants=rows,
+        themes=by_theme(known.facts, known.draws, known.themes, design),
         external=known.external,
         unlogged=max(0, treatment.delivered - logged),
         attr=attr,

@@ -5,7 +5,7 @@ who clicks twice. `generations` and `write_outcomes` are partitioned by day, so 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -115,7 +115,7 @@ SELECT_TEMPLATE = """
         THEN control_share + (1 - control_share) * control_ratio END AS planned_control
     FROM templates WHERE org_id = $1 AND template_id = $2
 """
-SELECT_VARIANTS = "SELECT copy_id, name, state FROM variants WHERE org_id = $1 AND template_id = $2"
+SELECT_VARIANTS = "SELECT copy_id, name, state, theme FROM variants WHERE org_id = $1 AND template_id = $2"
 
 
 class Fact(NamedTuple):
@@ -176,7 +176,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """All that is known; `names` of every variant that there ever was. `external`: Klaviyo's branches are the split.
+    """All that is known; `names` and `themes` of every variant that there ever was. `external`: Klaviyo's branches are
+    the split.
 
     `planned_control`: the share that the template's own split makes control; None where Klaviyo's branches do."""
 
@@ -189,6 +190,7 @@ class Read:
     external: bool
     paused: frozenset[UUID] = frozenset()
     planned_control: float | None = None
+    themes: Mapping[UUID, str] = field(default_factory=dict)
 
 
 async def read(database: Database, asked: Asked) -> Read:
@@ -210,6 +212,7 @@ async def read(database: Database, asked: Asked) -> Read:
         any(row["external"] for row in facts),
         frozenset(row["copy_id"] for row in variants if row["state"] == "paused"),
         template["planned_control"] if template else None,
+        {row["copy_id"]: row["theme"] for row in variants},
     )
 
 

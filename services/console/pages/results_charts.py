@@ -139,6 +139,20 @@ def _variants_csv(found: Results) -> Rows:
     return rows
 
 
+def _themes_csv(found: Results) -> Rows:
+    rows: Rows = [
+        ("theme", "variants", "assigned", "delivered", "clicks", "share", "outcome", "click_rate", "from", "to",
+         _in("as_of", found))
+    ]  # fmt: skip
+    for one in found.report.themes if found.report else ():
+        rate = one.click_rate
+        rows.append(
+            (one.theme or "(none)", one.variants, one.assigned, one.delivered, one.clicks, one.share, rate.outcome,
+             rate.rate, *(rate.within or (None, None)), found.report and _there(found.report.as_of, found))
+        )  # fmt: skip
+    return rows
+
+
 def _weeks_csv(found: Results) -> Rows:
     rows: Rows = [("week", _in("begins", found), "sends", "outcome", "lift", "from", "to")]
     for one in found.report.weeks if found.report else ():
@@ -172,7 +186,7 @@ def _guardrail_csv(found: Results) -> Rows:
 
 
 TABLES: Final[Mapping[str, Callable[[Results], Rows]]] = {
-    "lift": _lift_csv, "days": _days_csv, "variants": _variants_csv, "weeks": _weeks_csv,
+    "lift": _lift_csv, "days": _days_csv, "variants": _variants_csv, "themes": _themes_csv, "weeks": _weeks_csv,
     "conversions": _conversions_csv, "guardrail": _guardrail_csv,
 }  # fmt: skip
 """What results alone say, by the name of the file."""

@@ -236,10 +236,39 @@ async def test_a_page_its_files_and_the_api_say_the_same(
     lines = days.html.splitlines()
     assert days.headers["Content-Disposition"] == 'attachment; filename="welcome-days.csv"'
     assert len(lines) == 1 + len(found.days)
+    assert lines[0].startswith("day (Europe/Berlin),")
     assert answer.body["treatment"]["delivered"] == found.treatment.delivered
     for name in ("lift", "variants", "shares", "segments"):
         file = await visitor.get(f"/acme/results/welcome/table/{name}.csv?by=plan")
         assert (file.status, len(file.html.splitlines()) > 3) == (200, True)
+
+
+async def test_themes_are_compared_on_the_page_in_a_file_and_over_the_api(
+    stage: Stage, rig: Rig, visitor: Browser
+) -> None:
+    history = History(stage.db, stage.orgs["acme"], stage.now)
+    await history.template()
+    await history.days(3, 400)
+    await history.count()
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+    assert "Themes" not in (await visitor.get("/acme/results/welcome")).words
+
+    async with stage.db.transaction() as connection:
+        await connection.execute("UPDATE variants SET theme = 'Warmth' WHERE name = ANY ($1::text[])", NAMES[:2])
+        await connection.execute("UPDATE result_reports SET revision = revision + 1")
+    await replace(history, now=stage.now + timedelta(hours=1)).count()
+    page = await visitor.get("/acme/results/welcome")
+    file = (await visitor.get("/acme/results/welcome/table/themes.csv")).html.splitlines()
+    answer = await rig.ask("GET", "/api/v1/orgs/acme/templates/welcome/results/themes", rig.actor("viewer"))
+
+    warmth, none = answer.body["themes"]
+    assert (warmth["theme"], warmth["variants"], warmth["click_rate"]["outcome"]) == ("Warmth", 2, "estimated")
+    assert none["theme"] is None
+    assert warmth["assigned"] + none["assigned"] == (await rig.run(results.show, dict(ASKED))).treatment.assigned
+    assert f"Warmth 2 {warmth['assigned']:,} {warmth['delivered']:,}" in page.words
+    assert "No theme" in page.words
+    assert [line.split(",")[0] for line in file] == ["theme", "Warmth", "(none)"]
+    assert file[0].endswith("as_of (Europe/Berlin)")
 
 
 COUNTED = {"metrics": ["Placed Order"], "refunds": [], "window_h": 72, "currency": None}
