@@ -112,7 +112,7 @@ def test_variants_of_one_theme_are_told_together(shop: Cli) -> None:
 
     assert [(one["theme"], one["delivered"], one["clicks"]) for one in data] == [("Warmth", 1000, 50), (None, 20, 3)]
     assert data[0]["click_rate"]["outcome"] == "estimated"
-    assert "Warmth 1 1,000 1,000 50 98.0% 5.00%" in text
+    assert "Warmth 1 1000 1000 50 98.0% 5.00%" in text
     assert "(none) 1 20 20 3 2.0% not enough yet" in text
     assert "By theme" not in told(shop)
     assert "By theme, 1 comparisons" in told(shop, "--by", "attrs.theme")
