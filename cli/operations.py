@@ -77,6 +77,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "results.power": "power",
     "results.segments": "results",
     "results.show": "results",
+    "results.themes": "results",
     "results.what_if": "what-if",
     "rules.set": "org rules import",
     "rules.show": "org rules show",
