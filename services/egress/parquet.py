@@ -34,7 +34,7 @@ ROW_GROUP_BYTES = 16 << 20
 # Pages this large let zstd see many copies of the same variant: 20,000 bodies of 10 KB from 8 variants took 72 bytes a
 # row with them, 162 with pages of 1 MB (pyarrow 26, zstd level 3).
 _PAGE_BYTES = 8 << 20
-_ZSTD_LEVEL = 3
+WRITER = {"version": "2.6", "compression": "zstd", "compression_level": 3, "data_page_size": _PAGE_BYTES}
 
 VARS = pa.struct([("subject", pa.string()), ("preheader", pa.string()), ("body", pa.string())])
 MOMENT = pa.timestamp("us", tz="UTC")
@@ -88,12 +88,9 @@ class HourFile(Generic[R]):
         self._writer = pq.ParquetWriter(
             self._sink,
             self._schema,
-            version="2.6",
-            compression="zstd",
-            compression_level=_ZSTD_LEVEL,
             use_dictionary=list(form.repeating),
             write_statistics=list(form.statistics),
-            data_page_size=_PAGE_BYTES,
+            **WRITER,
         )
         self._pending: list[Any] = []
         self._pending_bytes = 0
