@@ -13,7 +13,7 @@ import orjson
 import psycopg2
 from pyarrow.fs import S3FileSystem
 
-from services.egress.parquet import PAGE
+from services.egress.record import PAGE
 from shared.schemas.copy import VariantSource
 from shared.vars_codec import decode_vars
 

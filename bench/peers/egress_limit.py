@@ -6,7 +6,8 @@ import time
 import pyarrow.parquet as pq
 
 from bench.peers import egress_given
-from services.egress.parquet import PAGE, WRITER
+from services.egress.parquet import WRITER
+from services.egress.record import PAGE
 
 
 def main() -> None:
