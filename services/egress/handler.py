@@ -142,17 +142,20 @@ async def _export(lease: Lease, deps: Deps) -> None:
 async def _encode(lease: Lease, deps: Deps, spool: IO[bytes], form: Form[Any], record: Record) -> Summary:
     """Fetch and encode side by side, one batch ahead; only the file grows with the hour."""
     file = HourFile(spool, form)
-    async with deps.reader.hour(lease, record) as rows:
-        batch = await rows.fetch()
-        while batch:
-            added, fetched = await asyncio.gather(
-                asyncio.to_thread(file.add, batch), rows.fetch(), return_exceptions=True
-            )
-            for result in (added, fetched):
-                if isinstance(result, BaseException):
-                    raise result
-            batch = fetched if isinstance(fetched, Sequence) else []
-    summary = await asyncio.to_thread(file.close)
+    try:
+        async with deps.reader.hour(lease, record) as rows:
+            batch = await rows.fetch()
+            while batch:
+                added, fetched = await asyncio.gather(
+                    asyncio.to_thread(file.add, batch), rows.fetch(), return_exceptions=True
+                )
+                for result in (added, fetched):
+                    if isinstance(result, BaseException):
+                        raise result
+                batch = fetched if isinstance(fetched, Sequence) else []
+        summary = await asyncio.to_thread(file.close)
+    finally:
+        file.abandon()
     if await deps.reader.is_gone(lease):
         # Not an empty hour but a forgotten one: writing it anew would take from the customer what we no longer have.
         # Asked after the rows were read, for the day may go meanwhile.
