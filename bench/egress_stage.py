@@ -148,9 +148,7 @@ class Shop:
 
 def _texts(sources: Sequence[VariantSource]) -> list[tuple[UUID, bytes]]:
     renderer, fields = Renderer(), people(PEOPLE)
-    return [
-        (source.copy_id, encode_vars(renderer.render(source, one), source)) for source in sources for one in fields
-    ]
+    return [(source.copy_id, encode_vars(renderer.render(source, one), source)) for source in sources for one in fields]
 
 
 class Stage:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 import psycopg2
-from pyarrow.fs import S3FileSystem
+from pyarrow.fs import S3FileSystem  # type: ignore[import-untyped]  # ships no types
 
 from services.egress.record import PAGE
 from shared.schemas.copy import VariantSource

@@ -3,7 +3,7 @@
 import io
 import time
 
-import pyarrow.parquet as pq
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
 
 from bench.peers import egress_given
 from services.egress.parquet import WRITER

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from services.egress.layout import manifest, manifest_key, object_key
 from services.egress.model import Lease, OutcomeRow, StoredRow, VariantRow, VersionRow
-from services.egress.parquet import PAGE, Form, HourFile
+from services.egress.parquet import Form, HourFile
+from services.egress.record import PAGE
 from services.egress.tables import OUTCOMES, VARIANTS
 from shared.exports import HOUR, VARIANTS_HOUR, Layout, Table
 from shared.loaders.place import Export
@@ -107,11 +108,11 @@ def main(bucket: Path, words: Sequence[str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(bucket / NAMES, folder)
         case ["export", layout] if layout in Layouts:
-            write(bucket, BEFORE, 1, layout)
+            write(bucket, BEFORE, 1, cast(Layout, layout))
         case ["overwrite", layout] if layout in Layouts:
-            write(bucket, AFTER, 2, layout)
+            write(bucket, AFTER, 2, cast(Layout, layout))
         case ["print", folder, layout] if layout in Layouts:
-            sys.stdout.write(printed(folder, layout))
+            sys.stdout.write(printed(folder, cast(Layout, layout)))
         case _:
             raise SystemExit(f"the page says a command that no test knows: {json.dumps(words)}")
 
