@@ -11,10 +11,11 @@ from cli import export_access
 from cli.actor import acting
 from cli.display import console, moment, printable, show_table
 from cli.session import Session, command, read_secret, session
-from shared.admin import exports
+from shared.admin import exports, loading
 from shared.admin.operation import Nothing
 from shared.export_access import Encryption
 from shared.exports import Layout, Record
+from shared.loaders.recipe import ENGINES, Engine
 from shared.messaging.topology import EXPORT_HOUR
 
 _POLL_S = 0.5  # real seconds between looks at a running backfill
@@ -112,6 +113,24 @@ async def export_test(org_slug: str) -> None:
         click.echo(f"{'ok' if step.ok else 'FAILED':>6}  {step.name}: {printable(step.says)}")
     if not found.works:
         raise click.ClickException("The bucket cannot be used yet.")
+
+
+@export.command("loader")
+@click.argument("engine", type=click.Choice(list(ENGINES)))
+@click.argument("org_slug")
+@click.option("--month", help="Like 2026-11, for an engine's statements; scripts are told when they are run.")
+@click.option("--folder", help="A folder that holds what lies below the prefix, like a copy of the bucket.")
+@command
+async def export_loader(engine: Engine, org_slug: str, month: str | None, folder: str | None) -> None:
+    """Print what loads the export into a warehouse.
+
+    A script or statements for this org's bucket and tables, without any secret. They may be run as often as you like:
+    what was overwritten since the last run is deleted and loaded again.
+    """
+    async with session() as s:
+        asked = loading.AskedLoader(engine=engine, month=month, folder=folder)
+        made = await s.run(loading.loader, asked, org_slug)
+    click.echo(made.text, nl=False)
 
 
 @export.command("hours")

@@ -13,10 +13,10 @@ from services.egress.scheduler import Scheduler
 from services.egress.settings import Settings
 from services.egress.store import Store
 from services.egress.sweep import Sweeper
-from shared.crypto import KeyRing
 from shared.db import migrate
 from shared.db.pool import open_database
 from shared.hosts import Hosts
+from shared.keyring import KeptRing
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import open_publisher
@@ -38,7 +38,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     connection = await stack.enter_async_context(connect(amqp_url, "egress.consume"))
     replying = await stack.enter_async_context(connect(amqp_url, "egress.reply"))
     folder = settings.egress_folder
-    store = Store(db, KeyRing(settings.seal_keys.get_secret_value()), clock if folder is not None else None)
+    kept = await KeptRing.open(settings.seal_keys.get_secret_value(), "egress", db)
+    store = Store(db, kept.ring, clock if folder is not None else None)
     options = S3Options(
         hosts=Hosts(settings.allow_private_hosts),
         connect_timeout_s=settings.egress_connect_timeout_s,
@@ -63,7 +64,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     )
     sweeper = Sweeper(store, places.bucket, clock)
     runners = {
-        "exports": consumer.run, "scheduler": scheduler.run, "probes": probes.run, "uploads": sweeper.run
+        "exports": consumer.run, "scheduler": scheduler.run, "probes": probes.run, "uploads": sweeper.run,
+        "keyring": kept.run,
     }  # fmt: skip
     if settings.egress_keep_days is not None:
         runners["retention"] = Retention(StoredDays(db), clock, settings.egress_keep_days).run

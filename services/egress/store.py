@@ -122,6 +122,12 @@ FAIL_HOUR = """
     WHERE org_id = $1 AND table_name = $2 AND hour = $3 AND epoch = $4
 """
 
+LOOK_AGAIN = """
+    UPDATE export_hours SET dirty_seq = dirty_seq + 1, due_at = $5,
+        state = CASE WHEN state = 'exporting' THEN state ELSE 'pending' END
+    WHERE org_id = $1 AND table_name = $2 AND hour = $3 AND epoch > $4
+"""
+
 
 class Store:
     """Every statement that concerns one org runs as that org's tenant. `giving`: the time, where there is a folder that
@@ -242,6 +248,11 @@ class Store:
         """Give the lease back with what went wrong; a newer claim is left alone."""
         async with self._db.transaction(lease.org_id) as connection:
             await connection.execute(FAIL_HOUR, lease.org_id, lease.table, lease.hour, lease.epoch, state, error)
+
+    async def look_again(self, lease: Lease, at: datetime) -> None:
+        """An hour that has a newer claim is due at `at`, whatever that claim found; our own is due as it is."""
+        async with self._db.transaction(lease.org_id) as connection:
+            await connection.execute(LOOK_AGAIN, lease.org_id, lease.table, lease.hour, lease.epoch, at)
 
     async def target(self, org_id: UUID) -> Target:
         """Where this org's exports go. Raises Permanent when that is not known, or its secret does not open."""

@@ -20,6 +20,7 @@ from shared.admin.exports import AskedHours, Hour, Range
 from shared.admin.operation import Nothing
 from shared.errors import Failure
 from shared.exports import HOUR
+from shared.loaders.recipe import ENGINES
 
 pages = Pages()
 
@@ -167,6 +168,7 @@ async def _show(visit: Visit, form: Form, preview: exports.Preview | None = None
         preview=preview,
         target=found.target,
         state=await visit.run(export_switch.show_state, Nothing()) if found.target is not None else None,
+        engines=ENGINES,
         hours=hours,
         trouble=[one for one in hours if one.error or one.state == "blocked"][:50],
         hours_of_day=range(24),
