@@ -124,7 +124,7 @@ class World:
         sealed = KEYS.seal(secret or self.endpoints.s3_secret_key, f"{org_id}/export")
         endpoint = endpoint_url or self.endpoints.s3_endpoint
         async with self.admin.transaction():
-            # Without triggers, as a target from before 0041: the shops of a test share the root of its bucket.
+            # Without triggers, as a target from before 0045: the shops of a test share the root of its bucket.
             await self.admin.execute("SET LOCAL session_replication_role = replica")
             await self.admin.execute(
                 INSERT_TARGET,
