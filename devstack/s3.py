@@ -17,6 +17,8 @@ from devstack.ports import LOOPBACK, S3_GRPC_OFFSET, free_ports
 _READY_S = 30.0
 _STOP_S = 10.0  # a clean stop was seen to take 2.2 s
 ACCESS_KEY = "devstack"
+STRANGER = "stranger"
+"""The access key, with the same secret, of an identity without rights of its own."""
 
 
 def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
@@ -50,10 +52,16 @@ def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
 
 
 def identities(secret: str) -> str:
-    """The server's file of identities: one administrator."""
-    key = {"accessKey": ACCESS_KEY, "secretKey": secret}
-    rights = ["Admin", "Read", "Write", "List"]
-    return json.dumps({"identities": [{"name": "devstack", "credentials": [key], "actions": rights}]})
+    """The server's file of identities: one administrator, and somebody who may do what a bucket's policy says."""
+    rights = {ACCESS_KEY: ["Admin", "Read", "Write", "List"], STRANGER: []}
+    return json.dumps(
+        {
+            "identities": [
+                {"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
+                for name, actions in rights.items()
+            ]
+        }
+    )
 
 
 def _flags(ports: tuple[int, ...]) -> list[str]:

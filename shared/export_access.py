@@ -159,17 +159,14 @@ def _document(statements: list[Document]) -> Document:
 
 
 def _statements(reach: Reach, who: Document) -> list[Document]:
-    """A statement for each thing that rights are on. A HEAD has no prefix in its request, so listing is let through
-    where there is none."""
+    """A statement for each thing that rights are on. Listing has no condition on the prefix: a look at one key is
+    judged by the same right, and has no prefix that a condition could name."""
     actions: dict[str, set[str]] = {"objects": set(), "bucket": set(), "key": set()}
     for right in (one for rights in CALLS.values() for one in rights):
         actions[right.on].add(right.action)
-    looking, uploads = sorted(actions["bucket"])
-    only_ours = {"StringLikeIfExists": {"s3:prefix": reach.keys}}
     found = [
         _allow("JustAIObjects", who, sorted(actions["objects"]), f"{reach.bucket_arn}/{reach.keys}"),
-        _allow("JustAILooking", who, [looking], reach.bucket_arn) | ({"Condition": only_ours} if reach.prefix else {}),
-        _allow("JustAIUploads", who, [uploads], reach.bucket_arn),
+        _allow("JustAIBucket", who, sorted(actions["bucket"]), reach.bucket_arn),
     ]
     if reach.kms_key_id is not None:
         domain = "amazonaws.com.cn" if reach.partition == "aws-cn" else "amazonaws.com"

@@ -161,9 +161,9 @@ async def _put_export(context: Context, put: PutExport) -> None:
             one.role_arn, one.cadence, context.now, put.keeps_secret, one.record, one.tables, one.layout,
             one.success_file, one.bucket_owner, one.encryption, one.kms_key_id,
         )  # fmt: skip
-    except asyncpg.UniqueViolationError:
-        # Also where the other org is not ours to know: it would overwrite our hours, and we its.
-        raise Conflict("this bucket and prefix are in use already; choose another prefix", field="export") from None
+    except (asyncpg.UniqueViolationError, asyncpg.ExclusionViolationError):
+        # Also where the other org is not ours to know: it would write among our hours, and we among its.
+        raise Conflict(exports.TAKEN, field="export") from None
     except asyncpg.CheckViolationError as error:
         raise Refused(f"a value cannot be used ({error.constraint_name})", field="export") from None
     await audit.remember(context, exports.set_target, exports.SetTarget(**one.model_dump()), _Made())

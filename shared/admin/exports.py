@@ -54,6 +54,7 @@ HourTable = Literal["generations", "outcomes"]
 """What is exported by hours; the table of variants is one object."""
 _PLAIN_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=/-]*")
 _LONGEST_PREFIX = 400
+TAKEN = "this bucket and prefix, or one around or below it, are in use already; choose another prefix"
 _ACCOUNT = re.compile(r"[0-9]{12}")
 OWNER_SAYS = "The AWS account that the bucket must belong to, 12 digits; null: the role's, without one anybody's."
 ENCRYPTION_SAYS = (
@@ -220,9 +221,9 @@ async def set_target(context: Context, asked: SetTarget) -> Target:
             sorted(set(asked.tables)), asked.layout, asked.success_file, asked.bucket_owner, asked.encryption,
             asked.kms_key_id,
         )  # fmt: skip
-    except asyncpg.UniqueViolationError:
-        # Also where the other org is not ours to know: it would overwrite our hours, and we its.
-        raise Conflict("this bucket and prefix are in use already; choose another prefix", field="prefix") from None
+    except (asyncpg.UniqueViolationError, asyncpg.ExclusionViolationError):
+        # Also where the other org is not ours to know: it would write among our hours, and we among its.
+        raise Conflict(TAKEN, field="prefix") from None
     found = await _target(context)
     if found is None:
         raise AssertionError("it was just stored")

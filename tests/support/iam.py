@@ -27,8 +27,6 @@ def _holds(kind: str, wanted: Mapping[str, Any], context: Context) -> bool:
         match kind:
             case "StringEquals":
                 holds = said in _listed(values)
-            case "StringLikeIfExists":
-                holds = said is None or any(_like(pattern, said) for pattern in _listed(values))
             case _:
                 raise AssertionError(f"no test reads the condition {kind}")
         if not holds:

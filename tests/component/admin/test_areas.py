@@ -215,6 +215,31 @@ async def test_two_orgs_cannot_export_into_one_folder(acme: Rig) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "is_free"),
+    [
+        ({"prefix": "jai/below"}, False), ({}, False), ({"prefix": "jai2"}, True), ({"prefix": "ja"}, True),
+        ({"bucket": "others", "prefix": "jai"}, True), ({"bucket": "records2"}, True),
+        ({"prefix": "jai/x", "endpoint_url": "https://s3.eu-west-1.amazonaws.com/"}, False),
+        ({"prefix": "jai", "endpoint_url": "https://s3.example.com"}, True),
+    ],
+)  # fmt: skip
+async def test_no_org_exports_into_or_around_the_folder_of_another(
+    acme: Rig, given: dict[str, str], is_free: bool
+) -> None:
+    """Whose policy lets the installation in must not have let in all its orgs."""
+    other = await acme.other()
+    await other.run(exports.set_target, {"bucket": "records", "prefix": "jai"})
+    asked = {"bucket": "records", **given}
+
+    if is_free:
+        await acme.run(exports.set_target, asked)
+    else:
+        with pytest.raises(Conflict, match="in use already"):
+            await acme.run(exports.set_target, asked)
+    await other.run(exports.set_target, {"bucket": "records", "prefix": "jai", "cadence": "hourly"})
+
+
+@pytest.mark.parametrize(
     ("given", "field"),
     [
         ({"access_key": "AKID"}, "secret_key"), ({"secret_key": "s"}, "access_key"), ({"bucket": " "}, "bucket"),

@@ -6,14 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
+from devstack.s3 import STRANGER
 from services.egress.handler import Deps, export_hour
 from services.egress.model import Target
+from services.egress.probe import ProbeDeps, probe
 from services.egress.s3 import S3, S3Options
-from shared.export_access import CALLS
+from shared.export_access import CALLS, Reach, bucket_policy, lifecycle
+from shared.schemas.jobs import ProbeTargetJob
 from tests.component.egress.scripted_s3 import ScriptedS3, bucket_at, scripted_s3
 from tests.component.egress.scripted_sts import ROLE, ScriptedSts, scripted_sts
 from tests.component.egress.shop import Shop, World, job, people
@@ -40,6 +44,51 @@ async def a_shop_with_a_role(world: World) -> Shop:
     shop = await world.shop(prefix="jai", access_key=None, sealed_secret=None, role_arn=ROLE)
     await world.say(shop, people(5))
     return shop
+
+
+async def probed(world: World, prefix: str) -> dict[str, list[str]]:
+    """What somebody without rights of their own lacks below a prefix, by step."""
+    at = world.endpoints
+    target = Target(world.bucket, prefix, "us-east-1", at.s3_endpoint, STRANGER, at.s3_secret_key)
+
+    async def of_org(_: UUID) -> Target:
+        return target
+
+    async def send(*_: object) -> None: ...
+
+    async with AsyncExitStack() as stack:
+        s3 = S3(S3Options(connect_timeout_s=2, read_timeout_s=5, attempts=1), stack)
+        asked = ProbeTargetJob(org_id=uuid4(), probe_id=uuid4(), reply_to="nobody")
+        return {step.name: step.lacks for step in await probe(asked, ProbeDeps(of_org, s3.bucket, send)) if step.lacks}
+
+
+async def test_a_real_server_lets_exports_in_by_the_policy_that_is_printed_and_nowhere_else(world: World) -> None:
+    reach = Reach(world.bucket, "jai", "us-east-1")
+    without = await probed(world, "jai")
+    if not without:
+        pytest.skip("this S3 server knows no identity without rights")
+    policy = bucket_policy(reach, f"arn:aws:iam::000000000000:user/{STRANGER}")
+    await world.s3.put_bucket_policy(Bucket=world.bucket, Policy=json.dumps(policy))
+
+    with_it, elsewhere = await probed(world, "jai"), await probed(world, "jail")
+    policy["Statement"][0]["Action"].remove("s3:DeleteObject")
+    await world.s3.put_bucket_policy(Bucket=world.bucket, Policy=json.dumps(policy))
+    lacking = await probed(world, "jai")
+
+    objects = f"arn:aws:s3:::{world.bucket}"
+    assert without["Write an object"] == [f"s3:PutObject on {objects}/jai/*"]
+    assert with_it == {}
+    assert elsewhere["Write an object"] == [f"s3:PutObject on {objects}/jail/*"]
+    assert lacking == {"Remove it": [f"s3:DeleteObject on {objects}/jai/*"]}
+
+
+async def test_a_real_server_takes_the_life_cycle_that_is_printed(world: World) -> None:
+    rules = lifecycle(Reach(world.bucket, "jai", "us-east-1"), 400, 30)
+
+    await world.s3.put_bucket_lifecycle_configuration(Bucket=world.bucket, LifecycleConfiguration=rules)
+
+    found = await world.s3.get_bucket_lifecycle_configuration(Bucket=world.bucket)
+    assert {one["ID"] for one in found["Rules"]} == {"justai-tidy", "justai-keep"}
 
 
 async def external_id(world: World, shop: Shop) -> str:
