@@ -1,5 +1,6 @@
 """What differs between the SQL of two exports. Stated from the engines' documentation: none of them runs here."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Final
@@ -137,7 +138,8 @@ def _snowflake(export: Export, month: str, template: Template) -> dict[str, str]
 def _bigquery(export: Export, month: str, template: Template) -> dict[str, str]:
     on_google = (export.endpoint_url or "").rstrip("/") == _GOOGLE
     bucket = f"{'gs' if on_google else 's3'}://{export.bucket}/"
-    connection = "" if on_google else f"\nWITH CONNECTION `aws-{export.region}.justai`"
+    region = re.sub("[^A-Za-z0-9-]", "", export.region)  # inside of backticks nothing else can be said
+    connection = "" if on_google else f"\nWITH CONNECTION `aws-{region}.justai`"
     ddl = []
     for table in export.tables:
         by_day = "" if table == "variants" else _BY_DAY
