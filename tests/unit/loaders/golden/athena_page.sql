@@ -33,7 +33,7 @@ ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'
 LOCATION 's3://records/jai/_manifests/';
 
 -- The month: these two are equal when it is complete.
-SELECT count(*) FROM justai_export.generations WHERE datehour BETWEEN '2026/11/01/00' AND '2026/11/31/23';
+SELECT count(*) FROM justai_export.generations WHERE datehour BETWEEN '2026/11/01/00' AND '2026/11/30/23';
 SELECT sum("rows") FROM justai_export.manifests WHERE "table" = 'generations' AND hour LIKE '2026-11-%';
 
 -- A copy of your own survives overwrites as an Iceberg table: delete the hours that changed, and load them again.
