@@ -124,7 +124,7 @@ $(DOCS_STAMP):
 check-deploy: setup ## Dockerfile, compose file and kubernetes manifests are valid
 	$(PY) -m deploy.check
 
-test-spark: $(SPARK_STAMP) ## The lake's SQL on Spark gives what it gives on DuckDB; needs Java 17
+test-spark: setup $(SPARK_STAMP) ## Spark gives what DuckDB gives from the lake's SQL, and loads an export; needs Java 17
 	.venv-spark/bin/python -m pytest -p no:cacheprovider --noconftest -W default -q tests/spark
 
 $(SPARK_STAMP):

@@ -1,11 +1,9 @@
 """What a recipe is made for. Pure."""
 
-import re
 from dataclasses import dataclass
 
 from shared.exports import Layout, Record, Table
-
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+from shared.loaders.text import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Export:
     def said(self) -> str:
         """For people, in one line."""
         place = self.folder if self.folder is not None else f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-        return _CONTROLS.sub("?", place)
+        return one_line(place)
 
     def month_folder(self, month: str, table: Table = "generations") -> str:
         """Below the prefix, with a slash at its end: where the hours of `2026-11` lie."""

@@ -5,7 +5,7 @@ from textwrap import dedent
 
 from shared.loaders.columns import TYPES, Dialect, added_since_first, columns_of
 from shared.loaders.place import Export
-from shared.loaders.text import filled, sql, wrapped
+from shared.loaders.text import filled, one_line, sql, wrapped
 
 
 def fillings(engine: str, export: Export, month: str, template: Callable[[str], str]) -> dict[str, str]:
@@ -81,9 +81,9 @@ def _look(engine: str, export: Export, month: str, template: Callable[[str], str
         place = f"{export.folder.rstrip('/')}/{pattern}"
     else:
         place = f"s3://{export.bucket}/{export.below}{pattern}"
-        known = {"region": sql(export.region), "endpoint": _endpoint(export)}
+        known = {"region": one_line(sql(export.region)), "endpoint": one_line(_endpoint(export))}
         httpfs = filled(template("_duckdb_httpfs.py"), known).rstrip()
-    return filled(template("_duckdb_look.py"), {"place": sql(place), "httpfs": httpfs}).rstrip()
+    return filled(template("_duckdb_look.py"), {"place": one_line(sql(place)), "httpfs": httpfs}).rstrip()
 
 
 def _endpoint(export: Export) -> str:

@@ -1,5 +1,7 @@
 """What differs between the SQL of two exports. Stated from the engines' documentation: none of them runs here."""
 
+import re
+from calendar import monthrange
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Final
@@ -61,11 +63,12 @@ def _s3(export: Export, key: str = "") -> str:
 def _athena(export: Export, month: str) -> dict[str, str]:
     day, after = f"{month}-01", f"{date.fromisoformat(f'{month}-01') + timedelta(days=1)}"
     year, number = month.split("-")
+    days = monthrange(int(year), int(number))[1]
     if export.layout == "hive":
         month_hours = f"year = {year} AND month = {int(number)}"
         day_hours = f"{month_hours} AND day = 1"
     else:
-        month_hours = f"datehour BETWEEN '{year}/{number}/01/00' AND '{year}/{number}/31/23'"
+        month_hours = f"datehour BETWEEN '{year}/{number}/01/00' AND '{year}/{number}/{days}/23'"
         day_hours = f"datehour BETWEEN '{year}/{number}/01/00' AND '{year}/{number}/01/23'"
     return {
         "tables": "\n".join(_athena_table(export, table) for table in export.tables),
@@ -137,7 +140,8 @@ def _snowflake(export: Export, month: str, template: Template) -> dict[str, str]
 def _bigquery(export: Export, month: str, template: Template) -> dict[str, str]:
     on_google = (export.endpoint_url or "").rstrip("/") == _GOOGLE
     bucket = f"{'gs' if on_google else 's3'}://{export.bucket}/"
-    connection = "" if on_google else f"\nWITH CONNECTION `aws-{export.region}.justai`"
+    region = re.sub("[^A-Za-z0-9-]", "", export.region)  # inside of backticks nothing else can be said
+    connection = "" if on_google else f"\nWITH CONNECTION `aws-{region}.justai`"
     ddl = []
     for table in export.tables:
         by_day = "" if table == "variants" else _BY_DAY

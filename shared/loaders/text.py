@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 _GAP = re.compile(r"@@([a-z_]+)@@")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _WIDTH = 110
 
 
@@ -22,6 +23,11 @@ def wrapped(words: Sequence[str], indent: int = 4) -> str:
             line = " " * indent
         line += f"{piece} "
     return "\n".join([*lines, line.rstrip()])
+
+
+def one_line(text: str) -> str:
+    """For a comment, which ends with its line."""
+    return _CONTROLS.sub("?", text)
 
 
 def sql(text: str) -> str:

@@ -7,11 +7,11 @@ Run by the environment that the exporter runs in (`.venv`), for Spark's has none
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from services.egress.layout import manifest, manifest_key, object_key
@@ -29,7 +29,7 @@ ORG = UUID(int=7)
 FIRST = datetime(2026, 11, 23, 10, tzinfo=UTC)
 SOURCE = VariantSource(UUID(int=1), 1, "Hi {{ name }}", "", "<p>{{ name }}</p>")
 NAMES = "e'x/port"  # the prefix of keys, to be taken for what it is
-Layouts: Sequence[Layout] = ("plain", "hive")
+LAYOUTS: Mapping[str, Layout] = {"plain": "plain", "hive": "hive"}
 
 
 def write(bucket: Path, people: dict[datetime, int], revision: int, layout: Layout = "plain") -> None:
@@ -107,12 +107,12 @@ def main(bucket: Path, words: Sequence[str]) -> None:
         case ["aws", "s3", "sync", "s3://records/jai", folder, "--delete"]:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(bucket / NAMES, folder)
-        case ["export", layout] if layout in Layouts:
-            write(bucket, BEFORE, 1, cast(Layout, layout))
-        case ["overwrite", layout] if layout in Layouts:
-            write(bucket, AFTER, 2, cast(Layout, layout))
-        case ["print", folder, layout] if layout in Layouts:
-            sys.stdout.write(printed(folder, cast(Layout, layout)))
+        case ["export", layout] if layout in LAYOUTS:
+            write(bucket, BEFORE, 1, LAYOUTS[layout])
+        case ["overwrite", layout] if layout in LAYOUTS:
+            write(bucket, AFTER, 2, LAYOUTS[layout])
+        case ["print", folder, layout] if layout in LAYOUTS:
+            sys.stdout.write(printed(folder, LAYOUTS[layout]))
         case _:
             raise SystemExit(f"the page says a command that no test knows: {json.dumps(words)}")
 
