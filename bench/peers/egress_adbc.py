@@ -1,6 +1,6 @@
 """ADBC as its documents show it: batches of Arrow from PostgreSQL, and pyarrow's writer on S3.
 
-Ours is the codec of the copies, and the columns are made from whole batches, cut into pieces so that memory keeps within
+Ours is the codec of the copies. The columns are made from whole batches, cut into pieces so that memory keeps within
 bounds. `raw`: what PostgreSQL holds is written as it is, copies packed and attrs as JSON: less work than ours.
 """
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import adbc_driver_postgresql.dbapi
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
 
 from bench.peers.egress_given import SCHEMA, Given, opened, pairs, run
 
@@ -19,7 +19,10 @@ from bench.peers.egress_given import SCHEMA, Given, opened, pairs, run
 def write(given: Given) -> None:
     """The exporter's columns, from opened copies and taken-apart attrs."""
     sources = given.sources()
-    with reading(given) as reader, pq.ParquetWriter(given.path, SCHEMA, filesystem=given.filesystem(), compression="zstd") as writer:
+    with (
+        reading(given) as reader,
+        pq.ParquetWriter(given.path, SCHEMA, filesystem=given.filesystem(), compression="zstd") as writer,
+    ):
         for whole in reader:
             for start in range(0, whole.num_rows, given.group_rows):
                 batch = whole.slice(start, given.group_rows)
@@ -36,7 +39,10 @@ def write(given: Given) -> None:
 
 def write_raw(given: Given) -> None:
     """What is stored, as it is stored."""
-    with reading(given) as reader, pq.ParquetWriter(given.path, reader.schema, filesystem=given.filesystem(), compression="zstd") as writer:
+    with (
+        reading(given) as reader,
+        pq.ParquetWriter(given.path, reader.schema, filesystem=given.filesystem(), compression="zstd") as writer,
+    ):
         for batch in reader:
             writer.write_batch(batch)
 

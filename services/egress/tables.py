@@ -74,7 +74,8 @@ def _variant_size(row: VariantRow) -> int:
 
 
 OUTCOMES = Form(
-    "outcomes", 1, _OUTCOME_FIELDS, lambda: PlainGroup(lambda row: 200, _outcome_columns), lambda row: row.event_timestamp,
+    "outcomes", 1, _OUTCOME_FIELDS, lambda: PlainGroup(lambda row: 200, _outcome_columns),
+    lambda row: row.event_timestamp,
     ["template_id", "copy_id", "currency"], ["event_timestamp", "generation_id", "user_id", "template_id", "copy_id"],
 )  # fmt: skip
 """One row for each treatment and control of `generations`, whether or not an email of it is known."""
