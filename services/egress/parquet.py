@@ -174,11 +174,13 @@ class HourFile(Generic[R]):
         if self._filling.rows:
             self._written()
             self._without_vars += self._filling.lost
+            # Made here, so that the other thread hardly needs the interpreter and the two do not wait for each other.
+            batch = pa.RecordBatch.from_arrays(self._filling.columns(), schema=self._schema)
             self._filling, self._full = self._full, self._filling
-            self._writing = self._thread.submit(self._write, self._full)
+            self._writing = self._thread.submit(self._write, batch, self._full)
 
-    def _write(self, group: Group[R]) -> None:
-        self._writer.write_batch(pa.RecordBatch.from_arrays(group.columns(), schema=self._schema))
+    def _write(self, batch: pa.RecordBatch, group: Group[R]) -> None:
+        self._writer.write_batch(batch)
         group.clear()
 
     def _written(self) -> None:
