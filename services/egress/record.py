@@ -2,7 +2,7 @@
 moved as they lie in the store."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import orjson
