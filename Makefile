@@ -145,7 +145,7 @@ test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 
 ##@ Benchmarks
-.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking bench-render bench-console bench-ingest
+.PHONY: bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking bench-render bench-console bench-ingest bench-egress
 bench-gateway: setup servers $(BENCH_STAMP) ## Webhooks per second beside bare aiohttp, FastStream and Celery
 	.venv-bench/bin/python -m bench.gateway
 
@@ -163,6 +163,9 @@ bench-console: setup servers assets browser ## Pages of the console with ten mil
 
 bench-ingest: setup servers $(BENCH_STAMP) ## Event files from SFTP to rollups beside psql's copy, DuckDB and dlt; ARGS="--curve 50", "--beside", "--large 2000"
 	.venv-bench/bin/python -m bench.ingest $(ARGS)
+
+bench-egress: setup servers $(BENCH_STAMP) ## Exports from PostgreSQL to S3 beside pyarrow, ADBC and pandas, and a backfill that is killed; ARGS="--rows 2000000"
+	.venv-bench/bin/python -m bench.egress $(ARGS)
 
 bench-pipeline: setup servers ## Webhook to stored generation and pending write, all services on this machine; what ranking costs
 	$(PY) -m bench.pipeline

@@ -4,9 +4,9 @@ Egress runs as it ships, one process, beside a durable PostgreSQL, RabbitMQ and 
 emails of 17 KB from eight variants, stored packed as the generator stores them. Clocked from the job of an hour until
 the ledger tells that object and manifest are there. There are two limits. One is what pyarrow takes to write the same
 rows, as Arrow in memory already, to the same server in the same form; the other what asyncpg takes to read what is
-stored, and to do nothing with it; the slower one counts. Peers write the same columns, with our codec for the copies, and what
-they wrote is compared with ours; `as stored` packs off what PostgreSQL has, which is less work. The arms take turns, so
-that noise hits all alike; ratios are medians over the rounds.
+stored, and to do nothing with it; the slower one counts. Peers write the same columns, with our codec for the copies,
+and what they wrote is compared with ours; `as stored` packs off what PostgreSQL has, which is less work. The arms take
+turns, so that noise hits all alike; ratios are medians over the rounds.
 
     --rows N      so many more in longer hours: memory must not grow
     --hours N     hours of a backfill whose command and exporter are killed three times (bench/egress_backfill.py)
@@ -28,7 +28,6 @@ from pathlib import Path
 
 import asyncpg
 import duckdb
-import psutil
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
 
 import devstack
@@ -62,9 +61,11 @@ HASH_OF_ROWS = """
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What one way did with one hour: rows a second, bytes of the object, most memory in MB (0: not looked at)."""
+    """What one way did with one hour: rows a second, CPU µs a row of its process, bytes of the object, most memory in
+    MB (0: not looked at)."""
 
     rate: float
+    cpu_us: float = 0.0
     bytes: int = 0
     rss_mb: float = 0.0
 
@@ -104,18 +105,19 @@ class Bench:
         await shop.settle()
         await asyncio.sleep(self._asked.rest_s)
         measured = await stage.export(self._servers.amqp_url, hour)
-        found = {_OURS: Arm(measured.rate, measured.bytes, measured.rss_mb)}
+        found = {_OURS: Arm(measured.rate, measured.cpu_s / rows * 1e6, measured.bytes, measured.rss_mb)}
         given = await self._given(shop, hour)
         for arm, read in ((_CURSOR, by_cursor), (_COPY, by_copy)):
-            began = time.perf_counter()
+            began, cpu_s = time.perf_counter(), time.process_time()
             await read(shop.database_url, given.statement)
-            found[arm] = Arm(rows / (time.perf_counter() - began))
+            cpu_us = (time.process_time() - cpu_s) / rows * 1e6
+            found[arm] = Arm(rows / (time.perf_counter() - began), cpu_us)
         for arm, words in _PEERS.items():
             if arm != _WRITE and not self._asked.peers:
                 continue
             told = await asyncio.to_thread(run_peer, words, given)
             if told is not None:
-                found[arm] = Arm(rows / told["seconds"], int(told["bytes"]), told["rss_mb"])
+                found[arm] = Arm(rows / told["seconds"], told["cpu_s"] / rows * 1e6, int(told["bytes"]), told["rss_mb"])
                 await self._demand_same(given, arm)
         return found
 
@@ -147,7 +149,7 @@ class Bench:
         async with client(self._servers) as s3:
             answer = await s3.get_object(Bucket=bucket, Key=key)
             async with answer["Body"] as body:
-                path.write_bytes(await body.read())
+                await asyncio.to_thread(path.write_bytes, await body.read())
 
     async def _long(self, report: Report, shop: Shop, stage: Stage, short_mb: float) -> dict[str, float]:
         """More rows, in longer hours."""
@@ -260,21 +262,23 @@ def _compared(report: Report, rounds: Sequence[Mapping[str, Arm]], rows: int) ->
     lines = []
     for name in rounds[0]:
         rates = [arms[name].rate for arms in rounds]
+        cpu_us = statistics.median(arms[name].cpu_us for arms in rounds)
         size, most_mb = rounds[0][name].bytes / rows, max(arms[name].rss_mb for arms in rounds)
         middle = statistics.median(rates)
         lines.append(
             (name, *(f"{one:,.0f}" for one in (middle, min(rates), max(rates))), f"{middle / limit:.3f}",
-             f"{size:.1f}" if size else "", f"{most_mb:,.0f}" if most_mb else "")
+             f"{cpu_us:.1f}",             f"{size:.1f}" if size else "", f"{most_mb:,.0f}" if most_mb else "")
         )  # fmt: skip
     report.table(
         f"{rows:,} emails of {BODY_BYTES // 1000} KB from {VARIANTS} variants, rows a second",
-        ("arm", "median", "least", "most", "of the limit", "bytes a row", "most resident MB"),
+        ("arm", "median", "least", "most", "of the limit", "CPU µs a row", "bytes a row", "most resident MB"),
         lines,
     )
     figures = {
         "rows_per_s": statistics.median(arms[_OURS].rate for arms in rounds),
         "ratio_to_limit": statistics.median(arms[_OURS].rate / limit_of(arms) for arms in rounds),
         "rss_mb": max(arms[_OURS].rss_mb for arms in rounds),
+        "cpu_us_per_row": statistics.median(arms[_OURS].cpu_us for arms in rounds),
         "bytes_per_row": rounds[0][_OURS].bytes / rows,
     }
     for figure, peer in (("adbc", _ADBC), ("pandas", _PANDAS)):

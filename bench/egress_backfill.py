@@ -113,7 +113,7 @@ class Backfill:
 
 
 async def measure_backfill(report: Report, servers: Endpoints, folder: Path, hours: int) -> dict[str, float]:
-    """The figure is 1 when every hour is right, nothing else lies there, and only what a kill cut off was begun again."""
+    """1 when every hour is right, nothing else lies there, and what a kill cut off alone was begun anew."""
     async with (
         fresh_database(servers.database_url) as url,
         fresh_bucket(servers) as bucket,

@@ -90,7 +90,7 @@ class Shop:
     async def seed(self, seal_keys: str) -> None:
         """The org, its variants and its target; then the texts, rendered and packed once."""
         now = datetime.now(UTC)
-        sources = [email(uuid4(), BODY_BYTES, seed=number) for number in range(VARIANTS)]
+        sources = [email(UUID(int=number + 1), BODY_BYTES) for number in range(VARIANTS)]
         sealed = KeyRing(seal_keys).seal(self.servers.s3_secret_key, f"{self.org_id}/export")
         connection = await asyncpg.connect(self.database_url)
         try:
@@ -137,7 +137,8 @@ class Shop:
             copy_id, text = self._texts[rng.randrange(VARIANTS) * PEOPLE + self._told % PEOPLE]
             attrs = {
                 "city": _CITIES[rng.randrange(4)], "plan": ("gold", "silver")[self._told % 2], "language": "de",
-                "persona": f"persona {rng.randrange(40)}", "likes": rng.sample(_LIKES, 2), "days": str(self._told % 400),
+                "persona": f"persona {rng.randrange(40)}", "likes": rng.sample(_LIKES, 2),
+                "days": str(self._told % 400),
             }  # fmt: skip
             yield (
                 generation_day(at), UUID(int=rng.getrandbits(128)), self.org_id, TEMPLATE, person,

@@ -1,6 +1,6 @@
 """ADBC as its documents show it: batches of Arrow from PostgreSQL, and pyarrow's writer on S3.
 
-Ours is the codec of the copies, and the columns are made from whole batches, cut into pieces so that memory keeps within
+Ours is the codec of the copies. The columns are made from whole batches, cut into pieces so that memory keeps within
 bounds. `raw`: what PostgreSQL holds is written as it is, copies packed and attrs as JSON: less work than ours.
 """
 

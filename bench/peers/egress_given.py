@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -72,18 +73,21 @@ def given() -> Given:
 
 
 def run(work: Callable[[Given], None]) -> None:
-    """Do the work once, and tell how long it took."""
+    """Do the work once, clocked."""
     asked = given()
-    began = time.perf_counter()
-    work(asked)
-    tell(asked, time.perf_counter() - began)
+    with clocked(asked):
+        work(asked)
 
 
-def tell(asked: Given, seconds: float) -> None:
-    """Print the seconds, the bytes of the object, and the most memory in MB."""
+@contextmanager
+def clocked(asked: Given) -> Iterator[None]:
+    """Print the seconds of the block and its CPU seconds, the bytes of the object, and the most memory in MB."""
+    began, cpu_s = time.perf_counter(), time.process_time()
+    yield
+    seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_s
     size = asked.filesystem().get_file_info(asked.path).size
     most_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(json.dumps({"seconds": seconds, "bytes": size, "rss_mb": most_mb}))
+    print(json.dumps({"seconds": seconds, "cpu_s": cpu_s, "bytes": size, "rss_mb": most_mb}))
 
 
 def opened(

@@ -122,14 +122,14 @@ class Details(NamedTuple):
 
 class StoredRow(NamedTuple):
     """One generation as PostgreSQL has it; `source` is None when its variant version is not there, `copy_id` where
-    nothing was chosen."""
+    nothing was chosen. `attrs` is JSON text of an object."""
 
     event_timestamp: int
     user_id: str
     tracking_id: str
     copy_id: str | None
     template_id: str
-    attrs: Mapping[str, object]
+    attrs: str
     vars: bytes | None
     source: VariantSource | None
     details: Details | None = None

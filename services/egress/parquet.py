@@ -42,10 +42,12 @@ R_contra = TypeVar("R_contra", contravariant=True)
 class Group(Protocol[R_contra]):
     """The row group in the making. `lost`: rows in it whose copy did not open."""
 
+    rows: int
+    full: bool
     lost: int
 
-    def add(self, row: R_contra) -> int:
-        """Append one row; about how much text it is, in characters."""
+    def fill(self, rows: Sequence[R_contra], start: int) -> int:
+        """Append those from `start` on until the group is full; where it stopped."""
 
     def columns(self) -> list[pa.Array]:
         """All rows, by column; of use until `clear`."""
@@ -78,26 +80,31 @@ class Form(Generic[R]):
 
 
 class PlainGroup(Generic[R]):
-    """Rows that are kept as they are until their columns are made."""
+    """Rows that are kept as they are until their columns are made. `size`: about how much text a row is."""
 
     lost = 0
 
     def __init__(self, size: Callable[[R], int], columns: Callable[[Sequence[R]], list[pa.Array]]) -> None:
-        self._size, self._columns = size, columns
-        self._rows: list[R] = []
+        self._size_of, self._columns = size, columns
+        self.clear()
 
-    def add(self, row: R) -> int:
-        """Append one row; about how much text it is, in characters."""
-        self._rows.append(row)
-        return self._size(row)
+    def clear(self) -> None:
+        """Forget the rows."""
+        self.rows, self.full, self._size, self._kept = 0, False, 0, list[R]()
+
+    def fill(self, rows: Sequence[R], start: int) -> int:
+        """Append those from `start` on until the group is full; where it stopped."""
+        while start < len(rows) and not self.full:
+            self._kept.append(rows[start])
+            self._size += self._size_of(rows[start])
+            self.rows += 1
+            start += 1
+            self.full = self.rows >= ROW_GROUP_ROWS or self._size >= ROW_GROUP_BYTES
+        return start
 
     def columns(self) -> list[pa.Array]:
         """All rows, by column."""
-        return self._columns(self._rows)
-
-    def clear(self) -> None:
-        """Forget them."""
-        self._rows = []
+        return self._columns(self._kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,6 @@ class HourFile(Generic[R]):
             **WRITER,
         )
         self._filling, self._full = form.group(), form.group()
-        self._pending = self._pending_size = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._writing: Future[None] | None = None
         self._rows = self._without_vars = 0
@@ -135,10 +141,10 @@ class HourFile(Generic[R]):
 
     def add(self, rows: Sequence[R]) -> None:
         """Append rows, which come in the order of the file."""
-        for row in rows:
-            self._pending_size += self._filling.add(row)
-            self._pending += 1
-            if self._pending >= ROW_GROUP_ROWS or self._pending_size >= ROW_GROUP_BYTES:
+        at = 0
+        while at < len(rows):
+            at = self._filling.fill(rows, at)
+            if self._filling.full:
                 self._flush()
         if rows:
             self._first = self._form.event_of(rows[0]) if self._first is None else self._first
@@ -165,15 +171,16 @@ class HourFile(Generic[R]):
         self._thread.shutdown()
 
     def _flush(self) -> None:
-        if self._pending:
+        if self._filling.rows:
             self._written()
             self._without_vars += self._filling.lost
+            # Made here, so that the other thread hardly needs the interpreter and the two do not wait for each other.
+            batch = pa.RecordBatch.from_arrays(self._filling.columns(), schema=self._schema)
             self._filling, self._full = self._full, self._filling
-            self._writing = self._thread.submit(self._write, self._full)
-            self._pending = self._pending_size = 0
+            self._writing = self._thread.submit(self._write, batch, self._full)
 
-    def _write(self, group: Group[R]) -> None:
-        self._writer.write_batch(pa.RecordBatch.from_arrays(group.columns(), schema=self._schema))
+    def _write(self, batch: pa.RecordBatch, group: Group[R]) -> None:
+        self._writer.write_batch(batch)
         group.clear()
 
     def _written(self) -> None:

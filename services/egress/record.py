@@ -2,7 +2,7 @@
 moved as they lie in the store."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import orjson
@@ -10,7 +10,7 @@ import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 import zstandard
 
 from services.egress.model import Details, StoredRow
-from services.egress.parquet import MOMENT, VARS, Form
+from services.egress.parquet import MOMENT, ROW_GROUP_BYTES, ROW_GROUP_ROWS, VARS, Form
 from shared.exports import Record
 from shared.vars_codec import open_vars
 
@@ -59,8 +59,8 @@ class RecordGroup:
 
     def clear(self) -> None:
         """Forget the rows."""
-        self.lost = 0
-        self._rows: list[StoredRow] = []
+        self.rows, self.full, self.lost, self._size = 0, False, 0, 0
+        self._stored: list[StoredRow] = []
         self._subjects: list[bytes | None] = []
         self._preheaders: list[bytes | None] = []
         self._attr_ends = array("i", [0])
@@ -68,30 +68,38 @@ class RecordGroup:
         self._values: list[str | None] = []
         self._bodies.clear()
 
-    def add(self, row: StoredRow) -> int:
-        """Append one row; about how much text it is, in characters."""
-        self._rows.append(row)
-        return _ROW_SIZE + self._add_copy(row) + self._add_attrs(row.attrs)
+    def fill(self, rows: Sequence[StoredRow], start: int) -> int:
+        """Append those from `start` on until the group is full; where it stopped."""
+        size, at, most = self._size, start, min(len(rows), start + ROW_GROUP_ROWS - self.rows)
+        while at < most and size < ROW_GROUP_BYTES:
+            row = rows[at]
+            size += _ROW_SIZE + self._add_copy(row) + self._add_attrs(row.attrs)
+            at += 1
+        self._stored += rows[start:at]
+        self.rows, self._size = len(self._stored), size
+        self.full = self.rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES
+        return at
 
     def columns(self) -> list[pa.Array]:
         """All rows, by column; of use until `clear`."""
-        rows = self._rows
-        return [
-            pa.array([row.event_timestamp for row in rows], pa.int64()),
-            pa.array([row.user_id for row in rows], pa.string()),
-            pa.array([row.tracking_id for row in rows], pa.string()),
-            pa.array([row.copy_id for row in rows], pa.string()),
-            pa.array([row.template_id for row in rows], pa.string()),
+        events, users, trackings, copies, templates, *_, details = zip(*self._stored, strict=True)
+        found = [
+            pa.array(events, pa.int64()),
+            pa.array(users, pa.string()),
+            pa.array(trackings, pa.string()),
+            pa.array(copies, pa.string()),
+            pa.array(templates, pa.string()),
             self._vars(),
             pa.MapArray.from_arrays(
                 pa.Array.from_buffers(pa.int32(), len(self._attr_ends), [None, pa.py_buffer(self._attr_ends)]),
                 pa.array(self._names, pa.string()),
                 pa.array(self._values, pa.string()),
             ),
-            *(self._details() if self._record == "analyst" else ()),
         ]
+        return found + (_detail_columns(details) if self._record == "analyst" else [])
 
     def _add_copy(self, row: StoredRow) -> int:
+        """About how much text it is, in characters."""
         if row.vars is not None and row.source is not None:
             try:
                 subject, preheader, body = open_vars(row.vars, row.source)
@@ -109,12 +117,11 @@ class RecordGroup:
         self._bodies.add(b"")
         return 0
 
-    def _add_attrs(self, attrs: Mapping[str, object]) -> int:
-        """Names in order, so that equal attrs make equal bytes whatever order they were given in. A map of strings has
-        one type for all: a list becomes its JSON text, which every warehouse can take apart."""
+    def _add_attrs(self, text: str) -> int:
+        """About how much text they are. Names in order, so that equal attrs make equal bytes. A map of strings has one
+        type for all: a list becomes its JSON text, which every warehouse can take apart."""
         size = 0
-        for name in sorted(attrs):
-            value = attrs[name]
+        for name, value in sorted(orjson.loads(text).items()):
             self._names.append(name)
             size += len(name)
             if isinstance(value, str):
@@ -122,7 +129,7 @@ class RecordGroup:
                 size += len(value)
             else:
                 self._values.append(None if value is None else orjson.dumps(value).decode())
-                size += _length(value)
+                size += sum(map(len, map(str, value))) if isinstance(value, list) else len(str(value))
         self._attr_ends.append(len(self._names))
         return size
 
@@ -137,24 +144,10 @@ class RecordGroup:
         ]
         return pa.StructArray.from_arrays(texts, fields=list(VARS), mask=pa.array(absent))
 
-    def _details(self) -> list[pa.Array]:
-        details = zip(*map(_details, self._rows), strict=True)
-        return [pa.array(values, kind) for values, (_, kind) in zip(details, _ANALYST_FIELDS, strict=True)]
 
-
-def weight(attrs: Mapping[str, object]) -> int:
-    """About how many characters of text the attrs of one generation are."""
-    return sum(len(name) + _length(value) for name, value in attrs.items())
-
-
-def _length(value: object) -> int:
-    return sum(map(len, map(str, value))) if isinstance(value, list) else len(str(value))
-
-
-def _details(row: StoredRow) -> Details:
-    if row.details is None:
-        raise AssertionError("a row for analysts was read without its details")
-    return row.details
+def _detail_columns(details: Sequence[Details | None]) -> list[pa.Array]:
+    columns = zip(*(one for one in details if one is not None), strict=True)
+    return [pa.array(values, kind) for values, (_, kind) in zip(columns, _ANALYST_FIELDS, strict=True)]
 
 
 def _event(row: StoredRow) -> int:
