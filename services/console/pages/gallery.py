@@ -34,7 +34,7 @@ async def gallery(visit: Visit) -> web.StreamResponse:
     )
     return visit.render(
         "gallery.html", form=form, rows=_ROWS, moments=_moments(visit), chart=_chart(),
-        many=_many(), none=_many() | {"series": [{"label": "Lift", "y": [None] * 14}]},
+        many=_many(), unknown=_many() | {"series": [{"label": "Lift", "y": [None] * 14}]},
     )  # fmt: skip
 
 
