@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,12 +36,19 @@ from services.console.settings import Settings
 from shared.db.pool import Database, open_database
 from shared.runtime import settle_heap
 
+_STORY = "/acme/operations/generations/{generation_id}"  # of the newest that was expired
 _PATHS = {
     "home": "/acme/",
     "templates": "/acme/templates",
     "templates, page 20": "/acme/templates?page=20",
     "templates, found by name": "/acme/templates?search=late+99",
     "a template": "/acme/templates/t1",
+    "its settings": "/acme/templates/t1/settings",
+    "its editor": f"/acme/templates/t1/variants/{stage.COPIES[0]}",
+    "a new variant": "/acme/templates/t1/variants/_new",
+    "its preview grid": "/acme/templates/t1/preview",
+    "the grid, for 100 kinds of people": "/acme/templates/t1/preview?sample=100",
+    "its file": "/acme/templates/t1/file",
     "review queue": "/acme/review",
     "results of all templates": "/acme/results",
     "the same, page 20": "/acme/results?page=20",
@@ -63,9 +70,18 @@ _PATHS = {
     "exports of a month": "/acme/operations/exports",
     "one person": "/acme/operations/people/p7919",
     "nobody is found": "/acme/operations/people?q=nobody",
+    "a person's story": _STORY,
     "audit log": "/acme/audit",
     "audit log, an area": "/acme/audit?area=keys",
     "troubleshooting": "/acme/troubleshooting",
+    "Integration Settings": "/acme/integration",
+    "an export's settings": "/acme/integration/export",
+    "API keys": "/acme/keys",
+    "hooks of sources": "/acme/integration/hooks",
+    "people": "/acme/people",
+    "attributes": "/acme/integration/attributes",
+    "rules for copy": "/acme/integration/rules",
+    "configuration as a file": "/acme/integration/config",
 }
 _ASKED = {"p95_ms": "< 50", "first_page_kb": "< 100", "axe_serious": "<= 0"}
 _EMAIL, _PASSWORD = "ann@example.com", "violet teapot under the stairs"
@@ -80,6 +96,9 @@ COUNT_COUNTED = "SELECT (SELECT count(*) FROM result_counts) + (SELECT count(*) 
 COUNT_LATELY = """
     SELECT count(*) AS decisions_24_h, count(*) FILTER (WHERE accepted_at >= $2) AS decisions_1_h FROM generations
     WHERE accepted_at >= $1 AND day >= $1::date
+"""
+SELECT_STORY = """
+    SELECT generation_id FROM write_outcomes WHERE outcome = 'expired' AND day >= $1::date ORDER BY at DESC LIMIT 1
 """
 _BACK = (timedelta(days=1), timedelta(hours=1))
 
@@ -115,9 +134,12 @@ async def _measure(servers: Endpoints, events: int, rounds: int, report: Report)
         jar = aiohttp.CookieJar(unsafe=True)
         http = await stack.enter_async_context(aiohttp.ClientSession(settings.console_url, cookie_jar=jar))
         await _sign_in(http)
-        times = {name: await _times_ms(http, path, rounds) for name, path in _PATHS.items()}
+        async with db.connection() as connection:
+            story = await connection.fetchval(SELECT_STORY, min(datetime.now(UTC) - back for back in _BACK), timeout=60)
+        paths = {name: path.format(generation_id=story) for name, path in _PATHS.items()}
+        times = {name: await _times_ms(http, path, rounds) for name, path in paths.items()}
         first_kb = await _first_page_kb(settings.console_url, http)
-        serious = await _axe_serious(settings.console_url)
+        serious = await _axe_serious(settings.console_url, paths.values())
         async with db.connection() as connection:
             sends = await connection.fetchval("SELECT count(*) FROM sends WHERE template_id = 't1'", timeout=60)
             rows = await connection.fetchval(COUNT_COUNTED, timeout=60)
@@ -189,7 +211,7 @@ async def _first_page_kb(url: str, http: aiohttp.ClientSession) -> float:
     return total / 1e3
 
 
-async def _axe_serious(url: str) -> int:
+async def _axe_serious(url: str, paths: Iterable[str]) -> int:
     """Findings that axe calls serious or critical, on all pages that were measured."""
     found = 0
     async with async_playwright() as playwright:
@@ -200,7 +222,7 @@ async def _axe_serious(url: str) -> int:
         await page.get_by_label("Password", exact=True).fill(_PASSWORD)
         await page.get_by_role("button", name="Sign in").click()
         await page.wait_for_url("**/acme/")
-        for path in ("/acme/", *_PATHS.values()):
+        for path in ("/acme/", *paths):
             await page.goto(url + path)
             said = await page.evaluate(f"{_AXE.read_text()}; axe.run(document)")
             found += sum(one["impact"] in ("serious", "critical") for one in said["violations"])

@@ -34,11 +34,14 @@ from shared.schemas.copy import VariantSource, Vars
 from shared.snippet import properties
 from shared.vars_codec import decode_vars
 
-# The id does not say its day. Each partition is asked by its primary key, and only as many as the days allow.
+# The id does not say its day. Each partition is asked by its primary key, day by day: asked for a range of days the
+# whole of its index would be read. Only as many as the days allow.
 SELECT_BY_ID = """
     SELECT g.org_id, o.slug, g.day, g.generation_id
-    FROM generations g LEFT JOIN orgs o USING (org_id)
-    WHERE g.day BETWEEN $1 AND $2 AND g.generation_id = $3 ORDER BY g.day DESC
+    FROM generate_series(0, $2::date - $1::date) n CROSS JOIN LATERAL (
+        SELECT org_id, day, generation_id FROM generations
+        WHERE day = $1::date + n AND day BETWEEN $1 AND $2 AND generation_id = $3 LIMIT 1) g
+    LEFT JOIN orgs o ON o.org_id = g.org_id ORDER BY g.day DESC
 """
 SELECT_BY_ALIAS = """
     SELECT g.org_id, o.slug, g.day, g.generation_id, a.seen_at

@@ -149,9 +149,27 @@ async def test_a_second_factor_is_turned_on_and_asked_for(chromium: Browser, ann
 async def test_a_chart_is_drawn_and_its_table_says_the_same(ann: Visitor) -> None:
     page = ann.page
     await ann.goes_to("/_gallery")
-    await expect(page.locator(".chart-canvas canvas")).to_be_visible()
-    await page.get_by_text("Show as a table").click()
+    await expect(page.locator(".chart-canvas canvas").first).to_be_visible()
+    await page.get_by_text("Show as a table").first.click()
     table = page.get_by_role("table", name="Clicks per delivered email")
 
     await expect(table.get_by_role("row")).to_have_count(15)
     await expect(table.get_by_role("row").nth(14)).to_contain_text("23 %")
+
+
+async def test_of_many_lines_each_looks_different_and_a_chart_without_figures_says_so(ann: Visitor) -> None:
+    page = ann.page
+    await ann.goes_to("/_gallery")
+    many = page.get_by_role("figure", name="Shares of fourteen variants")
+    await expect(many.locator("canvas")).to_be_visible()
+
+    looks = await many.locator(".u-legend tr:not(:first-child) .u-marker").evaluate_all(
+        "all => all.map(one => [getComputedStyle(one).borderTopColor, getComputedStyle(one).borderTopStyle].join())"
+    )
+    none = page.get_by_role("figure", name="Lift of a week without emails")
+
+    assert len(looks) == len(set(looks)) == 12
+    await expect(many).to_contain_text("The first 12 are drawn; all 14 are in the table.")
+    await expect(none).to_contain_text("Nothing to draw yet")
+    await expect(none.locator("canvas")).to_have_count(0)
+    await expect(none.get_by_role("link", name="Download CSV")).to_be_visible()

@@ -76,7 +76,11 @@ async def change_name(visit: Visit) -> web.StreamResponse:
 async def change_password(visit: Visit) -> web.StreamResponse:
     """Another password; every other session ends, since somebody else may have known the old one."""
     given, form = await read_form(visit.request, ChangedPassword)
-    password = password_of(given, form, email=visit.account.email, name=visit.account.name) if given else None
+    memberships = visit.signed_in.memberships if visit.signed_in else ()
+    password = None
+    if given is not None:
+        orgs = [text for one in memberships for text in (one.name, one.slug)]
+        password = password_of(given, form, email=visit.account.email, name=visit.account.name, orgs=orgs)
     if given is not None and not await _knows_password(visit, given.current):
         form.refuse("current", "is not right")
     if visit.console.settings.console_oidc_only:

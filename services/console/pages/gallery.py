@@ -1,7 +1,7 @@
 """Everything that pages are made of, side by side, for who builds pages. Only where `console_dev` is set."""
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -32,7 +32,10 @@ async def gallery(visit: Visit) -> web.StreamResponse:
     form = Form(
         {"name": "Welcome series", "delay": "0", "flow": "b", "on": ["open"]}, {"delay": "is too small: at least 1"}
     )
-    return visit.render("gallery.html", form=form, rows=_ROWS, moments=_moments(visit), chart=_chart())
+    return visit.render(
+        "gallery.html", form=form, rows=_ROWS, moments=_moments(visit), chart=_chart(),
+        many=_many(), unknown=_many() | {"series": [{"label": "Lift", "y": [None] * 14}]},
+    )  # fmt: skip
 
 
 def _moments(visit: Visit) -> list[object]:
@@ -59,3 +62,14 @@ def _chart() -> dict[str, object]:
             },
         ],
     }
+
+
+def _many() -> dict[str, Any]:
+    first_day_s, days = 1_763_942_400, 14
+    return {
+        "kind": "lines", "time": True, "unit": "%", "x": [first_day_s + 86_400 * at for at in range(days)],
+        "series": [
+            {"label": f"Variant {n + 1}", "y": [round(15 - n + (at * (7 - n)) / 7, 1) for at in range(days)]}
+            for n in range(14)
+        ],
+    }  # fmt: skip

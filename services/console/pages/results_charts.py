@@ -10,6 +10,7 @@ from shared.zones import day_in, zone_of
 
 Rows = list[tuple[object, ...]]
 _COUNTS: Final = tuple(Arm.model_fields)
+_FEW: Final = 12  # lines that can be told apart; one variant keeps its colour as long as there are no more
 
 
 def _noon(day: date, zone: str) -> float:
@@ -83,14 +84,20 @@ def weeks(found: Results) -> dict[str, Any] | None:
 
 
 def shares(found: Shares) -> dict[str, Any]:
-    """What share of people without a cell of their own each variant was drawn for."""
+    """What share of people without a cell of their own each variant was drawn for; the largest last shares first, since
+    of many variants only those are drawn."""
     zone = zone_of(found.time_zone)
+    newest = found.days[-1].shares if found.days else []
+    order = (
+        sorted(range(len(newest)), key=lambda at: -(newest[at] or 0.0)) if len(newest) > _FEW else range(len(newest))
+    )
     return {
         "kind": "lines", "time": True, "days": True, "unit": "%",
         "x": [_noon(day_in(zone, day.at), found.time_zone) for day in found.days],
         "series": [
             {"label": one.name or str(one.copy_id), "y": [_percent(day.shares[at]) for day in found.days]}
-            for at, one in enumerate(found.variants)
+            for at in order
+            for one in (found.variants[at],)
         ],
     }  # fmt: skip
 

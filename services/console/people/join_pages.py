@@ -2,8 +2,8 @@
 
 import hmac
 import re
+from collections.abc import Iterable
 from typing import Annotated, Final
-from uuid import UUID
 
 from aiohttp import web
 from pydantic import BaseModel, Field, SecretStr
@@ -47,10 +47,10 @@ class FirstAccount(NewAccount):
     org_slug: Annotated[str, Field(max_length=63)] = ""
 
 
-def password_of(given: NewPassword, form: Form, *, email: str, name: str = "") -> str | None:
+def password_of(given: NewPassword, form: Form, *, email: str, name: str = "", orgs: Iterable[str] = ()) -> str | None:
     """The password, where it will do; else the form says why not."""
     password = given.password.get_secret_value()
-    if (why := fault(password, email=email, name=name)) is not None:
+    if (why := fault(password, email=email, name=name, orgs=orgs)) is not None:
         form.refuse("password", why)
     elif password != given.again.get_secret_value():
         form.refuse("again", "is not the same as the first one")
@@ -94,7 +94,8 @@ async def _join(visit: Visit, invited: Invitation) -> web.StreamResponse:
 async def _join_anew(visit: Visit, invited: Invitation) -> web.StreamResponse:
     _require_passwords(visit)
     given, form = await read_form(visit.request, NewAccount)
-    password = password_of(given, form, email=invited.email, name=given.name) if given else None
+    orgs = (invited.org_name, invited.org_slug)
+    password = password_of(given, form, email=invited.email, name=given.name, orgs=orgs) if given else None
     if given is None or password is None:
         return visit.show_again("invite.html", invited=invited, form=form)
     begun = await joining.join_anew(visit.console.people, invited, given.name, password, visit.caller, visit.moment)
@@ -170,7 +171,7 @@ async def setup_post(visit: Visit) -> web.StreamResponse:
     people = visit.console.people
     orgs = await joining.orgs_there(people)
     given, form = await read_form(visit.request, FirstAccount)
-    first = _first(given, form, {str(org.org_id): org.org_id for org in orgs}) if given else None
+    first = _first(given, form, {str(org.org_id): org for org in orgs}) if given else None
     if first is None:
         return visit.show_again("setup.html", orgs=orgs, options=_options(orgs), form=form)
     try:
@@ -189,7 +190,7 @@ def _options(orgs: list[joining.Org]) -> list[tuple[str, str]]:
     return [(str(org.org_id), f"{org.name} ({org.slug})") for org in orgs]
 
 
-def _first(given: FirstAccount, form: Form, orgs: dict[str, UUID]) -> joining.First | None:
+def _first(given: FirstAccount, form: Form, orgs: dict[str, joining.Org]) -> joining.First | None:
     email = ""
     try:
         email = email_of(given.email)
@@ -202,10 +203,12 @@ def _first(given: FirstAccount, form: Form, orgs: dict[str, UUID]) -> joining.Fi
             form.refuse("org_slug", "is made of lower-case letters, digits, - and _, and begins with a letter or digit")
     elif given.org not in orgs:
         form.refuse("org", "is none of the choices")
-    password = password_of(given, form, email=email, name=given.name)
+    known = orgs.get(given.org)
+    named = (known.name, known.slug) if known else (given.org_name, given.org_slug)
+    password = password_of(given, form, email=email, name=given.name, orgs=named)
     if password is None:
         return None
-    return joining.First(email, given.name, password, orgs.get(given.org), given.org_slug, given.org_name)
+    return joining.First(email, given.name, password, known.org_id if known else None, given.org_slug, given.org_name)
 
 
 async def _require_first(visit: Visit) -> None:

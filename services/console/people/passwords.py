@@ -2,7 +2,7 @@
 
 import asyncio
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
@@ -12,9 +12,13 @@ from typing import Final, TypeVar, TypeVarTuple
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from services.console.people.guessing import left_over, pattern, words_in
+
 MIN_CHARS: Final = 12
 MAX_CHARS: Final = 128
 _LEAST_DIFFERENT_CHARS: Final = 5
+_LEAST_PATTERN: Final = 9
+_LEAST_LEFT_OVER: Final = 5  # letters that nobody would try first; a word that nobody thinks of has as many
 _THREADS: Final = 2
 _MOST_WAITING: Final = 24  # about a second of work: who comes then is told to come again
 _COMMON: Final = Path(__file__).parent / "common_passwords.txt"
@@ -31,8 +35,9 @@ class Busy(Exception):
     """More passwords wait to be checked than can be within about a second."""
 
 
-def fault(password: str, *, email: str, name: str = "") -> str | None:
-    """Why this password is not accepted; None: it is. Long and not guessable is asked for, no kinds of characters."""
+def fault(password: str, *, email: str, name: str = "", orgs: Iterable[str] = ()) -> str | None:
+    """Why this password is not accepted; None: it is. Long and not guessable is asked for, no kinds of characters.
+    `orgs`: names and slugs of those that the person belongs to."""
     folded = normal(password).casefold()
     if len(folded) < MIN_CHARS:
         return f"is too short: use at least {MIN_CHARS} characters; a few words that do not belong together are good"
@@ -48,6 +53,14 @@ def fault(password: str, *, email: str, name: str = "") -> str | None:
         bare.replace("".join(char for char in word if char.isalnum()), "").strip("0123456789") == "" for word in own
     ):
         return "is made of your name or email; use a few words that do not belong together"
+    if len(pattern(bare)) < _LEAST_PATTERN:
+        return "repeats itself; use a few words that do not belong together"
+    known = words_in(email, name, *orgs)
+    if left_over(folded, known | _common()) < _LEAST_LEFT_OVER:
+        return (
+            "is made of names, first words, rows of keys or dates that somebody who knows you would try; use a few "
+            "words that do not belong together"
+        )
     return None
 
 

@@ -202,8 +202,10 @@
     if (chart.cursor.idx == null) chart.setLegend({ idx: chart.data[0].length - 1 }, false);
   }
 
-  // Four colours can be told apart by most eyes; with dashes they make twelve lines.
+  // Four colours can be told apart by most eyes; with dashes they make twelve lines, and more than that nobody reads.
   const DASHES = [[8, 4], [2, 3]];
+  const DASH_NAMES = ["solid", "dashed", "dotted"];
+  const MOST_LINES = 4 * DASH_NAMES.length;
 
   function draw(box) {
     const data = JSON.parse(box.dataset.chart);
@@ -213,10 +215,13 @@
     const series = [{ label: data.x_label ?? (data.time ? "Day" : ""), value: (_, x) => (x == null ? "–" : when(x)) }];
     const rows = [data.x];
     const bands = [];
-    data.series.forEach((one, at) => {
+    const drawn = data.series.slice(0, MOST_LINES);
+    const dashes = [];
+    drawn.forEach((one, at) => {
+      dashes[series.length] = DASH_NAMES[Math.floor(at / 4)];
       const colour = token(`--series-${(at % 4) + 1}`);
       const line = { label: one.label, stroke: colour, width: 2, points: { show: data.x.length < 2 }, value: figure };
-      if (at > 3) line.dash = DASHES[Math.floor(at / 4 - 1) % DASHES.length];
+      if (at > 3) line.dash = DASHES[Math.floor(at / 4) - 1];
       if (data.kind === "bars") Object.assign(line, { fill: colour + "cc", paths: uPlot.paths.bars({ size: [0.6, 48] }) });
       series.push(line);
       rows.push(one.y);
@@ -235,7 +240,9 @@
       tzDate: (s) => uPlot.tzDate(new Date(s * 1000), zone),
       hooks: { ready: [restOnLast], setCursor: [restOnLast] },
       scales: { x: { time: Boolean(data.time), ...(data.days && data.x.length < 2 ? { range: (_, from) => [from - 43200, from + 43200] } : {}) },
-        ...(data.within ? { y: { range: () => data.within } } : {}) }, cursor: { points: { size: 7 } }, legend: { live: true },
+        ...(data.within ? { y: { range: () => data.within } } : {}) }, legend: { live: true, markers: { dash: (_, at) => dashes[at] ?? "solid" } },
+      // Of many lines the one under the pointer stands out.
+      cursor: { points: { size: 7 }, ...(drawn.length > 4 ? { focus: { prox: 24 } } : {}) }, focus: { alpha: 0.25 },
     };
     charts.set(box, new uPlot(options, rows, box));
   }
