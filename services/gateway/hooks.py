@@ -27,11 +27,13 @@ log = logs.get(__name__)
 PATH: Final = re.compile(r"/api/klaviyo-events/([a-z0-9-]{1,63})/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _BODY_TIMEOUT_S: Final = 15.0
 _AT_ONCE: Final = 4  # bodies of up to 8 MB in memory at the same time
-_STATUS: Final = {
+STATUS: Final = {
     "unknown_hook": 404, "method_not_allowed": 405, "bad_signature": 401, "stale_timestamp": 401,
     "body_too_large": 413, "compressed_body": 415, "invalid_batch": 422, "slow_body": 503, "overloaded": 503,
     "unavailable": 503,
 }  # fmt: skip
+"""By code, which is the contract."""
+
 _TYPE: Final = {401: "authentication_failed", 404: "not_found", 503: "unavailable"}
 
 
@@ -139,7 +141,7 @@ async def _body(request: web.BaseRequest) -> bytes:
 
 
 def _refusal(bad: BadBatch) -> web.Response:
-    status = _STATUS[bad.code]
+    status = STATUS[bad.code]
     kind = _TYPE.get(status, "invalid_request")
     body = {"error": {"type": kind, "code": bad.code, "message": str(bad), "param": None}}
     headers = {"Retry-After": "5"} if status == 503 else {"Allow": "POST"} if status == 405 else {}

@@ -4,8 +4,10 @@ from typing import Any, Final, get_args
 
 from services.gateway import openapi_answer
 from services.gateway.errors import BODY_LIMIT_BYTES, MEANINGS, ErrorType, Meaning
+from services.gateway.hooks import STATUS as HOOK_STATUS
 
 _REF_ERROR: Final = {"$ref": "#/components/schemas/Error"}
+_REF_HOOK_ERROR: Final = {"$ref": "#/components/schemas/HookError"}
 _GENERATE_STATUSES: Final = (400, 401, 403, 413, 415, 422, 500, 503)
 _STATUS_TEXT: Final = {
     400: "Not HTTP as it should be.",
@@ -102,7 +104,7 @@ def _hook() -> dict[str, Any]:
         "responses": {
             "202": {"description": "It is stored.", "content": {"application/json": {"schema": {"type": "object"}}}},
             **{
-                str(status): {"description": text, "content": {"application/json": {"schema": _REF_ERROR}}}
+                str(status): {"description": text, "content": {"application/json": {"schema": _REF_HOOK_ERROR}}}
                 for status, text in told.items()
             },
         },
@@ -298,24 +300,8 @@ def _schemas() -> dict[str, Any]:
                 "status": {"const": "accepted"},
             },
         },
-        "Error": {
-            "type": "object",
-            "required": ["error"],
-            "additionalProperties": False,
-            "properties": {
-                "error": {
-                    "type": "object",
-                    "required": ["type", "code", "message", "param"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "type": {"enum": list(get_args(ErrorType))},
-                        "code": {"enum": sorted(MEANINGS)},
-                        "message": {"type": "string", "description": "For people; free to change."},
-                        "param": {"type": ["string", "null"], "description": "The member of the body that is meant."},
-                    },
-                }
-            },
-        },
+        "Error": _error(sorted(MEANINGS)),
+        "HookError": _error(sorted({*HOOK_STATUS, "no_such_route"})),
         "Health": {
             "type": "object",
             "required": ["status"],
@@ -328,5 +314,26 @@ def _schemas() -> dict[str, Any]:
                 "status": {"enum": ["ready", "not ready"]},
                 "reasons": {"type": "object", "additionalProperties": {"type": "string"}},
             },
+        },
+    }
+
+
+def _error(codes: list[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["error"],
+        "additionalProperties": False,
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["type", "code", "message", "param"],
+                "additionalProperties": False,
+                "properties": {
+                    "type": {"enum": list(get_args(ErrorType))},
+                    "code": {"enum": codes},
+                    "message": {"type": "string", "description": "For people; free to change."},
+                    "param": {"type": ["string", "null"], "description": "The member of the body that is meant."},
+                },
+            }
         },
     }

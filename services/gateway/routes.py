@@ -198,6 +198,8 @@ def _refused(refused: Refused, request: web.BaseRequest, route: str, allow: str 
     response = refusal(refused, request)
     if allow is not None:
         response.headers["Allow"] = allow
+    if request.method == "CONNECT":
+        response.force_close()  # what follows belongs to no tunnel, and must not be taken for a request
     return response
 
 

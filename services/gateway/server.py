@@ -9,10 +9,10 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
-from services.gateway.errors import BODY_LIMIT_BYTES
+from services.gateway.errors import BODY_LIMIT_BYTES, Refused
 from services.gateway.hooks import Hooks
-from services.gateway.routes import Generate, Routes
-from shared import logs
+from services.gateway.routes import Generate, Routes, refusal
+from shared import logs, metrics
 from shared.runtime import Check, health_routes
 
 log = logs.get(__name__)
@@ -49,7 +49,7 @@ class Server:
 
     async def run(self, generate: Generate, hooks: Hooks, checks: Mapping[str, Check], stop: asyncio.Event) -> None:
         """Answer until `stop` is set and the linger is over; then finish what is under way."""
-        server = web.Server(
+        server = _Server(
             Routes(generate, hooks, health_routes(checks, stop)),
             request_factory=_request,
             access_log=None,
@@ -68,6 +68,37 @@ class Server:
             await asyncio.sleep(self._linger_s)
         finally:
             await runner.cleanup()
+
+
+class _Handler(RequestHandler):
+    """What cannot be read as HTTP gets an answer of ours. aiohttp's own says what it stumbled over and in which version
+    it did, and writes a stack to the log each time: anybody could fill a disk."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        if status < 500:
+            log.debug("request.unreadable", exc_info=exc)
+        else:
+            log.error("request.failed", status=status, exc_info=exc)
+        refused = Refused("broken_request" if status < 500 else "unexpected")
+        metrics.count("http_requests_total", route="other", code=str(refused.meaning.status))
+        response = refusal(refused, request)
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    """Makes a handler of ours for each connection."""
+
+    def __call__(self) -> RequestHandler:
+        return _Handler(self, loop=self._loop, **self._kwargs)
 
 
 class _Request(web.BaseRequest):

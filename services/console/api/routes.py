@@ -23,6 +23,7 @@ log = logs.get(__name__)
 BODY_LIMIT_BYTES: Final = 4 * 1024 * 1024  # a template with all its variants
 BODY_TIMEOUT_S: Final = 30
 DOCUMENT_PATH: Final = "/api/v1/openapi.json"
+_PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 Who = Callable[[web.Request], Awaitable[Actor | None]]
@@ -32,13 +33,18 @@ Who = Callable[[web.Request], Awaitable[Actor | None]]
 def add_api(app: web.Application, registry: Registry, means: Means, who: Who) -> None:
     """Mount the API and its document on an application."""
     for one in registry.served():
-        app.router.add_route(one.method, PREFIX + one.path, _serving(_Route(one, registry, means, who)))
+        app.router.add_route(one.method, _pattern(PREFIX + one.path), _serving(_Route(one, registry, means, who)))
     page = orjson.dumps(document(registry), option=orjson.OPT_INDENT_2)
 
     async def serve_document(_: web.Request) -> web.Response:
         return web.Response(body=page, content_type="application/json")
 
     app.router.add_get(DOCUMENT_PATH, guarded(serve_document))
+
+
+def _pattern(path: str) -> str:
+    """Any name but one with a slash; by itself the router leaves out names with braces, as keys may have them."""
+    return _PARAMETER.sub(r"{\1:[^/]+}", path)
 
 
 def _serving(route: "_Route") -> Serve:

@@ -132,13 +132,14 @@ def wants_json(request: web.BaseRequest) -> bool:
 
 
 def as_json(error: PageError) -> web.Response:
-    """The gateway's shape."""
+    """The shape of the API's document."""
     kind = {401: "authentication_failed", 403: "permission_denied", 404: "not_found"}.get(
         error.status, "invalid_request"
     )
     kind = "unavailable" if error.status in (429, 500, 503) else kind
+    message = f"{error.title}. {error.message}"
     return web.json_response(
-        {"error": {"type": kind, "code": error.code, "message": f"{error.title}. {error.message}"}},
+        {"error": {"type": kind, "code": error.code, "message": message, "field": None, "faults": []}},
         status=error.status,
         headers=CIMultiDict(error.headers),
     )
