@@ -65,7 +65,8 @@ class Finding(ResultModel):
 
 
 class VariantRow(ResultModel):
-    """`version` is served once it is approved; `newest` may still be on its way. `state` is in words."""
+    """`version` is served once it is approved; `newest` may still be on its way. `state` is in words. `subject`: of
+    what is served; of the newest version where nothing of it ever was."""
 
     copy_id: UUID
     name: str
@@ -73,6 +74,7 @@ class VariantRow(ResultModel):
     state: str
     version: int
     newest: int
+    subject: str
 
 
 class Variants(ResultModel):
@@ -215,11 +217,16 @@ async def list_variants(context: Context, asked: OneTemplate) -> Variants:
         variants=[
             VariantRow(
                 copy_id=one.copy_id, name=one.name, theme=one.theme, state=one.state, version=one.standing.version,
-                newest=one.versions[-1].number,
+                newest=one.versions[-1].number, subject=_subject(one),
             )
             for one in stored
         ]
     )  # fmt: skip
+
+
+def _subject(one: variant_store.Stored) -> str:
+    served = one.standing.state in ("approved", "paused")
+    return (one.at(one.standing.version) if served else one.versions[-1]).copy.subject
 
 
 @operation("variants.show", "GET", _PATH, "viewer", "Show one version of a variant as it was written.")

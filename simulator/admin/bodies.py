@@ -79,7 +79,19 @@ class EmailBody(Body):
     status: Status = "live"
 
 
-ActionBody = Annotated[WebhookBody | DelayBody | EmailBody, Field(discriminator="type")]
+StepBody = Annotated[WebhookBody | DelayBody | EmailBody, Field(discriminator="type")]
+
+
+class SplitBody(Body):
+    """By a random sample: `share` of the people go on to the next action, the others to `otherwise`."""
+
+    type: Literal["conditional-split"]
+    id: str | None = None
+    share: float = Field(0.5, ge=0, le=1)
+    otherwise: list[StepBody]
+
+
+ActionBody = Annotated[WebhookBody | DelayBody | EmailBody | SplitBody, Field(discriminator="type")]
 
 
 class FlowBody(Body):

@@ -1,7 +1,10 @@
 """Building and changing flows from the bodies of `/_sim`."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from simulator.account import Account
-from simulator.admin.bodies import ActionPatch, DelayBody, EmailBody, FlowBody, WebhookBody
+from simulator.admin.bodies import ActionBody, ActionPatch, DelayBody, EmailBody, FlowBody, SplitBody, WebhookBody
 from simulator.flow.definitions import Flow, FlowAction, FlowMessage
 from simulator.world import World
 
@@ -9,6 +12,7 @@ from simulator.world import World
 CHANGEABLE = {
     "send-webhook": {"status", "url", "headers", "body", "name"},
     "time-delay": {"unit", "value"},
+    "conditional-split": set[str](),
     "send-email": {"status", "name", "subject", "preview_text", "html", "prefix"},
 }
 
@@ -18,9 +22,12 @@ def build_flow(world: World, account: Account, wanted: FlowBody) -> Flow:
     ids, now = world.ids, world.clock.now()
     _refuse_taken(account, wanted)
     flow = Flow(wanted.id or ids.short(), wanted.name, wanted.status, wanted.trigger_type, ids.short(), now, now)
-    flow.actions = [_action(world, flow.id, body) for body in wanted.actions]
-    for action, follower in zip(flow.actions, flow.actions[1:], strict=False):
-        action.next_id = follower.id
+    flow.actions = _chain(world, flow.id, wanted.actions)
+    for body, action in zip(wanted.actions, list(flow.actions), strict=True):
+        if isinstance(body, SplitBody) and body.otherwise:
+            branch = _chain(world, flow.id, body.otherwise)
+            action.otherwise_id = branch[0].id
+            flow.actions += branch
     treatment = next((action.id for action in flow.actions if action.type == "send-email"), "")
     for message in flow.messages():
         message.body = message.body.replace("<flow_id>", flow.id).replace("<treatment_action_id>", treatment)
@@ -28,13 +35,22 @@ def build_flow(world: World, account: Account, wanted: FlowBody) -> Flow:
     return flow
 
 
-def _action(world: World, flow_id: str, wanted: WebhookBody | DelayBody | EmailBody) -> FlowAction:
+def _chain(world: World, flow_id: str, bodies: Sequence[ActionBody]) -> list[FlowAction]:
+    actions = [_action(world, flow_id, body) for body in bodies]
+    for action, follower in pairwise(actions):
+        action.next_id = follower.id
+    return actions
+
+
+def _action(world: World, flow_id: str, wanted: ActionBody) -> FlowAction:
     ids, now = world.ids, world.clock.now()
     action_id = wanted.id or ids.number()
     if isinstance(wanted, DelayBody):
         return FlowAction(
             action_id, flow_id, "time-delay", "live", now, now, delay_unit=wanted.unit, delay_value=wanted.value
         )
+    if isinstance(wanted, SplitBody):
+        return FlowAction(action_id, flow_id, "conditional-split", "live", now, now, share=wanted.share)
     if isinstance(wanted, WebhookBody):
         message = FlowMessage(
             ids.short(), action_id, "webhook", wanted.name, now, now, url=wanted.url, headers=wanted.headers,
@@ -51,8 +67,11 @@ def _action(world: World, flow_id: str, wanted: WebhookBody | DelayBody | EmailB
 
 
 def _refuse_taken(account: Account, wanted: FlowBody) -> None:
-    actions = [action.id for action in wanted.actions if action.id]
-    messages = [action.message_id for action in wanted.actions if isinstance(action, EmailBody) and action.message_id]
+    bodies: list[ActionBody] = [*wanted.actions]
+    for body in wanted.actions:
+        bodies += body.otherwise if isinstance(body, SplitBody) else []
+    actions = [body.id for body in bodies if body.id]
+    messages = [body.message_id for body in bodies if isinstance(body, EmailBody) and body.message_id]
     for kind, taken in (
         ("flow", [wanted.id] if wanted.id in account.flows else []),
         ("action", [it for it in actions if account.find_action(it) or actions.count(it) > 1]),

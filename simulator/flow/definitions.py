@@ -4,13 +4,14 @@ An action's id is what `tracking_id` carries; events carry the id of its *messag
 they are not in Klaviyo.
 """
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 Status = Literal["draft", "manual", "live", "disabled"]
-ActionType = Literal["send-webhook", "time-delay", "send-email"]
+ActionType = Literal["send-webhook", "time-delay", "send-email", "conditional-split"]
 DelayUnit = Literal["minutes", "hours", "days"]
 
 UNIT_S: dict[str, float] = {"minutes": 60.0, "hours": 3_600.0, "days": 86_400.0}
@@ -85,6 +86,8 @@ class FlowMessage:
 
 @dataclass(slots=True)
 class FlowAction:
+    """A step. A split has two that follow: of its people `share` go on to `next_id`, the others to `otherwise_id`."""
+
     id: str
     flow_id: str
     type: ActionType
@@ -95,14 +98,26 @@ class FlowAction:
     message: FlowMessage | None = None
     delay_unit: DelayUnit = "minutes"
     delay_value: int = 0
+    otherwise_id: str | None = None
+    share: float = 1.0
 
     @property
     def delay_s(self) -> float:
         return self.delay_value * UNIT_S[self.delay_unit]
 
+    def follower_of(self, profile_id: str) -> str | None:
+        """The step that this person goes on to, always the same; None at the end."""
+        if self.type != "conditional-split":
+            return self.next_id
+        drawn = zlib.crc32(f"{self.id}/{profile_id}".encode()) / 2**32
+        return self.next_id if drawn < self.share else self.otherwise_id
+
     def definition(self) -> dict[str, Any]:
         body: dict[str, Any] = {"id": self.id, "temporary_id": None, "type": self.type, "links": {"next": self.next_id}}
-        if self.type == "time-delay":
+        if self.type == "conditional-split":
+            body["links"] = {"next_if_true": self.next_id, "next_if_false": self.otherwise_id}
+            body["data"] = {"profile_filter": None}
+        elif self.type == "time-delay":
             body["data"] = {
                 "unit": self.delay_unit,
                 "value": self.delay_value,
@@ -135,21 +150,19 @@ class Flow:
         return (action.message for action in self.actions if action.message is not None)
 
     def emails_after(self, webhook: FlowAction) -> list[FlowMessage]:
-        """The emails that a webhook step feeds: those behind it, up to the next webhook."""
+        """The emails that a webhook step feeds: those behind it on any branch, up to the next webhook."""
         fed: list[FlowMessage] = []
-        for action in self.actions[self.actions.index(webhook) + 1 :]:
-            if action.type == "send-webhook":
-                break
+        waiting = [webhook.next_id]
+        for action_id in waiting:
+            action = self.action(action_id) if action_id else None
+            if action is None or action.type == "send-webhook":
+                continue
             if action.type == "send-email" and action.message is not None:
                 fed.append(action.message)
+            waiting += [action.next_id, action.otherwise_id]
         return fed
 
     def webhook_before(self, message: FlowMessage) -> FlowAction | None:
         """The webhook step that feeds an email, or None when the email is sent without one."""
-        latest = None
-        for action in self.actions:
-            if action.message is message:
-                return latest
-            if action.type == "send-webhook":
-                latest = action
-        return None
+        webhooks = [action for action in self.actions if action.type == "send-webhook"]
+        return next((one for one in webhooks if message in self.emails_after(one)), None)

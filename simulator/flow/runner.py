@@ -103,17 +103,19 @@ class FlowRunner:
         try:
             await self._until(entry.entered_at)
             due = entry.entered_at
-            for action in list(flow.actions):
-                if action.type == "time-delay":
-                    due += timedelta(seconds=action.delay_s)
+            action = flow.actions[0] if flow.actions else None
+            while action is not None:
+                step, action = action, flow.action(action.follower_of(entry.profile_id) or "")
+                if step.type == "time-delay":
+                    due += timedelta(seconds=step.delay_s)
                     await self._until(due)
-                elif action.status != "live":
+                elif step.status != "live":
                     continue
-                elif action.type == "send-webhook":
-                    await self._webhook(account, flow, action, entry)
+                elif step.type == "send-webhook":
+                    await self._webhook(account, flow, step, entry)
                     due = self._world.clock.now()
-                elif action.message is not None:
-                    self._email(account, flow, action.message, entry, due)
+                elif step.message is not None:
+                    self._email(account, flow, step.message, entry, due)
         finally:
             entry.finished = True
             self._world.ledgers[account.id].inside.discard((flow.id, entry.profile_id))

@@ -150,6 +150,14 @@ async def test_a_chart_is_drawn_and_its_table_says_the_same(ann: Visitor) -> Non
     page = ann.page
     await ann.goes_to("/_gallery")
     await expect(page.locator(".chart-canvas canvas").first).to_be_visible()
+    await page.set_viewport_size({"width": 900, "height": 800})
+    await page.wait_for_function(
+        """() => {
+            const canvas = document.querySelector(".chart-canvas canvas");
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return canvas.width < 900 && data.some((one) => one > 0);
+        }"""
+    )  # drawn anew for this width, and not empty
     await page.get_by_text("Show as a table").first.click()
     table = page.get_by_role("table", name="Clicks per delivered email")
 

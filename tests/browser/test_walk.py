@@ -6,96 +6,37 @@ Whatever is pasted into Klaviyo is taken from what the console shows. After the 
 is there yet, the walk goes only where a page leads: a marketer types no address.
 """
 
-import json
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-import pyarrow.fs  # type: ignore[import-untyped]  # ships no types
-import pyarrow.parquet  # type: ignore[import-untyped]  # the same
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
 from demo.world import World, open_world
 from devstack import Endpoints
 from tests.browser.conftest import browsing, visitor_of
-from tests.support.console import PASSWORD
-from tests.support.waiting import eventually
+from tests.browser.walking import (
+    PEOPLE,
+    Klaviyo,
+    before_you_start,
+    check_and_go_live,
+    configure_template_in_justai,
+    configure_the_email_template,
+    configure_the_webhook,
+    create_a_justai_api_key,
+    export_a_month,
+    have_them_approved,
+    link_of_the_first_start,
+    nav,
+    private_key_for,
+    save_the_klaviyo_key,
+    see_a_result,
+    write_two_variants,
+)
 
 pytestmark = pytest.mark.timeout(300)
-
 FACTOR = 10.0
-AN_HOUR_S, A_DAY_S = 3600, 86_400
-PEOPLE = 40
-SUBJECTS = {
-    "Warm": "{{ first_name | default: 'there' }}, your first bag is on its way",
-    "Short": "Coffee for {{ first_name | default: 'you' }}",
-}
-BODY = "<h1>Hello {{ first_name | default: 'there' }}</h1><p>Your <a href='https://acme.example/bag'>first bag</a>.</p>"
-
-
-class Klaviyo:
-    """The customer's own screens in Klaviyo: one flow as the page draws it, filled in by hand."""
-
-    def __init__(self, world: World, http: aiohttp.ClientSession) -> None:
-        self._url, self._http = world.simulator_url, http
-        self.private_key = ""
-        self._account, self._flow = "", ""
-        self._steps: dict[str, str] = {}
-
-    async def open(self) -> None:
-        """Flow Structure: trigger → Webhook step → Time Delay → Email step; nothing is configured yet."""
-        account = await self._ask("POST", "/_sim/accounts", {"name": "Acme Coffee"})
-        self._account = f"/_sim/accounts/{account['id']}"
-        # Create a Klaviyo API Key: Settings → API Keys → Create Private API Key, with the four scopes of the page.
-        self.private_key = (await self._ask("POST", f"{self._account}/keys", {"scopes": "page"}))["key"]
-        await self._ask("PUT", f"{self._account}/behaviour", {"open": 0.8, "click": 0.7, "open_after_s": 60})
-        webhook = {"type": "send-webhook", "url": "https://example.com", "headers": {}, "body": "{}"}
-        delay = {"type": "time-delay", "unit": "minutes", "value": 2}
-        email = {"type": "send-email", "name": "Welcome email", "subject": "-", "html": "-"}
-        flow = await self._ask(
-            "POST", f"{self._account}/flows", {"name": "Welcome series", "actions": [webhook, delay, email]}
-        )
-        self._flow = f"{self._account}/flows/{flow['id']}"
-        self._steps = {one["type"]: str(one["id"]) for one in flow["actions"]}
-
-    async def fill_in(self, kind: str, **fields: object) -> None:
-        await self._ask("PATCH", f"{self._flow}/actions/{self._steps[kind]}", fields)
-
-    async def people_enter(self, *first_names: str) -> dict[str, str]:
-        """Added to List; the names by profile id, when everybody's email has left."""
-        profiles = [{"email": f"p{n}@people.example", "first_name": name} for n, name in enumerate(first_names)]
-        made = await self._ask("POST", f"{self._account}/profiles", {"profiles": profiles})
-        await self._ask("POST", f"{self._flow}/trigger", {"profile_ids": made["ids"], "spread_s": 10})
-
-        async def all_have_their_email() -> bool:
-            progress = await self._ask("GET", f"{self._flow}/progress")
-            return bool(progress["finished"] >= len(first_names))
-
-        await eventually(all_have_their_email, within_s=60, every_s=0.2)
-        return dict(zip(made["ids"], first_names, strict=True))
-
-    async def emails(self) -> list[dict[str, Any]]:
-        """What each email showed, judged by the box."""
-        rows = (await self._ask("GET", f"{self._account}/outcomes?rows=1"))["rows"]
-        return [dict(row) for row in rows]
-
-    async def read(self, email: dict[str, Any]) -> dict[str, str]:
-        """The email as its reader got it."""
-        asked = {"profile_id": email["profile_id"], "message_id": email["message_id"], "at": email["sent_at"]}
-        return dict(await self._ask("POST", f"{self._account}/render", asked))
-
-    async def export_events(self) -> None:
-        await self._ask("POST", f"{self._account}/export", {"folder": ".", "layout": "nested", "format": "csv"})
-
-    async def _ask(self, method: str, path: str, body: object = None) -> Any:
-        data = None if body is None else json.dumps(body)
-        async with self._http.request(method, self._url + path, data=data) as response:
-            answer = await response.json()
-            assert response.status < 400, (method, path, answer)
-            return answer
 
 
 @browsing
@@ -107,26 +48,25 @@ async def world(endpoints: Endpoints, tmp_path: Path) -> AsyncIterator[World]:
 @browsing
 async def klaviyo(world: World) -> AsyncIterator[Klaviyo]:
     async with aiohttp.ClientSession() as http:
-        customer = Klaviyo(world, http)
-        await customer.open()
-        yield customer
+        yield Klaviyo(world, http)
 
 
 async def test_the_public_page_is_followed_to_the_right_email_a_result_and_a_month_of_records(
     chromium: Browser, world: World, klaviyo: Klaviyo
 ) -> None:
+    await klaviyo.open()
     visitor = await visitor_of(chromium, world.console_url)
     page = visitor.page
-    await visitor.goes_to(_link_of_the_first_start(world))
-    await _before_you_start(page)
-    await _save_the_klaviyo_key(page, klaviyo.private_key)
-    api_key = await _create_a_justai_api_key(page)
-    await _write_two_variants(page)
-    await _have_them_approved(page)
-    await _configure_template_in_justai(page)
-    await _configure_the_webhook(page, klaviyo, api_key)
-    await _configure_the_email_template(page, klaviyo)
-    await _check_and_go_live(page)
+    await visitor.goes_to(link_of_the_first_start(world))
+    await before_you_start(page)
+    await save_the_klaviyo_key(page, klaviyo.private_key)
+    api_key = await create_a_justai_api_key(page)
+    await write_two_variants(page)
+    await have_them_approved(page)
+    await configure_template_in_justai(page)
+    await configure_the_webhook(page, klaviyo, api_key)
+    await configure_the_email_template(page, klaviyo)
+    await check_and_go_live(page)
 
     names = await klaviyo.people_enter("Zoë", *(f"Person {n}" for n in range(PEOPLE - 1)))
 
@@ -140,183 +80,75 @@ async def test_the_public_page_is_followed_to_the_right_email_a_result_and_a_mon
         assert "{{" not in shown["html"]
     assert len({email["subject"].replace(names[email["profile_id"]], "") for email in emails}) == 2
 
-    await _see_a_result(page, world, klaviyo, _private_key_for(world))
+    await see_a_result(page, world, klaviyo, private_key_for(world))
     await visitor.shoot("walk-result")
-    await _export_a_month(page, world)
+    await export_a_month(page, world)
     await visitor.shoot("walk-exported")
-    await page.get_by_role("link", name="Home", exact=True).click()
+    await nav(page, "Home")
     await expect(page.get_by_role("region", name="Set up")).to_have_count(0)
     await expect(page.get_by_role("region", name="What emails showed")).to_contain_text(f"{PEOPLE}")
     await visitor.shoot("walk-home")
     assert visitor.complaints == []
 
 
-def _link_of_the_first_start(world: World) -> str:
-    log = (world.run_dir / "logs" / "console.log").read_text()
-    found = re.search(r"(/_setup/[A-Za-z0-9_-]+)", log)
-    assert found is not None
-    return found[1]
+PLANS = """plan:
+  kind: string
+  options:
+    free: []
+    pro: [professional]
+  default: free
+"""
 
 
-def _private_key_for(world: World) -> str:
-    return Path(world.endpoints.sftp_client_key_path).read_text()
-
-
-async def _home_says(page: Page, link: str) -> None:
-    """Go home and take the next step it offers."""
-    await page.get_by_role("link", name="Home", exact=True).click()
-    await page.get_by_role("region", name="Set up").get_by_role("link").first.click()
-    assert link in await page.title()
-
-
-async def _before_you_start(page: Page) -> None:
-    for label, text in {
-        "Name of your org": "Acme Coffee", "Its slug": "acme", "Your name": "Ann Example",
-        "Your email": "ann@example.com", "Password": PASSWORD, "Password again": PASSWORD,
-    }.items():  # fmt: skip
-        await page.get_by_label(label, exact=True).fill(text)
-    await page.get_by_role("button", name="Create the account").click()
-    await expect(page.get_by_role("region", name="Set up")).to_contain_text("0 of 8 done")
-
-
-async def _save_the_klaviyo_key(page: Page, private_key: str) -> None:
-    """2) Open Org Integration Settings. Select Klaviyo as the ESP integration. Paste the private API key and save."""
-    await _home_says(page, "Org Integration Settings")
-    await page.get_by_label("ESP integration").select_option(label="Klaviyo")
-    await page.get_by_label("Klaviyo private API key", exact=True).fill(private_key)
-    await page.get_by_role("button", name="Verify", exact=True).click()
-    await expect(page.get_by_text("Nothing is stored yet.")).to_be_visible(timeout=20_000)
+@pytest.mark.long
+async def test_on_a_phone_attributes_and_a_split_of_klaviyos_lead_to_the_right_email_on_both_branches(
+    chromium: Browser, world: World, klaviyo: Klaviyo
+) -> None:
+    await klaviyo.open(split=0.6)
+    visitor = await visitor_of(chromium, world.console_url, width=390, scheme="dark")
+    page = visitor.page
+    await visitor.goes_to(link_of_the_first_start(world))
+    await before_you_start(page)
+    await save_the_klaviyo_key(page, klaviyo.private_key)
+    await page.get_by_role("link", name="Attributes", exact=True).click()
+    await page.get_by_label("Definitions").fill(PLANS)
     await page.get_by_role("button", name="Save", exact=True).click()
-    await expect(page.get_by_text(f"Connected with the key that ends in {private_key[-4:]}.")).to_be_visible()
+    await expect(page.get_by_text("1 attribute defined")).to_be_visible()
+    api_key = await create_a_justai_api_key(page)
+    await write_two_variants(page)
+    await have_them_approved(page)
+    await configure_template_in_justai(page, emails="2 emails", control="Control email")
+    body = page.get_by_role("region", name="JSON body", exact=True)
+    await expect(body).to_contain_text("person|lookup:'plan'")
+    await configure_the_webhook(page, klaviyo, api_key)
+    await configure_the_email_template(page, klaviyo)
+    await check_and_go_live(page)
 
+    names = await klaviyo.people_enter(*(f"Person {n}" for n in range(PEOPLE)), plan=("Professional", "free"))
 
-async def _create_a_justai_api_key(page: Page) -> str:
-    """3) Create a JustAI API Key. Store the key securely."""
-    await _home_says(page, "API keys")
-    await page.get_by_label("Name", exact=True).fill("Klaviyo webhook")
-    await page.get_by_role("button", name="Create key").click()
-    return await page.get_by_role("textbox", name="API key").input_value()
+    treated = {email["profile_id"]: email for email in await klaviyo.emails()}
+    assert 0 < len(treated) < PEOPLE
+    for profile_id, name in names.items():
+        email = treated.get(profile_id)
+        if email is not None:
+            shown = await klaviyo.read(email)
+            assert email["outcome"] == "right"
+            assert shown["subject"] in {f"{name}, your first bag is on its way", f"Coffee for {name}"}
+            assert f"<h1>Hello {name}</h1>" in shown["html"]
+        else:
+            at = next(iter(treated.values()))["sent_at"]
+            asked = {"profile_id": profile_id, "message_id": klaviyo.control_message_id, "sent_at": at}
+            shown = await klaviyo.read(asked)
+            assert (shown["subject"], shown["html"]) == ("Your weekly update", "<p>The week at Acme.</p>")
 
-
-async def _write_two_variants(page: Page) -> None:
-    await _home_says(page, "New template")
-    await page.get_by_label("Name", exact=True).fill("Welcome email")
-    await page.get_by_label("Template id").fill("welcome")
-    await page.get_by_label("Subject Line").fill("Your weekly update")
-    await page.get_by_label("Body (HTML)").fill("<p>The week at Acme.</p>")
-    await page.get_by_role("button", name="Create the template").click()
-    await _home_says(page, "New variant")
-    for name, subject in SUBJECTS.items():
-        if name == "Short":
-            await page.get_by_role("link", name="Variants", exact=True).click()
-            await page.get_by_role("link", name="New variant").first.click()
-        await page.get_by_label("Name", exact=True).fill(name)
-        await page.get_by_label("Subject Line").fill(subject)
-        await page.get_by_label("Body", exact=True).fill(BODY)
-        await page.get_by_role("button", name="Save as a draft").click()
-        await page.get_by_role("button", name="Send into review").click()
-        await expect(page.get_by_text(f"{name}, version 1: sent into review.")).to_be_visible()
-
-
-async def _have_them_approved(page: Page) -> None:
-    await _home_says(page, "Review")
-    for name in SUBJECTS:
-        await page.get_by_text("Approve…").first.click()
-        await page.get_by_role("dialog").get_by_role("button", name="Approve", exact=True).click()
-        await expect(page.get_by_text(f"{name}, version 1: approved.")).to_be_visible()
-
-
-async def _configure_template_in_justai(page: Page) -> None:
-    """Open the template's Integration Settings. Select the Flow. Select the Treatment Message. Save changes."""
-    await _home_says(page, "Welcome email")
-    await page.get_by_role("button", name="Refresh Klaviyo Data").click()
-    await expect(page.get_by_text("Read 1 flow with 1 email from Klaviyo.")).to_be_visible(timeout=20_000)
-    await page.get_by_label("Flow", exact=True).select_option(label="Welcome series (live)")
-    await page.get_by_label("Treatment Message").select_option(label="Welcome email · no webhook before it")
-    await page.get_by_role("button", name="Save changes").click()
-    await expect(page.get_by_text("Saved. The next webhook uses it.")).to_be_visible()
-
-
-async def _configure_the_webhook(page: Page, klaviyo: Klaviyo, api_key: str) -> None:
-    """Destination URL, Headers, JSON Body: as the console shows them, with the key in its place."""
-    headers = {}
-    for name in ("Content-Type", "X-Api-Key"):
-        header, _, value = (await page.get_by_role("textbox", name=f"{name} header").input_value()).partition(": ")
-        headers[header] = value.replace("<JUSTAI_API_KEY>", api_key)
-    await klaviyo.fill_in(
-        "send-webhook",
-        url=await page.get_by_role("textbox", name="Destination URL").input_value(),
-        headers=headers,
-        body=await page.get_by_role("region", name="JSON body", exact=True).inner_text(),
-    )
-
-
-async def _configure_the_email_template(page: Page, klaviyo: Klaviyo) -> None:
-    """Subject Line, Preview Text, Body (HTML)."""
-    snippet = page.get_by_role("region", name="Email snippet")
-    await klaviyo.fill_in(
-        "send-email",
-        subject=await snippet.get_by_role("textbox", name="Subject Line").input_value(),
-        preview_text=await snippet.get_by_role("textbox", name="Preview Text").input_value(),
-        html=await snippet.get_by_role("region", name="Body (HTML)", exact=True).inner_text(),
-    )
-
-
-async def _check_and_go_live(page: Page) -> None:
-    await page.get_by_role("link", name="Set-up check").click()
-    await page.get_by_role("button", name="Check now").click()
-    await expect(page.locator("#answers")).to_contain_text("Nothing is wrong.", timeout=30_000)
-    await _home_says(page, "Welcome email")
-    await page.get_by_text("Activate…").click()
-    await page.get_by_role("dialog").get_by_role("button", name="Activate").click()
-    await expect(page.get_by_text("Welcome email is active.")).to_be_visible()
-
-
-async def _see_a_result(page: Page, world: World, klaviyo: Klaviyo, private_key: str) -> None:
-    at = world.endpoints
-    await _home_says(page, "Sources")
-    for label, text in {
-        "Name": "klaviyo-events", "Server": at.sftp_host, "Port": str(at.sftp_port), "User": at.sftp_user,
-        "Folder": world.event_folder, "The server's public key": at.sftp_host_key,
-        "Our private key for it": private_key, "Seconds between listings": "10",
-    }.items():  # fmt: skip
-        await page.get_by_label(label, exact=True).fill(text)
-    await page.get_by_role("button", name="Save", exact=True).click()
-    await expect(page.get_by_role("heading", name="Connection")).to_be_visible()
-    world.clock.leap(AN_HOUR_S)  # people read their email
-    await klaviyo.export_events()
-
-    async def delivered() -> None:
-        await page.get_by_role("link", name="Results", exact=True).click()
-        await page.get_by_role("link", name="Welcome email").click()
-        row = page.get_by_role("table", name="What happened, by arm").get_by_role("row", name="Clicked by people")
-        assert int(await row.get_by_role("cell").first.inner_text()) > 0
-
-    await eventually(delivered, within_s=60, every_s=1)
-
-
-async def _export_a_month(page: Page, world: World) -> None:
-    at = world.endpoints
-    await _home_says(page, "Export bucket")
-    for label, text in {
-        "Bucket": world.bucket, "Endpoint (optional)": at.s3_endpoint, "Access key (optional)": at.s3_access_key,
-        "Secret access key (optional)": at.s3_secret_key,
-    }.items():  # fmt: skip
-        await page.get_by_label(label, exact=True).fill(text)
-    await page.get_by_role("button", name="Save", exact=True).click()
-    await page.get_by_role("button", name="Test the bucket").click()
-    await expect(page.get_by_text("The bucket can be used.")).to_be_visible(timeout=30_000)
-    world.clock.leap(AN_HOUR_S)  # the hour of the emails is over
-    await page.get_by_role("link", name="Operations", exact=True).click()
-    await page.get_by_role("link", name="Exports", exact=True).click()
-    await page.get_by_role("button", name="Export again").click()
-    await expect(page.get_by_role("heading", name="What it will touch")).to_be_visible()
-    await page.get_by_role("button", name="Export again").click()
-    s3 = world.s3()
-
-    def rows() -> int:
-        selector = pyarrow.fs.FileSelector(world.bucket, recursive=True)
-        paths = [info.path for info in s3.get_file_info(selector) if info.path.endswith(".parquet")]
-        return sum(pyarrow.parquet.read_table(path, filesystem=s3).num_rows for path in paths)
-
-    await eventually(lambda: rows() == PEOPLE, within_s=60, every_s=0.5)
+    cells = await world.database.fetch("SELECT user_id, cell FROM generations")
+    plans = {profile_id: ("pro", "free")[number % 2] for number, profile_id in enumerate(names)}
+    assert {row["user_id"]: row["cell"] for row in cells} == {one: f"plan={plans[one]}" for one in treated}
+    await nav(page, "Operations")
+    await page.get_by_role("link", name="One person", exact=True).click()
+    await page.get_by_label("Klaviyo profile id or generation id").fill(next(iter(treated)))
+    await page.keyboard.press("Enter")
+    await page.get_by_role("link", name="Why this copy").first.click()
+    await expect(page.get_by_text(f"plan={plans[next(iter(treated))]}", exact=True)).to_be_visible()
+    assert await visitor.faults() == []
+    assert visitor.complaints == []

@@ -17,10 +17,10 @@ from services.console.web.page import Pages
 from services.console.web.paging import Paging
 from services.console.web.security import PREVIEW_HEADERS
 from services.console.web.visit import Visit
-from shared.admin import previewing, variant_queue, variant_saving, variants
+from shared.admin import content_rules, previewing, variant_queue, variant_saving, variants
 from shared.admin.errors import AdminError, Conflict, NotFound, Refused
 from shared.admin.meanings import of_decision
-from shared.admin.operation import Operation
+from shared.admin.operation import Nothing, Operation
 from shared.admin.templates import Template
 from shared.admin.variants import Finding, HistoryRow, Step, Stepped, Variant
 
@@ -126,7 +126,19 @@ async def _editor(visit: Visit, template: Template, variant: Variant | None, for
         tried=tried, history=history, states=STATES, people=PEOPLE, tab="variants", means=of_decision,
         blocking=_stopping(tried.findings), field_names=sorted({*_USUAL_FIELDS, *tried.fields}),
         can_roll_back=variant is not None and _can_roll_back(variant, history),
+        awaits=await _awaits(visit, variant, history) if variant is not None else "",
     )  # fmt: skip
+
+
+async def _awaits(visit: Visit, variant: Variant, history: Sequence[HistoryRow]) -> str:
+    """Why an approval by this person would be refused; "" where it would not."""
+    if not visit.may("reviewer") or not (await visit.run(content_rules.show_rules, Nothing())).rules.review_required:
+        return ""
+    if "in review" not in variant.state:
+        return "Your org asks for a review by somebody else: send it into review first."
+    wrote = [one.actor for one in history if one.version == variant.newest and one.event in ("written", "submitted")]
+    mine = visit.account.email.casefold() in (actor.casefold() for actor in wrote)
+    return "You wrote or submitted this version, so somebody else has to approve it." if mine else ""
 
 
 def _can_roll_back(variant: Variant, history: Sequence[HistoryRow]) -> bool:

@@ -1,7 +1,9 @@
 """Templates: the list, a new one, its life, its stop, and its file."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
+from unicodedata import normalize
 
 from aiohttp import web
 from pydantic import BaseModel, Field
@@ -45,7 +47,7 @@ class NewTemplate(BaseModel):
     """What a template begins with."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    template_id: Annotated[str, Field(min_length=1, max_length=64)]
+    template_id: Annotated[str, Field(max_length=64)] = ""
     property_prefix: Annotated[str, Field(max_length=32)] = "jai"
     subject: Annotated[str, Field(min_length=1)]
     preheader: str = ""
@@ -99,6 +101,7 @@ async def create(visit: Visit) -> web.StreamResponse:
     given, form = await read_form(visit.request, NewTemplate)
     if given is not None:
         try:
+            given.template_id = given.template_id or id_of(given.name)
             made = await visit.run(template_writing.create, {**given.model_dump(), "body": as_written(given.body)})
         except (Refused, Conflict) as error:
             refuse(form, error)
@@ -106,6 +109,12 @@ async def create(visit: Visit) -> web.StreamResponse:
             await visit.notice(f"{made.name} is there, as a draft. Select its flow next.")
             return visit.see_other(visit.path("templates", made.template_id, "settings"))
     return visit.show_again("templates/new.html", form=form, file_form=Form())
+
+
+def id_of(name: str) -> str:
+    """A template id that people recognise the name in: "Début, first email" becomes "debut-first-email"."""
+    plain = normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain)[:64].strip("-") or "template"
 
 
 @pages.page("POST", "/{org}/templates/_new/import", role="editor")
@@ -172,9 +181,8 @@ async def show_one(visit: Visit, template: Template, refused: str = "") -> web.R
     """The template's first tab."""
     found: Variants = await visit.run(list_variants, {"template_id": template.template_id})
     drafting = await visit.run(drafts.list_runs, {"template_id": template.template_id, "limit": 5})
-    subjects = {row.copy_id: row.subject for row in template.variants}
     return visit.render(
-        "templates/one.html", 422 if refused else 200, template=template, variants=found.variants, subjects=subjects,
+        "templates/one.html", 422 if refused else 200, template=template, variants=found.variants,
         states=STATES, refused=refused, tab="variants", ready=_ready(template),
         drafting=drafting, run_states=RUN_STATES,
     )  # fmt: skip

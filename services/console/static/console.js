@@ -152,7 +152,7 @@
     const form = event.target;
     if (event.submitter?.hasAttribute("formtarget")) return;
     if (form.dataset.sent !== undefined) return event.preventDefault();
-    if (form.method === "post" && !form.hasAttribute("hx-post")) {
+    if (form.method === "post" && !(window.htmx && form.hasAttribute("hx-post"))) {
       form.dataset.sent = "";
       setTimeout(() => delete form.dataset.sent, 5000);
     }
@@ -251,7 +251,7 @@
     for (const box of charts.keys()) if (!box.isConnected) charts.delete(box);
     document.querySelectorAll("[data-chart]").forEach(draw);
   }
-  if (document.querySelector("[data-chart]")) drawAll();
+  addEventListener("DOMContentLoaded", drawAll); // by then uPlot is there, which comes after this and may be slow
   document.addEventListener("htmx:after:swap", drawAll);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   let resizing;

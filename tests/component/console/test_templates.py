@@ -288,3 +288,49 @@ async def test_variants_go_to_a_spreadsheet_and_come_back_as_drafts(stage: Stage
     assert "Bad, was not taken in: subject" in page.words
     assert "/acme/templates/welcome/variants/" in page.html
     assert (latin.status, "CSV file is no text in UTF-8." in latin.words) == (422, True)
+
+
+async def test_where_reviews_are_required_who_may_not_approve_is_told_why(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    copy_id = await make_template(stage, "acme")
+    await stage.person("Rob", acme="reviewer")
+    async with stage.db.transaction() as connection:
+        await connection.execute("UPDATE orgs SET review_required = true")
+    path = f"/acme/templates/welcome/variants/{copy_id}"
+
+    before = (await visitor.get(path)).html
+    await visitor.post(f"{path}/submit")
+    own = (await visitor.get(path)).html
+    await visitor.sign_in("rob@example.com")
+    of_another = (await visitor.get(path)).html
+
+    assert "send it into review first" in before
+    assert "somebody else has to approve it" in own
+    assert "Reject…" in own
+    assert ["Approve…" in html for html in (before, own, of_another)] == [False, False, True]
+
+
+async def test_a_template_whose_id_is_left_empty_is_called_after_its_name(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+
+    made = await visitor.post("/acme/templates/_new", **{**NEW, "name": "Début, 1st email!", "template_id": ""})
+    again = await visitor.post("/acme/templates/_new", **{**NEW, "name": "Début: 1st email", "template_id": ""})
+
+    assert made.location == "/acme/templates/debut-1st-email/settings"
+    assert (again.status, "Template id" in again.words) == (422, True)
+
+
+async def test_the_list_of_variants_shows_what_is_served_and_of_a_draft_what_was_written_last(
+    stage: Stage, visitor: Browser
+) -> None:
+    await ann(stage, visitor)
+    served = await make_template(stage, "acme", review=True)
+    draft = await make_template(stage, "acme", "winback")
+    new = {"name": "Warm", "subject": "Newly written", "preheader": "", "body": "<p>Words.</p>"}
+    await visitor.post(f"/acme/templates/welcome/variants/{served}", **new)
+    await visitor.post(f"/acme/templates/winback/variants/{draft}", **new)
+
+    of_served = (await visitor.get("/acme/templates/welcome")).words
+    of_draft = (await visitor.get("/acme/templates/winback")).words
+
+    assert ("Newly written" in of_served, "Newly written" in of_draft) == (False, True)
