@@ -66,7 +66,10 @@ async def kek_rotate() -> None:
     """
     async with session() as s:
         first = s.ring.names[0]
-        _demand_known(first, await holders(s.db, datetime.now(UTC)))
+        held = await holders(s.db, datetime.now(UTC))
+        _demand_known(first, held)
+        if not held:
+            click.echo("No process tells its keys: none runs, or only such as are of an older release.", err=True)
         done, shut = await _rotate(s, first)
         others = [one for one in await holders(s.db, datetime.now(UTC)) if one.keys[0] != first]
     secrets = "1 secret" if done == 1 else f"{done:,} secrets"

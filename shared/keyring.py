@@ -47,9 +47,13 @@ class Holder:
     keys: Sequence[str]
 
 
-async def read_keys(spec: str, known: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
-    """The keys of the setting, or of the file that it names; KMS is asked for wrapped ones that are not `known`.
-    Raises Permanent where the ring is not usable, Transient where KMS does not answer."""
+async def read_keys(spec: str) -> dict[str, bytes]:
+    """The keys of the setting, or of the file that it names, unwrapped by KMS where they are wrapped. Raises Permanent
+    where the ring is not usable, Transient where KMS does not answer."""
+    return {name: await _unwrapped(name, key) for name, key in (await _read(spec)).items()}
+
+
+async def _read(spec: str) -> dict[str, bytes | Wrapped]:
     text = spec
     if spec.startswith(FILE):
         path = Path(spec.removeprefix(FILE))
@@ -60,11 +64,9 @@ async def read_keys(spec: str, known: Mapping[str, bytes] | None = None) -> dict
                 f"the key ring's file {path} cannot be read: {type(error).__name__}", reason="keyring"
             ) from None
     try:
-        parsed = parse_ring(text)
+        return parse_ring(text)
     except ValueError as error:
         raise Permanent(f"the key ring is not usable: {error}", reason="keyring") from None
-    known = known or {}
-    return {name: await _unwrapped(name, key, known) for name, key in parsed.items()}
 
 
 async def read_ring(spec: str) -> KeyRing:
@@ -94,11 +96,9 @@ class _Unread(KeyRing):
         raise self._failure
 
 
-async def _unwrapped(name: str, key: bytes | Wrapped, known: Mapping[str, bytes]) -> bytes:
+async def _unwrapped(name: str, key: bytes | Wrapped) -> bytes:
     if isinstance(key, bytes):
         return key
-    if name in known:
-        return known[name]
     from shared import kms  # its libraries are large, and most rings do without
 
     return await kms.unwrap(name, key)
@@ -108,20 +108,28 @@ class KeptRing:
     """`ring`, and the runner that keeps it as its file says and tells the database which keys this process has."""
 
     def __init__(
-        self, spec: str, keys: Mapping[str, bytes], service: str, database: Database, *, wall: Clock | None = None
+        self,
+        spec: str,
+        read: Mapping[str, bytes | Wrapped],
+        keys: Mapping[str, bytes],
+        service: str,
+        database: Database,
     ) -> None:
-        """`wall`: real time, which all processes share whatever clock the services have."""
+        """`read`: the ring as it was written, of which `keys` were unwrapped."""
         self.ring = KeyRing(keys)
         _hide(keys)
-        self._spec, self._keys, self._service, self._database = spec, dict(keys), service, database
-        self._wall = wall or SystemClock()
+        self._spec, self._service, self._database = spec, service, database
+        self._read, self._keys = dict(read), dict(keys)
+        self._coming: dict[str, bytes | Wrapped] = {}
+        self._wall: Clock = SystemClock()  # which all processes share, whatever clock the services have
         self._id = uuid4()
-        self._refused = False
+        self._refusals = 0  # in a row
 
     @classmethod
     async def open(cls, spec: str, service: str, database: Database) -> "KeptRing":
         """Read now, so that a service without a usable ring does not start. Raises Failure."""
-        return cls(spec, await read_keys(spec), service, database)
+        read = await _read(spec)
+        return cls(spec, read, {name: await _unwrapped(name, key) for name, key in read.items()}, service, database)
 
     async def run(self, stop: asyncio.Event) -> None:
         """A runner. Whatever fails, the ring stays as it is, and it is tried again."""
@@ -140,23 +148,32 @@ class KeptRing:
             await self._leave()
 
     async def _look(self) -> bool:
-        """Whether the ring is another one now. A file that is written while we look is looked at again."""
+        """Whether the ring is another one now."""
         if not self._spec.startswith(FILE):
             return False
         try:
-            keys = await read_keys(self._spec, self._keys)
-            renamed = [name for name, key in keys.items() if self._keys.get(name, key) != key]
-            if renamed:
-                raise Permanent(f"key {renamed[0]} is another one than before under its name", reason="keyring")
+            read = await _read(self._spec)
+            if list(read.items()) == list(self._read.items()):
+                self._refusals = 0
+                return False
+            # It may be half written: what two looks saw alike is whole.
+            seen_before, self._coming = self._coming, read
+            if list(seen_before.items()) != list(read.items()):
+                return False
+            changed = [name for name, key in read.items() if self._read.get(name, key) != key]
+            if changed:
+                raise Permanent(f"key {changed[0]} is another one than before under its name", reason="keyring")
+            keys = {
+                name: self._keys[name] if name in self._keys else await _unwrapped(name, key)
+                for name, key in read.items()
+            }
         except Failure as error:
-            if not self._refused:  # said once, not every two seconds
+            self._refusals += 1
+            if self._refusals == 2:  # said once, not every two seconds, and not of a file that is being written
                 log.error("keyring.not_taken", error=error)
-            self._refused = True
             return False
-        self._refused = False
-        if list(keys.items()) == list(self._keys.items()):
-            return False
-        self._keys = keys
+        self._refusals = 0
+        self._read, self._keys = read, keys
         _hide(keys)
         self.ring.replace(keys)
         log.info("keyring.changed", names=list(keys))
@@ -168,7 +185,7 @@ class KeptRing:
                 await connection.execute(
                     TELL, self._id, self._service, socket.gethostname(), list(self.ring.names), self._wall.now()
                 )
-        except Failure as error:
+        except Exception as error:  # noqa: BLE001  # a courtesy to whoever rotates keys: it may not end the service
             log.warning("keyring.not_told", error=error)
 
     async def _leave(self) -> None:

@@ -70,10 +70,12 @@ JOBS: Final[Sequence[Job]] = (
 )  # fmt: skip
 
 ANSWERS: Final[Mapping[str, Sequence[BaseModel]]] = {
-    "answer_probe_target": [Probed(steps=[ProbeStep(name="write", ok=False, says="403 AccessDenied")])],
+    "answer_probe_target": [
+        Probed(steps=[ProbeStep(name="write", ok=False, says="403", lacks=["s3:PutObject on arn:aws:s3:::b/*"])])
+    ],
     "answer_probe_source": [
         SourceProbed(
-            steps=[ProbeStep(name="connect", ok=True, says="It answers.")], files=2, newest=["in/a.csv"],
+            steps=[ProbeStep(name="list", ok=False, says="403", lacks=["s3:ListBucket"])], files=2, newest=["in/a.csv"],
             preview=FilePreview(
                 path="in/a.csv", size=100, read_bytes=100, whole=True, format="csv", columns=["email"],
                 fields=[FoundField(field="email", column="E-mail", by="hand")], events=1, rejected=1,

@@ -111,6 +111,21 @@ async def test_no_log_line_shows_a_key_that_came_while_the_process_ran(
     assert K2.partition(":")[2] not in said
 
 
+async def test_a_file_that_is_half_written_is_waited_for(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "ring"
+    file.write_text(f"{K1}\n{K2}")
+    ring = await KeptRing.open(f"file:{file}", "gateway", database)
+
+    file.write_text(K2)  # the rest is not written yet
+    assert not await ring._look()
+    file.write_text(f"{K2}\n{K1}")
+    assert not await ring._look()
+    assert ring.ring.names == ("k1", "k2")
+
+    assert await ring._look()
+    assert ring.ring.names == ("k2", "k1")
+
+
 async def test_who_has_which_key_is_known_while_they_run(quickly: None, database: Database, tmp_path: Path) -> None:
     file = tmp_path / "ring"
     file.write_text(K1)
