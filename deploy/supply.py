@@ -125,8 +125,8 @@ def licence_of(part: Part) -> str | None:
         metadata = importlib.metadata.metadata(part.name)
     except importlib.metadata.PackageNotFoundError:
         return None
-    for said in (metadata.get("License-Expression"), metadata.get("License")):
-        if said and (expression := _spdx(said)):
+    for said in (*(metadata.get_all("License-Expression") or ()), *(metadata.get_all("License") or ())):
+        if expression := _spdx(said):
             return expression
     named = [one.rpartition(" :: ")[2] for one in metadata.get_all("Classifier") or () if one.startswith("License ::")]
     return CLASSIFIERS.get(named[0]) if len(named) == 1 else None
