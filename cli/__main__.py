@@ -13,6 +13,7 @@ from cli import (
     event,
     exports,
     flows,
+    kek,
     lake,
     number,
     orgs,
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 for command in (
-    schema.migrate, schema.keyring, orgs.org, orgs.key, flows.klaviyo, flows.flows,
+    schema.migrate, schema.keyring, kek.kek, orgs.org, orgs.key, flows.klaviyo, flows.flows,
     templates.template, variants.variant, preview.preview, templates.snippet, templates.webhook, policies.policy,
     outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
     sources.source, exports.export, dead.dead, console.console, audit.audit, number.number, person.person,

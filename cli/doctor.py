@@ -19,12 +19,13 @@ import click
 from cli import doctor_rules as rules
 from cli.display import printable
 from cli.doctor_rules import DatabaseSeen, Finding, SealedSeen, UrlSeen
-from cli.schema import SELECT_SEALED, key_name
 from cli.session import command
 from shared.api_keys import Peppers
-from shared.crypto import KeyRing, SealError
+from shared.crypto import KeyRing, SealError, key_name
 from shared.db import migrate
+from shared.db.sealed import SELECT_SEALED
 from shared.errors import Failure
+from shared.keyring import LIVES, SELECT_HOLDERS, Holder, read_keys
 from shared.messaging import inspection
 from shared.settings import ServiceSettings, SettingsError
 
@@ -167,16 +168,23 @@ async def _role_problem(connection: Any, role: str) -> str | None:
 async def _stored(connection: Any, settings: ServiceSettings) -> Sequence[Finding]:
     """Secrets, API keys and accounts, as services see them."""
     await connection.execute("SELECT set_config('role', $1, false)", settings.database_role)
-    spec = settings.seal_keys.get_secret_value()
-    ring, current = KeyRing(spec), spec.strip().partition(":")[0]
+    try:
+        ring = KeyRing(await read_keys(settings.seal_keys.get_secret_value()))
+    except Failure as error:
+        return [Finding("keys", "bad", str(error), "Services do not start without it: see JUSTAI_SEAL_KEYS.")]
     sealed = [
-        SealedSeen(row["slug"], row["what"], key_name(row["sealed"]), _opens(ring, row["sealed"], row["place"]))
+        SealedSeen(row["owner"], row["what"], key_name(row["sealed"]), _opens(ring, row["sealed"], row["place"]))
         for row in await connection.fetch(SELECT_SEALED)
     ]
+    rows = await connection.fetch(SELECT_HOLDERS, datetime.now(UTC) - LIVES)
+    held = [Holder(row["service"], row["host"], row["keys"]) for row in rows]
     peppers = {row["pepper"] for row in await connection.fetch(SELECT_PEPPERS)}
     known = Peppers(settings.api_key_peppers.get_secret_value()).numbers
     refused = [row["slug"] for row in await connection.fetch(SELECT_REFUSED)]
-    return [*rules.of_secrets(sealed, current), rules.of_peppers(peppers, known), *rules.of_accounts(refused)]
+    return [
+        *rules.of_secrets(sealed, ring.names[0]), *rules.of_holders(held, ring.names[0]),
+        rules.of_peppers(peppers, known), *rules.of_accounts(refused),
+    ]  # fmt: skip
 
 
 def _opens(ring: KeyRing, sealed: str, place: str) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from shared.db.migrate import Migration
+from shared.keyring import Holder, without
 from shared.messaging.inspection import BrokerSeen
 
 Tone = Literal["ok", "warn", "bad"]
@@ -157,9 +158,16 @@ def of_secrets(seen: Sequence[SealedSeen], current: str) -> Iterator[Finding]:
     old = sorted({one.key for one in seen if one.opens and one.key != current})
     if old:
         yield Finding("keys", "warn", f"Key {', '.join(old)} is still needed",
-                      "Run `justai keyring reseal`; then it may be taken out.")  # fmt: skip
+                      "Run `justai kek rotate`; then it may be taken out.")  # fmt: skip
     if not shut:
         yield Finding("keys", "ok", f"{len(seen)} stored secrets open")
+
+
+def of_holders(held: Sequence[Holder], current: str) -> Iterator[Finding]:
+    """Processes that could not open what is sealed from now on."""
+    for one in without(held, current):
+        yield Finding("keys", "bad", f"{one.service} on {one.host} has no key {current}, which seals",
+                      "Give it the same JUSTAI_SEAL_KEYS as the others.")  # fmt: skip
 
 
 def of_peppers(used: Collection[int], known: Collection[int]) -> Finding:

@@ -7,12 +7,15 @@ import click
 from pydantic import SecretStr
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cli import export_access
 from cli.actor import acting
 from cli.display import console, moment, printable, show_table
 from cli.session import Session, command, read_secret, session
-from shared.admin import exports
+from shared.admin import exports, loading
 from shared.admin.operation import Nothing
+from shared.export_access import Encryption
 from shared.exports import Layout, Record
+from shared.loaders.recipe import ENGINES, Engine
 from shared.messaging.topology import EXPORT_HOUR
 
 _POLL_S = 0.5  # real seconds between looks at a running backfill
@@ -26,13 +29,21 @@ def export() -> None:
 
 @export.command("target")
 @click.argument("org_slug")
-@click.option("--bucket", required=True)
+@click.option("--bucket", help="Left out: the folder of the installation, for an org that has it.", default="")
 @click.option("--prefix", default="", help="In front of YYYY/MM/DD/HH; empty: the bucket's root.")
 @click.option("--endpoint-url", help="Any S3 server; without it, AWS.")
 @click.option("--region", default="us-east-1", show_default=True)
 @click.option("--access-key", help="With the secret on standard input; without it, the exporter's own identity.")
-@click.option("--role-arn", help="A role to assume in the customer's account.")
-@click.option("--external-id", help="That role's external id.")
+@click.option("--role-arn", help="A role to assume in the customer's account; see `justai export role`.")
+@click.option("--bucket-owner", help="The AWS account that the bucket must belong to; without it, the role's.")
+@click.option(
+    "--encryption",
+    type=click.Choice(["bucket", "s3", "kms"]),
+    default="bucket",
+    show_default=True,
+    help="At rest: as the bucket says, with keys of S3, or with one of KMS.",
+)
+@click.option("--kms-key-id", help="ARN of that key.")
 @click.option("--cadence", type=click.Choice(["daily", "hourly"]), default="daily", show_default=True)
 @click.option(
     "--record",
@@ -60,28 +71,30 @@ def export() -> None:
 @command
 async def export_target(
     org_slug: str, bucket: str, prefix: str, endpoint_url: str | None, region: str, access_key: str | None,
-    role_arn: str | None, external_id: str | None, cadence: exports.Cadence, record: Record,
-    tables: tuple[exports.MoreTable, ...], layout: Layout, success_file: bool, actor: str,
+    role_arn: str | None, bucket_owner: str | None, encryption: Encryption, kms_key_id: str | None,
+    cadence: exports.Cadence, record: Record, tables: tuple[exports.MoreTable, ...], layout: Layout,
+    success_file: bool, actor: str,
 ) -> None:  # fmt: skip
     """Say where the records go; what was said before is replaced.
 
     With --access-key, the secret key is asked for, or read from standard input; it is stored sealed. Another record or
     layout is that of hours exported from now on; a backfill brings it to those that are there.
     """
-    if external_id and not role_arn:
-        raise click.ClickException("--external-id: belongs to a role; give --role-arn too.")
-    if not bucket.strip():  # before the secret is asked for
+    if access_key is not None and not bucket.strip():  # before the secret is asked for
         raise click.ClickException("--bucket: is empty.")
     async with session() as s:
         await s.org_id(org_slug)
         secret = SecretStr(read_secret("Secret access key")) if access_key is not None else None
         asked = exports.SetTarget(
             bucket=bucket, prefix=prefix, endpoint_url=endpoint_url, region=region, access_key=access_key,
-            secret_key=secret, role_arn=role_arn, external_id=external_id, cadence=cadence, record=record,
-            tables=list(tables), layout=layout, success_file=success_file,
+            secret_key=secret, role_arn=role_arn, bucket_owner=bucket_owner, encryption=encryption,
+            kms_key_id=kms_key_id, cadence=cadence, record=record, tables=list(tables), layout=layout,
+            success_file=success_file,
         )  # fmt: skip
         found = await s.run(exports.set_target, asked, org_slug, actor)
     click.echo(f"Exports of {org_slug} go to {found.place} ({found.cadence}).")
+    if found.role_arn is not None:
+        click.echo(f"The role {found.role_arn} is taken with the external id {found.external_id}.")
 
 
 @export.command("test")
@@ -90,7 +103,8 @@ async def export_target(
 async def export_test(org_slug: str) -> None:
     """Have the exporter try the bucket now.
 
-    It writes, reads and removes a small object, and what happened is said step by step."""
+    It writes, reads, overwrites and removes a small object, and says step by step what happened, and which right is
+    missing where."""
     async with session() as s:
         found = await s.run(exports.try_target, Nothing(), org_slug)
     if not found.heard:
@@ -99,6 +113,24 @@ async def export_test(org_slug: str) -> None:
         click.echo(f"{'ok' if step.ok else 'FAILED':>6}  {step.name}: {printable(step.says)}")
     if not found.works:
         raise click.ClickException("The bucket cannot be used yet.")
+
+
+@export.command("loader")
+@click.argument("engine", type=click.Choice(list(ENGINES)))
+@click.argument("org_slug")
+@click.option("--month", help="Like 2026-11, for an engine's statements; scripts are told when they are run.")
+@click.option("--folder", help="A folder that holds what lies below the prefix, like a copy of the bucket.")
+@command
+async def export_loader(engine: Engine, org_slug: str, month: str | None, folder: str | None) -> None:
+    """Print what loads the export into a warehouse.
+
+    A script or statements for this org's bucket and tables, without any secret. They may be run as often as you like:
+    what was overwritten since the last run is deleted and loaded again.
+    """
+    async with session() as s:
+        asked = loading.AskedLoader(engine=engine, month=month, folder=folder)
+        made = await s.run(loading.loader, asked, org_slug)
+    click.echo(made.text, nl=False)
 
 
 @export.command("hours")
@@ -112,7 +144,7 @@ async def export_hours(org_slug: str, limit: int) -> None:
     if found.target is None:
         click.echo(f"There is no export target yet: justai export target {org_slug} --bucket …")
     else:
-        switched_off = "" if found.target.enabled else ", switched off"
+        switched_off = "" if found.target.enabled else f", switched off {moment(found.target.switched_at)}".rstrip()
         click.echo(f"To {found.target.place}, {found.target.cadence}{switched_off}.")
     show_table(
         ("hour (UTC)", "state", "because of", "rows", "bytes", "revision", "exported", "due", "trouble"),
@@ -211,3 +243,7 @@ def _moment(option: str, text: str) -> datetime:
     except ValueError:
         raise click.ClickException(f"{option}: {text!r} is no moment; write 2026-11-23 or 2026-11-23T10.") from None
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+for _one in export_access.COMMANDS:
+    export.add_command(_one)

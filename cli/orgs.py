@@ -15,7 +15,14 @@ from shared.admin import stops as admin_stops
 from shared.admin.operation import Nothing
 
 
-@click.group()
+class _Org(click.Group):
+    """What other systems call to pause is here to stop, the word of all places; who types the other finds it."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, "stop" if cmd_name == "pause" else cmd_name)
+
+
+@click.group(cls=_Org)
 def org() -> None:
     """Tenants."""
 
@@ -101,7 +108,7 @@ async def org_stop(org_slug: str, reason: str | None, actor: str) -> None:
     """Let no copy of any of the org's templates reach a profile any more, until it is resumed.
 
     What waits ends as `stopped`. Copy that is on profiles is taken away first of all, that whose email leaves soonest
-    before the rest. New webhooks are answered and decided for the control content.
+    before the rest. New webhooks are answered and decided for the control content. `justai org pause` is the same.
     """
     async with session() as s:
         found = await s.run(admin_stops.stop_org, admin_stops.StopOrg(reason=reason), org_slug, actor)

@@ -15,6 +15,7 @@ from shared.admin import policies
 from shared.admin.errors import NotFound
 from shared.admin.policies import in_order
 from shared.schemas.policy import Policy
+from shared.zones import day_in, zone_of
 
 SELECT_BY_ID = """
     SELECT snapshot_id, model, cells, otherwise FROM policy_snapshots WHERE org_id = $1 AND snapshot_id = $2
@@ -70,9 +71,13 @@ async def show_shares(org_slug: str, template_id: str) -> None:
     """
     async with session() as s:
         found = await s.run(policies.shares, policies.AskedShares(template_id=template_id), org_slug)
+    zone = zone_of(found.time_zone)
     show_table(
         ("day", *(one.name or str(one.copy_id) for one in found.variants)),
-        ((f"{day.at:%Y-%m-%d}", *("–" if one is None else f"{one:.4f}" for one in day.shares)) for day in found.days),
+        (
+            (str(day_in(zone, day.at)), *("–" if one is None else f"{one:.4f}" for one in day.shares))
+            for day in found.days
+        ),
         empty="Nothing was fitted yet: all approved variants are shown alike.",
     )
 

@@ -36,11 +36,22 @@ _PEOPLE = TypeAdapter(Annotated[list[GivenPerson], Field(min_length=1, max_lengt
     show_default=True,
     help="Without --people: kinds of people out of the last 7 days.",
 )
+@click.option(
+    "--who",
+    multiple=True,
+    help="Without --people: only this one of those kinds, by name; may be said several times.",
+)
 @click.option("--variant", "variant_name", help="Only this variant.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML file to look at, too.")
 @command
 async def preview(
-    org_slug: str, template_id: str, people_file: Path | None, sample: int, variant_name: str | None, out: Path | None
+    org_slug: str,
+    template_id: str,
+    people_file: Path | None,
+    sample: int,
+    who: tuple[str, ...],
+    variant_name: str | None,
+    out: Path | None,
 ) -> None:
     """Show what variants say to people, the worst first. Nothing is stored, sent or counted.
 
@@ -49,8 +60,9 @@ async def preview(
     are added to them: one without any field, one with long values.
     """
     asked = previewing.AskedPreview(
-        template_id=template_id, people=_read(people_file) if people_file else [], sample=sample, variant=variant_name
-    )
+        template_id=template_id, people=_read(people_file) if people_file else [], sample=sample, who=list(who),
+        variant=variant_name,
+    )  # fmt: skip
     async with session() as s:
         found = await s.run(previewing.preview, asked, org_slug)
     cells = [_cell(one) for one in found.cells]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import click
 import orjson
@@ -13,6 +14,7 @@ from cli.earnings_view import show_earnings
 from cli.results_advice import sentence
 from cli.results_view import show_results
 from cli.session import Session, command, session
+from shared.admin.results_days import zone_of_org
 from shared.admin.results_earned import judge_earned
 from shared.admin.results_earned_store import read_earned
 from shared.admin.results_json import earnings_json, results_json
@@ -22,6 +24,7 @@ from shared.inference.lift import WORTH
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+THEME = "theme"
 _BACK = timedelta(days=90)
 SELECT_TEMPLATES = "SELECT template_id FROM templates WHERE org_id = $1 ORDER BY template_id LIMIT 20"
 _MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
@@ -29,15 +32,19 @@ _MOMENTS = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
 def over_time(work: F) -> F:
     """The options that say which decisions."""
-    until = click.option("--until", type=_MOMENTS, help="Decisions before this moment, UTC.  [default: now]")
-    since = click.option("--since", type=_MOMENTS, help="Decisions from this moment on, UTC.  [default: 90 days back]")
+    until = click.option(
+        "--until", type=_MOMENTS, help="Decisions before this moment in the org's zone.  [default: now]"
+    )
+    since = click.option(
+        "--since", type=_MOMENTS, help="Decisions from this moment in the org's zone on.  [default: 90 days back]"
+    )
     return since(until(work))
 
 
-def moments(since: datetime | None, until: datetime | None, now: datetime) -> tuple[datetime, datetime]:
-    """Both ends in UTC. Raises when nothing lies between them."""
-    end = until.replace(tzinfo=UTC) if until else now
-    begin = since.replace(tzinfo=UTC) if since else end - _BACK
+def moments(since: datetime | None, until: datetime | None, now: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Both ends, said in the zone, in UTC. Raises when nothing lies between them."""
+    end = until.replace(tzinfo=zone).astimezone(UTC) if until else now
+    begin = since.replace(tzinfo=zone).astimezone(UTC) if since else end - _BACK
     if begin >= end:
         raise click.BadParameter(
             f"{begin:%Y-%m-%d %H:%M:%S} is not before {end:%Y-%m-%d %H:%M:%S}", param_hint="--since"
@@ -45,23 +52,32 @@ def moments(since: datetime | None, until: datetime | None, now: datetime) -> tu
     return begin, end
 
 
-async def asked_for(s: Session, org_slug: str, template_id: str, since: datetime, until: datetime) -> Asked:
+async def asked_for(
+    s: Session, org_slug: str, template_id: str, since: datetime | None, until: datetime | None
+) -> Asked:
     """What was asked for; raises with what there is when it is not there."""
     org_id = await s.org_id(org_slug)
     async with s.db.transaction(org_id) as connection:
+        zone = await zone_of_org(connection, org_id)
         found = await connection.fetchrow(SELECT_TEMPLATE, org_id, template_id)
         known = [] if found else await connection.fetch(SELECT_TEMPLATES, org_id)
     if found is None:
         names = ", ".join(row["template_id"] for row in known) or "none yet; import one with `justai template import`"
         raise click.ClickException(f"There is no template {template_id!r} in {org_slug}. Templates: {names}.")
-    return Asked(org_id, template_id, since, until)
+    return Asked(org_id, template_id, *moments(since, until, s.clock.now(), zone), zone)
 
 
 @click.command()
 @click.argument("org_slug")
 @click.argument("template_id", required=False)
 @over_time
-@click.option("--by", "attr", help="Also one comparison for each value of this attr.")
+@click.option(
+    "--by",
+    "by",
+    metavar="ATTR|theme",
+    help="Also one comparison for each value of this attr, or one line for each theme of variants. An attr that is "
+    "called theme: attrs.theme.",
+)
 @click.option(
     "--control-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -87,7 +103,7 @@ async def results(
     template_id: str | None,
     since: datetime | None,
     until: datetime | None,
-    attr: str | None,
+    by: str | None,
     control_share: float | None,
     worth: float,
     counted: bool,
@@ -113,12 +129,12 @@ async def results(
 
     Without a template, all of them in one table, from what is counted ahead.
     """
+    by_theme, attr = by == THEME, None if by is None or by == THEME else by.removeprefix("attrs.")
     if template_id is None or counted:
-        await results_counted.show(org_slug, template_id, since, until, attr, as_json=as_json)
+        await results_counted.show(org_slug, template_id, since, until, attr, by_theme=by_theme, as_json=as_json)
         return
     async with session() as s:
-        begin, end = moments(since, until, s.clock.now())
-        asked = await asked_for(s, org_slug, template_id, begin, end)
+        asked = await asked_for(s, org_slug, template_id, since, until)
         known = await read(s.db, asked)
         earned = await read_earned(s.db, asked)
     found = judge_results(known, asked, attr=attr, control_share=control_share, worth=worth)
@@ -130,4 +146,5 @@ async def results(
         }
         click.echo(orjson.dumps(said, option=orjson.OPT_INDENT_2).decode())
     else:
-        show_results(found, org_slug, partial(show_earnings, earnings, known.names) if earnings else None)
+        show_earned = partial(show_earnings, earnings, known.names) if earnings else None
+        show_results(found, org_slug, show_earned, by_theme=by_theme)

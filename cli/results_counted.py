@@ -8,8 +8,18 @@ import orjson
 from cli.display import moment, show_table
 from cli.session import session
 from shared.admin import results
-from shared.admin.results_models import Arm, LiftInterval, LiftSaid, Results, Segments, TemplateResults
+from shared.admin.results_models import (
+    Arm,
+    LiftInterval,
+    LiftSaid,
+    Rate,
+    Results,
+    Segments,
+    TemplateResults,
+    Themes,
+)
 from shared.admin.run import as_json as as_json_of
+from shared.admin.stops import OneTemplate
 
 _COLUMNS = ("assigned", "written", "sent", "delivered", "opened", "machine_opened", "clicked", "bot_clicked")
 _PAGE = 200
@@ -17,9 +27,9 @@ _PAGE = 200
 
 async def show(
     org_slug: str, template_id: str | None, since: datetime | None, until: datetime | None, attr: str | None, *,
-    as_json: bool,
+    by_theme: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """One template, with `attr` by its values; or all."""
+    """One template, with `attr` by its values or by the themes of its variants; or all."""
     span = {"since": since.date() if since else None, "until": until.date() if until else None}
     async with session() as s:
         if template_id is None:
@@ -30,6 +40,8 @@ async def show(
                 lines += more
                 if len(more) < _PAGE:
                     break
+        elif by_theme:
+            themes = await s.run(results.themes, OneTemplate(template_id=template_id), org_slug)
         elif attr is not None:
             segments = await s.run(
                 results.segments, results.AskedSegments(template_id=template_id, by=attr, **span), org_slug
@@ -38,6 +50,8 @@ async def show(
             found = await s.run(results.show, results.AskedResults(template_id=template_id, **span), org_slug)
     if template_id is None:
         _say([as_json_of(one) for one in lines]) if as_json else _show_all(lines)
+    elif by_theme:
+        _say(as_json_of(themes)) if as_json else _show_themes(themes)
     elif attr is not None:
         _say(as_json_of(segments)) if as_json else _show_segments(segments)
     else:
@@ -62,8 +76,8 @@ def _show_all(lines: list[TemplateResults]) -> None:
 
 def _show_one(found: Results) -> None:
     click.echo(
-        f"Template {found.template_id} ({found.state}), decisions from {found.since} to {found.until}, counted "
-        f"{moment(found.counted_at)} UTC\n"
+        f"Template {found.template_id} ({found.state}), decisions from {found.since} to {found.until} "
+        f"({found.time_zone}), counted {moment(found.counted_at)} UTC\n"
     )
     show_table(
         ("", *(name.replace("_", " ") for name in _COLUMNS)),
@@ -83,6 +97,26 @@ def _show_segments(found: Segments) -> None:
         ),
         empty="No decisions.",
     )  # fmt: skip
+
+
+def _show_themes(found: Themes) -> None:
+    if found.as_of is not None:
+        click.echo(f"As of {moment(found.as_of)} UTC, 90 days back:\n")
+    show_table(
+        ("theme", "variants", "assigned", "delivered", "clicks", "share", "click rate"),
+        (
+            (one.theme or "(none)", one.variants, one.assigned, one.delivered, one.clicks, f"{one.share:.1%}",
+             _rate(one.click_rate))
+            for one in found.themes
+        ),
+        empty="No report yet: it is made some minutes after the first sends are counted.",
+    )  # fmt: skip
+
+
+def _rate(said: Rate) -> str:
+    if said.rate is None or said.within is None:
+        return f"not enough yet: {said.why}" + (f"; about {said.more_sends:,} more sends" if said.more_sends else "")
+    return f"{said.rate:.2%}, within {said.within[0]:.2%} … {said.within[1]:.2%}"
 
 
 def _arm(name: str, arm: Arm) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from cli.display import moment, printable, show_table
 from cli.results_advice import sentence as advised
 from shared.admin.results_judging import Results, Segment, Variant
 from shared.admin.results_store import Fact
+from shared.admin.results_themes import Theme
 from shared.inference.decay import Week
 from shared.inference.lift import Lift, Undecided
 from shared.inference.ratio import SampleRatio
@@ -15,7 +16,9 @@ from shared.inference.sequence import Interval, NotEnough
 from shared.inference.variants import Estimate
 
 
-def show_results(found: Results, org_slug: str, show_earned: Callable[[], None] | None = None) -> None:
+def show_results(
+    found: Results, org_slug: str, show_earned: Callable[[], None] | None = None, *, by_theme: bool = False
+) -> None:
     """Funnel, lift, alarms, variants, what was earned, segments, weeks, and what might be done."""
     click.echo(
         f"{org_slug}, template {found.template_id} ({found.state}), "
@@ -37,6 +40,13 @@ def show_results(found: Results, org_slug: str, show_earned: Callable[[], None] 
         (_variant(one) for one in found.variants),
         empty="No variant has a delivered send with logged probabilities yet.",
     )
+    if by_theme:
+        click.echo("\nBy theme:")
+        show_table(
+            ("theme", "variants", "assigned", "delivered", "clicks", "share", "click rate", "within"),
+            (_theme(one) for one in found.themes),
+            empty="Nothing was decided for a variant.",
+        )
     if show_earned is not None:
         show_earned()
     if found.attr is not None:
@@ -112,12 +122,20 @@ def _ratio(ratio: SampleRatio, what: str) -> str:
     return f"{said}. ALARM: the split is not what it should be; no comparison here can be believed."
 
 
+def _rate(found: Estimate | NotEnough) -> tuple[str, str]:
+    if isinstance(found, Estimate):
+        return f"{found.rate:.2%}", within(found.within)
+    more = f", about {found.more:,} more sends" if found.more else ""
+    return "not enough yet", f"{found.why}{more}"
+
+
+def _theme(one: Theme) -> tuple[object, ...]:
+    counts = (one.variants, one.assigned, one.delivered, one.clicks)
+    return one.name or "(none)", *counts, f"{one.share:.1%}", *_rate(one.rate)
+
+
 def _variant(one: Variant) -> tuple[object, ...]:
-    if isinstance(one.rate, Estimate):
-        rate, interval = f"{one.rate.rate:.2%}", within(one.rate.within)
-    else:
-        more = f", about {one.rate.more:,} more sends" if one.rate.more else ""
-        rate, interval = "not enough yet", f"{one.rate.why}{more}"
+    rate, interval = _rate(one.rate)
     guard = one.guard
     if one.paused:
         guardrail = f"paused; {guard.verdict} ({guard.events} of {guard.sends:,})"

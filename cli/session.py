@@ -29,6 +29,7 @@ from shared.crypto import KeyRing, SealError
 from shared.db import migrate
 from shared.db.pool import Database, open_database
 from shared.errors import Failure, Outage
+from shared.keyring import read_ring
 from shared.klaviyo.client import KlaviyoClient
 from shared.messaging.asking import SeldomAsker
 from shared.messaging.dead import Graveyard
@@ -49,17 +50,16 @@ class Session:
     settings: ServiceSettings
     db: Database
     clock: Clock
-
-    @cached_property
-    def ring(self) -> KeyRing:
-        """Seals and opens stored secrets."""
-        return KeyRing(self.settings.seal_keys.get_secret_value())
+    ring: KeyRing
 
     @cached_property
     def means(self) -> Means:
         """What operations work with; Klaviyo and the broker only where a command says so."""
         peppers = Peppers(self.settings.api_key_peppers.get_secret_value())
-        return Means(self.db, self.clock, self.ring, peppers, new_id=uuid4, random_bytes=os.urandom)
+        return Means(
+            self.db, self.clock, self.ring, peppers, new_id=uuid4, random_bytes=os.urandom,
+            export_principal=self.settings.export_principal,
+        )  # fmt: skip
 
     async def run(
         self,
@@ -166,7 +166,8 @@ async def session() -> AsyncIterator[Session]:
             await migrate.require(url)
             opening = open_database(url, name="justai-cli", role=settings.database_role, max_size=2)
             db = await stack.enter_async_context(opening)
-        yield Session(settings, db, settings.make_clock())
+        ring = await read_ring(settings.seal_keys.get_secret_value())
+        yield Session(settings, db, settings.make_clock(), ring)
 
 
 @contextmanager

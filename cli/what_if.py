@@ -6,7 +6,7 @@ import click
 import orjson
 
 from cli.display import printable
-from cli.results import asked_for, moments, over_time
+from cli.results import asked_for, over_time
 from cli.session import command, session
 from shared.admin.errors import Refused
 from shared.admin.results_earned_store import read_earned
@@ -41,8 +41,7 @@ async def what_if(
     docs/results.md defines IPW, SNIPW, DR and the interval.
     """
     async with session() as s:
-        begin, end = moments(since, until, s.clock.now())
-        wanted = await asked_for(s, org_slug, template_id, begin, end)
+        wanted = await asked_for(s, org_slug, template_id, since, until)
         known = await read(s.db, wanted)
         earned = await read_earned(s.db, wanted)
     try:

@@ -35,11 +35,13 @@ class Box:
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
         self._http, self._url = http, url
         self._account = ""
+        self.account_id = ""
 
     async def open_account(self, name: str) -> str:
         """A fresh account with the scopes of the integration page; its private key."""
         account = await self._ask("POST", "/_sim/accounts", {"name": name})
-        self._account = f"/_sim/accounts/{account['id']}"
+        self.account_id = str(account["id"])
+        self._account = f"/_sim/accounts/{self.account_id}"
         key = await self._ask("POST", f"{self._account}/keys", {"scopes": "page"})
         return str(key["key"])
 

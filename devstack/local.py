@@ -62,6 +62,7 @@ class Running:
     fields: Mapping[str, Any]  # its part of `Endpoints`
     stop: Callable[[], object]
     source: str  # how it was found, for people
+    process: GuardedProcess | None = None  # of a private local one
 
 
 def clean_env(**extra: str) -> dict[str, str]:

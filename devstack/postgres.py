@@ -52,13 +52,14 @@ class _Place:
         return self.home / f"data-{self.programs.parent.name}"  # another major version cannot read it
 
 
-def start(folder: Folder) -> Running:
-    """Start the server, with one superuser and an empty database, both named justai."""
+def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
+    """Start the server, with one superuser and an empty database, both named justai, on the one of `ports` or a free
+    one."""
     place = _place(folder)
     password = folder.secret("postgres")
     if not (place.data / "PG_VERSION").exists():
         _initdb(place, password)
-    (port,) = free_ports(1)
+    (port,) = ports or free_ports(1)
     url = f"postgresql://{USER}:{password}@{LOOPBACK}:{port}/{DATABASE}"
     settings = {
         "listen_addresses": LOOPBACK,
@@ -79,7 +80,7 @@ def start(folder: Folder) -> Running:
         within_s=_READY_S,
     )
     source = f"private process, port {port}, {place.programs}"
-    return Running({"database_url": url}, partial(_stop, process, place, folder), source)
+    return Running({"database_url": url}, partial(_stop, process, place, folder), source, process)
 
 
 def _place(folder: Folder) -> _Place:

@@ -45,6 +45,7 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)  # on top of our own environment
     ready_url: str | None = None  # answers 200 when the process can do its work
     stop_within_s: float = 30.0  # after SIGTERM; then it is killed
+    cwd: Path | None = None  # None: where all of them run
 
 
 def python(module: str) -> list[str]:
@@ -73,7 +74,7 @@ class Processes:
         self._close_log(command.name)
         with log.open("wb") as output:
             env = {**os.environ, "PYTHONUNBUFFERED": "1", **command.env}
-            process = GuardedProcess(command.argv, env=env, output=output, cwd=self._cwd)
+            process = GuardedProcess(command.argv, env=env, output=output, cwd=command.cwd or self._cwd)
         self._running[command.name] = (command, process)
         self._logs[command.name] = log.open("rb")
 

@@ -38,12 +38,13 @@ _FRESH_FIGURES = "collect_statistics_interval = 250\n"
 _FRESH_QUORUM_FIGURES = "-rabbit quorum_tick_interval 250"
 
 
-def start(folder: Folder) -> Running:
-    """Start the node; its data folder belongs to one node name, so a later start finds the same queues."""
+def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
+    """Start the node; its data folder belongs to one node name, so a later start finds the same queues. `ports`: AMQP,
+    management, distribution, epmd; default: any free ones."""
     if not SERVER.exists():
         raise ServerFailed("RabbitMQ is not installed; run devstack/bootstrap.sh servers")
     password = folder.secret("rabbitmq")
-    amqp, management, distribution, epmd = free_ports(4)
+    amqp, management, distribution, epmd = ports or free_ports(4)
     config = _CONFIG.format(host=LOOPBACK, amqp=amqp, management=management, user=USER, password=password)
     file = folder.path / "rabbitmq.conf"
     file.touch(mode=0o600)
@@ -62,7 +63,8 @@ def start(folder: Folder) -> Running:
         "amqp_url": f"amqp://{USER}:{password}@{LOOPBACK}:{amqp}/",
         "amqp_management_url": f"http://{USER}:{password}@{LOOPBACK}:{management}",
     }
-    return Running(fields, partial(_stop, process, durable=folder.durable), source=f"private process, port {amqp}")
+    stop = partial(_stop, process, durable=folder.durable)
+    return Running(fields, stop, f"private process, port {amqp}", process)
 
 
 def _environment(folder: Folder, distribution: int, epmd: int) -> dict[str, str]:

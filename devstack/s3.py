@@ -19,8 +19,9 @@ _STOP_S = 10.0  # a clean stop was seen to take 2.2 s
 ACCESS_KEY = "devstack"
 
 
-def start(folder: Folder) -> Running:
-    """Start `weed mini`; buckets are made by whoever needs them."""
+def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
+    """Start `weed mini`; buckets are made by whoever needs them. `ports`: of S3, master, volume, filer and admin, each
+    with one that is S3_GRPC_OFFSET higher; default: any free ones."""
     weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     if weed is None:
         raise ServerFailed("the S3 server `weed` is not installed; run `make setup`")
@@ -30,7 +31,7 @@ def start(folder: Folder) -> Running:
     config.write_text(identities(secret))
     data = folder.path / "data"
     data.mkdir(exist_ok=True)
-    ports = free_ports(5, also=S3_GRPC_OFFSET)
+    ports = ports or free_ports(5, also=S3_GRPC_OFFSET)
     process = launch(
         "s3",
         [weed, "-logtostderr", "mini", f"-dir={data}", f"-s3.config={config}", *_flags(ports)],
@@ -45,7 +46,7 @@ def start(folder: Folder) -> Running:
         "s3_secret_key": secret,
     }
     stop = partial(_stop, process, ports, durable=folder.durable)
-    return Running(fields, stop, source=f"private process, port {ports[0]}")
+    return Running(fields, stop, f"private process, port {ports[0]}", process)
 
 
 def identities(secret: str) -> str:

@@ -34,8 +34,9 @@ ForceCommand internal-sftp -d {root}
 """
 
 
-def start(folder: Folder, root: Path) -> Running:
-    """Serve `root` (created if missing). The session starts in it; SFTP paths are this machine's paths."""
+def start(folder: Folder, root: Path, *, ports: tuple[int, ...] | None = None) -> Running:
+    """Serve `root` (created if missing). The session starts in it; SFTP paths are this machine's paths. On the one of
+    `ports`, or a free one."""
     sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if sshd is None:
         raise ServerFailed("sshd is not installed; run devstack/bootstrap.sh servers")
@@ -44,7 +45,7 @@ def start(folder: Folder, root: Path) -> Running:
     user = pwd.getpwuid(os.getuid()).pw_name
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its privilege separation folder, fixed at its build
-    (port,) = free_ports(1)
+    (port,) = ports or free_ports(1)
     config = folder.path / "sshd_config"
     config.write_text(
         _CONFIG.format(
@@ -72,7 +73,7 @@ def start(folder: Folder, root: Path) -> Running:
         "sftp_root": str(root),
         "sftp_remote_root": str(root),
     }
-    return Running(fields, process.kill, source=f"private process, port {port}")
+    return Running(fields, process.kill, f"private process, port {port}", process)
 
 
 def make_keys(folder: Folder) -> None:

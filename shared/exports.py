@@ -115,6 +115,8 @@ SELECT_FIRST = """
 
 SELECT_HAS_TABLE = "SELECT EXISTS (SELECT FROM export_targets WHERE org_id = $1 AND $2::text = ANY (tables))"
 
+SELECT_IS_OFF = "SELECT EXISTS (SELECT FROM export_targets WHERE org_id = $1 AND NOT enabled)"
+
 SELECT_HAS_TARGET = "SELECT EXISTS (SELECT FROM export_targets WHERE org_id = $1)"
 
 

@@ -98,14 +98,28 @@ def configure(
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 
 
+def hide(secrets: Iterable[str]) -> None:
+    """Mask these too from now on: what a process is told in confidence while it runs."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, _Lines):
+            handler.formatter.hide(secrets)
+
+
 class _Lines(logging.Formatter):
     """One record, one line, whatever is in it. Only in text style a stack follows, each line of it indented."""
 
     def __init__(self, service: str, style: Literal["json", "text"], secrets: Iterable[str]) -> None:
         super().__init__()
         self._service, self._shape = service, style
+        self._secrets: set[str] = set()
+        self._hidden: re.Pattern[str] | None = None
+        self.hide(secrets)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Mask these too."""
+        self._secrets |= {secret for secret in secrets if len(secret) >= _SECRET_MIN_CHARS}
         # Longest first: one may be part of another.
-        hidden = sorted({secret for secret in secrets if len(secret) >= _SECRET_MIN_CHARS}, key=len, reverse=True)
+        hidden = sorted(self._secrets, key=len, reverse=True)
         self._hidden = re.compile("|".join(map(re.escape, hidden))) if hidden else None
 
     def format(self, record: logging.LogRecord) -> str:

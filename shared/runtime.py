@@ -8,6 +8,7 @@ orchestrator must not kill it earlier: the grace periods in deploy/ are checked 
 import asyncio
 import gc
 import os
+import re
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -74,7 +75,7 @@ def _secrets(settings: ServiceSettings) -> Iterator[str]:
         if isinstance(value, SecretStr):
             text = value.get_secret_value()
             yield text
-            yield from (part.partition(":")[2].strip() for part in text.split(","))
+            yield from (part.partition(":")[2].strip() for part in re.split(r"[,\n]", text))
             with suppress(ValueError):
                 password = urlsplit(text).password or ""
                 yield password

@@ -16,7 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.api_keys import Peppers
 from shared.clock import Clock, clock_from_spec
-from shared.crypto import KeyRing
+from shared.crypto import parse_ring
+from shared.export_access import PRINCIPAL_ARN
 
 PREFIX = "JUSTAI_"
 _SHARED_ENVIRONMENT = (
@@ -48,7 +49,8 @@ class ServiceSettings(BaseSettings):
     amqp_url: SecretStr = Field(description="RabbitMQ, as amqp://user:password@host:port/vhost.")
     seal_keys: SecretStr = Field(
         description="Keys that seal stored secrets: `<name>:<32 bytes, base64>`, comma-separated; the first one seals, "
-        "all of them open. `justai keyring new` prints one."
+        "all of them open. `justai keyring new` prints one; with --kms, one that only AWS KMS can unwrap. "
+        "`file:<path>`: a file of such keys, one a line, which is read again whenever it changes."
     )
     api_key_peppers: SecretStr = Field(
         description="Peppers of the stored API key digests: `<number>:<32 bytes, base64>`, comma-separated; the first "
@@ -61,6 +63,11 @@ class ServiceSettings(BaseSettings):
         False,
         description="Whether servers that customers name (SFTP, S3) may have addresses of private networks and of this "
         "machine.",
+    )
+    export_principal: str | None = Field(
+        None,
+        description="ARN of the AWS identity that the exporter works as, as arn:aws:iam::111122223333:role/justai; it "
+        "is named in the policies that customers copy.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
     log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for a terminal.")
@@ -91,11 +98,22 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _keys_are_keys(cls, spec: SecretStr, info: ValidationInfo) -> SecretStr:
         sealing = info.field_name == "seal_keys"
+        if sealing and spec.get_secret_value().startswith("file:/"):
+            return spec  # read, and its faults told, where the ring is opened
         try:
-            (KeyRing if sealing else Peppers)(spec.get_secret_value())
+            (parse_ring if sealing else Peppers)(spec.get_secret_value())
         except ValueError:  # as above
             raise ValueError(_KEY_SHAPE.format(*("<name>", "k1") if sealing else ("<number>", "1"))) from None
         return spec
+
+    @field_validator("export_principal")
+    @classmethod
+    def _principal_is_an_arn(cls, arn: str | None) -> str | None:
+        if arn is not None and not PRINCIPAL_ARN.fullmatch(arn):
+            raise ValueError(
+                "is no ARN of a role, a user or an account like arn:aws:iam::111122223333:role/justai-egress"
+            )
+        return arn
 
     @field_validator("clock")
     @classmethod

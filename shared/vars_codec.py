@@ -63,7 +63,17 @@ def encode_vars(copy: Vars, source: VariantSource) -> bytes:
 def decode_vars(blob: bytes, source: VariantSource) -> Vars:
     """The rendered copy again, byte for byte. Raises zstandard.ZstdError or ValueError when the blob is damaged, or not
     of this source."""
+    return Vars(*(str(text, "utf-8") for text in open_vars(blob, source)))
+
+
+def open_vars(blob: bytes, source: VariantSource) -> tuple[bytes, bytes, memoryview]:
+    """Subject, preheader and body as they lie in the blob, which should be UTF-8: for who moves many of them on. Raises
+    like `decode_vars`, but for what is no UTF-8."""
     if zstandard.get_frame_parameters(blob).content_size > _COPY_MAX_BYTES:  # what it says is allocated
         raise ValueError("no copy is as large as this blob says")
-    subject, preheader, body = _decompressor(source).decompress(blob).decode().split(_SEPARATOR)
-    return Vars(subject, preheader, body)
+    text = _decompressor(source).decompress(blob)
+    first = text.find(0)
+    second = text.find(0, first + 1)
+    if first < 0 or second < 0 or text.find(0, second + 1) >= 0:
+        raise ValueError("a copy has three texts")
+    return text[:first], text[first + 1 : second], memoryview(text)[second + 1 :]

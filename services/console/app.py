@@ -32,11 +32,11 @@ from shared.admin.draft_store import RunStore
 from shared.admin.draft_work import DraftWorker
 from shared.api_keys import Peppers
 from shared.clock import Clock, SystemClock
-from shared.crypto import KeyRing
 from shared.db import migrate
 from shared.db.pool import open_database
 from shared.drafting.opening import open_drafter
 from shared.errors import Failure
+from shared.keyring import KeptRing
 from shared.klaviyo.client import KlaviyoClient
 from shared.messaging.asking import SeldomAsker
 from shared.messaging.dead import Graveyard
@@ -62,7 +62,8 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
     )
     hasher = Hasher()
     stack.callback(hasher.close)
-    ring = KeyRing(settings.seal_keys.get_secret_value())
+    kept = await KeptRing.open(settings.seal_keys.get_secret_value(), "console", database)
+    ring = kept.ring
     people = Means(
         database=database,
         sessions=SessionStore(database),
@@ -82,7 +83,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
         random_bytes=os.urandom, klaviyo=partial(_klaviyo, http, clock), klaviyo_url=settings.console_klaviyo_url,
         publisher=SeldomPublisher(amqp_url, "console"), letters=Graveyard(amqp_url, "console"),
         wall=people.clock, asker=SeldomAsker(amqp_url, "console", token=partial(token_hex, 8)),
-        drafting=Drafting.of(settings),
+        drafting=Drafting.of(settings), export_principal=settings.export_principal,
     )  # fmt: skip
     sign_on = await _single_sign_on(settings, people.clock, stack)
     console = Console(settings, database, clock, ring, people, templates, means, sign_on)
@@ -104,7 +105,12 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
 
     return Service(
         name="console",
-        runners={"http": serve, "forgetting": partial(_forget, people), **await _drafting(settings, means, stack)},
+        runners={
+            "http": serve,
+            "forgetting": partial(_forget, people),
+            "keyring": kept.run,
+            **await _drafting(settings, means, stack),
+        },
         checks={"database": database.ping},
     )
 

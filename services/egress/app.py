@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from services.egress.handler import Deps, export_hours
+from services.egress.places import Places
 from services.egress.probe import ProbeDeps, probe_targets
 from services.egress.retention import Retention, StoredDays
 from services.egress.rows import Reader
@@ -12,10 +13,10 @@ from services.egress.scheduler import Scheduler
 from services.egress.settings import Settings
 from services.egress.store import Store
 from services.egress.sweep import Sweeper
-from shared.crypto import KeyRing
 from shared.db import migrate
 from shared.db.pool import open_database
 from shared.hosts import Hosts
+from shared.keyring import KeptRing
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import open_publisher
@@ -36,7 +37,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     publisher = await stack.enter_async_context(open_publisher(amqp_url, "egress", EXPORT_HOUR, PROBE_TARGET))
     connection = await stack.enter_async_context(connect(amqp_url, "egress.consume"))
     replying = await stack.enter_async_context(connect(amqp_url, "egress.reply"))
-    store = Store(db, KeyRing(settings.seal_keys.get_secret_value()))
+    folder = settings.egress_folder
+    kept = await KeptRing.open(settings.seal_keys.get_secret_value(), "egress", db)
+    store = Store(db, kept.ring, clock if folder is not None else None)
     options = S3Options(
         hosts=Hosts(settings.allow_private_hosts),
         connect_timeout_s=settings.egress_connect_timeout_s,
@@ -44,10 +47,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         checksums=settings.egress_checksums,
         sts_endpoint_url=settings.egress_sts_endpoint_url,
     )
-    s3 = S3(options, stack)
-    deps = Deps(store, Reader(db), s3, clock, settings.egress_lease_s, settings.egress_spool_dir)
+    places = Places(S3(options, stack), folder)
+    deps = Deps(store, Reader(db), places, clock, settings.egress_lease_s, settings.egress_spool_dir)
     consumer = Consumer(connection, publisher, EXPORT_HOUR, ExportHourJob, partial(export_hours, deps=deps), clock)
-    probing = ProbeDeps(store.target, S3(quickly(options), stack).bucket, ReplySender(replying).send)
+    probing = ProbeDeps(store.target, Places(S3(quickly(options), stack), folder).bucket, ReplySender(replying).send)
     probes = Consumer(
         connection, publisher, PROBE_TARGET, ProbeTargetJob, partial(probe_targets, deps=probing), clock
     )  # fmt: skip
@@ -59,9 +62,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         tick_s=settings.egress_tick_s,
         requeue_s=settings.egress_requeue_s,
     )
-    sweeper = Sweeper(store, s3.bucket, clock)
+    sweeper = Sweeper(store, places.bucket, clock)
     runners = {
-        "exports": consumer.run, "scheduler": scheduler.run, "probes": probes.run, "uploads": sweeper.run
+        "exports": consumer.run, "scheduler": scheduler.run, "probes": probes.run, "uploads": sweeper.run,
+        "keyring": kept.run,
     }  # fmt: skip
     if settings.egress_keep_days is not None:
         runners["retention"] = Retention(StoredDays(db), clock, settings.egress_keep_days).run

@@ -34,6 +34,7 @@ class Hours(Protocol):
     async def renew(self, lease: Lease, until: datetime) -> bool: ...
     async def finish(self, lease: Lease, exported: Exported, at: datetime) -> bool: ...
     async def fail(self, lease: Lease, state: Literal["pending", "blocked"], error: str) -> None: ...
+    async def look_again(self, lease: Lease, at: datetime) -> None: ...
     async def target(self, org_id: UUID) -> Target: ...
 
 
@@ -141,17 +142,20 @@ async def _export(lease: Lease, deps: Deps) -> None:
 async def _encode(lease: Lease, deps: Deps, spool: IO[bytes], form: Form[Any], record: Record) -> Summary:
     """Fetch and encode side by side, one batch ahead; only the file grows with the hour."""
     file = HourFile(spool, form)
-    async with deps.reader.hour(lease, record) as rows:
-        batch = await rows.fetch()
-        while batch:
-            added, fetched = await asyncio.gather(
-                asyncio.to_thread(file.add, batch), rows.fetch(), return_exceptions=True
-            )
-            for result in (added, fetched):
-                if isinstance(result, BaseException):
-                    raise result
-            batch = fetched if isinstance(fetched, Sequence) else []
-    summary = await asyncio.to_thread(file.close)
+    try:
+        async with deps.reader.hour(lease, record) as rows:
+            batch = await rows.fetch()
+            while batch:
+                added, fetched = await asyncio.gather(
+                    asyncio.to_thread(file.add, batch), rows.fetch(), return_exceptions=True
+                )
+                for result in (added, fetched):
+                    if isinstance(result, BaseException):
+                        raise result
+                batch = fetched if isinstance(fetched, Sequence) else []
+        summary = await asyncio.to_thread(file.close)
+    finally:
+        file.abandon()
     if await deps.reader.is_gone(lease):
         # Not an empty hour but a forgotten one: writing it anew would take from the customer what we no longer have.
         # Asked after the rows were read, for the day may go meanwhile.
@@ -204,7 +208,9 @@ async def _publish(writing: Writing, spool: IO[bytes]) -> tuple[str, Exported]:
     metadata = {"sha256": summary.sha256, "revision": str(revision)}
     if not right:
         await _hold(lease, writing.deps)
-        if summary.rows:
+        if summary.rows and there.object is None:
+            etag = await _put_first(writing, spool, metadata)
+        elif summary.rows:
             etag = await _put(writing, spool, metadata, there.object)
         elif there.object:
             await writing.bucket.remove(place.key, there.object)
@@ -219,6 +225,30 @@ async def _look(writing: Writing) -> There:
     strays = {key: found for key in place.strays if (found := await bucket.find(key)) is not None}
     lacks_success = place.success is not None and await bucket.find(place.success) is None
     return There(await bucket.find(place.key), await bucket.find(place.manifest), strays, lacks_success)
+
+
+async def _put_first(writing: Writing, spool: IO[bytes], metadata: Mapping[str, str]) -> str:
+    """A write that replaces nothing is refused only where something is, and of an hour that became empty meanwhile
+    nothing is: rows that were deleted would lie there again. Whoever has the hour by then is to look once more."""
+    try:
+        etag = await _put(writing, spool, metadata, None)
+    except Superseded:
+        raise
+    except BaseException:
+        await _look_again(writing)
+        raise
+    try:
+        await _hold(writing.lease, writing.deps)  # who claims the hour after this finds the object
+    except BaseException:
+        await _look_again(writing)
+        raise
+    return etag
+
+
+async def _look_again(writing: Writing) -> None:
+    with suppress(Failure, TimeoutError):
+        async with asyncio.timeout(_GIVE_BACK_TIMEOUT_S):
+            await writing.deps.hours.look_again(writing.lease, writing.deps.clock.now())
 
 
 async def _put(writing: Writing, spool: IO[bytes], metadata: Mapping[str, str], over: Found | None) -> str:

@@ -86,7 +86,8 @@ def _folder(prefix: str) -> str:
 def manifest(
     lease: Lease, key: str, form: Form[Any], summary: Summary, *, revision: int, exported_at: datetime
 ) -> bytes:
-    """What a loader checks before it trusts the hour. An empty hour has no file and says so."""
+    """What a loader checks before it trusts the hour. An empty hour has no file and says so. It is one line, because
+    BigQuery and Athena read JSON by lines."""
     file = {"key": key, "rows": summary.rows, "bytes": summary.bytes, "sha256": summary.sha256}
     content = {
         "manifest_version": 1,
@@ -104,4 +105,4 @@ def manifest(
         "event_timestamp_max": summary.last_event,
         "files": [file] if summary.rows else [],
     }
-    return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z)
+    return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 from shared.errors import Transient
+from shared.export_access import KEY_ARN, Encryption, Reach, account_of
 from shared.exports import Layout, Reason, Record, Table
 from shared.schemas.copy import VariantSource, Vars
 
@@ -15,11 +16,12 @@ Cadence = Literal["daily", "hourly"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """When one org's hours are exported, and of which tables."""
+    """When one org's hours are exported, and of which tables. Not `enabled`: not now; what changes is remembered."""
 
     org_id: UUID
     cadence: Cadence
     tables: tuple[Table, ...] = ("generations",)
+    enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class DueHour:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one org's exports go, and as whom. Equal targets share one client; what is written makes no other one."""
+    """Where one org's exports go, and as whom. Equal targets share one client; what is written makes no other one.
+    `bucket` empty: into the folder of the installation, below the org's slug."""
 
     bucket: str
     prefix: str
@@ -44,9 +47,26 @@ class Target:
     secret: str | None = field(default=None, repr=False)
     role_arn: str | None = None
     external_id: str | None = field(default=None, repr=False)
+    bucket_owner: str | None = None  # an AWS account; None: the role's; empty: anybody
+    encryption: Encryption = "bucket"
+    kms_key_id: str | None = None
+    org_slug: str = ""
     record: Record = field(default="page", compare=False)
     layout: Layout = field(default="plain", compare=False)
     success_file: bool = field(default=False, compare=False)
+
+    @property
+    def reach(self) -> Reach:
+        """The same, as policies name it."""
+        key = self.kms_key_id if self.kms_key_id and KEY_ARN.fullmatch(self.kms_key_id) else None
+        return Reach(self.bucket, self.prefix, self.region, key)
+
+    @property
+    def expected_owner(self) -> str | None:
+        """The account that the bucket must belong to, or every call is refused; None: that is not known."""
+        if self.bucket_owner is not None or self.role_arn is None or self.endpoint_url is not None:
+            return self.bucket_owner or None
+        return account_of(self.role_arn)
 
 
 @dataclass(frozen=True, slots=True)

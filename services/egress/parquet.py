@@ -6,20 +6,16 @@ uploaded once more.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import RawIOBase
-from typing import IO, Any, Generic, NamedTuple, TypeVar
+from typing import IO, Generic, Protocol, TypeVar
 
-import orjson
 import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
-import zstandard
 
-from services.egress.model import Details, StoredRow
-from shared.exports import Record, Table
-from shared.schemas.copy import Vars
-from shared.vars_codec import decode_vars
+from shared.exports import Table
 
 ROW_GROUP_ROWS = 10_000
 ROW_GROUP_BYTES = 16 << 20
@@ -34,12 +30,28 @@ ROW_GROUP_BYTES = 16 << 20
 # Pages this large let zstd see many copies of the same variant: 20,000 bodies of 10 KB from 8 variants took 72 bytes a
 # row with them, 162 with pages of 1 MB (pyarrow 26, zstd level 3).
 _PAGE_BYTES = 8 << 20
-_ZSTD_LEVEL = 3
+WRITER = {"version": "2.6", "compression": "zstd", "compression_level": 3, "data_page_size": _PAGE_BYTES}
 
 VARS = pa.struct([("subject", pa.string()), ("preheader", pa.string()), ("body", pa.string())])
 MOMENT = pa.timestamp("us", tz="UTC")
 
 R = TypeVar("R")
+R_contra = TypeVar("R_contra", contravariant=True)
+
+
+class Group(Protocol[R_contra]):
+    """The row group in the making. `lost`: rows in it whose copy did not open."""
+
+    lost: int
+
+    def add(self, row: R_contra) -> int:
+        """Append one row; about how much text it is, in characters."""
+
+    def columns(self) -> list[pa.Array]:
+        """All rows, by column; of use until `clear`."""
+
+    def clear(self) -> None:
+        """Forget them."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +59,45 @@ class Form(Generic[R]):
     """One table's file: its columns, and how rows become them.
 
     `version`: columns are only ever added, at the end; each addition raises it. All of them are optional in the file: a
-    table that a warehouse made from the first file keeps fitting. `open`: a row as it is kept until its group is
-    written, and its text in bytes. `repeating`: columns with a dictionary; one of bodies would be given up after 1 MB
-    and cost that. `lacks`: whether a row that was opened lost its copy.
+    table that a warehouse made from the first file keeps fitting. `repeating`: columns with a dictionary; one of bodies
+    would be given up after 1 MB and cost that.
     """
 
     table: Table
     version: int
     fields: Sequence[tuple[str, pa.DataType]]
-    open: Callable[[R], tuple[Any, int]]
-    columns: Callable[[Sequence[Any]], list[pa.Array]]
+    group: Callable[[], Group[R]]
     event_of: Callable[[R], int | None]
     repeating: Sequence[str]
     statistics: Sequence[str]
-    lacks: Callable[[Any], bool] = lambda _: False
 
     @property
     def schema(self) -> pa.Schema:
         said = {"justai.table": self.table, "justai.schema_version": str(self.version)}
         return pa.schema(list(self.fields), metadata=said)
+
+
+class PlainGroup(Generic[R]):
+    """Rows that are kept as they are until their columns are made."""
+
+    lost = 0
+
+    def __init__(self, size: Callable[[R], int], columns: Callable[[Sequence[R]], list[pa.Array]]) -> None:
+        self._size, self._columns = size, columns
+        self._rows: list[R] = []
+
+    def add(self, row: R) -> int:
+        """Append one row; about how much text it is, in characters."""
+        self._rows.append(row)
+        return self._size(row)
+
+    def columns(self) -> list[pa.Array]:
+        """All rows, by column."""
+        return self._columns(self._rows)
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._rows = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,34 +113,32 @@ class Summary:
 
 
 class HourFile(Generic[R]):
-    """One Parquet file, written to `target` row group by row group. `add` and `close` are for a thread."""
+    """One Parquet file, written to `target` row group by row group, each in a thread of its own while the next one is
+    filled. `add` and `close` are for a thread; who gives up before `close` calls `abandon`."""
 
     def __init__(self, target: IO[bytes], form: Form[R]) -> None:
         self._sink, self._form, self._schema = _HashingSink(target), form, form.schema
         self._writer = pq.ParquetWriter(
             self._sink,
             self._schema,
-            version="2.6",
-            compression="zstd",
-            compression_level=_ZSTD_LEVEL,
             use_dictionary=list(form.repeating),
             write_statistics=list(form.statistics),
-            data_page_size=_PAGE_BYTES,
+            **WRITER,
         )
-        self._pending: list[Any] = []
-        self._pending_bytes = 0
+        self._filling, self._full = form.group(), form.group()
+        self._pending = self._pending_size = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
+        self._writing: Future[None] | None = None
         self._rows = self._without_vars = 0
         self._first: int | None = None
         self._last: int | None = None
 
     def add(self, rows: Sequence[R]) -> None:
         """Append rows, which come in the order of the file."""
-        for stored in rows:
-            opened, size = self._form.open(stored)
-            self._without_vars += self._form.lacks(opened)
-            self._pending.append(opened)
-            self._pending_bytes += size
-            if len(self._pending) >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
+        for row in rows:
+            self._pending_size += self._filling.add(row)
+            self._pending += 1
+            if self._pending >= ROW_GROUP_ROWS or self._pending_size >= ROW_GROUP_BYTES:
                 self._flush()
         if rows:
             self._first = self._form.event_of(rows[0]) if self._first is None else self._first
@@ -118,6 +148,8 @@ class HourFile(Generic[R]):
     def close(self) -> Summary:
         """Write the footer; what the file holds."""
         self._flush()
+        self._written()
+        self._thread.shutdown()
         self._writer.close()
         return Summary(
             rows=self._rows,
@@ -128,137 +160,26 @@ class HourFile(Generic[R]):
             rows_without_vars=self._without_vars,
         )
 
+    def abandon(self) -> None:
+        """Let nothing write to the target any more; waits for what is being written. Harmless after `close`."""
+        self._thread.shutdown()
+
     def _flush(self) -> None:
         if self._pending:
-            columns = self._form.columns(self._pending)
-            self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
-            self._pending, self._pending_bytes = [], 0
+            self._written()
+            self._without_vars += self._filling.lost
+            self._filling, self._full = self._full, self._filling
+            self._writing = self._thread.submit(self._write, self._full)
+            self._pending = self._pending_size = 0
 
+    def _write(self, group: Group[R]) -> None:
+        self._writer.write_batch(pa.RecordBatch.from_arrays(group.columns(), schema=self._schema))
+        group.clear()
 
-class _Row(NamedTuple):
-    stored: StoredRow
-    copy: Vars | None
-
-
-def _open(stored: StoredRow) -> tuple[_Row, int]:
-    copy = _readable_vars(stored)
-    text = 0 if copy is None else sum(map(len, copy))
-    return _Row(stored, copy), 200 + text + weight(stored.attrs)
-
-
-def weight(attrs: Mapping[str, object]) -> int:
-    """About how many bytes of text the attrs of one generation are."""
-    return sum(
-        len(name) + (sum(map(len, map(str, value))) if isinstance(value, list) else len(str(value)))
-        for name, value in attrs.items()
-    )
-
-
-def _readable_vars(stored: StoredRow) -> Vars | None:
-    """None when the stored copy does not open: one damaged row must not hold up its hour, and is counted instead."""
-    if stored.vars is None or stored.source is None:
-        return None
-    try:
-        return decode_vars(stored.vars, stored.source)
-    except (zstandard.ZstdError, UnicodeDecodeError, ValueError):
-        return None
-
-
-def _columns(rows: Sequence[_Row]) -> list[pa.Array]:
-    stored = [row.stored for row in rows]
-    return [
-        pa.array([row.event_timestamp for row in stored], pa.int64()),
-        pa.array([row.user_id for row in stored], pa.string()),
-        pa.array([row.tracking_id for row in stored], pa.string()),
-        pa.array([row.copy_id for row in stored], pa.string()),
-        pa.array([row.template_id for row in stored], pa.string()),
-        vars_column([row.copy for row in rows]),
-        _attrs_column([row.attrs for row in stored]),
-    ]
-
-
-def _analyst_columns(rows: Sequence[_Row]) -> list[pa.Array]:
-    details = zip(*(_details(row.stored) for row in rows), strict=True)
-    more = [pa.array(values, kind) for values, (_, kind) in zip(details, _ANALYST_FIELDS, strict=True)]
-    return _columns(rows) + more
-
-
-def _details(stored: StoredRow) -> Details:
-    if stored.details is None:
-        raise AssertionError("a row for analysts was read without its details")
-    return stored.details
-
-
-def vars_column(copies: Sequence[Vars | None]) -> pa.StructArray:
-    """The three texts; null where there is no copy."""
-    parts = [pa.array([None if copy is None else copy[n] for copy in copies], pa.string()) for n in range(3)]
-    return pa.StructArray.from_arrays(parts, fields=list(VARS), mask=pa.array([copy is None for copy in copies]))
-
-
-def _attrs_column(attrs: Sequence[Mapping[str, object]]) -> pa.MapArray:
-    """Keys in order, so that equal attrs make equal bytes whatever order they were given in."""
-    offsets, keys, values = [0], [], []
-    for given in attrs:
-        for key in sorted(given):
-            keys.append(key)
-            values.append(_text(given[key]))
-        offsets.append(len(keys))
-    return pa.MapArray.from_arrays(
-        pa.array(offsets, pa.int32()), pa.array(keys, pa.string()), pa.array(values, pa.string())
-    )
-
-
-def _text(value: object) -> str | None:
-    """A map of strings has one type for all: a list becomes its JSON text, which every warehouse can take apart."""
-    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
-
-
-_PAGE_FIELDS = [
-    ("event_timestamp", pa.int64()),  # unix seconds, UTC
-    ("user_id", pa.string()),
-    ("tracking_id", pa.string()),
-    ("copy_id", pa.string()),
-    ("template_id", pa.string()),
-    ("vars", VARS),
-    ("attrs", pa.map_(pa.string(), pa.string())),
-]
-_ANALYST_FIELDS = [
-    ("event_time", MOMENT),
-    ("generation_id", pa.string()),
-    ("variant_name", pa.string()),
-    ("propensity", pa.float64()),
-    ("snapshot_id", pa.string()),
-    ("control", pa.bool_()),
-    ("decision", pa.string()),
-    ("reason", pa.string()),
-    ("outcome", pa.string()),
-    ("outcome_reason", pa.string()),
-]
-_REPEATING = ["copy_id", "template_id", "attrs.key_value.key", "attrs.key_value.value"]
-_STATISTICS = ["event_timestamp", "user_id", "tracking_id", "copy_id", "template_id"]
-
-
-def _event(row: StoredRow) -> int:
-    return row.event_timestamp
-
-
-def _lost_its_copy(row: _Row) -> bool:
-    return row.copy is None and row.stored.copy_id is not None
-
-
-PAGE = Form(
-    "generations", 1, _PAGE_FIELDS, _open, _columns, _event, _REPEATING, _STATISTICS, _lost_its_copy
-)  # fmt: skip
-"""The contract's record, of decisions with a copy."""
-
-ANALYST = Form(
-    "generations", 2, [*_PAGE_FIELDS, *_ANALYST_FIELDS], _open, _analyst_columns, _event,
-    [*_REPEATING, "variant_name", "snapshot_id", "decision", "reason", "outcome", "outcome_reason"],
-    [*_STATISTICS, "event_time", "generation_id"], _lost_its_copy,
-)  # fmt: skip
-"""That and what an analyst needs, of control decisions too."""
-
-GENERATIONS: Mapping[Record, Form[StoredRow]] = {"page": PAGE, "analyst": ANALYST}
+    def _written(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
 
 
 class _HashingSink(RawIOBase):

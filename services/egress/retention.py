@@ -1,7 +1,8 @@
 """Drops whole days of generations that are older than we keep them, and nothing that somebody still needs.
 
-A day stays, with a line in the log, while an org that exports has an hour of it that is not exported as it is, while
-results of it are not counted, or while a profile may still show copy of it. Any number of replicas may run it.
+A day stays, with a line in the log, while an org with an export target has an hour of it that is not exported as it is
+(exports that are off wait, they are not given up), while results of it are not counted, or while a profile may still
+show copy of it. Any number of replicas may run it.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ SELECT_LEFT = """
     SELECT to_date(right(relname, 8), 'YYYYMMDD') FROM pg_class
     WHERE relname ~ '^dropped_generations_[0-9]{8}$' AND relkind = 'r'
 """
-# An org whose target is switched off exports nothing; but what it has in its bucket is still brought to what is true.
+# Also where exports are switched off: what waits is written once they are on again.
 SELECT_NOT_EXPORTED = """
     WITH said AS MATERIALIZED (
         SELECT DISTINCT org_id, date_trunc('hour', accepted_at, 'UTC') AS hour FROM generations
@@ -44,11 +45,11 @@ SELECT_NOT_EXPORTED = """
             ARRAY['generations'] || CASE WHEN 'outcomes' = ANY (x.tables) THEN ARRAY['outcomes'] ELSE '{}' END
         ) AS t (table_name)
     )
-    SELECT o.slug, w.table_name, count(*) AS hours, min(e.error) FILTER (WHERE e.state = 'blocked') AS error
+    SELECT o.slug, w.table_name, w.enabled, count(*) AS hours, min(e.error) FILTER (WHERE e.state = 'blocked') AS error
     FROM wanted w JOIN orgs o ON o.org_id = w.org_id
     LEFT JOIN export_hours e ON e.org_id = w.org_id AND e.table_name = w.table_name AND e.hour = w.hour
-    WHERE CASE WHEN e.hour IS NULL OR e.exported_at IS NULL THEN w.enabled ELSE e.dirty_seq > e.exported_seq END
-    GROUP BY o.slug, w.table_name ORDER BY o.slug, w.table_name
+    WHERE e.hour IS NULL OR e.dirty_seq > e.exported_seq
+    GROUP BY o.slug, w.table_name, w.enabled ORDER BY o.slug, w.table_name
 """
 SELECT_NOT_COUNTED = """
     SELECT EXISTS (SELECT FROM result_days WHERE day = $1 AND counted < revision)
@@ -142,6 +143,7 @@ class StoredDays:
             on_profiles = await connection.fetchval(SELECT_ON_PROFILES, day, timeout=_SCAN_TIMEOUT_S)
         why = [
             f"{row['slug']}: {row['hours']} hours of {row['table_name']} are not exported"
+            + ("" if row["enabled"] else "; exports are off")
             + (f" ({row['error']})" if row["error"] else "")
             for row in rows
         ]

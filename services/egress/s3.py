@@ -5,19 +5,21 @@ exporter that was paused past its lease cannot put an old hour over a newer one,
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import IO, Any, Literal, TypeVar
 
 # botocore and aiobotocore ship no types, hence the ignores.
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
-from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials  # type: ignore[import-untyped]
 from aiobotocore.session import AioSession  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
 from services.egress.model import Found, Superseded, Target
+from services.egress.roles import take_role
 from shared import logs
 from shared.errors import Permanent, Transient
 from shared.hosts import Hosts
@@ -33,7 +35,7 @@ PART_BYTES = 16 << 20
 parts; the largest hour is 156 GiB."""
 
 _ABORT_TIMEOUT_S = 10.0
-_ROLE_SESSION = "justai-egress"
+_ENCRYPTED = ("PutObject", "CreateMultipartUpload")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class S3:
     def __init__(self, options: S3Options, stack: AsyncExitStack) -> None:
         self._options, self._stack = options, stack
         self._buckets: dict[Target, Bucket] = {}
-        self._opening = asyncio.Lock()
+        self._opening = defaultdict[Target, asyncio.Lock](asyncio.Lock)  # who hands out one's role keeps no other up
 
     async def bucket(self, target: Target) -> "Bucket":
         """The bucket of a target; its client is made once. Raises Permanent when no client can be made of it.
@@ -69,7 +71,7 @@ class S3:
         A target that was changed leaves its old client behind until the process ends: an idle client costs little,
         closing it under an upload would cost the upload.
         """
-        async with self._opening:
+        async with self._opening[target]:
             if target not in self._buckets:
                 client = await named(self._client(target), self._options.call_timeout_s)
                 self._buckets[target] = Bucket(client, target.bucket, self._options)
@@ -79,7 +81,11 @@ class S3:
         session = AioSession()
         keys: dict[str, str | None] = {}
         if target.role_arn:
-            await self._take_role(session, target, target.role_arn)
+            create_sts = partial(
+                session.create_client, region_name=target.region, endpoint_url=self._options.sts_endpoint_url,
+                config=self._config(),
+            )  # fmt: skip
+            await take_role(session, target, target.role_arn, create_sts)
         else:
             keys = {"aws_access_key_id": target.access_key, "aws_secret_access_key": target.secret}
         connector = await self._checked(target.endpoint_url) if target.endpoint_url else {}
@@ -89,7 +95,9 @@ class S3:
         client = session.create_client(
             "s3", region_name=target.region, endpoint_url=target.endpoint_url, config=config, **keys
         )
-        return await self._stack.enter_async_context(client)
+        made = await self._stack.enter_async_context(client)
+        made.meta.events.register("before-parameter-build.s3", partial(_say_of, target))
+        return made
 
     async def _checked(self, endpoint_url: str) -> dict[str, Any]:
         """How to connect to an endpoint that a customer named: only where it may lead, and to the address that was
@@ -100,28 +108,6 @@ class S3:
         await self._options.hosts.addresses(host, port)  # an address in place of a name is resolved by nobody later
         resolver = self._options.hosts.resolver()
         return {"resolver": resolver, "use_dns_cache": False} if resolver else {}
-
-    async def _take_role(self, session: AioSession, target: Target, role_arn: str) -> None:
-        """The session works with temporary credentials of the customer's role, renewed before they run out."""
-        if target.access_key and target.secret:
-            session.set_credentials(target.access_key, target.secret)
-        own = await session.get_credentials()
-        if own is None:
-            raise Permanent("there are no credentials to take the role with", reason="s3_no_credentials")
-
-        def create_sts(service: str, **keys: str) -> Any:
-            return session.create_client(
-                service,
-                region_name=target.region,
-                endpoint_url=self._options.sts_endpoint_url,
-                config=self._config(),
-                **keys,
-            )
-
-        extra = {"RoleSessionName": _ROLE_SESSION} | ({"ExternalId": target.external_id} if target.external_id else {})
-        fetcher = AioAssumeRoleCredentialFetcher(create_sts, own, role_arn, extra_args=extra)
-        # botocore offers no public way to hand a session credentials that renew themselves.
-        session._credentials = AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
 
     def _config(self, **more: Any) -> AioConfig:
         return AioConfig(
@@ -170,6 +156,25 @@ class Bucket:
     async def remove(self, key: str, over: Found) -> None:
         """Delete `over`; servers that know no conditional delete (most) delete what is there."""
         await self._conditionally(over, lambda only: self._client.delete_object(Bucket=self._name, Key=key, **only))
+
+    async def read(self, key: str, most: int) -> bytes:
+        """The first `most` bytes of what lies at a key."""
+
+        async def fetched() -> bytes:
+            answer = await self._client.get_object(Bucket=self._name, Key=key)
+            content = bytearray()
+            async with answer["Body"] as body:
+                while len(content) < most and (more := await body.read(most - len(content))):
+                    content += more
+            return bytes(content)
+
+        return await self._call(fetched())
+
+    async def begin_and_abort(self, key: str) -> None:
+        """Begin an upload in parts, and end it without an object."""
+        about = {"Bucket": self._name, "Key": key}
+        created = await self._call(self._client.create_multipart_upload(**about))
+        await self._call(self._client.abort_multipart_upload(UploadId=created["UploadId"], **about))
 
     async def _replace_in_parts(
         self, key: str, content: IO[bytes], length: int, about: Mapping[str, Any], over: Found | None
@@ -239,6 +244,16 @@ class Bucket:
 
     async def _call(self, call: Awaitable[T]) -> T:
         return await named(call, self._options.call_timeout_s)
+
+
+def _say_of(target: Target, params: dict[str, Any], model: Any, **_: object) -> None:
+    """Add to a call what every call of this target says: here, so that no call forgets it."""
+    if target.expected_owner and "ExpectedBucketOwner" in model.input_shape.members:
+        params["ExpectedBucketOwner"] = target.expected_owner
+    if target.encryption != "bucket" and model.name in _ENCRYPTED:
+        params["ServerSideEncryption"] = "aws:kms" if target.encryption == "kms" else "AES256"
+        if target.kms_key_id:
+            params["SSEKMSKeyId"] = target.kms_key_id
 
 
 def _read(content: IO[bytes], start: int, length: int) -> bytes:

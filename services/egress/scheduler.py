@@ -54,7 +54,7 @@ class Hours(Protocol):
     """What the scheduler asks of the ledger."""
 
     async def plans(self) -> Sequence[Plan]:
-        """Of every enabled target."""
+        """Of every target, also of those that are switched off."""
 
     async def first_hour(self, org_id: UUID, table: Table) -> datetime | None:
         """The earliest hour that holds anything; None while there is nothing."""
@@ -72,7 +72,7 @@ class Hours(Protocol):
         """Raise the exported hours that hold something new, from `since` on; how many."""
 
     async def due(self, now: datetime, settled_before: datetime, limit: int) -> Sequence[DueHour]:
-        """Hours that need an export, begin before `settled_before`, and whose due_at has come."""
+        """Hours that need an export, begin before `settled_before`, and whose due_at has come, where exports are on."""
 
     async def queued(self, due: Sequence[DueHour], again_at: datetime) -> None:
         """Their jobs are published; if they still need an export at `again_at`, they are due again."""
@@ -105,7 +105,7 @@ class Scheduler:
         """One look; how many jobs were published."""
         now = self._clock.now()
         plans = await self._hours.plans()
-        for plan in plans:
+        for plan in (one for one in plans if one.enabled):
             for table in plan.tables:
                 if table == "variants":
                     closed_at = closed_until(now, plan.cadence, self._settle_s) + timedelta(seconds=self._settle_s)

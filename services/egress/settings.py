@@ -1,8 +1,9 @@
 """Settings of the exporter."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.settings import ServiceSettings
 
@@ -24,10 +25,15 @@ class Settings(ServiceSettings):
         None,
         ge=100,
         description="Whole days for which generations are kept in PostgreSQL, at least 100; for ever if unset. A day "
-        "that is not exported yet where exports are on, or not counted yet, is kept longer.",
+        "that is not exported yet (also because exports are off), or not counted yet, is kept longer.",
     )
     egress_spool_dir: str | None = Field(
         None, description="Folder for the Parquet file of the hour in hand; the system's temporary folder if unset."
+    )
+    egress_folder: Path | None = Field(
+        None,
+        description="Folder for the exports of orgs that have no bucket, each below its slug; such orgs export nothing "
+        "if unset.",
     )
     egress_connect_timeout_s: float = Field(5, gt=0, description="Real seconds to connect to an S3 server.")
     egress_read_timeout_s: float = Field(60, gt=0, description="Real seconds an S3 server may be silent.")
@@ -38,3 +44,10 @@ class Settings(ServiceSettings):
     egress_sts_endpoint_url: str | None = Field(
         None, description="STS server for targets with a role; the one of AWS for the target's region if unset."
     )
+
+    @field_validator("egress_folder")
+    @classmethod
+    def _folder_is_there(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not (folder.is_absolute() and folder.is_dir()):
+            raise ValueError("is no folder that is there, named from the root")
+        return folder

@@ -6,20 +6,28 @@ from typing import Literal
 from uuid import UUID
 
 from services.egress.model import DueHour, Exported, Lease, Plan, Target
+from shared.clock import Clock
 from shared.crypto import KeyRing, SealError
 from shared.db.pool import Database
 from shared.errors import Permanent, Throttled
 from shared.exports import VARIANTS_HOUR, ExportLedger, Table
 from shared.schemas.jobs import ExportHourJob
 
-SELECT_PLANS = "SELECT org_id, cadence, tables FROM export_targets WHERE enabled ORDER BY org_id"
+SELECT_PLANS = "SELECT org_id, cadence, tables, enabled FROM export_targets ORDER BY org_id"
+
+GIVE_FOLDER = """
+    INSERT INTO export_targets (org_id, bucket, created_at, updated_at)
+    SELECT org_id, '', $1, $1 FROM orgs o WHERE NOT EXISTS (SELECT FROM export_targets t WHERE t.org_id = o.org_id)
+    ON CONFLICT DO NOTHING
+"""
 
 SELECT_ORGS = "SELECT org_id FROM export_targets ORDER BY org_id"
 
 SELECT_TARGET = """
-    SELECT bucket, prefix, region, endpoint_url, access_key, sealed_secret, role_arn, external_id, record, layout,
-           success_file
-    FROM export_targets WHERE org_id = $1
+    SELECT t.bucket, t.prefix, t.region, t.endpoint_url, t.access_key, t.sealed_secret, t.role_arn,
+           CASE WHEN t.role_arn IS NOT NULL THEN coalesce(t.external_id, o.export_external_id) END AS external_id,
+           t.bucket_owner, t.encryption, t.kms_key_id, o.slug AS org_slug, t.record, t.layout, t.success_file
+    FROM export_targets t JOIN orgs o USING (org_id) WHERE t.org_id = $1
 """
 
 SELECT_KNOWN_HOURS = "SELECT hour FROM export_hours WHERE org_id = $1 AND table_name = $2 AND hour >= $3"
@@ -32,8 +40,9 @@ INSERT_HOURS = """
 
 SELECT_DUE = """
     SELECT org_id, hour, CASE WHEN reason = 'person_deleted' THEN 'dirty' ELSE reason END AS reason, table_name
-    FROM export_hours
+    FROM export_hours e
     WHERE dirty_seq > exported_seq AND due_at <= $1 AND hour <= $2
+      AND NOT EXISTS (SELECT FROM export_targets t WHERE t.org_id = e.org_id AND NOT t.enabled)
     ORDER BY due_at, hour, table_name LIMIT $3
 """
 
@@ -77,16 +86,19 @@ INSERT_HOUR = """
     ON CONFLICT DO NOTHING
 """
 
+# Where exports are off, the hour needs none for now; what is in hand then is finished.
 CLAIM_HOUR = """
     UPDATE export_hours SET state = 'exporting', epoch = epoch + 1, lease_until = $5
     WHERE org_id = $1 AND table_name = $2 AND hour = $3
       AND dirty_seq > exported_seq AND (lease_until IS NULL OR lease_until <= $4)
+      AND NOT EXISTS (SELECT FROM export_targets t WHERE t.org_id = $1 AND NOT t.enabled)
     RETURNING epoch, dirty_seq, coalesce(rows, 0) > 0 AS had_rows, reason, people_deleted
 """
 
 SELECT_LEASE = """
     SELECT lease_until FROM export_hours
     WHERE org_id = $1 AND table_name = $2 AND hour = $3 AND dirty_seq > exported_seq
+      AND NOT EXISTS (SELECT FROM export_targets t WHERE t.org_id = $1 AND NOT t.enabled)
 """
 
 # Waits for the inserts that began before the claim could be seen; see 0006_exports.sql.
@@ -110,19 +122,30 @@ FAIL_HOUR = """
     WHERE org_id = $1 AND table_name = $2 AND hour = $3 AND epoch = $4
 """
 
+LOOK_AGAIN = """
+    UPDATE export_hours SET dirty_seq = dirty_seq + 1, due_at = $5,
+        state = CASE WHEN state = 'exporting' THEN state ELSE 'pending' END
+    WHERE org_id = $1 AND table_name = $2 AND hour = $3 AND epoch > $4
+"""
+
 
 class Store:
-    """Every statement that concerns one org runs as that org's tenant."""
+    """Every statement that concerns one org runs as that org's tenant. `giving`: the time, where there is a folder that
+    orgs without a bucket export into."""
 
-    def __init__(self, db: Database, keys: KeyRing) -> None:
-        self._db, self._keys = db, keys
+    def __init__(self, db: Database, keys: KeyRing, giving: Clock | None = None) -> None:
+        self._db, self._keys, self._giving = db, keys, giving
         self._ledger = ExportLedger(db)
 
     async def plans(self) -> list[Plan]:
-        """Of every enabled target."""
+        """Of every target, also of those that are switched off."""
         async with self._db.connection() as connection:
+            if self._giving is not None:
+                await connection.execute(GIVE_FOLDER, self._giving.now())
             rows = await connection.fetch(SELECT_PLANS)
-        return [Plan(row["org_id"], row["cadence"], ("generations", *sorted(row["tables"]))) for row in rows]
+        return [
+            Plan(row["org_id"], row["cadence"], ("generations", *sorted(row["tables"])), row["enabled"]) for row in rows
+        ]
 
     async def orgs_with_target(self) -> list[UUID]:
         """Of every target, also of those that are switched off."""
@@ -225,6 +248,11 @@ class Store:
         """Give the lease back with what went wrong; a newer claim is left alone."""
         async with self._db.transaction(lease.org_id) as connection:
             await connection.execute(FAIL_HOUR, lease.org_id, lease.table, lease.hour, lease.epoch, state, error)
+
+    async def look_again(self, lease: Lease, at: datetime) -> None:
+        """An hour that has a newer claim is due at `at`, whatever that claim found; our own is due as it is."""
+        async with self._db.transaction(lease.org_id) as connection:
+            await connection.execute(LOOK_AGAIN, lease.org_id, lease.table, lease.hour, lease.epoch, at)
 
     async def target(self, org_id: UUID) -> Target:
         """Where this org's exports go. Raises Permanent when that is not known, or its secret does not open."""

@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 
 from services.egress.model import OutcomeRow, VariantRow
-from services.egress.parquet import GENERATIONS, MOMENT, VARS, Form, vars_column
+from services.egress.parquet import MOMENT, VARS, Form, PlainGroup
+from services.egress.record import GENERATIONS
 from shared.exports import Record, Table
 
 _VERSIONS = pa.list_(pa.struct([("version", pa.int32()), ("content_sha256", pa.string()), ("created_at", MOMENT)]))
@@ -61,24 +62,26 @@ def _variant_columns(rows: Sequence[VariantRow]) -> list[pa.Array]:
 
 def _column(name: str, values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if name == "vars":
-        return vars_column(values)
+        parts = [pa.array([copy[n] for copy in values], pa.string()) for n in range(3)]
+        return pa.StructArray.from_arrays(parts, fields=list(VARS))
     if name == "versions":
         values = [[(one.version, one.content_sha256, one.created_us) for one in versions] for versions in values]
     return pa.array(values, kind)
 
 
-def _open_variant(row: VariantRow) -> tuple[VariantRow, int]:
-    return row, 500 + sum(map(len, row.vars)) + 100 * len(row.versions)
+def _variant_size(row: VariantRow) -> int:
+    return 500 + sum(map(len, row.vars)) + 100 * len(row.versions)
 
 
 OUTCOMES = Form(
-    "outcomes", 1, _OUTCOME_FIELDS, lambda row: (row, 200), _outcome_columns, lambda row: row.event_timestamp,
+    "outcomes", 1, _OUTCOME_FIELDS, lambda: PlainGroup(lambda row: 200, _outcome_columns),
+    lambda row: row.event_timestamp,
     ["template_id", "copy_id", "currency"], ["event_timestamp", "generation_id", "user_id", "template_id", "copy_id"],
 )  # fmt: skip
 """One row for each treatment and control of `generations`, whether or not an email of it is known."""
 
 VARIANTS = Form(
-    "variants", 1, _VARIANT_FIELDS, _open_variant, _variant_columns, lambda row: None,
+    "variants", 1, _VARIANT_FIELDS, lambda: PlainGroup(_variant_size, _variant_columns), lambda row: None,
     ["template_id", "template_name", "theme", "status"], ["copy_id", "template_id"],
 )  # fmt: skip
 """All variants of an org, also those that are archived."""

@@ -51,5 +51,5 @@ def accept(
     if reply_to is not None:
         job["reply_to"] = reply_to
     if preview is not None:
-        job["preview"] = preview.model_dump()
+        job["preview"] = preview.model_dump(exclude_defaults=True)
     return the_id, orjson.dumps(job)  # a fifth of what building and dumping the model costs; a test holds it to it

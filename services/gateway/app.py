@@ -16,10 +16,10 @@ from services.gateway.server import Server, bind
 from services.gateway.settings import Settings
 from services.gateway.store import Changes, Store
 from shared.api_keys import Peppers
-from shared.crypto import KeyRing
 from shared.db import migrate
 from shared.db.pool import open_database
 from shared.errors import Outage
+from shared.keyring import KeptRing
 from shared.messaging.publisher import Publisher, open_publisher
 from shared.messaging.replies import ReplyQueue
 from shared.messaging.topology import GENERATE
@@ -58,7 +58,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         replies=replies,
         most_wait_s=wait_s,
     )
-    hooks = Hooks(HookStore(database), KeyRing(settings.seal_keys.get_secret_value()), settings.make_clock(), uuid4)
+    kept = await KeptRing.open(settings.seal_keys.get_secret_value(), "gateway", database)
+    hooks = Hooks(HookStore(database), kept.ring, settings.make_clock(), uuid4)
     server = Server(bound, linger_s=settings.gateway_linger_s, drain_s=settings.drain_s)
     checks = {"broker": partial(_reachable, publisher)}
 
@@ -72,6 +73,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "keys": partial(keys.run, telling=changes),
             "changes": changes.run,
             "replies": replies.run,
+            "keyring": kept.run,
         },
         checks=checks,
     )

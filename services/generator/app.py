@@ -8,6 +8,7 @@ from services.generator.answers import Answers
 from services.generator.catalog import Catalog
 from services.generator.handler import Generator
 from services.generator.render import Renderer
+from services.generator.resend import Resending
 from services.generator.settings import Settings
 from services.generator.store import Store
 from shared.db.listen import ConfigListener
@@ -17,6 +18,7 @@ from shared.errors import Outage
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.gather import Gather
+from shared.messaging.memory import Memory
 from shared.messaging.publisher import open_publisher
 from shared.messaging.replies import ReplySender
 from shared.messaging.topology import GENERATE, WRITE
@@ -27,6 +29,7 @@ _SERVED_TABLES = frozenset({"orgs", "templates", "variants", "policy_snapshots",
 
 
 _BATCHES_AT_ONCE = 2
+MEMORY = "write.memory"
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> Service:
@@ -57,6 +60,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     answers = Answers(AnswerStore(database).find, ReplySender(replying).send)
     consumer = Consumer(connection, publisher, GENERATE, GenerateJob, answers.after(gathered), clock)
 
+    resending = Resending(Memory(connection, MEMORY), store, publish, clock)
+
     async def broker() -> None:
         if not publisher.ready:
             raise Outage("the broker is out of reach")
@@ -68,6 +73,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "listen": listener.run,
             "partitions": store.keep_partitions,
             "answers": answers.run,
+            "resend": resending.run,
         },
         checks={"database": database.ping, "broker": broker, "consume": consumer.attached},
     )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -109,6 +109,25 @@ class Store:
                 person = Person(values["org_id"], values["property_prefix"], values["user_id"])
                 found.last[person] = values["generation_id"]
         return found
+
+    # A day's partition by its key; asked only after a loss.
+    SELECT_UNWRITTEN = """
+        SELECT g.org_id, g.generation_id, g.day, g.user_id, g.property_prefix, g.decision, g.reason, g.accepted_at,
+               g.deadline_at
+        FROM generations g
+        WHERE g.day >= $1 AND (g.day, g.generation_id) > ($2, $3) AND g.accepted_at >= $4
+          AND NOT EXISTS (SELECT FROM write_outcomes o WHERE o.day = g.day AND o.generation_id = g.generation_id)
+          AND NOT EXISTS (SELECT FROM integrations i JOIN pending_writes p ON p.account_key = i.account_key
+                          WHERE i.org_id = g.org_id AND p.profile_id = g.user_id AND p.prefix = g.property_prefix
+                            AND p.generation_id = g.generation_id)
+        ORDER BY g.day, g.generation_id LIMIT $5
+    """
+
+    async def unwritten(self, since: datetime, after: tuple[date, UUID], limit: int) -> Sequence[Stored]:
+        """Generations accepted `since` then whose write neither waits nor has ended, in the order of their keys."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(self.SELECT_UNWRITTEN, after[0], *after, since, limit)
+        return [_stored(dict(row)) for row in rows]
 
     # Arrays in arrays cannot be unnested one level, so those columns travel as array literals.
     # Where it matters next time ($24), what was chosen is remembered; in one order, so that batches do not lock each

@@ -37,6 +37,7 @@ from shared.db.migrate import require
 from shared.db.pool import Database, open_database
 from shared.errors import Outage
 from shared.hosts import Hosts
+from shared.keyring import KeptRing
 from shared.klaviyo.reports import Reports
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
@@ -61,10 +62,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     connection = await stack.enter_async_context(connect(amqp_url, "ingest.consume"))
     replying = await stack.enter_async_context(connect(amqp_url, "ingest.reply"))
     session = await stack.enter_async_context(aiohttp.ClientSession())
-    folders = _folders(
-        settings,
-        {"klaviyo": _klaviyo(settings, session, database, clock), "webhook": BatchFolders(database, clock)},
-    )
+    kept = await KeptRing.open(settings.seal_keys.get_secret_value(), "ingest", database)
+    ring = kept.ring
+    klaviyo = _klaviyo(settings, session, database, ring, clock)
+    folders = _folders(settings, ring, {"klaviyo": klaviyo, "webhook": BatchFolders(database, clock)})
     sources = Sources(database)
     ledger = Ledger(database, lease=timedelta(seconds=settings.ingest_lease_s), max_attempts=settings.ingest_attempts)
     deps = Deps(
@@ -90,7 +91,6 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     counter = Counter(StoredCounts(database, uuid4, _count_pace(settings)), clock, _count_pace(settings).tick)
     shown_pace = _shown_pace(settings)
     shown = ShownCounter(StoredShownCounts(database, uuid4, shown_pace), clock, shown_pace.tick)
-    ring = KeyRing(settings.seal_keys.get_secret_value())
     reconciler = Reconciler(
         Comparisons(database),
         lambda base_url, key: Reports(session, base_url, key, clock),
@@ -117,6 +117,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "silence": SilenceWatch(sources.count_silent, sources.lags, clock).run,
             "shown": shown.run,
             "reconciler": reconciler.run,
+            "keyring": kept.run,
             **{name: consumer.run for name, consumer in consumers.items()},
         },
         checks={
@@ -127,20 +128,21 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     )
 
 
-def _klaviyo(settings: Settings, session: aiohttp.ClientSession, database: Database, clock: Clock) -> EventServers:
+def _klaviyo(
+    settings: Settings, session: aiohttp.ClientSession, database: Database, ring: KeyRing, clock: Clock
+) -> EventServers:
     times = WindowTimes(
         window=timedelta(minutes=settings.ingest_klaviyo_window_min),
         overlap=timedelta(seconds=settings.ingest_klaviyo_overlap_s),
         late=timedelta(seconds=settings.ingest_klaviyo_late_s),
     )
-    ring = KeyRing(settings.seal_keys.get_secret_value())
     stored = EventSources(database)
     return EventServers(session, stored, ring, clock, times, per_min=settings.ingest_klaviyo_per_min)
 
 
-def _folders(settings: Settings, more: Mapping[str, Opener]) -> Folders:
+def _folders(settings: Settings, ring: KeyRing, more: Mapping[str, Opener]) -> Folders:
     """The kinds of source that are read."""
-    ring, hosts = KeyRing(settings.seal_keys.get_secret_value()), Hosts(settings.allow_private_hosts)
+    hosts = Hosts(settings.allow_private_hosts)
     connect_s, read_s = settings.ingest_connect_timeout_s, settings.ingest_read_timeout_s
     own_role = settings.ingest_s3_own_role
     return Folders(

@@ -19,6 +19,7 @@ from shared.clock import Clock, first_of
 from shared.db.pool import Database
 from shared.errors import Failure
 from shared.schemas.ids import generation_day
+from shared.zones import zone_of
 
 log = logs.get(__name__)
 
@@ -60,7 +61,7 @@ CLAIM_REPORT = """
         WHERE reported < revision AND (lease_until IS NULL OR lease_until < $1)
           AND (as_of IS NULL OR as_of < $1::timestamptz - $4::interval)
         ORDER BY as_of NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING r.org_id, r.template_id, r.revision, o.slug
+    RETURNING r.org_id, r.template_id, r.revision, o.slug, o.time_zone
 """
 SETTLE_REPORT = """
     UPDATE result_reports SET reported = $4, as_of = $5, report = $6, error = NULL, claim_id = NULL, lease_until = NULL
@@ -139,7 +140,8 @@ class StoredCounts:
             return False
         claim: tuple[Any, ...] = (row["org_id"], row["template_id"], claim_id)
         try:
-            report = await make_report(self._database, row["org_id"], row["slug"], row["template_id"], now)
+            zone = zone_of(row["time_zone"])
+            report = await make_report(self._database, row["org_id"], row["slug"], row["template_id"], now, zone)
         except (Failure, ValueError, ArithmeticError) as error:
             async with self._database.transaction(row["org_id"]) as connection:
                 await connection.execute(REPORT_FAILED, *claim, str(error)[:_MAX_ERROR], now + self._pace.report)

@@ -22,10 +22,10 @@ from services.profile_writer.sweeper import Sweeper
 from services.profile_writer.turn import Turns
 from services.profile_writer.upkeep import Upkeep
 from services.profile_writer.upkeep_store import UpkeepStore
-from shared.crypto import KeyRing
 from shared.db.listen import ConfigListener
 from shared.db.migrate import require
 from shared.db.pool import open_database
+from shared.keyring import KeptRing
 from shared.klaviyo.bulk import BulkImports
 from shared.klaviyo.client import KlaviyoClient
 from shared.messaging.broker import connect
@@ -60,7 +60,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
 
     store, rng, margin_s = Store(database), SystemRandom(), settings.writer_deadline_margin_s
     turns = Turns(store, settings, clock, rng, uuid4)
-    contents = Contents(database, KeyRing(settings.seal_keys.get_secret_value()))
+    kept = await KeptRing.open(settings.seal_keys.get_secret_value(), "profile_writer", database)
+    contents = Contents(database, kept.ring)
     sweeper = Sweeper(SweepStore(store), clock, wake=lambda: scheduler.wake())
     sender = Sender(contents, klaviyo, clock, sweeper.stops)
     scheduler = Scheduler(turns, sender, clock, side_by_side=settings.writer_turns)
@@ -97,6 +98,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "upkeep": upkeep.run,
             "sweep": sweeper.run,
             "listen": listener.run,
+            "keyring": kept.run,
         },
         checks={"database": database.ping, "intake": consumer.attached},
     )

@@ -61,8 +61,12 @@ class Contents:
                 stale = [known for known in self._opened if known[0] == row["org_id"]]
                 for known in stale:
                     del self._opened[known]
-                self._opened[version] = self._open(row["org_id"], row["base_url"], row["sealed_key"], row["updated_at"])
-            found[row["org_id"]] = self._opened[version]
+                opened = self._open(row["org_id"], row["base_url"], row["sealed_key"], row["updated_at"])
+                if opened.private_key is not None:  # else the ring may learn of its key while we run
+                    self._opened[version] = opened
+            else:
+                opened = self._opened[version]
+            found[row["org_id"]] = opened
         return found
 
     def _open(self, org_id: UUID, base_url: str, sealed_key: str, updated_at: datetime) -> Integration:

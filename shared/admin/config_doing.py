@@ -43,16 +43,19 @@ INSERT_SOURCE = """
 # A secret belongs to its access key: another one waits for its own, and until then the exporter says so.
 UPSERT_TARGET = """
     INSERT INTO export_targets (org_id, bucket, prefix, endpoint_url, region, access_key, sealed_secret, role_arn,
-                                external_id, cadence, created_at, updated_at, record, tables, layout, success_file)
-    VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $6::text IS NULL THEN NULL ELSE '' END, $7, $8, $9, $10, $10, $12, $13,
-        $14, $15)
+                                cadence, created_at, updated_at, record, tables, layout, success_file, bucket_owner,
+                                encryption, kms_key_id)
+    VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $6::text IS NULL THEN NULL ELSE '' END, $7, $8, $9, $9, $11, $12, $13,
+        $14, $15, $16, $17)
     ON CONFLICT (org_id) DO UPDATE SET
         bucket = excluded.bucket, prefix = excluded.prefix, endpoint_url = excluded.endpoint_url,
         region = excluded.region, access_key = excluded.access_key, role_arn = excluded.role_arn,
-        external_id = excluded.external_id, cadence = excluded.cadence, updated_at = excluded.updated_at,
+        external_id = CASE WHEN excluded.role_arn = export_targets.role_arn THEN export_targets.external_id END,
+        bucket_owner = excluded.bucket_owner, encryption = excluded.encryption, kms_key_id = excluded.kms_key_id,
+        cadence = excluded.cadence, updated_at = excluded.updated_at,
         record = excluded.record, tables = excluded.tables, layout = excluded.layout,
         success_file = excluded.success_file,
-        sealed_secret = CASE WHEN $11 THEN export_targets.sealed_secret ELSE excluded.sealed_secret END
+        sealed_secret = CASE WHEN $10 THEN export_targets.sealed_secret ELSE excluded.sealed_secret END
 """
 _KEYLESS = "Our private key is not set yet."
 _SECRETLESS = "The secret of the access key is not set yet."
@@ -155,8 +158,8 @@ async def _put_export(context: Context, put: PutExport) -> None:
     try:
         await context.connection.execute(
             UPSERT_TARGET, context.org_id, one.bucket, one.prefix, one.endpoint_url, one.region, one.access_key,
-            one.role_arn, one.external_id, one.cadence, context.now, put.keeps_secret, one.record, one.tables,
-            one.layout, one.success_file,
+            one.role_arn, one.cadence, context.now, put.keeps_secret, one.record, one.tables, one.layout,
+            one.success_file, one.bucket_owner, one.encryption, one.kms_key_id,
         )  # fmt: skip
     except asyncpg.UniqueViolationError:
         # Also where the other org is not ours to know: it would overwrite our hours, and we its.

@@ -11,11 +11,20 @@ from pydantic.json_schema import models_json_schema
 
 from shared.admin import ssh_keys
 from shared.admin.errors import Refused
-from shared.admin.exports import RECORD_SAYS, Cadence, MoreTable, wrong_in_prefix
+from shared.admin.exports import (
+    ENCRYPTION_SAYS,
+    OWNER_SAYS,
+    RECORD_SAYS,
+    Cadence,
+    MoreTable,
+    wrong_in_access,
+    wrong_in_prefix,
+)
 from shared.admin.operation import AskedModel
 from shared.admin.source_kinds import DEFAULT_REGION, NEEDED, SECRET_OF, Bucket, Endpoint, Kind, Region, demand_whole
 from shared.admin.sources import PollS, Port
 from shared.content.rules import OrgRules
+from shared.export_access import Encryption
 from shared.exports import Layout, Record
 from shared.schemas.attributes import Attributes, ZoneName
 from shared.schemas.template_file import Line, TemplateFile
@@ -107,7 +116,9 @@ class ExportConfig(_Part):
     region: Word = "us-east-1"
     access_key: Word | None = None
     role_arn: Word | None = None
-    external_id: Word | None = None
+    bucket_owner: Word | None = Field(None, description=OWNER_SAYS)
+    encryption: Encryption = Field("bucket", description=ENCRYPTION_SAYS)
+    kms_key_id: Word | None = Field(None, description="ARN of that key; only with the encryption kms.")
     cadence: Cadence = "daily"
     record: Record = Field("page", description=RECORD_SAYS)
     tables: list[MoreTable] = Field([], description="Exported beside the record.")
@@ -127,10 +138,17 @@ class ExportConfig(_Part):
     def _in_order(cls, tables: list[MoreTable]) -> list[MoreTable]:
         return sorted(set(tables))
 
+    @model_validator(mode="before")
+    @classmethod
+    def _the_id_is_ours(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "external_id" in given:
+            raise ValueError("external_id: is ours, one per org; take it out (`justai export role` shows it)")
+        return given
+
     @model_validator(mode="after")
-    def _id_has_a_role(self) -> "ExportConfig":
-        if self.external_id and not self.role_arn:
-            raise ValueError("external_id: belongs to a role; give role_arn too")
+    def _access_can_be(self) -> "ExportConfig":
+        if wrong := wrong_in_access(self):
+            raise ValueError(f"{wrong[0]}: {wrong[1]}")
         return self
 
 

@@ -34,8 +34,8 @@ SELECT_SOURCES = """
     ORDER BY name
 """
 SELECT_TARGET = """
-    SELECT bucket, prefix, endpoint_url, region, access_key, role_arn, external_id, cadence, record, tables, layout,
-           success_file, sealed_secret <> '' AS has_secret
+    SELECT bucket, prefix, endpoint_url, region, access_key, role_arn, bucket_owner, encryption, kms_key_id, cadence,
+           record, tables, layout, success_file, sealed_secret <> '' AS has_secret
     FROM export_targets WHERE org_id = $1
 """
 UTC = "UTC"
@@ -96,7 +96,7 @@ def documents_of(now: Now) -> Iterator[dict[str, Any]]:
         org["attributes"] = now.attributes
     if now.sources:
         org["sources"] = [_source(one) for _, one in sorted(now.sources.items())]
-    if now.target is not None:
+    if now.target is not None and now.target["bucket"]:  # the folder of the installation is nobody's setting
         target = {name: value for name, value in now.target.items() if name != "has_secret"}
         org["export"] = {name: value for name, value in target.items() if value not in (None, "", [], False)}
     yield org

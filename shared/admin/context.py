@@ -90,7 +90,8 @@ class Drafting:
 @dataclass(frozen=True, slots=True)
 class Means:
     """What a process has for all operations. Without a publisher or Klaviyo, operations that need it are refused.
-    `wall`: the time of people, whose links end in it, whatever clock the services have."""
+    `wall`: the time of people, whose links end in it, whatever clock the services have. `export_principal`: the ARN as
+    which exports are written, where the operator has said it."""
 
     database: Database
     clock: Clock
@@ -104,6 +105,7 @@ class Means:
     letters: Letters | None = None
     asker: Asker | None = None
     drafting: Drafting | None = None
+    export_principal: str | None = None
     wall: Clock = field(default_factory=SystemClock)
 
     def need_publisher(self) -> Jobs:

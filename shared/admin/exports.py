@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -13,6 +13,7 @@ from shared import exports as ledger
 from shared.admin.context import Asking, Context
 from shared.admin.errors import Conflict, Next, NotFound, Refused
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation, operation_after
+from shared.export_access import KEY_ARN, Encryption, account_of
 from shared.exports import HOUR, UNPUBLISHED_AFTER, VARIANTS_HOUR, Layout, Record, Table, hours_between, publish_hours
 from shared.messaging.topology import PROBE_TARGET
 from shared.schemas.jobs import ProbeTargetJob, hour_of
@@ -20,19 +21,23 @@ from shared.schemas.probes import Probed, ProbeStep
 
 UPSERT_TARGET = """
     INSERT INTO export_targets (org_id, bucket, prefix, endpoint_url, region, access_key, sealed_secret, role_arn,
-                                external_id, cadence, created_at, updated_at, record, tables, layout, success_file)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14, $15)
+                                cadence, created_at, updated_at, record, tables, layout, success_file, bucket_owner,
+                                encryption, kms_key_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12, $13, $14, $15, $16, $17)
     ON CONFLICT (org_id) DO UPDATE SET
         bucket = excluded.bucket, prefix = excluded.prefix, endpoint_url = excluded.endpoint_url,
         region = excluded.region, access_key = excluded.access_key, sealed_secret = excluded.sealed_secret,
-        role_arn = excluded.role_arn, external_id = excluded.external_id, cadence = excluded.cadence,
+        role_arn = excluded.role_arn, cadence = excluded.cadence, bucket_owner = excluded.bucket_owner,
+        external_id = CASE WHEN excluded.role_arn = export_targets.role_arn THEN export_targets.external_id END,
+        encryption = excluded.encryption, kms_key_id = excluded.kms_key_id,
         record = excluded.record, tables = excluded.tables, layout = excluded.layout,
         success_file = excluded.success_file, updated_at = excluded.updated_at
 """
 SELECT_TARGET = """
-    SELECT bucket, prefix, endpoint_url, region, access_key, role_arn, external_id, cadence, record, tables, layout,
-           success_file, enabled, updated_at
-    FROM export_targets WHERE org_id = $1
+    SELECT t.bucket, t.prefix, t.endpoint_url, t.region, t.access_key, t.role_arn, t.bucket_owner, t.encryption,
+           t.kms_key_id, coalesce(t.external_id, o.export_external_id) AS external_id, t.cadence, t.record, t.tables,
+           t.layout, t.success_file, t.enabled, t.switched_at, t.updated_at
+    FROM export_targets t JOIN orgs o USING (org_id) WHERE t.org_id = $1
 """
 SELECT_HOURS = """
     SELECT hour, CASE WHEN dirty_seq > exported_seq AND state = 'exported' THEN 'pending' ELSE state END AS state,
@@ -49,6 +54,11 @@ HourTable = Literal["generations", "outcomes"]
 """What is exported by hours; the table of variants is one object."""
 _PLAIN_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=/-]*")
 _LONGEST_PREFIX = 400
+_ACCOUNT = re.compile(r"[0-9]{12}")
+OWNER_SAYS = "The AWS account that the bucket must belong to, 12 digits; null: the role's, without one anybody's."
+ENCRYPTION_SAYS = (
+    "How objects are encrypted at rest: as the bucket says, with keys of S3 (s3), or with one of KMS (kms)."
+)
 RECORD_SAYS = "analyst: also ids, propensity, decision and outcome, and control rows. Of hours exported from now on."
 
 PROBE_WAIT_S = 20.0
@@ -56,16 +66,19 @@ PROBE_WAIT_S = 20.0
 
 
 class SetTarget(AskedModel):
-    """Any S3 server; without a key the exporter's own identity is used, with a role it assumes that first."""
+    """Any S3 server; without a key the exporter's own identity is used, with a role it assumes that first, by the
+    org's external id."""
 
-    bucket: str
+    bucket: str = Field(description="Empty: the folder of the installation, for an org that has it.")
     prefix: str = Field("", description="In front of YYYY/MM/DD/HH; empty: the bucket's root.")
     endpoint_url: str | None = Field(None, description="Null: AWS.")
     region: str = "us-east-1"
     access_key: str | None = None
     secret_key: SecretStr | None = Field(None, description="Of the access key; stored sealed.")
     role_arn: str | None = None
-    external_id: str | None = None
+    bucket_owner: str | None = Field(None, description=OWNER_SAYS)
+    encryption: Encryption = Field("bucket", description=ENCRYPTION_SAYS)
+    kms_key_id: str | None = Field(None, description="ARN of that key; only with the encryption kms.")
     cadence: Cadence = "daily"
     record: Record = Field("page", description=RECORD_SAYS)
     tables: list[MoreTable] = Field([], description="Exported beside the record, below `_tables/`.")
@@ -74,7 +87,8 @@ class SetTarget(AskedModel):
 
 
 class Target(ResultModel):
-    """The target without its secret."""
+    """The target without its secret. `bucket` empty: the folder of the installation. `external_id`: ours, which a role
+    of the customer's demands. `switched_at`: when exports were last switched off or on."""
 
     bucket: str
     prefix: str
@@ -82,18 +96,24 @@ class Target(ResultModel):
     region: str
     access_key: str | None
     role_arn: str | None
-    external_id: str | None
+    external_id: str
+    bucket_owner: str | None
+    encryption: Encryption
+    kms_key_id: str | None
     cadence: Cadence
     record: Record
     tables: list[MoreTable]
     layout: Layout
     success_file: bool
     enabled: bool
+    switched_at: datetime | None
     updated_at: datetime
 
     @property
     def place(self) -> str:
         """For people."""
+        if not self.bucket:
+            return "the folder of this installation"
         return f"s3://{'/'.join(filter(None, (self.bucket, self.prefix)))}"
 
 
@@ -187,6 +207,8 @@ class Progress(ResultModel):
     "Say where the records go; what was said before is replaced.", target=("bucket", "prefix"),
 )  # fmt: skip
 async def set_target(context: Context, asked: SetTarget) -> Target:
+    if not asked.bucket:
+        await _demand_folder(context, asked)
     _check(asked)
     sealed = None
     if asked.secret_key is not None:
@@ -194,8 +216,9 @@ async def set_target(context: Context, asked: SetTarget) -> Target:
     try:
         await context.connection.execute(
             UPSERT_TARGET, context.org_id, asked.bucket, asked.prefix.strip("/"), asked.endpoint_url, asked.region,
-            asked.access_key, sealed, asked.role_arn, asked.external_id, asked.cadence, context.now, asked.record,
-            sorted(set(asked.tables)), asked.layout, asked.success_file,
+            asked.access_key, sealed, asked.role_arn, asked.cadence, context.now, asked.record,
+            sorted(set(asked.tables)), asked.layout, asked.success_file, asked.bucket_owner, asked.encryption,
+            asked.kms_key_id,
         )  # fmt: skip
     except asyncpg.UniqueViolationError:
         # Also where the other org is not ours to know: it would overwrite our hours, and we its.
@@ -206,18 +229,59 @@ async def set_target(context: Context, asked: SetTarget) -> Target:
     return found
 
 
-def _check(asked: SetTarget) -> None:
-    if not asked.bucket:
+async def _demand_folder(context: Context, asked: SetTarget) -> None:
+    """Without a bucket, what is exported may be said of the installation's folder, where the org has it."""
+    found = await _target(context)
+    if found is None or found.bucket:
         raise Refused("is empty", field="bucket")
+    for name in ("prefix", "endpoint_url", "access_key", "secret_key", "role_arn", "bucket_owner", "kms_key_id"):
+        if getattr(asked, name):
+            raise Refused("belongs to a bucket; name that too", field=name)
+    if asked.encryption != "bucket":
+        raise Refused("belongs to a bucket; name that too", field="encryption")
+
+
+def _check(asked: SetTarget) -> None:
     if wrong := wrong_in_prefix(asked.prefix.strip("/")):
         raise Refused(wrong, field="prefix")
     if asked.endpoint_url and not asked.endpoint_url.startswith(("https://", "http://")):
         raise Refused(f"{asked.endpoint_url!r} must begin with https:// or http://", field="endpoint_url")
-    if asked.external_id and not asked.role_arn:
-        raise Refused("belongs to a role; give role_arn too", field="external_id")
+    if wrong_access := wrong_in_access(asked):
+        raise Refused(wrong_access[1], field=wrong_access[0])
     if (asked.access_key is None) != (asked.secret_key is None):
         missing = "access_key" if asked.access_key is None else "secret_key"
         raise Refused("an access key and its secret belong together; give both", field=missing)
+
+
+class Access(Protocol):
+    """As whom, and how, a bucket is written to."""
+
+    @property
+    def endpoint_url(self) -> str | None: ...
+    @property
+    def role_arn(self) -> str | None: ...
+    @property
+    def bucket_owner(self) -> str | None: ...
+    @property
+    def encryption(self) -> Encryption: ...
+    @property
+    def kms_key_id(self) -> str | None: ...
+
+
+def wrong_in_access(asked: Access) -> tuple[str, str] | None:
+    """The field that cannot be, and why; None: all of them can. Servers that are not AWS name roles and keys their own
+    way."""
+    role_arn, bucket_owner, kms_key_id = asked.role_arn, asked.bucket_owner, asked.kms_key_id
+    on_aws = asked.endpoint_url is None
+    if role_arn and on_aws and account_of(role_arn) is None:
+        return "role_arn", f"{role_arn!r} is no ARN of a role like arn:aws:iam::111122223333:role/justai-exports"
+    if bucket_owner and not _ACCOUNT.fullmatch(bucket_owner):
+        return "bucket_owner", "is the number of an AWS account, 12 digits"
+    if kms_key_id and asked.encryption != "kms":
+        return "kms_key_id", "belongs to the encryption kms; say that too"
+    if asked.encryption == "kms" and not (kms_key_id and (not on_aws or KEY_ARN.fullmatch(kms_key_id))):
+        return "kms_key_id", "names the key by its ARN, like arn:aws:kms:eu-west-1:111122223333:key/…"
+    return None
 
 
 def wrong_in_prefix(prefix: str) -> str | None:
@@ -235,7 +299,7 @@ def wrong_in_prefix(prefix: str) -> str | None:
 async def show(context: Context, _: Nothing) -> Target:
     found = await _target(context)
     if found is None:
-        raise _no_target()
+        raise no_target()
     return found
 
 
@@ -244,7 +308,7 @@ async def _ask(asking: Asking, _: Nothing) -> Probed | None:
     asker, probe_id = asking.means.need_asker(), asking.means.new_id()
     async with asking.means.database.transaction(asking.org_id) as connection:
         if not await connection.fetchval(ledger.SELECT_HAS_TARGET, asking.org_id):
-            raise _no_target()
+            raise no_target()
     job_of = partial(_probe_job, asking.org_id, probe_id)
     answer = await asker.ask(PROBE_TARGET, asking.org_id, job_of, str(probe_id), wait_s=PROBE_WAIT_S)
     return None if answer is None else Probed.model_validate_json(answer)
@@ -279,6 +343,10 @@ async def backfill(context: Context, asked: AskedBackfill) -> Backfill:
     """Marked in the transaction, published after it: what is marked and never published, the scheduler takes."""
     connection, org_id, publisher = context.connection, context.org_id, context.means.need_publisher()
     tables, hours = await _wanted(context, asked)
+    if await connection.fetchval(ledger.SELECT_IS_OFF, org_id):
+        raise Conflict(
+            "Exports are off; switch them on first", code="exports_are_off", next=Next("exports.on", instead=True)
+        )
     due_at = context.now + UNPUBLISHED_AFTER
     if asked.resume:
         rows = await connection.fetch(ledger.RESUME_HOURS, org_id, tables, hours[0], hours[-1] + HOUR, due_at)
@@ -317,7 +385,7 @@ async def _wanted(context: Context, asked: Range) -> tuple[list[HourTable], list
     if asked.end <= asked.start:
         raise Refused("is not after the start; it is exclusive", field="end")
     if not await connection.fetchval(ledger.SELECT_HAS_TARGET, org_id):
-        raise _no_target()
+        raise no_target()
     first: datetime | None = await connection.fetchval(ledger.SELECT_FIRST, org_id, _TABLE)
     end = min(asked.end, hour_of(context.now) + HOUR)
     hours = [] if first is None else hours_between(max(asked.start, hour_of(first)), end)
@@ -347,5 +415,6 @@ async def _target(context: Context) -> Target | None:
     return None if row is None else Target(**dict(row))
 
 
-def _no_target() -> NotFound:
+def no_target() -> NotFound:
+    """It is not known where exports go."""
     return NotFound("There is no export target yet", next=Next("exports.target", instead=True))

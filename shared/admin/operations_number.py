@@ -25,26 +25,41 @@ _OWN_MEANINGS: Final = {
     ),
 }
 
-# Where only some templates are to be named for each reason ({0}), the others are one row.
+# Where only some templates are to be named for each reason ({0}), the others are one row. Whole numbers are exact as
+# float8 up to 9e15, and sooner added up.
 SELECT_SHOWN = """
-    , ranked AS (
-        SELECT template_id, shown, because, min(decision) AS decision, min(outcome) AS outcome, sum(emails) AS emails,
-            sum(seen) AS seen,
-            row_number() OVER (PARTITION BY shown, because ORDER BY sum(emails) DESC, template_id) AS place
+    , each AS MATERIALIZED (
+        SELECT template_id, shown, because, min(decision) AS decision, min(outcome) AS outcome,
+            sum(emails::float8) AS emails, sum(seen::float8) AS seen
         FROM found GROUP BY template_id, shown, because
+    ), reasons AS (
+        SELECT shown, because, min(decision) AS decision, min(outcome) AS outcome, sum(emails) AS emails,
+            sum(seen) AS seen, count(*) AS templates
+        FROM each GROUP BY shown, because
+    ), named AS (
+        SELECT n.* FROM reasons r CROSS JOIN LATERAL (
+            SELECT * FROM each e WHERE e.shown = r.shown AND e.because = r.because
+            ORDER BY emails DESC, template_id LIMIT {0}) n
     )
-    SELECT CASE WHEN place <= {0} THEN template_id ELSE '' END AS template_id, shown, because,
-        min(decision) AS decision, min(outcome) AS outcome, sum(emails)::bigint AS emails, sum(seen)::bigint AS seen,
-        count(*) AS templates
-    FROM ranked GROUP BY 1, 2, 3 ORDER BY emails DESC, template_id, because
+    SELECT template_id, shown, because, decision, outcome, emails::bigint, seen::bigint, 1::bigint AS templates
+    FROM named
+    UNION ALL
+    SELECT '', shown, because, r.decision, r.outcome, (r.emails - n.emails)::bigint, (r.seen - n.seen)::bigint,
+        r.templates - n.templates
+    FROM reasons r JOIN (
+        SELECT shown, because, sum(emails) AS emails, sum(seen) AS seen, count(*) AS templates
+        FROM named GROUP BY shown, because
+    ) n USING (shown, because)
+    WHERE r.templates > n.templates
+    ORDER BY emails DESC, template_id, because
 """
 # Where none is to be named, nobody asks which of a thousand templates come first.
 SELECT_SHOWN_UNNAMED = """
     SELECT '' AS template_id, shown, because, min(decision) AS decision, min(outcome) AS outcome,
-        sum(emails)::bigint AS emails, sum(seen)::bigint AS seen, sum(templates)::bigint AS templates
+        sum(emails)::bigint AS emails, sum(seen)::bigint AS seen, count(*) AS templates
     FROM (
-        SELECT shown, because, min(decision) AS decision, min(outcome) AS outcome, sum(emails) AS emails,
-            sum(seen) AS seen, 1 AS templates
+        SELECT shown, because, min(decision) AS decision, min(outcome) AS outcome,
+            sum(emails::float8) AS emails, sum(seen::float8) AS seen
         FROM found GROUP BY template_id, shown, because
     ) each GROUP BY shown, because ORDER BY emails DESC, because
 """

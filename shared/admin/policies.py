@@ -8,10 +8,13 @@ from uuid import UUID
 from pydantic import AwareDatetime
 
 from shared.admin.context import Context
+from shared.admin.errors import Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
+from shared.admin.results_days import zone_of_org
 from shared.admin.stops import no_template
+from shared.zones import begins, day_in
 
-_BACK = timedelta(days=90)
+_BACK, _MOST = timedelta(days=90), timedelta(days=802)
 
 SELECT_NEWEST = """
     SELECT snapshot_id, model, cells, otherwise, created_at, fitted_until, settings, facts_hash, facts, previous_id,
@@ -24,9 +27,9 @@ SELECT_NAMES = "SELECT copy_id::text, name FROM variants WHERE org_id = $1 AND t
 SELECT_FIT = "SELECT fitted_at, next_fit_at, error FROM policy_fits WHERE org_id = $1 AND template_id = $2"
 # The last of each day; a ranker that is fitted every minute makes a thousand of them.
 SELECT_SHARES = """
-    SELECT DISTINCT ON (date_trunc('day', created_at, 'UTC')) created_at AS at, otherwise AS shares
+    SELECT DISTINCT ON (width_bucket(created_at, $5::timestamptz[])) created_at AS at, otherwise AS shares
     FROM policy_snapshots WHERE org_id = $1 AND template_id = $2 AND created_at BETWEEN $3 AND $4
-    ORDER BY date_trunc('day', created_at, 'UTC'), created_at DESC
+    ORDER BY width_bucket(created_at, $5::timestamptz[]), created_at DESC
 """
 
 
@@ -79,8 +82,9 @@ class SharesThen(ResultModel):
 
 
 class Shares(ResultModel):
-    """The last snapshot of each day (UTC): what everybody without a cell of their own was served by."""
+    """The last snapshot of each day of the org's zone: what everybody without a cell of their own was served by."""
 
+    time_zone: str
     variants: list[PolicyVariant]
     days: list[SharesThen]
 
@@ -124,11 +128,15 @@ async def show(context: Context, asked: AskedPolicy) -> Policy:
 async def shares(context: Context, asked: AskedShares) -> Shares:
     names = await _names(context, asked.template_id)
     until = asked.until or context.now
-    rows = await context.connection.fetch(
-        SELECT_SHARES, context.org_id, asked.template_id, asked.since or until - _BACK, until
-    )
+    since = asked.since or until - _BACK
+    if not timedelta() <= until - since <= _MOST:
+        raise Refused(f"must not be after until, nor more than {_MOST.days} days before it", field="since")
+    zone = await zone_of_org(context.connection, context.org_id)
+    days = begins(day_in(zone, since), day_in(zone, until), zone)
+    rows = await context.connection.fetch(SELECT_SHARES, context.org_id, asked.template_id, since, until, days)
     order = sorted({copy_id for row in rows for copy_id in row["shares"]}, key=lambda one: names.get(one, one))
     return Shares(
+        time_zone=zone.key,
         variants=[PolicyVariant(copy_id=UUID(copy_id), name=names.get(copy_id)) for copy_id in order],
         days=[SharesThen(at=row["at"], shares=[row["shares"].get(copy_id) for copy_id in order]) for row in rows],
     )

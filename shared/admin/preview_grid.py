@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2s
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +38,11 @@ class Person:
     name: str
     attrs: Mapping[str, Any]
     fields: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """Short, and the same as long as the person is."""
+        return blake2s(self.name.encode(), digest_size=4).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,12 +66,16 @@ class GivenPerson(BaseModel):
 
 
 class AskedPreview(AskedModel):
-    """`people`: else `sample` kinds of people of the last 7 days, one without any field and one with long values."""
+    """`people`: else `sample` kinds of people of the last 7 days, one without any field and one with long values; of
+    those, `who` by name or key, where some are named. `offset` and `limit`: which part of the cells."""
 
     template_id: str
     people: list[GivenPerson] = Field(default_factory=list, max_length=MOST_PEOPLE)
     sample: int = Field(5, ge=1, le=100)
+    who: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=110)
     variant: str | None = Field(None, description="Only this one.")
+    offset: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1)] | None = None
 
 
 class PreviewCell(ResultModel):
@@ -90,9 +94,20 @@ class PreviewCell(ResultModel):
     findings: list[str]
 
 
-class PreviewGrid(ResultModel):
-    """The worst first."""
+class PreviewPerson(ResultModel):
+    """Somebody that there is to look at; `looked_at` false: was left out by `who`."""
 
+    key: str
+    name: str
+    looked_at: bool
+
+
+class PreviewGrid(ResultModel):
+    """The worst first. `total`: of how many cells these are a part; `control`: how many of all would show control."""
+
+    total: int
+    control: int
+    people: list[PreviewPerson]
     cells: list[PreviewCell]
 
 
@@ -124,11 +139,15 @@ class Tried(ResultModel):
     "Show what variants say to people, the worst first; nothing is stored, sent or counted.", changes=False,
 )  # fmt: skip
 async def preview(context: Context, asked: AskedPreview) -> PreviewGrid:
-    return PreviewGrid(cells=[_row(cell) for cell in await cells(context, asked)])
+    people, cells = await _grid(context, asked)
+    until = None if asked.limit is None else asked.offset + asked.limit
+    return PreviewGrid(
+        total=len(cells), control=sum(cell.shown is None for cell in cells), people=people,
+        cells=[_row(cell) for cell in cells[asked.offset : until]],
+    )  # fmt: skip
 
 
-async def cells(context: Context, asked: AskedPreview) -> list[Cell]:
-    """The same, as it was worked out. Raises NotFound."""
+async def _grid(context: Context, asked: AskedPreview) -> tuple[list[PreviewPerson], list[Cell]]:
     connection, org_id, template_id = context.connection, context.org_id, asked.template_id
     if await place_of(connection, org_id, template_id) is None:
         raise no_template(template_id)
@@ -147,7 +166,12 @@ async def cells(context: Context, asked: AskedPreview) -> list[Cell]:
     people = _people(asked.people) or preview_grid.sampled(
         await _attrs(context, template_id, asked.sample), frozenset().union(*map(preview_grid.fields_of, variants))
     )
-    return preview_grid.grid(variants, people)
+    wanted = [one for one in people if not asked.who or one.key in asked.who or one.name in asked.who]
+    if not wanted:
+        known = ", ".join(f"{one.name!r} ({one.key})" for one in people)
+        raise NotFound(f"Nobody of these is there: {', '.join(asked.who)}. People: {known}", field="who")
+    named = [PreviewPerson(key=one.key, name=one.name, looked_at=one in wanted) for one in people]
+    return named, preview_grid.grid(variants, wanted)
 
 
 @operation(

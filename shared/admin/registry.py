@@ -12,11 +12,14 @@ from shared.admin import (
     content_rules,
     dead,
     drafts,
+    export_policies,
+    export_switch,
     exports,
     flows,
     hooks,
     keys,
     klaviyo,
+    loading,
     operations_examples,
     operations_number,
     operations_person,
@@ -52,10 +55,10 @@ from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, source_files, source_trying, source_accepting, backfilling, hooks, reconciliation, exports, outcomes,
-    operations_number, operations_examples, quota, why, operations_person, dead, audit, people, people_reset, checks,
-    results, what_if, policies, template_search, template_writing, template_lint, previewing, variant_queue,
-    variant_csv, drafts, config, tracing,
+    sources, source_files, source_trying, source_accepting, backfilling, hooks, reconciliation, exports, export_switch,
+    export_policies, loading, outcomes, operations_number, operations_examples, quota, why, operations_person, dead,
+    audit, people, people_reset, checks, results, what_if, policies, template_search, template_writing,
+    template_lint, previewing, variant_queue, variant_csv, drafts, config, tracing,
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Annotated, Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
@@ -11,7 +12,7 @@ from shared.admin import results_counted
 from shared.admin.context import Context
 from shared.admin.errors import Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
-from shared.admin.results_days import COUNTS
+from shared.admin.results_days import COUNTS, zone_of_org
 from shared.admin.results_models import (
     GuardEvent,
     Overview,
@@ -19,12 +20,14 @@ from shared.admin.results_models import (
     Results,
     Segments,
     TemplateResults,
+    Themes,
     VariantName,
 )
-from shared.admin.stops import no_template
+from shared.admin.stops import OneTemplate, no_template
 from shared.inference import power
 from shared.inference.lift import WORTH
 from shared.schemas.ids import generation_day
+from shared.zones import begin_of, day_in
 
 _BACK_DAYS, _MOST_DAYS = 90, 800
 _SUMS = ", ".join(f"sum({name})::int AS {name}" for name in COUNTS)
@@ -32,17 +35,19 @@ _SUMS = ", ".join(f"sum({name})::int AS {name}" for name in COUNTS)
 SELECT_TEMPLATE = """
     SELECT template_id, name, state, shipped_at FROM templates WHERE org_id = $1 AND template_id = $2
 """
+# Rows are found by their day in UTC, and told by the org's own, which is at most two days from it.
+IN_SPAN = "day BETWEEN $3::date - 2 AND $4::date + 2 AND day + shift BETWEEN $3 AND $4"
 SELECT_DAYS = f"""
-    SELECT day, control, external, copy_id, {", ".join(COUNTS)} FROM result_counts
-    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND day BETWEEN $3 AND $4
+    SELECT day + shift AS day, control, external, copy_id, {_SUMS} FROM result_counts
+    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND {IN_SPAN} GROUP BY 1, 2, 3, 4
 """  # noqa: S608  # the names above
 SELECT_VALUES = f"""
     SELECT value, control, copy_id, {_SUMS} FROM result_counts
-    WHERE org_id = $1 AND template_id = $2 AND attr = $5 AND day BETWEEN $3 AND $4 GROUP BY 1, 2, 3
+    WHERE org_id = $1 AND template_id = $2 AND attr = $5 AND {IN_SPAN} GROUP BY 1, 2, 3
 """  # noqa: S608  # the names above
 SELECT_EVERYBODY = f"""
     SELECT control, copy_id, {_SUMS} FROM result_counts
-    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND day BETWEEN $3 AND $4 GROUP BY 1, 2
+    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND {IN_SPAN} GROUP BY 1, 2
 """  # noqa: S608  # the names above
 # From one attr to the next: there are few of them and many rows of each.
 SELECT_ATTRS = """
@@ -75,7 +80,7 @@ SELECT_TEMPLATES = """
 SELECT_TOTALS = f"""
     SELECT t.template_id, c.* FROM unnest($2::text[]) t (template_id) CROSS JOIN LATERAL (
         SELECT control, {_SUMS} FROM result_counts
-        WHERE org_id = $1 AND template_id = t.template_id AND attr = '' AND day BETWEEN $3 AND $4 GROUP BY 1) c
+        WHERE org_id = $1 AND template_id = t.template_id AND attr = '' AND {IN_SPAN} GROUP BY 1) c
 """  # noqa: S608  # the names above
 SELECT_DESIGNS = """
     SELECT template_id, (report->>'design')::float8 AS design,
@@ -86,7 +91,7 @@ SELECT_DESIGNS = """
 
 
 class AskedResults(AskedModel):
-    """Decisions of whole days, UTC, both ends included; the last 90 days where nothing is said."""
+    """Decisions of whole days of the org's zone, both ends included; the last 90 days where nothing is said."""
 
     template_id: str
     since: date | None = None
@@ -148,12 +153,13 @@ class HowLong(ResultModel):
 )  # fmt: skip
 async def show(context: Context, asked: AskedResults) -> Results:
     connection, org_id, template_id = context.connection, context.org_id, asked.template_id
-    since, until = asked.span(generation_day(context.now))
+    zone = await zone_of_org(connection, org_id)
+    since, until = asked.span(day_in(zone, context.now))
     template = await connection.fetchrow(SELECT_TEMPLATE, org_id, template_id)
     if template is None:
         raise no_template(template_id)
     rows: list[Any] = await connection.fetch(SELECT_DAYS, org_id, template_id, since, until)
-    counted = await connection.fetchrow(SELECT_COUNTED, org_id, since, until)
+    counted = await connection.fetchrow(SELECT_COUNTED, org_id, *_in_utc(since, until, zone))
     variants = [VariantName(**dict(row)) for row in await connection.fetch(SELECT_VARIANTS, org_id, template_id)]
     attrs = await connection.fetch(SELECT_ATTRS, org_id, template_id)
     events = await connection.fetch(SELECT_GUARD_EVENTS, org_id, template_id)
@@ -163,6 +169,7 @@ async def show(context: Context, asked: AskedResults) -> Results:
     treatment, control = (results_counted.arm_of(rows, control=arm) for arm in (False, True))
     return Results(
         **dict(template),
+        time_zone=zone.key,
         since=since,
         until=until,
         counted_at=counted and counted["counted_at"],
@@ -186,7 +193,7 @@ async def show(context: Context, asked: AskedResults) -> Results:
 )  # fmt: skip
 async def segments(context: Context, asked: AskedSegments) -> Segments:
     connection, org_id, template_id = context.connection, context.org_id, asked.template_id
-    since, until = asked.span(generation_day(context.now))
+    since, until = asked.span(day_in(await zone_of_org(connection, org_id), context.now))
     if await connection.fetchrow(SELECT_TEMPLATE, org_id, template_id) is None:
         raise no_template(template_id)
     rows: list[Any] = await connection.fetch(SELECT_VALUES, org_id, template_id, since, until, asked.by)
@@ -195,6 +202,17 @@ async def segments(context: Context, asked: AskedSegments) -> Segments:
     report, _ = await _report(context, template_id)
     values, found = results_counted.segments_of(rows, everybody, names, report.design if report else 1.0)
     return Segments(attr=asked.by, values=values, segments=found)
+
+
+@operation(
+    "results.themes", "GET", "/templates/{template_id}/results/themes", "viewer",
+    "Compare the themes of a template's variants, with intervals that hold at every look.",
+)  # fmt: skip
+async def themes(context: Context, asked: OneTemplate) -> Themes:
+    if await context.connection.fetchrow(SELECT_TEMPLATE, context.org_id, asked.template_id) is None:
+        raise no_template(asked.template_id)
+    report, _ = await _report(context, asked.template_id)
+    return Themes(as_of=report and report.as_of, themes=report.themes if report else [])
 
 
 @operation(
@@ -231,12 +249,17 @@ async def overview(context: Context, asked: AskedOverview) -> Overview:
     connection, org_id = context.connection, context.org_id
     templates: list[Any] = await connection.fetch(SELECT_TEMPLATES, org_id, asked.limit, asked.offset)
     ids = [row["template_id"] for row in templates]
-    since, until = AskedResults(template_id="").span(generation_day(context.now))
+    since, until = AskedResults(template_id="").span(day_in(await zone_of_org(connection, org_id), context.now))
     totals: dict[str, list[Any]] = {}
     for row in await connection.fetch(SELECT_TOTALS, org_id, ids, since, until):
         totals.setdefault(row["template_id"], []).append(row)
     reports = {row["template_id"]: row for row in await connection.fetch(SELECT_DESIGNS, org_id, ids)}
     return Overview(templates=[_line(row, totals.get(row["template_id"], []), reports) for row in templates])
+
+
+def _in_utc(since: date, until: date, zone: ZoneInfo) -> tuple[date, date]:
+    """The days of UTC that decisions of these days may be kept under."""
+    return generation_day(begin_of(since, zone)), generation_day(begin_of(until + timedelta(days=1), zone))
 
 
 def _line(template: Mapping[str, Any], rows: list[Any], reports: Mapping[str, Any]) -> TemplateResults:

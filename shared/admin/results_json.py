@@ -23,6 +23,10 @@ def results_json(found: Results, org_slug: str) -> dict[str, Any]:
         "lift": result_json(found.lift),
         "sample_ratio": {"assigned": _ratio_json(found.split), "delivered": _ratio_json(found.delivery)},
         "variants": [_variant_json(one) for one in found.variants], "unlogged": found.unlogged,
+        "themes": [
+            {"theme": one.name, "variants": one.variants, "assigned": one.assigned, "delivered": one.delivered,
+             "clicks": one.clicks, "share": one.share, "click_rate": estimate_json(one.rate)} for one in found.themes
+        ],
         "external_control": found.external, "by": found.attr,
         "segments": [
             {"value": one.value, "treatment": one.treatment, "control": one.control,

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from urllib.parse import unquote
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from shared.admin.results_advice import Suggestion, advice
 from shared.admin.results_store import Asked, Fact, People, Read, total
+from shared.admin.results_themes import Theme, by_theme
 from shared.inference import decay, guardrail, lift, variants
 from shared.inference.ratio import SampleRatio, draws_fit, sample_ratio
 from shared.inference.sequence import ALPHA, NotEnough
 from shared.inference.variants import Estimate, Sums
+from shared.zones import day_in
 
 NO_VALUE = "(none)"
 _MOST_SEGMENTS = 20  # more comparisons than that at once and none of them would ever be decided
@@ -64,6 +67,7 @@ class Results:
     split: SampleRatio | None  # people assigned, against the planned share
     delivery: SampleRatio | None  # people delivered to, against the share among the assigned
     variants: Sequence[Variant]
+    themes: Sequence[Theme]
     external: bool  # control is Klaviyo's own branch: how many were assigned to it is not known
     unlogged: int  # delivered treatment without usable probabilities: in the lift, not in the variants' rates
     attr: str | None
@@ -80,7 +84,7 @@ def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share:
     found = of_facts(treatment, control, worth, design)
     tally = variants.tally(known.draws)
     rows = _variants(known, tally, design)
-    weeks, worn_off = _decay(known, worth, design)
+    weeks, worn_off = _decay(known, asked.zone, worth, design)
     split, delivery = _ratios(known, control_share or known.planned_control)
     logged = sum(one.sends for one in tally.of.values())
     return Results(
@@ -95,6 +99,7 @@ def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share:
         split=split,
         delivery=delivery,
         variants=rows,
+        themes=by_theme(known.facts, known.draws, known.themes, design),
         external=known.external,
         unlogged=max(0, treatment.delivered - logged),
         attr=attr,
@@ -224,10 +229,10 @@ def _mostly(facts: Iterable[Fact], names: Mapping[UUID, str]) -> tuple[str, floa
     return names.get(copy_id, str(copy_id)), sends[copy_id] / sends.total()
 
 
-def _decay(known: Read, worth: float, design: float) -> tuple[list[decay.Week], bool]:
+def _decay(known: Read, zone: ZoneInfo, worth: float, design: float) -> tuple[list[decay.Week], bool]:
     if known.shipped_at is None:
         return [], False
-    shipped = known.shipped_at.date()
+    shipped = day_in(zone, known.shipped_at)
     weeks = decay.by_week(
         (decay.Day(one.day, one.control, one.delivered, one.clicked) for one in known.facts), shipped, worth, design
     )

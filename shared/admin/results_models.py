@@ -4,6 +4,8 @@ from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
+from pydantic import Field
+
 from shared.admin.operation import ResultModel
 from shared.admin.results_advice import Kind
 
@@ -83,6 +85,26 @@ class VariantReport(ResultModel):
     guardrail: GuardSaid
 
 
+class ThemeReport(ResultModel):
+    """The variants of one theme together, as of the report's moment; `theme` null: those without one. `variants`: how
+    many of them were decided for."""
+
+    theme: str | None
+    variants: int
+    assigned: int
+    delivered: int
+    clicks: int
+    share: float
+    click_rate: Rate
+
+
+class Themes(ResultModel):
+    """Most delivered first, of the last 90 days. `as_of` null: no report was made yet."""
+
+    as_of: datetime | None
+    themes: list[ThemeReport]
+
+
 class Ratio(ResultModel):
     """Whether control's share is what it should be. An alarm: no comparison can be believed."""
 
@@ -158,6 +180,7 @@ class Report(ResultModel):
     since: datetime
     until: datetime
     variants: list[VariantReport]
+    themes: list[ThemeReport] = Field(default_factory=list)
     unlogged: int
     sample_ratio: Ratios
     conversions: Conversions | None
@@ -168,7 +191,7 @@ class Report(ResultModel):
 
 
 class Day(ResultModel):
-    """Decisions of one day (UTC), and the lift of all days until then. `sends` by variant, in the order of
+    """Decisions of one day of the org's zone, and the lift of all days until then. `sends` by variant, in the order of
     `Results.variants`."""
 
     day: date
@@ -198,12 +221,14 @@ class GuardEvent(ResultModel):
 
 class Results(ResultModel):
     """A template's results over whole days. `counted_at`: when the newest of them was counted; `waiting`: days that
-    have changed since. `external`: control is Klaviyo's own branch, of which only sends are known."""
+    have changed since. `time_zone`: whose days they are. `external`: control is Klaviyo's own branch, of which only
+    sends are known."""
 
     template_id: str
     name: str
     state: str
     shipped_at: datetime | None
+    time_zone: str
     since: date
     until: date
     counted_at: datetime | None

@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from shared.admin.results_earned import judge_earned
 from shared.admin.results_earned_store import read_earned
@@ -18,10 +19,11 @@ BACK: Final = timedelta(days=90)
 
 
 async def make_report(
-    database: Database, org_id: UUID, org_slug: str, template_id: str, now: datetime
+    database: Database, org_id: UUID, org_slug: str, template_id: str, now: datetime, zone: ZoneInfo
 ) -> dict[str, Any]:
-    """The JSON of `justai results` over the last 90 days, with `design`: the design effect of its intervals."""
-    asked = Asked(org_id, template_id, now - BACK, now)
+    """The JSON of `justai results` over the last 90 days, with `design`: the design effect of its intervals.
+    Days and weeks are those of `zone`."""
+    asked = Asked(org_id, template_id, now - BACK, now, zone)
     known = await read(database, asked)
     earned = await read_earned(database, asked)
 

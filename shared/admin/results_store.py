@@ -5,15 +5,17 @@ who clicks twice. `generations` and `write_outcomes` are partitioned by day, so 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from shared.db.pool import Connection, Database
 from shared.inference.variants import Draws
 from shared.schemas.decisions import OUTSIDE, PLANNED_CONTROL
 from shared.schemas.ids import generation_day
+from shared.zones import begins, day_in
 
 _TIMEOUT_S = 300.0  # of one statement over all that was asked for
 _DAY = timedelta(days=1)
@@ -38,7 +40,7 @@ WITH_DECISIONS = """
 # Where Klaviyo's branches are the split, the control branch never calls us: its sends are those of its message.
 _WITH_UNITS = f"""
     {WITH_DECISIONS}, units AS (
-        SELECT d.day, d.control, CASE WHEN NOT d.control THEN d.copy_id END AS copy_id, d.cell, d.user_id,
+        SELECT d.control, CASE WHEN NOT d.control THEN d.copy_id END AS copy_id, d.cell, d.user_id,
             d.accepted_at AS at, false AS external, w.outcome = 'written' AS written,
             s.generation_id IS NOT NULL AS sent,
             s.delivered, s.delivered AND s.opened AS opened, s.delivered AND s.clicked AS clicked,
@@ -47,7 +49,7 @@ _WITH_UNITS = f"""
         LEFT JOIN write_outcomes w ON w.day = d.day AND w.generation_id = d.generation_id AND w.day BETWEEN $5 AND $6
         LEFT JOIN sent s ON s.generation_id = d.generation_id
         UNION ALL
-        SELECT s.day, true, NULL, '', s.profile_id, s.sent_at, true, false, true, s.delivered,
+        SELECT true, NULL, '', s.profile_id, s.sent_at, true, false, true, s.delivered,
             s.delivered AND s.human_opens > 0, s.delivered AND s.human_clicks > 0, s.delivered AND s.unsubscribed,
             s.delivered AND s.spam
         FROM sends s
@@ -60,7 +62,7 @@ _WITH_UNITS = f"""
 """  # noqa: S608  # the text above
 SELECT_FACTS = f"""
     {_WITH_UNITS}
-    SELECT day, control, copy_id, cell, external,
+    SELECT $10::date + width_bucket(at, $9::timestamptz[]) - 1 AS day, control, copy_id, cell, external,
         (count(*) FILTER (WHERE NOT external))::int AS assigned,
         (count(*) FILTER (WHERE written))::int AS written,
         (count(*) FILTER (WHERE sent))::int AS sent,
@@ -113,11 +115,12 @@ SELECT_TEMPLATE = """
         THEN control_share + (1 - control_share) * control_ratio END AS planned_control
     FROM templates WHERE org_id = $1 AND template_id = $2
 """
-SELECT_VARIANTS = "SELECT copy_id, name, state FROM variants WHERE org_id = $1 AND template_id = $2"
+SELECT_VARIANTS = "SELECT copy_id, name, state, theme FROM variants WHERE org_id = $1 AND template_id = $2"
 
 
 class Fact(NamedTuple):
-    """Generations of one day, arm, variant and cell. Everything from `opened` on counts delivered ones alone."""
+    """Generations of one day in the zone that was asked for, arm, variant and cell. Everything from `opened` on counts
+    delivered ones alone."""
 
     day: date
     control: bool
@@ -149,12 +152,13 @@ class People(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One template over the time from `since` up to `until`."""
+    """One template over the time from `since` up to `until`, in days of `zone`."""
 
     org_id: UUID
     template_id: str
     since: datetime
     until: datetime
+    zone: ZoneInfo
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -163,10 +167,17 @@ class Asked:
         planned, outside = sorted(PLANNED_CONTROL), sorted(OUTSIDE)
         return self.org_id, self.template_id, self.since, self.until, first, last, planned, outside
 
+    @property
+    def days(self) -> tuple[list[datetime], date]:
+        """When each of its days begins, and the first of them."""
+        first = day_in(self.zone, self.since)
+        return begins(first, day_in(self.zone, self.until), self.zone), first
+
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """All that is known; `names` of every variant that there ever was. `external`: Klaviyo's branches are the split.
+    """All that is known; `names` and `themes` of every variant that there ever was. `external`: Klaviyo's branches are
+    the split.
 
     `planned_control`: the share that the template's own split makes control; None where Klaviyo's branches do."""
 
@@ -179,6 +190,7 @@ class Read:
     external: bool
     paused: frozenset[UUID] = frozenset()
     planned_control: float | None = None
+    themes: Mapping[UUID, str] = field(default_factory=dict)
 
 
 async def read(database: Database, asked: Asked) -> Read:
@@ -187,7 +199,7 @@ async def read(database: Database, asked: Asked) -> Read:
         await connection.execute(SET_FOR_REPORTS)
         template = await connection.fetchrow(SELECT_TEMPLATE, asked.org_id, asked.template_id)
         variants = await connection.fetch(SELECT_VARIANTS, asked.org_id, asked.template_id)
-        facts = await fetch(connection, SELECT_FACTS, asked)
+        facts = await fetch(connection, SELECT_FACTS, asked, *asked.days)
         people = await fetch(connection, SELECT_PEOPLE, asked)
         draws = await fetch(connection, SELECT_DRAWS, asked)
     return Read(
@@ -200,6 +212,7 @@ async def read(database: Database, asked: Asked) -> Read:
         any(row["external"] for row in facts),
         frozenset(row["copy_id"] for row in variants if row["state"] == "paused"),
         template["planned_control"] if template else None,
+        {row["copy_id"]: row["theme"] for row in variants},
     )
 
 

@@ -38,10 +38,10 @@ _JUDGING: Final = """
             ELSE 'control_missed' END AS shown,
             CASE
                 WHEN decision = 'control' THEN decided
+                WHEN outcome IS NULL THEN CASE WHEN deadline_at <= $6 THEN 'not_settled' ELSE '' END
                 WHEN outcome = 'written' AND sent_at < told.at THEN 'email_left_first'
-                WHEN outcome IS NULL AND deadline_at <= $6 THEN 'not_settled'
                 WHEN outcome = 'written' AND reason IS NULL THEN 'written'
-                ELSE coalesce(reason, outcome, '') END AS because
+                ELSE coalesce(reason, outcome) END AS because
         FROM told LEFT JOIN LATERAL (
             SELECT bool_or(shows) FILTER (WHERE through AND place = 1) AS shows,
                 min(day) FILTER (WHERE open AND place = 0) AS waits_from,
@@ -75,17 +75,32 @@ JUDGED: Final = f"""
     )
 """  # noqa: S608  # the texts above
 # The newest that showed the same for the same reason, of one time: each row is judged when it is come to, from the
-# newest on, and none after the last that is wanted. $2 and $3 are the time, $8 because, $9 shown or null, $10 a
+# newest on, and none after the last that is wanted. Most reasons are those of the write's end; nothing more is asked of
+# generations whose write did not end so. $2 and $3 are the time, $8 because, $9 shown or null, $10 a
 # template or null, $11 how many.
-NEWEST_JUDGED: Final = f"""
+_NEWEST: Final = f"""
     WITH told AS NOT MATERIALIZED (
         {_TOLD}
-        FROM generations g {_ENDED}
+        FROM {{_FROM}}
         WHERE g.org_id = $1 AND g.accepted_at >= $2 AND g.accepted_at < $3 AND g.day BETWEEN $4 AND $5
           AND g.decision IN ('treatment', 'control') AND (g.decision <> 'control' OR g.reason = $8)
           AND ($10::text IS NULL OR g.template_id = $10)
+          AND (g.decision = 'control' OR coalesce(w.reason, w.outcome) = $8
+            OR $8 IN ('', 'not_settled', 'written', 'email_left_first'))
     ), {_JUDGING}
     SELECT generation_id, accepted_at, template_id, user_id, decision, decided, outcome, reason, at, sent_at, shown
     FROM judged WHERE because = $8 AND ($9::text IS NULL OR shown = $9)
     ORDER BY accepted_at DESC LIMIT $11
 """  # noqa: S608  # the texts above
+NEWEST_JUDGED: Final = _NEWEST.format(_FROM=f"generations g {_ENDED}")
+# The same for reasons of a write's end that few have, from those ends: as far as they came within $12 of the time.
+NEWEST_OF_FEW: Final = _NEWEST.format(
+    _FROM="""
+        write_outcomes w JOIN generations g ON g.day = w.day AND g.generation_id = w.generation_id
+            AND w.org_id = $1 AND w.day BETWEEN $4 AND $5 AND coalesce(w.reason, w.outcome) = $8
+            AND w.outcome NOT IN ('written', 'cleared', 'nothing_to_clear')
+            AND w.at >= $2::timestamptz - $12::interval AND w.at < $3::timestamptz + $12::interval
+    """
+)
+OWN_WORDS: Final = ("", "not_settled", "written", "email_left_first")
+"""Reasons that are no write's end's."""

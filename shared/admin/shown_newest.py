@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
-from shared.admin.shown_facts import NEWEST_JUDGED
+from shared.admin.shown_facts import NEWEST_JUDGED, NEWEST_OF_FEW, OWN_WORDS
 from shared.admin.shown_spans import QUARTER, SPANS, columns, minutes
 from shared.admin.shown_store import SET_FOR_FEW, Reading, facts_of
 from shared.db.pool import Connection
@@ -20,6 +20,8 @@ SELECT_SPANS: Final = """
       AND ($6::text IS NULL OR c.template_id = $6)
     GROUP BY span, at ORDER BY at DESC
 """
+_FEW: Final = 200
+_SOON: Final = timedelta(hours=1)  # after its webhook a write has ended; most of them within minutes
 _LENGTHS: Final = {minutes(span): span for span in SPANS}
 _PARTS: Final = dict(pairwise(SPANS))
 
@@ -38,17 +40,25 @@ async def newest(connection: Connection, reading: Reading, wanted: Wanted) -> Se
     """Rows of `NEWEST_JUDGED`, newest first."""
     await connection.execute(SET_FOR_FEW)
     counted = await _quarters(connection, reading, wanted)
-    times = [
+    times: list[tuple[datetime, datetime, int | None]] = [
         *((at, at + QUARTER, emails) for at, emails in counted),
-        *((*one, wanted.limit) for one in reading.parts.live),
+        *((*one, None) for one in reading.parts.live),
     ]
     found: list[Any] = []
-    for since, until, most in sorted(times, reverse=True):
+    for since, until, most in sorted(times, key=lambda one: one[0], reverse=True):
         org_id, _, _, first, last, now, missed = facts_of(reading.org_id, [(since, until)], reading.now)
-        found += await connection.fetch(
-            NEWEST_JUDGED, org_id, since, until, first, last, now, missed, wanted.because, wanted.shown,
-            wanted.template_id, min(most, wanted.limit - len(found)),  # after the last there is nothing to look for
+        asked = (
+            org_id, since, until, first, last, now, missed, wanted.because, wanted.shown, wanted.template_id,
         )  # fmt: skip
+        left = wanted.limit - len(found)
+        rows: Sequence[Any] = ()
+        if most is not None and most <= _FEW and wanted.because not in OWN_WORDS:
+            # All of them, so that the newest are among them; where some are missing, it is not known which.
+            rows = await connection.fetch(NEWEST_OF_FEW, *asked, most, _SOON)
+        if most is None or len(rows) < most:
+            # After the last there is nothing to look for.
+            rows = await connection.fetch(NEWEST_JUDGED, *asked, left if most is None else min(most, left))
+        found += rows[:left]
         if len(found) >= wanted.limit:
             break
     return found

@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 from shared.admin.context import Asking, Context
 from shared.admin.errors import Refused
 from shared.admin.operation import ResultModel, operation_after
-from shared.admin.results import SELECT_TEMPLATE, AskedResults
+from shared.admin.results import IN_SPAN, SELECT_TEMPLATE, AskedResults
+from shared.admin.results_days import zone_of_org
 from shared.admin.results_earned_store import read_earned
 from shared.admin.results_store import Asked, read
 from shared.admin.results_what_if import Rewarded, parse_policy, rewarded, value_json
 from shared.admin.stops import no_template
 from shared.inference import policy
-from shared.schemas.ids import generation_day
+from shared.zones import begin_of, day_in
 
 MOST_DECISIONS: Final = 2_000_000
 """Beyond it nothing is begun: the count is there already, reading them all is not."""
@@ -26,10 +27,10 @@ READ_S: Final = 20.0
 TOO_MUCH: Final = "too_much"
 
 # Counted ahead; days that are not counted yet are what the limit of time is for.
-SELECT_DECISIONS = """
+SELECT_DECISIONS = f"""
     SELECT coalesce(sum(assigned), 0)::bigint FROM result_counts
-    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND day BETWEEN $3 AND $4
-"""
+    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND {IN_SPAN}
+"""  # noqa: S608  # our own text
 
 
 class AskedWhatIf(AskedResults):
@@ -68,15 +69,16 @@ class _Log:
 
 async def _read(asking: Asking, asked: AskedWhatIf) -> _Log:
     """The whole log of that time; refused where that is more than somebody can be made to wait for."""
-    now = asking.means.clock.now()
-    since, until = asked.span(generation_day(now))
     async with asking.means.database.transaction(asking.org_id) as connection:
+        zone = await zone_of_org(connection, asking.org_id)
+        since, until = asked.span(day_in(zone, asking.means.clock.now()))
         if await connection.fetchrow(SELECT_TEMPLATE, asking.org_id, asked.template_id) is None:
             raise no_template(asked.template_id)
         decisions = await connection.fetchval(SELECT_DECISIONS, asking.org_id, asked.template_id, since, until)
     if decisions > MOST_DECISIONS:
         raise _too_much(f"there are {decisions:,} decisions since then, and at most {MOST_DECISIONS:,} are read here")
-    wanted = Asked(asking.org_id, asked.template_id, _start(since, now), _start(until + timedelta(days=1), now))
+    begin, end = begin_of(since, zone), begin_of(until + timedelta(days=1), zone)
+    wanted = Asked(asking.org_id, asked.template_id, begin, end, zone)
     try:
         async with asyncio.timeout(READ_S):
             known = await read(asking.means.database, wanted)
@@ -88,10 +90,6 @@ async def _read(asking: Asking, asked: AskedWhatIf) -> _Log:
 
 def _too_much(why: str) -> Refused:
     return Refused(f"is too early: {why}; ask for fewer days", code=TOO_MUCH, field="since")
-
-
-def _start(day: date, now: datetime) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=now.tzinfo)
 
 
 @operation_after(

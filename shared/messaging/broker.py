@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aio_pika
-from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
+from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection, AbstractRobustQueue
 from aiormq.exceptions import InvalidFrameError
 
 from shared.errors import Outage
@@ -62,10 +62,18 @@ async def declare(connection: AbstractRobustConnection, *specs: QueueSpec) -> No
             for spec in specs:
                 await channel.declare_queue(spec.dead, durable=True, robust=False, arguments=_DEAD_ARGUMENTS)
                 for queue in spec.queues:
-                    arguments = _safe_dead_lettering("", spec.dead) | {"x-delivery-limit": topology.DELIVERY_LIMIT}
-                    await channel.declare_queue(queue, durable=True, robust=False, arguments=arguments)
+                    await declare_shard(channel, spec, queue, robust=False)
     finally:
         await channel.close()
+
+
+async def declare_shard(
+    channel: AbstractRobustChannel, spec: QueueSpec, queue: str, *, robust: bool = True
+) -> AbstractRobustQueue:
+    """One of a kind's queues. A robust one is declared again whenever its connection or its consumer is lost, so that
+    it is consumed even where the broker has forgotten it."""
+    arguments = _safe_dead_lettering("", spec.dead) | {"x-delivery-limit": topology.DELIVERY_LIMIT}
+    return await channel.declare_queue(queue, durable=True, robust=robust, arguments=arguments)
 
 
 async def _declare_waits(channel: AbstractRobustChannel) -> None:

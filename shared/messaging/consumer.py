@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from shared import logs, metrics, tracing
 from shared.clock import Clock
-from shared.errors import Failure, Outage
-from shared.messaging.broker import open_channel
+from shared.errors import Failure, Outage, Transient
+from shared.messaging.broker import declare_shard, open_channel
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import QueueSpec
 from shared.messaging.verdict import Bury, Later, Requeue, Verdict, decide
-from shared.schemas.jobs import Batch, J, encode_batch
+from shared.schemas.jobs import Batch, J, encode_batch, is_newer
 
 log = logs.get(__name__)
 
@@ -33,6 +33,9 @@ nothing was done and the batch should be tried again as it is; raising anything 
 jobs are then tried one by one."""
 
 _OUTAGE_WAITS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+_CHANNEL_FAILURES = (AMQPError, ChannelInvalidStateError, TimeoutError, ConnectionError, RuntimeError)
+_CHANNEL_TIMEOUT_S = 5.0
+_SPLIT_FROM = 3  # deliveries that nobody settled
 _BURY_WINDOW = 50
 _BURY_PAUSE_S = 60.0
 
@@ -79,9 +82,13 @@ class Consumer(Generic[J]):
                 shards.create_task(self._run_shard(queue, stop), name=f"consume {queue}")
 
     async def _run_shard(self, queue_name: str, stop: asyncio.Event) -> None:
-        channel = await open_channel(self._connection, prefetch=self._spec.prefetch)
+        # One at a time, until a message comes that nobody has had in hand before. A process that a message crashes is
+        # given back the message and all that were in hand with it, and the broker counts that for each of them: so only
+        # the one that crashes it comes to the limit.
+        channel = await open_channel(self._connection, prefetch=1)
+        careful = self._spec.prefetch > 1
         buffer: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-        queue = await channel.declare_queue(queue_name, passive=True)
+        queue = await declare_shard(channel, self._spec, queue_name)
         tag = await queue.consume(buffer.put)
         self._attached.add(queue_name)
         try:
@@ -90,10 +97,18 @@ class Consumer(Generic[J]):
                     await self._rest(stop)
                 if batch := await self._next_batch(buffer, queue_name, stop):
                     await self._work(batch, queue_name, stop)
+                    if careful and not any(delivery.message.redelivered for delivery in batch):
+                        with suppress(*_CHANNEL_FAILURES):  # then after a later batch
+                            async with asyncio.timeout(_CHANNEL_TIMEOUT_S):
+                                # The broker applies a prefetch to consumers that begin after it.
+                                await channel.set_qos(prefetch_count=self._spec.prefetch)
+                                tag, old = await queue.consume(buffer.put), tag
+                                careful = False
+                                await queue.cancel(old)
         finally:
             self._attached.discard(queue_name)
-            with suppress(AMQPError, ChannelInvalidStateError, TimeoutError, ConnectionError, RuntimeError):
-                async with asyncio.timeout(5):
+            with suppress(*_CHANNEL_FAILURES):
+                async with asyncio.timeout(_CHANNEL_TIMEOUT_S):
                     await queue.cancel(tag)
                     await channel.close()  # what is still in the buffer goes back, uncounted
 
@@ -105,7 +120,8 @@ class Consumer(Generic[J]):
         batch: list[_Delivery[J]] = []
         jobs = 0
         while first is not None:
-            if delivery := await self._read(first, queue_name):
+            delivery = await self._read(first, queue_name)
+            if delivery and not await self._split(delivery, queue_name):
                 batch.append(delivery)
                 jobs += len(delivery.jobs)
             first = None if jobs >= self._spec.batch_jobs or buffer.empty() else buffer.get_nowait()
@@ -117,10 +133,28 @@ class Consumer(Generic[J]):
             envelope = self._envelope.model_validate_json(message.body)
         except ValidationError as error:
             reason = f"unreadable: {error.error_count()} faults, first at {error.errors(include_input=False)[0]['loc']}"
-            await self._move(Bury(reason), message.body, queue_name, attempt)
+            # During a rolling restart the next one to take it may be of the newer release.
+            newer = Transient(reason, reason="newer_release") if is_newer(error) else None
+            verdict = decide(newer, attempt=attempt, policy=self._spec.policy) if newer else Bury(reason)
+            await self._move(verdict, message.body, queue_name, attempt)
             await _ack(message)
             return None
         return _Delivery(message, envelope.jobs, attempt)
+
+    async def _split(self, delivery: "_Delivery[J]", queue_name: str) -> bool:
+        """Part the jobs of a message that was in hand several times and never settled: if one of them crashes us, the
+        others must not share its end. False: it stays whole."""
+        unsettled = delivery.message.headers.get("x-delivery-count", 0)
+        if len(delivery.jobs) == 1 or not isinstance(unsettled, int) or unsettled < _SPLIT_FROM:
+            return False
+        log.warning("consumer.splitting", queue=self._spec.name, jobs=len(delivery.jobs), deliveries=unsettled)
+        try:
+            for job in delivery.jobs:
+                await self._publisher.send(queue_name, encode_batch([job]), headers={"x-attempt": delivery.attempt})
+        except Outage:
+            return False
+        await _ack(delivery.message)
+        return True
 
     async def _work(self, batch: "list[_Delivery[J]]", queue_name: str, stop: asyncio.Event) -> None:
         jobs = [job for delivery in batch for job in delivery.jobs]

@@ -8,27 +8,40 @@ from uuid import UUID
 
 import aio_pika
 from aio_pika.abc import AbstractRobustConnection
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError, PublishError
+from aio_pika.exceptions import (
+    AMQPError,
+    ChannelInvalidStateError,
+    ChannelNotFoundEntity,
+    DeliveryError,
+    PublishError,
+)
 from aiormq.exceptions import AMQPError as WireError
 
+from shared import logs
 from shared.errors import Outage
 from shared.messaging import topology, wire
 from shared.messaging.broker import connect, declare, open_channel
 from shared.messaging.topology import QueueSpec
 from shared.schemas.jobs import J, WriteJob, encode_batch
 
+log = logs.get(__name__)
+
 PUBLISH_TIMEOUT_S = 5.0
 _REASON_BYTES = 500
 
 
 class Publisher:
-    """Sends messages to queues by name. Safe for many tasks at once."""
+    """Sends messages to queues by name. Safe for many tasks at once.
 
-    def __init__(self, connection: AbstractRobustConnection, name: str) -> None:
-        self._connection, self._name = connection, name
+    `specs` are the kinds it sends: where the broker has lost one of their queues (an administrator deleted it, a disk
+    was replaced), the message is refused, and they are all declared again before the next try.
+    """
+
+    def __init__(self, connection: AbstractRobustConnection, name: str, *specs: QueueSpec) -> None:
+        self._connection, self._name, self._specs = connection, name, specs
         self._sequence = count()
         self._channel: aio_pika.abc.AbstractRobustChannel | None = None
-        self._opening = asyncio.Lock()
+        self._opening, self._declaring = asyncio.Lock(), asyncio.Lock()
 
     @property
     def ready(self) -> bool:
@@ -42,7 +55,7 @@ class Publisher:
             await self._publish("", queue, body, headers)
             return
         with outages(queue):
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S), self._declaring_what_is_missing():
                 channel = await (await self._open()).get_underlay_channel()
                 await wire.publish(channel, queue, body, self._next_id())
 
@@ -85,12 +98,24 @@ class Publisher:
             message_id=self._next_id(),
         )
         with outages(routing_key):
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S), self._declaring_what_is_missing():
                 channel = await self._open()
                 target = (
                     channel.default_exchange if not exchange else await channel.get_exchange(exchange, ensure=False)
                 )
                 await target.publish(message, routing_key, mandatory=True)
+
+    @asynccontextmanager
+    async def _declaring_what_is_missing(self) -> AsyncIterator[None]:
+        """Still raises: whoever has sent in vain repeats it, or promises nothing."""
+        try:
+            yield
+        except (DeliveryError, PublishError, ChannelNotFoundEntity):
+            if self._specs and not self._declaring.locked():  # one is enough for all who were refused
+                async with self._declaring:
+                    log.warning("queues.declared_again", kinds=[spec.name for spec in self._specs])
+                    await declare(self._connection, *self._specs)
+            raise
 
     def _next_id(self) -> str:
         """aiormq finds a returned message by it."""
@@ -122,7 +147,7 @@ async def open_publisher(amqp_url: str, name: str, *specs: QueueSpec) -> AsyncIt
     """A publisher on a connection of its own; the queues it will need are declared first."""
     async with connect(amqp_url, f"{name}.publish") as connection:
         await declare(connection, *specs)
-        yield Publisher(connection, name)
+        yield Publisher(connection, name, *specs)
 
 
 class SeldomPublisher:

@@ -1,7 +1,8 @@
 """What travels in queues. One message carries 1..N jobs of one kind; ids travel, content stays in PostgreSQL.
 
 Messages only grow: a new field is optional with a default one release before anyone needs it; a changed meaning is
-a new `version`, read beside the old one.
+a new `version`, read beside the old one. A field at its default is not written, so what a release does not use of a
+newer one it never meets. Every shape that was ever sent is kept in tests/corpus/messages, and read there.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from datetime import date, datetime
 from typing import Annotated, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 Attrs = dict[str, str | list[str]]
 """Ranking and selection only; lower-cased where they are read."""
@@ -156,7 +157,14 @@ KINDS: dict[type[Job], str] = {
 
 def encode_batch(jobs: Sequence[J]) -> bytes:
     """One message of jobs of one kind."""
-    return join_encoded(KINDS[type(jobs[0])], [job.model_dump_json().encode() for job in jobs])
+    return join_encoded(KINDS[type(jobs[0])], [job.model_dump_json(exclude_defaults=True).encode() for job in jobs])
+
+
+def is_newer(error: ValidationError) -> bool:
+    """Whether a message cannot be read because of what only a newer release knows: a version, a field or a word."""
+    faults = error.errors(include_input=False, include_url=False, include_context=False)
+    unknown = [fault["type"] in ("extra_forbidden", "literal_error") for fault in faults]
+    return all(unknown) or any(fault["loc"] == ("version",) and fault["type"] == "literal_error" for fault in faults)
 
 
 def join_encoded(kind: str, jobs: list[bytes]) -> bytes:

@@ -6,13 +6,15 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ProbeStep(BaseModel):
-    """One thing that was tried. `says`: what happened, in words for whoever set the connection up."""
+    """One thing that was tried. `says`: what happened, in words for whoever set the connection up. `lacks`: the rights
+    that are missing for it, like `s3:PutObject on arn:aws:s3:::records/jai/*`."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     ok: bool
     says: str
+    lacks: list[str] = []
 
 
 class Probed(BaseModel):

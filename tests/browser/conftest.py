@@ -9,7 +9,7 @@ look at them when you change how something looks.
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -26,8 +26,9 @@ AXE = Path(__file__).parents[2] / "services/console/assets/node_modules/axe-core
 Scheme = Literal["light", "dark"]
 SIZES = {1280: 800, 390: 844}
 # Each width and each scheme once: contrast hangs on the scheme, what fits hangs on the width.
-SIGHTS: tuple[tuple[int, Scheme], ...] = ((1280, "light"), (390, "dark"))
-OTHER_SIGHTS: tuple[tuple[int, Scheme], ...] = ((1280, "dark"), (390, "light"))
+Sight = tuple[int, Scheme]
+SIGHTS: tuple[Sight, ...] = ((1280, "light"), (390, "dark"))
+OTHER_SIGHTS: tuple[Sight, ...] = ((1280, "dark"), (390, "light"))
 
 
 browsing = pytest_asyncio.fixture(loop_scope="session")
@@ -111,10 +112,10 @@ class Visitor:
             await expect(one).to_be_visible()
         return await self.see(name)
 
-    async def see(self, name: str) -> dict[str, list[str]]:
-        """The page as it is now, in every sight; its faults by where they were seen."""
+    async def see(self, name: str, sights: Sequence[Sight] | None = None) -> dict[str, list[str]]:
+        """The page as it is now, in these sights, or in every one; its faults by where they were seen."""
         found: dict[str, list[str]] = {}
-        for width, scheme in SIGHTS + (OTHER_SIGHTS if self.shoots else ()):
+        for width, scheme in sights or SIGHTS + (OTHER_SIGHTS if self.shoots else ()):
             await self.page.set_viewport_size({"width": width, "height": SIZES[width]})
             await self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             wide = await self._wide(width)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import pytest
 from playwright.async_api import Browser, expect
 
 from shared.clock import SystemClock
@@ -91,6 +92,7 @@ async def generation_of(stage: Stage, user_id: str) -> str:
         return str(await connection.fetchval("SELECT generation_id FROM generations WHERE user_id = $1", user_id))
 
 
+@pytest.mark.long
 async def test_full_pages_have_no_fault_that_axe_finds_and_fit_their_screen(
     ann: Visitor, stage: Stage, facts: Facts, amqp_url: str
 ) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 
+import pytest
 from playwright.async_api import Browser, expect
 
 from tests.browser.conftest import Visitor, browsing, visitor_of
@@ -31,6 +32,7 @@ async def history(stage: Stage) -> History:
     return history
 
 
+@pytest.mark.long
 async def test_results_have_no_fault_that_axe_finds_and_fit_their_screen(ann: Visitor, history: History) -> None:
     faults: dict[str, list[str]] = {}
     for name, path in PATHS.items():

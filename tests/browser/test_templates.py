@@ -147,23 +147,6 @@ async def test_the_list_is_searched_while_it_is_typed(ann: Visitor, stage: Stage
     await expect(page.get_by_text("Nothing found")).to_be_visible()
 
 
-async def test_what_the_pages_look_like(ann: Visitor, stage: Stage) -> None:
-    copy_id = await make_template(stage, "acme", review=True)
-    await make_template(stage, "acme", "winback", name="Win-back", variant=False)
-    await read_flows(stage, "acme")
-    paths = {
-        "list": "/acme/templates", "new": "/acme/templates/_new", "one": "/acme/templates/welcome",
-        "settings": "/acme/templates/welcome/settings", "check": "/acme/templates/welcome/check",
-        "preview": "/acme/templates/welcome/preview", "file": "/acme/templates/welcome/file",
-        "variant": f"/acme/templates/welcome/variants/{copy_id}", "empty": "/acme/templates/winback",
-        "diff": f"/acme/templates/welcome/variants/{copy_id}/diff", "review": "/acme/review",
-    }  # fmt: skip
-    faults: dict[str, list[str]] = {}
-    for name, path in paths.items():
-        faults |= await ann.look(f"templates-{name}", path)
-    assert faults == {}
-
-
 async def test_the_keyboard_alone_saves_a_variant_and_changes_the_device(ann: Visitor, stage: Stage) -> None:
     copy_id = await make_template(stage, "acme")
     page = ann.page

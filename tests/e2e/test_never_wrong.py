@@ -21,7 +21,7 @@ from tests.e2e.stage import DELAY_S, FACTOR, ORG, Stage, dead_url, staged
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 A_DAY = timedelta(days=1)
 

@@ -57,6 +57,10 @@ INSERT_SNAPSHOT = """
     INSERT INTO policy_snapshots (org_id, template_id, snapshot_id, model, cells, otherwise, created_at, fitted_until)
     VALUES ($1, $2, $3, 'logistic', '{}', $4, $5, $5)
 """
+INSERT_VERSION = """
+    INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at)
+    VALUES ($1, $2, 1, $3, $3, $3, $4)
+"""
 INSERT_PAUSE = """
     INSERT INTO variant_events (org_id, copy_id, version, event, actor, comment, created_at)
     VALUES ($1, $2, 1, $3, $4, $5, $6)
@@ -78,6 +82,7 @@ class History:
             await connection.execute(INSERT_TEMPLATE, self.org_id, template_id, name, made)
             for copy_id, variant in zip(COPIES, NAMES, strict=True) if template_id == "welcome" else ():
                 await connection.execute(INSERT_VARIANT, self.org_id, copy_id, template_id, variant, made)
+                await connection.execute(INSERT_VERSION, self.org_id, copy_id, variant, made)
 
     async def days(self, days: int, per_day: int, template_id: str = "welcome") -> None:
         """Decisions, writes and sends of so many days until yesterday: today may still be too young."""

@@ -14,11 +14,13 @@ from services.console.web.ask_back import agreed, ask_back
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import exports
+from shared.admin import export_switch, exports
 from shared.admin.errors import AdminError
 from shared.admin.exports import AskedHours, Hour, Range
+from shared.admin.operation import Nothing
 from shared.errors import Failure
 from shared.exports import HOUR
+from shared.loaders.recipe import ENGINES
 
 pages = Pages()
 
@@ -84,6 +86,46 @@ async def backfill(visit: Visit) -> web.StreamResponse:
     return visit.see_other(f"{visit.path('operations', 'exports')}?month={hours[0]:%Y-%m}&from={start}&to={end}")
 
 
+@pages.page("POST", "/{org}/operations/exports/off", role="editor")
+async def switch_off(visit: Visit) -> web.StreamResponse:
+    """Asked back, for the bucket is then no longer what its readers take it for."""
+    back = visit.path("operations", "exports")
+    try:
+        told = _what_waits(await visit.run(export_switch.show_state, Nothing()))
+    except AdminError as error:
+        await visit.notice(f"{error.message}.", "warn")
+        return visit.see_other(back)
+    if not await agreed(visit, told):
+        return await ask_back(visit, "Switch exports off?", told, "Switch off", back=back)
+    await visit.run(export_switch.switch_off, Nothing())
+    await visit.notice("Exports are off. What becomes due waits.", "warn")
+    return visit.see_other(back)
+
+
+def _what_waits(now: export_switch.Switched) -> list[str]:
+    if not now.enabled:
+        return []
+    return [
+        "Nothing more is written into the bucket: no hours that close, no late rows, and nobody who is deleted is "
+        "taken out of it. All that waits is written once exports are on again.",
+        "Backfills are refused until then, and the days that wait are kept, however old they become.",
+        f"{counted(now.waiting, 'hour waits', 'hours wait')} now. An hour that is being written is finished.",
+    ]
+
+
+@pages.page("POST", "/{org}/operations/exports/on", role="editor")
+async def switch_on(visit: Visit) -> web.StreamResponse:
+    """What waits is written within minutes."""
+    try:
+        now = await visit.run(export_switch.switch_on, Nothing())
+    except AdminError as error:
+        await visit.notice(f"{error.message}.", "warn")
+    else:
+        waiting = f"{counted(now.waiting, 'hour waits', 'hours wait')} already, and those that closed meanwhile follow."
+        await visit.notice(f"Exports are on. {waiting}")
+    return visit.see_other(visit.path("operations", "exports"))
+
+
 async def _touched(visit: Visit, given: NewBackfill) -> list[str]:
     """Nothing where the operation refuses the range anyhow."""
     asked = Range(start=_moment(given.start), end=_moment(given.end))
@@ -125,6 +167,8 @@ async def _show(visit: Visit, form: Form, preview: exports.Preview | None = None
         form=form,
         preview=preview,
         target=found.target,
+        state=await visit.run(export_switch.show_state, Nothing()) if found.target is not None else None,
+        engines=ENGINES,
         hours=hours,
         trouble=[one for one in hours if one.error or one.state == "blocked"][:50],
         hours_of_day=range(24),

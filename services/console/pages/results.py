@@ -18,7 +18,7 @@ from shared.admin.errors import Conflict, Refused
 from shared.admin.registry import REGISTRY
 from shared.admin.results_models import Results, Segments
 from shared.inference.lift import WORTH
-from shared.schemas.ids import generation_day
+from shared.zones import begin_of, day_in
 
 pages = Pages()
 
@@ -87,7 +87,7 @@ async def ask_what_if(visit: Visit) -> web.StreamResponse:
     if "policy" in query:
         text = f"fixed:{query.get('shares', '')}" if query["policy"] == "fixed" else query["policy"]
         try:
-            since = generation_day(visit.now) - timedelta(days=int(days) - 1)
+            since = day_in(visit.zone, visit.now) - timedelta(days=int(days) - 1)
             said = await visit.run(
                 what_if.what_if, {"template_id": template_id, "policy": text, "since": since.isoformat()}
             )  # fmt: skip
@@ -166,11 +166,11 @@ def _asked(visit: Visit) -> tuple[dict[str, Any], int | None]:
         return {"template_id": template_id, **days}, None
     text = query.get("days", "")
     span = int(text) if text in {str(one) for one in _SPANS} else 90
-    today = generation_day(visit.now)
+    today = day_in(visit.zone, visit.now)
     return {"template_id": template_id, "since": today - timedelta(days=span - 1), "until": today}, span
 
 
 def _shares_asked(visit: Visit, asked: Mapping[str, Any]) -> policies.AskedShares:
-    span = results.AskedResults.model_validate(dict(asked)).span(generation_day(visit.now))
-    since, until = (charts.midnight(day) for day in span)
-    return policies.AskedShares(template_id=asked["template_id"], since=since, until=until + timedelta(days=1))
+    since, until = results.AskedResults.model_validate(dict(asked)).span(day_in(visit.zone, visit.now))
+    after = begin_of(until + timedelta(days=1), visit.zone)
+    return policies.AskedShares(template_id=asked["template_id"], since=begin_of(since, visit.zone), until=after)

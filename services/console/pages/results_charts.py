@@ -1,24 +1,20 @@
 """Results as charts and as rows of a CSV: each chart and its CSV are made of the same values. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, Final
 
 from shared.admin.policies import Shares
 from shared.admin.results_models import Arm, LiftInterval, LiftSaid, Results, Segments
+from shared.zones import day_in, zone_of
 
 Rows = list[tuple[object, ...]]
 _COUNTS: Final = tuple(Arm.model_fields)
 
 
-def midnight(day: date) -> datetime:
-    """Where a day begins: days are counted in UTC."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-def _noon(day: date) -> float:
-    """For an axis: the same day in every zone that people live in."""
-    return midnight(day).timestamp() + 43_200
+def _noon(day: date, zone: str) -> float:
+    """For an axis: in the middle of the org's day, however long it is."""
+    return datetime(day.year, day.month, day.day, 12, tzinfo=zone_of(zone)).timestamp()
 
 
 def _percent(share: float | None) -> float | None:
@@ -32,7 +28,8 @@ def lift(found: Results) -> tuple[dict[str, Any], str]:
     said = [one for _, one in known]
     within = _drawn(said[-1]) if said else None
     return {
-        "kind": "lines", "time": True, "days": True, "unit": "%", "x": [_noon(day) for day, _ in known],
+        "kind": "lines", "time": True, "days": True, "unit": "%",
+        "x": [_noon(day, found.time_zone) for day, _ in known],
         "within": [_percent(end) for end in within] if within else None,
         "series": [{
             "label": "Lift in clicks", "y": [_percent(one.lift) for one in said],
@@ -59,7 +56,8 @@ def _cut(said: Iterable[LiftInterval], within: tuple[float, float] | None) -> st
 def rates(found: Results) -> dict[str, Any]:
     """Each day's click rate by itself, of both arms."""
     return {
-        "kind": "lines", "time": True, "days": True, "unit": "%", "x": [_noon(day.day) for day in found.days],
+        "kind": "lines", "time": True, "days": True, "unit": "%",
+        "x": [_noon(day.day, found.time_zone) for day in found.days],
         "series": [
             {"label": label, "y": [_percent(_rate(getattr(day, arm))) for day in found.days]}
             for label, arm in (("Treatment", "treatment"), ("Control", "control"))
@@ -75,7 +73,7 @@ def weeks(found: Results) -> dict[str, Any] | None:
         return None
     return {
         "kind": "lines", "time": True, "days": True, "unit": "%", "x_label": "Week of",
-        "x": [_noon(week.begins) for week, _ in known],
+        "x": [_noon(week.begins, found.time_zone) for week, _ in known],
         "series": [{
             "label": "Lift in clicks of the week", "y": [_percent(lift.lift) for _, lift in known],
             "low": [_percent(lift.lift_within[0]) for _, lift in known],
@@ -86,9 +84,10 @@ def weeks(found: Results) -> dict[str, Any] | None:
 
 def shares(found: Shares) -> dict[str, Any]:
     """What share of people without a cell of their own each variant was drawn for."""
+    zone = zone_of(found.time_zone)
     return {
         "kind": "lines", "time": True, "days": True, "unit": "%",
-        "x": [_noon(day.at.astimezone(UTC).date()) for day in found.days],
+        "x": [_noon(day_in(zone, day.at), found.time_zone) for day in found.days],
         "series": [
             {"label": one.name or str(one.copy_id), "y": [_percent(day.shares[at]) for day in found.days]}
             for at, one in enumerate(found.variants)
@@ -96,12 +95,21 @@ def shares(found: Shares) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _in(name: str, found: Results | Shares) -> str:
+    """A column of days or moments, and whose they are."""
+    return f"{name} ({found.time_zone})"
+
+
+def _there(at: datetime, found: Results | Shares) -> str:
+    return at.astimezone(zone_of(found.time_zone)).isoformat(timespec="seconds")
+
+
 def _rate(arm: Arm) -> float | None:
     return arm.clicked / arm.delivered if arm.delivered else None
 
 
 def _lift_csv(found: Results) -> Rows:
-    rows: Rows = [("day", "lift", "from", "to", "treatment_click_rate", "control_click_rate")]
+    rows: Rows = [(_in("day", found), "lift", "from", "to", "treatment_click_rate", "control_click_rate")]
     for day in found.days:
         if (so_far := day.lift_so_far) is not None:
             rows.append((day.day, so_far.lift, *so_far.lift_within, so_far.treatment, so_far.control))
@@ -110,7 +118,7 @@ def _lift_csv(found: Results) -> Rows:
 
 def _days_csv(found: Results) -> Rows:
     names = [*(f"treatment_{name}" for name in _COUNTS), *(f"control_{name}" for name in _COUNTS)]
-    rows: Rows = [("day", *names, *(f"delivered of {one.name}" for one in found.variants))]
+    rows: Rows = [(_in("day", found), *names, *(f"delivered of {one.name}" for one in found.variants))]
     for day in found.days:
         counts = (getattr(arm, name) for arm in (day.treatment, day.control) for name in _COUNTS)
         rows.append((day.day, *counts, *day.sends))
@@ -119,19 +127,34 @@ def _days_csv(found: Results) -> Rows:
 
 def _variants_csv(found: Results) -> Rows:
     rows: Rows = [
-        ("variant", "copy_id", "delivered", "clicks", "share", "click_rate", "from", "to", "best", "guardrail", "as_of")
-    ]
+        ("variant", "copy_id", "delivered", "clicks", "share", "click_rate", "from", "to", "best", "guardrail",
+         _in("as_of", found))
+    ]  # fmt: skip
     for one in found.report.variants if found.report else ():
         within = one.click_rate.within or (None, None)
         rows.append(
             (one.name, one.copy_id, one.sends, one.clicks, one.share, one.click_rate.rate, *within, one.best,
-             one.guardrail.verdict, found.report and found.report.as_of.isoformat())
+             one.guardrail.verdict, found.report and _there(found.report.as_of, found))
+        )  # fmt: skip
+    return rows
+
+
+def _themes_csv(found: Results) -> Rows:
+    rows: Rows = [
+        ("theme", "variants", "assigned", "delivered", "clicks", "share", "outcome", "click_rate", "from", "to",
+         _in("as_of", found))
+    ]  # fmt: skip
+    for one in found.report.themes if found.report else ():
+        rate = one.click_rate
+        rows.append(
+            (one.theme or "(none)", one.variants, one.assigned, one.delivered, one.clicks, one.share, rate.outcome,
+             rate.rate, *(rate.within or (None, None)), found.report and _there(found.report.as_of, found))
         )  # fmt: skip
     return rows
 
 
 def _weeks_csv(found: Results) -> Rows:
-    rows: Rows = [("week", "begins", "sends", "outcome", "lift", "from", "to")]
+    rows: Rows = [("week", _in("begins", found), "sends", "outcome", "lift", "from", "to")]
     for one in found.report.weeks if found.report else ():
         rows.append((one.week + 1, one.begins, one.sends, *_lift_cells(one.lift)))
     return rows
@@ -157,13 +180,13 @@ def _conversions_csv(found: Results) -> Rows:
 
 
 def _guardrail_csv(found: Results) -> Rows:
-    rows: Rows = [("at", "variant", "event", "actor", "comment")]
-    rows += [(one.at.isoformat(), one.name, one.event, one.actor, one.comment) for one in found.guard_events]
+    rows: Rows = [(_in("at", found), "variant", "event", "actor", "comment")]
+    rows += [(_there(one.at, found), one.name, one.event, one.actor, one.comment) for one in found.guard_events]
     return rows
 
 
 TABLES: Final[Mapping[str, Callable[[Results], Rows]]] = {
-    "lift": _lift_csv, "days": _days_csv, "variants": _variants_csv, "weeks": _weeks_csv,
+    "lift": _lift_csv, "days": _days_csv, "variants": _variants_csv, "themes": _themes_csv, "weeks": _weeks_csv,
     "conversions": _conversions_csv, "guardrail": _guardrail_csv,
 }  # fmt: skip
 """What results alone say, by the name of the file."""
@@ -171,11 +194,8 @@ TABLES: Final[Mapping[str, Callable[[Results], Rows]]] = {
 
 def shares_csv(found: Shares) -> Rows:
     """As the chart of shares."""
-    return [("at", *(one.name or str(one.copy_id) for one in found.variants)), *_share_rows(found)]
-
-
-def _share_rows(found: Shares) -> Iterable[tuple[object, ...]]:
-    return ((day.at.isoformat(), *day.shares) for day in found.days)
+    names = (one.name or str(one.copy_id) for one in found.variants)
+    return [(_in("at", found), *names), *((_there(day.at, found), *day.shares) for day in found.days)]
 
 
 def segments_csv(found: Segments) -> Rows:

@@ -12,6 +12,7 @@ from shared.admin import exports
 from shared.admin.errors import AdminError, NotFound
 from shared.admin.operation import Nothing
 from shared.errors import Failure
+from shared.export_access import Encryption
 from shared.exports import Layout, Record
 
 pages = Pages()
@@ -28,7 +29,9 @@ class TypedTarget(BaseModel):
     region: _Text = "us-east-1"
     endpoint_url: _Text | None = None
     role_arn: _Text | None = None
-    external_id: _Text | None = None
+    bucket_owner: _Text | None = None
+    encryption: Encryption = "bucket"
+    kms_key_id: _Text | None = None
     access_key: _Text | None = None
     secret_key: SecretStr | None = None
     record: Record = "page"

@@ -59,8 +59,10 @@ async def settings(visit: Visit) -> web.StreamResponse:
 
 @pages.page("GET", "/{org}/templates/{template}/settings/messages", role="viewer")
 async def messages(visit: Visit) -> web.StreamResponse:
-    """The choices of a flow's messages alone, when another flow is selected."""
+    """The choices of a flow's messages alone, when another flow is selected; the whole page for who opens it."""
     template = await template_of(visit)
+    if not visit.is_htmx:
+        return visit.see_other(visit.path("templates", template.template_id, "settings"))
     found = await visit.run(flows.list_flows, Nothing())
     form = Form({"flow_id": visit.request.query.get("flow_id", "")})
     return visit.render("templates/_messages.html", template=template, form=form, **_choices(found.steps, form))

@@ -1,8 +1,10 @@
 """Variants: written beside a live preview, checked while they are, reviewed, taken back; and all of them as a grid."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlencode
 from uuid import UUID
 
 from aiohttp import web
@@ -31,7 +33,8 @@ PEOPLE: Final[Mapping[str, str]] = {
     "long": "Somebody with very long values",
 }
 _IN_REVIEW: Final = 10
-_MOST_CELLS = 60
+_CELLS: Final = 24  # on one page; each has a frame of its own
+_SAMPLES: Final = (5, 20, 50, 100)
 _USUAL_FIELDS: Final = ("first_name", "last_name", "city")  # chips, beside those that the copy prints
 _TEXT = Annotated[str, Field(max_length=200_000)]
 
@@ -209,16 +212,37 @@ async def variant_email(visit: Visit) -> web.StreamResponse:
 @pages.page("GET", "/{org}/templates/{template}/preview", role="viewer")
 async def grid(visit: Visit) -> web.StreamResponse:
     """Every variant for every kind of person, the worst first."""
-    template = await template_of(visit)
-    try:
-        found = (await visit.run(previewing.preview, {"template_id": template.template_id})).cells
-    except NotFound:  # no variant yet
-        found = []
-    kinds = {"example": "example", "nobody's fields": "nobody", "long values": "long"}
-    return visit.render(
-        "templates/preview.html", template=template, cells=found[:_MOST_CELLS], total=len(found), states=STATES,
-        control=sum(one.body is None for one in found), tab="preview", kinds=kinds, means=of_decision,
+    template, query = await template_of(visit), visit.request.query
+    paging = Paging.of(query, _CELLS)
+    sample = next((one for one in _SAMPLES if query.get("sample") == str(one)), _SAMPLES[0])
+    variant = query.get("variant", "")
+    variant = variant if variant in {one.name for one in template.variants if one.state != "archived"} else ""
+    asked: dict[str, Any] = {
+        "template_id": template.template_id, "sample": sample, "variant": variant or None,
+        "who": query.getall("who", [])[:100], "offset": paging.offset, "limit": paging.limit,
+    }  # fmt: skip
+    found = await _grid_of(visit, asked)
+    if found is None and asked["who"]:  # who was chosen has not come for a while
+        asked["who"] = []
+        found = await _grid_of(visit, asked)
+    kept = urlencode([("sample", sample), ("variant", variant), *(("who", one) for one in asked["who"])])
+    part = paging.cut(found.cells if found else [], "", {})
+    part = replace(
+        part, before=part.before and f"{part.before}&{kept}", after=part.after and f"{part.after}&{kept}"
     )  # fmt: skip
+    return visit.render(
+        "templates/preview.html", template=template, found=found, part=part, sample=sample, variant=variant,
+        samples=_SAMPLES, states=STATES, tab="preview", means=of_decision,
+        kinds={"example": "example", "nobody's fields": "nobody", "long values": "long"},
+    )  # fmt: skip
+
+
+async def _grid_of(visit: Visit, asked: Mapping[str, Any]) -> previewing.PreviewGrid | None:
+    """None: there is no variant, or nobody of those who were chosen."""
+    try:
+        return await visit.run(previewing.preview, asked)
+    except NotFound:
+        return None
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------

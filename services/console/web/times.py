@@ -8,14 +8,6 @@ from markupsafe import Markup, escape
 _STEPS = ((60, "second"), (3600, "minute"), (86_400, "hour"), (30 * 86_400, "day"))
 
 
-def zone_of(name: str | None) -> ZoneInfo:
-    """The zone of this name; UTC without one, and for one that this machine does not know."""
-    try:
-        return ZoneInfo(name or "UTC")
-    except (KeyError, ValueError, OSError):
-        return ZoneInfo("UTC")
-
-
 def moment(at: datetime | None, zone: ZoneInfo, otherwise: str = "never") -> Markup:
     """`24 Nov 2026, 10:05`, as a `<time>`."""
     if at is None:

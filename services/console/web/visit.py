@@ -17,7 +17,6 @@ from services.console.people.store import Account, Membership, Notice, SignedIn
 from services.console.settings import Settings
 from services.console.web.environment import Templates
 from services.console.web.errors import not_found
-from services.console.web.times import zone_of
 from shared.admin.context import Actor, Asking
 from shared.admin.context import Means as AdminMeans
 from shared.admin.operation import A, Operation, R
@@ -26,6 +25,7 @@ from shared.clock import Clock
 from shared.crypto import KeyRing
 from shared.db.pool import Connection, Database
 from shared.people.roles import Role, reaches
+from shared.zones import zone_of
 
 _HTMX = "HX-Request"
 REQUEST_ID = web.RequestKey("request_id", str)

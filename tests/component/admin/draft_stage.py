@@ -38,7 +38,7 @@ class Held:
 
     def __call__(self, _: Request) -> Reply:
         self.asked += 1
-        self._go.wait(20)
+        self._go.wait(90)
         return self._replies[min(self.asked, len(self._replies)) - 1]
 
     def let_go(self) -> None:

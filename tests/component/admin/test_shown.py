@@ -155,10 +155,25 @@ async def assert_exact(rig: Rig, hours: float) -> None:
         for reason in {(one[1], one[2]) for one in told}
         if (ways := [one for one in told if (one[1], one[2]) == reason])
     }
+    await assert_named(rig, hours, told)
     listed = await rig.run(outcomes.list_outcomes, {"hours": hours}, "viewer")
     ended = {(one.template_id, one.decision, one.decided, one.outcome, one.reason, one.generations)
              for one in listed.counts}  # fmt: skip
     assert ended == await shown_oracle.ended(rig.database, rig.org_id, since)
+
+
+async def assert_named(rig: Rig, hours: float, told: set[tuple[Any, ...]]) -> None:
+    """Of each reason the template with most emails by its name, and all others in one row."""
+    number = await rig.run(operations_number.number, {"hours": hours, "most": 1}, "viewer")
+    expected = set[tuple[Any, ...]]()
+    for reason in {one[1:3] for one in told}:
+        first, *others = sorted((one for one in told if one[1:3] == reason), key=lambda one: (-one[3], one[0]))
+        expected.add((*first, 1))
+        if others:
+            expected.add(("", *reason, sum(one[3] for one in others), sum(one[4] for one in others), len(others)))
+    assert expected == {
+        (one.template_id, one.shown, one.because, one.emails, one.seen, one.templates) for one in number.rows
+    }
 
 
 async def assert_examples(rig: Rig, hours: float) -> None:

@@ -129,15 +129,15 @@ def test_the_example_of_the_docs_can_be_applied(acme: Cli, tmp_path: Path) -> No
     assert acme.ok("apply", "-f", str(tmp_path / "acme.yaml"), "--yes").startswith("Nothing to do.\n")
 
 
-def test_a_source_without_its_key_can_be_given_it_and_has_no_part_in_resealing(acme: Cli, tmp_path: Path) -> None:
+def test_a_source_without_its_key_can_be_given_it_and_has_no_part_in_rotating_keys(acme: Cli, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(f"sources: [{{name: events, host: h, user: u, host_key: {HOST_KEY}}}]")
 
     acme.ok("apply", "-f", str(tmp_path / "x.yaml"), "--org", "acme", "--yes")
 
-    assert "SFTP key" not in acme.ok("keyring", "list")
+    assert "SFTP key" not in acme.ok("kek", "list", "--secrets")
     assert acme.value("SELECT refused_at IS NOT NULL FROM sources") is True
     acme.ok("source", "set", "acme", "events", "--key-file", str(key_file(tmp_path)))
-    assert "SFTP key" in acme.ok("keyring", "list")
+    assert "SFTP key" in acme.ok("kek", "list", "--secrets")
     assert acme.value("SELECT refused_at IS NULL FROM sources") is True
 
 

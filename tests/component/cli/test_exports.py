@@ -15,6 +15,7 @@ from shared.crypto import KeyRing
 from shared.schemas.ids import generation_day
 from tests.component.cli.rig import KEY, Cli, settings
 
+ROLE = "arn:aws:iam::111122223333:role/exports"
 AT = datetime(2026, 11, 23, 10, 30, tzinfo=UTC)
 
 
@@ -95,11 +96,13 @@ def test_a_target_says_what_is_exported_beside_the_record(acme: Cli) -> None:
 def test_a_target_said_again_is_replaced(acme: Cli) -> None:
     acme.ok("export", "target", "acme", "--bucket", "old", "--access-key", "AKID", given="s\n")
 
-    acme.ok("export", "target", "acme", "--bucket", "new", "--role-arn", "arn:aws:iam::1:role/x", "--external-id", "e")
+    said = acme.ok("export", "target", "acme", "--bucket", "new", "--role-arn", ROLE)
 
     row = target(acme)
+    [org] = acme.rows("SELECT export_external_id FROM orgs")
     assert (row["bucket"], row["access_key"], row["sealed_secret"]) == ("new", None, None)
-    assert (row["role_arn"], row["external_id"]) == ("arn:aws:iam::1:role/x", "e")
+    assert (row["role_arn"], row["external_id"]) == (ROLE, None)
+    assert said.endswith(f"The role {ROLE} is taken with the external id {org['export_external_id']}.\n")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,11 @@ def test_a_target_said_again_is_replaced(acme: Cli) -> None:
     [
         (("--bucket", " "), "--bucket: is empty."),
         (("--bucket", "b", "--endpoint-url", "s3.example"), "--endpoint-url: 's3.example' must begin with https://"),
-        (("--bucket", "b", "--external-id", "e"), "--external-id: belongs to a role; give --role-arn too."),
+        ((), "--bucket: is empty."),
+        (("--bucket", "b", "--bucket-owner", "12"), "--bucket-owner: is the number of an AWS account, 12 digits"),
+        (("--bucket", "b", "--role-arn", "x"), "--role-arn: 'x' is no ARN of a role like arn:aws:iam::111122223333"),
+        (("--bucket", "b", "--encryption", "kms"), "--kms-key-id: names the key by its ARN"),
+        (("--bucket", "b", "--kms-key-id", "k"), "--kms-key-id: belongs to the encryption kms; say that too"),
         (
             ("--bucket", "b", "--access-key", "AKID"),
             "Secret access key: it is read from standard input, which was empty.",

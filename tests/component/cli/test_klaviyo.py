@@ -195,37 +195,3 @@ def test_a_key_sealed_with_a_key_that_is_gone_says_which_to_bring_back(acme: Cli
 
     assert "sealed with key 'k1'" in message
     assert "JUSTAI_SEAL_KEYS" in message
-
-
-def test_resealing_moves_every_secret_to_the_first_key_and_touches_nothing_else(acme: Cli, box: Box) -> None:
-    key = box.key()
-    connect(acme, box, key)
-    acme.ok("export", "target", "acme", "--bucket", "b", "--access-key", "AK", given="s3-secret\n")
-    before = integration(acme)
-    both = acme.with_settings(seal_keys=f"{OTHER_KEY},{KEY}")
-    listed = both.ok("keyring", "list")
-
-    said = both.ok("keyring", "reseal")
-
-    after, only_new = integration(acme), KeyRing(OTHER_KEY)
-    assert [line.split()[-1] for line in listed.splitlines() if line.startswith("acme")] == ["k1", "k1"]
-    assert said == "Sealed 2 secrets again with k2.\n"
-    assert only_new.open(after["sealed_key"], f"{after['org_id']}/klaviyo") == key
-    assert (
-        only_new.open(acme.value("SELECT sealed_secret FROM export_targets"), f"{after['org_id']}/export")
-        == "s3-secret"
-    )
-    assert after | {"sealed_key": ""} == before | {"sealed_key": ""}
-    assert both.ok("keyring", "reseal") == "Every secret is sealed with k2 already.\n"
-
-
-def test_resealing_is_all_or_nothing(acme: Cli, box: Box) -> None:
-    connect(acme, box, box.key())
-    acme.ok("export", "target", "acme", "--bucket", "b", "--access-key", "AK", given="s3-secret\n")
-    acme.rows("UPDATE export_targets SET sealed_secret = 'v1.k0.AAAA.AAAA'")
-    before = acme.everything()
-
-    message = acme.with_settings(seal_keys=f"{OTHER_KEY},{KEY}").line("keyring", "reseal")
-
-    assert "'k0'" in message
-    assert acme.everything() == before

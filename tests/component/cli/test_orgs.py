@@ -189,3 +189,12 @@ def test_a_new_key_of_the_ring_fits_the_setting(cli: Cli) -> None:
     assert made.startswith("k9:")
     assert cli.with_settings(seal_keys=f"{made},{KEY}").ok("org", "list")
     assert "cannot name a key" in cli.line("keyring", "new", "a:b")
+
+
+def test_to_pause_an_org_is_to_stop_it(acme: Cli) -> None:
+    said = acme.ok("org", "pause", "acme", "--reason", "asked for")
+
+    assert said == acme.ok("org", "stop", "acme", "--reason", "asked for")
+    assert acme.value("SELECT stopped_reason FROM orgs") == "asked for"
+    assert acme.ok("org", "resume", "acme") == "acme is served again.\n"
+    assert "pause" not in acme.ok("org", "--help").partition("Commands:")[2]

@@ -65,6 +65,12 @@ def test_sampled_people_are_the_kinds_that_came_lately(shop: Cli) -> None:
     assert "looked at" not in said
     assert "nobody's fields" in said
     assert "Cold" not in said
+    chosen = shop.ok("preview", "acme", "welcome", "--who", "plan=pro", "--who", "long values")
+    assert "plan=pro" in chosen
+    assert "long values" in chosen
+    assert "nobody's fields" not in chosen
+    nobody = shop.line("preview", "acme", "welcome", "--who", "plan=free")
+    assert "Nobody of these is there: plan=free. People: 'plan=pro' (" in nobody
 
 
 def test_nothing_is_stored(shop: Cli, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_only_the_days_asked_for_are_read(shop: Cli) -> None:
         UUID(int=1), "welcome", since, NOW, TODAY - timedelta(days=8), TODAY + timedelta(days=1), ["control_split"], [],
     )  # fmt: skip
 
-    facts = "\n".join(str(row) for row in shop.rows(f"EXPLAIN {SELECT_FACTS}", *arguments))
+    facts = "\n".join(str(row) for row in shop.rows(f"EXPLAIN {SELECT_FACTS}", *arguments, [since], since.date()))
     draws = "\n".join(str(row) for row in shop.rows(f"EXPLAIN {SELECT_DRAWS}", *arguments))
 
     old = f"{TODAY - timedelta(days=12):%Y%m%d}"

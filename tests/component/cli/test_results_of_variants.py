@@ -103,6 +103,21 @@ def test_a_variant_that_drives_people_away_is_called_out_with_its_numbers(shop: 
     assert "Pause 'Warm': 40 unsubscribes and complaints in 2,000 sends (2.00%), against 0.25%" in text
 
 
+def test_variants_of_one_theme_are_told_together(shop: Cli) -> None:
+    shop.rows("UPDATE variants SET theme = 'Warmth' WHERE name = 'Warm'")
+    decide(shop, 1000, copy_id=WARM, p=(0.98, 0.02), clicked=50)
+    decide(shop, 20, copy_id=SHORT, p=(0.98, 0.02), clicked=3)
+
+    data, text = found(shop)["themes"], told(shop, "--by", "theme")
+
+    assert [(one["theme"], one["delivered"], one["clicks"]) for one in data] == [("Warmth", 1000, 50), (None, 20, 3)]
+    assert data[0]["click_rate"]["outcome"] == "estimated"
+    assert "Warmth 1 1000 1000 50 98.0% 5.00%" in text
+    assert "(none) 1 20 20 3 2.0% not enough yet" in text
+    assert "By theme" not in told(shop)
+    assert "By theme, 1 comparisons" in told(shop, "--by", "attrs.theme")
+
+
 # --- after shipping --------------------------------------------------------------------------------------------------
 
 

@@ -2,17 +2,19 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
 from services.console.pages import results_charts
-from shared.admin import policies, results, what_if
+from shared.admin import orgs, policies, results, what_if
 from shared.admin.errors import NotFound, Refused
 from shared.admin.results_models import Day, LiftInterval, LiftSaid, Report, Results, Week
 from shared.admin.results_report import make_report
 from shared.schemas.ids import generation_day
+from shared.zones import zone_of
 from tests.component.admin.rig import Rig, Servers
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
@@ -51,7 +53,7 @@ async def history(stage: Stage) -> History:
 
 async def test_counts_say_what_the_log_says(rig: Rig, history: History) -> None:
     counted = await rig.run(results.show, dict(ASKED), "viewer")
-    said = await make_report(rig.database, rig.org_id, "acme", "welcome", rig.clock.now())
+    said = await make_report(rig.database, rig.org_id, "acme", "welcome", rig.clock.now(), zone_of("UTC"))
 
     for arm, told in (("treatment", counted.treatment), ("control", counted.control)):
         assert {name: getattr(told, name) for name in said["funnel"][arm]} == said["funnel"][arm]
@@ -153,11 +155,55 @@ def test_first_days_that_say_nothing_do_not_flatten_the_lift_of_the_others(
         for at, both in enumerate(ends)
     ]
 
-    chart, note = results_charts.lift(part_of(Results, days=days))
+    chart, note = results_charts.lift(part_of(Results, days=days, time_zone="UTC"))
 
     assert len(chart["x"]) == len(ends)
     assert chart["within"] == (pytest.approx(within) if within else None)
     assert note.strip() == said
+
+
+INSERT_EACH_HALF_HOUR = """
+    INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at,
+        clean_at, decision, reason, property_prefix, written_for, cell, eligible, probabilities)
+    SELECT $2::date, gen_random_uuid(), $1, 'welcome', 'p' || n, 'u.f.a', at, at, at, 'control', 'control_split', 'jai',
+        'w.f.a', 'plan=pro', '{}', '{}'
+    FROM generate_series(0, 47) n,
+        LATERAL (SELECT $2::date::timestamp AT TIME ZONE 'UTC' + n * interval '30 min' AS at) a
+"""
+# By PostgreSQL's own list of zones.
+SELECT_EACH_DAY = """
+    SELECT (accepted_at AT TIME ZONE $1)::date AS day, count(*) FROM generations GROUP BY 1 ORDER BY 1
+"""
+ZONES = ("Europe/Berlin", "Asia/Kolkata", "America/New_York", "Pacific/Auckland", "UTC")
+TURNS_OF_CLOCKS = (date(2026, 3, 29), date(2026, 10, 25))
+
+
+async def test_days_are_those_of_the_orgs_own_zone_and_follow_it_to_another(stage: Stage, rig: Rig) -> None:
+    history = History(stage.db, stage.orgs["acme"], stage.now)
+    await history.template()
+    async with stage.db.transaction() as connection:
+        for day in (turn + timedelta(days=by) for turn in TURNS_OF_CLOCKS for by in (-1, 0, 1)):
+            await connection.execute("SELECT ensure_partition('generations', $1)", day)
+            await connection.execute(INSERT_EACH_HALF_HOUR, history.org_id, day)
+            await connection.execute("INSERT INTO result_days (org_id, day) VALUES ($1, $2)", history.org_id, day)
+    asked = {**ASKED, "since": "2026-03-01", "until": "2026-11-20"}
+
+    for zone in ZONES:
+        await rig.run(orgs.set_zone, {"time_zone": zone}, "editor")
+        waiting = (await rig.run(results.show, asked)).waiting
+        history = replace(history, now=history.now + timedelta(minutes=1))
+        await history.count()
+        found = await rig.run(results.show, asked)
+        async with stage.db.connection() as connection:
+            told = {row["day"]: row["count"] for row in await connection.fetch(SELECT_EACH_DAY, zone)}
+
+        assert waiting == 6
+        assert (found.waiting, found.time_zone) == (0, zone)
+        assert {day.day: day.control.assigned for day in found.days} == told
+        one = await rig.run(results.segments, {**asked, "since": "2026-10-25", "until": "2026-10-25", "by": "plan"})
+        assert [segment.control.assigned for segment in one.segments] == [told[date(2026, 10, 25)]]
+        if zone == "Europe/Berlin":
+            assert [told[turn] for turn in TURNS_OF_CLOCKS] == [46, 50]
 
 
 async def test_another_org_sees_nothing_of_them(rig: Rig, history: History, stage: Stage) -> None:
@@ -190,10 +236,39 @@ async def test_a_page_its_files_and_the_api_say_the_same(
     lines = days.html.splitlines()
     assert days.headers["Content-Disposition"] == 'attachment; filename="welcome-days.csv"'
     assert len(lines) == 1 + len(found.days)
+    assert lines[0].startswith("day (Europe/Berlin),")
     assert answer.body["treatment"]["delivered"] == found.treatment.delivered
     for name in ("lift", "variants", "shares", "segments"):
         file = await visitor.get(f"/acme/results/welcome/table/{name}.csv?by=plan")
         assert (file.status, len(file.html.splitlines()) > 3) == (200, True)
+
+
+async def test_themes_are_compared_on_the_page_in_a_file_and_over_the_api(
+    stage: Stage, rig: Rig, visitor: Browser
+) -> None:
+    history = History(stage.db, stage.orgs["acme"], stage.now)
+    await history.template()
+    await history.days(3, 400)
+    await history.count()
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+    assert "Themes" not in (await visitor.get("/acme/results/welcome")).words
+
+    async with stage.db.transaction() as connection:
+        await connection.execute("UPDATE variants SET theme = 'Warmth' WHERE name = ANY ($1::text[])", NAMES[:2])
+        await connection.execute("UPDATE result_reports SET revision = revision + 1")
+    await replace(history, now=stage.now + timedelta(hours=1)).count()
+    page = await visitor.get("/acme/results/welcome")
+    file = (await visitor.get("/acme/results/welcome/table/themes.csv")).html.splitlines()
+    answer = await rig.ask("GET", "/api/v1/orgs/acme/templates/welcome/results/themes", rig.actor("viewer"))
+
+    warmth, none = answer.body["themes"]
+    assert (warmth["theme"], warmth["variants"], warmth["click_rate"]["outcome"]) == ("Warmth", 2, "estimated")
+    assert none["theme"] is None
+    assert warmth["assigned"] + none["assigned"] == (await rig.run(results.show, dict(ASKED))).treatment.assigned
+    assert f"Warmth 2 {warmth['assigned']:,} {warmth['delivered']:,}" in page.words
+    assert "No theme" in page.words
+    assert [line.split(",")[0] for line in file] == ["theme", "Warmth", "(none)"]
+    assert file[0].endswith("as_of (Europe/Berlin)")
 
 
 COUNTED = {"metrics": ["Placed Order"], "refunds": [], "window_h": 72, "currency": None}
@@ -244,8 +319,8 @@ def test_a_week_that_says_nothing_is_in_no_chart() -> None:
     )
     mute = part_of(Week, week=1, begins=date(2026, 11, 9), sends=0, lift=LiftSaid(outcome="not enough yet"))
 
-    both = results_charts.weeks(part_of(Results, report=part_of(Report, weeks=[loud, mute])))
-    none = results_charts.weeks(part_of(Results, report=part_of(Report, weeks=[mute])))
+    both = results_charts.weeks(part_of(Results, time_zone="UTC", report=part_of(Report, weeks=[loud, mute])))
+    none = results_charts.weeks(part_of(Results, time_zone="UTC", report=part_of(Report, weeks=[mute])))
 
     assert both is not None
     assert (both["series"][0]["y"], both["series"][0]["high"], none) == ([25.0], [None], None)

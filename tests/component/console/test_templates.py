@@ -1,5 +1,6 @@
 """Pages of templates: their roles' buttons, what is refused, other orgs' ids, previews behind their own policy."""
 
+import re
 import time
 from uuid import uuid4
 
@@ -76,6 +77,42 @@ async def test_a_step_that_cannot_be_done_is_told(stage: Stage, visitor: Browser
     assert "It is not in review." in rejected
     assert state.status == 422
     assert "the template has no flow message yet" in state.words
+
+
+INSERT_KINDS = """
+    INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at,
+        clean_at, decision, reason, property_prefix, written_for, attrs)
+    SELECT ($2::timestamptz AT TIME ZONE 'UTC')::date, gen_random_uuid(), $1, 'welcome', 'p' || n, 't', $2, $2, $2,
+        'control', 'control_split', 'jai', 'welcome', json_build_object('plan', 'p' || n)::jsonb
+    FROM generate_series(1, 60) n
+"""
+
+
+async def test_the_grid_has_pages_and_shows_the_people_that_were_chosen(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor, "viewer")
+    await make_template(stage, "acme")
+    async with stage.db.transaction() as connection:
+        await connection.execute("SELECT ensure_partition('generations', $1)", stage.now.date())
+        await connection.execute(INSERT_KINDS, stage.orgs["acme"], stage.now)
+    path = "/acme/templates/welcome/preview"
+
+    first = await visitor.get(f"{path}?sample=50")
+    last = await visitor.get(f"{path}?page=3&sample=50")
+    beyond = await visitor.get(f"{path}?page=9&sample=50")
+    usual = await visitor.get(path)
+    keys = re.findall(r'name="who" value="(\w+)"', usual.html)
+    some = await visitor.get(f"{path}?who={keys[0]}&who={keys[-1]}&variant=Warm")
+    nobody = await visitor.get(f"{path}?who=00000000&sample=none&variant=Hot")
+
+    assert "52 renderings" in first.words
+    assert [page.html.count("<article") for page in (first, last, usual, some, nobody)] == [24, 4, 7, 2, 7]
+    assert "?page=2&amp;sample=50&amp;variant=" in first.html
+    assert "Better" not in last.words
+    assert "No rendering is left" in beyond.words
+    assert len(keys) == 7
+    assert "2 of 7 people" in some.words
+    assert some.html.count(" checked") == 2
+    assert "Choose among these 7 people" in nobody.words
 
 
 async def test_another_orgs_template_is_not_there(stage: Stage, visitor: Browser) -> None:
@@ -178,9 +215,11 @@ async def test_a_flow_that_was_not_read_stays_selected(stage: Stage, visitor: Br
     assert '<option value="GONE01" selected>GONE01 (not read from Klaviyo)</option>' in html
     assert '<option value="7" selected>7 (not read from Klaviyo)</option>' in html
     assert "jai_welcome_subject" in html
-    part = (await visitor.get("/acme/templates/welcome/settings/messages?flow_id=FLOW01")).html
+    messages = "/acme/templates/welcome/settings/messages"
+    part = (await visitor.get(f"{messages}?flow_id=FLOW01", headers={"HX-Request": "true"})).html
     assert "Email 1 · 3 min after the webhook" in part
     assert "<html" not in part
+    assert (await visitor.get(messages)).location == "/acme/templates/welcome/settings"
 
 
 async def test_what_is_typed_stands_for_itself_in_a_search(stage: Stage, visitor: Browser) -> None:

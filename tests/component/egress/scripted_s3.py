@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
 from aiohttp import web
@@ -16,7 +16,9 @@ from aiohttp import web
 from services.egress.model import Target
 from services.egress.s3 import S3, Bucket, S3Options
 
-Operation = Literal["Head", "Put", "Create", "UploadPart", "Complete", "Abort", "Delete", "AssumeRole", "ListUploads"]
+Operation = Literal[
+    "Head", "Put", "Create", "UploadPart", "Complete", "Abort", "Delete", "AssumeRole", "ListUploads", "Get"
+]
 # An answer: status and code. `lost`: it is done, and nobody is told; `wrong`: it is done, and what is told is not true
 # (another ETag, another upload), or, of an abort, it is not done and said to be.
 Fault = Literal["none", "reset", "silence", "lost", "wrong"] | tuple[int, str]
@@ -51,6 +53,10 @@ class ScriptedS3:
     uploads: dict[str, Upload] = field(default_factory=dict)
     form: dict[str, str] = field(default_factory=dict)
     authorizations: list[str] = field(default_factory=list)
+    headers: list[tuple[Operation, dict[str, str]]] = field(default_factory=list)
+    says: str = "no"  # in every error
+    owner: str = ""  # whose the bucket is
+    region: str = ""  # where the bucket is said to be, in every error
     begun: int = 0
 
     @property
@@ -62,11 +68,14 @@ class ScriptedS3:
         operation = _operation(request)
         self.seen.append(operation)
         self.authorizations.append(request.headers.get("Authorization", ""))
+        self.headers.append((operation, {name.lower(): value for name, value in request.headers.items()}))
         body = await request.read()
+        if self.owner and request.headers.get("x-amz-expected-bucket-owner", self.owner) != self.owner:
+            return _error(operation, 403, "AccessDenied")
         if faults := self.faults.get(operation):
             match faults.pop(0):
                 case (status, code):
-                    return _error(operation, int(status), str(code))
+                    return _error(operation, int(status), str(code), self.says, self.region)
                 case "reset" if request.transport is not None:
                     request.transport.abort()
                     return web.Response()
@@ -105,6 +114,10 @@ class ScriptedS3:
                 return web.Response(headers={"ETag": self.etags[key], "Content-Length": length, **said})
             case "Head":
                 return web.Response(status=404)
+            case "Get" if key in self.objects:
+                return web.Response(body=self.objects[key], headers={"ETag": self.etags[key]})
+            case "Get":
+                return _error(operation, 404, "NoSuchKey")
             case "Put":
                 return web.Response(headers={"ETag": self._store(key, body, _metadata(request), _etag(body))})
             case "Create":
@@ -185,7 +198,7 @@ def _operation(request: web.Request) -> Operation:
         case "HEAD":
             return "Head"
         case "GET":
-            return "ListUploads"
+            return "ListUploads" if "uploads" in request.query else "Get"
         case "PUT":
             return "UploadPart" if "partNumber" in request.query else "Put"
         case "POST" if request.path == "/":
@@ -204,12 +217,14 @@ def _xml(text: str) -> web.Response:
     return web.Response(text=text, content_type="application/xml")
 
 
-def _error(operation: Operation, status: int, code: str) -> web.Response:
+def _error(operation: Operation, status: int, code: str, says: str = "no", region: str = "") -> web.Response:
+    where = {"x-amz-bucket-region": region} if region else {}
     if operation == "Head":
-        return web.Response(status=status)
-    error = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
+        return web.Response(status=status, headers=where)
+    named = f"<Region>{region}</Region>" if region else ""
+    error = f"<Error><Code>{code}</Code><Message>{says}</Message>{named}</Error>"
     text = f"<ErrorResponse>{error}</ErrorResponse>" if operation == "AssumeRole" else error
-    return web.Response(status=status, text=text, content_type="application/xml")
+    return web.Response(status=status, text=text, content_type="application/xml", headers=where)
 
 
 @asynccontextmanager
@@ -229,7 +244,10 @@ async def scripted_s3() -> AsyncIterator[ScriptedS3]:
 
 
 @asynccontextmanager
-async def bucket_at(script: ScriptedS3, *, role_arn: str | None = None, attempts: int = 1) -> AsyncIterator[Bucket]:
+async def bucket_at(
+    script: ScriptedS3, *, role_arn: str | None = None, attempts: int = 1, **more: Any
+) -> AsyncIterator[Bucket]:
+    """`more`: of the target."""
     options = S3Options(
         connect_timeout_s=1,
         read_timeout_s=0.5,
@@ -238,6 +256,8 @@ async def bucket_at(script: ScriptedS3, *, role_arn: str | None = None, attempts
         sts_endpoint_url=script.url,
         part_bytes=5 << 20,
     )
-    target = Target("shared", "", "us-east-1", script.url, "OWN", "secret", role_arn, "ext-1" if role_arn else None)
+    target = Target(
+        "shared", "", "us-east-1", script.url, "OWN", "secret", role_arn, "ext-1" if role_arn else None, **more
+    )
     async with AsyncExitStack() as stack:
         yield await S3(options, stack).bucket(target)

@@ -142,8 +142,9 @@ class World:
 
     async def set(self, org_id: UUID, **columns: object) -> None:
         """Change the target."""
-        for column, value in columns.items():
-            await self.admin.execute(f"UPDATE export_targets SET {column} = $2 WHERE org_id = $1", org_id, value)
+        if columns:
+            said = ", ".join(f"{column} = ${n}" for n, column in enumerate(columns, 2))
+            await self.admin.execute(f"UPDATE export_targets SET {said} WHERE org_id = $1", org_id, *columns.values())
 
     async def say(self, shop: Shop, people: Sequence[Person], connection: asyncpg.Connection | None = None) -> None:
         """Store one generation per person, in one statement, as the generator does."""

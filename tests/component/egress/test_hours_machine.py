@@ -242,8 +242,12 @@ def stage_of(database_url: str, bucket: str, servers: Servers) -> AbstractAsyncC
     return open_world(database_url, bucket, servers.need("postgres", "s3"))
 
 
+@pytest.mark.parametrize(
+    "stories",
+    [pytest.param(6, id="short"), pytest.param(60, id="long", marks=[pytest.mark.long, pytest.mark.timeout(1_800)])],
+)
 @pytest.mark.timeout(300)
-def test_the_object_of_an_hour_ends_up_as_its_rows(stage_of: AbstractAsyncContextManager[World]) -> None:
+def test_the_object_of_an_hour_ends_up_as_its_rows(stage_of: AbstractAsyncContextManager[World], stories: int) -> None:
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         world = loop.run_until_complete(stage_of.__aenter__())
@@ -252,7 +256,7 @@ def test_the_object_of_an_hour_ends_up_as_its_rows(stage_of: AbstractAsyncContex
             run_state_machine_as_test(
                 machine,
                 settings=settings(
-                    max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+                    max_examples=stories, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
                 ),
             )
         finally:

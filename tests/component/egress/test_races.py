@@ -114,6 +114,26 @@ async def test_an_exporter_that_slept_past_its_lease_cannot_overwrite_what_is_ne
     assert (row["state"], row["rows"], row["epoch"]) == ("exported", 6, 2)
 
 
+async def test_rows_deleted_while_their_exporter_slept_do_not_come_back_to_stay(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(5))
+    sleepy, gate = gated(world, KEY, stopped=True)
+    first = asyncio.create_task(export_hour(job(shop), sleepy))
+    await asyncio.wait_for(gate.reached.wait(), 10)
+    await world.admin.execute("DELETE FROM generations")
+    world.clock.advance(world.deps.lease_s + 1)
+    await export_hour(job(shop), world.deps)
+    gate.opened.set()
+    with pytest.raises(Superseded):
+        await first
+
+    assert (await world.hour(shop))["state"] == "pending"  # nothing was there that could have refused the object
+    await export_hour(job(shop), world.deps)
+
+    assert set(await world.objects()) == {MANIFEST}
+    assert (await world.manifest(MANIFEST))["rows"] == 0
+
+
 async def test_an_exporter_that_slept_before_deleting_cannot_delete_what_is_newer(world: World) -> None:
     shop = await world.shop()
     await world.say(shop, people(5))

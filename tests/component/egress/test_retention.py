@@ -164,21 +164,31 @@ async def test_a_day_that_is_still_needed_stays(world: World, missing: str) -> N
     assert await kept_days(world) == ["generations_20261123"]
 
 
-async def test_a_deletion_that_is_not_in_the_bucket_yet_keeps_the_day_of_a_target_that_is_switched_off(
-    world: World,
+@pytest.mark.parametrize("exported_before", [True, False], ids=["a deletion waits", "never exported"])
+async def test_a_day_that_waits_only_because_exports_are_off_is_kept_until_they_are_on(
+    world: World, caplog: pytest.LogCaptureFixture, exported_before: bool
 ) -> None:
     shop = await world.shop()
     await world.say(shop, people(2))
-    await export_day(world, shop)
+    if exported_before:
+        await export_day(world, shop)
+        await world.admin.execute(
+            "UPDATE export_hours SET dirty_seq = 2, reason = 'person_deleted' WHERE hour = $1", HOUR
+        )
     await world.set(shop.org_id, enabled=False)
-    await world.admin.execute("UPDATE export_hours SET dirty_seq = 2, reason = 'person_deleted' WHERE hour = $1", HOUR)
     wait_until_old(world)
     await count(world)
 
     held = await keeper(world).look()
-    await export_hour(job(shop), world.deps)
+    await export_day(world, shop)
+    still_held = await keeper(world).look()
+    await world.set(shop.org_id, enabled=True)
+    await export_day(world, shop)
 
-    assert held == []
+    assert (held, still_held) == ([], [])
+    assert "shop: 1 hours of generations are not exported; exports are off" in str(
+        [record.__dict__ for record in caplog.records if record.message == "retention.kept"]
+    )
     assert await keeper(world).look() == [DAY]
 
 

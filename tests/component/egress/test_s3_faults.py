@@ -135,6 +135,6 @@ async def test_a_target_with_a_role_is_written_to_with_the_roles_credentials(scr
 
 async def test_a_role_that_may_not_be_taken_is_permanent(script: ScriptedS3) -> None:
     script.faults["AssumeRole"] = [(403, "AccessDenied")]
-    async with bucket_at(script, role_arn="arn:aws:iam::1:role/exports") as bucket:
-        with pytest.raises(Permanent, match="AssumeRole: 403 AccessDenied"):
-            await put(bucket, SMALL)
+    with pytest.raises(Permanent, match="AssumeRole: 403 AccessDenied"):
+        async with bucket_at(script, role_arn="arn:aws:iam::1:role/exports"):
+            pass

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -26,7 +27,9 @@ DAY = HOUR.replace(hour=0)
 
 
 @asynccontextmanager
-async def running(world: World, amqp_url: str, *, now: datetime) -> AsyncIterator[None]:
+async def running(
+    world: World, amqp_url: str, *, now: datetime, egress_folder: Path | None = None
+) -> AsyncIterator[None]:
     """The service, its clock at `now` and going; ends with a clean drain."""
     settings = Settings(
         database_url=SecretStr(world.database_url),
@@ -37,6 +40,7 @@ async def running(world: World, amqp_url: str, *, now: datetime) -> AsyncIterato
         clock=f"scaled:1:{time.time()}:{now.isoformat()}",
         egress_connect_timeout_s=1,
         egress_tick_s=0.2,
+        egress_folder=egress_folder,
     )
     async with AsyncExitStack() as stack, serving(await build(settings, stack)):
         yield

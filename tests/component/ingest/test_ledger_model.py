@@ -229,15 +229,19 @@ async def clear(rig: Rig) -> None:
     rig.queued.clear()
 
 
+@pytest.mark.parametrize(
+    "stories",
+    [pytest.param(15, id="short"), pytest.param(200, id="long", marks=[pytest.mark.long, pytest.mark.timeout(1_800)])],
+)
 @pytest.mark.timeout(400)
-async def test_rows_are_those_of_the_newest_versions_whatever_happens(bare_rig: Rig) -> None:
+async def test_rows_are_those_of_the_newest_versions_whatever_happens(bare_rig: Rig, stories: int) -> None:
     await bare_rig.add_source(Server("127.0.0.1", 22, "nobody", "none", "none"), ".")
     bare_rig.clock.advance(86_400)
     loop = asyncio.get_running_loop()
 
     # Each story takes a second, so one that fails is told as it is, not made short.
     @settings(
-        max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True,
+        max_examples=stories, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True,
         phases=[Phase.explicit, Phase.generate],
     )  # fmt: skip
     @given(st.lists(STEP, min_size=4, max_size=8))

@@ -45,6 +45,7 @@ async def test_a_burst_that_fits_is_all_right_and_beyond_it_the_quota_is_used_up
     assert "expired quota" in reasons
 
 
+@pytest.mark.long
 async def test_a_burst_far_beyond_the_quota_is_right_by_import(
     servers: Servers, tmp_path: Path, result: Result
 ) -> None:
@@ -56,6 +57,7 @@ async def test_a_burst_far_beyond_the_quota_is_right_by_import(
     assert result.faults == 0
 
 
+@pytest.mark.long
 async def test_a_loud_account_delays_no_quiet_one(servers: Servers, tmp_path: Path, result: Result) -> None:
     await writer_acts.noisy(servers.need("postgres", "rabbitmq"), tmp_path, SMALL, result)
 

@@ -14,12 +14,14 @@ from cli.doctor_rules import (
     UrlSeen,
     of_broker,
     of_database,
+    of_holders,
     of_peppers,
     of_room,
     of_secrets,
     of_url,
 )
 from shared.db.migrate import Migration
+from shared.keyring import Holder
 from shared.messaging.inspection import BrokerSeen, QueueSeen
 from shared.messaging.topology import ALL
 
@@ -116,9 +118,18 @@ def test_secrets_that_do_not_open_and_keys_that_are_still_needed_are_told() -> N
     assert told(of_secrets(seen, "k1")) == [
         "bad: The Klaviyo key of bolt does not open: it was sealed with k9 | Put k9 behind the others in "
         "JUSTAI_SEAL_KEYS, or store the secret again.",
-        "warn: Key k0 is still needed | Run `justai keyring reseal`; then it may be taken out.",
+        "warn: Key k0 is still needed | Run `justai kek rotate`; then it may be taken out.",
     ]
     assert told(of_secrets(seen[:1], "k1")) == []
+
+
+def test_a_process_that_lacks_the_key_that_seals_is_told() -> None:
+    held = [Holder("gateway", "node-1", ["k1"]), Holder("egress", "node-1", ["k1", "k2"])]
+
+    assert told(of_holders(held, "k2")) == [
+        "bad: gateway on node-1 has no key k2, which seals | Give it the same JUSTAI_SEAL_KEYS as the others."
+    ]
+    assert told(of_holders(held, "k1")) == []
 
 
 def test_api_keys_of_a_pepper_that_is_lost_are_told() -> None:

@@ -59,7 +59,7 @@ def test_every_command_is_on_its_page_with_its_whole_path() -> None:
     headings = re.findall(r"^## (justai.*)$", page, re.MULTILINE)
     usages = re.findall(r"^Usage: (justai(?: [a-z-]+)*) ", page, re.MULTILINE)
     assert headings == usages
-    assert {"justai", "justai template import", "justai dead replay", "justai keyring reseal"} <= set(headings)
+    assert {"justai", "justai template import", "justai dead replay", "justai kek rotate"} <= set(headings)
     assert "..." not in re.sub(r"\[ARGS\]\.\.\.", "", page), "a description is cut off"
 
 

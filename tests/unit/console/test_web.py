@@ -17,6 +17,7 @@ from services.console.web.navigation import Area, areas, is_inside
 from services.console.web.paging import Paging
 from services.console.web.security import caller_address, local_path
 from shared.errors import Permanent
+from shared.zones import zone_of
 
 NOW = datetime(2026, 11, 25, 23, 30, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -48,7 +49,7 @@ def test_distances_are_told_as_people_tell_them(seconds: int, words: str) -> Non
 
 
 def test_a_zone_that_is_not_known_is_utc() -> None:
-    assert [times.zone_of(name).key for name in ("Europe/Berlin", "Nowhere/Land", "../../etc/passwd", "")] == [
+    assert [zone_of(name).key for name in ("Europe/Berlin", "Nowhere/Land", "../../etc/passwd", "")] == [
         "Europe/Berlin", "UTC", "UTC", "UTC",
     ]  # fmt: skip
 

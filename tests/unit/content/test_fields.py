@@ -146,7 +146,7 @@ values = st.dictionaries(names, st.sampled_from(["x", "", "1", "2"]))
 
 
 @given(text=texts, fields=values)
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_a_text_that_is_called_sure_never_misses_a_field(text: str, fields: dict[str, str]) -> None:
     try:
         template = parse_body(text)

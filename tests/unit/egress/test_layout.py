@@ -9,7 +9,8 @@ import pytest
 
 from services.egress.layout import is_ours, manifest, manifest_key, object_key, place_of
 from services.egress.model import Lease, Target
-from services.egress.parquet import ANALYST, PAGE, Summary
+from services.egress.parquet import Summary
+from services.egress.record import ANALYST, PAGE
 from services.egress.tables import VARIANTS
 from shared.exports import VARIANTS_HOUR, Layout, Table
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from services.egress import parquet
 from services.egress.model import Details, StoredRow
-from services.egress.parquet import ANALYST, PAGE, HourFile, Summary
+from services.egress.parquet import HourFile, Summary
+from services.egress.record import ANALYST, PAGE
 from shared.schemas.copy import VariantSource, Vars
 from shared.vars_codec import encode_vars
 

@@ -2,7 +2,7 @@ import base64
 
 import pytest
 
-from shared.crypto import KeyRing, SealError
+from shared.crypto import KeyRing, SealError, Wrapped, parse_ring
 
 
 def _key(letter: bytes) -> str:
@@ -47,7 +47,54 @@ def test_a_secret_that_is_still_to_be_set_says_so() -> None:
         RING.open("", "place")
 
 
-@pytest.mark.parametrize("spec", ["", "a", "a:short", "a.b:" + _key(b"a"), ":" + _key(b"a")])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "", "# nothing", "a", "a:short", "a:%%%", "a.b:" + _key(b"a"), ":" + _key(b"a"),
+        f"a:{_key(b'a')},a:{_key(b'b')}",
+        "a:kms:", "a:kms:alias/justai#AAAA", "a:kms:arn:aws:kms:eu-central-1:1:key/1#", "a:kms:arn#AAAA",
+    ],
+)  # fmt: skip
 def test_rings_without_a_usable_key_are_refused(spec: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  # base64 words it differently
-        KeyRing(spec)
+    with pytest.raises(ValueError, match="ring"):
+        parse_ring(spec)
+
+
+def test_a_ring_may_stand_in_lines_with_remarks_between_them() -> None:
+    spec = f"# of this autumn\nb:{_key(b'b')}\n\n  # of last year\n  a:{_key(b'a')}\n"
+
+    assert KeyRing(spec).names == ("b", "a")
+    assert KeyRing(spec).open(OLD_RING.seal("x", "p"), "p") == "x"
+
+
+def test_a_wrapped_key_is_read_and_written_as_it_was_and_seals_nothing_before_it_is_unwrapped() -> None:
+    text = "k2:kms:arn:aws:kms:eu-central-1:111122223333:key/1234#AQID"
+
+    assert parse_ring(text) == {"k2": Wrapped("arn:aws:kms:eu-central-1:111122223333:key/1234", b"\x01\x02\x03")}
+    assert f"k2:{parse_ring(text)['k2']!s}" == text
+    with pytest.raises(ValueError, match="wrapped"):
+        KeyRing(text)
+
+
+def test_a_secret_is_wrapped_anew_without_its_ciphertext_being_touched() -> None:
+    old = OLD_RING.seal("pk_secret", "org-1/klaviyo")
+
+    new = RING.rewrap(old, "org-1/klaviyo")
+
+    assert new.split(".")[1] == "b"
+    assert new.split(".")[3] == old.split(".")[3]
+    assert KeyRing(f"b:{_key(b'b')}").open(new, "org-1/klaviyo") == "pk_secret"
+    with pytest.raises(SealError):
+        RING.rewrap(old, "org-2/klaviyo")
+
+
+def test_a_ring_that_got_another_key_is_another_one_for_all_who_hold_it() -> None:
+    ring = KeyRing(f"a:{_key(b'a')}")
+    holder = ring.open
+
+    ring.replace({"b": b"b" * 32, "a": b"a" * 32})
+
+    assert holder(RING.seal("x", "p"), "p") == "x"
+    assert ring.names == ("b", "a")
+    with pytest.raises(ValueError, match="ring key"):
+        ring.replace({})

@@ -66,3 +66,23 @@ def test_the_summary_tells_of_secrets_only_that_they_are_set(environment: pytest
 
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in ServiceSettings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "file:/run/secrets/ring", f"a:{'A' * 43}=\n# older\nb:{'B' * 43}=\n",
+        "k2:kms:arn:aws:kms:eu-central-1:111122223333:key/1234#AQID",
+    ],
+)  # fmt: skip
+def test_seal_keys_may_be_in_a_file_in_lines_or_wrapped(environment: pytest.MonkeyPatch, spec: str) -> None:
+    environment.setenv("JUSTAI_SEAL_KEYS", spec)
+
+    assert _Settings.read().seal_keys.get_secret_value() == spec
+
+
+def test_a_file_of_seal_keys_without_its_whole_path_is_a_fault(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("JUSTAI_SEAL_KEYS", "file:ring")
+
+    with pytest.raises(SettingsError, match="JUSTAI_SEAL_KEYS"):
+        _Settings.read()

@@ -1,0 +1,28 @@
+"""The limit: pyarrow writes rows that are there already, as Arrow in memory, as the exporter's file is written."""
+
+import io
+import time
+
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+
+from bench.peers import egress_given
+from services.egress.parquet import WRITER
+from services.egress.record import PAGE
+
+
+def main() -> None:
+    """Read our own object, unclocked; write its rows once more."""
+    given = egress_given.given()
+    files = given.filesystem()
+    with files.open_input_file(f"{given.bucket}/{given.source_key}") as file:
+        table = pq.read_table(io.BytesIO(file.read()))
+    began = time.perf_counter()
+    pq.write_table(
+        table, given.path, filesystem=files, row_group_size=given.group_rows,
+        use_dictionary=list(PAGE.repeating), write_statistics=list(PAGE.statistics), **WRITER,
+    )  # fmt: skip
+    egress_given.tell(given, time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()
