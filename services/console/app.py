@@ -21,7 +21,9 @@ from services.console.routes import all_pages, make_app
 from services.console.settings import Settings
 from services.console.web.assets import Assets
 from services.console.web.environment import Templates
+from services.console.web.errors import as_json, bad_request, unforeseen
 from services.console.web.navigation import areas
+from services.console.web.security import HEADERS
 from services.console.web.visit import Console
 from shared import logs
 from shared.admin.context import Drafting
@@ -41,6 +43,7 @@ from shared.messaging.dead import Graveyard
 from shared.messaging.publisher import SeldomPublisher
 from shared.runtime import Runner, Service
 from shared.settings import host_and_port
+from shared.unreadable import answered_by
 
 log = logs.get(__name__)
 
@@ -84,7 +87,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
     )  # fmt: skip
     sign_on = await _single_sign_on(settings, people.clock, stack)
     console = Console(settings, database, clock, ring, people, templates, means, sign_on)
-    runner = web.AppRunner(
+    runner = _Runner(
         make_app(console, assets),
         access_log=None,
         keepalive_timeout=_KEEPALIVE_S,
@@ -110,6 +113,19 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
         },
         checks={"database": database.ping},
     )
+
+
+class _Runner(web.AppRunner):
+    """With answers of ours to what is no HTTP."""
+
+    async def _make_server(self) -> web.Server:
+        return answered_by(_unreadable, await super()._make_server())
+
+
+def _unreadable(_: web.BaseRequest, status: int) -> web.Response:
+    answer = as_json(bad_request("It is not HTTP as it should be.") if status < 500 else unforeseen("-"))
+    answer.headers.update({**HEADERS, "Server": ""})  # else aiohttp says which version it is
+    return answer
 
 
 def _klaviyo(http: aiohttp.ClientSession, clock: Clock, base_url: str, private_key: str) -> KlaviyoClient:

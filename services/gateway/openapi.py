@@ -72,7 +72,8 @@ def _hook() -> dict[str, Any]:
         ("Klaviyo-Webhook-Id", "The same as meta.klaviyo_webhook_id."),
     ]
     told = {
-        401: "The signature does not fit, or the timestamp is not of now.", 404: "There is no such hook.",
+        400: _STATUS_TEXT[400], 401: "The signature does not fit, or the timestamp is not of now.",
+        404: "There is no such hook.",
         413: "The body is larger than 8 MiB.", 415: _STATUS_TEXT[415], 422: "It is signed, and no batch of events.",
         503: "Nothing is stored; send it again after Retry-After.",
     }  # fmt: skip
@@ -301,7 +302,7 @@ def _schemas() -> dict[str, Any]:
             },
         },
         "Error": _error(sorted(MEANINGS)),
-        "HookError": _error(sorted({*HOOK_STATUS, "no_such_route"})),
+        "HookError": _error(sorted({*HOOK_STATUS, "no_such_route", "broken_request"})),
         "Health": {
             "type": "object",
             "required": ["status"],

@@ -14,6 +14,7 @@ from services.gateway.hooks import Hooks
 from services.gateway.routes import Generate, Routes, refusal
 from shared import logs, metrics
 from shared.runtime import Check, health_routes
+from shared.unreadable import answered_by
 
 log = logs.get(__name__)
 
@@ -49,7 +50,7 @@ class Server:
 
     async def run(self, generate: Generate, hooks: Hooks, checks: Mapping[str, Check], stop: asyncio.Event) -> None:
         """Answer until `stop` is set and the linger is over; then finish what is under way."""
-        server = _Server(
+        server = web.Server(
             Routes(generate, hooks, health_routes(checks, stop)),
             request_factory=_request,
             access_log=None,
@@ -58,7 +59,7 @@ class Server:
             lingering_time=LINGERING_S,
         )
         drain_s = max(0.1, self._drain_s - self._linger_s - _DRAIN_MARGIN_S)
-        runner = web.ServerRunner(server, shutdown_timeout=drain_s)
+        runner = web.ServerRunner(answered_by(_unreadable, server), shutdown_timeout=drain_s)
         await runner.setup()
         try:
             await web.SockSite(runner, self._bound, backlog=_BACKLOG).start()
@@ -70,35 +71,10 @@ class Server:
             await runner.cleanup()
 
 
-class _Handler(RequestHandler):
-    """What cannot be read as HTTP gets an answer of ours. aiohttp's own says what it stumbled over and in which version
-    it did, and writes a stack to the log each time: anybody could fill a disk."""
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun already")
-        if status < 500:
-            log.debug("request.unreadable", exc_info=exc)
-        else:
-            log.error("request.failed", status=status, exc_info=exc)
-        refused = Refused("broken_request" if status < 500 else "unexpected")
-        metrics.count("http_requests_total", route="other", code=str(refused.meaning.status))
-        response = refusal(refused, request)
-        response.force_close()
-        return response
-
-
-class _Server(web.Server):
-    """Makes a handler of ours for each connection."""
-
-    def __call__(self) -> RequestHandler:
-        return _Handler(self, loop=self._loop, **self._kwargs)
+def _unreadable(request: web.BaseRequest, status: int) -> web.Response:
+    refused = Refused("broken_request" if status < 500 else "unexpected")
+    metrics.count("http_requests_total", route="other", code=str(refused.meaning.status))
+    return refusal(refused, request)
 
 
 class _Request(web.BaseRequest):

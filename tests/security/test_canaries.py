@@ -1,7 +1,7 @@
 """Secrets are planted in every place that takes one; then all that the services write down is searched for them.
 
 The services run as processes that log all they have to say, are traced by a collector, and meet refusals and servers
-that are not there, since what is said of a failure is where secrets get out. ASVS 5.0 V16.2.5, V14.2.1, V13.3.1.
+that are not there, since what is said of a failure is where secrets get out. ASVS 5.0 V16.2.5, V13.3.1.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """API keys that are none, nearly one, or somebody else's: what they get, and what a flood of them costs.
 
 ASVS 5.0 V6.3.1 (guessing is answered cheaply), V11.2.4 (how long a look-up takes tells nothing), V11.5.1 (keys are
-190 random bits).
+190 random bits), V14.2.1 (no key is taken from a URL).
 """
 
 import asyncio

@@ -63,7 +63,7 @@ async def test_the_gateway_answers_as_its_document_says(rig: Rig, number: int) -
     faults = [fault for _, fault in answers if fault]
     statuses = {status for status, _ in answers}
 
-    assert faults == []
+    assert faults == [], "\n".join(faults[:20])
     assert {200, 202, 401, 403, 404, 422} <= statuses
     await rig.queued()  # reading them as jobs proves that nothing poisonous is there
 
@@ -95,7 +95,7 @@ async def test_the_console_answers_as_its_document_says(
                 key = await new_key(stage)
 
     failed = [vars(record).get("fields") for record in caplog.records if record.getMessage() == "api.failed"]
-    assert (faults, failed) == ([], [])
+    assert (faults, failed) == ([], []), "\n".join(faults[:20])
     assert {200, 401, 404, 409, 422} <= statuses.keys(), statuses
 
 

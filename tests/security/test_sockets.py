@@ -17,6 +17,7 @@ import pytest
 from devstack.ports import LOOPBACK
 from tests.component.gateway.rig import Rig, webhook
 from tests.security.raw_requests import Raw, Writing, all_of
+from tests.support.console import Stage, console
 
 REFUSED = {400, 401, 403, 404, 405, 408, 413, 414, 415, 422, 431, 501, 505}
 CLOSED_WITHIN_S = 10.0
@@ -36,7 +37,7 @@ class Got:
     raw: bytes
 
 
-async def sent(rig: Rig, data: bytes, *, within_s: float = CLOSED_WITHIN_S, quiet_s: float = 0.5) -> Got:
+async def sent(rig: Rig | Stage, data: bytes, *, within_s: float = CLOSED_WITHIN_S, quiet_s: float = 0.5) -> Got:
     """All answers to these bytes, until the server closes, or keeps a connection open that it has answered."""
     began, raw, closed = time.monotonic(), b"", False
     reader, writer = await asyncio.open_connection(LOOPBACK, int(rig.url.rpartition(":")[2]))
@@ -129,6 +130,26 @@ async def test_requests_sent_in_one_go_are_each_executed_once_and_answered_in_or
 
     assert got.statuses == [202, 202, 202]
     assert sorted(job.template_id for job in await rig.queued()) == ["one", "three", "two"]
+
+
+async def test_the_console_says_nothing_of_what_runs_there_to_what_is_no_http(database_url: str) -> None:
+    """ASVS 5.0 V13.4.6."""
+    async with console(database_url) as stage:
+        answers = [
+            await sent(stage, data)
+            for data in (
+                b"GET / HTTP/1.1\r\nHost: x\r\nX: \x00\r\n\r\n",
+                b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+                b"\x16\x03\x01\r\n\r\n",
+                b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            )
+        ]
+
+    for got in answers:
+        assert (got.statuses, got.closed) == ([400], True)
+        assert b"Content-Type: application/json" in got.raw
+        assert b"Content-Security-Policy: default-src 'none'" in got.raw
+        assert not any(one in got.raw.lower() for one in (b"aiohttp", b"python", b"stumbled", b"bytearray"))
 
 
 async def held(rig: Rig, first: bytes, then: bytes = b"", every_s: float = 0.5) -> Got:

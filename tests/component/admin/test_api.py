@@ -45,6 +45,15 @@ async def test_a_key_is_made_listed_and_revoked_over_http_and_the_log_says_by_wh
     assert second["actor"].startswith("robot (jai_live_…")
 
 
+async def test_a_name_may_hold_what_routers_think_of_as_theirs(acme: Rig) -> None:
+    headers = await admin_key(acme)
+    await acme.ask("POST", KEYS, headers=headers, json={"name": "a{b}:[c] d?e#f"})
+
+    gone = await acme.ask("DELETE", f"{KEYS}/a%7Bb%7D%3A%5Bc%5D%20d%3Fe%23f", headers=headers)
+
+    assert (gone.status, len(gone.body["revoked"])) == (200, 1)
+
+
 async def test_every_route_refuses_nobody_and_strangers(acme: Rig) -> None:
     theirs = await admin_key(await acme.other())
 
