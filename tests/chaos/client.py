@@ -27,14 +27,19 @@ class Webhook:
     body: bytes
 
 
+def tracking_id(org: Org, profile_id: str) -> str:
+    """As the flow's webhook step says it."""
+    return f"{profile_id}.{org.flow.flow_id}.{org.flow.treatment_action_id}"
+
+
 def webhook(org: Org, profile_id: str, first_name: str) -> Webhook:
     """Of one person who enters the org's flow; another first name is another request."""
-    tracking_id = f"{profile_id}.{org.flow.flow_id}.{org.flow.treatment_action_id}"
+    tracking = tracking_id(org, profile_id)
     body = {
-        "template_id": TEMPLATE, "user_id": profile_id, "tracking_id": tracking_id, "attrs": {},
+        "template_id": TEMPLATE, "user_id": profile_id, "tracking_id": tracking, "attrs": {},
         "fields": {"first_name": first_name},
     }  # fmt: skip
-    return Webhook(org, profile_id, tracking_id, json.dumps(body).encode())
+    return Webhook(org, profile_id, tracking, json.dumps(body).encode())
 
 
 def webhooks(orgs: Sequence[Org], count: int, seed: int, *, people: slice = slice(None)) -> list[Webhook]:

@@ -99,13 +99,15 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Ledgers:
-    """All four. `aliases`: other ids that name a stored generation. `exports` None: nothing was exported yet."""
+    """All four. `aliases`: other ids that name a stored generation. `exported_until`: what was accepted before then
+    must be exported; None: nothing need be yet."""
 
     answers: Sequence[Answer]
     stored: Sequence[Stored]
     writes: Sequence[Write]
     emails: Sequence[Email] = ()
-    exports: Sequence[Exported] | None = None
+    exports: Sequence[Exported] = ()
+    exported_until: datetime | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     def named(self, generation_id: str) -> str:
@@ -193,12 +195,12 @@ def _written(ledgers: Ledgers) -> Iterator[Violation]:
 
 
 def _exported(ledgers: Ledgers) -> Iterator[Violation]:
-    if ledgers.exports is None:
-        return
     rows = Counter(one.generation_id for one in ledgers.exports)
-    stored = {one.generation_id for one in ledgers.stored if one.decision == "treatment"}
-    for generation_id in stored - rows.keys():
-        yield Violation("not_exported", generation_id)
+    stored = {one.generation_id: one for one in ledgers.stored if one.decision == "treatment"}
+    until = ledgers.exported_until
+    for one in stored.values():
+        if until is not None and one.accepted_at < until and not rows[one.generation_id]:
+            yield Violation("not_exported", one.generation_id)
     for generation_id, count in rows.items():
         if generation_id not in stored:
             yield Violation("exported_unknown", generation_id)
@@ -225,10 +227,10 @@ def story(ledgers: Ledgers, generation_id: str) -> str:
     lines = [
         f"generation {the_id}" + (f" (asked as {generation_id})" if the_id != generation_id else ""),
         *_part("client", (one for one in ledgers.answers if one.profile_id in people)),
-        *_part("stored", stored),
+        *_part("stored", (one for one in ledgers.stored if one.profile_id in people)),
         *_part("box took", (one for one in ledgers.writes if one.profile_id in people or one.generation_id == the_id)),
         *_part("emails", (one for one in ledgers.emails if one.profile_id in people)),
-        *_part("exported", (one for one in ledgers.exports or () if one.generation_id == the_id)),
+        *_part("exported", (one for one in ledgers.exports if one.generation_id == the_id)),
     ]
     return "\n".join(lines)
 

@@ -271,7 +271,7 @@ async def test_what_was_in_hand_when_a_process_died_is_taken_one_by_one(amqp_url
             await publisher.send_jobs(SPEC, ORG, [job(f"old {number}")])
         queue = await (await open_channel(died, prefetch=10)).declare_queue(SPEC.queue_for(ORG), passive=True)
         held: list[object] = []
-        await queue.consume(held.append, timeout=5)  # type: ignore[arg-type]  # nobody awaits what it gives
+        await queue.consume(held.append, timeout=5)
         await eventually(lambda: len(held) == 10)
 
     async with open_publisher(amqp_url, "test", SPEC) as publisher, connect(amqp_url, "test") as connection:
