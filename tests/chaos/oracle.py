@@ -46,6 +46,7 @@ class Answer:
     status: int
     generation_id: str | None = None
     error: str = ""
+    at: datetime | None = None  # by the clock of the generations
 
     @property
     def accepted(self) -> bool:
@@ -167,6 +168,7 @@ def _ended(ledgers: Ledgers) -> Iterator[Violation]:
 
 def _written(ledgers: Ledgers) -> Iterator[Violation]:
     stored = {one.generation_id: one for one in ledgers.stored}
+    latest = _accepted_last(ledgers)
     order: dict[tuple[str, str, str], list[Stored]] = defaultdict(list)
     seen: set[str] = set()
     for write in ledgers.writes:
@@ -177,7 +179,7 @@ def _written(ledgers: Ledgers) -> Iterator[Violation]:
             yield Violation("unknown_write", write.generation_id)
             continue
         before = order[write.account, write.profile_id, write.prefix]
-        if before and before[-1].accepted_at > one.accepted_at:
+        if before and before[-1].accepted_at > latest[one.generation_id]:
             yield Violation("older_over_newer", one.generation_id, f"after {before[-1].generation_id}")
         before.append(one)
     newest: dict[tuple[str, str], Stored] = {}
@@ -190,8 +192,19 @@ def _written(ledgers: Ledgers) -> Iterator[Violation]:
                 newest[one.org, one.profile_id] = one
     for took in order.values():
         wanted = newest.get((took[-1].org, took[-1].profile_id))
-        if wanted is not None and wanted.accepted_at > took[-1].accepted_at:
+        if wanted is not None and wanted.accepted_at > latest[took[-1].generation_id]:
             yield Violation("not_the_newest", wanted.generation_id, f"the last write was {took[-1].generation_id}")
+
+
+def _accepted_last(ledgers: Ledgers) -> dict[str, datetime]:
+    """When each generation was accepted last, as far as the client knows: a repetition brings its copy back, for its
+    email comes later than the first one's would have."""
+    latest = {one.generation_id: one.accepted_at for one in ledgers.stored}
+    for answer in ledgers.answers:
+        if answer.accepted and answer.at is not None and answer.generation_id is not None:
+            the_id = ledgers.named(answer.generation_id)
+            latest[the_id] = max(latest.get(the_id, answer.at), answer.at)
+    return latest
 
 
 def _exported(ledgers: Ledgers) -> Iterator[Violation]:

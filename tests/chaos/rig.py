@@ -298,7 +298,7 @@ async def open_rig(
         await processes.ready(within_s=_READY_S)
         rig = Rig(
             endpoints, database_url, amqp_url, bucket, folder, clock, env, running.gateway_url, processes, commands,
-            ledger, http, Client(http, running.gateway_url), servers=own,
+            ledger, http, Client(http, running.gateway_url, clock), servers=own,
         )  # fmt: skip
         places = Places(
             endpoints, bucket, running.gateway_url, simulator_url, env["JUSTAI_SEAL_KEYS"],

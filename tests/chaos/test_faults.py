@@ -11,10 +11,6 @@ import random
 import signal
 import statistics
 import time
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,81 +18,23 @@ import psutil
 import pytest
 
 from devstack.ports import LOOPBACK, free_ports
-from devstack.processes import python
 from devstack.services import SERVICES
-from tests.chaos.client import Client, webhook, webhooks
+from shared.messaging import topology
+from tests.chaos.load import PER_S, accepted_again, answered_in_time, loaded, say
 from tests.chaos.oracle import Violation, written_again
-from tests.chaos.rig import Rig, management, open_rig, seed_of
+from tests.chaos.rig import Rig, management, seed_of
 from tests.chaos.servers import OwnServers, frozen, tree
 from tests.support.link import link_to
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
-PER_S = 100.0
-ORGS = 8  # so that no account's quota is what is measured
 FREEZE_S = 30.0
-ANSWER_S = 5.0  # the longest that a webhook may wait for its answer
 COUNT_TAKEN = "SELECT count(*) FROM pending_writes WHERE taken_by IS NOT NULL"
 COUNT_WRITES_OPEN = """
     SELECT count(*) FROM generations g WHERE NOT EXISTS (
         SELECT FROM write_outcomes w WHERE w.day = g.day AND w.generation_id = g.generation_id)
 """
-
-
-@asynccontextmanager
-async def loaded(own: OwnServers, folder: Path, seed: int, **settings: str) -> AsyncIterator["Loaded"]:
-    """A rig whose keys and templates are known to the services already; the load begins with `start`."""
-    names = (*SERVICES, "console") if "console_listen" in settings else SERVICES
-    async with open_rig(own.endpoints, folder, own=own, names=names, orgs=ORGS, people=500, **settings) as rig:
-        await rig.client.load(webhooks(rig.orgs, 2 * ORGS, seed + 1, people=slice(20, None)), 20)
-        await rig.settled()
-        yield Loaded(rig, seed)
-
-
-@dataclass
-class Loaded:
-    """The rig, and the load in the background."""
-
-    rig: Rig
-    seed: int
-    loading: asyncio.Task[None] | None = None
-
-    def start(self, seconds: float) -> None:
-        """So many seconds of load; people of the first twenty enter the box's own flows."""
-        load = webhooks(self.rig.orgs, int(PER_S * seconds), self.seed, people=slice(20, None))
-        self.loading = asyncio.create_task(self.rig.client.load(load, PER_S))
-
-    async def loaded(self) -> None:
-        """Until the last webhook is accepted or given up."""
-        assert self.loading is not None
-        await self.loading
-
-    async def end(self) -> None:
-        """Until the last webhook is accepted, and every ledger is compared. Prints what was measured."""
-        await self.loaded()
-        await self.rig.enter(slice(10))
-        read = await self.rig.exported_and_clean(self.seed)
-        statuses = Counter(one.status for one in self.rig.client.answers)
-        longest_s = max(one.took_s for one in self.rig.client.answers)
-        say(stored=len(read.stored), answers=dict(statuses), longest_s=round(longest_s, 2), again=written_again(read))
-
-
-def say(**figures: object) -> None:
-    """What was measured, for docs/reliability.md; seen with `-s`."""
-    print("\nmeasured", " ".join(f"{name}={value}" for name, value in figures.items()))  # noqa: T201  # its purpose
-
-
-def answered_in_time(client: Client, since: int = 0) -> None:
-    late = [one for one in client.answers[since:] if one.took_s > ANSWER_S]
-    assert not late, f"{len(late)} answers took longer than {ANSWER_S:g} s, such as {late[0]}"
-
-
-async def accepted_again(client: Client, *, within_s: float) -> float:
-    """The seconds from now until a webhook that was sent from now on is accepted."""
-    since_s = asyncio.get_running_loop().time()
-    first = await eventually(lambda: client.accepted_since(since_s)[:1], within_s=within_s)
-    return first[0].at_s - since_s
 
 
 async def test_without_a_fault_the_ledgers_agree(own: OwnServers, tmp_path: Path) -> None:
@@ -225,15 +163,16 @@ async def test_f04_nothing_hangs_when_something_was_frozen(own: OwnServers, tmp_
 
 async def test_f08_closed_connections_and_deleted_queues_are_consumed_again(own: OwnServers, tmp_path: Path) -> None:
     async with loaded(own, tmp_path, seed_of("f08")) as load, management(own.endpoints) as (http, base):
-        load.start(10)
-        for _ in range(4):
-            async with http.get(f"{base}/api/connections") as answer:
-                names = [one["name"] for one in await answer.json()]
-            assert names
-            for name in names:
+        load.start(15)
+        for _ in range(3):
+
+            async def listed() -> list[str]:
+                async with http.get(f"{base}/api/connections") as answer:
+                    return [one["name"] for one in await answer.json()]
+
+            for name in await eventually(listed, within_s=15, every_s=0.2):
                 with contextlib.suppress(Exception):  # it has gone meanwhile
                     await (await http.delete(f"{base}/api/connections/{quote(name, safe='')}")).release()
-            await asyncio.sleep(1.5)
         await load.loaded()
         await load.rig.settled()
 
@@ -242,14 +181,14 @@ async def test_f08_closed_connections_and_deleted_queues_are_consumed_again(own:
         for name in queues:
             await (await http.delete(f"{base}/api/queues/%2F/{quote(name, safe='')}")).release()
         since_s = time.monotonic()
+        consumed = {name for spec in topology.ALL for name in spec.queues}  # the others come when they are needed
 
-        async def consumed() -> None:
+        async def attached() -> None:
             async with http.get(f"{base}/api/queues/%2F") as answer:
                 now = {one["name"]: one.get("consumers", 0) for one in await answer.json()}
-            assert now.keys() >= queues
-            assert all(now[name] for name in queues if not name.startswith("wait.") and not name.endswith(".dead"))
+            assert all(now.get(name) for name in consumed), now
 
-        await eventually(consumed, within_s=20, every_s=0.25)
+        await eventually(attached, within_s=20, every_s=0.25)
         took_s = time.monotonic() - since_s
         say(consumed_again_s=round(took_s, 2))
         load.start(3)
@@ -324,88 +263,3 @@ async def test_f10_a_line_that_swallows_everything_is_noticed_and_gone_around(
 
 async def _unready(rig: Rig, name: str) -> bool:
     return await rig.health(name, "/readyz") != 200
-
-
-async def test_f18_one_message_that_crashes_the_process_takes_no_other_with_it(own: OwnServers, tmp_path: Path) -> None:
-    seed = seed_of("f18")
-    async with open_rig(own.endpoints, tmp_path, own=own, orgs=1, people=450) as rig:
-        [org] = rig.orgs
-        poison = webhook(org, org.people[0], "POISON")
-        argv = [*python("tests.chaos.failing"), "generator", "--report", str(tmp_path / "report"), "--poison", "POISON"]
-        await rig.processes.end("generator")
-        innocent = [webhook(org, one, f"Ann{number}") for number, one in enumerate(org.people[1:400])]
-        await rig.client.load([*innocent[:200], poison, *innocent[200:]], 400)
-        crashes = 0
-
-        async def only_it_is_left() -> bool:
-            return bool(await rig.fetchval("SELECT count(*) = $1 FROM generations", len(innocent)))
-
-        async with management(own.endpoints) as (http, base):
-
-            async def dead() -> int:
-                async with http.get(f"{base}/api/queues/%2F/generate.dead") as answer:
-                    return int((await answer.json()).get("messages", 0))
-
-            while not await dead():
-                await rig.start("generator", argv=argv, wait=False)
-                code = asyncio.create_task(rig.died("generator", within_s=60))
-
-                async def over(dying: "asyncio.Task[int]" = code) -> bool:
-                    return dying.done() or bool(await dead())
-
-                await eventually(over, within_s=60, every_s=0.3)
-                if not code.done():
-                    code.cancel()
-                    break
-                assert code.result() == 137
-                crashes += 1
-            await eventually(only_it_is_left, within_s=30)
-            buried = await dead()
-            say(crashes=crashes, buried=buried)
-            assert buried == 1
-
-        await rig.processes.end("generator", kill=True)
-        await rig.start("generator")  # mended
-        from devstack.services import run_justai
-
-        for _ in range(2):  # a second replay finds nothing, and a second delivery would change nothing
-            await run_justai(rig.env, "dead", "replay", "generate", "--all")
-        await rig.settled()
-        await rig.clean(seed)
-
-
-async def test_f20_each_logical_request_is_one_generation_however_often_it_comes(
-    own: OwnServers, tmp_path: Path
-) -> None:
-    seed = seed_of("f20")
-    chance = random.Random(seed)
-    async with open_rig(own.endpoints, tmp_path, own=own, orgs=2, people=80) as rig:
-        asked = [webhook(org, one, f"Ann{n}") for org in rig.orgs for n, one in enumerate(org.people[:40])]
-
-        async def repeat(most: int) -> set[str]:
-            """Each up to so many times at once; the ids that were answered."""
-            since = len(rig.client.answers)
-            often = [one for one in asked for _ in range(chance.randint(1, most))]
-            chance.shuffle(often)
-            await asyncio.gather(*map(rig.client.send, often))
-            return {one.generation_id or "" for one in rig.client.answers[since:] if one.accepted}
-
-        first = await repeat(17)
-        await rig.settled()
-        assert await rig.fetchval("SELECT count(*) FROM generations") == len(asked)
-        rig.leap_to_the_next_hour()  # Klaviyo's later retries: within the hour after, another id for the same request
-        second = await repeat(3)
-        await rig.settled()
-        assert not first & second
-        assert await rig.fetchval("SELECT count(*) FROM generations") == len(asked)
-        again = [webhook(one.org, one.profile_id, "Bea") for one in asked]  # they enter again, with another body
-        await asyncio.gather(*map(rig.client.send, again))
-        await rig.settled()
-        assert await rig.fetchval("SELECT count(*) FROM generations") == 2 * len(asked)
-        for _ in range(20):  # a day later the same request is a new one
-            rig.leap(3600)
-        await rig.settled()
-        third = await repeat(5)
-        assert await rig.exported_and_clean(seed)
-        assert await rig.fetchval("SELECT count(*) FROM generations") == 3 * len(asked)
-        assert not third & (first | second)

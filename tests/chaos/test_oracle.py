@@ -62,6 +62,14 @@ def test_what_was_accepted_after_the_last_exported_hour_need_not_be_there() -> N
     assert violations(replace(CLEAN, exports=[], exported_until=None)) == []
 
 
+def test_a_generation_that_was_accepted_again_may_be_written_over_a_younger_one() -> None:
+    ledgers = replace(CLEAN, writes=[*CLEAN.writes[:3], write("g1", 8)])
+    again = replace(answer("g1"), at=T0 + timedelta(seconds=7))
+
+    assert [one.kind for one in violations(ledgers)] == ["older_over_newer", "not_the_newest"][::-1]
+    assert violations(replace(ledgers, answers=[*CLEAN.answers, again])) == []
+
+
 def test_an_alias_names_the_stored_generation() -> None:
     ledgers = replace(CLEAN, answers=[*CLEAN.answers, answer("g1b")], aliases={"g1b": "g1"})
 
