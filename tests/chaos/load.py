@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import aio_pika
+from aio_pika.exceptions import ChannelNotFoundEntity
+
 from devstack.services import SERVICES
 from tests.chaos.client import Client, webhooks
 from tests.chaos.oracle import written_again
@@ -72,3 +75,13 @@ async def accepted_again(client: Client, *, within_s: float) -> float:
     since_s = asyncio.get_running_loop().time()
     first = await eventually(lambda: client.accepted_since(since_s)[:1], within_s=within_s)
     return first[0].at_s - since_s
+
+
+async def consumers_of(amqp_url: str, queue: str) -> int:
+    """How many consume it now; 0: none, or it is not there. RabbitMQ's own API would tell what was seconds ago."""
+    async with await aio_pika.connect(amqp_url) as connection:
+        try:
+            found = await (await connection.channel()).declare_queue(queue, passive=True)
+        except ChannelNotFoundEntity:
+            return 0
+        return found.declaration_result.consumer_count or 0
