@@ -67,9 +67,11 @@ def _become(command: list[str]) -> None:
 
 def _watch(pid: int, channel: socket.socket, wake_read: int) -> int:
     """Wait for the command or for the starter's death; return the exit code in the shell's convention."""
+    events = select.poll()  # select() refuses the high numbers that a starter with many sockets hands over
+    events.register(channel.fileno(), select.POLLIN)
+    events.register(wake_read, select.POLLIN)
     while True:
-        readable, _, _ = select.select([channel.fileno(), wake_read], [], [])
-        if channel.fileno() in readable:
+        if channel.fileno() in dict(events.poll()):
             return 128 + signal.SIGKILL  # which is how the command ends now
         for number in os.read(wake_read, 64):
             if number == signal.SIGCHLD:

@@ -68,6 +68,10 @@ class Processes:
         """Process ids of the commands themselves (not of their guards), for measuring."""
         return {name: process.pid for name, (_, process) in self._running.items()}
 
+    def exit_code(self, name: str) -> int | None:
+        """Of one that has ended by itself (128 + signal); None while it runs. It stays until `end`."""
+        return self._running[name][1].poll()
+
     def start(self, command: Command) -> None:
         """Start one more; does not wait for it (see `ready`). Its earlier log, if any, is replaced."""
         log = self._log_dir / f"{command.name}.log"

@@ -12,6 +12,9 @@ from shared.errors import Outage
 from shared.messaging import topology
 from shared.messaging.topology import QueueSpec
 
+HEARTBEAT_S = 8
+"""A line that swallows everything is given up after three times that and a little: aiormq waits (8 + 1) * 3 = 27 s."""
+
 _CONNECT_TIMEOUT_S = 15
 _DECLARE_TIMEOUT_S = 15
 
@@ -26,7 +29,7 @@ async def connect(amqp_url: str, name: str) -> AsyncIterator[AbstractRobustConne
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             connection = await aio_pika.connect_robust(
-                amqp_url, client_properties={"connection_name": name}, heartbeat=15, reconnect_interval=1
+                amqp_url, client_properties={"connection_name": name}, heartbeat=HEARTBEAT_S, reconnect_interval=1
             )
     except InvalidFrameError as error:  # how the library reports that opening the virtual host was answered by a close
         raise Outage(

@@ -20,6 +20,7 @@ from pamqp.common import FieldTable
 
 from shared import logs, metrics
 from shared.errors import Outage
+from shared.messaging.broker import HEARTBEAT_S
 
 log = logs.get(__name__)
 
@@ -91,7 +92,7 @@ class ReplyQueue:
     async def _receive(self, stop: asyncio.Event) -> None:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             connection = await aio_pika.connect(
-                self._amqp_url, client_properties={"connection_name": f"{self._name}.replies"}, heartbeat=15
+                self._amqp_url, client_properties={"connection_name": f"{self._name}.replies"}, heartbeat=HEARTBEAT_S
             )
         try:
             lost = asyncio.Event()

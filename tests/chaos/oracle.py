@@ -46,6 +46,7 @@ class Answer:
     status: int
     generation_id: str | None = None
     error: str = ""
+    at: datetime | None = None  # by the clock of the generations
 
     @property
     def accepted(self) -> bool:
@@ -99,13 +100,15 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Ledgers:
-    """All four. `aliases`: other ids that name a stored generation. `exports` None: nothing was exported yet."""
+    """All four. `aliases`: other ids that name a stored generation. `exported_until`: what was accepted before then
+    must be exported; None: nothing need be yet."""
 
     answers: Sequence[Answer]
     stored: Sequence[Stored]
     writes: Sequence[Write]
     emails: Sequence[Email] = ()
-    exports: Sequence[Exported] | None = None
+    exports: Sequence[Exported] = ()
+    exported_until: datetime | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     def named(self, generation_id: str) -> str:
@@ -165,6 +168,7 @@ def _ended(ledgers: Ledgers) -> Iterator[Violation]:
 
 def _written(ledgers: Ledgers) -> Iterator[Violation]:
     stored = {one.generation_id: one for one in ledgers.stored}
+    latest = _accepted_last(ledgers)
     order: dict[tuple[str, str, str], list[Stored]] = defaultdict(list)
     seen: set[str] = set()
     for write in ledgers.writes:
@@ -175,7 +179,7 @@ def _written(ledgers: Ledgers) -> Iterator[Violation]:
             yield Violation("unknown_write", write.generation_id)
             continue
         before = order[write.account, write.profile_id, write.prefix]
-        if before and before[-1].accepted_at > one.accepted_at:
+        if before and before[-1].accepted_at > latest[one.generation_id]:
             yield Violation("older_over_newer", one.generation_id, f"after {before[-1].generation_id}")
         before.append(one)
     newest: dict[tuple[str, str], Stored] = {}
@@ -188,17 +192,28 @@ def _written(ledgers: Ledgers) -> Iterator[Violation]:
                 newest[one.org, one.profile_id] = one
     for took in order.values():
         wanted = newest.get((took[-1].org, took[-1].profile_id))
-        if wanted is not None and wanted.accepted_at > took[-1].accepted_at:
+        if wanted is not None and wanted.accepted_at > latest[took[-1].generation_id]:
             yield Violation("not_the_newest", wanted.generation_id, f"the last write was {took[-1].generation_id}")
 
 
+def _accepted_last(ledgers: Ledgers) -> dict[str, datetime]:
+    """When each generation was accepted last, as far as the client knows: a repetition brings its copy back, for its
+    email comes later than the first one's would have."""
+    latest = {one.generation_id: one.accepted_at for one in ledgers.stored}
+    for answer in ledgers.answers:
+        if answer.accepted and answer.at is not None and answer.generation_id is not None:
+            the_id = ledgers.named(answer.generation_id)
+            latest[the_id] = max(latest.get(the_id, answer.at), answer.at)
+    return latest
+
+
 def _exported(ledgers: Ledgers) -> Iterator[Violation]:
-    if ledgers.exports is None:
-        return
     rows = Counter(one.generation_id for one in ledgers.exports)
-    stored = {one.generation_id for one in ledgers.stored if one.decision == "treatment"}
-    for generation_id in stored - rows.keys():
-        yield Violation("not_exported", generation_id)
+    stored = {one.generation_id: one for one in ledgers.stored if one.decision == "treatment"}
+    until = ledgers.exported_until
+    for one in stored.values():
+        if until is not None and one.accepted_at < until and not rows[one.generation_id]:
+            yield Violation("not_exported", one.generation_id)
     for generation_id, count in rows.items():
         if generation_id not in stored:
             yield Violation("exported_unknown", generation_id)
@@ -225,10 +240,10 @@ def story(ledgers: Ledgers, generation_id: str) -> str:
     lines = [
         f"generation {the_id}" + (f" (asked as {generation_id})" if the_id != generation_id else ""),
         *_part("client", (one for one in ledgers.answers if one.profile_id in people)),
-        *_part("stored", stored),
+        *_part("stored", (one for one in ledgers.stored if one.profile_id in people)),
         *_part("box took", (one for one in ledgers.writes if one.profile_id in people or one.generation_id == the_id)),
         *_part("emails", (one for one in ledgers.emails if one.profile_id in people)),
-        *_part("exported", (one for one in ledgers.exports or () if one.generation_id == the_id)),
+        *_part("exported", (one for one in ledgers.exports if one.generation_id == the_id)),
     ]
     return "\n".join(lines)
 

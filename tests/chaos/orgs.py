@@ -4,6 +4,7 @@ because a command a row would take longer than the fault."""
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -48,6 +49,11 @@ INSERT_TARGET = """
     VALUES ($1, $2, $3, $4, $5, $6, 'hourly', $7, $7, $8)
 """
 
+INSERT_SOURCE = """
+    INSERT INTO sources (source_id, org_id, host, port, username, path, pattern, host_key, sealed_key, poll_s)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Org:
@@ -73,6 +79,11 @@ class Places:
     simulator_url: str
     seal_keys: str
     peppers: str
+    event_folder: str  # as the SFTP client says it
+
+    @property
+    def sftp_key(self) -> str:
+        return Path(self.endpoints.sftp_client_key_path).read_text()
 
 
 async def add_org(
@@ -93,6 +104,8 @@ async def add_org(
     ring = KeyRing(places.seal_keys)
     sealed = ring.seal(private_key, f"{org_id}/klaviyo")
     secret = ring.seal(places.endpoints.s3_secret_key, f"{org_id}/export")
+    source_id, at = uuid4(), places.endpoints
+    key = ring.seal(places.sftp_key, f"{org_id}/source/{source_id}")
     pepper, digest = Peppers(places.peppers).digest(api_key)
     rows: list[tuple[str, tuple[object, ...]]] = [
         (INSERT_ORG, (org_id, slug, now)),
@@ -105,6 +118,11 @@ async def add_org(
             INSERT_TARGET,
             (org_id, places.bucket, slug, places.endpoints.s3_endpoint, places.endpoints.s3_access_key, secret, now,
              "analyst"),
+        ),
+        (
+            INSERT_SOURCE,
+            (source_id, org_id, at.sftp_host, at.sftp_port, at.sftp_user, places.event_folder,
+             f"klaviyo_events_{account_id}*", at.sftp_host_key, key),
         ),
     ]  # fmt: skip
     async with database.acquire() as connection, connection.transaction():

@@ -26,8 +26,8 @@ from devstack.services import SERVICES, environment, services
 from shared.clock import LeapingClock, clock_from_spec
 from shared.db.migrate import migrate
 from tests.chaos import ledgers
-from tests.chaos.client import Client
-from tests.chaos.oracle import Ledgers, Violation, report, violations
+from tests.chaos.client import Client, tracking_id
+from tests.chaos.oracle import Answer, Ledgers, Violation, report, violations
 from tests.chaos.orgs import DELAY_S, Org, Places, add_org
 from tests.chaos.servers import OwnServers
 from tests.support.waiting import eventually
@@ -42,12 +42,20 @@ COUNT_OPEN = """
                SELECT FROM write_outcomes w WHERE w.day = g.day AND w.generation_id = g.generation_id))
          + (SELECT count(*) FROM pending_writes WHERE action = 'write')
 """
+COUNT_STORED = """
+    SELECT count(*) FROM unnest($1::text[]) AS asked (id)
+    WHERE EXISTS (SELECT FROM generations g WHERE g.generation_id = asked.id::uuid)
+       OR EXISTS (SELECT FROM generation_aliases a WHERE a.alias_id = asked.id::uuid)
+"""
 COUNT_UNEXPORTED = """
     SELECT (SELECT count(*) FROM export_hours WHERE dirty_seq > exported_seq OR state <> 'exported')
-         + (SELECT count(*) FROM (SELECT DISTINCT org_id, date_trunc('hour', accepted_at, 'UTC') AS hour FROM generations
-            WHERE accepted_at < $1) held
+         + (SELECT count(*) FROM (SELECT DISTINCT org_id, date_trunc('hour', accepted_at, 'UTC') AS hour
+                                  FROM generations WHERE accepted_at < $1) held
             WHERE NOT EXISTS (SELECT FROM export_hours e WHERE e.org_id = held.org_id AND e.hour = held.hour
                               AND e.table_name = 'generations'))
+"""
+COUNT_LOADED = """
+    SELECT count(*) FROM ingest_files WHERE state = 'done' AND regexp_replace(path, '^.*/', '') = ANY($1::text[])
 """
 
 
@@ -70,7 +78,7 @@ class Rig:
     client: Client
     orgs: list[Org] = field(default_factory=list)
     servers: OwnServers | None = None
-    exports: bool = False
+    exported_until: datetime | None = None
 
     @property
     def own(self) -> OwnServers:
@@ -110,6 +118,15 @@ class Rig:
         await self.processes.ready(name, within_s=within_s)
         return time.monotonic() - started_s
 
+    async def died(self, name: str, *, within_s: float) -> int:
+        """The exit code of one that ends by itself, once it has; it may be started again."""
+
+        def ended() -> bool:
+            return self.processes.exit_code(name) is not None
+
+        await eventually(ended, within_s=within_s, every_s=0.05)
+        return (await self.processes.end(name, kill=True))[name]
+
     async def health(self, name: str, path: str = "/healthz") -> int:
         """The status of one of its health pages; 0: no answer within two seconds."""
         url = (self.commands[name].ready_url or "").removesuffix("/readyz") + path
@@ -135,24 +152,44 @@ class Rig:
         rows, aliases = await ledgers.stored(self.database_url)
         await asyncio.sleep(0.6)  # the box's file is flushed twice a second
         writes, emails = ledgers.seen_by_the_box(self.ledger)
-        exports = None
-        if self.exports:
-            slugs = [org.slug for org in self.orgs]
-            exports = await asyncio.to_thread(ledgers.exported, self.endpoints, self.bucket, slugs)
-        by_account = {org.account_id: org.slug for org in self.orgs}
+        slugs = [org.slug for org in self.orgs]
+        exports = await asyncio.to_thread(ledgers.exported, self.endpoints, self.bucket, slugs)
         flows = [one for org in self.orgs for one in await _entries(org)]
-        assert by_account
-        return Ledgers([*self.client.answers, *flows], rows, writes, emails, exports, aliases)
+        return Ledgers([*self.client.answers, *flows], rows, writes, emails, exports, self.exported_until, aliases)
+
+    # --- loading -----------------------------------------------------------------------------------------------------
+
+    async def enter(self, people: slice, spread_s: float = 0.2) -> None:
+        """These people of each org enter its flow in the box, which sends the webhooks and later the emails itself."""
+        for org in self.orgs:
+            entered = org.people[people]
+            await org.box.trigger(org.flow, entered, spread_s)
+            at_s = asyncio.get_running_loop().time()
+            self.client.answers += [
+                Answer(org.slug, one, tracking_id(org, one), at_s, 0.0, 0, error="sent by the box") for one in entered
+            ]
 
     # --- ending ----------------------------------------------------------------------------------------------------
 
     async def settled(self, *, within_s: float = 60.0) -> None:
-        """Every generation's write has ended."""
+        """Whatever was accepted is stored, and every generation's write has ended. Fails with the stories of those that
+        are not."""
 
         async def ended() -> None:
+            for org in self.orgs:
+                progress = await org.box.progress(org.flow)
+                assert progress["webhooks"].get("accepted", 0) == progress["entered"], progress
+            accepted = list({one.generation_id for one in self.client.answers if one.accepted})
+            assert await self.fetchval(COUNT_STORED, accepted) == len(accepted)
             assert await self.fetchval(COUNT_OPEN) == 0
 
-        await eventually(ended, within_s=within_s, every_s=0.25)
+        try:
+            await eventually(ended, within_s=within_s, every_s=0.25)
+        except AssertionError as late:
+            read = await self.read()
+            raise AssertionError(
+                f"not settled within {within_s:g} s: {late}\n{report(read, violations(read))}"
+            ) from late
 
     async def clean(self, seed: int, *, allowed: Callable[[Violation], bool] = lambda one: False) -> Ledgers:
         """Compare the ledgers; `seed` is shown when something is wrong."""
@@ -185,10 +222,20 @@ class Rig:
 
     async def exported(self, until: datetime, *, within_s: float = 90.0) -> None:
         """All hours before `until` are in the bucket, as often as they have changed."""
-        self.exports = True
 
         async def done() -> None:
             assert await self.fetchval(COUNT_UNEXPORTED, until) == 0
+
+        await eventually(done, within_s=within_s, every_s=0.25)
+        self.exported_until = until
+
+    async def loaded(self, *, within_s: float = 60.0) -> None:
+        """The box drops a file of events for each org; each is read, and every event is there once."""
+        dropped = [await org.box.export(".", layout="nested", format="csv") for org in self.orgs]
+        assert all(one["events"] for one in dropped), dropped
+
+        async def done() -> None:
+            assert await self.fetchval(COUNT_LOADED, [Path(one["path"]).name for one in dropped]) == len(dropped)
 
         await eventually(done, within_s=within_s, every_s=0.25)
 
@@ -200,70 +247,75 @@ class Rig:
         return await self.clean(seed)
 
 
-async def _entries(org: Org) -> list[Any]:
-    """What the box itself saw accepted, when it sent the webhooks of its flows."""
-    from tests.chaos.oracle import Answer
-
-    rows = (await org.box.outcomes(rows=True)).get("rows", [])
+async def _entries(org: Org) -> list[Answer]:
+    """What the box itself saw accepted of the webhooks of its flows whose emails have left."""
+    rows = (await org.box.outcomes(rows=True))["rows"]
     return [
-        Answer(org.slug, row["profile_id"],
-               f"{row['profile_id']}.{org.flow.flow_id}.{org.flow.treatment_action_id}", 0.0, 0.0,
-               202 if row["accepted_at"] else int(row["webhook_status"] or 0), row["generation_id"])
+        Answer(org.slug, row["profile_id"], tracking_id(org, row["profile_id"]), 0.0, 0.0, 202, row["generation_id"])
         for row in rows
-    ]  # fmt: skip
+        if row["generation_id"] is not None
+    ]
 
 
 @asynccontextmanager
 async def open_rig(
-    endpoints: Endpoints, folder: Path, *, own: OwnServers | None = None, names: Sequence[str] = SERVICES, orgs: int = 2,
-    people: int = 60, **settings: str,
+    endpoints: Endpoints, folder: Path, *, own: OwnServers | None = None, names: Sequence[str] = SERVICES,
+    orgs: int = 2, people: int = 60, **settings: str,
 ) -> AsyncIterator[Rig]:  # fmt: skip
     """Everything running and ready. With `own` servers their data is this rig's alone from here on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    leaps = (folder / "leaps").resolve()
+    leaps, ledger, event_folder = folder / "leaps", folder / "box.jsonl", _made(endpoints, folder)
     LeapingClock.start(leaps)
     spec = f"scaled:1:{time.time()}:{datetime.now(UTC).isoformat()}@{leaps}"
     clock = clock_from_spec(spec)
     assert isinstance(clock, LeapingClock)
+    if own is not None:
+        await asyncio.to_thread(own.mend)
     async with AsyncExitStack() as stack:
         database_url, amqp_url, bucket = await _corners(endpoints, own, stack)
         env = environment(
             database_url=database_url, amqp_url=amqp_url, clock=spec, gateway_linger_s="0.1",
-            egress_settle_s=f"{SETTLE_S:g}", egress_tick_s="5", egress_requeue_s="20", egress_lease_s="20",
-            writer_lease_s="10", ingest_stable_s="2", ingest_lease_s="10", ingest_requeue_s="20", **settings,
+            egress_settle_s=f"{SETTLE_S:g}", egress_tick_s="5", egress_requeue_s="6", egress_lease_s="6",
+            writer_lease_s="5", ingest_stable_s="2", ingest_lease_s="10", ingest_requeue_s="20", **settings,
         )  # fmt: skip
         (simulator_port,) = free_ports(1)
         simulator_url = f"http://{LOOPBACK}:{simulator_port}"
-        ledger = folder / "box.jsonl"
         box = [
             *python("simulator"), "--port", str(simulator_port), "--clock-spec", spec, "--ledger", str(ledger),
-            "--set", "retry_unanswered=true", "--set", "hold_on_retry=true",
+            "--set", "retry_unanswered=true", "--set", "hold_on_retry=true", "--export-root", str(event_folder),
         ]  # fmt: skip
         running = services(env, names)
         commands = {
-            one.name: one for one in [Command("simulator", box, ready_url=f"{simulator_url}/_sim/health"), *running.commands]
+            one.name: one
+            for one in [Command("simulator", box, ready_url=f"{simulator_url}/_sim/health"), *running.commands]
         }
         processes = Processes(folder / "logs", echo=None, colour=False, cwd=ROOT)
         stack.callback(processes.close)
         for one in commands.values():
             processes.start(one)
         http = await stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=30)
-            )
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=400), timeout=aiohttp.ClientTimeout(total=30))
         )
         await processes.ready(within_s=_READY_S)
         rig = Rig(
             endpoints, database_url, amqp_url, bucket, folder, clock, env, running.gateway_url, processes, commands,
-            ledger, http, Client(http, running.gateway_url), servers=own,
+            ledger, http, Client(http, running.gateway_url, clock), servers=own,
         )  # fmt: skip
         places = Places(
-            endpoints, bucket, running.gateway_url, simulator_url, env["JUSTAI_SEAL_KEYS"], env["JUSTAI_API_KEY_PEPPERS"]
-        )
+            endpoints, bucket, running.gateway_url, simulator_url, env["JUSTAI_SEAL_KEYS"],
+            env["JUSTAI_API_KEY_PEPPERS"], f"{endpoints.sftp_remote_root.rstrip('/')}/{event_folder.name}",
+        )  # fmt: skip
         async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as database:
             for number in range(orgs):
                 rig.orgs.append(await add_org(database, http, clock, places, f"shop-{number}", people))
         yield rig
+
+
+def _made(endpoints: Endpoints, folder: Path) -> Path:
+    """The rig's folder, and the one in which the box drops event files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    event_folder = Path(endpoints.sftp_root) / fresh_name("events")
+    event_folder.mkdir(parents=True)
+    return event_folder
 
 
 async def _corners(endpoints: Endpoints, own: OwnServers | None, stack: AsyncExitStack) -> tuple[str, str, str]:

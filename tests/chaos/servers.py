@@ -109,7 +109,9 @@ class OwnServers:
 
     @property
     def endpoints(self) -> Endpoints:
-        fields = {name: value for one in self.servers.values() if one.running for name, value in one.running.fields.items()}
+        fields = {
+            name: value for one in self.servers.values() if one.running for name, value in one.running.fields.items()
+        }
         return replace(Endpoints(), **fields)
 
     def start(self) -> None:
@@ -128,6 +130,12 @@ class OwnServers:
         with ThreadPoolExecutor(len(SERVERS)) as threads:
             for started in [threads.submit(one.start) for one in self.servers.values()]:
                 started.result()
+
+    def mend(self) -> None:
+        """Start again what a test that failed has left dead."""
+        for one in self.servers.values():
+            if one.process.poll() is not None:
+                one.start()
 
     def close(self) -> None:
         """Kill whatever runs."""

@@ -1,0 +1,87 @@
+"""The load under which faults happen, and what is looked at while they do."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aio_pika
+from aio_pika.exceptions import ChannelNotFoundEntity
+
+from devstack.services import SERVICES
+from tests.chaos.client import Client, webhooks
+from tests.chaos.oracle import written_again
+from tests.chaos.rig import Rig, open_rig
+from tests.chaos.servers import OwnServers
+from tests.support.waiting import eventually
+
+PER_S = 100.0
+ORGS = 8  # so that no account's quota is what is measured
+ANSWER_S = 5.0  # the longest that a webhook may wait for its answer
+
+
+@asynccontextmanager
+async def loaded(own: OwnServers, folder: Path, seed: int, **settings: str) -> AsyncIterator["Loaded"]:
+    """A rig whose keys and templates are known to the services already; the load begins with `start`."""
+    names = (*SERVICES, "console") if "console_listen" in settings else SERVICES
+    async with open_rig(own.endpoints, folder, own=own, names=names, orgs=ORGS, people=500, **settings) as rig:
+        await rig.client.load(webhooks(rig.orgs, 2 * ORGS, seed + 1, people=slice(20, None)), 20)
+        await rig.settled()
+        yield Loaded(rig, seed)
+
+
+@dataclass
+class Loaded:
+    """The rig, and the load in the background."""
+
+    rig: Rig
+    seed: int
+    loading: asyncio.Task[None] | None = None
+
+    def start(self, seconds: float) -> None:
+        """So many seconds of load; people of the first twenty enter the box's own flows."""
+        load = webhooks(self.rig.orgs, int(PER_S * seconds), self.seed, people=slice(20, None))
+        self.loading = asyncio.create_task(self.rig.client.load(load, PER_S))
+
+    async def loaded(self) -> None:
+        """Until the last webhook is accepted or given up."""
+        assert self.loading is not None
+        await self.loading
+
+    async def end(self) -> None:
+        """Until the last webhook is accepted, and every ledger is compared. Prints what was measured."""
+        await self.loaded()
+        await self.rig.enter(slice(10))
+        read = await self.rig.exported_and_clean(self.seed)
+        statuses = Counter(one.status for one in self.rig.client.answers)
+        longest_s = max(one.took_s for one in self.rig.client.answers)
+        say(stored=len(read.stored), answers=dict(statuses), longest_s=round(longest_s, 2), again=written_again(read))
+
+
+def say(**figures: object) -> None:
+    """What was measured, for docs/reliability.md; seen with `-s`."""
+    print("\nmeasured", " ".join(f"{name}={value}" for name, value in figures.items()))  # noqa: T201  # its purpose
+
+
+def answered_in_time(client: Client, since: int = 0) -> None:
+    late = [one for one in client.answers[since:] if one.took_s > ANSWER_S]
+    assert not late, f"{len(late)} answers took longer than {ANSWER_S:g} s, such as {late[0]}"
+
+
+async def accepted_again(client: Client, *, within_s: float) -> float:
+    """The seconds from now until a webhook that was sent from now on is accepted."""
+    since_s = asyncio.get_running_loop().time()
+    first = await eventually(lambda: client.accepted_since(since_s)[:1], within_s=within_s)
+    return first[0].at_s - since_s
+
+
+async def consumers_of(amqp_url: str, queue: str) -> int:
+    """How many consume it now; 0: none, or it is not there. RabbitMQ's own API would tell what was seconds ago."""
+    async with await aio_pika.connect(amqp_url) as connection:
+        try:
+            found = await (await connection.channel()).declare_queue(queue, passive=True)
+        except ChannelNotFoundEntity:
+            return 0
+        return found.declaration_result.consumer_count or 0
