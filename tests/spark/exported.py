@@ -71,7 +71,8 @@ def _generations(hour: datetime, count: int) -> Iterator[StoredRow]:
         copy = Vars(f"Hi person{n} ü", "", f"<p>person{n} ü</p>")
         yield StoredRow(
             int(hour.timestamp()) + n, f"person{n}", f"person{n}.F.A", str(SOURCE.copy_id), "welcome",
-            json.dumps({"name": 'Zoë "Z" \\', "none": None, "likes": ["tea", "rain"]}), encode_vars(copy, SOURCE), SOURCE,
+            json.dumps({"name": 'Zoë "Z" \\', "none": None, "likes": ["tea", "rain"]}),
+            encode_vars(copy, SOURCE), SOURCE,
         )  # fmt: skip
 
 
