@@ -29,9 +29,9 @@ async def show(visit: Visit) -> web.StreamResponse:
     try:
         target = await visit.run(exports.show, Nothing())
     except NotFound:
-        return visit.see_other(visit.path("integration", "export"))
+        return visit.render("settings/export_access.html", target=None)
     if not target.bucket:
-        return visit.see_other(visit.path("integration", "export"))
+        return visit.render("settings/export_access.html", target=None)
     role = await visit.run(export_policies.show_role, {})
     keep_days = visit.request.query.get("keep_days", "").strip()
     faulty = ""

@@ -26,7 +26,8 @@ async def test_the_policies_of_the_orgs_own_bucket_can_be_copied(stage: Stage, a
     wrong = await ann.get("/acme/integration/export/access?keep_days=soon")
 
     target = await do(stage, "acme", exports.show, {})
-    assert (nowhere.status, saved.status, page.status, wrong.status) == (303, 303, 200, 422)
+    assert (nowhere.status, saved.status, page.status, wrong.status) == (200, 303, 200, 422)
+    assert "No export bucket yet" in nowhere.words
     assert target.external_id in page.html
     assert "arn:aws:s3:::records/jai/*" in page.html
     assert "JUSTAI_EXPORT_PRINCIPAL" in page.words  # nobody has said it here
