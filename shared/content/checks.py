@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 import orjson
@@ -16,6 +15,7 @@ import orjson
 from shared.content.faults import Finding, Reading, Severity, read_variant
 from shared.content.rules import DEFAULT, OrgRules
 from shared.content.wording import SPAM_PHRASES, TAGS, URGENCY, codes, filled, likeness, phrase, shouted, visible
+from shared.html_reader import HtmlReader
 from shared.rendering.copy import BODY_BYTES
 from shared.schemas.copy import Vars
 from shared.schemas.template_file import VariantCopy
@@ -183,7 +183,7 @@ def _sizes(shown: Vars) -> Iterator[_Found]:
         )  # fmt: skip
 
 
-class _Links(HTMLParser):
+class _Links(HtmlReader):
     """Links, pictures and anchors of a body, with the lines they stand in."""
 
     def __init__(self, html: str) -> None:

@@ -8,10 +8,10 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from html import unescape
-from html.parser import HTMLParser
 
 import nh3
 
+from shared.html_reader import HtmlReader
 from shared.rendering.places import SCHEMES, scheme_of
 
 _TAGS_WORDS = (
@@ -173,7 +173,7 @@ def _styles(css: str) -> set[str]:
     return {one.partition(":")[0].strip().lower() for one in css.split(";") if one.strip()}
 
 
-class _Markup(HTMLParser):
+class _Markup(HtmlReader):
     """Every element, attribute and declaration by a name that its author knows."""
 
     def __init__(self, html: str) -> None:

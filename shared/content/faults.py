@@ -7,12 +7,12 @@ what is wrong, and what to do.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from typing import Literal
 from uuid import UUID
 
 from shared.content.fields import FieldUse, read_fields
 from shared.content.served import CannotServe, serve
+from shared.html_reader import HtmlReader
 from shared.rendering.copy import BODY_BYTES, PREHEADER_CHARS, SUBJECT_CHARS, RenderError, compile_copy
 from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces
 from shared.rendering.places import SCHEMES, links_of, scheme_of
@@ -214,7 +214,7 @@ def _looks(shown: Vars, body: str) -> Iterator[tuple[str, str, str]]:
             yield place, what, "entity"
 
 
-class _Sight(HTMLParser):
+class _Sight(HtmlReader):
     """Whether anything in a body is seen."""
 
     def __init__(self) -> None:

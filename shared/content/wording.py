@@ -1,7 +1,8 @@
 """What copy says, as its readers see it, and which of it is pushy, shouted or said twice. Pure."""
 
 import re
-from html.parser import HTMLParser
+
+from shared.html_reader import HtmlReader
 
 SPAM_PHRASES = (
     "100% free", "act now", "apply now", "as seen on", "be your own boss", "buy direct", "cash bonus", "click here",
@@ -80,7 +81,7 @@ def _shingles(text: str) -> set[tuple[str, ...]]:
 _INLINE = "a abbr b big code em font i mark s small span strong sub sup u"
 
 
-class _Sight(HTMLParser):
+class _Sight(HtmlReader):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []

@@ -3,7 +3,6 @@ says. Pure. What a model writes is a stranger's text: nothing in it is trusted b
 
 import re
 from collections.abc import Iterable, Iterator
-from html.parser import HTMLParser
 
 import orjson
 from pydantic import ValidationError
@@ -13,6 +12,7 @@ from shared.content.fields import read_fields
 from shared.content.wording import filled, phrase, visible
 from shared.drafting.brief import Brief
 from shared.drafting.prompt import TEXTS
+from shared.html_reader import HtmlReader
 from shared.rendering.language import NotInTheLanguage, parse_body, parse_header
 from shared.schemas.template_file import VariantCopy
 
@@ -127,7 +127,7 @@ def _addresses(html: str) -> list[str]:
     return reader.found
 
 
-class _Addresses(HTMLParser):
+class _Addresses(HtmlReader):
     """Where links lead and pictures come from, in HTML and MJML."""
 
     def __init__(self) -> None:
