@@ -191,10 +191,10 @@
     return (x) => format.format(new Date(x * 1000));
   }
 
-  // Each day is written once, at most a dozen of them.
+  // Each day is written once, as many of them as have room, and at most a dozen.
   function dayAxis(data) {
-    const every = Math.ceil(data.x.length / 12);
-    return { splits: () => data.x.filter((_, at) => at % every === 0) };
+    const room = (chart) => Math.min(12, Math.max(2, Math.floor(chart.width / 72)));
+    return { splits: (chart) => data.x.filter((_, at) => at % Math.ceil(data.x.length / room(chart)) === 0) };
   }
 
   // Where the pointer is not, the legend says the newest.
