@@ -32,7 +32,7 @@ THINGS: Final[Mapping[str, str]] = {
     "letter_id": "letter", "event": "event", "event_id": "event",
 }  # fmt: skip
 """By a parameter's name, the kind of thing that it names."""
-WORDS: Final[Mapping[str, str]] = {"kind": "write", "table": "lift"}
+WORDS: Final[Mapping[str, str]] = {"kind": "write", "table": "lift", "engine": "snowflake"}
 """Parameters that name nothing of an org."""
 OF_A_SOURCE: Final = (
     "/integration/sources/{name}", "/sources/{name}", "/integration/hooks/{name}", "/hooks/{name}",
