@@ -194,7 +194,8 @@ async def running(shop: Shop, env: dict[str, str], folder: Path) -> AsyncIterato
 
 
 def exporter_environment(database_url: str, amqp_url: str, folder: Path, **more: str) -> dict[str, str]:
-    """Its settings, with fresh keys. No hour has settled, so nothing is scheduled: what is measured begins with a job."""
+    """Its settings, with fresh keys. No hour has settled, so nothing is scheduled: what is measured begins with a
+    job."""
     settings = {"log_level": "WARNING", "egress_spool_dir": str(folder), "egress_settle_s": _NEVER_S} | more
     return environment(database_url=database_url, amqp_url=amqp_url, **settings)
 
