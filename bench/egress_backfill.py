@@ -45,27 +45,33 @@ class Backfill:
 
     def __init__(self, shop: Shop, env: dict[str, str], folder: Path, hours: int) -> None:
         self._shop, self._env, self._folder, self._hours = shop, env, folder, hours
+        self._said = folder / "backfill.log"
         self._range = ("--from", START.isoformat(), "--to", (START + timedelta(hours=hours)).isoformat())
 
     async def run(self, connection: "asyncpg.Connection[asyncpg.Record]") -> list[int]:
         """How many hours were exported at each kill, and at the end."""
-        reached = []
+        reached, began = list[int](), time.perf_counter()
         for number in range(KILLS + 1):
             until = self._hours * (number + 1) // (KILLS + 1) if number < KILLS else self._hours
             async with self._exporter(), self._command(*(("--resume",) if number else ())) as command:
-                reached.append(await self._wait(connection, until))
+                reached.append(await self._wait(connection, until, command))
+                print(f"{reached[-1]} hours exported, {time.perf_counter() - began:.0f} s", flush=True)
                 if number == KILLS:
                     async with asyncio.timeout(TOO_SLOW_S):
                         if await command.wait():
-                            raise RuntimeError("the command did not succeed")
+                            raise RuntimeError(f"the command did not succeed: {self._said.read_text()[-2000:]}")
         return reached
 
-    async def _wait(self, connection: "asyncpg.Connection[asyncpg.Record]", until: int) -> int:
+    async def _wait(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", until: int, command: asyncio.subprocess.Process
+    ) -> int:
         gives_up_at = time.monotonic() + TOO_SLOW_S
         while time.monotonic() < gives_up_at:
             row = await connection.fetchrow(SELECT_PROGRESS)
             if row and row["exported"] >= until:
                 return int(row["exported"])
+            if command.returncode:
+                raise RuntimeError(f"the command did not succeed: {self._said.read_text()[-2000:]}")
             await asyncio.sleep(_LOOK_EVERY_S)
         raise RuntimeError(f"only {row and row['exported']} hours were exported")
 
@@ -80,11 +86,11 @@ class Backfill:
     @asynccontextmanager
     async def _command(self, *more: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """Killed at the end, where it still runs."""
-        process = await asyncio.create_subprocess_exec(
-            *justai("export", "backfill", SLUG, *self._range, *more), env={**os.environ, **self._env},
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-            cwd=ROOT,
-        )  # fmt: skip
+        with self._said.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *justai("export", "backfill", SLUG, *self._range, *more), env={**os.environ, **self._env},
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=asyncio.subprocess.STDOUT, cwd=ROOT,
+            )  # fmt: skip
         try:
             yield process
         finally:
@@ -120,7 +126,7 @@ async def measure_backfill(report: Report, servers: Endpoints, folder: Path, hou
         fresh_virtual_host(servers) as amqp_url,
     ):
         env = exporter_environment(url, amqp_url, folder, egress_lease_s=_LEASE_S, log_level="ERROR")
-        shop = Shop(url, servers, bucket)
+        shop = Shop(url, servers, bucket, people=50)
         await shop.seed(env["JUSTAI_SEAL_KEYS"])
         for number in range(hours):
             await shop.say(START + timedelta(hours=number), ROWS_AN_HOUR)

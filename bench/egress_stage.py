@@ -37,6 +37,7 @@ BODY_BYTES, VARIANTS, PEOPLE = 17_000, 8, 2_000
 """Each of so many people is rendered once in each variant; then the texts come again, further apart than zstd looks."""
 _LOOK_EVERY_S = 0.02
 _GIVE_UP_S = 3600.0
+_NEVER_S = "99999999"
 
 INSERT_VARIANT = """
     INSERT INTO variants (org_id, copy_id, template_id, name, state, created_at, updated_at)
@@ -46,11 +47,10 @@ INSERT_VERSION = """
     INSERT INTO variant_versions (org_id, copy_id, version, subject, preheader, body, created_at)
     VALUES ($1, $2, 1, $3, $4, $5, $6)
 """
-# Nothing is scheduled: what is measured begins with the job of an hour.
 INSERT_TARGET = """
     INSERT INTO export_targets
-        (org_id, bucket, endpoint_url, access_key, sealed_secret, enabled, created_at, updated_at)
-    VALUES ($1, $2, $3, $4, $5, false, $6, $6)
+        (org_id, bucket, endpoint_url, access_key, sealed_secret, created_at, updated_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $6)
 """
 SELECT_STATE = "SELECT state, error, rows, bytes, exported_at FROM export_hours WHERE org_id = $1 AND hour = $2"
 GENERATION_COLUMNS = (
@@ -81,9 +81,9 @@ class Measured:
 class Shop:
     """One org: a template of eight variants, whose texts are stored as the generator stores them."""
 
-    def __init__(self, database_url: str, servers: Endpoints, bucket: str) -> None:
+    def __init__(self, database_url: str, servers: Endpoints, bucket: str, people: int = PEOPLE) -> None:
         self.database_url, self.servers, self.bucket = database_url, servers, bucket
-        self.org_id = uuid4()
+        self.org_id, self._people = uuid4(), people
         self._texts: list[tuple[UUID, bytes]] = []
         self._told = 0
 
@@ -107,7 +107,7 @@ class Shop:
             )  # fmt: skip
         finally:
             await connection.close()
-        self._texts = await asyncio.to_thread(_texts, sources)
+        self._texts = await asyncio.to_thread(_texts, sources, self._people)
 
     async def say(self, hour: datetime, rows: int) -> None:
         """So many generations, spread over an hour."""
@@ -134,7 +134,7 @@ class Shop:
             self._told += 1
             person = f"01K{rng.getrandbits(115):023X}"
             at = hour + timedelta(microseconds=3_599_999_999 * number // rows)
-            copy_id, text = self._texts[rng.randrange(VARIANTS) * PEOPLE + self._told % PEOPLE]
+            copy_id, text = self._texts[rng.randrange(VARIANTS) * self._people + self._told % self._people]
             attrs = {
                 "city": _CITIES[rng.randrange(4)], "plan": ("gold", "silver")[self._told % 2], "language": "de",
                 "persona": f"persona {rng.randrange(40)}", "likes": rng.sample(_LIKES, 2),
@@ -147,8 +147,8 @@ class Shop:
             )  # fmt: skip
 
 
-def _texts(sources: Sequence[VariantSource]) -> list[tuple[UUID, bytes]]:
-    renderer, fields = Renderer(), people(PEOPLE)
+def _texts(sources: Sequence[VariantSource], count: int) -> list[tuple[UUID, bytes]]:
+    renderer, fields = Renderer(), people(count)
     return [(source.copy_id, encode_vars(renderer.render(source, one), source)) for source in sources for one in fields]
 
 
@@ -194,8 +194,9 @@ async def running(shop: Shop, env: dict[str, str], folder: Path) -> AsyncIterato
 
 
 def exporter_environment(database_url: str, amqp_url: str, folder: Path, **more: str) -> dict[str, str]:
-    """Its settings, with fresh keys. It looks for hours that are due once, and then for none."""
-    settings = {"log_level": "WARNING", "egress_spool_dir": str(folder), "egress_tick_s": "86400"} | more
+    """Its settings, with fresh keys. No hour has settled, so nothing is scheduled: what is measured begins with a
+    job."""
+    settings = {"log_level": "WARNING", "egress_spool_dir": str(folder), "egress_settle_s": _NEVER_S} | more
     return environment(database_url=database_url, amqp_url=amqp_url, **settings)
 
 
