@@ -49,7 +49,7 @@ def test_every_row_group_holds_its_own_texts_though_they_lay_in_the_same_memory(
 
 
 def test_what_is_no_text_costs_its_copy_and_not_its_row() -> None:
-    assert open_vars(packed(b"Hi\0Look\0fine"), SOURCE)[2] == b"fine"
+    assert bytes(open_vars(packed(b"Hi\0Look\0fine"), SOURCE)[2]) == b"fine"
     target = io.BytesIO()
     file = HourFile(target, PAGE)
 
