@@ -109,6 +109,7 @@ async def test_full_pages_have_no_fault_that_axe_finds_and_fit_their_screen(
         "rejects": "/acme/operations/sources/events/rejects?file=opens-1.csv",
         "totals": "/acme/operations/totals",
         "exports": "/acme/operations/exports",
+        "loader": "/acme/operations/exports/loaders/duckdb",
         "find": "/acme/operations/people",
         "person": f"/acme/operations/people/{PERSON}",
         "story": f"/acme/operations/generations/{await generation_of(stage, PERSON)}",
