@@ -39,10 +39,12 @@ class Loaded:
     rig: Rig
     seed: int
     loading: asyncio.Task[None] | None = None
+    loads: int = 0
 
     def start(self, seconds: float) -> None:
         """So many seconds of load; people of the first twenty enter the box's own flows."""
-        load = webhooks(self.rig.orgs, int(PER_S * seconds), self.seed, people=slice(20, None))
+        self.loads += 1
+        load = webhooks(self.rig.orgs, int(PER_S * seconds), self.seed + 1 + self.loads, people=slice(20, None))
         self.loading = asyncio.create_task(self.rig.client.load(load, PER_S))
 
     async def loaded(self) -> None:

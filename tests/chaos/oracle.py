@@ -153,17 +153,19 @@ def _accepted(ledgers: Ledgers) -> Iterator[Violation]:
 
 
 def _ended(ledgers: Ledgers) -> Iterator[Violation]:
-    newest: dict[tuple[str, str, str], datetime] = {}
+    latest = _accepted_last(ledgers)
+    same: dict[tuple[str, str, str], list[Stored]] = defaultdict(list)
     for one in ledgers.stored:
-        key = (one.org, one.profile_id, one.prefix)
-        newest[key] = max(one.accepted_at, newest.get(key, one.accepted_at))
+        same[one.org, one.profile_id, one.prefix].append(one)
     for one in ledgers.stored:
         if one.outcome is None:
             yield Violation("unfinished", one.generation_id)
         elif one.outcome in ("expired", "rejected"):
             yield Violation("missed", one.generation_id, f"{one.outcome}: {one.reason}")
-        elif one.outcome == "superseded" and newest[one.org, one.profile_id, one.prefix] <= one.accepted_at:
-            yield Violation("superseded_by_nothing", one.generation_id)
+        elif one.outcome == "superseded":
+            others = (other for other in same[one.org, one.profile_id, one.prefix] if other is not one)
+            if all(latest[other.generation_id] <= one.accepted_at for other in others):
+                yield Violation("superseded_by_nothing", one.generation_id)
 
 
 def _written(ledgers: Ledgers) -> Iterator[Violation]:

@@ -70,6 +70,15 @@ def test_a_generation_that_was_accepted_again_may_be_written_over_a_younger_one(
     assert violations(replace(ledgers, answers=[*CLEAN.answers, again])) == []
 
 
+def test_a_write_may_be_superseded_by_an_older_generation_that_was_accepted_again() -> None:
+    rows = [stored("g1"), stored("g2", 5, outcome="superseded")]
+    ledgers = replace(CLEAN, stored=rows, writes=[write("g1", 8)])
+    again = replace(answer("g1"), at=T0 + timedelta(seconds=7))
+
+    assert [one.kind for one in violations(ledgers)] == ["superseded_by_nothing"]
+    assert violations(replace(ledgers, answers=[*CLEAN.answers, again])) == []
+
+
 def test_an_alias_names_the_stored_generation() -> None:
     ledgers = replace(CLEAN, answers=[*CLEAN.answers, answer("g1b")], aliases={"g1b": "g1"})
 
