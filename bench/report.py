@@ -1,13 +1,18 @@
 """What every benchmark leaves behind: a table for people, one JSON file for machines."""
 
 import json
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-_RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results"
 
 
 class Report:
@@ -15,7 +20,7 @@ class Report:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._path = _RESULTS / f"{name}.json"
+        self._path = RESULTS / f"{name}.json"
         self._path.unlink(missing_ok=True)
         self._console = Console()
 
@@ -32,14 +37,43 @@ class Report:
         """Show the figures beside what is asked of them (`>= 0.85`, `< 200`), and write the file."""
         rows = [(name, f"{value:,.4g}", *_judged(value, asked.get(name, ""))) for name, value in figures.items()]
         self.table(self._name, ("figure", "measured", "asked", ""), rows)
-        _RESULTS.mkdir(exist_ok=True)
-        result = {"name": self._name, "figures": {name: round(value, 4) for name, value in figures.items()}}
+        RESULTS.mkdir(exist_ok=True)
+        result = {
+            "name": self._name,
+            "arguments": sys.argv[1:],
+            "at": datetime.now(UTC).isoformat(timespec="minutes"),
+            "commit": _commit(),
+            "machine": machine(),
+            "asked": dict(asked),
+            "figures": {name: round(value, 4) for name, value in figures.items()},
+        }
         self._path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def is_met(value: float, asked: str) -> bool:
+    """`asked` is a relation and a bound, as `>= 0.85`."""
+    relation, _, bound = asked.partition(" ")
+    return {">=": value >= float(bound), "<=": value <= float(bound), "<": value < float(bound)}[relation]
+
+
+def machine() -> str:
+    """What the figures of this run were measured on, in a few words."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores of {model}, {memory_gb:.0f} GB, Python {platform.python_version()}"
+
+
+def _commit() -> str | None:
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    return found.stdout.strip() or None
 
 
 def _judged(value: float, asked: str) -> tuple[str, str]:
     if not asked:
         return "", ""
-    relation, _, bound = asked.partition(" ")
-    met = {">=": value >= float(bound), "<=": value <= float(bound), "<": value < float(bound)}[relation]
-    return asked, "yes" if met else "MISSED"
+    return asked, "yes" if is_met(value, asked) else "MISSED"
