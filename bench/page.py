@@ -32,8 +32,8 @@ ABOUT: Final[Mapping[str, str]] = {
 _HEAD = """# Performance
 
 Made by `make bench` (short forms) and `make bench-full` from what they measured last (`bench/measured.json`);
-no figure here is written by hand. Limits and peers run in the same run as ours on the same machine, so ratios say more than rates. A miss
-stands as a miss.
+no figure here is written by hand. Limits and peers run in the same run as ours on the same machine, so ratios say more
+than rates. A miss stands as a miss.
 
 ![Each asked figure as a share of what is asked; the line is what is asked](pictures/performance.svg)
 """
