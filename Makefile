@@ -141,9 +141,13 @@ capacity: setup ## What 1, 10 and 100 million generations a day take, and what g
 	$(PY) -m deploy.capacity $(ARGS)
 
 ##@ Tests
-.PHONY: test-unit chaos
+.PHONY: test-unit chaos soak
 chaos: setup servers assets browser ## The long tests: every fault, load and hostile input at its full figure
 	$(RUN_TESTS) -n 2 --no-loadscope-reorder --durations=20 -m long
+
+MINUTES ?= 60
+soak: setup servers ## Half load for MINUTES=60: memory, files, connections and dead rows must not grow
+	SOAK_MINUTES=$(MINUTES) $(RUN_TESTS) -s -m long tests/chaos/test_soak.py
 test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 

@@ -137,13 +137,17 @@ class Rig:
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
-    async def fetchval(self, statement: str, *values: object) -> Any:
+    async def fetchrow(self, statement: str, *values: object) -> asyncpg.Record | None:
         async with asyncio.timeout(30):
             connection = await asyncpg.connect(self.database_url)
             try:
-                return await connection.fetchval(statement, *values)
+                return await connection.fetchrow(statement, *values)
             finally:
                 await connection.close()
+
+    async def fetchval(self, statement: str, *values: object) -> Any:
+        row = await self.fetchrow(statement, *values)
+        return None if row is None else row[0]
 
     async def execute(self, statement: str, *values: object) -> None:
         await self.fetchval(statement, *values)

@@ -1,0 +1,56 @@
+"""An hour at half of what the accounts' quotas carry: nothing grows that should not. `make soak MINUTES=60`"""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.client import webhooks
+from tests.chaos.load import ORGS, PER_S, loaded, say
+from tests.chaos.rig import seed_of
+from tests.chaos.servers import OwnServers
+from tests.chaos.soak import Series, Watched, watch
+
+MINUTES = float(os.environ.get("SOAK_MINUTES", "2"))
+_LONG = 30.0  # minutes from which a slope says more than noise
+_MOST_MB_AN_HOUR = 1.0
+_MOST_MB = 12.0  # of growth in a shorter run: it finds what leaks with every job, no more
+_FEW = 3  # files, threads or connections that may come and go
+
+
+@pytest.mark.long
+@pytest.mark.timeout(MINUTES * 60 + 600)
+async def test_nothing_grows_while_work_goes_on(own: OwnServers, tmp_path: Path) -> None:
+    seed = seed_of("soak")
+    async with loaded(own, tmp_path / "rig", seed) as stage:
+        rig, loop = stage.rig, asyncio.get_running_loop()
+        load = webhooks(rig.orgs, int(PER_S / 2 * MINUTES * 60), seed, people=slice(20, None))
+        until_s = loop.time() + MINUTES * 60
+        watching = asyncio.create_task(watch(rig, until_s, max(2.0, MINUTES / 5)))
+        await rig.client.load(load, PER_S / 2)
+        found = await watching
+        await rig.exported_and_clean(seed)
+
+    _tell(found)
+    grown = [one for name, series in found.items() if (one := _too_much(name, series))]
+    assert not grown, "\n".join(grown)
+    dead, live = found["postgresql dead_rows"], found["postgresql live_rows"]
+    assert dead.last < 2 * live.last + 10_000 * ORGS
+
+
+def _too_much(name: str, series: Series) -> str | None:
+    what = name.split()[-1]
+    if what == "rss_mb":
+        bad = series.slope_per_h > _MOST_MB_AN_HOUR if MINUTES >= _LONG else series.growth > _MOST_MB
+    elif what in {"threads", "files", "connections", "channels"}:
+        bad = series.growth > _FEW
+    else:
+        return None
+    return f"{name}: {series.growth:+.1f} in the run, {series.slope_per_h:+.1f} an hour" if bad else None
+
+
+def _tell(found: Watched) -> None:
+    for name, series in found.items():
+        say(what=name.replace(" ", "."), last=round(series.last, 1), growth=round(series.growth, 2),
+            per_hour=round(series.slope_per_h, 2))  # fmt: skip
