@@ -13,7 +13,8 @@ from shared.messaging import topology
 from shared.messaging.topology import QueueSpec
 
 HEARTBEAT_S = 7
-"""A line that swallows everything is given up after three times that and a little: aiormq waits (7 + 1) * 3 = 24 s, and looks every 3."""
+"""A line that swallows everything is given up after three times that and a little: aiormq waits (7 + 1) * 3 = 24 s, and
+looks every 3."""
 
 _CONNECT_TIMEOUT_S = 15
 _DECLARE_TIMEOUT_S = 15
