@@ -254,7 +254,7 @@ async def test_a_deleted_queue_is_there_and_consumed_again_within_seconds(amqp_u
                 await publisher.send_jobs(SPEC, ORG, [job("after")])
             assert handler.done
 
-        await eventually(consumed, within_s=5, every_s=0.1)
+        await eventually(consumed, within_s=20, every_s=0.1)
         await eventually(lambda: _declared(amqp_url, SPEC.dead))
 
 
