@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from uuid import UUID
 
@@ -28,20 +28,22 @@ log = logs.get(__name__)
 
 PUBLISH_TIMEOUT_S = 5.0
 _REASON_BYTES = 500
+_DECLARE_AFTER_S = 1.0
 
 
 class Publisher:
     """Sends messages to queues by name. Safe for many tasks at once.
 
     `specs` are the kinds it sends: where the broker has lost one of their queues (an administrator deleted it, a disk
-    was replaced), the message is refused, and they are all declared again before the next try.
+    was replaced), the message is refused, and they are all declared again a second later.
     """
 
     def __init__(self, connection: AbstractRobustConnection, name: str, *specs: QueueSpec) -> None:
         self._connection, self._name, self._specs = connection, name, specs
         self._sequence = count()
         self._channel: aio_pika.abc.AbstractRobustChannel | None = None
-        self._opening, self._declaring = asyncio.Lock(), asyncio.Lock()
+        self._opening = asyncio.Lock()
+        self._declaring: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> bool:
@@ -111,11 +113,17 @@ class Publisher:
         try:
             yield
         except (DeliveryError, PublishError, ChannelNotFoundEntity):
-            if self._specs and not self._declaring.locked():  # one is enough for all who were refused
-                async with self._declaring:
-                    log.warning("queues.declared_again", kinds=[spec.name for spec in self._specs])
-                    await declare(self._connection, *self._specs)
+            if self._specs and (self._declaring is None or self._declaring.done()):  # one for all who were refused
+                self._declaring = asyncio.create_task(self._declare_again(), name="declare queues again")
             raise
+
+    async def _declare_again(self) -> None:
+        """Not at once: where a queue is there again in the moment of its end, the broker does not tell its consumers
+        that theirs is gone, and they wait for ever (seen on 3.10.8)."""
+        await asyncio.sleep(_DECLARE_AFTER_S)
+        log.warning("queues.declared_again", kinds=[spec.name for spec in self._specs])
+        with suppress(AMQPError, WireError, ChannelInvalidStateError, ConnectionError, RuntimeError, TimeoutError):
+            await declare(self._connection, *self._specs)
 
     def _next_id(self) -> str:
         """aiormq finds a returned message by it."""

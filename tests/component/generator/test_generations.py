@@ -70,7 +70,8 @@ async def test_two_replicas_that_are_given_the_same_webhooks_store_each_once(rig
             await rig.send(*webhooks[start : start + 10])
             await rig.send(*reversed(webhooks[start : start + 10]))
         rows = await rig.generations(100)
-        writes = await rig.writes(200)
+        # At least once each: where one replica gets both deliveries in one batch, it asks for the write once.
+        writes = await rig.writes(100)
 
     stored = {row["generation_id"]: row["deadline_at"] for row in rows}
     assert {write.generation_id: write.deadline_at for write in writes} == stored
