@@ -51,7 +51,7 @@ async def test_a_bucket_is_set_up_and_tested_where_the_exporter_runs(
         await page.get_by_role("button", name="Save").click()
         await page.get_by_role("button", name="Test the bucket").click()
         await expect(page.get_by_text("The bucket cannot be used yet.")).to_be_visible(timeout=20_000)
-        await expect(page.get_by_text("does not allow it")).to_be_visible()
+        await expect(page.get_by_text("The secret is not that of the access key")).to_be_visible()
         await ann.shoot("export-failed-1280-light")
 
 

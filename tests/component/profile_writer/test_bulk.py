@@ -29,7 +29,7 @@ SELECT_JOBS = "SELECT state, ending, rows, refused_rows, klaviyo_job_id FROM bul
 @asynccontextmanager
 async def tight(database_url: str, amqp_url: str, settings: SimulatorSettings = QUICK_JOBS) -> AsyncIterator[Rig]:
     """An account that was refused often lately: single writes carry a third."""
-    async with rigged(database_url, amqp_url, scopes=SCOPES, settings=settings) as rig:
+    async with rigged(database_url, amqp_url, factor=2 * SLOWER, scopes=SCOPES, settings=settings) as rig:
         async with rig.db.connection() as connection:
             await connection.execute(INSERT_TIGHT, f"acct:{rig.account.id}", rig.clock.now())
         yield rig
@@ -87,7 +87,7 @@ async def test_an_import_whose_answer_was_lost_is_found_again_in_the_list(databa
         jobs = await rig.generate_many(rig.people(FEW), delay_s=DELAY_S)
         async with writing(rig):
             await rig.send(*jobs)
-            outcomes = await rig.outcomes(FEW, within_s=40)
+            outcomes = await rig.outcomes(FEW, within_s=80)
 
         assert Counter(row["outcome"] for row in outcomes.values()) == {"written": FEW}
         assert shown(rig, jobs) == {True: FEW}
@@ -96,7 +96,9 @@ async def test_an_import_whose_answer_was_lost_is_found_again_in_the_list(databa
         assert first["klaviyo_job_id"] in rig.account.jobs
 
 
-@pytest.mark.parametrize("kind", ["reset", "status", "cloudflare"])
+@pytest.mark.parametrize(
+    "kind", ["reset", *(pytest.param(one, marks=pytest.mark.long) for one in ("status", "cloudflare"))]
+)
 async def test_an_import_that_was_not_made_is_made_again_or_written_one_by_one(
     database_url: str, amqp_url: str, kind: str
 ) -> None:
@@ -107,7 +109,7 @@ async def test_an_import_that_was_not_made_is_made_again_or_written_one_by_one(
         jobs = await rig.generate_many(rig.people(FEW), delay_s=DELAY_S)
         async with writing(rig):
             await rig.send(*jobs)
-            outcomes = await rig.outcomes(FEW, within_s=40)
+            outcomes = await rig.outcomes(FEW, within_s=80)
 
         assert Counter(row["outcome"] for row in outcomes.values()) == {"written": FEW}
         assert shown(rig, jobs) == {True: FEW}
@@ -134,7 +136,7 @@ async def test_a_key_that_klaviyo_does_not_let_import_writes_one_by_one(database
         jobs = await rig.generate_many(rig.people(FEW), delay_s=60)
         async with writing(rig):
             await rig.send(*jobs)
-            outcomes = await rig.outcomes(FEW, within_s=40)
+            outcomes = await rig.outcomes(FEW, within_s=80)
 
         ended = Counter((row["outcome"], row["reason"]) for row in outcomes.values())
         assert set(ended) == {("written", None), ("expired", "quota")}
