@@ -116,6 +116,7 @@ async def test_an_import_that_was_not_made_is_made_again_or_written_one_by_one(
         assert imported(rig) > 0
 
 
+@pytest.mark.long
 async def test_a_throttled_import_waits_as_long_as_klaviyo_says(database_url: str, amqp_url: str) -> None:
     async with tight(database_url, amqp_url) as rig:
         rig.box.world.add_foreign(rig.account, "bulk_import_profiles", 2.4, "steady")
@@ -270,6 +271,7 @@ async def test_a_key_that_may_make_imports_but_not_see_them_makes_none(database_
         assert {row["reason"] for row in outcomes.values()} == {None, "quota"}
 
 
+@pytest.mark.long
 async def test_an_import_that_klaviyo_makes_after_its_gateway_gave_up_is_found_all_the_same(
     database_url: str, amqp_url: str
 ) -> None:
@@ -287,6 +289,7 @@ async def test_an_import_that_klaviyo_makes_after_its_gateway_gave_up_is_found_a
         assert (first["ending"], first["klaviyo_job_id"] in rig.account.jobs) == ("complete", True)
 
 
+@pytest.mark.long
 async def test_errors_that_cannot_be_read_hold_up_only_their_own_import(database_url: str, amqp_url: str) -> None:
     async with tight(database_url, amqp_url) as rig:
         world = rig.box.world
