@@ -7,6 +7,7 @@ from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,11 @@ async def commanded(held: Held, database_url: str, tmp_path: Path) -> AsyncItera
     with fake_model(held) as slow:
         known = {f"JUSTAI_{name.upper()}": str(value) for name, value in llm(slow).items()}
         env = {**environment(database_url, "amqp://127.0.0.1:1/"), **known}
-        process = await asyncio.create_subprocess_exec(*command, env=env, stdout=DEVNULL, stderr=DEVNULL)
+        # Whoever runs the tests in the background has them begin with Ctrl-C ignored.
+        heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        process = await asyncio.create_subprocess_exec(
+            *command, env=env, stdout=DEVNULL, stderr=DEVNULL, preexec_fn=heeding
+        )
         try:
             await eventually(lambda: held.asked == 1, within_s=30)
             yield process
