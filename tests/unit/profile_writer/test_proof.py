@@ -144,6 +144,7 @@ def test_one_counter_is_never_taken_for_two_whatever_others_spend(account: Accou
     assert "separate" not in account.load(180)
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(accounts(one_counter=False))
 def test_two_counters_are_never_taken_for_one_whatever_others_spend(account: Account) -> None:
