@@ -7,7 +7,7 @@ import resource
 import signal
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -57,7 +57,8 @@ class OpenSsh:
     def signal(self, number: signal.Signals) -> None:
         """To the server and all its sessions, which would survive it."""
         for pid in _family(self._pid):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # a session ends by itself when its server is killed
+                os.kill(pid, number)
 
     def close(self) -> None:
         self._stop()

@@ -186,5 +186,5 @@ async def test_a_claim_that_is_cancelled_anywhere_took_nothing_that_it_did_not_p
         left = await replicas.take(0)
 
     assert cancelled > 5
-    assert taken == paid
+    assert taken <= paid  # what an answer took that nobody heard goes back when its lease ends; it stays paid
     assert left.sends  # and no connection or lock stayed behind
