@@ -118,8 +118,8 @@ class Publisher:
             raise
 
     async def _declare_again(self) -> None:
-        """Not at once: where a queue is there again in the moment of its end, the broker does not tell its consumers
-        that theirs is gone, and they wait for ever (seen on 3.10.8)."""
+        """Not at once: where a queue was there again in the moment of its end, only one of its two consumers was told
+        of it and the other waited for ever (seen once, on 3.10.8; why is not known)."""
         await asyncio.sleep(_DECLARE_AFTER_S)
         log.warning("queues.declared_again", kinds=[spec.name for spec in self._specs])
         with suppress(AMQPError, WireError, ChannelInvalidStateError, ConnectionError, RuntimeError, TimeoutError):
