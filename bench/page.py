@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from bench.report import RESULTS, is_met
+from bench.report import RESULTS, is_met, shown
 
 MEASURED = Path(__file__).parent / "measured.json"
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -80,7 +80,7 @@ def _section(one: Mapping[str, Any]) -> str:
     for name, value in one["figures"].items():
         asked = one["asked"].get(name)
         verdict = "" if asked is None else "met" if is_met(value, asked) else "**missed**"
-        lines.append(f"| {name} | {value:,.4g} | {asked or ''} | {verdict} |\n")
+        lines.append(f"| {name} | {shown(value)} | {asked or ''} | {verdict} |\n")
     return "".join(lines)
 
 
@@ -105,7 +105,7 @@ def _rows(kept: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, float, b
         for figure, asked in one["asked"].items():
             if figure in one["figures"]:
                 value = one["figures"][figure]
-                yield f"{name}: {figure}", share(value, asked), is_met(value, asked), f"{value:,.4g} ({asked})"
+                yield f"{name}: {figure}", share(value, asked), is_met(value, asked), f"{shown(value)} ({asked})"
 
 
 def picture(kept: Mapping[str, Mapping[str, Any]]) -> str:

@@ -35,7 +35,7 @@ class Report:
 
     def finish(self, figures: Mapping[str, float], asked: Mapping[str, str]) -> None:
         """Show the figures beside what is asked of them (`>= 0.85`, `< 200`), and write the file."""
-        rows = [(name, f"{value:,.4g}", *_judged(value, asked.get(name, ""))) for name, value in figures.items()]
+        rows = [(name, shown(value), *_judged(value, asked.get(name, ""))) for name, value in figures.items()]
         self.table(self._name, ("figure", "measured", "asked", ""), rows)
         RESULTS.mkdir(exist_ok=True)
         result = {
@@ -48,6 +48,11 @@ class Report:
             "figures": {name: round(value, 4) for name, value in figures.items()},
         }
         self._path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def shown(value: float) -> str:
+    """Four digits that count, and no exponent before it says more than the digits would."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e12 else f"{value:,.4g}"
 
 
 def is_met(value: float, asked: str) -> bool:

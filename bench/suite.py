@@ -42,7 +42,7 @@ BENCHMARKS = (
     Benchmark("inference", OURS, short=["--quick"]),
     Benchmark("gateway", BESIDE_RIVALS),
     Benchmark("pipeline", OURS, short=["--jobs=30000", "--short-jobs=5000", "--pairs=2"]),
-    Benchmark("writer", OURS, short=["--quick"], short_s=360),
+    Benchmark("writer", OURS, short=["--quick"], short_s=480),
     Benchmark("ranking", BESIDE_RIVALS, short=["--seeds=2", "--rounds=8"], short_s=240),
     Benchmark(
         "ingest", BESIDE_RIVALS, short=["--rows=100000", "--rounds=1", "--peer-rows=20000", "--transfer-mb=64"],

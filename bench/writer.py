@@ -32,7 +32,7 @@ ASKED = {
 }  # fmt: skip
 QUICK = Size(
     delay_s=75, small=850, large=9_400, bulk=12_000, saturated=8, minutes=3, noisy_backlog=5_000, noisy_at_once=1_000,
-    noisy_s=30, pending=100_000,
+    noisy_s=15, pending=100_000,
 )  # fmt: skip
 
 
