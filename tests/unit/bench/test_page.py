@@ -35,7 +35,7 @@ def test_a_miss_stands_as_a_miss_in_words_and_in_the_picture() -> None:
 
     assert "| ratio | 0.5 | >= 0.85 | **missed** |" in text
     assert "| p95_ms | 25 | < 50 | met |" in text
-    assert "| rows | 1.235e+06 |  |  |" in text
+    assert "| rows | 1,234,567 |  |  |" in text
     assert "not_run" not in text
     words = [one.text for one in ElementTree.fromstring(drawn).iter() if one.text]
     assert "0.5 (>= 0.85) missed" in words
