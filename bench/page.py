@@ -11,7 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from bench.report import RESULTS, is_met, shown
+from bench.report import RESULTS, is_met
+from bench.words import bounded, figured, in_order, named
 
 MEASURED = Path(__file__).parent / "measured.json"
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -66,27 +67,29 @@ def page(kept: Mapping[str, Mapping[str, Any]]) -> str:
     parts = [_HEAD]
     for name, about in ABOUT.items():
         parts.append(f"\n## {name.capitalize()}\n\n{about} `make bench-{name}`\n")
-        parts.append(_section(kept[name]) if name in kept else f"\n{_NONE}\n")
+        parts.append(_section(name, kept[name]) if name in kept else f"\n{_NONE}\n")
     return "".join(parts)
 
 
-def _section(one: Mapping[str, Any]) -> str:
+def _section(benchmark: str, one: Mapping[str, Any]) -> str:
     said = " ".join(one["arguments"]) or "no arguments"
     commit = f", commit {one['commit']}" if one["commit"] else ""
     lines = [
         f"\nForm: {one['form']} ({said}). {one['at'][:10]}{commit}, {one['machine']}.\n",
-        "\n| figure | measured | asked | |\n|---|---:|---|---|\n",
+        "\n| | measured | asked | |\n|---|---:|---|---|\n",
     ]
-    for name, value in one["figures"].items():
-        asked = one["asked"].get(name)
+    for name in in_order(benchmark, one["figures"]):
+        value, asked = one["figures"][name], one["asked"].get(name)
         verdict = "" if asked is None else "met" if is_met(value, asked) else "**missed**"
-        lines.append(f"| {name} | {shown(value)} | {asked or ''} | {verdict} |\n")
+        lines.append(
+            f"| {named(benchmark, name)} | {figured(value)} | {bounded(asked) if asked else ''} | {verdict} |\n"
+        )
     return "".join(lines)
 
 
 # --- the picture: one bar for each figure that something is asked of
 
-_ROW, _LEFT, _WIDE, _RIGHT, _TOP = 20, 250, 420, 110, 40
+_ROW, _LEFT, _WIDE, _RIGHT, _TOP = 20, 420, 320, 170, 40
 _MOST = 4.0  # times what is asked; longer bars are cut
 
 
@@ -102,10 +105,11 @@ def share(value: float, asked: str) -> float:
 def _rows(kept: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, float, bool, str]]:
     for name in ABOUT:
         one = kept.get(name, {"figures": {}, "asked": {}})
-        for figure, asked in one["asked"].items():
-            if figure in one["figures"]:
+        for figure in in_order(name, one["figures"]):
+            if asked := one["asked"].get(figure):
                 value = one["figures"][figure]
-                yield f"{name}: {figure}", share(value, asked), is_met(value, asked), f"{shown(value)} ({asked})"
+                said = f"{figured(value)} ({bounded(asked)})"
+                yield f"{name}: {named(name, figure)}", share(value, asked), is_met(value, asked), said
 
 
 def picture(kept: Mapping[str, Mapping[str, Any]]) -> str:

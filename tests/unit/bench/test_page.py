@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from bench import page, suite
+from bench import page, suite, words
 
 ROOT = Path(__file__).parents[3]
 MISSED: dict[str, Any] = {
@@ -33,13 +33,26 @@ def test_every_benchmark_that_make_knows_is_on_the_page_and_in_the_suite() -> No
 def test_a_miss_stands_as_a_miss_in_words_and_in_the_picture() -> None:
     text, drawn = page.page({"gateway": MISSED}), page.picture({"gateway": MISSED})
 
-    assert "| ratio | 0.5 | >= 0.85 | **missed** |" in text
-    assert "| p95_ms | 25 | < 50 | met |" in text
+    assert "| ratio | 0.5 | at least 0.85 | **missed** |" in text
+    assert "| p95_ms | 25 | below 50 | met |" in text
     assert "| rows | 1,234,567 |  |  |" in text
     assert "not_run" not in text
     words = [one.text for one in ElementTree.fromstring(drawn).iter() if one.text]
-    assert "0.5 (>= 0.85) missed" in words
-    assert "25 (< 50)" in words
+    assert "0.5 (at least 0.85) missed" in words
+    assert "25 (below 50)" in words
+
+
+def test_figures_are_called_by_words_and_keep_their_names_where_they_have_none() -> None:
+    kept = page._kept()
+
+    assert words.named("gateway", "ratio_to_celery") == "times Celery's"
+    assert words.named("gateway", "brand_new") == "brand_new"
+    assert words.in_order("render", {"new": 1, "hostile_worst_ms": 2, "render_us_p50": 3})[:2] == [
+        "render_us_p50", "hostile_worst_ms",
+    ]  # fmt: skip
+    assert {name: set(one["figures"]) - words.WORDS[name].keys() for name, one in kept.items()} == {
+        name: set() for name in kept
+    }
 
 
 def test_what_nobody_measured_says_so() -> None:
