@@ -74,6 +74,7 @@ class Rig:
     processes: Processes
     commands: dict[str, Command]
     ledger: Path
+    events: Path  # where the box drops files of events
     http: aiohttp.ClientSession
     client: Client
     orgs: list[Org] = field(default_factory=list)
@@ -233,8 +234,8 @@ class Rig:
         await eventually(done, within_s=within_s, every_s=0.25)
         self.exported_until = until
 
-    async def loaded(self, *, within_s: float = 60.0) -> None:
-        """The box drops a file of events for each org; each is read, and every event is there once."""
+    async def loaded(self, *, within_s: float = 60.0) -> list[Path]:
+        """The box drops a file of events for each org; each is read, and every event is there once. Returns them."""
         dropped = [await org.box.export(".", layout="nested", format="csv") for org in self.orgs]
         assert all(one["events"] for one in dropped), dropped
 
@@ -242,6 +243,7 @@ class Rig:
             assert await self.fetchval(COUNT_LOADED, [Path(one["path"]).name for one in dropped]) == len(dropped)
 
         await eventually(done, within_s=within_s, every_s=0.25)
+        return [self.events / Path(one["path"]).name for one in dropped]
 
     async def exported_and_clean(self, seed: int) -> Ledgers:
         """To the end: writes ended, emails left, hours exported; the ledgers agree."""
@@ -302,7 +304,7 @@ async def open_rig(
         await processes.ready(within_s=_READY_S)
         rig = Rig(
             endpoints, database_url, amqp_url, bucket, folder, clock, env, running.gateway_url, processes, commands,
-            ledger, http, Client(http, running.gateway_url, clock), servers=own,
+            ledger, event_folder, http, Client(http, running.gateway_url, clock), servers=own,
         )  # fmt: skip
         places = Places(
             endpoints, bucket, running.gateway_url, simulator_url, env["JUSTAI_SEAL_KEYS"],
