@@ -266,9 +266,10 @@ async def _entries(org: Org) -> list[Answer]:
 @asynccontextmanager
 async def open_rig(
     endpoints: Endpoints, folder: Path, *, own: OwnServers | None = None, names: Sequence[str] = SERVICES,
-    orgs: int = 2, people: int = 60, **settings: str,
+    orgs: int = 2, people: int = 60, imports: bool = False, **settings: str,
 ) -> AsyncIterator[Rig]:  # fmt: skip
-    """Everything running and ready. With `own` servers their data is this rig's alone from here on."""
+    """Everything running and ready. With `own` servers their data is this rig's alone from here on. `imports`: the
+    orgs' keys may make import jobs."""
     leaps, ledger, event_folder = folder / "leaps", folder / "box.jsonl", _made(endpoints, folder)
     LeapingClock.start(leaps)
     spec = f"scaled:1:{time.time()}:{datetime.now(UTC).isoformat()}@{leaps}"
@@ -288,6 +289,7 @@ async def open_rig(
         box = [
             *python("simulator"), "--port", str(simulator_port), "--clock-spec", spec, "--ledger", str(ledger),
             "--set", "retry_unanswered=true", "--set", "hold_on_retry=true", "--export-root", str(event_folder),
+            "--set", "bulk_job_min_s=1", "--set", "bulk_job_max_s=2",
         ]  # fmt: skip
         running = services(env, names)
         commands = {
@@ -312,7 +314,8 @@ async def open_rig(
         )  # fmt: skip
         async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as database:
             for number in range(orgs):
-                rig.orgs.append(await add_org(database, http, clock, places, f"shop-{number}", people))
+                org = await add_org(database, http, clock, places, f"shop-{number}", people, imports=imports)
+                rig.orgs.append(org)
         yield rig
 
 
