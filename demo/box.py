@@ -37,12 +37,12 @@ class Box:
         self._account = ""
         self.account_id = ""
 
-    async def open_account(self, name: str) -> str:
-        """A fresh account with the scopes of the integration page; its private key."""
+    async def open_account(self, name: str, *, scopes: str = "page") -> str:
+        """A fresh account; its private key, with the scopes of the integration page, or `all`."""
         account = await self._ask("POST", "/_sim/accounts", {"name": name})
         self.account_id = str(account["id"])
         self._account = f"/_sim/accounts/{self.account_id}"
-        key = await self._ask("POST", f"{self._account}/keys", {"scopes": "page"})
+        key = await self._ask("POST", f"{self._account}/keys", {"scopes": scopes})
         return str(key["key"])
 
     async def add_people(self, people: Sequence[Mapping[str, Any]]) -> list[str]:

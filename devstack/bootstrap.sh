@@ -5,6 +5,7 @@
 #   devstack/bootstrap.sh servers   RabbitMQ and OpenSSH, unless an environment URL or a container engine gives them
 #   devstack/bootstrap.sh assets    node and npm, which fetch what the console's pages load; any on the PATH will do
 #   devstack/bootstrap.sh browser   Chromium, for the tests of the console's pages
+#   devstack/bootstrap.sh alerts    Prometheus, for the long tests that see the alerts fire
 #
 # Needs root only when something is missing; otherwise it says the exact command and exits 1.
 # PostgreSQL and the S3 server come with the locked Python packages.
@@ -46,6 +47,10 @@ missing_browser() {
     command -v chromium >/dev/null 2>&1 || echo chromium fonts-liberation fonts-inter
 }
 
+missing_alerts() {
+    command -v prometheus >/dev/null 2>&1 || echo prometheus
+}
+
 # --- installing without opening a port -------------------------------------------------------------------------------
 
 POLICY=/usr/sbin/policy-rc.d
@@ -67,7 +72,7 @@ allow_service_starts() {
 }
 
 enabled_units() {
-    for unit in rabbitmq-server.service ssh.service epmd.service epmd.socket; do
+    for unit in rabbitmq-server.service ssh.service epmd.service epmd.socket prometheus.service; do
         find /etc/systemd/system -path "*.wants/$unit" 2>/dev/null
     done
 }
@@ -126,7 +131,12 @@ case "$TASK" in
         # shellcheck disable=SC2086 # package names, one word each
         [ -z "$missing" ] || install_packages $missing
         ;;
+    alerts)
+        missing=$(missing_alerts)
+        # shellcheck disable=SC2086 # package names, one word each
+        [ -z "$missing" ] || install_packages $missing
+        ;;
     *)
-        fail "usage: $0 python|servers|assets|browser"
+        fail "usage: $0 python|servers|assets|browser|alerts"
         ;;
 esac

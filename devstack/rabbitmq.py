@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import signal
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from devstack.local import Folder, Running, ServerFailed, clean_env, launch
 from devstack.ports import LOOPBACK, free_ports
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+_CONTROL = SERVER.with_name("rabbitmqctl")
+_CONTROL_S = 60.0
 USER = "devstack"
 READY_S = 90.0  # 6 s on an idle machine; much more when all cores are busy
 _STOP_S = 20.0  # a clean stop takes 6 s, always
@@ -65,6 +68,20 @@ def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
     }
     stop = partial(_stop, process, durable=folder.durable)
     return Running(fields, stop, f"private process, port {amqp}", process)
+
+
+def control(folder: Folder, ports: tuple[int, ...], *arguments: str) -> str:
+    """Run `rabbitmqctl` on the node of this folder and these ports; what it printed. Raises `ServerFailed`."""
+    _, _, distribution, epmd = ports
+    done = subprocess.run(
+        [_CONTROL, *arguments], env=_environment(folder, distribution, epmd), capture_output=True, text=True,
+        timeout=_CONTROL_S, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise ServerFailed(
+            f"rabbitmqctl {' '.join(arguments)} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+    return done.stdout
 
 
 def _environment(folder: Folder, distribution: int, epmd: int) -> dict[str, str]:

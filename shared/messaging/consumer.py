@@ -20,6 +20,7 @@ from shared.messaging.broker import declare_shard, open_channel
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import QueueSpec
 from shared.messaging.verdict import Bury, Later, Requeue, Verdict, decide
+from shared.messaging.watchdog import LOOK_EVERY_S, Watchdog
 from shared.schemas.jobs import Batch, J, encode_batch, is_newer
 
 log = logs.get(__name__)
@@ -38,6 +39,10 @@ _CHANNEL_TIMEOUT_S = 5.0
 _SPLIT_FROM = 3  # deliveries that nobody settled
 _BURY_WINDOW = 50
 _BURY_PAUSE_S = 60.0
+
+
+_Buffer = asyncio.Queue[AbstractIncomingMessage | None]
+"""What came and is not in hand yet; None: nothing will come any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Consumer(Generic[J]):
         self._recent: deque[bool] = deque(maxlen=_BURY_WINDOW)
         self._paused = False
         self._attached: set[str] = set()
+        self._watchdog, self._waiting = Watchdog(connection), dict[str, _Buffer]()
 
     async def attached(self) -> None:
         """Raise when the consumer does not take jobs right now."""
@@ -77,17 +83,38 @@ class Consumer(Generic[J]):
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until `stop` is set; the batch in hand is finished, the rest goes back untouched."""
-        async with asyncio.TaskGroup() as shards:
+        async with asyncio.TaskGroup() as tasks:
             for queue in self._spec.queues:
-                shards.create_task(self._run_shard(queue, stop), name=f"consume {queue}")
+                tasks.create_task(self._run_shard(queue, stop), name=f"consume {queue}")
+            tasks.create_task(self._watch(stop), name=f"watch {self._spec.name}")
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await _unless(stop, asyncio.sleep(LOOK_EVERY_S))
+            for queue in [*self._waiting]:
+                dead = await _unless(stop, self._watchdog.dead(queue))
+                if dead and (buffer := self._waiting.get(queue)) is not None:
+                    buffer.put_nowait(None)
 
     async def _run_shard(self, queue_name: str, stop: asyncio.Event) -> None:
+        """Consume, on another channel each time that the watchdog finds the last one dead."""
+        await self._consume(queue_name, stop)
+        while not stop.is_set():
+            metrics.count("consumer_revived_total", queue=self._spec.name)
+            log.warning("consumer.revived", queue=queue_name)
+            try:
+                await self._consume(queue_name, stop)
+            except _CHANNEL_FAILURES:  # the broker went away meanwhile
+                await _unless(stop, asyncio.sleep(LOOK_EVERY_S))
+
+    async def _consume(self, queue_name: str, stop: asyncio.Event) -> None:
+        """Until `stop` is set, or the channel is dead."""
         # One at a time, until a message comes that nobody has had in hand before. A process that a message crashes is
         # given back the message and all that were in hand with it, and the broker counts that for each of them: so only
         # the one that crashes it comes to the limit.
         channel = await open_channel(self._connection, prefetch=1)
         careful = self._spec.prefetch > 1
-        buffer: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        buffer: _Buffer = asyncio.Queue()
         queue = await declare_shard(channel, self._spec, queue_name)
         tag = await queue.consume(buffer.put)
         self._attached.add(queue_name)
@@ -95,7 +122,10 @@ class Consumer(Generic[J]):
             while not stop.is_set():
                 if self._paused:
                     await self._rest(stop)
-                if batch := await self._next_batch(buffer, queue_name, stop):
+                batch = await self._next_batch(buffer, queue_name, stop)
+                if batch is None:
+                    return
+                if batch:
                     await self._work(batch, queue_name, stop)
                     if careful and not any(delivery.message.redelivered for delivery in batch):
                         with suppress(*_CHANNEL_FAILURES):  # then after a later batch
@@ -112,11 +142,17 @@ class Consumer(Generic[J]):
                     await queue.cancel(tag)
                     await channel.close()  # what is still in the buffer goes back, uncounted
 
-    async def _next_batch(
-        self, buffer: asyncio.Queue[AbstractIncomingMessage], queue_name: str, stop: asyncio.Event
-    ) -> "list[_Delivery[J]]":
-        """Whatever is there, at least one message; empty when stopping."""
-        first = await _unless(stop, buffer.get())
+    async def _next_batch(self, buffer: _Buffer, queue_name: str, stop: asyncio.Event) -> "list[_Delivery[J]] | None":
+        """Whatever is there, at least one message; empty when all was settled already. None when stopping, or when the
+        watchdog found us dead."""
+        self._waiting[queue_name] = buffer
+        try:
+            first = await _unless(stop, buffer.get())
+        finally:
+            del self._waiting[queue_name]
+        if first is None:
+            return None
+        self._watchdog.fed(queue_name)
         batch: list[_Delivery[J]] = []
         jobs = 0
         while first is not None:

@@ -16,6 +16,7 @@ from tests.chaos.orgs import TEMPLATE, Org
 _RETRIES, _SPAN_S = 17, 86_400.0
 _LONGEST_WAIT_S = 4.0  # Klaviyo's later waits are longer than any fault of ours here
 _CLIENT_TIMEOUT_S = 10.0
+_GIVE_UP_S = 120.0  # longer than any fault here lasts
 _AT_ONCE = 300
 
 
@@ -27,6 +28,7 @@ class Webhook:
     profile_id: str
     tracking_id: str
     body: bytes
+    wait_s: int = 0  # for the copy
 
 
 def tracking_id(org: Org, profile_id: str) -> str:
@@ -34,23 +36,29 @@ def tracking_id(org: Org, profile_id: str) -> str:
     return f"{profile_id}.{org.flow.flow_id}.{org.flow.treatment_action_id}"
 
 
-def webhook(org: Org, profile_id: str, first_name: str) -> Webhook:
-    """Of one person who enters the org's flow; another first name is another request."""
+def webhook(org: Org, profile_id: str, first_name: str, *, body_bytes: int = 0) -> Webhook:
+    """Of one person who enters the org's flow; another first name is another request. `body_bytes`: at least so
+    long."""
     tracking = tracking_id(org, profile_id)
-    body = {
-        "template_id": TEMPLATE, "user_id": profile_id, "tracking_id": tracking, "attrs": {},
-        "fields": {"first_name": first_name},
-    }  # fmt: skip
+    fields = {"first_name": first_name}
+    body = {"template_id": TEMPLATE, "user_id": profile_id, "tracking_id": tracking, "attrs": {}, "fields": fields}
+    if (left := body_bytes - len(json.dumps(body))) > 0:
+        fields["note"] = "n" * left
     return Webhook(org, profile_id, tracking, json.dumps(body).encode())
 
 
-def webhooks(orgs: Sequence[Org], count: int, seed: int, *, people: slice = slice(None)) -> list[Webhook]:
+def webhooks(
+    orgs: Sequence[Org], count: int, seed: int, *, people: slice = slice(None), body_bytes: int = 0
+) -> list[Webhook]:
     """From all orgs in turn; people are drawn, so that some come back with another name."""
     chance = random.Random(seed)
     return [
-        webhook(org := orgs[number % len(orgs)], chance.choice(org.people[people]), f"Ann{seed}x{number}")
+        webhook(
+            org := orgs[number % len(orgs)], chance.choice(org.people[people]), f"Ann{seed}x{number}",
+            body_bytes=body_bytes,
+        )
         for number in range(count)
-    ]
+    ]  # fmt: skip
 
 
 @dataclass
@@ -63,7 +71,7 @@ class Client:
     answers: list[Answer] = field(default_factory=list)
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
-    async def load(self, load: Iterable[Webhook], per_s: float, *, give_up_s: float = 60.0) -> None:
+    async def load(self, load: Iterable[Webhook], per_s: float, *, give_up_s: float = _GIVE_UP_S) -> None:
         """Send so many a second, whatever is answered; return when each is accepted or given up."""
         started_s = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as sending:
@@ -73,7 +81,7 @@ class Client:
                     await asyncio.sleep(due_s)
                 sending.create_task(self.send(one, give_up_s=give_up_s))
 
-    async def send(self, one: Webhook, *, give_up_s: float = 60.0) -> Answer:
+    async def send(self, one: Webhook, *, give_up_s: float = _GIVE_UP_S) -> Answer:
         """The last answer to one webhook that is repeated until it is accepted. A 4xx that no repetition cures is the
         last answer too."""
         ends_s = asyncio.get_running_loop().time() + give_up_s
@@ -92,8 +100,10 @@ class Client:
 
     async def _post(self, one: Webhook) -> Answer:
         loop = asyncio.get_running_loop()
-        sent_s, status, generation_id, error = loop.time(), 0, None, ""
+        sent_s, status, generation_id, error, retry_after = loop.time(), 0, None, "", ""
         headers = {"X-Api-Key": one.org.api_key, "Content-Type": "application/json"}
+        if one.wait_s:
+            headers["Prefer"] = f"wait={one.wait_s}"
         try:
             async with self.http.post(
                 f"{self.url}/api/generate/{one.org.slug}", data=one.body, headers=headers,
@@ -101,12 +111,13 @@ class Client:
             ) as response:  # fmt: skip
                 answer = await response.json()
                 status, generation_id = response.status, answer.get("generation_id")
+                retry_after = response.headers.get("Retry-After", "")
         except (aiohttp.ClientError, TimeoutError, ValueError) as failed:
             status, error = 0, type(failed).__name__
         ended_s = loop.time()
         return Answer(
             one.org.slug, one.profile_id, one.tracking_id, ended_s, ended_s - sent_s, status, generation_id, error,
-            self.clock.now(),
+            self.clock.now(), retry_after,
         )  # fmt: skip
 
     def accepted_since(self, at_s: float) -> list[Answer]:

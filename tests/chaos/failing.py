@@ -2,6 +2,7 @@
 
     python -m tests.chaos.failing generator --report FILE                                  lists where it does so
     python -m tests.chaos.failing generator --report FILE --at 'publish … Publisher.send' --when after --nth 1
+    python -m tests.chaos.failing generator --report FILE --refuse 0.01     has PostgreSQL refuse one in a hundred
 
 Nothing of this is in the services: the calls that leave the process are wrapped here, at the client libraries' own
 doors, before the service is built. A crossing is named by what it does and by the innermost function of ours that did
@@ -13,10 +14,11 @@ import functools
 import importlib
 import json
 import os
+import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -27,6 +29,7 @@ import asyncpg
 import asyncpg.transaction
 from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # ships no types
 
+from shared.db.pool import Database
 from shared.messaging import wire
 from shared.messaging.consumer import Consumer
 from shared.runtime import run
@@ -146,6 +149,26 @@ def _wrap_uploads(points: Failpoints) -> None:
     AioBaseClient._make_api_call = make_api_call
 
 
+def refuse(share: float, seed: int) -> None:
+    """Answer this share of our statements and connections as PostgreSQL does when it asks to try again."""
+    chance = random.Random(seed)
+
+    def refusing(call: Callable[..., Awaitable[Any]], refusals: Sequence[type[asyncpg.PostgresError]]) -> Any:
+        @functools.wraps(call)
+        async def asked(*args: Any, **kwargs: Any) -> Any:
+            if _ours(sys._getframe(1)) is not None and chance.random() < share:
+                raise chance.choice(refusals)("refused on purpose")
+            return await call(*args, **kwargs)
+
+        return asked
+
+    for name in ("execute", "executemany", "fetch", "fetchrow", "fetchval", "copy_records_to_table"):
+        conflicts = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+        setattr(asyncpg.Connection, name, refusing(getattr(asyncpg.Connection, name), conflicts))
+    full = (asyncpg.TooManyConnectionsError, asyncpg.ReadOnlySQLTransactionError)
+    Database._acquire = refusing(Database._acquire, full)  # type: ignore[method-assign]  # as `crash_on` does
+
+
 def crash_on(text: str) -> None:
     """End the process when a job that holds this text is handled."""
     handle = Consumer._handle
@@ -166,7 +189,10 @@ def main() -> int:
     parser.add_argument("--when", choices=("before", "after"), default="before")
     parser.add_argument("--nth", type=int, default=1)
     parser.add_argument("--poison", help="Die when a job with this text is handled.")
+    parser.add_argument("--refuse", type=float, default=0.0, help="The share of statements that PostgreSQL refuses.")
     asked = parser.parse_args()
+    if asked.refuse:
+        refuse(asked.refuse, seed=sum(asked.service.encode()))
     if asked.poison:
         crash_on(asked.poison)
     install(Failpoints(asked.report, asked.at, asked.when, asked.nth))

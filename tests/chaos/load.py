@@ -26,7 +26,9 @@ ANSWER_S = 5.0  # the longest that a webhook may wait for its answer
 async def loaded(own: OwnServers, folder: Path, seed: int, **settings: str) -> AsyncIterator["Loaded"]:
     """A rig whose keys and templates are known to the services already; the load begins with `start`."""
     names = (*SERVICES, "console") if "console_listen" in settings else SERVICES
-    async with open_rig(own.endpoints, folder, own=own, names=names, orgs=ORGS, people=500, **settings) as rig:
+    async with open_rig(
+        own.endpoints, folder, own=own, names=names, orgs=ORGS, people=500, imports=False, **settings
+    ) as rig:
         await rig.client.load(webhooks(rig.orgs, 2 * ORGS, seed + 1, people=slice(20, None)), 20)
         await rig.settled()
         yield Loaded(rig, seed)

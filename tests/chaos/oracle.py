@@ -47,6 +47,7 @@ class Answer:
     generation_id: str | None = None
     error: str = ""
     at: datetime | None = None  # by the clock of the generations
+    retry_after: str = ""  # what the header said
 
     @property
     def accepted(self) -> bool:

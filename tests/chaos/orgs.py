@@ -16,12 +16,13 @@ from devstack.seeds import INSERT_ORG
 from shared.api_keys import Peppers, mint, shown
 from shared.clock import Clock
 from shared.crypto import KeyRing
+from shared.klaviyo import bulk
 from shared.snippet import Control, marker, snippet
 
 TEMPLATE = "welcome"
 DELAY_S = 180
 WINDOW_S = 600
-SCOPES = ["profiles:write"]
+_WRITING = ["profiles:write"]
 
 INSERT_KEY = """
     INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, created_at)
@@ -88,12 +89,13 @@ class Places:
 
 async def add_org(
     database: "asyncpg.Pool[asyncpg.Record]", http: aiohttp.ClientSession, clock: Clock, places: Places, slug: str,
-    people: int,
+    people: int, *, imports: bool = False,
 ) -> Org:  # fmt: skip
-    """An org with a served template, an account with people and a flow for it, and a bucket."""
+    """An org with a served template, an account with people and a flow for it, and a bucket. `imports`: its key may
+    also make import jobs."""
     org_id, copy_id, api_key, now = uuid4(), uuid4(), mint(os.urandom), clock.now()
     box = Box(http, places.simulator_url)
-    private_key = await box.open_account(slug)
+    private_key = await box.open_account(slug, scopes="all" if imports else "page")
     account_id = box.account_id
     flow = await box.add_flow(slug, TEMPLATE, places.gateway_url, slug, api_key, delay_min=DELAY_S // 60, attrs={})
     pasted = snippet(
@@ -106,6 +108,7 @@ async def add_org(
     secret = ring.seal(places.endpoints.s3_secret_key, f"{org_id}/export")
     source_id, at = uuid4(), places.endpoints
     key = ring.seal(places.sftp_key, f"{org_id}/source/{source_id}")
+    scopes = sorted(bulk.SCOPES) if imports else _WRITING
     pepper, digest = Peppers(places.peppers).digest(api_key)
     rows: list[tuple[str, tuple[object, ...]]] = [
         (INSERT_ORG, (org_id, slug, now)),
@@ -113,7 +116,7 @@ async def add_org(
         (INSERT_TEMPLATE, (org_id, DELAY_S, WINDOW_S, now)),
         (INSERT_VARIANT, (org_id, copy_id, now)),
         (INSERT_VERSION, (org_id, copy_id, now)),
-        (INSERT_INTEGRATION, (org_id, f"acct:{account_id}", places.simulator_url, sealed, SCOPES, now)),
+        (INSERT_INTEGRATION, (org_id, f"acct:{account_id}", places.simulator_url, sealed, scopes, now)),
         (
             INSERT_TARGET,
             (org_id, places.bucket, slug, places.endpoints.s3_endpoint, places.endpoints.s3_access_key, secret, now,

@@ -74,6 +74,7 @@ class Rig:
     processes: Processes
     commands: dict[str, Command]
     ledger: Path
+    events: Path  # where the box drops files of events
     http: aiohttp.ClientSession
     client: Client
     orgs: list[Org] = field(default_factory=list)
@@ -233,8 +234,8 @@ class Rig:
         await eventually(done, within_s=within_s, every_s=0.25)
         self.exported_until = until
 
-    async def loaded(self, *, within_s: float = 60.0) -> None:
-        """The box drops a file of events for each org; each is read, and every event is there once."""
+    async def loaded(self, *, within_s: float = 60.0) -> list[Path]:
+        """The box drops a file of events for each org; each is read, and every event is there once. Returns them."""
         dropped = [await org.box.export(".", layout="nested", format="csv") for org in self.orgs]
         assert all(one["events"] for one in dropped), dropped
 
@@ -242,6 +243,7 @@ class Rig:
             assert await self.fetchval(COUNT_LOADED, [Path(one["path"]).name for one in dropped]) == len(dropped)
 
         await eventually(done, within_s=within_s, every_s=0.25)
+        return [self.events / Path(one["path"]).name for one in dropped]
 
     async def exported_and_clean(self, seed: int) -> Ledgers:
         """To the end: writes ended, emails left, hours exported; the ledgers agree."""
@@ -264,9 +266,10 @@ async def _entries(org: Org) -> list[Answer]:
 @asynccontextmanager
 async def open_rig(
     endpoints: Endpoints, folder: Path, *, own: OwnServers | None = None, names: Sequence[str] = SERVICES,
-    orgs: int = 2, people: int = 60, **settings: str,
+    orgs: int = 2, people: int = 60, imports: bool = False, **settings: str,
 ) -> AsyncIterator[Rig]:  # fmt: skip
-    """Everything running and ready. With `own` servers their data is this rig's alone from here on."""
+    """Everything running and ready. With `own` servers their data is this rig's alone from here on. `imports`: the
+    orgs' keys may make import jobs."""
     leaps, ledger, event_folder = folder / "leaps", folder / "box.jsonl", _made(endpoints, folder)
     LeapingClock.start(leaps)
     spec = f"scaled:1:{time.time()}:{datetime.now(UTC).isoformat()}@{leaps}"
@@ -286,6 +289,7 @@ async def open_rig(
         box = [
             *python("simulator"), "--port", str(simulator_port), "--clock-spec", spec, "--ledger", str(ledger),
             "--set", "retry_unanswered=true", "--set", "hold_on_retry=true", "--export-root", str(event_folder),
+            "--set", "bulk_job_min_s=1", "--set", "bulk_job_max_s=2",
         ]  # fmt: skip
         running = services(env, names)
         commands = {
@@ -302,7 +306,7 @@ async def open_rig(
         await processes.ready(within_s=_READY_S)
         rig = Rig(
             endpoints, database_url, amqp_url, bucket, folder, clock, env, running.gateway_url, processes, commands,
-            ledger, http, Client(http, running.gateway_url, clock), servers=own,
+            ledger, event_folder, http, Client(http, running.gateway_url, clock), servers=own,
         )  # fmt: skip
         places = Places(
             endpoints, bucket, running.gateway_url, simulator_url, env["JUSTAI_SEAL_KEYS"],
@@ -310,7 +314,8 @@ async def open_rig(
         )  # fmt: skip
         async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as database:
             for number in range(orgs):
-                rig.orgs.append(await add_org(database, http, clock, places, f"shop-{number}", people))
+                org = await add_org(database, http, clock, places, f"shop-{number}", people, imports=imports)
+                rig.orgs.append(org)
         yield rig
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+import pytest
 
 from devstack import SERVERS, Endpoints, ServerName, postgres, rabbitmq, s3, sshd
 from devstack.guarded import GuardedProcess
@@ -62,16 +64,42 @@ class OwnServer:
                 process.kill()
         self.process.kill()
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """All of it stopped by SIGSTOP: its sockets take what comes, and nobody answers."""
-        with frozen(self.process.pid):
-            yield
+    def control(self, *arguments: str) -> str:
+        """Have RabbitMQ do this, as its administrator."""
+        assert self.name == "rabbitmq"
+        return rabbitmq.control(self.folder, self.ports, *arguments)
 
     def wipe(self) -> None:
         """Lose all that it ever stored; to be called while it is down."""
         assert self.name == "rabbitmq"
         shutil.rmtree(self.folder.path / "mnesia")
+
+
+@contextmanager
+def small_disk(path: Path, megabytes: int) -> Iterator[Path]:
+    """A disk of this size at `path`, which is made. Skips the test where nobody may mount one."""
+    path.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "tmpfs", str(path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk has to be mounted, which needs root")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@contextmanager
+def filled(disk: Path) -> Iterator[None]:
+    """Nothing more fits on this disk."""
+    ballast = disk / "ballast"
+    try:
+        with ballast.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(65_536))
+                file.flush()
+        yield
+    finally:
+        ballast.unlink()
 
 
 def tree(pid: int) -> list[psutil.Process]:
@@ -124,7 +152,7 @@ class OwnServers:
         }
         for name in SERVERS:
             path = self.folder / name
-            path.mkdir()
+            path.mkdir(exist_ok=True)  # it may be a disk of its own
             folder = Folder(path, durable=True, lock_fd=lock, stopping=threading.Event())
             self.servers[name] = OwnServer(name, folder, launches[name])
         with ThreadPoolExecutor(len(SERVERS)) as threads:

@@ -8,7 +8,7 @@ from tests.chaos.failing import CHANGES, PASSED_THROUGH, ROOT
 
 SERVICES = ("gateway", "generator", "profile_writer", "ingest", "ranker", "egress")
 _FOLDERS = (*(f"services/{name}" for name in SERVICES), "shared/db", "shared/messaging")
-_MORE = ("exports.py", "s3.py", "admin/results_store.py", "admin/results_earned_store.py")
+_MORE = ("exports.py", "keyring.py", "s3.py", "admin/results_store.py", "admin/results_earned_store.py")
 _STATEMENTS = {"execute", "executemany", "fetch", "fetchrow", "fetchval"}
 _UPLOADS = {"put_object", "create_multipart_upload", "upload_part", "complete_multipart_upload", "delete_object"}
 _DOORS = {
@@ -52,7 +52,10 @@ def _texts(module: ast.Module) -> Mapping[str, str]:
     """What the module's and its classes' constants say, by name."""
     found: dict[str, str] = {}
     for node in ast.walk(module):
-        if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name):
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        if isinstance(target, ast.Name):
             parts = [part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
             found[target.id] = " ".join(str(part) for part in parts)
     return found

@@ -1,6 +1,8 @@
 """What must not grow while work goes on: memory, threads and files of each service; what the servers hold for them."""
 
 import asyncio
+import itertools
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.chaos.orgs import DELAY_S
 from tests.chaos.rig import Rig, management
 
 _KB = 1024
@@ -58,15 +61,37 @@ Watched = dict[str, Series]
 """By what is watched, such as `gateway rss_mb`."""
 
 
+FLOW_PEOPLE = 100
+"""So many of each org enter its flow during a soak, five at a time; the load has the others."""
+_AT_ONCE, _SLACK_S = 5, 20.0
+
+
 async def watch(rig: Rig, until_s: float, every_s: float) -> Watched:
-    """Look every so often until then (on the loop's clock)."""
+    """Look every so often until then (on the loop's clock). Each look is a line of `looks.jsonl` in the rig's folder,
+    for whoever cannot wait for the end."""
     loop, began, found = asyncio.get_running_loop(), time.monotonic(), Watched()
-    while loop.time() < until_s:
-        at_h = (time.monotonic() - began) / 3600
-        for name, value in (await _look(rig)).items():
-            found.setdefault(name, Series()).add(at_h, value)
-        await asyncio.sleep(every_s)
+    with (rig.folder / "looks.jsonl").open("w") as looks:
+        while loop.time() < until_s:
+            at_h, look = (time.monotonic() - began) / 3600, await _look(rig)
+            for name, value in look.items():
+                found.setdefault(name, Series()).add(at_h, value)
+            looks.write(json.dumps({"at_h": round(at_h, 4), **look}) + "\n")
+            looks.flush()
+            await asyncio.sleep(every_s)
     return found
+
+
+async def use(rig: Rig, until_s: float) -> int:
+    """People enter the flows, get their emails, and files of what they did are read; how many times, until then."""
+    loop = asyncio.get_running_loop()
+    for number in itertools.count():
+        people = slice(_AT_ONCE * number, _AT_ONCE * (number + 1))
+        if people.stop > FLOW_PEOPLE or loop.time() + DELAY_S + 4 * _SLACK_S > until_s:
+            return number
+        await rig.enter(people)
+        await asyncio.sleep(DELAY_S + _SLACK_S)
+        await rig.loaded(within_s=2 * _SLACK_S)
+    raise AssertionError("it never ends by itself")
 
 
 async def _look(rig: Rig) -> Mapping[str, float]:

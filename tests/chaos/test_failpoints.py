@@ -6,7 +6,9 @@ has and the run does not reach stands in `sites.yaml`, with the reason.
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,15 @@ import yaml
 
 from devstack import SERVERS
 from devstack.processes import python
-from tests.chaos.client import webhooks
+from shared.messaging.publisher import open_publisher
+from shared.messaging.topology import GENERATE
+from tests.chaos.client import Webhook, webhooks
 from tests.chaos.failing import EXIT_CODE
+from tests.chaos.orgs import Org
 from tests.chaos.rig import Rig, open_rig, seed_of
 from tests.chaos.sites import SERVICES, in_the_code
 from tests.support.servers import Servers
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
@@ -31,11 +37,16 @@ SHORT = {
 }
 """Accepted and not told; stored and not published; written at Klaviyo and not recorded."""
 _FLOW_PEOPLE = 2
+COUNT_HELD = "SELECT count(*) FROM profile_state WHERE org_id = $1 AND state <> 'clean'"
+COUNT_SETTLED = """
+    SELECT count(*) FROM ingest_files
+    WHERE state IN ('done', 'held') AND regexp_replace(path, '^.*/', '') = ANY($1::text[])
+"""
 _REACHED_BY_WEBHOOKS = {"gateway", "generator", "profile_writer"}
 
 
 def known() -> dict[str, dict[str, list[str]]]:
-    """`reached`: sites by service. `unreached`: sites by reason."""
+    """`reached`: sites by service. `by_import`: those of the writer's bulk road. `unreached`: sites by reason."""
     content: dict[str, dict[str, list[str]]] = yaml.safe_load(SITES.read_text())
     return content
 
@@ -55,20 +66,52 @@ class Story:
 
     def __init__(self, rig: Rig, number: int) -> None:
         self._rig, self._people = rig, slice(4 * number, 4 * number + 4)
+        self._asked: list[Webhook] = []
         self._flow_people = slice(-_FLOW_PEOPLE * (number + 1), -_FLOW_PEOPLE * number or None)
 
     async def webhooks(self, seed: int) -> None:
-        """To their writes' ends."""
-        await self._rig.client.load(webhooks(self._rig.orgs, 12, seed, people=self._people), 40)
-        await self._rig.enter(self._flow_people)
-        await self._rig.settled()
+        """To their writes' ends. Somebody waits for the copy, and a message is among them that nobody can read."""
+        rig = self._rig
+        self._asked = webhooks(rig.orgs, 12, seed, people=self._people)
+        waiting = [replace(one, wait_s=1) for one in webhooks(rig.orgs, 2, seed + 1, people=self._people)]
+        async with open_publisher(rig.amqp_url, "story") as publisher:
+            await publisher.send(GENERATE.queues[0], b"not a batch of jobs")
+        await rig.client.load([*waiting, *self._asked], 40)
+        await rig.enter(self._flow_people)
+        await rig.settled()
 
     async def hour(self) -> None:
-        """Emails leave, event files are read, the hour is exported, profiles are cleaned up."""
+        """Emails leave, a template is stopped for a while, event files are read, the hour is exported, profiles are
+        cleaned up, and Klaviyo repeats a webhook."""
         rig = self._rig
         await rig.emails_left()
-        await rig.loaded()
+        await self._stop(rig.orgs[0])
+        await self._files((await rig.loaded())[0])
         await rig.exported(rig.leap_to_the_next_hour())
+        await rig.client.load(self._asked[-2:], 40)  # in the hour after: under another id
+        await rig.settled()
+
+    async def _stop(self, org: Org) -> None:
+        """Its copy leaves all profiles, and then it is served again."""
+        rig = self._rig
+        await rig.execute("UPDATE templates SET stopped_at = $2 WHERE org_id = $1", org.org_id, rig.clock.now())
+
+        async def taken_away() -> None:
+            assert await rig.fetchval(COUNT_HELD, org.org_id) == 0
+
+        await eventually(taken_away, within_s=60, every_s=0.25)
+        await rig.execute("UPDATE templates SET stopped_at = NULL WHERE org_id = $1", org.org_id)
+
+    async def _files(self, read: Path) -> None:
+        """A file comes that cannot be read, and one that was read already, under another name."""
+        bad, again = (read.with_name(f"{read.stem}-{what}{read.suffix}") for what in ("bad", "again"))
+        bad.write_text("this,is,no,export\n1,2,3,4\n")
+        await asyncio.to_thread(shutil.copyfile, read, again)
+
+        async def settled() -> None:
+            assert await self._rig.fetchval(COUNT_SETTLED, [bad.name, again.name]) == 2
+
+        await eventually(settled, within_s=60, every_s=0.25)
 
 
 _stories = iter(range(90))
@@ -121,7 +164,8 @@ async def test_every_place_in_the_code_is_crossed_or_listed_with_its_reason(rig:
 
 
 def unreached() -> set[str]:
-    return {site for sites in known()["unreached"].values() for site in sites}
+    """By the story of this page."""
+    return {site for kind in ("unreached", "by_import") for sites in known()[kind].values() for site in sites}
 
 
 def points(*, short: bool) -> list[tuple[str, str, str]]:

@@ -19,13 +19,14 @@ def test_every_test_that_the_page_names_exists(path: str, name: str) -> None:
     assert name in defined
 
 
-def test_the_page_has_every_fault_and_names_every_test_of_ours() -> None:
+def test_the_page_has_every_fault_and_load_and_names_every_test_of_ours() -> None:
     tests = {
         name
-        for path in Path(__file__).parent.glob("test_fault*.py")
-        for name in re.findall(r"^async def (test_f\d\d_\w+)", path.read_text(), re.MULTILINE)
+        for path in Path(__file__).parent.glob("test_*.py")
+        for name in re.findall(r"^async def (test_[fl]\d\d_\w+)", path.read_text(), re.MULTILINE)
     }
 
     assert tests
     assert tests <= {name for _, name in NAMED}
     assert {f"F{number}" for number in range(1, 21)} <= set(re.findall(r"^\| (F\d+) \|", PAGE, re.MULTILINE))
+    assert {f"L{number}" for number in range(1, 12)} <= set(re.findall(r"^\| (L\d+) \|", PAGE, re.MULTILINE))

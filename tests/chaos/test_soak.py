@@ -1,4 +1,7 @@
-"""An hour at half of what the accounts' quotas carry: nothing grows that should not. `make soak MINUTES=60`"""
+"""An hour at half of what the faults happen under: nothing grows that should not. `make soak MINUTES=60`
+
+SOAK_PER_S: another rate of webhooks, for a machine that has other things to do meanwhile.
+"""
 
 import asyncio
 import os
@@ -8,11 +11,13 @@ import pytest
 
 from tests.chaos.client import webhooks
 from tests.chaos.load import ORGS, PER_S, loaded, say
+from tests.chaos.oracle import written_again
 from tests.chaos.rig import seed_of
 from tests.chaos.servers import OwnServers
-from tests.chaos.soak import Series, Watched, watch
+from tests.chaos.soak import FLOW_PEOPLE, Series, Watched, use, watch
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "2"))
+RATE = float(os.environ.get("SOAK_PER_S", PER_S / 2))
 _LONG = 30.0  # minutes from which a slope says more than noise
 _MOST_MB_AN_HOUR = 1.0
 _MOST_MB = 12.0  # of growth in a shorter run: it finds what leaks with every job, no more
@@ -25,14 +30,17 @@ async def test_nothing_grows_while_work_goes_on(own: OwnServers, tmp_path: Path)
     seed = seed_of("soak")
     async with loaded(own, tmp_path / "rig", seed) as stage:
         rig, loop = stage.rig, asyncio.get_running_loop()
-        load = webhooks(rig.orgs, int(PER_S / 2 * MINUTES * 60), seed, people=slice(20, None))
+        load = webhooks(rig.orgs, int(RATE * MINUTES * 60), seed, people=slice(FLOW_PEOPLE, None))
         until_s = loop.time() + MINUTES * 60
         watching = asyncio.create_task(watch(rig, until_s, max(2.0, MINUTES / 5)))
-        await rig.client.load(load, PER_S / 2)
+        using = asyncio.create_task(use(rig, until_s))
+        await rig.client.load(load, RATE)
         found = await watching
-        await rig.exported_and_clean(seed)
+        _tell(found)
+        say(minutes=MINUTES, per_s=RATE, files_read=ORGS * await using)
+        read = await rig.exported_and_clean(seed)
+        say(stored=len(read.stored), again=written_again(read))
 
-    _tell(found)
     grown = [one for name, series in found.items() if (one := _too_much(name, series))]
     assert not grown, "\n".join(grown)
     dead, live = found["postgresql dead_rows"], found["postgresql live_rows"]

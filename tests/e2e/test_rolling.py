@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 import yaml
 
@@ -20,6 +22,7 @@ from demo.box import FlowIds
 from devstack.ports import LOOPBACK, free_ports
 from devstack.processes import Command, Processes, supervise
 from devstack.services import SERVICES, services
+from shared.messaging import topology
 from shared.snippet import Snippet
 from tests.e2e.balancer import Balancer, balancing
 from tests.e2e.stage import FACTOR, ORG, ROOT, Stage, _template, staged
@@ -157,7 +160,21 @@ async def test_a_rolling_restart_of_everything_is_seen_by_nobody(servers: Server
         assert {name: seconds for name, seconds in took.items() if seconds > 25} == {}
         assert run.balancer.turned > 0  # the restarts of gateways were met by somebody
         await all_right(run, 15)
-        print(f"\n{len(run.entered)} webhooks; seconds to end: { ({n: round(s, 1) for n, s in took.items()}) }")  # noqa: T201
+        again = await redelivered(servers.need("rabbitmq").amqp_management_url, run.stage.env["JUSTAI_AMQP_URL"])
+        print(f"\n{len(run.entered)} webhooks, {again} messages delivered again;", end=" ")  # noqa: T201
+        print(f"seconds to end: { ({n: round(s, 1) for n, s in took.items()}) }")  # noqa: T201
+        assert again <= sum(spec.prefetch for spec in topology.ALL)  # of one shard each; what was in hand, at most
+
+
+async def redelivered(management_url: str, amqp_url: str) -> int:
+    """How many messages of this virtual host were given to somebody a second time, by the broker's own count."""
+    parts = urlsplit(management_url)
+    headers = {"Authorization": aiohttp.encode_basic_auth(parts.username or "", parts.password or "")}
+    url = f"http://{parts.hostname}:{parts.port}/api/queues{urlsplit(amqp_url).path}"
+    async with aiohttp.ClientSession(headers=headers, raise_for_status=True) as http, http.get(url) as response:
+        queues = await response.json()
+    assert any(one.get("message_stats", {}).get("deliver_get") for one in queues)
+    return sum(one.get("message_stats", {}).get("redeliver", 0) for one in queues)
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ Each replica has a store with connections of its own; what they grant is counted
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,20 @@ pytestmark = pytest.mark.timeout(60)
 REPLICAS, CLAIMERS, TURN = 3, 16, 25
 WRITES = 1_600
 SELECT_PAID = "SELECT (SELECT sum(paid) FROM unnest(slots) AS paid) FROM klaviyo_accounts WHERE account_key = $1"
+PEND_EVERYWHERE = """
+    INSERT INTO pending_writes (account_key, profile_id, prefix, org_id, action, lane, day, generation_id, written_for,
+                                accepted_at, deadline_at, clean_at, next_attempt_at)
+    SELECT 'acct:' || account, 'P' || person, 'jai', $1, 'write', 1, $2::timestamptz::date, gen_random_uuid(), 'w.F.A',
+           $2, $2 + interval '1 hour', $2 + interval '2 hours', $2
+    FROM generate_series(1, $3::int) AS account, generate_series(1, $4::int) AS person
+"""
+ACCOUNTS_EVERYWHERE = """
+    INSERT INTO klaviyo_accounts (account_key, runnable_at) SELECT 'acct:' || account, $1::timestamptz
+    FROM generate_series(1, $2::int) AS account
+"""
+SELECT_MOST_PAID = """
+    SELECT max((SELECT sum(paid) FROM unnest(slots) AS paid)) FROM klaviyo_accounts WHERE slots <> '{}'
+"""
 COUNT_TAKEN = "SELECT count(*) FROM pending_writes WHERE account_key = $1 AND taken_by IS NOT NULL"
 TELL_PHASE = """
     UPDATE klaviyo_accounts SET steady_limit = 750, phase_low_s = $2, phase_width_s = 1, phase_at = $3, runnable_at = $3
@@ -99,6 +114,26 @@ async def test_claimers_are_granted_the_whole_room_and_no_token_more(
     assert (first, paid) == (630, 630)  # 0.9 of 700, as long as nobody knows when the minute ends
     assert denied == 0
     assert refilled == 630
+
+
+@pytest.mark.long
+async def test_replicas_grant_the_tokens_of_two_hundred_accounts_once_each(database_url: str, amqp_url: str) -> None:
+    """How many a second is printed; docs/reliability.md says what was asked."""
+    accounts, each = 200, 100
+    async with fleet(database_url, amqp_url, writes=0) as replicas:
+        now = replicas.clock.now()
+        async with replicas.rig.db.connection() as connection:
+            await connection.execute(PEND_EVERYWHERE, replicas.rig.org_id, now, accounts, each)
+            await connection.execute(ACCOUNTS_EVERYWHERE, now, accounts)
+        began_s = time.monotonic()
+        granted = await replicas.grant(REPLICAS * CLAIMERS)
+        took_s = time.monotonic() - began_s
+        async with replicas.rig.db.connection() as connection:
+            most = await connection.fetchval(SELECT_MOST_PAID)
+
+    print(f"\nmeasured tokens_per_s={granted / took_s:.0f}")  # noqa: T201  # its purpose
+    assert granted == accounts * each
+    assert most == each
 
 
 async def test_once_the_minutes_edge_is_known_they_share_the_whole_limit_of_each_minute(

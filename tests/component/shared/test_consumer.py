@@ -1,10 +1,11 @@
 """The batch consumer on a real broker: what becomes of a job, and that nothing is lost on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID, uuid4
 
+import aiormq
 import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity
 
@@ -318,3 +319,34 @@ async def _declared(amqp_url: str, name: str) -> None:
             await (await connection.channel()).declare_queue(name, passive=True)
         except ChannelNotFoundEntity as error:
             raise AssertionError(name) from error
+
+
+async def _cancel_behind_its_back(channel: aiormq.Channel) -> None:
+    """As a broker that forgets a consumer: nobody is told."""
+    for tag in [*channel.consumers]:
+        await channel.basic_cancel(tag)
+
+
+async def _close_by_an_error(channel: aiormq.Channel) -> None:
+    """As PRECONDITION_FAILED (406) does it."""
+    await channel.basic_ack(delivery_tag=999_999)
+
+
+@pytest.mark.parametrize("harm", [_cancel_behind_its_back, _close_by_an_error])
+async def test_a_consumer_whose_channel_is_dead_takes_jobs_again(
+    amqp_url: str, harm: Callable[[aiormq.Channel], Awaitable[None]]
+) -> None:
+    handler = Recorder(lambda *_: None)
+
+    async with consuming(amqp_url, handler) as (publisher, consumer):
+        transport = consumer._connection.transport
+        assert transport is not None
+        channels = [
+            one for one in transport.connection.channels.values() if isinstance(one, aiormq.Channel) and one.consumers
+        ]
+        assert len(channels) == SPEC.shards
+        for channel in channels:
+            await harm(channel)
+        await publisher.send_jobs(SPEC, ORG, [job("after")])
+
+        await eventually(lambda: _has(handler.done, "after"), within_s=30)
