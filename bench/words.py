@@ -134,6 +134,10 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "ratio_to_pandas": "times pandas'",
         "cpu_us_per_row": "CPU of a row, µs",
         "bytes_per_row": "a row in the file, bytes",
+        "adbc_bytes_per_row": "the same by ADBC, bytes",
+        "pandas_bytes_per_row": "the same by pandas, bytes",
+        "adbc_rss_mb": "memory of ADBC, MB",
+        "pandas_rss_mb": "memory of pandas, MB",
         "backfill_exact": "share of hours that are exact after a backfill that was killed",
         "backfill_hours": "hours of that backfill",
         "backfill_s": "its time, s",
@@ -148,6 +152,9 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "axe_serious": "serious findings of axe",
         "events": "events behind the pages",
         "sends": "sends behind the pages",
+        "decisions_24_h": "decisions behind them, of the last 24 hours",
+        "decisions_1_h": "decisions behind them, of the last hour",
+        "counted_rows": "rows of counts behind them",
     },
 }
 
