@@ -114,6 +114,12 @@ DASHBOARDS: Final = (
             ("topk(10, max by (org, source) (jai_ingest_source_lag_seconds))", "{{org}} {{source}}"),
         ], limit=3600),
         Panel("Silent sources", "short", [("max(jai_ingest_silent_sources)", "silent")], limit=1),
+        Panel("Emails that wait for their generation", "short", [
+            ("max by (reason) (jai_ingest_waiting)", "{{reason}}"),
+        ], "They are tried again for a week; no_delivery: opens and clicks whose email no file has told of."),
+        Panel("Emails matched later", "short", [
+            ("sum by (outcome) (increase(jai_ingest_unmatched_total[1h]))", "{{outcome}}"),
+        ]),
         Panel("Hours exported", "short", [
             ("sum by (outcome) (increase(jai_export_hours_total[1h]))", "{{outcome}}"),
         ]),
