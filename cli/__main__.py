@@ -26,9 +26,11 @@ from cli import (
     results,
     rules,
     schema,
+    sends,
     source_backfill,
     source_hook,
     source_totals,
+    source_unmatched,
     sources,
     templates,
     variants,
@@ -62,12 +64,14 @@ for command in (
     outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
     sources.source, exports.export, dead.dead, console.console, audit.audit, number.number, person.person,
     checks.check, config.export_config, config.apply, doctor.doctor, lake.lake, event.event,
+    sends.sends, sends.email,
 ):  # fmt: skip
     main.add_command(command)
 
 orgs.org.add_command(rules.rules)
 sources.source.add_command(source_totals.reconcile)
 sources.source.add_command(source_backfill.backfill)
+sources.source.add_command(source_unmatched.source_unmatched)
 sources.source.add_command(source_hook.hook)
 variants.variant.add_command(drafts.draft)
 variants.variant.add_command(drafts.show_drafts)

@@ -136,6 +136,10 @@ DASHBOARDS: Final = (
             ("topk(10, max by (org, source) (jai_ingest_source_lag_seconds))", "{{org}} {{source}}"),
         ], limit=3600),
         Panel("Silent sources", "short", [("max(jai_ingest_silent_sources)", "silent")], limit=1),
+        Panel("Emails that wait for their generation", "short", [
+            ("max by (reason) (jai_ingest_waiting)", "{{reason}}"),
+        ], "They are tried again for a week; no_delivery: opens and clicks whose email no file has told of."),
+        Panel("Emails matched later, last hour", "short", [(_lately("ingest_unmatched_total", "outcome"), "{{outcome}}")]),
         Panel("Hours exported, last hour", "short", [(_lately("export_hours_total", "outcome"), "{{outcome}}")]),
         Panel("Parquet uploaded", "Bps", [(_rate("export_bytes_total"), "bytes")]),
         Panel("Days kept for the export", "short", [("max(jai_retention_held_days)", "days")],

@@ -30,6 +30,11 @@ EVENT_FIELDS: Final[Mapping[str, str]] = {
 """Each with what it is."""
 
 
+HASH: Final = "(hash)"
+"""In place of a column of `event_id`, for files that have none: the id is a hash of what the row says
+(docs/formats.md), so two rows that say the same are one event."""
+
+
 def unknown_fields(mapping: Mapping[str, str]) -> list[str]:
     """Names in a mapping that are no fields."""
     return sorted(set(mapping) - set(EVENT_FIELDS))

@@ -32,6 +32,7 @@ CounterName = Literal[
     "klaviyo_breaker_opened_total",  # accounts left alone because calls failed, by the last failure's reason
     "ingest_files_total",  # files settled, by state
     "ingest_rows_total",  # rows read from event files, by outcome
+    "ingest_unmatched_total",  # emails that waited for their generation, by outcome: matched, given_up after a week
     "results_counted_total",  # what was counted ahead for pages, by what: day, report, quarter
     "export_hours_total",  # hours exported, by outcome
     "export_bytes_total",  # Parquet bytes uploaded
@@ -61,6 +62,7 @@ GaugeName = Literal[
     "reply_queue",  # 1 while answers can reach this process, else 0; without, callers who would wait get 202 at once
     "ingest_source_lag_seconds",  # how far sources are behind, by org and source; of the worst, so that they stay few
     "ingest_silent_sources",  # sources without a new file for more than twice their usual gap
+    "ingest_waiting",  # emails that wait to be matched, or opens and clicks for their email, by reason
     "policy_templates",  # templates held in memory
     "retention_held_days",  # days of generations that are old enough to go and held by something, like a blocked export
 ]
@@ -88,6 +90,8 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "results_counted_total": ("what",),
     "ingest_rows_total": ("outcome",),
     "ingest_source_lag_seconds": ("org", "source"),
+    "ingest_waiting": ("reason",),
+    "ingest_unmatched_total": ("outcome",),
     "export_hours_total": ("outcome",),
     "policy_fits_total": ("outcome",),
     "drafts_total": ("outcome",),

@@ -11,7 +11,15 @@ whatever was touched.
 from datetime import date, timedelta
 from uuid import UUID
 
-from services.ingest.attribute import ATTRIBUTION, FACTS, GENERATIONS, SELECT_LOOKBACK_DAYS, STATEMENT_TIMEOUT_S, SUMS
+from services.ingest.attribute import (
+    ATTRIBUTION,
+    FACTS,
+    GENERATIONS,
+    MARK_UNMATCHED,
+    SELECT_LOOKBACK_DAYS,
+    STATEMENT_TIMEOUT_S,
+    SUMS,
+)
 from services.ingest.conversions import Orders
 from shared.db.pool import Connection
 
@@ -93,6 +101,10 @@ INSERT_SENDS = f"""
     INSERT INTO sends (org_id, {_TALLIED}, {_ATTRIBUTED})
     SELECT $1, {_TALLIED}, {_ATTRIBUTED} FROM ready
 """  # noqa: S608  # our own text
+NOTE_UNMATCHED = f"""
+    WITH kept AS (SELECT day, message_id, attribution, true AS fresh FROM ready)
+    {MARK_UNMATCHED}
+"""  # noqa: S608  # our own text
 NOTE_CELLS = """
     INSERT INTO cells SELECT DISTINCT template_id, copy_id, cell, day FROM ready WHERE template_id IS NOT NULL
 """
@@ -143,6 +155,7 @@ class Ahead:
             return
         await self._run(DROP_LOOSE, days["first"], days["last"])
         await self._run(INSERT_SENDS)
+        await self._run(NOTE_UNMATCHED)
         for statement in (NOTE_CELLS, NOTE_DECIDED, *([NOTE_PLACES] if orders.metrics else []), LEAVE_OUT):
             await self._connection.execute(statement, timeout=STATEMENT_TIMEOUT_S)
 

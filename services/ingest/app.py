@@ -31,6 +31,7 @@ from services.ingest.silence import SilenceWatch
 from services.ingest.staging import Stagings
 from services.ingest.store import Ledger, Sources
 from services.ingest.text import Limits
+from services.ingest.unmatched import Retrier, StoredUnmatched
 from shared.clock import Clock
 from shared.crypto import KeyRing
 from shared.db.migrate import require
@@ -91,6 +92,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     counter = Counter(StoredCounts(database, uuid4, _count_pace(settings)), clock, _count_pace(settings).tick)
     shown_pace = _shown_pace(settings)
     shown = ShownCounter(StoredShownCounts(database, uuid4, shown_pace), clock, shown_pace.tick)
+    window, tick = timedelta(seconds=settings.ingest_window_s), timedelta(seconds=settings.ingest_tick_s)
+    retrier = Retrier(StoredUnmatched(database, uuid4, clock, window), clock, tick)
     reconciler = Reconciler(
         Comparisons(database),
         lambda base_url, key: Reports(session, base_url, key, clock),
@@ -117,6 +120,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "silence": SilenceWatch(sources.count_silent, sources.lags, clock).run,
             "shown": shown.run,
             "reconciler": reconciler.run,
+            "unmatched": retrier.run,
             "keyring": kept.run,
             **{name: consumer.run for name, consumer in consumers.items()},
         },

@@ -192,11 +192,24 @@ GENERATIONS = """
         WHERE g.org_id = $1 AND g.user_id = t.profile_id AND (t.flow_id IS NOT NULL OR m.actions IS NOT NULL)
           AND g.accepted_at <= t.sent_at AND g.clean_at >= t.sent_at - $3::interval
           AND g.day BETWEEN t.day - $4::int AND t.day AND g.day >= $2::date - $4::int AND g.decision <> 'preview'
-        ORDER BY fits DESC, g.accepted_at DESC LIMIT 1
+        -- Of two that were accepted at the very same moment the larger id: any rule will do, if all follow it.
+        ORDER BY fits DESC, g.accepted_at DESC, g.generation_id DESC LIMIT 1
     ) g ON true
 """.strip()
 
+# Which messages and days have emails that may be attributed better later: unmatched.py looks at them again, soon where
+# a file brought more of them. Of `kept`, sends as they are stored now.
+MARK_UNMATCHED = """
+    INSERT INTO unmatched AS u (org_id, day, message_id, raised)
+    SELECT $1, day, coalesce(message_id, ''), bool_or(fresh) FROM kept
+    WHERE attribution IN ('no_generation', 'other_message', 'flow') GROUP BY day, message_id ORDER BY 2, 3
+    ON CONFLICT (org_id, day, message_id) DO UPDATE
+    SET raised = true, tries = 0, next_at = least(u.next_at, u.tried_at + interval '5 minutes') WHERE excluded.raised
+""".strip()
+
+# The system column xmax is 0 in a row that was inserted, not updated.
 UPSERT_SENDS = f"""
+    WITH kept AS (
     INSERT INTO sends (org_id, transmission_id, profile_id, message_id, flow_id, sent_at, day, delivered, bounced,
         unsubscribed, spam, first_open_at, human_opens, machine_opens, first_click_at, human_clicks, bot_clicks,
         attribution, generation_id, generation_day, template_id, copy_id, cell)
@@ -214,6 +227,9 @@ UPSERT_SENDS = f"""
         human_clicks = excluded.human_clicks, bot_clicks = excluded.bot_clicks, attribution = excluded.attribution,
         generation_id = excluded.generation_id, generation_day = excluded.generation_day,
         template_id = excluded.template_id, copy_id = excluded.copy_id, cell = excluded.cell
+    RETURNING day, message_id, attribution, xmax = 0 AS fresh
+    )
+    {MARK_UNMATCHED}
 """  # noqa: S608  # our own text
 
 # Asked before the sends change and after: a send may move from one cell to another.

@@ -22,6 +22,7 @@ from services.ingest.records import Event, Listed, Reject, Unreadable
 from services.ingest.text import OpenedText, open_text
 from services.ingest.unpack import DAMAGE, Packing, damaged, directory_bytes, packing_of, the_member, unpacked
 from shared.errors import Transient
+from shared.event_fields import HASH
 from shared.schemas.probes import FilePreview, FoundField, SeenReject
 
 BEGINNING_BYTES: Final = 256 * 1024
@@ -252,7 +253,9 @@ def _fields(columns: dict[str, str], reading: Reading, events: Sequence[Event]) 
     inside = {name for name in Event._fields if any(getattr(event, name) is not None for event in events)}
     found: list[FoundField] = []
     for field in FIELDS:
-        if field in columns:
+        if field == "event_id" and reading.saved.get(field) == HASH:
+            found.append(FoundField(field=field, column=HASH, by="hand"))
+        elif field in columns:
             by = "hand" if field in reading.saved else "header"
             found.append(FoundField(field=field, column=columns[field], by=by))
         else:

@@ -6,6 +6,7 @@ columns of their own. What cannot be found that way is named by the source's sav
 values.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import Any
 import orjson
 
 from services.ingest.records import Event, Unreadable
-from shared.event_fields import REQUIRED_FIELDS, unknown_fields
+from shared.event_fields import HASH, REQUIRED_FIELDS, unknown_fields
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 FUTURE = timedelta(days=2)
@@ -24,6 +25,7 @@ FUTURE = timedelta(days=2)
 
 LONGEST_DELIVERY, LONGEST_INTEREST, SKEW = timedelta(days=3), timedelta(days=365), timedelta(minutes=-1)
 _MAX_COLUMNS = 2000
+_IF_NO_ID = f"; if there is no such column, set event_id to {HASH}"
 MAX_ID = 200
 MAX_URL = 2000
 
@@ -91,13 +93,17 @@ class Columns:
             raise Unreadable(f"{len(names)} columns; at most {_MAX_COLUMNS} are read", reason="too_many_columns")
         self._names = names
         self._at = {field: index for field in FIELDS if (index := _find(field, names, saved)) is not None}
-        if missing := [field for field in REQUIRED_FIELDS if field not in self._at]:
+        hashed = saved.get("event_id") == HASH
+        if missing := [
+            field for field in REQUIRED_FIELDS if field not in self._at and not (hashed and field == "event_id")
+        ]:
             raise Unreadable(
                 f"no column for {', '.join(missing)}; found {_shown(names)}. If one of them is it, say so in the "
-                "source's mapping.",
+                f"source's mapping{_IF_NO_ID if missing == ['event_id'] else ''}.",
                 reason="unknown_layout",
             )
-        self._id, self._metric, self._profile, self._time = (self._at[field] for field in REQUIRED_FIELDS)
+        self._id = self._at.get("event_id")
+        self._metric, self._profile, self._time = (self._at[field] for field in REQUIRED_FIELDS[1:])
         self._properties = self._at.get("properties")
         self._internal = self._at.get("internal")
         self._flat = {field: index for field, index in self._at.items() if field in _FLAT and field != "internal"}
@@ -122,9 +128,9 @@ class Columns:
         transmission_id = _id_or_none("transmission_id", found.get("transmission_id"))
         if transmission_id is None and message_id and metric in UNSENT:
             transmission_id = f"bounce:{message_id}:{profile_id}:{int((handoff_at or event_at).timestamp())}"
-        return Event(
+        event = Event(
             line,
-            _id("event_id", values[self._id]),
+            "" if self._id is None else _id("event_id", values[self._id]),
             metric,
             profile_id,
             event_at,
@@ -139,6 +145,7 @@ class Columns:
             _currency(found.get("currency")),
             _order_id(found, metric),
         )
+        return event if self._id is not None else event._replace(event_id=hashed_id(event, found.get("own_id")))
 
     def _nested(self, values: Sequence[Any]) -> dict[str, Any]:
         """Fields out of the properties, or out of a flattened file's column that still holds `$internal` as JSON."""
@@ -165,6 +172,17 @@ class Columns:
         if not EARLIEST <= moment <= self.latest:
             raise Rejected("event_at is before 2020 or in the future")
         return moment
+
+
+def hashed_id(event: Event, own_id: Any) -> str:
+    """The id of a row that has none: of what tells events apart. What a later file may correct (flags, the hand-over,
+    the flow, a currency) is not in it, so that the row stays the same event."""
+    own = str(own_id) if isinstance(own_id, str | int) and own_id != "" else None
+    told = [
+        event.metric, event.profile_id, event.event_at.isoformat(timespec="microseconds"), event.message_id,
+        event.transmission_id, event.url, event.order_id, own, event.value,
+    ]  # fmt: skip
+    return f"hash:{hashlib.sha256(orjson.dumps(told)).hexdigest()[:32]}"
 
 
 def read_time(value: Any) -> datetime:
@@ -198,6 +216,8 @@ def _plain(name: str) -> tuple[str, bool]:
 
 def _find(field: str, names: Sequence[str], saved: Mapping[str, str]) -> int | None:
     """The index of the field's column. Raises Unreadable when two columns have the name that decides."""
+    if field == "event_id" and saved.get(field) == HASH:
+        return None
     if field in saved:
         chosen = [index for index, name in enumerate(names) if name == saved[field]]
         if not chosen:

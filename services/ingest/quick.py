@@ -54,7 +54,8 @@ class PlainReader:
     @classmethod
     def of(cls, columns: Columns, delimiter: str) -> "PlainReader | None":
         """None where the layout is not one of the usual."""
-        return None if any(field in columns.at for field in _UNUSUAL) else cls(columns, delimiter)
+        unusual = "event_id" not in columns.at or any(field in columns.at for field in _UNUSUAL)
+        return None if unusual else cls(columns, delimiter)
 
     def read(self, block: bytes, first_line: int) -> Taken | None:
         """The events of a plain block; None where it does not split into rows of these columns."""

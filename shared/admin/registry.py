@@ -33,6 +33,7 @@ from shared.admin import (
     quota,
     reconciliation,
     results,
+    sends,
     source_accepting,
     source_files,
     source_trying,
@@ -44,6 +45,7 @@ from shared.admin import (
     template_writing,
     templates,
     tracing,
+    unmatched,
     variant_csv,
     variant_queue,
     variant_saving,
@@ -58,7 +60,7 @@ AREAS: Final[tuple[ModuleType, ...]] = (
     sources, source_files, source_trying, source_accepting, backfilling, hooks, reconciliation, exports, export_switch,
     export_policies, loading, outcomes, operations_number, operations_examples, quota, why, operations_person, dead,
     audit, people, people_reset, checks, results, what_if, policies, template_search, template_writing,
-    template_lint, previewing, variant_queue, variant_csv, drafts, config, tracing,
+    template_lint, previewing, variant_queue, variant_csv, drafts, config, tracing, unmatched, sends,
 )  # fmt: skip
 
 

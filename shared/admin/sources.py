@@ -22,7 +22,7 @@ from shared.admin.source_kinds import (
 )
 from shared.admin.ssh_keys import BadKey, host_key, private_key
 from shared.db.pool import Connection
-from shared.event_fields import EVENT_FIELDS, unknown_fields
+from shared.event_fields import EVENT_FIELDS, HASH, unknown_fields
 from shared.source_silence import GAPS, silent_since
 
 INSERT_SOURCE = """
@@ -93,6 +93,8 @@ def known_fields(mapping: dict[str, str]) -> dict[str, str]:
     """The mapping. Raises ValueError where it names what is no field."""
     if strangers := unknown_fields(mapping):
         raise ValueError(f"names unknown fields {', '.join(strangers)}; known are {', '.join(EVENT_FIELDS)}")
+    if hashed := sorted(field for field, column in mapping.items() if column == HASH and field != "event_id"):
+        raise ValueError(f"takes {HASH} for event_id alone, not for {', '.join(hashed)}")
     return mapping
 
 

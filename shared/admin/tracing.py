@@ -1,6 +1,6 @@
 """Where an event comes from and what it counts for: from any number of a page back to file and line."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from pydantic import Field
 from shared.admin.context import Context
 from shared.admin.errors import Next, NotFound
 from shared.admin.operation import AskedModel, ResultModel, operation
+from shared.unmatched import KEPT_DAYS
 
 # One per day; nearly always one day. Each partition is asked by its primary key.
 SELECT_EVENTS = """
@@ -62,6 +63,7 @@ _UNATTRIBUTED: Final = {
     "other_message": "the person's generations were made for other messages than this email",
     "preview": "its email showed a preview, which counts for nobody",
 }
+_TRIED_AGAIN: Final = ("no_generation", "other_message")
 
 
 class OneEvent(AskedModel):
@@ -176,7 +178,7 @@ async def _trace(context: Context, row: dict[str, object]) -> Traced:
         cell = await connection.fetchrow(
             COUNT_ROLLUP, org_id, send.template_id, send.day, send.copy_id, send.cell
         )  # fmt: skip
-    counts_as, why_not = _meaning(row, send)
+    counts_as, why_not = _meaning(row, send, context.now.date())
     return Traced(
         **row, sightings=[Sighting(**dict(one)) for one in sightings], send=send,
         cell=None if cell is None else Cell(**dict(cell)), counts_as=counts_as, why_not=why_not,
@@ -184,7 +186,7 @@ async def _trace(context: Context, row: dict[str, object]) -> Traced:
     )  # fmt: skip
 
 
-def _meaning(row: dict[str, object], send: OfSend | None) -> tuple[str | None, str | None]:
+def _meaning(row: dict[str, object], send: OfSend | None, today: date) -> tuple[str | None, str | None]:
     """For what it counts, or why for nothing."""
     metric = str(row["metric"])
     if send is None:
@@ -192,7 +194,7 @@ def _meaning(row: dict[str, object], send: OfSend | None) -> tuple[str | None, s
             return None, "it names no email, and follows none that a template counts orders of"
         return None, "no event says that its email was sent; it waits for one"
     if send.template_id is None:
-        return None, _UNATTRIBUTED.get(send.attribution, send.attribution)
+        return None, _UNATTRIBUTED.get(send.attribution, send.attribution) + _tried_until(send, today)
     if metric == "Opened Email":
         return ("an open by a person" if row["machine_open"] is False else "an open by a machine"), None
     if metric == "Clicked Email":
@@ -204,3 +206,9 @@ def _meaning(row: dict[str, object], send: OfSend | None) -> tuple[str | None, s
     if row["transmission_id"] is None and row["message_id"] is None:
         return "an order or refund", None
     return None, f"{metric} is not counted"
+
+
+def _tried_until(send: OfSend, today: date) -> str:
+    """Its generation may be stored late, or its flow be synced late."""
+    until = send.day + timedelta(days=KEPT_DAYS)
+    return f"; it is tried again until {until}" if send.attribution in _TRIED_AGAIN and today <= until else ""

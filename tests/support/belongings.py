@@ -30,6 +30,7 @@ THINGS: Final[Mapping[str, str]] = {
     "invite": "invite", "person": "person", "generation": "generation", "letter": "letter",
     "template_id": "template", "run_id": "run", "user_id": "person", "generation_id": "generation", "member": "member",
     "letter_id": "letter", "event": "event", "event_id": "event",
+    "send": "send", "transmission_id": "send",
 }  # fmt: skip
 """By a parameter's name, the kind of thing that it names."""
 WORDS: Final[Mapping[str, str]] = {"kind": "write", "table": "lift", "engine": "duckdb"}
@@ -131,7 +132,7 @@ async def furnish(stage: Stage, slug: str, prefix: str, amqp_url: str, word: str
         "source": [f"{prefix}-source"], "file": [f"{prefix}.csv"], "key": [key.name, key.shown, str(key.key_id)],
         "member": [str(stage.users[member]), member], "invite": [str(invite_id), invited], "person": [person],
         "generation": [str(generation_id)], "letter": [letter.letter_id],
-        "event": [event_id],
+        "event": [event_id], "send": [f"T{generation_id}"],
     }  # fmt: skip
     return Belongings(stage, slug, ids, key.key)
 

@@ -8,18 +8,20 @@ from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import source_accepting, source_files, sources
+from shared.admin import source_accepting, source_files, sources, unmatched
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
 from shared.admin.source_accepting import AcceptFile
 from shared.admin.source_files import AskedFiles, AskedRejects, RetryFiles
 from shared.admin.sources import RescanSource, Source
 from shared.errors import Failure
+from shared.unmatched import KEPT_DAYS
 
 pages = Pages()
 
 _FILES = 100
 _REJECTS = 200
+_MESSAGES = 20
 
 
 class OneFile(BaseModel):
@@ -30,8 +32,10 @@ class OneFile(BaseModel):
 
 @pages.page("GET", "/{org}/operations/sources", role="viewer")
 async def list_all(visit: Visit) -> web.StreamResponse:
-    """Each with its lag."""
-    return visit.render("operations/sources.html", sources=(await visit.run(sources.list_sources, Nothing())).sources)
+    """Each with its lag, and what of their events waits for a generation."""
+    found = (await visit.run(sources.list_sources, Nothing())).sources
+    waiting = await visit.run(unmatched.waiting, unmatched.AskedWaiting(limit=_MESSAGES))
+    return visit.render("operations/sources.html", sources=found, waiting=waiting, kept_days=KEPT_DAYS)
 
 
 @pages.page("GET", "/{org}/operations/sources/{source}", role="viewer")

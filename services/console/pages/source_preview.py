@@ -14,7 +14,7 @@ from shared.admin import source_trying, sources
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
 from shared.errors import Failure
-from shared.event_fields import EVENT_FIELDS, REQUIRED_FIELDS
+from shared.event_fields import EVENT_FIELDS, HASH, REQUIRED_FIELDS
 
 pages = Pages()
 
@@ -83,5 +83,5 @@ async def _show(
     return visit.render(
         "settings/source_preview.html", 422 if form.faulty else 200, one=one, form=form, found=found, failed=failed,
         mapping=mapping, file=file, changed=mapping != (one.mapping or {}), fields=EVENT_FIELDS,
-        required=REQUIRED_FIELDS, moment_of=datetime.fromisoformat, wait_s=source_trying.PROBE_WAIT_S,
+        required=REQUIRED_FIELDS, hash=HASH, moment_of=datetime.fromisoformat, wait_s=source_trying.PROBE_WAIT_S,
     )  # fmt: skip

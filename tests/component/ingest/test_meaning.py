@@ -210,6 +210,27 @@ async def test_without_a_synced_flow_the_newest_generation_of_the_flow_is_taken(
     assert (send["generation_id"], send["attribution"]) == (newest, "flow")
 
 
+@pytest.mark.parametrize("how", ["all in one file", "known before"])
+async def test_of_two_generations_of_one_moment_the_larger_id_is_taken_whichever_came_first(
+    rig: Rig, folder: Path, how: str
+) -> None:
+    people = [f"P{number}" for number in range(8)]
+    expected = {}
+    for person in people:
+        both = [
+            await rig.add_generation(person, copy_id=uuid4(), accepted_at=SENT - timedelta(minutes=3)) for _ in "12"
+        ]
+        expected[person] = max(both)
+    mails = [Mail(f"T{person}", person) for person in people]
+    if how == "known before":
+        await load(rig, folder, *(mail.opened() for mail in mails), name="0.csv")
+
+    await load(rig, folder, *(mail.received() for mail in mails))
+
+    sends = await rig.rows("SELECT profile_id, generation_id FROM sends")
+    assert {send["profile_id"]: send["generation_id"] for send in sends} == expected
+
+
 async def test_the_hand_over_counts_not_the_delivery(rig: Rig, folder: Path) -> None:
     shown = await rig.add_generation(copy_id=COPY, accepted_at=SENT - timedelta(minutes=30))
     await rig.add_generation(copy_id=uuid4(), accepted_at=SENT - timedelta(minutes=10))

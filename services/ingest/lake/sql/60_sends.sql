@@ -20,7 +20,7 @@ WITH synced AS (
       AND g.accepted_us <= s.sent_us AND g.clean_us >= s.sent_us - w.window_us
 ), chosen AS (
     SELECT *, row_number() OVER (
-        PARTITION BY transmission_id ORDER BY CASE WHEN fits THEN 0 ELSE 1 END, accepted_us DESC, generation_id
+        PARTITION BY transmission_id ORDER BY CASE WHEN fits THEN 0 ELSE 1 END, accepted_us DESC, generation_id DESC
     ) AS place
     FROM candidates
 )
