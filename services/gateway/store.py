@@ -23,6 +23,7 @@ _CONNECT_TIMEOUT_S = 5.0
 _PING_EVERY_S = 2.0  # with its own time-out, a silent connection is noticed within 4 s
 _PING_TIMEOUT_S = 2.0
 _RECONNECT_S = 1.0
+_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 class Store:
@@ -80,7 +81,7 @@ class Changes:
         while not stop.is_set():
             try:
                 await self._listen(stop)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except _LOST as error:
                 log.warning("changes.lost", error=name_of(error))
             self.listening = False
             await _wait(stop, _RECONNECT_S)

@@ -17,7 +17,7 @@ _CONNECT_TIMEOUT_S = 5.0
 _CHECK_EVERY_S = 2.0  # with the time-out below, a connection that died silently is known to be dead within 4 s
 _CHECK_TIMEOUT_S = 2.0
 _RETRY_S = 1.0
-_WHAT_GOES_WRONG = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_WHAT_GOES_WRONG = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 class ConfigListener:

@@ -24,6 +24,7 @@ OUTAGE_ERRORS = (
     asyncpg.TooManyConnectionsError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.DiskFullError,
+    asyncpg.InternalClientError,
     ConnectionError,
 )
 CONFLICT_ERRORS = (
@@ -52,6 +53,10 @@ class Database:
                 connection = await self._acquire()
                 try:
                     yield connection
+                except asyncpg.InternalClientError:
+                    # Its backend died within an answer, and the library lost its place: never to be used again.
+                    connection.terminate()
+                    raise
                 finally:
                     await self._give_back(connection)
         except TimeoutError as error:

@@ -113,6 +113,25 @@ async def test_a_silent_database_is_an_outage_in_time(database_url: str) -> None
     assert outage.value.reason == "database_timeout"
 
 
+async def test_a_connection_whose_client_lost_its_place_is_an_outage_and_never_used_again(database_url: str) -> None:
+    """As asyncpg says it of some whose backend was killed within an answer."""
+    pids: list[int] = []
+
+    async def work(db: Database, failure: Exception | None) -> None:
+        async with db.transaction() as connection:
+            pids.append(await connection.fetchval("SELECT pg_backend_pid()"))
+            if failure:
+                raise failure
+
+    async with open_database(database_url, name="test", max_size=1) as db:
+        with pytest.raises(Outage) as outage:
+            await work(db, asyncpg.InternalClientError("cannot switch to state 12; another operation is in progress"))
+        await work(db, None)
+
+    assert len(set(pids)) == 2
+    assert outage.value.reason == "database_unreachable"
+
+
 async def test_a_connection_that_was_given_back_as_the_time_ran_out_is_an_outage_too(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
