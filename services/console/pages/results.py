@@ -18,6 +18,7 @@ from shared.admin.errors import Conflict, Refused
 from shared.admin.registry import REGISTRY
 from shared.admin.results_models import Results, Segments
 from shared.inference.lift import WORTH
+from shared.sentences import ended
 from shared.zones import begin_of, day_in
 
 pages = Pages()
@@ -110,7 +111,7 @@ async def decide(visit: Visit) -> web.StreamResponse:
     try:
         await visit.run(template_settings.set_state, {"template_id": template_id, "state": given.state})
     except Refused as error:
-        await visit.notice(f"Nothing was changed: {error.message}.", "warn")
+        await visit.notice(f"Nothing was changed: {ended(error.message)}", "warn")
     else:
         await visit.notice(f"The template is {given.state} now.")
     return visit.see_other(visit.path("results", template_id))
@@ -126,7 +127,7 @@ async def archive_variant(visit: Visit) -> web.StreamResponse:
     try:
         await visit.run(REGISTRY["variants.archive"], {"template_id": template_id, "variant": given.variant})
     except (Conflict, Refused) as error:
-        await visit.notice(f"Nothing was changed: {error.message}.", "warn")
+        await visit.notice(f"Nothing was changed: {ended(error.message)}", "warn")
     else:
         await visit.notice(f"{given.variant} is archived; nobody new gets it.")
     return visit.see_other(visit.path("results", template_id))

@@ -1,7 +1,7 @@
 """Jinja: everything escaped, nothing undefined. Only our own templates are rendered with it, never what people write.
 
 Every template sees `visit`, `account`, `org`, `memberships`, `notices`, `here` (the path), `zone`, `now`; the filters
-`moment`, `ago`, `real_ago`, `day`, `epoch_day`, `number`, `percent`; and the function `asset(name)`.
+`moment`, `ago`, `real_ago`, `day`, `epoch_day`, `number`, `percent`, `span`, `ended`; and the function `asset(name)`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,8 @@ from services.console.web import times
 from services.console.web.assets import Assets
 from services.console.web.navigation import Area, is_inside
 from shared.people.roles import MEANINGS, ROLES
+from shared.sentences import ended
+from shared.spans import said
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -46,6 +48,8 @@ class Templates:
             "epoch_day": _epoch_day,
             "number": number,
             "percent": percent,
+            "span": said,
+            "ended": ended,
             "as_json": _as_json,
         }
 
