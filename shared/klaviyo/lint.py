@@ -255,14 +255,14 @@ def _email(treatment: FlowAction, wanted: Wanted, body: str | None) -> Iterator[
     if body is None:
         yield Answer(
             "snippet_body", "Snippet is in the Body", "unknown", "The key may not read email templates.",
-            "Give the key templates:read, or look yourself that the Body holds the snippet.",
+            "Give the key the scope Templates: Read, or look yourself that the Body holds the snippet.",
         )  # fmt: skip
     else:
         yield _pasted("snippet_body", "Body", body, wanted.snippet.body)
 
 
 def _pasted(rule: str, label: str, there: str, snippet: str) -> Answer:
-    title, fix = f"Snippet is in the {label}", f"Paste the {label} of the email snippet again."
+    title, fix = f"Snippet is in the {label}", f"Paste the {label} of the email snippet from Integration Settings."
     if _plain(snippet) in _plain(there):
         return Answer(rule, title, "good", f"The {label} holds the snippet.")
     if "person|lookup" in _plain(there):

@@ -100,7 +100,9 @@ async def save(visit: Visit) -> web.StreamResponse:
             refuse(form, error)
         else:
             await visit.notice("Saved. The next webhook uses it." if done.changed else "That is how it was already.")
-            if done.snippet_changed:
+            if done.snippet_changed and template.flow_id is None:
+                await visit.notice("Now paste the Webhook step and the Email snippet below into Klaviyo.", "info")
+            elif done.snippet_changed:
                 await visit.notice("The email snippet changed: paste it into the Treatment Message again.", "warn")
             return visit.see_other(visit.path("templates", template.template_id, "settings"))
     return await _show(visit, template, form)
@@ -292,7 +294,8 @@ async def _show(
     choice = choice or template_choice.form_of(template)
     return visit.render(
         "templates/settings.html", 422 if form.faulty or control.faulty or choice.faulty else 200, template=template,
-        form=form, choice=choice, **template_choice.shown(template),
+        form=form, choice=choice, test_words=template_choice.in_words(template), **template_choice.shown(template),
         control=control, webhook=webhook, snippet=snippet, no_snippet=no_snippet, synced_at=found.synced_at,
-        states=STATES, tab="settings", units=list(reversed(UNITS)), **_choices(found.steps, form),
+        states=STATES, tab="settings", units=list(reversed(list(UNITS))),
+        test_open="test" in visit.request.query, **_choices(found.steps, form),
     )  # fmt: skip

@@ -125,7 +125,7 @@ async def create(visit: Visit) -> web.StreamResponse:
         except (Refused, Conflict) as error:
             refuse(form, error)
         else:
-            await visit.notice(f"{made.name} is there, as a draft. Select its flow next.")
+            await visit.notice(f"{made.name} is there, as a draft. Select its flow here.")
             return visit.see_other(visit.path("templates", made.template_id, "settings"))
     return await _show_new(visit, form)
 
@@ -213,6 +213,11 @@ def _ready(template: Template) -> Sequence[tuple[bool, str, str]]:
         (template.flow_id is not None, "Select the flow and its Treatment Message", "settings"),
         (bool(template.variants), "Write a variant", "variants/_new"),
         (any(row.state == "approved" for row in template.variants), "Have it approved", "#variants"),
+        (
+            template.flow_delay_s is not None,
+            "Paste webhook and email snippet into Klaviyo, then run the set-up check",
+            "settings#s-webhook" if template.flow_delay_s is None else "check",
+        ),
         (template.state in ("active", "shipped"), "Make the template active", "#life"),
     )
 

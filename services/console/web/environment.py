@@ -1,7 +1,8 @@
 """Jinja: everything escaped, nothing undefined. Only our own templates are rendered with it, never what people write.
 
 Every template sees `visit`, `account`, `org`, `memberships`, `notices`, `here` (the path), `zone`, `now`; the filters
-`moment`, `ago`, `real_ago`, `day`, `epoch_day`, `number`, `percent`, `span`, `ended`; and the function `asset(name)`.
+`moment`, `ago`, `real_ago`, `day`, `epoch_day`, `number`, `percent`, `span`, `ended`, `scope_title`; and
+the function `asset(name)`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,7 @@ class Templates:
             "percent": percent,
             "span": said,
             "ended": ended,
+            "scope_title": scope_title,
             "as_json": _as_json,
         }
 
@@ -92,6 +94,11 @@ def number(value: float) -> str:
 def percent(share: float | None, places: int = 1) -> str:
     """0.123 is `12.3 %`."""
     return "–" if share is None else f"{share * 100:.{places}f} %"
+
+
+def scope_title(scope: str) -> str:
+    """`lists:read` as Klaviyo's page of keys calls it: `Lists: Read`."""
+    return ": ".join(part.capitalize() for part in scope.split(":"))
 
 
 def _as_json(value: Any) -> str:
