@@ -55,6 +55,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "orgs.create": "org create",
     "orgs.rename": "org rename",
     "orgs.resume": "org resume",
+    "orgs.set_up": "org set-up",
     "orgs.show": "org show",
     "orgs.stop": "org stop",
     "orgs.zone": "org zone",

@@ -9,8 +9,9 @@ from cli import stops
 from cli.actor import acting
 from cli.attributes import attributes
 from cli.display import moment, printable, show_table
+from cli.operations import COMMANDS
 from cli.session import command, session
-from shared.admin import keys, orgs
+from shared.admin import keys, orgs, setting_up
 from shared.admin import stops as admin_stops
 from shared.admin.operation import Nothing
 
@@ -37,6 +38,20 @@ async def org_create(slug: str, name: str, actor: str) -> None:
     async with session() as s:
         await s.create(orgs.create, orgs.CreateOrg(slug=slug, name=name), slug, actor)
     click.echo(f"Created org {slug}. Next: justai key create {slug} webhook")
+
+
+@org.command("set-up")
+@click.argument("slug")
+@command
+async def org_set_up(slug: str) -> None:
+    """Show what is set up of an org, and what is next, until its first email shows our copy."""
+    async with session() as s:
+        found = await s.run(setting_up.show, Nothing(), slug)
+    for step in found.steps:
+        mark = "ok" if step.done else ">>" if step.name == found.next else "--"
+        click.echo(f"{mark} {step.title}: {printable(step.says)}")
+        if step.name == found.next:
+            click.echo(f"   justai {COMMANDS[step.see]} --help")
 
 
 @org.command("list")

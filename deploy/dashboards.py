@@ -139,7 +139,9 @@ DASHBOARDS: Final = (
         Panel("Emails that wait for their generation", "short", [
             ("max by (reason) (jai_ingest_waiting)", "{{reason}}"),
         ], "They are tried again for a week; no_delivery: opens and clicks whose email no file has told of."),
-        Panel("Emails matched later, last hour", "short", [(_lately("ingest_unmatched_total", "outcome"), "{{outcome}}")]),
+        Panel("Emails matched later, last hour", "short", [
+            (_lately("ingest_unmatched_total", "outcome"), "{{outcome}}"),
+        ]),
         Panel("Hours exported, last hour", "short", [(_lately("export_hours_total", "outcome"), "{{outcome}}")]),
         Panel("Parquet uploaded", "Bps", [(_rate("export_bytes_total"), "bytes")]),
         Panel("Days kept for the export", "short", [("max(jai_retention_held_days)", "days")],

@@ -51,6 +51,7 @@ from services.console.people.signing_in import Caller
 from services.console.people.store import SignedIn
 from services.console.web import cookies, errors
 from services.console.web.assets import Assets
+from services.console.web.next_steps import what_is_next
 from services.console.web.page import Page, Serve, guarded, require_guards
 from services.console.web.security import HEADERS, TRANSPORT, caller_address, may_change
 from services.console.web.visit import REQUEST_ID, Console, Visit
@@ -141,6 +142,8 @@ def _guard(console: Console, page: Page) -> Serve:
                 _enter(visit, page)
         if visit.signed_in and visit.signed_in.has_notices and request.method == "GET" and not visit.is_htmx:
             visit.notices = await console.people.sessions.take_notices(visit.signed_in.session.digest)
+            if page.of_an_org and visit.may("reviewer") and page.path != "/{org}/":
+                visit.next_step = await what_is_next(visit)
         with logs.bound(request_id=request[REQUEST_ID], user_id=visit.signed_in and visit.signed_in.account.user_id):
             return await page.handler(visit)
 

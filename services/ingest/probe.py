@@ -22,6 +22,7 @@ from shared.errors import Failure, Permanent
 from shared.event_fields import REQUIRED_FIELDS
 from shared.schemas.jobs import ProbeSourceJob
 from shared.schemas.probes import FilePreview, ProbeStep, SourceProbed
+from shared.sentences import ended
 
 log = logs.get(__name__)
 
@@ -63,7 +64,7 @@ async def probe(job: ProbeSourceJob, deps: ProbeDeps) -> SourceProbed:
         async with asyncio.timeout(TRIES_S):
             await trying.run()
     except Failure as error:
-        trying.failed(f"{error}.")
+        trying.failed(ended(str(error)))
     except TimeoutError:
         trying.failed(f"No answer within {TRIES_S:g} seconds. Is a firewall between us and the server?")
     return SourceProbed(
@@ -127,7 +128,7 @@ class _Trying:
 
     def _judge(self, seen: FilePreview) -> None:
         if not seen.format:
-            self.failed(f"{seen.problem}.")
+            self.failed(ended(seen.problem or "it cannot be read"))
             return
         if seen.format == "empty":
             self.done("There is nothing in it, so its columns are not known yet.")

@@ -8,6 +8,7 @@ from shared.admin.check_facts import ADVISED_S, SAMPLE, Ended, Facts, Place, See
 from shared.admin.klaviyo import SCOPE_COSTS, WRITE
 from shared.admin.meanings import of_decision, of_write
 from shared.admin.operation import ResultModel
+from shared.spans import said
 
 Tone = Literal["good", "info", "warn", "bad"]
 ItemName = Literal["webhook_not_firing", "properties_empty", "wrong_profile_id", "not_showing"]
@@ -235,9 +236,10 @@ def _delays(places: Sequence[Place]) -> Iterator[CheckFinding]:
     least, most = ADVISED_S
     short = [one for one in places if one.delay_s is not None and one.delay_s < least]
     for one in short:
+        waits = f"only {said(one.delay_s)}" if one.delay_s else "no Time Delay"
         yield CheckFinding(
             tone="bad" if one.delay_s == 0 else "warn",
-            says=f"Flow {one.flow_name or one.flow_id}: only {one.delay_s} s between the webhook and the email.",
+            says=f"Flow {one.flow_name or one.flow_id}: {waits} between the webhook and the email.",
             do=f"Make the Time Delay {least // 60}–{most // 60} minutes, then Refresh Klaviyo Data.",
             see="flows.sync",
         )

@@ -34,6 +34,7 @@ from shared.admin import (
     reconciliation,
     results,
     sends,
+    setting_up,
     source_accepting,
     source_files,
     source_trying,
@@ -56,11 +57,11 @@ from shared.admin import (
 from shared.admin.operation import Operation, Registry
 
 AREAS: Final[tuple[ModuleType, ...]] = (
-    orgs, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving, content_rules, stops,
-    sources, source_files, source_trying, source_accepting, backfilling, hooks, reconciliation, exports, export_switch,
-    export_policies, loading, outcomes, operations_number, operations_examples, quota, why, operations_person, dead,
-    audit, people, people_reset, checks, results, what_if, policies, template_search, template_writing,
-    template_lint, previewing, variant_queue, variant_csv, drafts, config, tracing, unmatched, sends,
+    orgs, setting_up, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving,
+    content_rules, stops, sources, source_files, source_trying, source_accepting, backfilling, hooks, reconciliation,
+    exports, export_switch, export_policies, loading, outcomes, operations_number, operations_examples, quota, why,
+    operations_person, dead, audit, people, people_reset, checks, results, what_if, policies, template_search,
+    template_writing, template_lint, previewing, variant_queue, variant_csv, drafts, config, tracing, unmatched, sends,
 )  # fmt: skip
 
 

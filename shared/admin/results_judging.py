@@ -156,9 +156,9 @@ def _ratios(known: Read, control_share: float | None) -> tuple[SampleRatio | Non
 
 def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant]:
     rates = {copy_id: variants.judged(sums, tally.pooled, design) for copy_id, sums in tally.of.items()}
-    chances = variants.chances_of_being_best(
-        {copy_id: rate for copy_id, rate in rates.items() if isinstance(rate, Estimate)}
-    )
+    known_rates = {copy_id: rate for copy_id, rate in rates.items() if isinstance(rate, Estimate)}
+    # The best of one says nothing, least of all beside others that are not known yet.
+    chances = variants.chances_of_being_best(known_rates) if len(known_rates) > 1 else {}
     delivered = sum(sums.sends for sums in tally.of.values())
     guards = _guards(known.facts, tally.of)
     rows = [

@@ -115,15 +115,11 @@ def read_rows(text: str) -> list[tuple[int, dict[str, str]]]:
     text = text.removeprefix("\ufeff")
     first = text.partition("\n")[0]
     delimiter = ";" if first.count(";") > first.count(",") else ","
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True
-    )  # else "… swallows what follows
-    try:
-        columns = [cell.strip().lower() for cell in next(reader, [])]
-        _check(columns)
-        rows = list(_rows(reader, columns))
-    except csv.Error as error:
-        raise Refused(f"line {reader.line_num} is no CSV: {error}", field="csv") from None
+    cells = _cells(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    _, named = next(cells, (1, []))
+    columns = [cell.strip().lower() for cell in named]
+    _check(columns)
+    rows = list(_rows(cells, columns))
     if not rows:
         raise Refused("has no rows", field="csv")
     names = [row["name"] for _, row in rows]
@@ -139,18 +135,30 @@ def _check(columns: list[str]) -> None:
         raise Refused("needs the column 'name', and each column once", field="csv")
 
 
-def _rows(reader: Any, columns: list[str]) -> Iterator[tuple[int, dict[str, str]]]:  # csv does not name its type
-    line, count = reader.line_num + 1, 0
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            count += 1
-            if count > MAX_ROWS:
-                raise Refused(f"has more than {MAX_ROWS} rows", field="csv")
-            if len(cells) != len(columns):
-                raise Refused(f"line {line} has {len(cells)} cells, not {len(columns)}", field="csv")
-            row = dict(zip(columns, map(unguarded, cells), strict=True))
-            row["name"] = row["name"].strip()
-            if not row["name"]:
-                raise Refused(f"line {line} has no name", field="csv")
-            yield line, row
-        line = reader.line_num + 1
+def _cells(reader: Any) -> Iterator[tuple[int, list[str]]]:  # csv does not name its type
+    """Each row by the line it begins in, also the one that is none: a quote that is never closed is noticed at the
+    end of the file only, where nobody would look for it."""
+    line = 1
+    try:
+        for cells in reader:
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise Refused(f"the row that begins in line {line} is no CSV: {error}", field="csv") from None
+
+
+def _rows(found: Iterator[tuple[int, list[str]]], columns: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    count = 0
+    for line, cells in found:
+        if not any(cell.strip() for cell in cells):
+            continue
+        count += 1
+        if count > MAX_ROWS:
+            raise Refused(f"has more than {MAX_ROWS} rows", field="csv")
+        if len(cells) != len(columns):
+            raise Refused(f"line {line} has {len(cells)} cells, not {len(columns)}", field="csv")
+        row = dict(zip(columns, map(unguarded, cells), strict=True))
+        row["name"] = row["name"].strip()
+        if not row["name"]:
+            raise Refused(f"line {line} has no name", field="csv")
+        yield line, row

@@ -136,8 +136,8 @@ def _unsure(text: str, use: FieldUse) -> Iterator[tuple[int, str]]:
         yield (
             _line(text, at),
             f"{{{{ {name} }}}} has no fallback, so whoever has no {name} would get the control content; write "
-            f"{{{{ {name} | default: 'words' }}}} or {{% if {name} %}}, or list {name} under required_fields if "
-            "that is wanted",
+            f"{{{{ {name} | default: 'words' }}}} or {{% if {name} %}}, or list {name} under required_fields "
+            "in the template's file if that is wanted",
         )
 
 

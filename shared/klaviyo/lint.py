@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from shared.klaviyo.client import Flow, FlowAction
 from shared.klaviyo.flows import delays_after_webhook, is_ours, steps_before
 from shared.snippet import Snippet
+from shared.spans import said
 
 Outcome = Literal["good", "wrong", "warning", "unknown"]
 
@@ -229,7 +230,7 @@ def _sections(body: Mapping[str, Any], wanted: Wanted) -> Answer:
 
 def _delay(delay_s: int, wanted: Wanted) -> Answer:
     rule, title = "delay", "Time Delay is long enough"
-    shown = f"The flow waits {_minutes(delay_s)} between webhook and email"
+    shown = f"The flow waits {said(delay_s)} between webhook and email"
     if wanted.p99_s is None:
         if delay_s < 120:
             return Answer(
@@ -238,7 +239,7 @@ def _delay(delay_s: int, wanted: Wanted) -> Answer:
         return Answer(rule, title, "good", f"{shown}; nothing was measured yet, 2–5 minutes are advised.")
     measured = f"99 of 100 writes took at most {wanted.p99_s:,.1f} s"
     if delay_s < wanted.p99_s:
-        fix = f"Set the Time Delay to {_minutes(wanted.recommended_delay_s or 120)}."
+        fix = f"Set the Time Delay to {said(wanted.recommended_delay_s or 120)}."
         return Answer(rule, title, "wrong", f"{shown}; {measured}.", fix)
     return Answer(rule, title, "good", f"{shown}; {measured}.")
 
@@ -254,14 +255,14 @@ def _email(treatment: FlowAction, wanted: Wanted, body: str | None) -> Iterator[
     if body is None:
         yield Answer(
             "snippet_body", "Snippet is in the Body", "unknown", "The key may not read email templates.",
-            "Give the key templates:read, or look yourself that the Body holds the snippet.",
+            "Give the key the scope Templates: Read, or look yourself that the Body holds the snippet.",
         )  # fmt: skip
     else:
         yield _pasted("snippet_body", "Body", body, wanted.snippet.body)
 
 
 def _pasted(rule: str, label: str, there: str, snippet: str) -> Answer:
-    title, fix = f"Snippet is in the {label}", f"Paste the {label} of the email snippet again."
+    title, fix = f"Snippet is in the {label}", f"Paste the {label} of the email snippet from Integration Settings."
     if _plain(snippet) in _plain(there):
         return Answer(rule, title, "good", f"The {label} holds the snippet.")
     if "person|lookup" in _plain(there):
@@ -275,12 +276,6 @@ def _pasted(rule: str, label: str, there: str, snippet: str) -> Answer:
 def _plain(text: str) -> str:
     """Editors change blanks, line ends and quotes."""
     return re.sub(r"\s+", "", text.replace("&#39;", "'").replace("&quot;", '"').replace("&amp;", "&"))
-
-
-def _minutes(seconds: int) -> str:
-    if seconds % 60 or seconds == 0:
-        return f"{seconds} seconds"
-    return "1 minute" if seconds == 60 else f"{seconds // 60} minutes"
 
 
 def _data(action: FlowAction) -> Mapping[str, Any]:

@@ -158,7 +158,7 @@ async def test_troubleshooting_answers_each_item_and_leads_to_what_mends_it(
     await expect(page.get_by_role("region", name="Wrong profile ID")).to_contain_text(
         "ann@example.com (template welcome)"
     )
-    await expect(properties).to_contain_text("only 60 s between the webhook and the email")
+    await expect(properties).to_contain_text("only 1 minute between the webhook and the email")
     assert await ann.faults() == []
     await ann.shoot("troubleshooting-set-1280-light")
     phone = await visitor_of(chromium, ann.url, width=390, scheme="dark")

@@ -59,7 +59,7 @@ async def test_a_flow_is_read_selected_and_checked_until_nothing_is_wrong(ann: V
     await page.get_by_role("button", name="Refresh Klaviyo Data").click()
     await expect(page.get_by_text("Read 1 flow with 1 email from Klaviyo.")).to_be_visible(timeout=20_000)
     await page.get_by_label("Flow", exact=True).select_option(label="Welcome series (live)")
-    await page.get_by_label("Treatment Message").select_option(label="Email 1 · 3 min after the webhook")
+    await page.get_by_label("Treatment Message").select_option(label="Email 1 · 3 minutes after the webhook")
     await page.get_by_role("button", name="Save changes").click()
     await expect(page.get_by_text("Saved. The next webhook uses it.")).to_be_visible()
     texts: dict[str, Any] = {}

@@ -25,8 +25,10 @@ from tests.browser.walking import (
     configure_the_email_template,
     configure_the_webhook,
     create_a_justai_api_key,
+    create_a_template,
     export_a_month,
     have_them_approved,
+    home_says,
     link_of_the_first_start,
     nav,
     private_key_for,
@@ -61,9 +63,10 @@ async def test_the_public_page_is_followed_to_the_right_email_a_result_and_a_mon
     await before_you_start(page)
     await save_the_klaviyo_key(page, klaviyo.private_key)
     api_key = await create_a_justai_api_key(page)
+    await create_a_template(page)
+    await configure_template_in_justai(page)
     await write_two_variants(page)
     await have_them_approved(page)
-    await configure_template_in_justai(page)
     await configure_the_webhook(page, klaviyo, api_key)
     await configure_the_email_template(page, klaviyo)
     await check_and_go_live(page)
@@ -115,9 +118,11 @@ async def test_on_a_phone_attributes_and_a_split_of_klaviyos_lead_to_the_right_e
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.get_by_text("1 attribute defined")).to_be_visible()
     api_key = await create_a_justai_api_key(page)
+    await create_a_template(page)
+    await configure_template_in_justai(page, emails="2 emails", control="Control email")
     await write_two_variants(page)
     await have_them_approved(page)
-    await configure_template_in_justai(page, emails="2 emails", control="Control email")
+    await home_says(page, "Welcome email")
     body = page.get_by_role("region", name="JSON body", exact=True)
     await expect(body).to_contain_text("person|lookup:'plan'")
     await configure_the_webhook(page, klaviyo, api_key)

@@ -134,7 +134,7 @@ async def before_you_start(page: Page) -> None:
     }.items():  # fmt: skip
         await page.get_by_label(label, exact=True).fill(text)
     await page.get_by_role("button", name="Create the account").click()
-    await expect(page.get_by_role("region", name="Set up")).to_contain_text("0 of 8 done")
+    await expect(page.get_by_role("region", name="Set up")).to_contain_text("0 of 11 done")
 
 
 async def save_the_klaviyo_key(page: Page, private_key: str) -> None:
@@ -156,13 +156,16 @@ async def create_a_justai_api_key(page: Page) -> str:
     return await page.get_by_role("textbox", name="API key").input_value()
 
 
-async def write_two_variants(page: Page) -> None:
+async def create_a_template(page: Page) -> None:
     await home_says(page, "New template")
     await page.get_by_label("Name", exact=True).fill("Welcome email")
     await page.get_by_label("Template id").fill("welcome")
     await page.get_by_label("Subject Line").fill("Your weekly update")
     await page.get_by_label("Body (HTML)").fill("<p>The week at Acme.</p>")
     await page.get_by_role("button", name="Create the template").click()
+
+
+async def write_two_variants(page: Page) -> None:
     await home_says(page, "New variant")
     for name, subject in SUBJECTS.items():
         if name == "Short":
@@ -200,6 +203,7 @@ async def configure_template_in_justai(page: Page, *, emails: str = "1 email", c
 
 async def configure_the_webhook(page: Page, klaviyo: Klaviyo, api_key: str) -> None:
     """Destination URL, Headers, JSON Body: as the console shows them, with the key in its place."""
+    await home_says(page, "Welcome email")
     headers = {}
     for name in ("Content-Type", "X-Api-Key"):
         header, _, value = (await page.get_by_role("textbox", name=f"{name} header").input_value()).partition(": ")
@@ -224,6 +228,8 @@ async def configure_the_email_template(page: Page, klaviyo: Klaviyo) -> None:
 
 
 async def check_and_go_live(page: Page) -> None:
+    await page.get_by_role("button", name="Refresh Klaviyo Data").click()
+    await expect(page.get_by_text("2 minutes after the webhook").first).to_be_attached(timeout=20_000)
     await page.get_by_role("link", name="Set-up check").click()
     await page.get_by_role("button", name="Check now").click()
     await expect(page.locator("#answers")).to_contain_text("Nothing is wrong.", timeout=30_000)

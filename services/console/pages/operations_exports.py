@@ -21,6 +21,7 @@ from shared.admin.operation import Nothing
 from shared.errors import Failure
 from shared.exports import HOUR
 from shared.loaders.recipe import ENGINES
+from shared.sentences import ended
 
 pages = Pages()
 
@@ -80,7 +81,7 @@ async def backfill(visit: Visit) -> web.StreamResponse:
         form.refuse_all(error)
         return await _show(visit, form)
     except Failure as error:
-        await visit.notice(f"The hours are marked, and exported within ten minutes: {error}.", "warn")
+        await visit.notice(f"The hours are marked, and exported within ten minutes: {ended(str(error))}", "warn")
         return visit.see_other(visit.path("operations", "exports"))
     start, end = f"{hours[0]:%Y-%m-%dT%H}", f"{hours[-1] + HOUR:%Y-%m-%dT%H}"
     return visit.see_other(f"{visit.path('operations', 'exports')}?month={hours[0]:%Y-%m}&from={start}&to={end}")
@@ -93,7 +94,7 @@ async def switch_off(visit: Visit) -> web.StreamResponse:
     try:
         told = _what_waits(await visit.run(export_switch.show_state, Nothing()))
     except AdminError as error:
-        await visit.notice(f"{error.message}.", "warn")
+        await visit.notice(ended(error.message), "warn")
         return visit.see_other(back)
     if not await agreed(visit, told):
         return await ask_back(visit, "Switch exports off?", told, "Switch off", back=back)
@@ -119,7 +120,7 @@ async def switch_on(visit: Visit) -> web.StreamResponse:
     try:
         now = await visit.run(export_switch.switch_on, Nothing())
     except AdminError as error:
-        await visit.notice(f"{error.message}.", "warn")
+        await visit.notice(ended(error.message), "warn")
     else:
         waiting = f"{counted(now.waiting, 'hour waits', 'hours wait')} already, and those that closed meanwhile follow."
         await visit.notice(f"Exports are on. {waiting}")

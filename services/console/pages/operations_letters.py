@@ -13,6 +13,7 @@ from services.console.web.visit import Visit
 from shared.admin import dead
 from shared.admin.errors import AdminError
 from shared.errors import Failure
+from shared.sentences import ended
 
 pages = Pages()
 
@@ -63,7 +64,7 @@ async def replay(visit: Visit) -> web.StreamResponse:
     try:
         done = (await visit.run(dead.replay, asked)).letters
     except (AdminError, Failure) as error:
-        await visit.notice(f"Nothing was replayed: {error}.", "bad")
+        await visit.notice(f"Nothing was replayed: {ended(str(error))}", "bad")
         return visit.see_other(visit.path("operations", "dead-letters"))
     count = counted(len(done), "letter")
     if wanted.try_out:

@@ -15,6 +15,7 @@ from shared.admin.source_accepting import AcceptFile
 from shared.admin.source_files import AskedFiles, AskedRejects, RetryFiles
 from shared.admin.sources import RescanSource, Source
 from shared.errors import Failure
+from shared.sentences import ended
 from shared.unmatched import KEPT_DAYS
 
 pages = Pages()
@@ -74,7 +75,7 @@ async def retry(visit: Visit) -> web.StreamResponse:
     try:
         done = (await visit.run(source_files.retry, RetryFiles(name=name, file=given.file if given else None))).files
     except (AdminError, Failure) as error:
-        await visit.notice(f"Nothing is loaded again: {error}.", "bad")
+        await visit.notice(f"Nothing is loaded again: {ended(str(error))}", "bad")
     else:
         await visit.notice(f"{counted(len(done), 'file is', 'files are')} loaded again.")
     return visit.see_other(visit.path("operations", "sources", name))
@@ -89,7 +90,7 @@ async def accept(visit: Visit) -> web.StreamResponse:
         asked = AcceptFile(name=name, file=(given.file if given else None) or "")
         done = await visit.run(source_accepting.accept, asked)
     except (AdminError, Failure) as error:
-        await visit.notice(f"It is not loaded: {error}.", "bad")
+        await visit.notice(f"It is not loaded: {ended(str(error))}", "bad")
     else:
         await visit.notice(f"{done.file} is loaded as it is; its bad rows stay rejects.")
     return visit.see_other(visit.path("operations", "sources", name))
@@ -102,7 +103,7 @@ async def rescan(visit: Visit) -> web.StreamResponse:
     try:
         await visit.run(sources.rescan, RescanSource(name=name))
     except AdminError as error:
-        await visit.notice(f"It is not listed: {error}.", "bad")
+        await visit.notice(f"It is not listed: {ended(str(error))}", "bad")
     else:
         await visit.notice("The folder is listed within a second or so; open the page again to see what came of it.")
     return visit.see_other(visit.path("operations", "sources", name))
@@ -115,7 +116,7 @@ async def reread(visit: Visit) -> web.StreamResponse:
     try:
         much = await visit.run(sources.rescan, RescanSource(name=name, everything=True))
     except AdminError as error:
-        await visit.notice(f"Nothing is read again: {error}.", "bad")
+        await visit.notice(f"Nothing is read again: {ended(str(error))}", "bad")
     else:
         await visit.notice(
             f"The folder is listed now, and at most {counted(much.files, 'file is', 'files are')} read again."

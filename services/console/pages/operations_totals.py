@@ -10,6 +10,7 @@ from shared.admin import reconciliation
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
 from shared.admin.reconciliation import BASES, UNITS, AskedTotals
+from shared.sentences import ended
 
 pages = Pages()
 
@@ -45,7 +46,7 @@ async def compare(visit: Visit) -> web.StreamResponse:
     try:
         await visit.run(reconciliation.compare, Nothing())
     except AdminError as error:
-        await visit.notice(f"Nothing is compared: {error}.", "bad")
+        await visit.notice(f"Nothing is compared: {ended(str(error))}", "bad")
     else:
         await visit.notice("It is compared within a minute or so; open the page again to see what came of it.")
     return visit.see_other(visit.path("operations", "totals"))

@@ -13,6 +13,7 @@ from shared.admin.errors import Conflict, Refused
 from shared.admin.operation import Nothing
 from shared.people.links import email_of
 from shared.people.roles import Role
+from shared.sentences import ended
 
 pages = Pages()
 
@@ -75,7 +76,7 @@ async def change_role(visit: Visit) -> web.StreamResponse:
     try:
         await visit.run(people.change_role, people.ChangeRole(member=visit.value("user"), role=given.role))
     except Conflict as error:
-        await visit.notice(f"Nothing was changed: {error}.", "warn")
+        await visit.notice(f"Nothing was changed: {ended(str(error))}", "warn")
     else:
         await visit.notice(f"The role is {given.role} now.")
     return visit.see_other(visit.path("people"))
@@ -91,7 +92,7 @@ async def reset(visit: Visit) -> web.StreamResponse:
     try:
         made = await visit.run(people_reset.reset, asked)
     except Refused as error:
-        await visit.notice(f"No link was made. This person {error.message}.", "warn")
+        await visit.notice(f"No link was made. This person {ended(error.message)}", "warn")
         return visit.see_other(visit.path("people"))
     return await _show(
         visit, Form({"role": "editor"}), reset=(made.email, visit.console.settings.console_url + made.path)
@@ -104,7 +105,7 @@ async def remove(visit: Visit) -> web.StreamResponse:
     try:
         await visit.run(people.remove, people.OneMember(member=visit.value("user")))
     except Conflict as error:
-        await visit.notice(f"Nobody was removed: {error}.", "warn")
+        await visit.notice(f"Nobody was removed: {ended(str(error))}", "warn")
     else:
         await visit.notice("They do not work in this org any more.")
     return visit.see_other(visit.path("people"))

@@ -12,12 +12,16 @@ from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.paging import Paging
 from services.console.web.visit import Visit
-from shared.admin import policies, results, template_settings, what_if
+from shared.admin import policies, results, setting_up, template_settings, templates, what_if
 from shared.admin.csv_text import csv_lines
 from shared.admin.errors import Conflict, Refused
+from shared.admin.operation import Nothing
 from shared.admin.registry import REGISTRY
 from shared.admin.results_models import Results, Segments
+from shared.admin.stops import OneTemplate
+from shared.admin.templates import Template
 from shared.inference.lift import WORTH
+from shared.sentences import ended
 from shared.zones import begin_of, day_in
 
 pages = Pages()
@@ -110,7 +114,7 @@ async def decide(visit: Visit) -> web.StreamResponse:
     try:
         await visit.run(template_settings.set_state, {"template_id": template_id, "state": given.state})
     except Refused as error:
-        await visit.notice(f"Nothing was changed: {error.message}.", "warn")
+        await visit.notice(f"Nothing was changed: {ended(error.message)}", "warn")
     else:
         await visit.notice(f"The template is {given.state} now.")
     return visit.see_other(visit.path("results", template_id))
@@ -126,7 +130,7 @@ async def archive_variant(visit: Visit) -> web.StreamResponse:
     try:
         await visit.run(REGISTRY["variants.archive"], {"template_id": template_id, "variant": given.variant})
     except (Conflict, Refused) as error:
-        await visit.notice(f"Nothing was changed: {error.message}.", "warn")
+        await visit.notice(f"Nothing was changed: {ended(error.message)}", "warn")
     else:
         await visit.notice(f"{given.variant} is archived; nobody new gets it.")
     return visit.see_other(visit.path("results", template_id))
@@ -142,12 +146,23 @@ async def _show(visit: Visit) -> web.Response:
         segments = await visit.run(results.segments, {**asked, "by": by})
     query = {name: value for name, value in visit.request.query.items() if name in ("since", "until", "days")}
     lift_chart, lift_note = charts.lift(found)
+    template = await visit.run(templates.show, OneTemplate(template_id=found.template_id))
+    lacks_source = False
+    if not found.treatment.delivered + found.control.delivered:
+        there = await visit.run(setting_up.show, Nothing())
+        lacks_source = any(one.name == "source" and not one.done for one in there.steps)
     return visit.render(
         "results/one.html", results=found, span=span, spans=_SPANS, by=by, segments=segments,
         how_long=_how_long(found), lift_chart=lift_chart, lift_note=lift_note, rate_chart=charts.rates(found),
         shares_chart=charts.shares(shares) if shares.days else None, query=query, report=found.report,
-        weeks_chart=charts.weeks(found),
+        weeks_chart=charts.weeks(found), nobody_is_control=_nobody_is_control(template), lacks_source=lacks_source,
     )  # fmt: skip
+
+
+def _nobody_is_control(template: Template) -> bool:
+    """As it is set; then no lift will ever be told, however long somebody waits."""
+    ours = template.control_ratio if template.split != "external" else 0
+    return not (ours or template.control_share or (template.split == "external" and template.control_action_id))
 
 
 def _how_long(found: Results) -> results.HowLong | None:

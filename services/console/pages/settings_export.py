@@ -14,6 +14,7 @@ from shared.admin.operation import Nothing
 from shared.errors import Failure
 from shared.export_access import Encryption
 from shared.exports import Layout, Record
+from shared.sentences import ended
 
 pages = Pages()
 
@@ -84,7 +85,7 @@ async def test(visit: Visit) -> web.StreamResponse:
     try:
         tested = await visit.run(exports.try_target, Nothing())
     except Failure as error:
-        failed = f"The message broker could not be reached: {error}."
+        failed = f"The message broker could not be reached: {ended(str(error))}"
     if visit.is_htmx:
         return visit.render("settings/_export_tested.html", tested=tested, failed=failed, wait_s=exports.PROBE_WAIT_S)
     return await _show(visit, tested=tested, failed=failed)

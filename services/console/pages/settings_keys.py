@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from services.console.web.forms import Form, read_form
+from services.console.web.next_steps import what_is_next
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
 from shared.admin import keys
@@ -60,6 +61,7 @@ async def create(visit: Visit) -> web.StreamResponse:
     except Refused as error:
         form.refuse_all(error)
         return await _show(visit, form)
+    visit.next_step = await what_is_next(visit)
     return await _show(visit, Form(), made=Shown(made.name, made.key, tuple(made.scopes)))
 
 

@@ -14,6 +14,7 @@ from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
 from shared.admin.source_kinds import DEFAULT_REGION, Bucket, Endpoint, Kind, Region
 from shared.errors import Failure
+from shared.sentences import ended
 
 pages = Pages()
 
@@ -250,7 +251,7 @@ def _faults(form: Form) -> str:
 
 
 def _no_broker(error: Failure) -> str:
-    return f"The message broker could not be reached: {error}."
+    return f"The message broker could not be reached: {ended(str(error))}"
 
 
 def _tested(

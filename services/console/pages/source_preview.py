@@ -15,6 +15,7 @@ from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
 from shared.errors import Failure
 from shared.event_fields import EVENT_FIELDS, HASH, REQUIRED_FIELDS
+from shared.sentences import ended
 
 pages = Pages()
 
@@ -79,7 +80,7 @@ async def _show(
         asked = source_trying.PreviewSource(name=one.name, file=file, mapping=mapping)
         found = await visit.run(source_trying.preview, asked)
     except Failure as error:
-        failed = f"The message broker could not be reached: {error}."
+        failed = f"The message broker could not be reached: {ended(str(error))}"
     return visit.render(
         "settings/source_preview.html", 422 if form.faulty else 200, one=one, form=form, found=found, failed=failed,
         mapping=mapping, file=file, changed=mapping != (one.mapping or {}), fields=EVENT_FIELDS,

@@ -88,6 +88,15 @@ def asked_of(template: Template, given: GivenChoice) -> dict[str, Any]:
     return {"template_id": template.template_id, **left}
 
 
+def in_words(template: Template) -> str:
+    """Who is control, and how the others are shared, in a line."""
+    policy = Policy.model_validate(template.policy)
+    split = next(title for key, title, _ in SPLITS if key == template.split)
+    said = [split if template.split == "external" else f"{split}, {100 * template.control_ratio:g} % control"]
+    said += [f"{100 * template.control_share:g} % holdout"] if template.control_share else []
+    return " · ".join([*said, next(title for key, title, _ in MODELS if key == policy.model)])
+
+
 def put(form: Form, error: AdminError) -> None:
     """Each fault at its field: those of `policy` and `conversions` are fields of the form by themselves."""
     faults = error.faults if isinstance(error, Refused) else ()

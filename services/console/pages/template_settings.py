@@ -1,7 +1,7 @@
 """A template's Integration Settings as on the public page, and the check of the live flow against them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from aiohttp import web
 from pydantic import BaseModel, Field
@@ -20,11 +20,14 @@ from shared.admin.operation import Nothing
 from shared.admin.stops import OneTemplate
 from shared.admin.templates import Template
 from shared.errors import Failure
+from shared.sentences import ended
+from shared.spans import UNITS, Unit, in_one_unit, said
 
 pages = Pages()
 
 _Id = Annotated[str, Field(max_length=64)]
-_Seconds = Annotated[int, Field(ge=1, le=2_592_000)]
+_Number = Annotated[int, Field(ge=1, le=2_592_000)]
+_LONGEST_S: Final = 2_592_000
 
 
 class GivenSettings(BaseModel):
@@ -35,8 +38,18 @@ class GivenSettings(BaseModel):
     treatment_action_id: _Id | None = None
     control_action_id: _Id | None = None
     property_prefix: Annotated[str, Field(max_length=32)] = "jai"
-    delay_s: _Seconds | None = None
-    send_window_s: _Seconds = 900
+    delay: _Number | None = None
+    delay_unit: Unit = "minutes"
+    send_window: _Number = 15
+    send_window_unit: Unit = "minutes"
+
+    def asked(self) -> dict[str, Any]:
+        """As the operation takes it."""
+        spans = {"delay", "delay_unit", "send_window", "send_window_unit"}
+        return self.model_dump(exclude=spans) | {
+            "delay_s": None if self.delay is None else self.delay * UNITS[self.delay_unit],
+            "send_window_s": self.send_window * UNITS[self.send_window_unit],
+        }
 
 
 class GivenControl(BaseModel):
@@ -74,19 +87,22 @@ async def save(visit: Visit) -> web.StreamResponse:
     template = await template_of(visit)
     given, form = await read_form(visit.request, GivenSettings)
     if given is not None:
+        asked = given.asked()
+        if _too_long(asked, form):
+            return await _show(visit, template, form)
         told = _touched(template, given)
         if not await agreed(visit, told):
             back = visit.path("templates", template.template_id, "settings")
             return await ask_back(visit, f"Change where {template.name} lives?", told, "Save changes", back=back)
         try:
-            done = await visit.run(
-                template_settings.set_template, {"template_id": template.template_id, **given.model_dump()}
-            )
+            done = await visit.run(template_settings.set_template, {"template_id": template.template_id, **asked})
         except Refused as error:
             refuse(form, error)
         else:
             await visit.notice("Saved. The next webhook uses it." if done.changed else "That is how it was already.")
-            if done.snippet_changed:
+            if done.snippet_changed and template.flow_id is None:
+                await visit.notice("Now paste the Webhook step and the Email snippet below into Klaviyo.", "info")
+            elif done.snippet_changed:
                 await visit.notice("The email snippet changed: paste it into the Treatment Message again.", "warn")
             return visit.see_other(visit.path("templates", template.template_id, "settings"))
     return await _show(visit, template, form)
@@ -137,6 +153,14 @@ async def save_choice(visit: Visit) -> web.StreamResponse:
             await visit.notice("Saved. The next webhook uses it." if done.changed else "That is how it was already.")
             return visit.see_other(visit.path("templates", template.template_id, "settings"))
     return await _show(visit, template, Form(_stored(template)), choice=choice)
+
+
+def _too_long(asked: Mapping[str, Any], form: Form) -> bool:
+    """Said at its field, in its unit."""
+    for name in ("delay", "send_window"):
+        if (asked[f"{name}_s"] or 0) > _LONGEST_S:
+            form.refuse(name, f"is too long: at most {said(_LONGEST_S)}")
+    return form.faulty
 
 
 def _touched(template: Template, given: GivenSettings) -> list[str]:
@@ -210,14 +234,16 @@ async def check_now(visit: Visit) -> web.StreamResponse:
 
 
 def _said(error: AdminError | Failure) -> str:
-    return sentence_of(error) if isinstance(error, AdminError) else f"{error}."
+    return sentence_of(error) if isinstance(error, AdminError) else ended(str(error))
 
 
 def _stored(template: Template) -> dict[str, str]:
-    names = (
-        "name", "flow_id", "treatment_action_id", "control_action_id", "property_prefix", "delay_s", "send_window_s",
-    )  # fmt: skip
-    return {name: "" if (value := getattr(template, name)) is None else str(value) for name in names}
+    names = ("name", "flow_id", "treatment_action_id", "control_action_id", "property_prefix")
+    stored = {name: getattr(template, name) or "" for name in names}
+    for name, length_s in (("delay", template.delay_s), ("send_window", template.send_window_s)):
+        number, unit = ("", "minutes") if length_s is None else in_one_unit(length_s)
+        stored |= {name: str(number), f"{name}_unit": unit}
+    return stored
 
 
 def _choices(steps: list[EmailStep], form: Form) -> Mapping[str, Any]:
@@ -244,7 +270,7 @@ def _choices(steps: list[EmailStep], form: Form) -> Mapping[str, Any]:
 def _delay(delay_s: int | None) -> str:
     if delay_s is None:
         return "no webhook before it"
-    return f"{delay_s // 60} min after the webhook" if delay_s >= 60 else f"{delay_s} s after the webhook"
+    return f"{said(delay_s)} after the webhook"
 
 
 async def _show(
@@ -268,7 +294,8 @@ async def _show(
     choice = choice or template_choice.form_of(template)
     return visit.render(
         "templates/settings.html", 422 if form.faulty or control.faulty or choice.faulty else 200, template=template,
-        form=form, choice=choice, **template_choice.shown(template),
+        form=form, choice=choice, test_words=template_choice.in_words(template), **template_choice.shown(template),
         control=control, webhook=webhook, snippet=snippet, no_snippet=no_snippet, synced_at=found.synced_at,
-        states=STATES, tab="settings", **_choices(found.steps, form),
+        states=STATES, tab="settings", units=list(reversed(list(UNITS))),
+        test_open="test" in visit.request.query, **_choices(found.steps, form),
     )  # fmt: skip

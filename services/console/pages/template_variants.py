@@ -275,13 +275,15 @@ def _step(step: Operation[Step, Stepped], role: Literal["reviewer", "editor"], s
         except (Conflict, Refused) as error:
             await visit.notice(f"Nothing was done. {_said(error)}", "bad")
         else:
-            await visit.notice(f"{variant.name}, version {done.version}: {said} It is {done.state}.")
+            # Only what the step itself does not say.
+            now = "" if done.state in f"{said} in review" else f" It is {done.state}."
+            await visit.notice(f"{variant.name}, version {done.version}: {said}{now}")
         return visit.see_other(visit.path("review") if given.back == "review" else back)
 
     pages.page("POST", f"/{{org}}/templates/{{template}}/variants/{{variant}}/{name}", role=role)(handle)
 
 
-_step(variants.submit, "editor", "sent into review.")
+_step(variants.submit, "editor", "sent into review. It waits under Review.")
 _step(variants.approve, "reviewer", "approved.")
 _step(variants.reject, "reviewer", "sent back to its author.")
 _step(variants.rollback, "reviewer", "the version before is served again.")

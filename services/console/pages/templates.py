@@ -1,7 +1,8 @@
 """Templates: the list, a new one, its life, its stop, and its file."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain, count
 from typing import Annotated, Final
 from unicodedata import normalize
 
@@ -15,10 +16,12 @@ from services.console.web.paging import Paging
 from services.console.web.visit import Visit
 from shared.admin import drafts, stops, template_search, template_settings, template_writing, templates
 from shared.admin.errors import AdminError, Conflict, NotFound, Refused
+from shared.admin.operation import Nothing
 from shared.admin.stops import OneTemplate
 from shared.admin.templates import State, Template
 from shared.admin.variants import Variants, list_variants
 from shared.admin.yaml_text import BadYaml, one_document
+from shared.sentences import ended
 
 pages = Pages()
 
@@ -92,7 +95,23 @@ async def list_page(visit: Visit) -> web.StreamResponse:
 @pages.page("GET", "/{org}/templates/_new", role="editor")
 async def new(visit: Visit) -> web.StreamResponse:
     """The form of a new one, and the way in for a file."""
-    return visit.render("templates/new.html", form=Form({"property_prefix": "jai"}), file_form=Form())
+    return await _show_new(visit)
+
+
+async def _show_new(visit: Visit, form: Form | None = None, file_form: Form | None = None) -> web.Response:
+    """With a prefix that is nobody's yet: two emails that share one overwrite each other on whoever gets both."""
+    found = await visit.run(templates.list_templates, Nothing())
+    holders = {one.property_prefix: one.name for one in reversed(found.templates) if one.state != "archived"}
+    free = free_prefix(holders)
+    return visit.render(
+        "templates/new.html", 422 if form or file_form else 200, form=form or Form({"property_prefix": free}),
+        file_form=file_form or Form(), free=free, holder=holders.get("jai"),
+    )  # fmt: skip
+
+
+def free_prefix(taken: Collection[str]) -> str:
+    """`jai`, or the first of `jai2`, `jai3` and so on that no template has."""
+    return next(one for one in chain(("jai",), (f"jai{n}" for n in count(2))) if one not in taken)
 
 
 @pages.page("POST", "/{org}/templates/_new", role="editor")
@@ -106,9 +125,9 @@ async def create(visit: Visit) -> web.StreamResponse:
         except (Refused, Conflict) as error:
             refuse(form, error)
         else:
-            await visit.notice(f"{made.name} is there, as a draft. Select its flow next.")
+            await visit.notice(f"{made.name} is there, as a draft. Select its flow here.")
             return visit.see_other(visit.path("templates", made.template_id, "settings"))
-    return visit.show_again("templates/new.html", form=form, file_form=Form())
+    return await _show_new(visit, form)
 
 
 def id_of(name: str) -> str:
@@ -137,7 +156,7 @@ async def import_file(visit: Visit) -> web.StreamResponse:
             if done.snippet_changed:
                 await visit.notice("The email snippet changed: paste it into Klaviyo again.", "warn")
             return visit.see_other(visit.path("templates", done.template_id))
-    return visit.show_again("templates/new.html", form=Form({"property_prefix": "jai"}), file_form=form)
+    return await _show_new(visit, file_form=form)
 
 
 async def touched_by(visit: Visit, content: object) -> list[str]:
@@ -194,6 +213,11 @@ def _ready(template: Template) -> Sequence[tuple[bool, str, str]]:
         (template.flow_id is not None, "Select the flow and its Treatment Message", "settings"),
         (bool(template.variants), "Write a variant", "variants/_new"),
         (any(row.state == "approved" for row in template.variants), "Have it approved", "#variants"),
+        (
+            template.flow_delay_s is not None,
+            "Paste webhook and email snippet into Klaviyo, then run the set-up check",
+            "settings#s-webhook" if template.flow_delay_s is None else "check",
+        ),
         (template.state in ("active", "shipped"), "Make the template active", "#life"),
     )
 
@@ -208,7 +232,7 @@ async def change_state(visit: Visit) -> web.StreamResponse:
     try:
         done = await visit.run(template_settings.set_state, {"template_id": template.template_id, "state": given.state})
     except Refused as error:
-        return await show_one(visit, template, f"Nothing was changed: {error.message}.")
+        return await show_one(visit, template, f"Nothing was changed: {ended(error.message)}")
     await visit.notice(f"{template.name} is {done.template.state}. {STATES[given.state]}")
     return visit.see_other(visit.path("templates", template.template_id))
 

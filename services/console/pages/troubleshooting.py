@@ -10,6 +10,7 @@ from shared.admin import checks, flows
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
 from shared.errors import Failure
+from shared.sentences import ended
 
 pages = Pages()
 
@@ -41,13 +42,13 @@ async def refresh(visit: Visit) -> web.StreamResponse:
     try:
         found = await visit.run(flows.sync, Nothing())
     except (AdminError, Failure) as error:
-        await visit.notice(f"Nothing was read from Klaviyo: {error}.", "bad")
+        await visit.notice(f"Nothing was read from Klaviyo: {ended(str(error))}", "bad")
     else:
         number = len({one.flow_id for one in found.steps})
         flow_words = f"{number} flow{'' if number == 1 else 's'} with an email"
         campaigns = len({one.campaign_id for one in found.campaigns})
         if found.campaigns_problem:
-            trouble = f"Campaigns could not be read: {found.campaigns_problem}."
+            trouble = f"Campaigns could not be read: {ended(found.campaigns_problem)}"
             await visit.notice(f"Klaviyo data is refreshed: {flow_words}. {trouble}", "warn")
         else:
             campaign_words = f"{campaigns} campaign{'' if campaigns == 1 else 's'}"

@@ -1,7 +1,8 @@
 """Jinja: everything escaped, nothing undefined. Only our own templates are rendered with it, never what people write.
 
 Every template sees `visit`, `account`, `org`, `memberships`, `notices`, `here` (the path), `zone`, `now`; the filters
-`moment`, `ago`, `real_ago`, `day`, `epoch_day`, `number`, `percent`; and the function `asset(name)`.
+`moment`, `ago`, `real_ago`, `day`, `epoch_day`, `number`, `percent`, `span`, `ended`, `scope_title`; and
+the function `asset(name)`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from services.console.web import times
 from services.console.web.assets import Assets
 from services.console.web.navigation import Area, is_inside
 from shared.people.roles import MEANINGS, ROLES
+from shared.sentences import ended
+from shared.spans import said
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -46,6 +49,9 @@ class Templates:
             "epoch_day": _epoch_day,
             "number": number,
             "percent": percent,
+            "span": said,
+            "ended": ended,
+            "scope_title": scope_title,
             "as_json": _as_json,
         }
 
@@ -88,6 +94,11 @@ def number(value: float) -> str:
 def percent(share: float | None, places: int = 1) -> str:
     """0.123 is `12.3 %`."""
     return "–" if share is None else f"{share * 100:.{places}f} %"
+
+
+def scope_title(scope: str) -> str:
+    """`lists:read` as Klaviyo's page of keys calls it: `Lists: Read`."""
+    return ": ".join(part.capitalize() for part in scope.split(":"))
 
 
 def _as_json(value: Any) -> str:

@@ -9,6 +9,7 @@ from multidict import CIMultiDict
 
 from shared.admin.errors import AdminError
 from shared.errors import Failure, Outage, Transient
+from shared.sentences import ended
 
 
 @dataclass(eq=False)  # not frozen: an exception carries its traceback
@@ -106,14 +107,15 @@ def page_error_of(error: Exception) -> PageError | None:
             {"Retry-After": "1"},
         )  # fmt: skip
     if isinstance(error, Failure):
-        return PageError(502, error.reason, "Klaviyo, or another server, did not do it", f"{error}. Nothing was saved.")
+        return PageError(
+            502, error.reason, "Klaviyo, or another server, did not do it", f"{ended(str(error))} Nothing was saved."
+        )
     return None
 
 
 def sentence_of(error: AdminError) -> str:
     """What an operation says of why it was not done."""
-    text = error.message.rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."
+    return ended(f"{error.message[:1].upper()}{error.message[1:]}")
 
 
 def unforeseen(request_id: str) -> PageError:

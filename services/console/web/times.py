@@ -29,12 +29,18 @@ def ago(at: datetime | None, now: datetime, zone: ZoneInfo, otherwise: str = "ne
     if at is None:
         return Markup('<span class="muted">{}</span>').format(otherwise)
     seconds = (now - at).total_seconds()
-    words = _distance(abs(seconds))
+    # What is still to come is rounded up: "seven days" that began a moment ago are not six.
+    words = _distance(seconds if seconds >= 0 else -seconds + _grain(-seconds))
     if words is None:
         return moment(at, zone)
     there = at.astimezone(zone)
     said = "just now" if words == "" else f"{words} ago" if seconds >= 0 else f"in {words}"
     return _time(at, said, f"{there.day} {there:%b %Y, %H:%M:%S} {zone.key}")
+
+
+def _grain(seconds: float) -> int:
+    """Half of the unit in which so long a time is said."""
+    return next((unit_s for limit, unit_s in ((60, 0), (3600, 30), (86_400, 1800)) if seconds < limit), 43_200)
 
 
 def _distance(seconds: float) -> str | None:

@@ -57,6 +57,7 @@ class Visit:
     half: SignedIn | None = None
     member: Membership | None = None
     notices: Sequence[Notice] = field(default_factory=list)
+    next_step: object = None  # of the org's set-up, shown below what was just done
 
     # --- who and where
 
@@ -156,6 +157,7 @@ class Visit:
             "org": self.member,
             "memberships": self.signed_in.memberships if self.signed_in else (),
             "notices": self.notices,
+            "next_step": self.next_step,
             "here": self.request.path,
             "zone": self.zone,
             "now": self.now,

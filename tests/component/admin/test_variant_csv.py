@@ -90,7 +90,7 @@ async def test_a_row_that_cannot_be_taken_in_is_named_and_the_others_are_saved(a
         ("name,subject\nA,B\nA,C\n", "names A twice"),
         ("name,subject\n\n", "has no rows"),
         ("name,subject\n" + "".join(f"v{n},x\n" for n in range(501)), "has more than 500 rows"),
-        ('name,body\nA,"x', "line 2 is no CSV"),
+        ('name,body\nA,"x\ny"\nB,"x\ny\n\n', "the row that begins in line 4 is no CSV"),
     ],
 )
 async def test_a_file_that_is_none_is_refused_as_a_whole(acme: Rig, text: str, message: str) -> None:

@@ -15,7 +15,7 @@ from tests.support.operations import Facts
 from tests.support.templates import do, make_template, read_flows
 
 PLACE = {"flow_id": "FLOW01", "treatment_action_id": "70000012"}
-SETTINGS = {"name": "Welcome series", **PLACE, "property_prefix": "jai", "send_window_s": "900"}
+SETTINGS = {"name": "Welcome series", **PLACE, "property_prefix": "jai", "send_window": "15"}
 
 
 @pytest.fixture

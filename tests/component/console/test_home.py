@@ -21,7 +21,7 @@ async def test_a_new_org_is_told_what_is_next(stage: Stage, visitor: Browser) ->
 
     words = (await visitor.get("/acme/")).words
 
-    assert "0 of 8 done" in words
+    assert "0 of 11 done" in words
     assert "/acme/integration" in (await visitor.get("/acme/")).html
 
 
@@ -33,8 +33,8 @@ async def test_only_what_the_org_has_counts(stage: Stage, visitor: Browser) -> N
     async with stage.db.transaction() as connection:
         await connection.execute(INSERT_KEY, uuid4(), stage.orgs["acme"], stage.now)
 
-    assert "0 of 8 done" in before
-    assert "1 of 8 done" in (await visitor.get("/acme/")).words
+    assert "0 of 11 done" in before
+    assert "1 of 11 done" in (await visitor.get("/acme/")).words
 
 
 async def test_a_stop_is_said_first(stage: Stage, visitor: Browser) -> None:

@@ -4,9 +4,11 @@ import re
 import time
 from uuid import uuid4
 
+from shared.admin import templates
+from shared.admin.stops import OneTemplate
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
-from tests.support.templates import make_template, read_flows
+from tests.support.templates import do, make_template, read_flows
 
 NEW = {"name": "Welcome", "template_id": "welcome", "subject": "Hello", "body": "<p>Hello</p>"}
 
@@ -206,8 +208,10 @@ async def test_who_may_only_look_sees_no_button_that_changes(stage: Stage, visit
 async def test_a_flow_that_was_not_read_stays_selected(stage: Stage, visitor: Browser) -> None:
     await ann(stage, visitor)
     await make_template(stage, "acme")
-    saved = {"name": "Welcome", "flow_id": "GONE01", "treatment_action_id": "7", "send_window_s": "900"}
-    await visitor.post("/acme/templates/welcome/settings", **saved, delay_s="200", property_prefix="jai_welcome")
+    saved = {"name": "Welcome", "flow_id": "GONE01", "treatment_action_id": "7", "send_window": "15"}
+    await visitor.post(
+        "/acme/templates/welcome/settings", **saved, delay="200", delay_unit="seconds", property_prefix="jai_welcome"
+    )
     await read_flows(stage, "acme")
 
     html = (await visitor.get("/acme/templates/welcome/settings")).html
@@ -217,9 +221,42 @@ async def test_a_flow_that_was_not_read_stays_selected(stage: Stage, visitor: Br
     assert "jai_welcome_subject" in html
     messages = "/acme/templates/welcome/settings/messages"
     part = (await visitor.get(f"{messages}?flow_id=FLOW01", headers={"HX-Request": "true"})).html
-    assert "Email 1 · 3 min after the webhook" in part
+    assert "Email 1 · 3 minutes after the webhook" in part
     assert "<html" not in part
     assert (await visitor.get(messages)).location == "/acme/templates/welcome/settings"
+
+
+async def test_a_time_delay_is_typed_and_shown_in_klaviyos_units(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    await make_template(stage, "acme")
+    path = "/acme/templates/welcome/settings"
+
+    given = {"delay": "3", "delay_unit": "hours", "send_window": "90", "send_window_unit": "minutes"}
+    saved = await visitor.post(path, name="W", **given)
+    shown = (await visitor.get(path)).html
+    refused = await visitor.post(path, name="W", delay="31", delay_unit="days")
+
+    assert saved.status == 303
+    template = await do(stage, "acme", templates.show, OneTemplate(template_id="welcome"))
+    assert (template.delay_s, template.send_window_s) == (10_800, 5_400)
+    assert re.findall(r'name="(?:delay|send_window)"[^>]*value="(\d+)"', shown) == ["3", "90"]
+    assert re.findall(r"<option selected>(\w+)</option>", shown) == ["hours", "minutes"]
+    assert (refused.status, "Time Delay is too long: at most 30 days." in refused.words) == (422, True)
+
+
+async def test_a_second_template_is_offered_a_prefix_of_its_own_and_told_why(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    first = await visitor.get("/acme/templates/_new")
+    await make_template(stage, "acme", name="Welcome series", variant=False)
+    await visitor.post("/acme/templates/_new", **NEW | {"template_id": "winback"}, property_prefix="jai2")
+
+    offered = await visitor.get("/acme/templates/_new")
+    kept = await visitor.post("/acme/templates/_new", name="", property_prefix="jai")
+
+    assert 'name="property_prefix" type="text" value="jai"' in first.html
+    assert 'name="property_prefix" type="text" value="jai3"' in offered.html
+    assert "The prefix jai is in use by “Welcome series”" in offered.words
+    assert 'name="property_prefix" type="text" value="jai"' in kept.html  # as it was typed
 
 
 async def test_what_is_typed_stands_for_itself_in_a_search(stage: Stage, visitor: Browser) -> None:

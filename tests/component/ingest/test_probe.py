@@ -141,6 +141,7 @@ async def test_a_server_that_is_not_there_is_told_by_name_and_port(
 
     assert (name, ok) == (step, False)
     assert said in says
+    assert not says.endswith("?.")
 
 
 async def test_what_was_only_typed_is_tried_with_its_sealed_key(bare_rig: Rig, sshd: Server, folder: Path) -> None:

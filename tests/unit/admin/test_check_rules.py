@@ -81,7 +81,7 @@ def test_a_template_id_that_is_none_of_ours_is_quoted() -> None:
             replace(HEALTHY, ended=(Ended("treatment", "uniform", "expired", "quota", 30),)),
             "Missed their deadline: 30, most because Klaviyo's quota",
         ),
-        (replace(HEALTHY, places=(replace(PLACE, delay_s=0),)), "only 0 s between the webhook and the email"),
+        (replace(HEALTHY, places=(replace(PLACE, delay_s=0),)), "no Time Delay between the webhook and the email"),
         (replace(HEALTHY, ended=(Ended("treatment", "uniform", "rejected", "body_too_large", 2),)), "shorter copy"),
     ],
 )

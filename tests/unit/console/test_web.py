@@ -42,7 +42,8 @@ def test_times_are_those_of_the_zone_with_utc_behind_them() -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0, "just now"), (-3, "just now"), (45, "45 seconds ago"), (60, "1 minute ago"), (7199, "1 hour ago"),
-     (86_400 * 3, "3 days ago"), (-7200, "in 2 hours"), (86_400 * 40, "17 Oct 2026")],
+     (86_400 * 3, "3 days ago"), (-7200, "in 2 hours"), (-86_400 * 7 + 20, "in 7 days"),
+     (-30, "in 30 seconds"), (86_400 * 40, "17 Oct 2026")],
 )  # fmt: skip
 def test_distances_are_told_as_people_tell_them(seconds: int, words: str) -> None:
     assert words in str(times.ago(NOW - timedelta(seconds=seconds), NOW, BERLIN))
