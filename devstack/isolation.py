@@ -42,7 +42,8 @@ async def fresh_database(server_url: str) -> AsyncIterator[str]:
     admin = await asyncpg.connect(_with_database(server_url, "postgres"))
     try:
         template = await _template(admin, server_url)
-        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        # Its files are copied as they are: by way of the log, the default, the server works twice as long.
+        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
         try:
             yield _with_database(server_url, name)
         finally:

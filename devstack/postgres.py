@@ -35,8 +35,14 @@ PUBLIC = Path("/var/tmp")  # noqa: S108 - only for `nobody`, in a folder of mode
 IN_NAMESPACE = ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
 _AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
-# Data that nobody wants after the run need not reach the disk.
-_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Data that nobody wants after the run need not reach the disk. What processes of a killed server have shared would stay
+# in /dev/shm for good; below the data folder it goes with it.
+_NOT_DURABLE = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "dynamic_shared_memory_type": "mmap",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any, Final
 from uuid import uuid4
 
@@ -34,12 +35,18 @@ def add_api(app: web.Application, registry: Registry, means: Means, who: Who) ->
     """Mount the API and its document on an application."""
     for one in registry.served():
         app.router.add_route(one.method, _pattern(PREFIX + one.path), _serving(_Route(one, registry, means, who)))
-    page = orjson.dumps(document(registry), option=orjson.OPT_INDENT_2)
+    page = _written(registry)
 
     async def serve_document(_: web.Request) -> web.Response:
         return web.Response(body=page, content_type="application/json")
 
     app.router.add_get(DOCUMENT_PATH, guarded(serve_document))
+
+
+@cache
+def _written(registry: Registry) -> bytes:
+    """The document. It takes half a second, so applications of one process share it."""
+    return orjson.dumps(document(registry), option=orjson.OPT_INDENT_2)
 
 
 def _pattern(path: str) -> str:

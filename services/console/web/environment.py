@@ -8,10 +8,11 @@ the function `asset(name)`.
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.bccache import Bucket
 from jinja2.runtime import Context
 from markupsafe import Markup
 
@@ -23,6 +24,23 @@ from shared.sentences import ended
 from shared.spans import said
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
+
+
+class _Compiled(BytecodeCache):
+    """What was compiled, for all consoles of this process; a template that has changed is compiled anew."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if (kept := self._kept.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(kept)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED: Final = _Compiled()
 
 
 class Templates:
@@ -37,6 +55,7 @@ class Templates:
             lstrip_blocks=True,
             auto_reload=dev,
             cache_size=400,
+            bytecode_cache=_COMPILED,
         )
         self._environment.globals |= {
             "asset": assets.path, "areas": areas, "is_inside": is_inside, "roles": ROLES, "role_meanings": MEANINGS,

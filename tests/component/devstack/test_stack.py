@@ -59,13 +59,16 @@ def test_a_folder_serves_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.M
 
 
 PORTS_OF = [("sshd", ["sftp"]), ("rabbitmq", ["amqp", "management", "distribution", "epmd"])]
+LONG = ("management", "distribution")
+"""Two starts of a node each; of the ports that are left, the broker itself says of `amqp` what the matter is, nobody of
+`epmd`."""
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("server", "count", "which"),
     [
-        pytest.param(server, len(ports), which, id=port)
+        pytest.param(server, len(ports), which, id=port, marks=[pytest.mark.long] if port in LONG else [])
         for server, ports in PORTS_OF
         for which, port in enumerate(ports)
     ],

@@ -33,8 +33,7 @@ async def test_two_replicas_use_the_minute_to_its_edge_and_are_never_refused(dat
 
 
 async def _saturate(rig: Rig) -> None:
-    people = rig.people(WRITES)
-    jobs = [await rig.generate(profile_id, delay_s=900) for profile_id in people]
+    jobs = await rig.generate_many(WRITES, delay_s=900)
     into_s = (rig.clock.now().timestamp() - rig.account.phase_s) % MINUTE_S
     await rig.clock.sleep((15 - into_s) % MINUTE_S)  # near an edge, what is sent counts for both minutes
     async with writing(rig), writing(rig):
@@ -51,7 +50,7 @@ async def test_while_klaviyo_answers_nothing_it_is_asked_a_little_and_then_every
     database_url: str, amqp_url: str
 ) -> None:
     async with rigged(database_url, amqp_url) as rig:
-        jobs = [await rig.generate(profile_id, delay_s=3600) for profile_id in rig.people(100)]
+        jobs = await rig.generate_many(100)
         outage = Fault(kind="status", operation="update_profile", status=503)
         rig.box.world.faults.append(outage)
         async with writing(rig):

@@ -50,7 +50,7 @@ SELECT_BREAKERS = """
 
 async def the_burst(rig: Rig) -> float:
     """Write 2,000 profiles; the seconds between the first request and the last."""
-    jobs = [await rig.generate(profile_id, delay_s=900) for profile_id in rig.people(WRITES)]
+    jobs = await rig.generate_many(WRITES, delay_s=900)
     into_s = (rig.clock.now().timestamp() - rig.account.phase_s) % MINUTE_S
     await rig.clock.sleep((INTO_S - into_s) % MINUTE_S)
     async with writing(rig, import_road=True):

@@ -6,13 +6,14 @@ import asyncio
 import fcntl
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from devstack import Endpoints, ServerFailed, ServerName
 from tests.conftest import fail_skips, scrub
-from tests.support.servers import OwnersSocket, SharedServers, remove_abandoned_folders
+from tests.support.servers import OwnersSocket, SharedServers, quick_parent, remove_abandoned_folders
 
 
 def test_a_socket_cannot_leave_this_machine() -> None:
@@ -116,3 +117,14 @@ def test_folders_of_killed_runs_go_and_those_of_living_runs_stay(tmp_path: Path)
 
     left = {path.name.removeprefix("justai-") for path in tmp_path.iterdir()}
     assert left == {"test-alive", "test-being-made", "ask-alive", "ask-being-made", "else"}
+
+
+def test_servers_keep_their_files_in_memory_only_where_there_is_room(tmp_path: Path) -> None:
+    on_disk, roomy, narrow = Path(tempfile.gettempdir()), tmp_path / "roomy", tmp_path / "narrow"
+    roomy.write_text("MemTotal:       1000 kB\nMemAvailable:   20000000 kB\n")
+    narrow.write_text("MemTotal:       20000000 kB\nMemAvailable:   1000 kB\n")
+
+    assert quick_parent(tmp_path, narrow) == on_disk
+    assert quick_parent(tmp_path, tmp_path / "no such file") == on_disk
+    assert quick_parent(tmp_path / "no such place", roomy) == on_disk
+    assert quick_parent(tmp_path, roomy) in (tmp_path, on_disk)  # what else is on this disk is not for us to say
