@@ -11,6 +11,8 @@ from struct import Struct
 from types import TracebackType
 from typing import Any, Self
 
+import asyncpg
+
 from services.egress.model import Field
 from shared.db.pool import Connection
 
@@ -21,13 +23,14 @@ _END_OF_PIECES = b""
 
 
 class CopyOut:
-    """The answer to one statement, in pieces of whole rows. A context; leaving it early ends the statement."""
+    """The answer to one statement, in pieces of whole rows. A context; leaving it early ends the statement, and the
+    connection with it: asyncpg (0.32) takes the next piece for the end of a COPY that it cancelled."""
 
     def __init__(self, connection: Connection, statement: str, *values: Any, timeout_s: float) -> None:
         self._connection, self._statement, self._values, self._timeout_s = connection, statement, values, timeout_s
         self._pieces = asyncio.Queue[bytes](_AHEAD)
         self._error: Exception | None = None
-        self._at_start, self._at_end = True, False
+        self._at_start, self._at_end, self._through = True, False, False
 
     async def __aenter__(self) -> Self:
         self._copying = asyncio.create_task(self._copy())
@@ -37,8 +40,10 @@ class CopyOut:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._copying.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._copying
+        await asyncio.wait({self._copying})
+        if not self._through:
+            with suppress(asyncpg.InterfaceError):  # it was lost already
+                self._connection.terminate()
 
     async def _copy(self) -> None:
         try:
@@ -47,6 +52,7 @@ class CopyOut:
             )
         except Exception as error:  # noqa: BLE001  # raised by `fetch`, where somebody waits for rows
             self._error = error
+        self._through = True
         await self._pieces.put(_END_OF_PIECES)
 
     async def fetch(self, least: int, silence_s: float) -> bytes:

@@ -71,7 +71,7 @@ class RecordGroup:
         self._preheaders: list[bytes | None] = []
         self._attr_ends = array("i", [0])
         self._names: list[str] = []
-        self._values: list[str | None] = []
+        self._values: list[object] = []
         self._details: list[list[Field]] = [[] for _ in fields(Details)]
         self._bodies.clear()
 
@@ -99,7 +99,7 @@ class RecordGroup:
             pa.MapArray.from_arrays(
                 pa.Array.from_buffers(pa.int32(), len(self._attr_ends), [None, pa.py_buffer(self._attr_ends)]),
                 pa.array(self._names, pa.string()),
-                pa.array(self._values, pa.string()),
+                pa.array([one if type(one) is str else _said(one) for one in self._values], pa.string()),
             ),
         ]
         return found + (_detail_columns(accepted, Details(*self._details)) if self._record == "analyst" else [])
@@ -126,12 +126,11 @@ class RecordGroup:
         return at
 
     def _add_attrs(self, texts: Sequence[bytes]) -> None:
-        """Names in order, so that equal attrs make equal bytes. A map of strings has one type for all: a list becomes
-        its JSON text, which every warehouse can take apart."""
+        """Names in order, so that equal attrs make equal bytes."""
         for attrs in orjson.loads(b"[%b]" % b",".join(texts)):  # at once: one by one takes twice as long
             names = sorted(attrs)
             self._names += names
-            self._values += [one if type(one) is str else _said(one) for one in map(attrs.__getitem__, names)]
+            self._values += map(attrs.__getitem__, names)
             self._attr_ends.append(len(self._names))
 
     def _vars(self) -> pa.StructArray:
@@ -147,6 +146,7 @@ class RecordGroup:
 
 
 def _said(value: object) -> str | None:
+    """A map of strings has one type for all: a list becomes its JSON text, which every warehouse can take apart."""
     return None if value is None else orjson.dumps(value).decode()
 
 

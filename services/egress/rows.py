@@ -3,17 +3,18 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence, Sized
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol, cast
 from uuid import UUID
 
+import asyncpg
 import numpy as np
 
 from services.egress.copying import CopyOut, columns_of
 from services.egress.model import Details, Lease, OutcomeRow, StoredRows, VariantRow, VersionRow
-from shared.db.pool import SCOPE_TO_ORG, Database
+from shared.db.pool import SCOPE_TO_ORG, Connection, Database
 from shared.exports import HOUR, Record
 from shared.schemas.copy import VariantSource, Vars
 from shared.vars_codec import opener
@@ -208,6 +209,17 @@ class SourceCache:
             self._kept.popitem(last=False)
 
 
+@asynccontextmanager
+async def _snapshot(connection: Connection) -> AsyncIterator[None]:
+    transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+    await transaction.start()
+    try:
+        yield
+    finally:
+        with suppress(asyncpg.InterfaceError):  # a COPY that was left early took the connection with it
+            await transaction.rollback()
+
+
 class Reader:
     """Reads as the tenant whose hour it is, so that no mistake in a statement can export another org's rows."""
 
@@ -218,10 +230,7 @@ class Reader:
     @asynccontextmanager
     async def hour(self, lease: Lease, record: Record) -> AsyncIterator[Batches]:
         """All rows of the hour that were committed at this moment."""
-        async with (
-            self._db.connection(_READ_TIMEOUT_S) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with self._db.connection(_READ_TIMEOUT_S) as connection, _snapshot(connection):
             await connection.execute(SCOPE_TO_ORG, str(lease.org_id))
             hour = (lease.hour.date(), lease.org_id, lease.hour, lease.hour + HOUR)
             if lease.table == "generations":
