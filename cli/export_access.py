@@ -1,4 +1,5 @@
-"""`justai export policy`, `role`, `lifecycle`, `off` and `on`: the customer's side of the bucket, and the switch."""
+"""`justai export policy`, `role`, `lifecycle`, `off`, `on` and `rm`: the customer's side of the
+bucket, the switch, and the end."""
 
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ import orjson
 
 from cli.actor import acting
 from cli.session import command, session
-from shared.admin import export_policies, export_switch
+from shared.admin import export_policies, export_removal, export_switch
 from shared.admin.export_policies import AskedLifecycle, AskedPolicy
 from shared.admin.operation import Nothing
 
@@ -112,6 +113,30 @@ async def export_on(org_slug: str, actor: str) -> None:
     click.echo(_waiting(found))
 
 
+@click.command("rm")
+@click.argument("org_slug")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@acting
+@command
+async def export_rm(org_slug: str, yes: bool, actor: str) -> None:
+    """Give exports up: forget the bucket, its key and all hours that wait.
+
+    What is in the bucket stays, and nobody is taken out of it any more. Days of generations are no longer kept for it.
+    """
+    async with session() as s:
+        would = await s.run(export_removal.show_removal, Nothing(), org_slug)
+        if not yes:
+            click.echo(_given_up(would))
+            click.confirm(f"Give up exports of {org_slug} to {would.place}?", abort=True)
+        done = await s.run(export_removal.remove_target, Nothing(), org_slug, actor)
+    click.echo(f"There is no export to {done.place} any more. {_given_up(done)}")
+
+
+def _given_up(found: export_removal.GivenUp) -> str:
+    deleted = f", {found.deletions} of them with people who were deleted" if found.deletions else ""
+    return f"{found.objects} objects stay there; {found.waiting} hours are never written{deleted}."
+
+
 def _waiting(found: export_switch.Switched) -> str:
     deleted = f", {found.deletions} of them with people who were deleted" if found.deletions else ""
     return f"{found.waiting} hours wait to be exported{deleted}."
@@ -121,4 +146,4 @@ def _print(document: dict[str, Any] | None) -> None:
     click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
 
 
-COMMANDS = (export_policy, export_role, export_lifecycle, export_off, export_on)
+COMMANDS = (export_policy, export_role, export_lifecycle, export_off, export_on, export_rm)

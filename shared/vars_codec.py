@@ -6,6 +6,7 @@ Unlike storing only the fields and rendering again, the stored bytes are what th
 version is later. The price: a variant version that was ever served is never deleted.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import zstandard
@@ -50,11 +51,6 @@ def _compressor(source: VariantSource) -> zstandard.ZstdCompressor:
     return zstandard.ZstdCompressor(dict_data=_dictionary(text), compression_params=parameters)
 
 
-@lru_cache(maxsize=_CACHED_DECOMPRESSORS)
-def _decompressor(source: VariantSource) -> zstandard.ZstdDecompressor:
-    return zstandard.ZstdDecompressor(dict_data=_dictionary(_text(source)))
-
-
 def encode_vars(copy: Vars, source: VariantSource) -> bytes:
     """The stored form of one rendered copy."""
     return _compressor(source).compress(_SEPARATOR.join(copy).encode())
@@ -63,17 +59,29 @@ def encode_vars(copy: Vars, source: VariantSource) -> bytes:
 def decode_vars(blob: bytes, source: VariantSource) -> Vars:
     """The rendered copy again, byte for byte. Raises zstandard.ZstdError or ValueError when the blob is damaged, or not
     of this source."""
-    return Vars(*(str(text, "utf-8") for text in open_vars(blob, source)))
+    return Vars(*(str(text, "utf-8") for text in opener(source)(blob)))
 
 
-def open_vars(blob: bytes, source: VariantSource) -> tuple[bytes, bytes, memoryview]:
-    """Subject, preheader and body as they lie in the blob, which should be UTF-8: for who moves many of them on. Raises
-    like `decode_vars`, but for what is no UTF-8."""
-    if zstandard.get_frame_parameters(blob).content_size > _COPY_MAX_BYTES:  # what it says is allocated
-        raise ValueError("no copy is as large as this blob says")
-    text = _decompressor(source).decompress(blob)
-    first = text.find(0)
-    second = text.find(0, first + 1)
-    if first < 0 or second < 0 or text.find(0, second + 1) >= 0:
-        raise ValueError("a copy has three texts")
-    return text[:first], text[first + 1 : second], memoryview(text)[second + 1 :]
+Opener = Callable[[bytes], tuple[bytes, bytes, memoryview]]
+"""Subject, preheader and body in UTF-8, as they lie in a blob. Raises like `decode_vars`."""
+
+
+@lru_cache(maxsize=_CACHED_DECOMPRESSORS)
+def opener(source: VariantSource) -> Opener:
+    """Opens blobs of one source, for who opens many of them; one at a time."""
+    decompress = zstandard.ZstdDecompressor(dict_data=_dictionary(_text(source))).decompress
+
+    def opened(blob: bytes) -> tuple[bytes, bytes, memoryview]:
+        frame = zstandard.get_frame_parameters(blob)
+        if frame.content_size > _COPY_MAX_BYTES:  # what it says is allocated
+            raise ValueError("no copy is as large as this blob says")
+        text = decompress(blob)
+        first = text.find(0)
+        second = text.find(0, first + 1)
+        if first < 0 or second < 0 or text.find(0, second + 1) >= 0:
+            raise ValueError("a copy has three texts")
+        if not frame.has_checksum:  # what has one is what `encode_vars` was given, which was text
+            str(text, "utf-8")
+        return text[:first], text[first + 1 : second], memoryview(text)[second + 1 :]
+
+    return opened

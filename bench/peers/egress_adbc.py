@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
 
-from bench.peers.egress_given import SCHEMA, Given, opened, pairs, run
+from bench.peers.egress_given import FILE, SCHEMA, Given, opened, pairs, run
 
 
 def write(given: Given) -> None:
@@ -21,7 +21,7 @@ def write(given: Given) -> None:
     sources = given.sources()
     with (
         reading(given) as reader,
-        pq.ParquetWriter(given.path, SCHEMA, filesystem=given.filesystem(), compression="zstd") as writer,
+        pq.ParquetWriter(given.path, SCHEMA, filesystem=given.filesystem(), **FILE) as writer,
     ):
         for whole in reader:
             for start in range(0, whole.num_rows, given.group_rows):

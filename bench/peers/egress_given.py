@@ -14,11 +14,16 @@ import orjson
 import psycopg2
 from pyarrow.fs import S3FileSystem  # type: ignore[import-untyped]  # ships no types
 
+from services.egress.parquet import WRITER
 from services.egress.record import PAGE
 from shared.schemas.copy import VariantSource
 from shared.vars_codec import decode_vars
 
 SCHEMA = PAGE.schema
+FILE: Mapping[str, Any] = {
+    "use_dictionary": list(PAGE.repeating), "write_statistics": list(PAGE.statistics), **WRITER,
+}  # fmt: skip
+"""How the exporter writes its files; everybody does."""
 # With ids as text, which every reader has.
 SELECT_ROWS = """
     SELECT floor(extract(epoch FROM accepted_at))::bigint AS event_timestamp, user_id, tracking_id,

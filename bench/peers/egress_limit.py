@@ -5,8 +5,6 @@ import io
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
 
 from bench.peers import egress_given
-from services.egress.parquet import WRITER
-from services.egress.record import PAGE
 
 
 def main() -> None:
@@ -16,10 +14,7 @@ def main() -> None:
     with files.open_input_file(f"{given.bucket}/{given.source_key}") as file:
         table = pq.read_table(io.BytesIO(file.read()))
     with egress_given.clocked(given):
-        pq.write_table(
-            table, given.path, filesystem=files, row_group_size=given.group_rows,
-            use_dictionary=list(PAGE.repeating), write_statistics=list(PAGE.statistics), **WRITER,
-        )  # fmt: skip
+        pq.write_table(table, given.path, filesystem=files, row_group_size=given.group_rows, **egress_given.FILE)
 
 
 if __name__ == "__main__":

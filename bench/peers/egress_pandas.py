@@ -5,7 +5,7 @@ import io
 import pandas as pd
 import sqlalchemy
 
-from bench.peers.egress_given import SCHEMA, Given, opened, pairs, run
+from bench.peers.egress_given import FILE, SCHEMA, Given, opened, pairs, run
 
 
 def write(given: Given) -> None:
@@ -18,7 +18,9 @@ def write(given: Given) -> None:
     frame["attrs"] = frame["attrs"].map(pairs)
     del frame["variant_version"]
     file = io.BytesIO()
-    frame[SCHEMA.names].to_parquet(file, engine="pyarrow", compression="zstd", schema=SCHEMA, index=False)
+    frame[SCHEMA.names].to_parquet(
+        file, engine="pyarrow", schema=SCHEMA, index=False, row_group_size=given.group_rows, **FILE
+    )
     with given.filesystem().open_output_stream(given.path) as stream:
         stream.write(file.getbuffer())
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Sized
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,7 +41,7 @@ class Hours(Protocol):
 class Rows(Protocol):
     """An open hour; see rows.Batches."""
 
-    async def fetch(self) -> Sequence[Any]: ...
+    async def fetch(self) -> Sized: ...
 
 
 class Reader(Protocol):
@@ -145,14 +145,12 @@ async def _encode(lease: Lease, deps: Deps, spool: IO[bytes], form: Form[Any], r
     try:
         async with deps.reader.hour(lease, record) as rows:
             batch = await rows.fetch()
-            while batch:
-                added, fetched = await asyncio.gather(
-                    asyncio.to_thread(file.add, batch), rows.fetch(), return_exceptions=True
-                )
-                for result in (added, fetched):
-                    if isinstance(result, BaseException):
-                        raise result
-                batch = fetched if isinstance(fetched, Sequence) else []
+            while len(batch):
+                adding = asyncio.create_task(asyncio.to_thread(file.add, batch))
+                try:
+                    batch = await rows.fetch()
+                finally:
+                    await adding
         summary = await asyncio.to_thread(file.close)
     finally:
         file.abandon()

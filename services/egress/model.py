@@ -6,12 +6,18 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
+import numpy as np
+import numpy.typing as npt
+
 from shared.errors import Transient
 from shared.export_access import KEY_ARN, Encryption, Reach, account_of
 from shared.exports import Layout, Reason, Record, Table
-from shared.schemas.copy import VariantSource, Vars
+from shared.schemas.copy import Vars
+from shared.vars_codec import Opener
 
 Cadence = Literal["daily", "hourly"]
+Field = bytes | None
+"""One field as PostgreSQL's binary form has it: a text in UTF-8, a number in network order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,34 +111,37 @@ class Exported:
     schema_version: int
 
 
-class Details(NamedTuple):
-    """What an analyst's record says more of a generation. `event_us`: microseconds since 1970, UTC."""
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What an analyst's record says more of generations, by column, as `StoredRows`. `propensities`: float8."""
 
-    event_us: int
-    generation_id: str
-    variant_name: str | None
-    propensity: float | None
-    snapshot_id: str | None
-    control: bool
-    decision: str
-    reason: str
-    outcome: str | None
-    outcome_reason: str | None
+    generations: Sequence[Field]
+    variant_names: Sequence[Field]
+    propensities: Sequence[Field]
+    snapshots: Sequence[Field]
+    decisions: Sequence[Field]
+    reasons: Sequence[Field]
+    outcomes: Sequence[Field]
+    outcome_reasons: Sequence[Field]
 
 
-class StoredRow(NamedTuple):
-    """One generation as PostgreSQL has it; `source` is None when its variant version is not there, `copy_id` where
-    nothing was chosen. `attrs` is JSON text of an object."""
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Generations by column, as PostgreSQL sends them. `accepted_us`: microseconds since 1970, UTC. `copies`: None
+    where nothing was chosen; `openers`: None where a variant version is not there. `attrs`: JSON texts of objects."""
 
-    event_timestamp: int
-    user_id: str
-    tracking_id: str
-    copy_id: str | None
-    template_id: str
-    attrs: str
-    vars: bytes | None
-    source: VariantSource | None
+    accepted_us: npt.NDArray[np.int64]
+    users: Sequence[Field]
+    trackings: Sequence[Field]
+    copies: Sequence[Field]
+    templates: Sequence[Field]
+    attrs: Sequence[bytes]
+    vars: Sequence[Field]
+    openers: Sequence[Opener | None]
     details: Details | None = None
+
+    def __len__(self) -> int:
+        return len(self.users)
 
 
 class OutcomeRow(NamedTuple):

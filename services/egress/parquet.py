@@ -6,7 +6,7 @@ uploaded once more.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import RawIOBase
@@ -36,17 +36,18 @@ VARS = pa.struct([("subject", pa.string()), ("preheader", pa.string()), ("body",
 MOMENT = pa.timestamp("us", tz="UTC")
 
 R = TypeVar("R")
-R_contra = TypeVar("R_contra", contravariant=True)
+Rows = TypeVar("Rows", bound=Sized)  # some rows of a table, in the order of the file
+Rows_contra = TypeVar("Rows_contra", bound=Sized, contravariant=True)
 
 
-class Group(Protocol[R_contra]):
+class Group(Protocol[Rows_contra]):
     """The row group in the making. `lost`: rows in it whose copy did not open."""
 
     rows: int
     full: bool
     lost: int
 
-    def fill(self, rows: Sequence[R_contra], start: int) -> int:
+    def fill(self, rows: Rows_contra, start: int) -> int:
         """Append those from `start` on until the group is full; where it stopped."""
 
     def columns(self) -> list[pa.Array]:
@@ -57,19 +58,19 @@ class Group(Protocol[R_contra]):
 
 
 @dataclass(frozen=True)
-class Form(Generic[R]):
+class Form(Generic[Rows]):
     """One table's file: its columns, and how rows become them.
 
     `version`: columns are only ever added, at the end; each addition raises it. All of them are optional in the file: a
-    table that a warehouse made from the first file keeps fitting. `repeating`: columns with a dictionary; one of bodies
-    would be given up after 1 MB and cost that.
+    table that a warehouse made from the first file keeps fitting. `events_of`: unix seconds of the first and the last
+    of some rows. `repeating`: columns with a dictionary; one of bodies would be given up after 1 MB and cost that.
     """
 
     table: Table
     version: int
     fields: Sequence[tuple[str, pa.DataType]]
-    group: Callable[[], Group[R]]
-    event_of: Callable[[R], int | None]
+    group: Callable[[], Group[Rows]]
+    events_of: Callable[[Rows], tuple[int, int] | None]
     repeating: Sequence[str]
     statistics: Sequence[str]
 
@@ -119,11 +120,11 @@ class Summary:
     rows_without_vars: int
 
 
-class HourFile(Generic[R]):
+class HourFile(Generic[Rows]):
     """One Parquet file, written to `target` row group by row group, each in a thread of its own while the next one is
     filled. `add` and `close` are for a thread; who gives up before `close` calls `abandon`."""
 
-    def __init__(self, target: IO[bytes], form: Form[R]) -> None:
+    def __init__(self, target: IO[bytes], form: Form[Rows]) -> None:
         self._sink, self._form, self._schema = _HashingSink(target), form, form.schema
         self._writer = pq.ParquetWriter(
             self._sink,
@@ -139,17 +140,17 @@ class HourFile(Generic[R]):
         self._first: int | None = None
         self._last: int | None = None
 
-    def add(self, rows: Sequence[R]) -> None:
+    def add(self, rows: Rows) -> None:
         """Append rows, which come in the order of the file."""
         at = 0
         while at < len(rows):
             at = self._filling.fill(rows, at)
             if self._filling.full:
                 self._flush()
-        if rows:
-            self._first = self._form.event_of(rows[0]) if self._first is None else self._first
-            self._last = self._form.event_of(rows[-1])
-            self._rows += len(rows)
+        if len(rows) and (events := self._form.events_of(rows)) is not None:
+            self._first = events[0] if self._first is None else self._first
+            self._last = events[1]
+        self._rows += len(rows)
 
     def close(self) -> Summary:
         """Write the footer; what the file holds."""
@@ -179,7 +180,7 @@ class HourFile(Generic[R]):
             self._filling, self._full = self._full, self._filling
             self._writing = self._thread.submit(self._write, batch, self._full)
 
-    def _write(self, batch: pa.RecordBatch, group: Group[R]) -> None:
+    def _write(self, batch: pa.RecordBatch, group: Group[Rows]) -> None:
         self._writer.write_batch(batch)
         group.clear()
 

@@ -1,35 +1,42 @@
 """The rows of one org-hour, from one snapshot, a batch at a time; and those of the tables beside the record."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence, Sized
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from itertools import repeat
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 from uuid import UUID
 
-from services.egress.model import Details, Lease, OutcomeRow, StoredRow, VariantRow, VersionRow
+import asyncpg
+import numpy as np
+
+from services.egress.copying import CopyOut, columns_of
+from services.egress.model import Details, Lease, OutcomeRow, StoredRows, VariantRow, VersionRow
 from shared.db.pool import SCOPE_TO_ORG, Connection, Database
 from shared.exports import HOUR, Record
 from shared.schemas.copy import VariantSource, Vars
+from shared.vars_codec import opener
 
 _FETCH_ROWS = 1000
-_FIRST_FETCH_ROWS = 100
-_FETCH_BYTES = 8 << 20  # of attrs; what the rows are fetched by where somebody sends very many
+_FETCH_BYTES = 256 << 10  # packed, about 500 rows
 _FETCH_TIMEOUT_S = 120.0  # real; the first one may have to sort
 _READ_TIMEOUT_S = 1200.0  # real; one hour from first to last row, encoding included
 _CACHED_SOURCES = 2048  # about 40 MB at 20 KB each
 
+_WIDTHS: Mapping[Record, int] = {"page": 8, "analyst": 16}
+_POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01
+
 SET_TIMEOUT = f"SET LOCAL statement_timeout = '{_FETCH_TIMEOUT_S:.0f}s'"
 # Then the index gives rows by acceptance, and only equal moments are sorted by id: the first rows come at once, and
 # nothing is written to disk. A planner who thinks of all rows would sort the hour first.
-STREAM = "SET LOCAL enable_sort = off"
+STREAM = f"SET LOCAL enable_sort = off; SET LOCAL statement_timeout = '{_READ_TIMEOUT_S:.0f}s'"
 
 # The window that a generation's day is taken from divides a day (shared/schemas/ids.py), so the day of the hour is
 # the day of its rows. floor: a cast would round the last half second of an hour up into the next one.
 SELECT_ROWS = """
-    SELECT floor(extract(epoch FROM accepted_at))::bigint AS event_timestamp, user_id, tracking_id, copy_id,
-           template_id, attrs::text, vars, variant_version
+    SELECT accepted_at, user_id, tracking_id, copy_id::text, template_id, attrs::text, vars, variant_version
     FROM generations
     WHERE day = $1 AND org_id = $2 AND accepted_at >= $3 AND accepted_at < $4
       AND decision = 'treatment' AND copy_id IS NOT NULL
@@ -38,10 +45,9 @@ SELECT_ROWS = """
 
 # Previews were only looked at: they stay out of every table.
 SELECT_ANALYST_ROWS = """
-    SELECT floor(extract(epoch FROM g.accepted_at))::bigint AS event_timestamp, g.user_id, g.tracking_id, g.copy_id,
-           g.template_id, g.attrs::text, g.vars, g.variant_version,
-           (extract(epoch FROM g.accepted_at) * 1000000)::bigint AS event_us, g.generation_id, v.name AS variant_name,
-           g.propensity, g.snapshot_id, g.decision, g.reason, w.outcome, w.reason AS outcome_reason
+    SELECT g.accepted_at, g.user_id, g.tracking_id, g.copy_id::text, g.template_id, g.attrs::text, g.vars,
+           g.variant_version, g.generation_id::text, v.name, g.propensity, g.snapshot_id::text, g.decision, g.reason,
+           w.outcome, w.reason
     FROM generations g
     LEFT JOIN write_outcomes w ON w.day = $1 AND w.generation_id = g.generation_id
     LEFT JOIN variants v ON v.copy_id = g.copy_id
@@ -119,49 +125,38 @@ SELECT_GONE = """
 """
 
 SourceId = tuple[UUID, int]
+Sources = Mapping[SourceId, VariantSource]
 
 
 class Batches(Protocol):
     """An open table. Rows come in the order of the file, a batch at a time."""
 
-    async def fetch(self) -> Sequence[Any]:
-        """The next rows; empty at the end."""
+    async def fetch(self) -> Sized:
+        """The next rows; none at the end."""
 
 
 class HourRows:
-    """Generations by acceptance, then by id. Fewer at once where their attrs are large."""
+    """Generations by acceptance, then by id."""
 
-    def __init__(self, connection: Connection, cursor: Any, sources: "SourceCache", record: Record) -> None:
-        self._connection, self._cursor, self._sources, self._record = connection, cursor, sources, record
-        self._next = _FIRST_FETCH_ROWS
+    def __init__(
+        self, copying: CopyOut, sources: Callable[[set[SourceId]], Awaitable[Sources]], record: Record
+    ) -> None:
+        self._copying, self._sources, self._record = copying, sources, record
 
-    async def fetch(self) -> list[StoredRow]:
-        """The next rows; empty at the end."""
-        rows = await self._cursor.fetch(self._next, timeout=_FETCH_TIMEOUT_S)
-        if not rows:
-            return []
-        # By column: what is done row by row here is paid for once a row.
-        events, users, trackings, copies, templates, attrs, texts, versions, *_ = zip(*rows, strict=True)
-        self._next = min(_FETCH_ROWS, max(1, _FETCH_BYTES * len(rows) // (1 + sum(map(len, attrs)))))
-        source_ids = list(zip(copies, versions, strict=True))
-        sources = await self._sources.get(self._connection, {one for one in set(source_ids) if one[0] is not None})
-        copy_ids = {one: _text(one) for one in set(copies)}
-        columns = (
-            *(events, users, trackings, map(copy_ids.__getitem__, copies), templates, attrs, texts),
-            *(map(sources.get, source_ids), map(_details, rows) if self._record == "analyst" else repeat(None)),
-        )
-        return list(map(StoredRow._make, zip(*columns, strict=False)))
-
-
-def _details(row: Any) -> Details:
-    return Details(
-        row["event_us"], str(row["generation_id"]), row["variant_name"], row["propensity"], _text(row["snapshot_id"]),
-        row["decision"] == "control", row["decision"], row["reason"], row["outcome"], row["outcome_reason"],
-    )  # fmt: skip
-
-
-def _text(value: UUID | None) -> str | None:
-    return None if value is None else str(value)
+    async def fetch(self) -> StoredRows:
+        """The next rows; none at the end."""
+        fetched = await self._copying.fetch(_FETCH_BYTES, _FETCH_TIMEOUT_S)
+        columns = await asyncio.to_thread(columns_of, fetched, _WIDTHS[self._record])
+        accepted, users, trackings, copies, templates, attrs, texts, versions, *details = columns
+        chosen = list(zip(copies, versions, strict=True))
+        ids = {one: (UUID(one[0].decode()), int.from_bytes(one[1])) for one in set(chosen) if one[0] and one[1]}
+        sources = await self._sources(set(ids.values())) if ids else {}
+        openers = {one: opener(sources[source_id]) for one, source_id in ids.items() if source_id in sources}
+        return StoredRows(
+            np.frombuffer(b"".join(cast("Sequence[bytes]", accepted)), ">i8").astype(np.int64) + _POSTGRES_EPOCH_US,
+            users, trackings, copies, templates, cast("Sequence[bytes]", attrs), texts, list(map(openers.get, chosen)),
+            Details(*details) if details else None,
+        )  # fmt: skip
 
 
 class PlainRows:
@@ -187,11 +182,12 @@ def _variant(row: Any) -> VariantRow:
 class SourceCache:
     """Variant versions never change, so they are kept; the least recently used go first."""
 
-    def __init__(self) -> None:
+    def __init__(self, db: Database) -> None:
+        self._db = db
         self._kept: OrderedDict[SourceId, VariantSource] = OrderedDict()
 
-    async def get(self, connection: Connection, wanted: "set[SourceId]") -> dict[SourceId, VariantSource]:
-        """Those of `wanted` that exist."""
+    async def get(self, org_id: UUID, wanted: Collection[SourceId]) -> Sources:
+        """Those of `wanted` that this org has."""
         found: dict[SourceId, VariantSource] = {}
         missing = []
         for source_id in wanted:
@@ -200,8 +196,9 @@ class SourceCache:
                 found[source_id] = self._kept[source_id]
             else:
                 missing.append(source_id)
-        if missing:
-            rows = await connection.fetch(SELECT_SOURCES, *map(list, zip(*missing, strict=True)))
+        if missing:  # over a connection of its own, for the rows have theirs
+            async with self._db.transaction(org_id) as connection:
+                rows = await connection.fetch(SELECT_SOURCES, *map(list, zip(*missing, strict=True)))
             found |= {(row["copy_id"], row["version"]): VariantSource(**row) for row in rows}
             self._keep(found)
         return found
@@ -212,34 +209,42 @@ class SourceCache:
             self._kept.popitem(last=False)
 
 
+@asynccontextmanager
+async def _snapshot(connection: Connection) -> AsyncIterator[None]:
+    transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+    await transaction.start()
+    try:
+        yield
+    finally:
+        with suppress(asyncpg.InterfaceError):  # a COPY that was left early took the connection with it
+            await transaction.rollback()
+
+
 class Reader:
     """Reads as the tenant whose hour it is, so that no mistake in a statement can export another org's rows."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._sources = SourceCache()
+        self._sources = SourceCache(db)
 
     @asynccontextmanager
     async def hour(self, lease: Lease, record: Record) -> AsyncIterator[Batches]:
         """All rows of the hour that were committed at this moment."""
-        async with (
-            self._db.connection(_READ_TIMEOUT_S) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with self._db.connection(_READ_TIMEOUT_S) as connection, _snapshot(connection):
             await connection.execute(SCOPE_TO_ORG, str(lease.org_id))
+            hour = (lease.hour.date(), lease.org_id, lease.hour, lease.hour + HOUR)
+            if lease.table == "generations":
+                await connection.execute(STREAM)
+                statement = SELECT_ANALYST_ROWS if record == "analyst" else SELECT_ROWS
+                async with CopyOut(connection, statement, *hour, timeout_s=_READ_TIMEOUT_S) as copying:
+                    yield HourRows(copying, partial(self._sources.get, lease.org_id), record)
+                return
             await connection.execute(SET_TIMEOUT)
-            yield await self._open(connection, lease, record)
-
-    async def _open(self, connection: Connection, lease: Lease, record: Record) -> Batches:
-        hour = (lease.hour.date(), lease.org_id, lease.hour, lease.hour + HOUR)
-        if lease.table == "variants":
-            yesterday = lease.at.date() - timedelta(days=1)
-            return PlainRows(await connection.cursor(SELECT_VARIANTS, lease.org_id, yesterday), _variant)
-        if lease.table == "outcomes":
-            return PlainRows(await connection.cursor(SELECT_OUTCOMES, *hour), lambda row: OutcomeRow(*row))
-        await connection.execute(STREAM)
-        statement = SELECT_ANALYST_ROWS if record == "analyst" else SELECT_ROWS
-        return HourRows(connection, await connection.cursor(statement, *hour), self._sources, record)
+            if lease.table == "outcomes":
+                yield PlainRows(await connection.cursor(SELECT_OUTCOMES, *hour), lambda row: OutcomeRow(*row))
+            else:
+                yesterday = lease.at.date() - timedelta(days=1)
+                yield PlainRows(await connection.cursor(SELECT_VARIANTS, lease.org_id, yesterday), _variant)
 
     async def is_gone(self, lease: Lease) -> bool:
         """Whether PostgreSQL no longer has all rows that this hour ever had; the table of variants has no day."""

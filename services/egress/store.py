@@ -81,8 +81,10 @@ RAISE_HOURS = """
 """
 _MARKS = 10_000
 
+# Of an org that gave its exports up, a job may still be on its way.
 INSERT_HOUR = """
-    INSERT INTO export_hours (org_id, table_name, hour, reason, due_at) VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO export_hours (org_id, table_name, hour, reason, due_at)
+    SELECT $1, $2, $3, $4, $5 WHERE EXISTS (SELECT FROM export_targets WHERE org_id = $1)
     ON CONFLICT DO NOTHING
 """
 

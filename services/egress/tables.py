@@ -75,13 +75,13 @@ def _variant_size(row: VariantRow) -> int:
 
 OUTCOMES = Form(
     "outcomes", 1, _OUTCOME_FIELDS, lambda: PlainGroup(lambda row: 200, _outcome_columns),
-    lambda row: row.event_timestamp,
+    lambda rows: (rows[0].event_timestamp, rows[-1].event_timestamp),
     ["template_id", "copy_id", "currency"], ["event_timestamp", "generation_id", "user_id", "template_id", "copy_id"],
 )  # fmt: skip
 """One row for each treatment and control of `generations`, whether or not an email of it is known."""
 
 VARIANTS = Form(
-    "variants", 1, _VARIANT_FIELDS, lambda: PlainGroup(_variant_size, _variant_columns), lambda row: None,
+    "variants", 1, _VARIANT_FIELDS, lambda: PlainGroup(_variant_size, _variant_columns), lambda rows: None,
     ["template_id", "template_name", "theme", "status"], ["copy_id", "template_id"],
 )  # fmt: skip
 """All variants of an org, also those that are archived."""

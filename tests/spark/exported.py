@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from services.egress.layout import manifest, manifest_key, object_key
-from services.egress.model import Lease, OutcomeRow, StoredRow, VariantRow, VersionRow
+from services.egress.model import Lease, OutcomeRow, VariantRow, VersionRow
 from services.egress.parquet import Form, HourFile
 from services.egress.record import PAGE
 from services.egress.tables import OUTCOMES, VARIANTS
@@ -24,6 +24,7 @@ from shared.loaders.place import Export
 from shared.loaders.recipe import recipe
 from shared.schemas.copy import VariantSource, Vars
 from shared.vars_codec import encode_vars
+from tests.stored_rows import SECOND_US, Stored, stored_rows
 
 ORG = UUID(int=7)
 FIRST = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -35,7 +36,7 @@ LAYOUTS: Mapping[str, Layout] = {"plain": "plain", "hive": "hive"}
 def write(bucket: Path, people: dict[datetime, int], revision: int, layout: Layout = "plain") -> None:
     """Each hour with so many people, whatever it held before; and the variants."""
     for hour, count in people.items():
-        _put(bucket, "generations", hour, PAGE, list(_generations(hour, count)), revision, layout)
+        _put(bucket, "generations", hour, PAGE, stored_rows(_generations(hour, count)), revision, layout)
         _put(bucket, "outcomes", hour, OUTCOMES, list(_outcomes(hour, count)), revision, layout)
     variant = VariantRow(
         str(UUID(int=1)), "welcome", "Welcome", "Warm", "", "approved", 1, "00", Vars("Hi", "", "<p>Hi</p>"),
@@ -44,9 +45,7 @@ def write(bucket: Path, people: dict[datetime, int], revision: int, layout: Layo
     _put(bucket, "variants", VARIANTS_HOUR, VARIANTS, [variant], revision, layout)
 
 
-def _put(
-    bucket: Path, table: Table, hour: datetime, form: Form[Any], rows: Sequence[Any], revision: int, layout: Layout
-) -> None:
+def _put(bucket: Path, table: Table, hour: datetime, form: Form[Any], rows: Any, revision: int, layout: Layout) -> None:
     written = BytesIO()
     file = HourFile(written, form)
     file.add(rows)
@@ -66,11 +65,11 @@ def _replace(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _generations(hour: datetime, count: int) -> Iterator[StoredRow]:
+def _generations(hour: datetime, count: int) -> Iterator[Stored]:
     for n in range(count):
         copy = Vars(f"Hi person{n} ü", "", f"<p>person{n} ü</p>")
-        yield StoredRow(
-            int(hour.timestamp()) + n, f"person{n}", f"person{n}.F.A", str(SOURCE.copy_id), "welcome",
+        yield Stored(
+            (int(hour.timestamp()) + n) * SECOND_US, f"person{n}", f"person{n}.F.A", str(SOURCE.copy_id), "welcome",
             json.dumps({"name": 'Zoë "Z" \\', "none": None, "likes": ["tea", "rain"]}),
             encode_vars(copy, SOURCE), SOURCE,
         )  # fmt: skip

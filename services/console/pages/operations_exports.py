@@ -14,7 +14,7 @@ from services.console.web.ask_back import agreed, ask_back
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import export_switch, exports
+from shared.admin import export_removal, export_switch, exports
 from shared.admin.errors import AdminError
 from shared.admin.exports import AskedHours, Hour, Range
 from shared.admin.operation import Nothing
@@ -125,6 +125,29 @@ async def switch_on(visit: Visit) -> web.StreamResponse:
         waiting = f"{counted(now.waiting, 'hour waits', 'hours wait')} already, and those that closed meanwhile follow."
         await visit.notice(f"Exports are on. {waiting}")
     return visit.see_other(visit.path("operations", "exports"))
+
+
+@pages.page("POST", "/{org}/operations/exports/remove", role="owner")
+async def remove(visit: Visit) -> web.StreamResponse:
+    """Asked back, for it cannot be undone for what waits."""
+    back = visit.path("operations", "exports")
+    try:
+        would = await visit.run(export_removal.show_removal, Nothing())
+        told = [
+            f"{counted(would.objects, 'object stays', 'objects stay')} in {would.place}, yours alone from then on: "
+            "nothing there is rewritten any more, and nobody who is deleted is taken out of it.",
+            f"{counted(would.waiting, 'hour that waits is', 'hours that wait are')} never written, "
+            f"{would.deletions:,} of them with people who were deleted. Days are no longer kept for them.",
+            "The bucket's key is forgotten. A new bucket begins with the oldest hour that we still have.",
+        ]
+        if not await agreed(visit, told):
+            return await ask_back(visit, "Give exports up?", told, "Give up", back=back)
+        done = await visit.run(export_removal.remove_target, Nothing())
+    except AdminError as error:
+        await visit.notice(f"{error.message}.", "warn")
+    else:
+        await visit.notice(f"There is no export to {done.place} any more.", "warn")
+    return visit.see_other(back)
 
 
 async def _touched(visit: Visit, given: NewBackfill) -> list[str]:

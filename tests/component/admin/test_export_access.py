@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.admin import export_policies, export_switch, exports
+from shared.admin import export_policies, export_removal, export_switch, exports
 from shared.admin.errors import Conflict, Forbidden, NotFound, Refused
 from tests.component.admin.rig import START, Rig, SentJobs
 
@@ -149,3 +149,40 @@ async def test_a_viewer_switches_nothing_and_without_a_target_there_is_nothing_t
         await acme.run(export_switch.switch_off, {})
     with pytest.raises(Forbidden):
         await acme.run(export_switch.switch_off, {}, "viewer")
+
+
+async def test_exports_that_are_given_up_leave_no_hour_waiting_and_may_begin_anew(acme: Rig) -> None:
+    other = await acme.other()
+    await acme.run(exports.set_target, {"bucket": "records", "prefix": "jai", "access_key": "k", "secret_key": "s"})
+    await other.run(exports.set_target, {"bucket": "others"})
+    await an_hour_waits(acme, "person_deleted")
+    await an_hour_waits(other)
+
+    would = await acme.run(export_removal.show_removal, {}, "owner")
+    with pytest.raises(Forbidden):
+        await acme.run(export_removal.remove_target, {}, "editor")
+    done = await acme.run(export_removal.remove_target, {}, "owner")
+
+    assert (done.place, done.objects, done.waiting, done.deletions) == ("s3://records/jai", 0, 1, 1)
+    assert done == would
+    for nothing_left in (exports.show, export_removal.remove_target):
+        with pytest.raises(NotFound, match="no export target"):
+            await acme.run(nothing_left, {}, "owner")
+    assert await acme.rows("SELECT org_id FROM export_hours") == [{"org_id": other.org_id}]
+    assert (await other.run(exports.show, {})).bucket == "others"
+    again = await acme.run(exports.set_target, {"bucket": "records", "prefix": "jai"})
+    assert (again.enabled, again.access_key) == (True, None)
+    audited = await acme.rows("SELECT operation FROM audit_log WHERE operation = 'exports.remove'")
+    assert len(audited) == 1
+
+
+async def test_the_installation_s_folder_is_not_given_up_for_it_would_come_back(acme: Rig) -> None:
+    await acme.rows(
+        "INSERT INTO export_targets (org_id, bucket, created_at, updated_at) VALUES ($1, '', $2, $2)",
+        acme.org_id, START,
+    )  # fmt: skip
+
+    with pytest.raises(Conflict, match="switch exports off"):
+        await acme.run(export_removal.remove_target, {}, "owner")
+
+    assert (await acme.run(exports.show, {})).bucket == ""

@@ -82,3 +82,15 @@ def test_exports_are_switched_off_and_on_and_backfills_are_refused_between(shop:
     entries = shop.rows("SELECT operation, actor FROM audit_log WHERE operation LIKE 'exports.o%' ORDER BY audit_id")
     assert [one["operation"] for one in entries] == ["exports.off", "exports.on"]
     assert entries[1]["actor"] == "Ada"
+
+
+def test_exports_are_given_up_after_asking_back(shop: Cli) -> None:
+    asked = shop.run("export", "rm", "acme")
+    kept = shop.rows("SELECT count(*) AS targets FROM export_targets")
+    done = shop.ok("export", "rm", "acme", "--yes")
+
+    assert asked.exit_code == 1
+    assert "0 objects stay there; 0 hours are never written." in asked.output
+    assert kept == [{"targets": 1}]
+    assert done.startswith("There is no export to s3://records")
+    assert shop.rows("SELECT count(*) AS targets FROM export_targets") == [{"targets": 0}]

@@ -61,3 +61,18 @@ async def test_exports_are_switched_off_after_asking_back_and_on_again(stage: St
     assert "Exports are off" in page.words
     assert "Switch exports on" in page.words
     assert "Export again" not in page.words
+
+
+async def test_exports_are_given_up_after_asking_back_and_only_by_an_owner(stage: Stage, ann: Browser) -> None:
+    await ann.post("/acme/integration/export", bucket="records")
+
+    page = await ann.get("/acme/operations/exports")
+    asked = await ann.post("/acme/operations/exports/remove")
+    done = await ann.post("/acme/operations/exports/remove", **hidden(asked))
+    after = await ann.get("/acme/operations/exports")
+
+    assert "Give exports up" in page.words
+    assert (asked.status, done.status) == (200, 303)
+    assert "nobody who is deleted is taken out of it" in asked.words
+    assert "There is no export to s3://records any more" in after.words
+    assert "There is no export target yet" in after.words

@@ -128,3 +128,14 @@ async def test_only_orgs_that_have_no_target_get_the_folder(world: World) -> Non
         shop.org_id: Plan(shop.org_id, "daily"), other.org_id: Plan(other.org_id, "daily", enabled=False),
     }  # fmt: skip
     assert (await world.store.target(shop.org_id)).bucket == ""
+
+
+async def test_a_job_of_an_org_that_gave_its_exports_up_ends_and_leaves_nothing_behind(world: World) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(3))
+    await world.admin.execute("DELETE FROM export_targets WHERE org_id = $1", shop.org_id)
+
+    await export_hour(job(shop), world.deps)
+
+    assert await world.objects() == {}
+    assert await world.admin.fetchval("SELECT count(*) FROM export_hours") == 0

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.egress import parquet
-from services.egress.model import Details, StoredRow
 from services.egress.parquet import HourFile, Summary
 from services.egress.record import ANALYST, PAGE
 from shared.schemas.copy import VariantSource, Vars
 from shared.vars_codec import encode_vars
+from tests.stored_rows import SECOND_US, Detail, Stored, stored_rows
 
 SOURCE = VariantSource(UUID(int=1), 3, "Hi {{ name }}", "Look", "<p>Dear {{ name }}, look.</p>")
 
@@ -29,16 +29,16 @@ copies = st.builds(Vars, texts, texts, texts)
 
 
 details = st.builds(
-    Details, st.integers(0, 2**52), st.uuids().map(str), st.none() | texts, st.none() | st.floats(0, 1),
-    st.none() | st.uuids().map(str), st.booleans(), texts, texts, st.none() | texts, st.none() | texts,
+    Detail, st.uuids().map(str), st.none() | texts, st.none() | st.floats(0, 1), st.none() | st.uuids().map(str),
+    st.sampled_from(["treatment", "control"]), texts, st.none() | texts, st.none() | texts,
 )  # fmt: skip
 
 
 @st.composite
-def stored_rows(draw: st.DrawFn) -> tuple[StoredRow, Vars]:
+def drawn_rows(draw: st.DrawFn) -> tuple[Stored, Vars]:
     copy = draw(copies)
-    row = StoredRow(
-        draw(st.integers(0, 2**33)),
+    row = Stored(
+        draw(st.integers(0, 2**52)),
         draw(texts),
         draw(texts),
         str(draw(st.uuids())),
@@ -50,25 +50,27 @@ def stored_rows(draw: st.DrawFn) -> tuple[StoredRow, Vars]:
     return row, copy
 
 
-def encoded(rows: Sequence[StoredRow], *, batch: int = 1000) -> tuple[bytes, Summary]:
+def encoded(rows: Sequence[Stored], *, batch: int = 1000) -> tuple[bytes, Summary]:
     target = io.BytesIO()
     file = HourFile(target, PAGE)
     for start in range(0, len(rows), batch):
-        file.add(rows[start : start + batch])
+        file.add(stored_rows(rows[start : start + batch]))
     summary = file.close()
     return target.getvalue(), summary
 
 
-def row(n: int, *, body: str = "<p>Dear Ann, look.</p>", **changes: Any) -> StoredRow:
+def row(n: int, *, body: str = "<p>Dear Ann, look.</p>", **changes: Any) -> Stored:
     copy = Vars("Hi Ann", "Look", body)
-    stored = StoredRow(1_763_892_000 + n, f"01H{n}", f"01H{n}.F.A", str(SOURCE.copy_id), "welcome", '{"plan": "pro"}',
-                       encode_vars(copy, SOURCE), SOURCE)  # fmt: skip
+    stored = Stored(
+        (1_763_892_000 + n) * SECOND_US, f"01H{n}", f"01H{n}.F.A", str(SOURCE.copy_id), "welcome", '{"plan": "pro"}',
+        encode_vars(copy, SOURCE), SOURCE,
+    )  # fmt: skip
     return stored._replace(**changes)
 
 
 @settings(max_examples=60)
-@given(st.lists(stored_rows(), max_size=12))
-def test_what_is_read_back_is_what_was_written(drawn: list[tuple[StoredRow, Vars]]) -> None:
+@given(st.lists(drawn_rows(), max_size=12))
+def test_what_is_read_back_is_what_was_written(drawn: list[tuple[Stored, Vars]]) -> None:
     content, summary = encoded([stored for stored, _ in drawn])
 
     read = pq.read_table(io.BytesIO(content)).to_pylist(maps_as_pydicts="strict")
@@ -92,9 +94,9 @@ def test_what_is_read_back_is_what_was_written(drawn: list[tuple[StoredRow, Vars
 
 
 @settings(max_examples=60)
-@given(st.lists(stored_rows(), min_size=1, max_size=8))
+@given(st.lists(drawn_rows(), min_size=1, max_size=8))
 def test_names_and_values_of_attrs_of_any_content_are_the_same_in_duckdb(
-    drawn: list[tuple[StoredRow, Vars]],
+    drawn: list[tuple[Stored, Vars]],
 ) -> None:
     content, _ = encoded([stored for stored, _ in drawn])
     with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
@@ -124,15 +126,15 @@ def told(value: object) -> object:
 
 
 @settings(max_examples=40)
-@given(st.lists(stored_rows(), max_size=8), st.data())
+@given(st.lists(drawn_rows(), max_size=8), st.data())
 def test_the_analyst_s_record_survives_too_and_begins_with_the_page_s(
-    drawn: list[tuple[StoredRow, Vars]], data: st.DataObject
+    drawn: list[tuple[Stored, Vars]], data: st.DataObject
 ) -> None:
-    rows = [stored._replace(details=data.draw(details)) for stored, _ in drawn]
+    rows = [stored._replace(detail=data.draw(details)) for stored, _ in drawn]
     target, page = io.BytesIO(), io.BytesIO()
     for sink, form in ((target, ANALYST), (page, PAGE)):
         file = HourFile(sink, form)
-        file.add(rows)
+        file.add(stored_rows(rows))
         file.close()
 
     read = pq.read_table(target).to_pylist(maps_as_pydicts="strict")
@@ -142,8 +144,9 @@ def test_the_analyst_s_record_survives_too_and_begins_with_the_page_s(
         maps_as_pydicts="strict"
     )
     assert [
-        (round(row["event_time"].timestamp() * 1_000_000), *[row[name] for name in Details._fields[1:]]) for row in read
-    ] == [tuple(row.details or ()) for row in rows]
+        (round(row["event_time"].timestamp() * 1_000_000), *[row[name] for name in Detail._fields]) for row in read
+    ] == [(row.accepted_us, *(row.detail or ())) for row in rows]
+    assert [row["control"] for row in read] == [row["decision"] == "control" for row in read]
 
 
 def test_wide_attrs_fill_a_row_group_as_wide_bodies_do() -> None:
@@ -156,8 +159,8 @@ def test_wide_attrs_fill_a_row_group_as_wide_bodies_do() -> None:
 
 
 @settings(max_examples=30)
-@given(st.lists(stored_rows(), min_size=1, max_size=12), st.integers(1, 12))
-def test_the_same_rows_make_the_same_bytes_however_they_arrive(drawn: list[tuple[StoredRow, Vars]], batch: int) -> None:
+@given(st.lists(drawn_rows(), min_size=1, max_size=12), st.integers(1, 12))
+def test_the_same_rows_make_the_same_bytes_however_they_arrive(drawn: list[tuple[Stored, Vars]], batch: int) -> None:
     rows = [stored for stored, _ in drawn]
     turned = [
         stored._replace(attrs=json.dumps(dict(reversed(list(json.loads(stored.attrs).items()))))) for stored in rows

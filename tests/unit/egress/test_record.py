@@ -9,18 +9,18 @@ import pytest
 import zstandard
 
 from services.egress import record
-from services.egress.model import StoredRow
 from services.egress.parquet import HourFile
 from services.egress.record import PAGE
 from shared.schemas.copy import VariantSource, Vars
-from shared.vars_codec import encode_vars, open_vars
+from shared.vars_codec import encode_vars, opener
+from tests.stored_rows import SECOND_US, Stored, stored_rows
 
 SOURCE = VariantSource(UUID(int=1), 3, "Hi {{ name }}", "Look", "<p>Dear {{ name }}, look.</p>")
 
 
-def stored(n: int, text: bytes) -> StoredRow:
-    attrs = json.dumps({"plan": "pro"})
-    return StoredRow(1_763_892_000 + n, f"01H{n}", f"01H{n}.F.A", str(SOURCE.copy_id), "welcome", attrs, text, SOURCE)
+def stored(n: int, text: bytes) -> Stored:
+    at_us, attrs = (1_763_892_000 + n) * SECOND_US, json.dumps({"plan": "pro"})
+    return Stored(at_us, f"01H{n}", f"01H{n}.F.A", str(SOURCE.copy_id), "welcome", attrs, text, SOURCE)
 
 
 def of(body: str) -> bytes:
@@ -40,7 +40,7 @@ def test_every_row_group_holds_its_own_texts_though_they_lay_in_the_same_memory(
     file = HourFile(target, PAGE)
 
     for start in range(0, 200, 30):
-        file.add([stored(n, of(bodies[n])) for n in range(start, min(start + 30, 200))])
+        file.add(stored_rows(stored(n, of(bodies[n])) for n in range(start, min(start + 30, 200))))
     file.close()
 
     read = pq.ParquetFile(target)
@@ -49,11 +49,11 @@ def test_every_row_group_holds_its_own_texts_though_they_lay_in_the_same_memory(
 
 
 def test_what_is_no_text_costs_its_copy_and_not_its_row() -> None:
-    assert bytes(open_vars(packed(b"Hi\0Look\0fine"), SOURCE)[2]) == b"fine"
+    assert bytes(opener(SOURCE)(packed(b"Hi\0Look\0fine"))[2]) == b"fine"
     target = io.BytesIO()
     file = HourFile(target, PAGE)
 
-    file.add([stored(1, of("one")), stored(2, packed(b"Hi\0Look\0\xff")), stored(3, of("three"))])
+    file.add(stored_rows([stored(1, of("one")), stored(2, packed(b"Hi\0Look\0\xff")), stored(3, of("three"))]))
     summary = file.close()
 
     assert summary.rows_without_vars == 1
@@ -63,13 +63,13 @@ def test_what_is_no_text_costs_its_copy_and_not_its_row() -> None:
 @pytest.mark.parametrize("text", [b"Hi", b"Hi\0Look", b"Hi\0Look\0one\0more", b""])
 def test_a_copy_has_three_texts(text: bytes) -> None:
     with pytest.raises(ValueError, match="three texts"):
-        open_vars(packed(text), SOURCE)
+        opener(SOURCE)(packed(text))
 
 
 def test_a_file_that_is_given_up_writes_nothing_more() -> None:
     target = io.BytesIO()
     file = HourFile(target, PAGE)
-    file.add([stored(n, of(f"{n}" + "x" * 300_000)) for n in range(120)])
+    file.add(stored_rows(stored(n, of(f"{n}" + "x" * 300_000)) for n in range(120)))
 
     file.abandon()
 
