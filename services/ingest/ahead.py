@@ -31,7 +31,7 @@ CREATE_READY = """
         transmission_id text, profile_id text, message_id text, flow_id text, sent_at timestamptz, day date,
         delivered bool, bounced bool, unsubscribed bool, spam bool, first_open_at timestamptz, human_opens int,
         machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, attribution text,
-        generation_id uuid, generation_day date, template_id text, copy_id uuid, cell text
+        generation_id uuid, generation_day date, template_id text, copy_id uuid, cell text, accepted_at timestamptz
     );
     CREATE TEMP TABLE later (
         transmission_id text, unsubscribed bool, spam bool, first_open_at timestamptz, human_opens int,
@@ -48,6 +48,7 @@ FORETELL = f"""
         SELECT e.*,
             {FACTS}
         FROM staged e WHERE e.transmission_id IS NOT NULL
+        OFFSET 0  -- each fact is found once a row, not once for each sum that asks for it
     ), sums AS MATERIALIZED (
         SELECT transmission_id, bool_or(sending) AS sent,
             {SUMS},
@@ -65,9 +66,10 @@ FORETELL = f"""
     ), t AS (
         SELECT *, (sent_at AT TIME ZONE 'UTC')::date AS day FROM sums WHERE sent AND first_day >= since - 1
     )
-    INSERT INTO ready ({_TALLIED}, {_ATTRIBUTED})
+    INSERT INTO ready ({_TALLIED}, {_ATTRIBUTED}, accepted_at)
     SELECT {", ".join(f"t.{name.strip()}" for name in _TALLIED.split(","))},
-        {ATTRIBUTION}
+        {ATTRIBUTION},
+        CASE WHEN g.fits AND NOT g.preview THEN g.accepted_at END
     FROM t
     {GENERATIONS}
 """  # noqa: S608  # our own text
@@ -131,6 +133,12 @@ INSERT_SENDS = f"""
     INSERT INTO sends (org_id, {_TALLIED}, {_ATTRIBUTED})
     SELECT $1, {_TALLIED}, {_ATTRIBUTED} FROM ready
 """  # noqa: S608  # our own text
+# What the triggers of `sends` would find out by reading the generations again.
+MARKED = "SELECT set_config('app.sends_marked', $1, true)"
+MARK = """
+    INSERT INTO shown_marks (org_id, at)
+    SELECT DISTINCT $1::uuid, quarter_of(accepted_at) FROM ready WHERE accepted_at IS NOT NULL
+"""
 NOTE_CELLS = """
     INSERT INTO cells SELECT DISTINCT template_id, copy_id, cell, day FROM ready WHERE template_id IS NOT NULL
 """
@@ -204,9 +212,11 @@ class Ahead:
     async def add(self, orders: Orders) -> None:
         """Once they are: add those sums, and note in `touched` what has to be computed."""
         await self._drop_apart()
+        await self._connection.execute(MARKED, "yes")
         if self._since is not None:
             await self._add_ready(orders)
         await self._run(ADD_LATER)
+        await self._connection.execute(MARKED, "")
         await self._run(NOTE_MOVED)
         await self._connection.execute("ANALYZE apart")
         await self._connection.execute(TOUCH_APART, timeout=STATEMENT_TIMEOUT_S)
@@ -224,6 +234,7 @@ class Ahead:
             return
         await self._run(DROP_LOOSE, days["first"], days["last"])
         await self._run(INSERT_SENDS)
+        await self._run(MARK)
         for statement in (NOTE_CELLS, NOTE_DECIDED, *([NOTE_PLACES] if orders.metrics else [])):
             await self._connection.execute(statement, timeout=STATEMENT_TIMEOUT_S)
 

@@ -177,7 +177,7 @@ GENERATIONS = """
         -- What was only looked at never showed. What was written as a preview may have: an email that shows it is no
         -- result, and none of an older generation either.
         SELECT g.decision = 'written_preview' AS preview, g.generation_id, g.day, g.template_id, g.copy_id,
-            g.cell, (CASE
+            g.accepted_at, g.cell, (CASE
             WHEN m.actions IS NOT NULL THEN a.action_id = ANY (m.actions)
             ELSE a.flow_id = t.flow_id AND NOT EXISTS (
                 SELECT FROM flow_messages f WHERE f.org_id = $1 AND f.action_id = a.action_id)

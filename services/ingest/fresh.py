@@ -12,7 +12,11 @@ from uuid import UUID
 from services.ingest.attribute import STATEMENT_TIMEOUT_S
 from shared.db.pool import Connection
 
+FIRST_DAILY_PARTITION: Final = date(2026, 1, 1)
+"""Days before this lie in one partition, made by the migration."""
+
 _MOST_DAYS: Final = 8  # that are asked one by one, which reads the file's rows as often; else each row finds its own
+_SHORT_DAY_BYTES: Final = 8 * 230  # for each row of the file: so many events of about so many bytes
 
 # Rows of `staged`, by where they lie: it is only ever added to.
 CREATE_AGAIN = """
@@ -41,6 +45,13 @@ NOTE_KNOWN_OF_DAY = """
         SELECT FROM events e WHERE e.org_id = $1 AND e.event_id = s.event_id AND e.day = $2::date OFFSET 0) e
     WHERE (s.event_at AT TIME ZONE 'UTC')::date = $2::date
 """
+# Where the day is not much longer than the file, reading it through takes less than looking for each row.
+NOTE_KNOWN_IN_SHORT_DAY = """
+    INSERT INTO again
+    SELECT s.ctid FROM staged s JOIN events e ON e.event_id = s.event_id
+    WHERE e.org_id = $1 AND e.day = $2::date AND (s.event_at AT TIME ZONE 'UTC')::date = $2::date
+"""
+SELECT_BYTES = "SELECT coalesce(pg_relation_size(to_regclass(to_char($1::date, '\"events_\"YYYYMMDD'))), 0)"
 NOTE_KNOWN_OF_DAYS = """
     INSERT INTO again
     SELECT s.ctid FROM staged s CROSS JOIN LATERAL (
@@ -80,14 +91,23 @@ class Fresh:
         if await self._connection.fetchval(HAS_TWICE, timeout=STATEMENT_TIMEOUT_S):
             await self._connection.execute(NOTE_TWICE, timeout=STATEMENT_TIMEOUT_S)
 
-    async def note_known(self, days: list[date]) -> None:
+    async def note_known(self, days: list[date], rows: int) -> None:
         """Rows whose ids are known. Under the org's lock, before any is inserted. `days`: of the rows, in order."""
         if len(days) > _MOST_DAYS:
             await self._run(NOTE_KNOWN_OF_DAYS, days[0], days[-1])
         else:
             for day in days:
-                await self._run(NOTE_KNOWN_OF_DAY, day)
+                await self._note_known_of(day, rows // len(days))
         await self._connection.execute("ANALYZE again")
+
+    async def _note_known_of(self, day: date, rows: int) -> None:
+        day_bytes: int = await self._connection.fetchval(SELECT_BYTES, day)
+        if day < FIRST_DAILY_PARTITION or day_bytes > rows * _SHORT_DAY_BYTES:
+            await self._run(NOTE_KNOWN_OF_DAY, day)
+        elif day_bytes:
+            await self._connection.execute("SET LOCAL enable_nestloop = off")
+            await self._run(NOTE_KNOWN_IN_SHORT_DAY, day)
+            await self._connection.execute("SET LOCAL enable_nestloop = on")
 
     async def insert(self, file_id: UUID, counted: list[str]) -> int:
         """The others become events. Returns how many; notes those that name no email, and those of metrics that are

@@ -10,7 +10,7 @@ from services.ingest import attribute
 from services.ingest.ahead import CREATE_READY, DROP_READY, Ahead
 from services.ingest.attribute import STATEMENT_TIMEOUT_S
 from services.ingest.conversions import orders_of
-from services.ingest.fresh import CREATE_AGAIN, DROP_AGAIN, Fresh
+from services.ingest.fresh import CREATE_AGAIN, DROP_AGAIN, FIRST_DAILY_PARTITION, Fresh
 from services.ingest.records import Claimed, Event, Loaded, Piece, Reject
 from services.ingest.retract import Tellers
 from services.ingest.store import settle
@@ -32,8 +32,6 @@ CREATE_STAGING = """
 DROP_STAGING = "DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_rejects"
 
 SELECT_DAYS = "SELECT DISTINCT (event_at AT TIME ZONE 'UTC')::date AS day FROM staged"
-# Days before this lie in one partition, made by the migration.
-FIRST_DAILY_PARTITION = datetime(2026, 1, 1).date()  # noqa: DTZ001  # a date
 ENSURE_PARTITION = "SELECT ensure_partition('events', $1)"
 
 # Locks the ledger's row until the end: whoever claims the file next waits, and finds it done.
@@ -88,7 +86,7 @@ class Staged:
             await attribute.begin_switch(connection, org_id)
             if not await connection.fetchval(KEEP_CLAIM, file_id, self._file.claim_id):
                 raise LeaseLost("another worker took the file over", reason="lease_lost")
-            await self._fresh.note_known(self._days)
+            await self._fresh.note_known(self._days, loaded.rows)
             await self._ahead.keep_new()
             tellers = await Tellers.look(connection, self._file)
             orders = await orders_of(connection, org_id)
