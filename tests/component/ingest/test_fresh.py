@@ -16,9 +16,13 @@ from tests.component.ingest.rig import Rig
 POLICIES = "SELECT tablename, qual FROM pg_policies WHERE policyname = 'tenant' AND qual LIKE '%app.org_id%'"
 
 
+def write(path: Path, rows: list[Row]) -> None:
+    path.write_bytes(nested_csv(rows))
+
+
 async def put(rig: Rig, path: Path, rows: list[Row]) -> tuple[int, int]:
     """Rows of the file, and how many of them were new."""
-    path.write_bytes(nested_csv(rows))
+    write(path, rows)
     await rig.settle()
     assert rig.outcomes[-1:] == [None]
     found = await rig.one("SELECT rows, fresh FROM ingest_files WHERE path LIKE '%' || $1", path.name)
