@@ -1,11 +1,14 @@
-"""Sends that one file tells the whole of, made before its switch and added in it, all at once.
+"""What one file says of its emails, summed up before its switch and added in it, all at once.
 
-Most emails in a fresh file are new: no event and no send of theirs is in the database. What their events say
-together, and which generation they showed, follows from the file alone, so it is computed while other files of the org
-may switch (`ready`). The switch, which holds the org's lock, then proves for each of them that it is so: no event and
-no send of it was there, every row of it in the file was fresh, and no event without a transmission is about its person
-and message. These become sends as they are. All others go the way of `attribute`, which computes from the events
-whatever was touched.
+Most emails in a fresh file are new, or were only opened. Both follow from the file alone, so they are computed while
+other files of the org may switch; the switch, which holds the org's lock, then proves for each that it is so:
+
+- `ready`: emails that the file says were sent. No event and no send of it was there, every row of it in the file is
+  fresh, and no event without a transmission is about its person and message. It becomes a send as it is.
+- `later`: emails of which it only says that they were opened, clicked, … Every row of it is fresh, and its send is
+  there and stays where it was. What the rows come to is added to it: a sum of events is the sum of their sums.
+
+All others (`apart`) go the way of `attribute`, which computes from the events whatever was touched.
 """
 
 from datetime import date, timedelta
@@ -21,6 +24,7 @@ from services.ingest.attribute import (
     SUMS,
 )
 from services.ingest.conversions import Orders
+from services.ingest.fresh import FRESH
 from shared.db.pool import Connection
 
 _TALLIED = """
@@ -30,35 +34,50 @@ _TALLIED = """
 _ATTRIBUTED = "attribution, generation_id, generation_day, template_id, copy_id, cell"
 
 CREATE_READY = """
-    DROP TABLE IF EXISTS pg_temp.ready;
+    DROP TABLE IF EXISTS pg_temp.ready, pg_temp.later, pg_temp.apart;
     CREATE TEMP TABLE ready (
         transmission_id text, profile_id text, message_id text, flow_id text, sent_at timestamptz, day date,
         delivered bool, bounced bool, unsubscribed bool, spam bool, first_open_at timestamptz, human_opens int,
-        machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, n bigint, attribution text,
-        generation_id uuid, generation_day date, template_id text, copy_id uuid, cell text
+        machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, attribution text,
+        generation_id uuid, generation_day date, template_id text, copy_id uuid, cell text, accepted_at timestamptz
     );
+    CREATE TEMP TABLE later (
+        transmission_id text, unsubscribed bool, spam bool, first_open_at timestamptz, human_opens int,
+        machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, first_day date,
+        first_handoff timestamptz, last_handoff timestamptz
+    );
+    CREATE TEMP TABLE apart (transmission_id text);
 """
-DROP_READY = "DROP TABLE IF EXISTS pg_temp.ready"
+DROP_READY = "DROP TABLE IF EXISTS pg_temp.ready, pg_temp.later, pg_temp.apart"
 
 # Events of more than a day before their send do not count, as where they are read from the events.
 FORETELL = f"""
-    INSERT INTO ready ({_TALLIED}, n, {_ATTRIBUTED})
     WITH facts AS (
         SELECT e.*,
             {FACTS}
         FROM staged e WHERE e.transmission_id IS NOT NULL
-    ), t AS MATERIALIZED (
-        SELECT *, (sent_at AT TIME ZONE 'UTC')::date AS day FROM (
-            SELECT transmission_id,
+        OFFSET 0  -- each fact is found once a row, not once for each sum that asks for it
+    ), sums AS MATERIALIZED (
+        SELECT transmission_id, bool_or(sending) AS sent,
             {SUMS},
-            count(*) AS n
-            FROM facts GROUP BY transmission_id
-            HAVING bool_or(sending) AND (min(event_at) AT TIME ZONE 'UTC')::date
-                >= (min(least(event_at, handoff_at)) FILTER (WHERE sending) AT TIME ZONE 'UTC')::date - 1
-        ) s
+            (min(event_at) AT TIME ZONE 'UTC')::date AS first_day,
+            (min(least(event_at, handoff_at)) FILTER (WHERE sending) AT TIME ZONE 'UTC')::date AS since,
+            min(handoff_at) AS first_handoff, max(handoff_at) AS last_handoff
+        FROM facts GROUP BY transmission_id
+    ), opened AS (
+        INSERT INTO later
+        SELECT transmission_id, unsubscribed, spam, first_open_at, human_opens, machine_opens, first_click_at,
+            human_clicks, bot_clicks, first_day, first_handoff, last_handoff
+        FROM sums WHERE NOT sent
+    ), early AS (
+        INSERT INTO apart SELECT transmission_id FROM sums WHERE sent AND first_day < since - 1
+    ), t AS (
+        SELECT *, (sent_at AT TIME ZONE 'UTC')::date AS day FROM sums WHERE sent AND first_day >= since - 1
     )
-    SELECT {", ".join(f"t.{name.strip()}" for name in _TALLIED.split(","))}, t.n,
-        {ATTRIBUTION}
+    INSERT INTO ready ({_TALLIED}, {_ATTRIBUTED}, accepted_at)
+    SELECT {", ".join(f"t.{name.strip()}" for name in _TALLIED.split(","))},
+        {ATTRIBUTION},
+        CASE WHEN g.fits AND NOT g.preview THEN g.accepted_at END
     FROM t
     {GENERATIONS}
 """  # noqa: S608  # our own text
@@ -79,22 +98,43 @@ SELECT_SETUP = """
 
 # Looked for from the first day on that an event of theirs could count.
 DROP_KNOWN = """
-    DELETE FROM ready r USING events e
-    WHERE e.org_id = $1 AND e.transmission_id = r.transmission_id AND e.day >= $2
+    WITH dropped AS (
+        DELETE FROM ready r USING events e
+        WHERE e.org_id = $1 AND e.transmission_id = r.transmission_id AND e.day >= $2
+        RETURNING r.transmission_id
+    )
+    INSERT INTO apart SELECT transmission_id FROM dropped
 """
-DROP_SENDS = "DELETE FROM ready r USING sends s WHERE s.org_id = $1 AND s.transmission_id = r.transmission_id"
-# Touched by every row of the file and by nothing else: by what another file's rows become, it is told with them.
-DROP_REPEATED = """
-    DELETE FROM ready r WHERE NOT EXISTS (
-        SELECT FROM touched t WHERE t.transmission_id = r.transmission_id AND t.n = r.n
-    ) OR EXISTS (SELECT FROM touched t WHERE t.transmission_id = r.transmission_id AND t.n <> r.n)
+DROP_SENDS = """
+    WITH dropped AS (
+        DELETE FROM ready r USING sends s WHERE s.org_id = $1 AND s.transmission_id = r.transmission_id
+        RETURNING r.transmission_id
+    )
+    INSERT INTO apart SELECT transmission_id FROM dropped
+"""
+# Who else says a row of theirs may say it otherwise; and what another file's rows become is told with their own.
+NOTE_REPEATED = """
+    INSERT INTO apart
+    SELECT s.transmission_id FROM again a JOIN staged s ON s.ctid = a.at WHERE s.transmission_id IS NOT NULL
+    UNION SELECT transmission_id FROM touched WHERE transmission_id IS NOT NULL
+"""
+NOTE_ALL = """
+    INSERT INTO apart SELECT transmission_id FROM ready UNION ALL SELECT transmission_id FROM later
+"""
+DROP_APART = """
+    DELETE FROM {table} r USING (SELECT DISTINCT transmission_id FROM apart) a
+    WHERE a.transmission_id = r.transmission_id
 """
 SELECT_DAYS = "SELECT min(day) AS first, max(day) + 30 AS last FROM ready"
 DROP_LOOSE = """
-    DELETE FROM ready r USING (
-        SELECT DISTINCT profile_id, message_id FROM events
-        WHERE org_id = $1 AND transmission_id IS NULL AND message_id IS NOT NULL AND day BETWEEN $2 AND $3
-    ) l WHERE l.profile_id = r.profile_id AND l.message_id = r.message_id
+    WITH dropped AS (
+        DELETE FROM ready r USING (
+            SELECT DISTINCT profile_id, message_id FROM events
+            WHERE org_id = $1 AND transmission_id IS NULL AND message_id IS NOT NULL AND day BETWEEN $2 AND $3
+        ) l WHERE l.profile_id = r.profile_id AND l.message_id = r.message_id
+        RETURNING r.transmission_id
+    )
+    INSERT INTO apart SELECT transmission_id FROM dropped
 """
 
 INSERT_SENDS = f"""
@@ -105,6 +145,12 @@ NOTE_UNMATCHED = f"""
     WITH kept AS (SELECT day, message_id, attribution, true AS fresh FROM ready)
     {MARK_UNMATCHED}
 """  # noqa: S608  # our own text
+# What the triggers of `sends` would find out by reading the generations again.
+MARKED = "SELECT set_config('app.sends_marked', $1, true)"
+MARK = """
+    INSERT INTO shown_marks (org_id, at)
+    SELECT DISTINCT $1::uuid, quarter_of(accepted_at) FROM ready WHERE accepted_at IS NOT NULL
+"""
 NOTE_CELLS = """
     INSERT INTO cells SELECT DISTINCT template_id, copy_id, cell, day FROM ready WHERE template_id IS NOT NULL
 """
@@ -113,7 +159,39 @@ NOTE_PLACES = """
     INSERT INTO placed
     SELECT transmission_id, profile_id, sent_at, template_id, message_id, delivered, 1 FROM ready
 """
-LEAVE_OUT = "DELETE FROM touched t USING ready r WHERE t.transmission_id = r.transmission_id"
+# Without a delivery of its own, a hand-over that differs from the send's could move it; one that is alike does not.
+ADD_LATER = """
+    WITH changed AS (
+        UPDATE sends s SET unsubscribed = s.unsubscribed OR l.unsubscribed, spam = s.spam OR l.spam,
+            first_open_at = least(s.first_open_at, l.first_open_at), human_opens = s.human_opens + l.human_opens,
+            machine_opens = s.machine_opens + l.machine_opens,
+            first_click_at = least(s.first_click_at, l.first_click_at),
+            human_clicks = s.human_clicks + l.human_clicks, bot_clicks = s.bot_clicks + l.bot_clicks
+        FROM later l
+        WHERE s.org_id = $1 AND s.transmission_id = l.transmission_id AND l.first_day >= s.day - 1
+          AND (l.first_handoff IS NULL OR l.first_handoff = s.sent_at AND l.last_handoff = s.sent_at)
+        RETURNING s.transmission_id, s.template_id, s.copy_id, s.cell, s.day, s.generation_day
+    ), of_cells AS (
+        INSERT INTO cells SELECT DISTINCT template_id, copy_id, cell, day FROM changed WHERE template_id IS NOT NULL
+    ), of_days AS (
+        INSERT INTO decided SELECT DISTINCT coalesce(generation_day, day) FROM changed
+    )
+    DELETE FROM later l USING changed c WHERE l.transmission_id = c.transmission_id
+"""
+# What has no send waits among the events.
+NOTE_MOVED = """
+    INSERT INTO apart
+    SELECT l.transmission_id FROM later l
+    JOIN sends s ON s.org_id = $1 AND s.transmission_id = l.transmission_id
+"""
+TOUCH_APART = f"""
+    INSERT INTO touched
+    SELECT transmission_id,
+        min(least(event_at, handoff_at) AT TIME ZONE 'UTC')
+            FILTER (WHERE metric IN ('Received Email', 'Bounced Email', 'Dropped Email'))::date,
+        count(*)
+    FROM {FRESH} AND transmission_id IN (SELECT transmission_id FROM apart) GROUP BY transmission_id
+"""  # noqa: S608  # our own text
 
 
 class Ahead:
@@ -127,36 +205,50 @@ class Ahead:
     async def foretell(self) -> None:
         """Before the switch, in a transaction of the org's that ends: it must not keep others from new partitions."""
         span = await self._connection.fetchrow(SELECT_SPAN, timeout=STATEMENT_TIMEOUT_S)
-        if span is None or span["since"] is None:
-            return
-        self._since = span["since"]
+        self._since = span["since"] if span else None
         self._setup = await self._connection.fetchval(SELECT_SETUP, self._org_id)
         lookback_days: int = await self._connection.fetchval(SELECT_LOOKBACK_DAYS, self._org_id, self._window)
         await self._run(FORETELL, self._since, self._window, lookback_days)
-        await self._connection.execute("ANALYZE ready")
+        await self._connection.execute("ANALYZE ready; ANALYZE later")
 
     async def keep_new(self) -> None:
         """Under the org's lock, before the file's events are there."""
-        if self._since is None:
-            return
-        if self._setup != await self._connection.fetchval(SELECT_SETUP, self._org_id):
-            await self._connection.execute("TRUNCATE ready")
-            return
-        await self._run(DROP_KNOWN, self._since)
-        await self._run(DROP_SENDS)
+        if self._since is not None:
+            if self._setup != await self._connection.fetchval(SELECT_SETUP, self._org_id):
+                for statement in (NOTE_ALL, "TRUNCATE ready, later"):
+                    await self._connection.execute(statement, timeout=STATEMENT_TIMEOUT_S)
+                return
+            await self._run(DROP_KNOWN, self._since)
+            await self._run(DROP_SENDS)
 
     async def add(self, orders: Orders) -> None:
-        """Once they are: add those sends, and take them out of `touched`."""
-        if self._since is None:
-            return
-        await self._connection.execute(DROP_REPEATED, timeout=STATEMENT_TIMEOUT_S)
+        """Once they are: add those sums, and note in `touched` what has to be computed."""
+        await self._drop_apart()
+        await self._connection.execute(MARKED, "yes")
+        if self._since is not None:
+            await self._add_ready(orders)
+        await self._run(ADD_LATER)
+        await self._connection.execute(MARKED, "")
+        await self._run(NOTE_MOVED)
+        await self._connection.execute("ANALYZE apart")
+        await self._connection.execute(TOUCH_APART, timeout=STATEMENT_TIMEOUT_S)
+
+    async def _drop_apart(self) -> None:
+        await self._connection.execute("ANALYZE touched")
+        await self._connection.execute(NOTE_REPEATED, timeout=STATEMENT_TIMEOUT_S)
+        await self._connection.execute("ANALYZE apart")
+        for table in ("ready", "later"):
+            await self._connection.execute(DROP_APART.format(table=table), timeout=STATEMENT_TIMEOUT_S)
+
+    async def _add_ready(self, orders: Orders) -> None:
         days = await self._connection.fetchrow(SELECT_DAYS)
         if days is None or days["first"] is None:
             return
         await self._run(DROP_LOOSE, days["first"], days["last"])
         await self._run(INSERT_SENDS)
         await self._run(NOTE_UNMATCHED)
-        for statement in (NOTE_CELLS, NOTE_DECIDED, *([NOTE_PLACES] if orders.metrics else []), LEAVE_OUT):
+        await self._run(MARK)
+        for statement in (NOTE_CELLS, NOTE_DECIDED, *([NOTE_PLACES] if orders.metrics else [])):
             await self._connection.execute(statement, timeout=STATEMENT_TIMEOUT_S)
 
     async def _run(self, statement: str, *arguments: object) -> None:

@@ -177,17 +177,19 @@ GENERATIONS = """
         -- What was only looked at never showed. What was written as a preview may have: an email that shows it is no
         -- result, and none of an older generation either.
         SELECT g.decision = 'written_preview' AS preview, g.generation_id, g.day, g.template_id, g.copy_id,
-            g.cell, (CASE
+            g.accepted_at, g.cell, (CASE
             WHEN m.actions IS NOT NULL THEN a.action_id = ANY (m.actions)
             ELSE a.flow_id = t.flow_id AND NOT EXISTS (
                 SELECT FROM flow_messages f WHERE f.org_id = $1 AND f.action_id = a.action_id)
             END) IS TRUE AS fits
         FROM generations g
-        LEFT JOIN templates p ON p.org_id = $1 AND p.template_id = g.template_id
         CROSS JOIN LATERAL (
-            -- written_for is `<template>.<flow>.<action>`, or the template alone where the webhook did not say.
-            SELECT coalesce(nullif(split_part(g.written_for, '.', 2), ''), p.flow_id) AS flow_id,
-                coalesce(nullif(split_part(g.written_for, '.', 3), ''), p.treatment_action_id) AS action_id
+            -- written_for is `<template>.<flow>.<action>`, or the template alone where the webhook did not say: only
+            -- then the template is looked for.
+            SELECT coalesce(nullif(split_part(g.written_for, '.', 2), ''), (SELECT p.flow_id
+                    FROM templates p WHERE p.org_id = $1 AND p.template_id = g.template_id)) AS flow_id,
+                coalesce(nullif(split_part(g.written_for, '.', 3), ''), (SELECT p.treatment_action_id
+                    FROM templates p WHERE p.org_id = $1 AND p.template_id = g.template_id)) AS action_id
         ) a
         WHERE g.org_id = $1 AND g.user_id = t.profile_id AND (t.flow_id IS NOT NULL OR m.actions IS NOT NULL)
           AND g.accepted_at <= t.sent_at AND g.clean_at >= t.sent_at - $3::interval

@@ -4,12 +4,13 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from services.ingest import attribute
 from services.ingest.ahead import CREATE_READY, DROP_READY, Ahead
 from services.ingest.attribute import STATEMENT_TIMEOUT_S
 from services.ingest.conversions import orders_of
+from services.ingest.fresh import CREATE_AGAIN, DROP_AGAIN, FIRST_DAILY_PARTITION, Fresh
 from services.ingest.records import Claimed, Event, Loaded, Piece, Reject
 from services.ingest.retract import Tellers
 from services.ingest.store import settle
@@ -31,38 +32,10 @@ CREATE_STAGING = """
 DROP_STAGING = "DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_rejects"
 
 SELECT_DAYS = "SELECT DISTINCT (event_at AT TIME ZONE 'UTC')::date AS day FROM staged"
-# Days before this lie in one partition, made by the migration.
-FIRST_DAILY_PARTITION = datetime(2026, 1, 1).date()  # noqa: DTZ001  # a date
 ENSURE_PARTITION = "SELECT ensure_partition('events', $1)"
 
 # Locks the ledger's row until the end: whoever claims the file next waits, and finds it done.
 KEEP_CLAIM = "SELECT true FROM ingest_files WHERE file_id = $1 AND claim_id = $2 AND state = 'loading' FOR UPDATE"
-
-INSERT_EVENTS = """
-    WITH fresh AS (
-        INSERT INTO events (day, org_id, event_id, metric, profile_id, event_at, message_id, flow_id, transmission_id,
-            handoff_at, machine_open, bot_click, url, value, currency, order_id, file_id, line)
-        SELECT (event_at AT TIME ZONE 'UTC')::date, $1, event_id, metric, profile_id, event_at, message_id, flow_id,
-            transmission_id, handoff_at, machine_open, bot_click, url, value, currency, order_id, $2, line
-        FROM staged
-        ON CONFLICT (org_id, event_id, day) DO NOTHING
-        RETURNING transmission_id, metric, day, handoff_at, profile_id, message_id, event_at, event_id
-    ), shop AS (
-        INSERT INTO bought SELECT event_id, day FROM fresh
-        WHERE transmission_id IS NULL AND lower(metric) = ANY ($3::text[])
-    ), without AS (
-        INSERT INTO loose
-        SELECT profile_id, message_id, event_at, handoff_at FROM fresh
-        WHERE transmission_id IS NULL AND message_id IS NOT NULL
-    )
-    INSERT INTO touched
-    SELECT transmission_id,
-        min(least(day, (handoff_at AT TIME ZONE 'UTC')::date))
-            FILTER (WHERE metric IN ('Received Email', 'Bounced Email', 'Dropped Email')),
-        count(*)
-    FROM fresh GROUP BY transmission_id
-"""
-COUNT_FRESH = "SELECT coalesce(sum(n), 0)::bigint FROM touched"
 
 DELETE_REJECTS = "DELETE FROM ingest_rejects WHERE org_id = $1 AND file_id = $2"
 INSERT_REJECTS = """
@@ -82,6 +55,8 @@ class Staged:
     def __init__(self, connection: Connection, file: Claimed, window: timedelta) -> None:
         self._connection, self._file, self._window = connection, file, window
         self._ahead = Ahead(connection, file.source.org_id, window)
+        self._fresh = Fresh(connection, file.source.org_id)
+        self._days: list[date] = []
 
     async def add(self, piece: Piece) -> None:
         """Stage a bounded piece."""
@@ -100,6 +75,7 @@ class Staged:
         async with self._connection.transaction():
             await attribute.begin_long_work(self._connection, self._file.source.org_id)
             await self._connection.execute("ANALYZE staged")
+            await self._fresh.note_twice()
             await self._ahead.foretell()
 
     async def switch(self, loaded: Loaded, sha256: str, now: datetime) -> Loaded:
@@ -110,11 +86,11 @@ class Staged:
             await attribute.begin_switch(connection, org_id)
             if not await connection.fetchval(KEEP_CLAIM, file_id, self._file.claim_id):
                 raise LeaseLost("another worker took the file over", reason="lease_lost")
+            await self._fresh.note_known(self._days, loaded.rows)
             await self._ahead.keep_new()
             tellers = await Tellers.look(connection, self._file)
             orders = await orders_of(connection, org_id)
-            await connection.execute(INSERT_EVENTS, org_id, file_id, orders.metrics, timeout=STATEMENT_TIMEOUT_S)
-            loaded = replace(loaded, fresh=await connection.fetchval(COUNT_FRESH))
+            loaded = replace(loaded, fresh=await self._fresh.insert(file_id, orders.metrics))
             loaded = await tellers.take_over(orders, loaded)
             await self._ahead.add(orders)
             await attribute.recompute_sends(connection, orders, org_id, self._window)
@@ -138,7 +114,8 @@ class Staged:
     async def _make_partitions(self) -> None:
         """Apart from the switch: making one locks the parent, and must wait for the switches of others."""
         rows = await self._connection.fetch(SELECT_DAYS, timeout=STATEMENT_TIMEOUT_S)
-        for day in sorted(row["day"] for row in rows):
+        self._days = sorted(row["day"] for row in rows)
+        for day in self._days:
             if day >= FIRST_DAILY_PARTITION:
                 async with self._connection.transaction():
                     await self._connection.execute(attribute.BEGIN_LONG_WORK)
@@ -159,6 +136,7 @@ class Stagings:
                 await connection.execute(SCOPE_TO_ORG, str(file.source.org_id))
                 await connection.execute(CREATE_STAGING)
                 await connection.execute(CREATE_READY)
+                await connection.execute(CREATE_AGAIN)
                 await connection.execute(attribute.CREATE_WORK_TABLES)
             try:
                 yield Staged(connection, file, self._window)
@@ -166,4 +144,5 @@ class Stagings:
                 if not connection.is_closed():
                     await connection.execute(DROP_STAGING)
                     await connection.execute(DROP_READY)
+                    await connection.execute(DROP_AGAIN)
                     await connection.execute(attribute.DROP_WORK_TABLES)

@@ -1,0 +1,101 @@
+"""Which rows of a file are new, by whichever way that is found out; and what follows from rows that only add."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from services.ingest import fresh
+from services.ingest.attribute import rebuild_rollups
+from tests.component.ingest.given import SENT, Mail, Row, nested_csv
+from tests.component.ingest.rig import Rig
+
+POLICIES = "SELECT tablename, qual FROM pg_policies WHERE policyname = 'tenant' AND qual LIKE '%app.org_id%'"
+
+
+def write(path: Path, rows: list[Row]) -> None:
+    path.write_bytes(nested_csv(rows))
+
+
+async def put(rig: Rig, path: Path, rows: list[Row]) -> tuple[int, int]:
+    """Rows of the file, and how many of them were new."""
+    write(path, rows)
+    await rig.settle()
+    assert rig.outcomes[-1:] == [None]
+    found = await rig.one("SELECT rows, fresh FROM ingest_files WHERE path LIKE '%' || $1", path.name)
+    return found["rows"], found["fresh"]
+
+
+@pytest.mark.parametrize(("days", "short_day_bytes"), [(1, 1 << 20), (1, 0), (fresh._MOST_DAYS + 2, 1 << 20)])
+async def test_an_event_is_new_once_a_day_however_known_ones_are_looked_for(
+    rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch, days: int, short_day_bytes: int
+) -> None:
+    monkeypatch.setattr(fresh, "_SHORT_DAY_BYTES", short_day_bytes)
+    mails = [Mail(f"T{number}", sent_at=SENT - timedelta(days=number)) for number in range(days)]
+    told, twice = [mail.received() for mail in mails], mails[0].opened()
+    other_day = replace(told[0], at=told[0].at - timedelta(days=1))
+
+    assert await put(rig, folder / "a.csv", [*told, twice, twice]) == (days + 2, days + 1)
+    assert await put(rig, folder / "b.csv", [mails[0].clicked(), *told, other_day]) == (days + 2, 2)
+    assert await rig.event_ids() == sorted([*(row.event_id for row in told), twice.event_id, told[0].event_id] + [
+        row["event_id"] for row in await rig.rows("SELECT event_id FROM events WHERE metric = 'Clicked Email'")
+    ])  # fmt: skip
+
+
+async def _sends(rig: Rig) -> list[dict[str, Any]]:
+    return await rig.rows("SELECT * FROM sends ORDER BY transmission_id")
+
+
+@pytest.mark.parametrize("handoff", [None, timedelta(0), timedelta(minutes=-3)])
+async def test_what_later_files_say_of_a_send_is_added_to_it_unless_it_moves(
+    rig: Rig, folder: Path, handoff: timedelta | None
+) -> None:
+    await rig.add_generation("P1", copy_id=uuid4(), accepted_at=SENT - timedelta(minutes=10))
+    await rig.add_flow_message("ACT1", "MSG1")
+    mail = Mail("T1")
+    await put(rig, folder / "sent.csv", [mail.received()])
+    opened = mail.opened()
+    if handoff is not None:
+        said = {"Transmission ID": "T1", "Handoff Time": int((SENT + handoff).timestamp())}
+        opened = replace(opened, properties=opened.properties | {"$internal": said})
+
+    await put(rig, folder / "opened.csv", [opened, mail.opened(True), mail.clicked(bot=True)])
+    await put(rig, folder / "clicked.csv", [mail.clicked(), mail.happened("Marked Email as Spam")])
+
+    (send,) = before = await _sends(rig)
+    assert (send["human_opens"], send["machine_opens"], send["human_clicks"], send["bot_clicks"]) == (1, 1, 1, 1)
+    assert (send["spam"], send["first_open_at"], send["first_click_at"]) == (
+        True, SENT + timedelta(minutes=5), SENT + timedelta(minutes=6),
+    )  # fmt: skip
+    assert send["sent_at"] == SENT + (handoff or timedelta(0))
+    counted = await rig.one("SELECT human_opens, human_clicks, spam FROM rollups")
+    assert counted == {"human_opens": 1, "human_clicks": 1, "spam": 1}
+    await rebuild_rollups(rig.database, rig.org_id)
+    assert await _sends(rig) == before
+
+
+async def test_sends_that_are_added_mark_the_quarters_that_showed_them_and_opens_none(rig: Rig, folder: Path) -> None:
+    accepted_at = SENT - timedelta(minutes=20)
+    await rig.add_generation("P1", copy_id=uuid4(), accepted_at=accepted_at)
+    await rig.add_flow_message("ACT1", "MSG1")
+    await rig.run("DELETE FROM shown_marks")
+
+    await put(rig, folder / "sent.csv", [Mail("T1").received()])
+    marked = await rig.rows("SELECT org_id, at, day, came FROM shown_marks")
+    await put(rig, folder / "opened.csv", [Mail("T1").opened()])
+
+    quarter = accepted_at.replace(minute=accepted_at.minute // 15 * 15)
+    assert marked == [{"org_id": rig.org_id, "at": quarter, "day": None, "came": False}]
+    assert await rig.rows("SELECT org_id, at, day, came FROM shown_marks") == marked
+
+
+async def test_the_org_of_a_transaction_is_asked_once_a_statement_in_every_table(rig: Rig) -> None:
+    await rig.run("SELECT ensure_partition('events', $1)", SENT.date())
+
+    policies = await rig.rows(POLICIES)
+
+    assert {"events", "sends", "generations", f"events_{SENT:%Y%m%d}"} <= {row["tablename"] for row in policies}
+    assert [row["tablename"] for row in policies if "SELECT" not in row["qual"]] == []
