@@ -17,6 +17,7 @@ import os
 import random
 import re
 import sys
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -29,10 +30,10 @@ import asyncpg
 import asyncpg.transaction
 from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # ships no types
 
+from shared import runtime
 from shared.db.pool import Database
 from shared.messaging import wire
 from shared.messaging.consumer import Consumer
-from shared.runtime import run
 
 ROOT = Path(__file__).parents[2]
 EXIT_CODE = 137
@@ -150,13 +151,20 @@ def _wrap_uploads(points: Failpoints) -> None:
 
 
 def refuse(share: float, seed: int) -> None:
-    """Answer this share of our statements and connections as PostgreSQL does when it asks to try again."""
-    chance = random.Random(seed)
+    """Answer this share of our statements and connections as PostgreSQL does when it asks to try again. From when the
+    service is built: one that does not start is started again by whoever keeps it running."""
+    chance, built, settle_heap = random.Random(seed), threading.Event(), runtime.settle_heap
+
+    def settled() -> None:
+        settle_heap()
+        built.set()
+
+    runtime.settle_heap = settled
 
     def refusing(call: Callable[..., Awaitable[Any]], refusals: Sequence[type[asyncpg.PostgresError]]) -> Any:
         @functools.wraps(call)
         async def asked(*args: Any, **kwargs: Any) -> Any:
-            if _ours(sys._getframe(1)) is not None and chance.random() < share:
+            if built.is_set() and _ours(sys._getframe(1)) is not None and chance.random() < share:
                 raise chance.choice(refusals)("refused on purpose")
             return await call(*args, **kwargs)
 
@@ -198,7 +206,7 @@ def main() -> int:
     install(Failpoints(asked.report, asked.at, asked.when, asked.nth))
     app = importlib.import_module(f"services.{asked.service}.app")
     settings = importlib.import_module(f"services.{asked.service}.settings")
-    return run(app.build, settings.Settings)
+    return runtime.run(app.build, settings.Settings)
 
 
 if __name__ == "__main__":

@@ -136,6 +136,13 @@ class Rig:
                 return response.status
         return 0
 
+    async def dead(self, names: Sequence[str]) -> list[str]:
+        """Those that do not say that they live, three times in a row, as an orchestrator asks: it would end them."""
+        left = list(names)
+        for _ in range(3):
+            left = [name for name in left if await self.health(name) != 200]
+        return left
+
     # --- looking ---------------------------------------------------------------------------------------------------
 
     async def fetchrow(self, statement: str, *values: object) -> asyncpg.Record | None:

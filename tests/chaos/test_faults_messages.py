@@ -14,7 +14,7 @@ from tests.chaos.rig import management, open_rig, seed_of
 from tests.chaos.servers import OwnServers
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # a start of a service takes ten seconds on a busy machine
 
 
 async def test_f18_one_message_that_crashes_the_process_takes_no_other_with_it(own: OwnServers, tmp_path: Path) -> None:
