@@ -41,6 +41,12 @@ class TypedRules(BaseModel):
     voice: _Long = ""
 
 
+class TypedName(BaseModel):
+    """What people see of the org."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class TypedAttributes(BaseModel):
     """As a file of `justai org attributes import`."""
 
@@ -72,9 +78,27 @@ async def set_zone(visit: Visit) -> web.StreamResponse:
     return visit.see_other(visit.path("integration", "org"))
 
 
-def _zone(visit: Visit, form: Form) -> web.Response:
+@pages.page("POST", "/{org}/integration/org/name", role="owner")
+async def rename(visit: Visit) -> web.StreamResponse:
+    """Another name; the slug, which stands in the webhook's URL, stays."""
+    given, form = await read_form(visit.request, TypedName)
+    if given is not None:
+        try:
+            found = await visit.run(orgs.rename, {"name": given.name})
+        except Refused as error:
+            form.refuse_all(error)
+        else:
+            await visit.notice(f"It is called {found.name} now; webhooks go on as they are.")
+            return visit.see_other(visit.path("integration", "org"))
+    there = await visit.run(orgs.show, Nothing())
+    return _zone(visit, Form({"time_zone": there.time_zone or ""}), form)
+
+
+def _zone(visit: Visit, form: Form, name: Form | None = None) -> web.Response:
+    name = name or Form({"name": visit.org.name})
     zones = sorted(one for one in available_timezones() if "/" in one and not one.startswith(("Etc/", "SystemV/")))
-    return visit.render("settings/org.html", 422 if form.faulty else 200, form=form, zones=zones)
+    status = 422 if form.faulty or name.faulty else 200
+    return visit.render("settings/org.html", status, form=form, name=name, zones=zones)
 
 
 # --- rules for copy --------------------------------------------------------------------------------------------------

@@ -73,3 +73,18 @@ async def test_the_last_day_is_counted_without_what_was_only_looked_at(stage: St
     assert "Webhooks 3 accepted" in words
     assert "Personalised 2 our copy" in words
     assert "10 minutes ago" in words
+
+
+async def test_below_what_was_just_done_stands_what_is_next_for_who_may_do_it(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.account()
+    made = (await visitor.post("/acme/keys", name="Klaviyo webhook", kind="generate")).words
+
+    await visitor.post("/acme/integration/org", time_zone="Europe/Berlin")
+    renamed = (await visitor.get("/acme/integration/org")).words
+    again = (await visitor.get("/acme/integration/org")).words
+
+    assert "Next: Create a template" in made
+    assert "Next: Create a template" in renamed
+    assert "Next:" not in again

@@ -141,3 +141,18 @@ async def test_a_broker_that_is_away_is_said_so_where_a_source_is_tested(stage: 
         assert "The message broker could not be reached" in page.words
     for path in ("nothing", "nothing/preview"):
         assert (await visitor.get(f"/acme/integration/sources/{path}")).status == 404
+
+
+async def test_an_owner_renames_the_org_and_nobody_else_does(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ed", acme="editor"))
+    refused = await visitor.post("/acme/integration/org/name", name="Beans")
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+
+    empty = await visitor.post("/acme/integration/org/name", name=" ")
+    done = await visitor.post("/acme/integration/org/name", name="Acme Beans")
+    page = await visitor.get("/acme/integration/org")
+
+    assert (refused.status, empty.status, done.location) == (403, 422, "/acme/integration/org")
+    assert "Name of the org is missing." in empty.words
+    assert "It is called Acme Beans now" in page.words
+    assert 'value="Acme Beans"' in page.html
