@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).parent / "observability"
 RUNBOOKS: Final = ROOT.parent.parent / "docs" / "runbooks"
 _OURS: Final = re.compile(r"\bjai_([a-z_0-9]+?)(?:_bucket|_sum|_count)?\b(?:\{([^}]*)\})?(?=[\s\[\)/<>=]|$)")
 _GROUPED: Final = re.compile(r"by \(([^)]*)\)")
+_MADE: Final = re.compile(r'"(\w+)", "\$1"')  # by label_replace
 _SEVERITIES: Final = {"page", "ticket"}
 _OF_ANY: Final = {"le", "service", "queue", "job"}  # what Prometheus and RabbitMQ add
 
@@ -36,7 +37,7 @@ def queries_name_what_exists() -> Iterator[str]:
 
 def faults_of(query: str) -> Iterator[str]:
     """What a PromQL query says that no process of ours will ever answer."""
-    known = set(_OF_ANY)
+    known = {*_OF_ANY, *_MADE.findall(query)}
     for name, matchers in _OURS.findall(query):
         labels = metrics.labels_of(name)
         if labels is None:

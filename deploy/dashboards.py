@@ -60,7 +60,7 @@ def _lately(name: str, *by: str) -> str:
 
 
 _READY: Final = "max by (queue) (rabbitmq_detailed_queue_messages_ready{{queue{}}})"  # of a cluster's nodes, one tells
-_ALL_OF_A_KIND: Final = 'sum by (queue) (label_replace({}, "queue", "$1", "queue", "(.*)[.][0-9]+"))'
+_ALL_OF_A_KIND: Final = 'sum by (kind) (label_replace({}, "kind", "$1", "queue", "(.*?)([.][0-9]+)?"))'
 _WAITING: Final = _ALL_OF_A_KIND.format(_READY.format('!~".*[.]dead|reply[.].*|probe_.*"'))
 _DEAD: Final = _ALL_OF_A_KIND.format(_READY.format('=~".*[.]dead"'))
 
@@ -97,9 +97,9 @@ DASHBOARDS: Final = (
         Panel("Mended webhooks", "ops", [(_rate("webhook_repairs_total", "repair"), "{{repair}}")]),
         Panel("Until the broker confirms", "s", [(_p99("publish_confirm_seconds"), "99 %")]),
         Panel("Publishes without a confirm", "ops", [(_rate("publish_failures_total", "reason"), "{{reason}}")]),
-        Panel("Messages that wait", "short", [(_WAITING, "{{queue}}")],
+        Panel("Messages that wait", "short", [(_WAITING, "{{kind}}")],
               "From RabbitMQ itself; queues of a kind together. wait.30s and its like hold what is tried again then."),
-        Panel("Dead letters", "short", [(_DEAD, "{{queue}}")],
+        Panel("Dead letters", "short", [(_DEAD, "{{kind}}")],
               "What nobody could work off; a person replays or purges it."),
         Panel("Jobs settled", "ops", [(_rate("jobs_settled_total", "queue", "verdict"), "{{queue}} {{verdict}}")]),
         Panel("Queues consumed anew", "ops", [(_rate("consumer_revived_total", "queue"), "{{queue}}")],

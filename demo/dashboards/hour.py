@@ -25,7 +25,7 @@ _CALM: Final = {TEMPLATE: 150, "welcome": 100, "winback": 60, "birthday": 20}
 """How many people enter a flow in five minutes when business is as usual."""
 _BUSY: Final = (0.6, 0.8, 1.0, 1.1, 1.2, 1.3, 1.2, 1.1, 1.0, 1.0, 0.8, 0.7)
 """Of that, by five minutes."""
-_CROWD, _CROWD_S = 4_000, 120.0
+_CROWD, _CROWD_S = 3_000, 120.0
 _DOWN_S: Final = 180.0
 _FILES_MIN: Final = 10
 _CALL_S: Final = 20.0

@@ -26,7 +26,7 @@ const BYTES = [[1, " B/s"], [1e3, " kB/s"], [1e6, " MB/s"], [1e9, " GB/s"]];
 function written(unit, values) {
   const most = Math.max(...values.map(Math.abs));
   const step = values.length > 1 ? values[1] - values[0] : most;
-  const by = ([, name, factor]) => values.map((value) => (value === 0 ? `0${name}` : trimmed(value / factor, digitsOf(step / factor)) + name));
+  const by = ([, name, factor]) => values.map((value) => (value === 0 ? `0${name.replace(/^ (K|Mil)/, "")}` : trimmed(value / factor, digitsOf(step / factor)) + name));
   switch (unit) {
     case "percentunit": return values.map((value) => `${trimmed(value * 100, digitsOf(step * 100))}%`);
     case "s": return by(scaled(most, SECONDS));

@@ -15,6 +15,7 @@ SILENT: Final = {
     "publish_failures_total": "The broker was there all the time.",
     "drafts_total": "No language model is set up.",
     "draft_runs_total": "No language model is set up.",
+    "retention_held_days": "Nothing is dropped: JUSTAI_EGRESS_KEEP_DAYS is not set.",
 }
 """Metrics of which such an hour tells nothing, and why. A query that finds nothing and asks for others is a fault."""
 

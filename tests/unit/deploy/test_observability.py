@@ -38,6 +38,7 @@ def test_a_query_that_nobody_answers_is_told(query: str, fault: str) -> None:
         "max by (service) (jai_event_loop_lag_seconds) > 1",
         "sum(rate(jai_job_end_to_end_seconds_count[5m]))",
         "rabbitmq_detailed_queue_messages_ready > 1",
+        'sum by (kind) (label_replace(jai_write_backlog, "kind", "$1", "lane", "(.*)"))',
     ],
 )
 def test_a_right_query_has_no_fault(query: str) -> None:
