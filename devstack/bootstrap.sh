@@ -5,6 +5,8 @@
 #   devstack/bootstrap.sh servers   RabbitMQ and OpenSSH, unless an environment URL or a container engine gives them
 #   devstack/bootstrap.sh assets    node and npm, which fetch what the console's pages load; any on the PATH will do
 #   devstack/bootstrap.sh browser   Chromium, for the tests of the console's pages
+#   devstack/bootstrap.sh promtool  Prometheus' checker of rules, out of its package and without installing it
+#   devstack/bootstrap.sh image     buildah and debootstrap, which make the image without a container engine
 #
 # Needs root only when something is missing; otherwise it says the exact command and exits 1.
 # PostgreSQL and the S3 server come with the locked Python packages.
@@ -44,6 +46,27 @@ missing_assets() {
 
 missing_browser() {
     command -v chromium >/dev/null 2>&1 || echo chromium fonts-liberation fonts-inter
+}
+
+TOOLS=$(dirname "$0")/../.cache/tools
+
+missing_image() {
+    command -v buildah >/dev/null 2>&1 || echo buildah
+    command -v debootstrap >/dev/null 2>&1 || echo debootstrap
+}
+
+# One program of a package whose service nobody wants here. Without it a check is left out, which that check says.
+fetch_promtool() {
+    at=$(mktemp -d)
+    trap 'rm -rf "$at"' EXIT
+    chmod 755 "$at"
+    echo "bootstrap: fetching promtool" >&2
+    if (cd "$at" && apt-get download -q prometheus >&2 && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool); then
+        mkdir -p "$TOOLS"
+        mv "$at/usr/bin/promtool" "$TOOLS/promtool"
+    else
+        echo "bootstrap: promtool cannot be had here" >&2
+    fi
 }
 
 # --- installing without opening a port -------------------------------------------------------------------------------
@@ -126,7 +149,15 @@ case "$TASK" in
         # shellcheck disable=SC2086 # package names, one word each
         [ -z "$missing" ] || install_packages $missing
         ;;
+    promtool)
+        command -v promtool >/dev/null 2>&1 || [ -x "$TOOLS/promtool" ] || fetch_promtool
+        ;;
+    image)
+        missing=$(missing_image)
+        # shellcheck disable=SC2086 # package names, one word each
+        [ -z "$missing" ] || install_packages $missing
+        ;;
     *)
-        fail "usage: $0 python|servers|assets|browser"
+        fail "usage: $0 python|servers|assets|browser|promtool|image"
         ;;
 esac
