@@ -82,6 +82,8 @@ DASHBOARDS: Final = (
             ("max by (queue) (rabbitmq_detailed_queue_messages_ready)", "{{queue}}"),
         ], "From RabbitMQ itself."),
         Panel("Jobs settled", "ops", [(_rate("jobs_settled_total", "queue", "verdict"), "{{queue}} {{verdict}}")]),
+        Panel("Queues consumed anew", "ops", [(_rate("consumer_revived_total", "queue"), "{{queue}}")],
+              "Their messages lay there and none was given to us: the watchdog opened another channel."),
         Panel("One batch in its handler", "s", [(_p99("consumer_process_seconds", "queue"), "{{queue}}, 99 %")]),
         Panel("Who waits for copy", "ops", [
             (_rate("waits_total", "result"), "{{result}}"), (_rate("replies_total", "result"), "reply {{result}}"),

@@ -15,6 +15,7 @@ CounterName = Literal[
     "waits_total",  # webhooks that waited for their copy, by result: answered, late, no_way
     "replies_total",  # answers to whoever waits, by result: sent, dropped
     "jobs_settled_total",  # verdicts on jobs, by queue and verdict
+    "consumer_revived_total",  # queues consumed anew because nothing came of what lay in them, by queue
     "generations_total",  # generations stored, by decision and reason
     "profile_writes_total",  # ends of profile writes, by outcome
     "write_missed_total",  # writes that did not come in time or at all, by reason
@@ -67,6 +68,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "waits_total": ("result",),
     "replies_total": ("result",),
     "jobs_settled_total": ("queue", "verdict"),
+    "consumer_revived_total": ("queue",),
     "generations_total": ("decision", "reason"),
     "profile_writes_total": ("outcome",),
     "write_missed_total": ("reason",),
