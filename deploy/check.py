@@ -6,7 +6,8 @@ here are for. What cannot be checked on this machine is said, line by line and o
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,12 @@ _OF_KEDA = "rabbitmq_http_url"
 Document = dict[str, Any]
 
 
+Check = Callable[[], Iterator[str]]
+
+
 def main() -> int:
-    """Print one line per check; 1 when any finds a fault. What was not run is no fault, and is said."""
-    checks: dict[str, Callable[[], Iterator[str]]] = {
+    """All of them."""
+    return report({
         "compose file fits the compose specification": compose_schema,
         "Dockerfiles pass hadolint": dockerfiles,
         "the edge's file passes caddy": caddyfile,
@@ -57,7 +61,11 @@ def main() -> int:
         "every alert leads to a runbook": observability.alerts_lead_somewhere,
         "every alert is tested": observability.alerts_are_tested,
         "alerts pass promtool, their tests too": observability.promtool,
-    }
+    })  # fmt: skip
+
+
+def report(checks: Mapping[str, Check]) -> int:
+    """Print one line per check; 1 when any finds a fault. What was not run is no fault, and is said."""
     failed, not_run = 0, []
     for name, check in checks.items():
         try:
@@ -92,8 +100,11 @@ def dockerfiles() -> Iterator[str]:
 
 
 def caddyfile() -> Iterator[str]:
-    tool = tools.found("caddy", "install the package caddy")
-    yield from tools.faults(tool, "validate", "--adapter", "caddyfile", "--config", str(ROOT / "edge" / "Caddyfile"))
+    tool = tools.found("caddy", "devstack/bootstrap.sh checkers fetches it on Debian")
+    with tempfile.TemporaryDirectory() as home:  # it makes a certificate authority even then
+        own = (f"XDG_DATA_HOME={home}", f"XDG_CONFIG_HOME={home}")
+        file = str(ROOT / "edge" / "Caddyfile")
+        yield from tools.faults("env", *own, tool, "validate", "--adapter", "caddyfile", "--config", file)
 
 
 def kubernetes_schemas() -> Iterator[str]:

@@ -70,7 +70,8 @@ def alerts_lead_somewhere() -> Iterator[str]:
 
 def alerts_are_tested() -> Iterator[str]:
     """Each alert has a case in which it fires, and one in which it must not."""
-    fires, silent = set(), set()
+    fires: set[str] = set()
+    silent: set[str] = set()
     tests = [test for path in _rule_tests() for test in yaml.safe_load(path.read_text())["tests"]]
     for test in tests:
         for case in test["alert_rule_test"]:
@@ -83,7 +84,7 @@ def alerts_are_tested() -> Iterator[str]:
 
 def promtool() -> Iterator[str]:
     """Prometheus' own check of rules and configuration, and the alerts' unit tests."""
-    tool = tools.found("promtool", "devstack/bootstrap.sh promtool fetches it on Debian")
+    tool = tools.found("promtool", "devstack/bootstrap.sh checkers fetches it on Debian")
     for arguments in (
         ("check", "rules", "alerts.yaml"),
         ("check", "config", "--syntax-only", "prometheus.yaml"),

@@ -59,8 +59,11 @@ gather_wheels() {
     say "gathering the packages …"
     sed -n '/^packaging==/,/^[^ ]/{/^packaging==/p;/^ /p}' requirements/dev.txt >"$WORK/tool.txt"
     for lock in requirements/runtime.txt requirements/simulator.txt "$WORK/tool.txt"; do
+        stamp=$WORK/wheels/.$(sha256sum <"$lock" | cut -c1-16)
+        [ -e "$stamp" ] && continue
         "$PY" -m pip download -qq --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
             --requirement "$lock" --dest "$WORK/wheels"
+        touch "$stamp"
     done
     printf '[install]\nno-index = true\nfind-links = /wheels\n' >"$WORK/pip.conf"
 }
@@ -80,6 +83,7 @@ build_target() {
         --secret "id=pip,src=$WORK/pip.conf" --volume "$WORK/wheels:/wheels:ro" \
         --target "$target" --tag "$name" --file deploy/Dockerfile . >"$WORK/$target.log" 2>&1 \
         || { tail -n 30 "$WORK/$target.log"; exit 1; }
+    bb rm --all >/dev/null 2>&1 || :
 }
 
 layers() { bb inspect --type image --format '{{range .OCIv1.RootFS.DiffIDs}}{{println .}}{{end}}' "$1" | sed '/^$/d'; }

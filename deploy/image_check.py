@@ -24,7 +24,7 @@ from deploy import programs
 from deploy.programs import SECRETS, Program
 from devstack import start
 from devstack.ports import free_ports
-from devstack.processes import Command, supervise
+from devstack.processes import Command, ProcessDied, supervise
 
 USER: Final = 10001
 MAY_BE_WRITTEN: Final = ("/spool", "/drop", "/tmp", "/var/tmp", "/run/lock", "/dev", "/proc", "/sys")  # noqa: S108  # in the image
@@ -224,7 +224,10 @@ def main(root: Path) -> int:
             (scratch / "nothing").mkdir()
             faults += shell_faults(Box(root, scratch / "nothing", scratch))
             secrets = _secrets(scratch, stack.endpoints.database_url, stack.endpoints.amqp_url)
-            faults += asyncio.run(program_faults(Box(root, secrets, scratch)))
+            try:
+                faults += asyncio.run(program_faults(Box(root, secrets, scratch)))
+            except ProcessDied as died:
+                faults.append(str(died))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     for fault in faults:

@@ -15,8 +15,8 @@ find "$site" -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name
     -o -name '*.cc' -o -name '*.cpp' \) -delete
 rm -rf "$site"/pyarrow/include "$site"/pyarrow/src
 
-# Arrow's network server, plans of other engines, files of other formats and clouds: nothing imports them.
-rm -f "$site"/pyarrow/*flight* "$site"/pyarrow/*substrait*
+# Arrow's network server and its own client of S3 (ours is another one): what needs these is imported by nobody.
+rm -f "$site"/pyarrow/*flight* "$site"/pyarrow/_s3fs* "$site"/pyarrow/libarrow_s3*
 
 # The AWS client describes several hundred services; ours call these.
 keep='s3 sts kms'

@@ -2,11 +2,11 @@
 # Installs the Debian packages that are missing, and nothing else.
 #
 #   devstack/bootstrap.sh python    an interpreter >= 3.11 that can make a virtual environment; prints its path
+#   devstack/bootstrap.sh checkers  promtool and caddy, out of their packages and without installing these
+#   devstack/bootstrap.sh image     buildah and debootstrap, which make the image without a container engine
 #   devstack/bootstrap.sh servers   RabbitMQ and OpenSSH, unless an environment URL or a container engine gives them
 #   devstack/bootstrap.sh assets    node and npm, which fetch what the console's pages load; any on the PATH will do
 #   devstack/bootstrap.sh browser   Chromium, for the tests of the console's pages
-#   devstack/bootstrap.sh promtool  Prometheus' checker of rules, out of its package and without installing it
-#   devstack/bootstrap.sh image     buildah and debootstrap, which make the image without a container engine
 #
 # Needs root only when something is missing; otherwise it says the exact command and exits 1.
 # PostgreSQL and the S3 server come with the locked Python packages.
@@ -39,15 +39,6 @@ missing_servers() {
     [ -n "${JUSTAI_TEST_SFTP_URL:-}" ] || [ -x /usr/sbin/sshd ] || echo openssh-server
 }
 
-missing_assets() {
-    command -v node >/dev/null 2>&1 || echo nodejs
-    command -v npm >/dev/null 2>&1 || echo npm
-}
-
-missing_browser() {
-    command -v chromium >/dev/null 2>&1 || echo chromium fonts-liberation fonts-inter
-}
-
 TOOLS=$(dirname "$0")/../.cache/tools
 
 missing_image() {
@@ -56,17 +47,28 @@ missing_image() {
 }
 
 # One program of a package whose service nobody wants here. Without it a check is left out, which that check says.
-fetch_promtool() {
+fetch() {
+    program=$1 package=$2
+    if command -v "$program" >/dev/null 2>&1 || [ -x "$TOOLS/$program" ]; then return 0; fi
     at=$(mktemp -d)
-    trap 'rm -rf "$at"' EXIT
-    chmod 755 "$at"
-    echo "bootstrap: fetching promtool" >&2
-    if (cd "$at" && apt-get download -q prometheus >&2 && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool); then
+    echo "bootstrap: fetching $program" >&2
+    if (cd "$at" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2 &&
+        dpkg-deb --fsys-tarfile "$package"_*.deb | tar -x "./usr/bin/$program"); then
         mkdir -p "$TOOLS"
-        mv "$at/usr/bin/promtool" "$TOOLS/promtool"
+        mv "$at/usr/bin/$program" "$TOOLS/$program"
     else
-        echo "bootstrap: promtool cannot be had here" >&2
+        echo "bootstrap: $program cannot be had here" >&2
     fi
+    rm -rf "$at"
+}
+
+missing_assets() {
+    command -v node >/dev/null 2>&1 || echo nodejs
+    command -v npm >/dev/null 2>&1 || echo npm
+}
+
+missing_browser() {
+    command -v chromium >/dev/null 2>&1 || echo chromium fonts-liberation fonts-inter
 }
 
 # --- installing without opening a port -------------------------------------------------------------------------------
@@ -134,6 +136,15 @@ case "$TASK" in
             suitable_python || fail "Python >= 3.11 with venv is needed; this system's python3 is $(python3 -V 2>&1)"
         }
         ;;
+    checkers)
+        fetch promtool prometheus
+        fetch caddy caddy
+        ;;
+    image)
+        missing=$(missing_image)
+        # shellcheck disable=SC2086 # package names, one word each
+        [ -z "$missing" ] || install_packages $missing
+        ;;
     servers)
         missing=$(missing_servers)
         # shellcheck disable=SC2086 # package names, one word each
@@ -149,15 +160,7 @@ case "$TASK" in
         # shellcheck disable=SC2086 # package names, one word each
         [ -z "$missing" ] || install_packages $missing
         ;;
-    promtool)
-        command -v promtool >/dev/null 2>&1 || [ -x "$TOOLS/promtool" ] || fetch_promtool
-        ;;
-    image)
-        missing=$(missing_image)
-        # shellcheck disable=SC2086 # package names, one word each
-        [ -z "$missing" ] || install_packages $missing
-        ;;
     *)
-        fail "usage: $0 python|servers|assets|browser|promtool|image"
+        fail "usage: $0 python|servers|assets|browser"
         ;;
 esac

@@ -2,11 +2,12 @@
 
 import copy
 import json
+import re
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import yaml
@@ -185,10 +186,13 @@ def test_the_secrets_that_are_made_are_those_that_are_needed_and_stay_when_made_
     def make() -> dict[str, str]:
         script = check.ROOT / "make-secrets.sh"
         subprocess.run(["sh", script, tmp_path / "secrets"], check=True, capture_output=True)
-        return {str(path.relative_to(tmp_path / "secrets")): path.read_text() for path in tmp_path.rglob("*/*/*")}
+        files = (path for path in (tmp_path / "secrets").rglob("*") if path.is_file())
+        return {str(path.relative_to(tmp_path / "secrets")): path.read_text() for path in files}
 
     made = make()
 
+    mounted = re.findall(r"\./secrets/([\w./-]+)", (check.ROOT / "compose.yaml").read_text())
+    assert [one for one in mounted if not (tmp_path / "secrets" / one).exists()] == []
     needed = {generate_env.secret_file(name) for name in generate_env.required_secrets()}
     assert {name.removeprefix("justai/") for name in made if name.startswith("justai/")} == needed
     password = made["servers/postgres_password"].strip()
@@ -198,29 +202,27 @@ def test_the_secrets_that_are_made_are_those_that_are_needed_and_stay_when_made_
     assert list(parse_ring(made["justai/seal-ring"])) == ["k1"]
     assert Peppers(made["justai/justai_api_key_peppers"].strip()).numbers == {1}
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "secrets" / "simulator" / "client_key").stat().st_mode) == 0o600
+    for pair in ("drop/host_key", "simulator/host_key", "simulator/client_key"):
+        assert made[f"{pair}.pub"].startswith("ssh-ed25519 ")
+        assert "PRIVATE KEY" in made[pair]
     assert make() == made
     (tmp_path / "secrets" / "justai" / "seal-ring").unlink()
     again = make()
     assert {name for name in made if again[name] != made[name]} == {"justai/seal-ring"}
 
 
-def test_a_check_that_cannot_be_made_is_told_and_is_no_fault(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def missing() -> NoReturn:
+def test_a_check_that_cannot_be_made_is_told_and_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    def missing() -> Iterator[str]:
         raise NotRunError("promtool is not here: fetch it")
 
-    for name in ("compose_schema", "dockerfiles", "caddyfile", "kubernetes_schemas", "built_overlays"):
-        monkeypatch.setattr(check, name, lambda: iter(()))
-    monkeypatch.setattr(check.observability, "promtool", missing)
-
-    code = check.main()
+    assert check.report({"rules": lambda: iter(()), "alerts": missing}) == 0
     said = capsys.readouterr().out
-
-    assert code == 0
-    assert "NOT RUN alerts pass promtool, their tests too\n        promtool is not here: fetch it\n" in said
-    assert said.endswith("1 of 16 checks were NOT RUN here: alerts pass promtool, their tests too\n")
+    assert said.startswith("ok      rules\nNOT RUN alerts\n        promtool is not here: fetch it\n")
     assert "4 ScaledObject" in said
+    assert said.endswith("1 of 2 checks were NOT RUN here: alerts\n")
+    assert check.report({"rules": lambda: iter(["a fault"]), "alerts": missing}) == 1
+    assert "FAILED  rules\n        a fault\n" in capsys.readouterr().out
 
 
 def test_the_server_that_shuts_logins_in_keeps_no_more_of_roots_rights_than_that_takes() -> None:
