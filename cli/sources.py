@@ -182,7 +182,7 @@ async def source_test(org_slug: str, name: str | None, kind: Kind | None, actor:
 @click.argument("org_slug")
 @click.option(
     "--keys-dir", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The folder of keys that deploy/sftp-drop reads, like deploy/env/drop-keys.",
+    help="The folder of keys that deploy/sftp-drop reads, like deploy/secrets/drop/keys.",
 )  # fmt: skip
 @click.option("--key-file", "added", multiple=True, type=_KEY_FILE, help="A public key to let in, like id_ed25519.pub.")
 @click.option("--rm", "removed", multiple=True, metavar="SHA256:…", help="A key to take away, by its fingerprint.")

@@ -36,7 +36,7 @@ class Costs:
     single_write_us: float = 1303.0  # of one write sent alone: make bench-writer, cpu_us_per_write
     bulk_write_us: float = 285.0  # of one by import: the same, cpu_us_per_profile_bulk
     event_us: float | None = None  # of an event, file to rollup
-    row_us: float | None = None  # of an exported row
+    row_us: float | None = 38.5  # of an exported row: make bench-egress, cpu_us_per_row
     generation_bytes: float = 1003.0  # in PostgreSQL, indexes included: make bench-pipeline
     row_bytes: float = 51.0  # in Parquet: ADR 0008
     events_a_generation: float = 3.2  # delivered, opened, clicked, …: as the console's benchmark is staged
@@ -84,8 +84,8 @@ def parts(costs: Costs, bulk: float) -> list[Part]:
         Part("egress", costs.row_us, 64, "replicas share hours", "one hour of one org: one process"),
         Part("RabbitMQ", costs.rabbitmq_us, 3 * 16, "three nodes, quorum queues, shards of generate",
              "a queue's leader: more shards; then a cluster per region"),
-        Part("PostgreSQL", costs.postgres_us, 64, "a larger primary; replicas for the console's reading",
-             "one primary's cores and WAL: orgs split over databases, by slug"),
+        Part("PostgreSQL", costs.postgres_us, 64, "a larger primary, then orgs apart",
+             "one primary's cores and WAL: orgs split over installations"),
     ]  # fmt: skip
 
 
@@ -127,6 +127,8 @@ def measured_here(costs: Costs, folder: Path = RESULTS) -> tuple[Costs, list[str
             "generation_bytes": "db_bytes_per_generation",
         },
         "writer": {"single_write_us": "cpu_us_per_write", "bulk_write_us": "cpu_us_per_profile_bulk"},
+        "ingest": {"event_us": "cpu_us_per_row"},
+        "egress": {"row_us": "cpu_us_per_row"},
     }  # fmt: skip
     used = []
     for name, fields in wanted.items():

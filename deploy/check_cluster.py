@@ -3,19 +3,20 @@
 The kinds of KEDA and external-secrets have no schema offline; what we use of them is checked here.
 """
 
-import shutil
-import subprocess
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from deploy import tools
 from deploy.check_observability import faults_of
 
 Document = dict[str, Any]
 
 ROOT: Final = Path(__file__).parent / "k8s"
+_OPERATORS: Final = ("keda.sh/", "external-secrets.io/")
 _THROTTLED: Final = "jai_write_backlog"  # what waits for Klaviyo's next minute: no replica makes it come sooner
 
 
@@ -51,17 +52,27 @@ def faults(base: Iterable[Document], own: Iterable[Document]) -> Iterator[str]:
     yield from (f"{name} is scaled twice" for name in sorted({one for one in scaled if scaled.count(one) > 1}))
 
 
-def built() -> Iterator[str]:
-    """kubectl puts each overlay together, where it is installed."""
-    tool = shutil.which("kubectl")
-    if tool is None:
-        return
+def built() -> Iterator[tuple[str, list[Document], str]]:
+    """Each overlay as kubectl puts it together: its name, what comes out, and the failure, where it is one."""
+    tool = tools.found("kubectl", "any of 1.21 or later")
     for folder in sorted((ROOT / "overlays").iterdir()):
-        done = subprocess.run(  # noqa: S603  # on our own files
-            [tool, "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False
-        )
-        if done.returncode:
-            yield f"{folder.name}: {done.stderr.strip()[:300]}"
+        text, failure = tools.output([tool, "kustomize", str(folder)])
+        yield folder.name, [] if failure else list(yaml.safe_load_all(text)), failure
+
+
+def counted(documents: Iterable[Document]) -> Iterator[str]:
+    """Who says how many replicas there are, while something else scales them: each apply would set them back."""
+    documents = list(documents)
+    scaled = {one["spec"]["scaleTargetRef"]["name"] for one in documents if "scaleTargetRef" in one.get("spec", {})}
+    for one in documents:
+        if one["kind"] == "Deployment" and _name(one) in scaled and "replicas" in one["spec"]:
+            yield f"{_name(one)} is scaled, and says a number of replicas"
+
+
+def without_schema() -> Counter[str]:
+    """Kinds of others' operators, for which kubernetes-validate has no schema."""
+    every = [one for path in ROOT.rglob("*.yaml") if path.name != "kustomization.yaml" for one in _read(path)]
+    return Counter(one["kind"] for one in every if one["apiVersion"].startswith(_OPERATORS))
 
 
 def _trigger_faults(triggers: Iterable[Document]) -> Iterator[str]:
@@ -88,7 +99,11 @@ def _is_restricted(namespace: Document) -> bool:
 def _documents(folder: Path) -> Iterator[Document]:
     for path in sorted(folder.glob("*.yaml")):
         if path.name != "kustomization.yaml":
-            yield from yaml.safe_load_all(path.read_text())
+            yield from _read(path)
+
+
+def _read(path: Path) -> Iterator[Document]:
+    yield from yaml.safe_load_all(path.read_text())
 
 
 def _name(document: Document) -> str:

@@ -2,14 +2,13 @@
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from deploy import tools
 from deploy.dashboards import rendered
 from shared import metrics
 
@@ -70,21 +69,33 @@ def alerts_lead_somewhere() -> Iterator[str]:
             yield f"{name}: no runbook {runbook!r}"
 
 
+def alerts_are_tested() -> Iterator[str]:
+    """Each alert has a case in which it fires, and one in which it must not."""
+    fires: set[str] = set()
+    silent: set[str] = set()
+    tests = [test for path in _rule_tests() for test in yaml.safe_load(path.read_text())["tests"]]
+    for test in tests:
+        for case in test["alert_rule_test"]:
+            (fires if case.get("exp_alerts") else silent).add(case["alertname"])
+    names = {rule["alert"] for rule in _rules()}
+    yield from (f"{name}: no test in which it fires" for name in sorted(names - fires))
+    yield from (f"{name}: no test in which it is silent" for name in sorted(names - silent))
+    yield from (f"{name}: is tested, and is no alert" for name in sorted((fires | silent) - names))
+
+
 def promtool() -> Iterator[str]:
-    """Prometheus' own check of rules and configuration, and the alerts' unit tests, where it is installed."""
-    tool = shutil.which("promtool")
-    if tool is None:
-        return
+    """Prometheus' own check of rules and configuration, and the alerts' unit tests."""
+    tool = tools.found("promtool", "devstack/bootstrap.sh checkers fetches it on Debian")
     for arguments in (
         ("check", "rules", "alerts.yaml"),
         ("check", "config", "--syntax-only", "prometheus.yaml"),
-        ("test", "rules", "alerts.test.yaml"),
+        ("test", "rules", *(path.name for path in _rule_tests())),
     ):
-        done = subprocess.run(  # noqa: S603  # a checker on our own files
-            [tool, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-        )
-        if done.returncode:
-            yield from (done.stdout + done.stderr).strip().splitlines()[:20]
+        yield from tools.faults(tool, *arguments, cwd=ROOT)
+
+
+def _rule_tests() -> list[Path]:
+    return sorted(ROOT.glob("*.test.yaml"))
 
 
 def _queries() -> Iterator[tuple[str, str]]:

@@ -3,6 +3,8 @@
 The lock file (`requirements/runtime.txt`) and npm's lock of the console's assets say what is shipped; the licences come
 from the metadata of what is installed. The list of it all is CycloneDX 1.6. Known faults are asked for of the Python
 Package Index by pip-audit, where it is installed and the index answers; where not, that is said and is no fault.
+
+`--of-image FILE` writes the list of the image that is being built: what is installed there, and the base's packages.
 """
 
 import base64
@@ -17,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
@@ -26,6 +29,8 @@ ROOT: Final = Path(__file__).parents[1]
 LOCK: Final = ROOT / "requirements" / "runtime.txt"
 ASSETS: Final = ROOT / "services" / "console" / "assets" / "package-lock.json"
 OUT: Final = ROOT / "dist"
+BASE: Final = Path("/var/lib/dpkg/status")
+DEBIAN: Final = "deb/debian"
 
 ALLOWED: Final = frozenset({
     "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-0", "PSF-2.0", "Zlib",
@@ -68,7 +73,7 @@ class Part:
 
     @property
     def purl(self) -> str:
-        return f"pkg:{self.kind}/{self.name}@{self.version}"
+        return f"pkg:{self.kind}/{self.name}@{quote(self.version, safe='')}"
 
     @property
     def is_for_here(self) -> bool:
@@ -112,11 +117,44 @@ def shipped() -> list[Part]:
     return locked(LOCK.read_text()) + assets(json.loads(ASSETS.read_text()))
 
 
+def debian(status: str) -> list[Part]:
+    """The installed packages, of dpkg's file of them."""
+    parts: list[Part] = []
+    for block in status.split("\n\n"):
+        fields = dict(re.findall(r"^(Package|Version|Status): (.+)$", block, re.MULTILINE))
+        if fields.get("Status", "").endswith(" installed"):
+            parts.append(Part(fields["Package"], fields["Version"], (), ("justai",), kind=DEBIAN))
+    return sorted(parts, key=lambda part: part.name)
+
+
+def inside(parts: Sequence[Part], installed: Mapping[str, str], base: Sequence[Part]) -> list[Part]:
+    """Of the locked parts those that are installed (versions by names), with the base's. Raises ValueError for what is
+    installed and not locked."""
+    by_name = {(_plain(part.name), part.version): part for part in parts if part.kind == "pypi"}
+    if foreign := sorted(f"{name} {version}" for name, version in installed.items() if (name, version) not in by_name):
+        raise ValueError(f"installed, and not in the lock: {', '.join(foreign)}")
+    here = [by_name[one] for one in sorted(installed.items())]
+    return here + [part for part in parts if part.kind != "pypi"] + list(base)
+
+
+def installed_here() -> dict[str, str]:
+    """Versions by names, of this Python's own folder: not of what lies on its path besides."""
+    folder = str(Path(sys.prefix) / "lib")
+    found = [one for one in importlib.metadata.distributions() if str(one.locate_file("")).startswith(folder)]
+    return {_plain(one.metadata["Name"]): one.version for one in found}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 # --- licences --------------------------------------------------------------------------------------------------------
 
 
 def licence_of(part: Part) -> str | None:
     """As an SPDX expression; None where nobody says."""
+    if part.kind == DEBIAN:
+        return None  # each package has its own /usr/share/doc/<name>/copyright
     if part.name in SAID:
         return SAID[part.name]
     if part.licence:
@@ -192,7 +230,11 @@ def _component(part: Part) -> dict[str, Any]:
         "name": part.name,
         "version": part.version,
         "purl": part.purl,
-        "hashes": [{"alg": algorithm, "content": digest} for digest in sorted(set(part.digests))],
+        **(
+            {"hashes": [{"alg": algorithm, "content": digest} for digest in sorted(set(part.digests))]}
+            if part.digests
+            else {}
+        ),
         **({"licenses": [{"expression": expression}]} if expression else {}),
     }
 
@@ -234,8 +276,18 @@ def audit() -> Audit | None:
         return None
 
 
+def of_image(target: Path) -> None:
+    """Write the list of the image that this runs in."""
+    base = debian(BASE.read_text()) if BASE.exists() else []
+    target.write_text(json.dumps(bill(inside(shipped(), installed_here(), base)), indent=2) + "\n")
+
+
 def main() -> int:
     """Write both lists below dist/, print one line per check; 1 when any finds a fault."""
+    match sys.argv[1:]:
+        case ["--of-image", target]:
+            of_image(Path(target))
+            return 0
     parts = shipped()
     OUT.mkdir(exist_ok=True)
     (OUT / "sbom.json").write_text(json.dumps(bill(parts), indent=2) + "\n")

@@ -2,6 +2,8 @@
 # Installs the Debian packages that are missing, and nothing else.
 #
 #   devstack/bootstrap.sh python    an interpreter >= 3.11 that can make a virtual environment; prints its path
+#   devstack/bootstrap.sh checkers  promtool and caddy, out of their packages and without installing these
+#   devstack/bootstrap.sh image     buildah and debootstrap, which make the image without a container engine
 #   devstack/bootstrap.sh servers   RabbitMQ and OpenSSH, unless an environment URL or a container engine gives them
 #   devstack/bootstrap.sh assets    node and npm, which fetch what the console's pages load; any on the PATH will do
 #   devstack/bootstrap.sh browser   Chromium, for the tests of the console's pages
@@ -36,6 +38,29 @@ missing_servers() {
     fi
     [ -n "${JUSTAI_TEST_AMQP_URL:-}" ] || [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
     [ -n "${JUSTAI_TEST_SFTP_URL:-}" ] || [ -x /usr/sbin/sshd ] || echo openssh-server
+}
+
+TOOLS=$(dirname "$0")/../.cache/tools
+
+missing_image() {
+    command -v buildah >/dev/null 2>&1 || echo buildah
+    command -v debootstrap >/dev/null 2>&1 || echo debootstrap
+}
+
+# One program of a package whose service nobody wants here. Without it a check is left out, which that check says.
+fetch() {
+    program=$1 package=$2
+    if command -v "$program" >/dev/null 2>&1 || [ -x "$TOOLS/$program" ]; then return 0; fi
+    at=$(mktemp -d)
+    echo "bootstrap: fetching $program" >&2
+    if (cd "$at" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2 &&
+        dpkg-deb --fsys-tarfile "$package"_*.deb | tar -x "./usr/bin/$program"); then
+        mkdir -p "$TOOLS"
+        mv "$at/usr/bin/$program" "$TOOLS/$program"
+    else
+        echo "bootstrap: $program cannot be had here" >&2
+    fi
+    rm -rf "$at"
 }
 
 missing_assets() {
@@ -116,6 +141,15 @@ case "$TASK" in
             install_packages python3 python3-venv
             suitable_python || fail "Python >= 3.11 with venv is needed; this system's python3 is $(python3 -V 2>&1)"
         }
+        ;;
+    checkers)
+        fetch promtool prometheus
+        fetch caddy caddy
+        ;;
+    image)
+        missing=$(missing_image)
+        # shellcheck disable=SC2086 # package names, one word each
+        [ -z "$missing" ] || install_packages $missing
         ;;
     servers)
         missing=$(missing_servers)

@@ -25,6 +25,7 @@ from devstack.services import SERVICES, services
 from shared.messaging import topology
 from shared.snippet import Snippet
 from tests.e2e.balancer import Balancer, balancing
+from tests.e2e.in_hand import InHand
 from tests.e2e.stage import FACTOR, ORG, ROOT, Stage, _template, staged
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
@@ -45,6 +46,7 @@ class Rolling:
     people: list[str]
     entered: list[str]
     complaints: list[str]
+    in_hand: InHand
 
     async def load(self, stop: asyncio.Event) -> None:
         """People enter the flow, each once, until it is enough."""
@@ -56,9 +58,10 @@ class Rolling:
 
     async def restart(self, name: str, command: Command | None = None) -> float:
         """As an orchestrator does it without a spare replica; how long the old process took to end, real seconds."""
-        began = time.monotonic()
+        before, began = await self.in_hand.passed(), time.monotonic()
         codes = await self.processes.end(name)
         took = time.monotonic() - began
+        self.in_hand.ended(name, before, await self.in_hand.passed())
         assert codes == {name: 0}
         self.complaints += complaints(self.stage.folder / "logs" / f"{name}.log")  # the next one's takes its place
         self.processes.start(command or self.commands[name])
@@ -78,7 +81,8 @@ async def rolling(
 ) -> AsyncIterator[Rolling]:
     """These services and a second gateway, from `tree`; a flow whose email leaves `delay_min` virtual minutes later.
     `ring`: a file that the seal keys are moved to."""
-    async with staged(servers.need("postgres", "rabbitmq"), folder) as stage, balancing() as balancer:
+    endpoints = servers.need("postgres", "rabbitmq")
+    async with staged(endpoints, folder) as stage, balancing() as balancer:
         [console_port] = free_ports(1)
         env = {
             **stage.env,
@@ -101,7 +105,8 @@ async def rolling(
             people = await stage.box.add_people(
                 [{"email": f"{n}@people.example", "first_name": f"Ann-{n} & Co"} for n in range(_MOST_PEOPLE)]
             )
-            yield Rolling(stage, balancer, processes, commands, flow, people, [], [])
+            in_hand = InHand(endpoints, stage.env, balancer.answers)
+            yield Rolling(stage, balancer, processes, commands, flow, people, [], [], in_hand)
 
 
 async def _flow(stage: Stage, url: str, delay_min: int) -> FlowIds:
@@ -159,6 +164,7 @@ async def test_a_rolling_restart_of_everything_is_seen_by_nobody(servers: Server
 
         assert {name: seconds for name, seconds in took.items() if seconds > 25} == {}
         assert run.balancer.turned > 0  # the restarts of gateways were met by somebody
+        await run.in_hand.bounded()
         await all_right(run, 15)
         again = await redelivered(servers.need("rabbitmq").amqp_management_url, run.stage.env["JUSTAI_AMQP_URL"])
         print(f"\n{len(run.entered)} webhooks, {again} messages delivered again;", end=" ")  # noqa: T201

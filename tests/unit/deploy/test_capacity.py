@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import scale_page
 from deploy.capacity import Costs, accounts_by_single, first_to_give_out, measured_here, needs, predicted_rate
 
 COSTS = Costs(
@@ -26,10 +27,10 @@ def test_busy_cores_are_rate_times_cost() -> None:
 
 
 def test_what_nobody_measured_is_not_told_as_nothing() -> None:
-    found = {need.part.name: need.cores for need in needs(Costs(), 1000, bulk=0.5)}
+    found = {need.part.name: need.cores for need in needs(Costs(event_us=None), 1000, bulk=0.5)}
 
-    assert (found["ingest"], found["egress"]) == (None, None)
-    assert all(cores for name, cores in found.items() if name not in ("ingest", "egress"))
+    assert found["ingest"] is None
+    assert all(cores for name, cores in found.items() if name != "ingest")
 
 
 def test_ten_times_the_load_is_ten_times_the_cores_and_never_fewer_than_two_processes() -> None:
@@ -59,3 +60,22 @@ def test_figures_of_this_machine_take_the_place_of_those_that_were_committed(tmp
     costs, used = measured_here(COSTS, tmp_path)
 
     assert (costs.gateway_us, costs.generator_us, used) == (7.5, 200, ["pipeline.json"])
+
+
+def test_the_page_says_what_the_arithmetic_says() -> None:
+    text = scale_page.TARGET.read_text()
+
+    assert text.count("\n|---|") == 4
+    assert text == scale_page.page(text), "run `python -m deploy.scale_page`"
+    assert scale_page.page(text.replace(", 2 |", ", 3 |")) == text
+
+
+def test_what_one_core_carries_is_its_share_of_a_second_over_the_cost() -> None:
+    rows = {name: carried for name, carried, _ in scale_page.carried(COSTS)}
+
+    assert rows["gateway: webhooks"] == "6,000"
+    assert rows["profile_writer: writes sent one by one"] == "571"  # 0.6 s over 50 and 1000 microseconds
+    assert (
+        dict((name, one) for name, one, _ in scale_page.carried(Costs(event_us=None)))["ingest: events"]
+        == "not measured"
+    )

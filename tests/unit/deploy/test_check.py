@@ -1,20 +1,37 @@
 """The deployment's checks must find what they are for."""
 
-from collections.abc import Callable
+import copy
+import json
+import re
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from deploy import check
+from deploy import check, generate_env
 from deploy.check import Document
 from deploy.generate_env import example
+from deploy.tools import NotRunError
+from shared.api_keys import Peppers
+from shared.crypto import parse_ring
 
 Change = Callable[[Any], object]
 
 
+COMPOSE = yaml.safe_load((check.ROOT / "compose.yaml").read_text())  # read once: both take a second on a busy machine
+MANIFESTS = check.manifests()
+
+
 def compose() -> Document:
-    return dict(yaml.safe_load((check.ROOT / "compose.yaml").read_text()))
+    return dict(copy.deepcopy(COMPOSE))
+
+
+def manifests() -> list[Document]:
+    return copy.deepcopy(MANIFESTS)
 
 
 def found(documents: list[Document], kind: str, name: str) -> Document:
@@ -24,7 +41,7 @@ def found(documents: list[Document], kind: str, name: str) -> Document:
 def test_what_we_ship_has_no_faults() -> None:
     faults = [
         *check.compose_rules(compose()),
-        *check.kubernetes_rules(check.manifests()),
+        *check.kubernetes_rules(manifests()),
         *check.kustomizations(),
         *check.fresh_example(),
     ]
@@ -54,6 +71,22 @@ COMPOSE_FAULTS: list[tuple[Change, str]] = [
     (
         lambda s: s["postgres"].update(image="registry.example/postgres"),
         "postgres: image registry.example/postgres names",
+    ),
+    (
+        lambda s: s["egress"].update(environment={"JUSTAI_AMQP_URL": "amqp://a:b@c/"}),
+        "egress: JUSTAI_AMQP_URL is a secret, and must be a file",
+    ),
+    (
+        lambda s: s["gateway"]["environment"].update(JUSTAI_SEAL_KEYS="k1:abc"),
+        "gateway: JUSTAI_SEAL_KEYS is a secret, and must be a file",
+    ),
+    (
+        lambda s: s["postgres"]["environment"].update(POSTGRES_PASSWORD="x"),
+        "postgres: POSTGRES_PASSWORD is a secret, and must be a file",
+    ),
+    (
+        lambda s: s["grafana"]["environment"].update(GF_SECURITY_ADMIN_PASSWORD="x"),
+        "grafana: GF_SECURITY_ADMIN_PASSWORD is a secret, and must be a file",
     ),
 ]
 
@@ -97,34 +130,105 @@ KUBERNETES_FAULTS: list[tuple[Change, str]] = [
     ),
     (container(lambda c: c.update(env=[{"name": "JUSTAI_TYPO"}])), "egress: no setting JUSTAI_TYPO"),
     (lambda d: found(d, "ConfigMap", "justai")["data"].update(JUSTAI_TYPO="1"), "justai: no setting JUSTAI_TYPO"),
-    (lambda d: found(d, "Secret", "justai")["stringData"].update(JUSTAI_TYPO="1"), "justai: no setting JUSTAI_TYPO"),
+    (
+        lambda d: found(d, "ConfigMap", "justai")["data"].update(JUSTAI_AMQP_URL="amqp://a:b@c/"),
+        "justai: JUSTAI_AMQP_URL is a secret, and must be a file",
+    ),
+    (
+        lambda d: found(d, "Secret", "justai")["stringData"].update(justai_typo="1"),
+        "justai: no setting reads a file justai_typo",
+    ),
+    (
+        lambda d: found(d, "Secret", "justai")["stringData"].pop("seal-ring"),
+        "justai: no seal-ring, without which nothing starts",
+    ),
+    (
+        container(lambda c: c["envFrom"].append({"secretRef": {"name": "justai"}})),
+        "egress: has secrets in variables",
+    ),
+    (
+        container(lambda c: c.update(env=[{"name": "OTHER", "valueFrom": {"secretKeyRef": {"name": "justai"}}}])),
+        "egress: has secrets in variables",
+    ),
+    (
+        container(lambda c: c["volumeMounts"][1].update(subPath="seal-ring")),
+        "egress: does not have its secrets as files",
+    ),
+    (pod(lambda p: p["volumes"].pop()), "egress: does not have its secrets as files"),
 ]
 
 
 @pytest.mark.parametrize(("change", "fault"), KUBERNETES_FAULTS, ids=[fault for _, fault in KUBERNETES_FAULTS])
 def test_a_planted_fault_in_kubernetes_is_found(change: Change, fault: str) -> None:
-    documents = check.manifests()
+    documents = manifests()
 
     change(documents)
 
     assert fault in list(check.kubernetes_rules(documents))
 
 
-def test_every_required_setting_stands_in_the_example() -> None:
-    required = [line for line in example().splitlines() if line.startswith("JUSTAI_")]
+def test_the_example_has_no_place_for_a_secret_and_says_where_its_file_is() -> None:
+    text = example()
 
-    assert [line.partition("=")[0] for line in required] == [
-        "JUSTAI_DATABASE_URL",
-        "JUSTAI_AMQP_URL",
-        "JUSTAI_SEAL_KEYS",
-        "JUSTAI_API_KEY_PEPPERS",
-    ]
+    assert [line for line in text.splitlines() if line and not line.startswith("#")] == []
+    for name, file in {
+        "JUSTAI_DATABASE_URL": "justai_database_url",
+        "JUSTAI_AMQP_URL": "justai_amqp_url",
+        "JUSTAI_SEAL_KEYS": "seal-ring",
+        "JUSTAI_API_KEY_PEPPERS": "justai_api_key_peppers",
+        "JUSTAI_LLM_API_KEY": "justai_llm_api_key",
+    }.items():
+        assert f"# {name}: a secret, so it is the file deploy/secrets/justai/{file}" in text
+        assert f"{name}=" not in text
+
+
+def test_the_secrets_that_are_made_are_those_that_are_needed_and_stay_when_made_again(tmp_path: Path) -> None:
+    def make() -> dict[str, str]:
+        script = check.ROOT / "make-secrets.sh"
+        subprocess.run(["sh", script, tmp_path / "secrets"], check=True, capture_output=True)
+        files = (path for path in (tmp_path / "secrets").rglob("*") if path.is_file())
+        return {str(path.relative_to(tmp_path / "secrets")): path.read_text() for path in files}
+
+    made = make()
+
+    mounted = re.findall(r"\./secrets/([\w./-]+)", (check.ROOT / "compose.yaml").read_text())
+    assert [one for one in mounted if not (tmp_path / "secrets" / one).exists()] == []
+    needed = {generate_env.secret_file(name) for name in generate_env.required_secrets()}
+    assert {name.removeprefix("justai/") for name in made if name.startswith("justai/")} == needed
+    password = made["servers/postgres_password"].strip()
+    assert f"//justai:{password}@postgres:5432/justai" in made["justai/justai_database_url"]
+    assert made["servers/rabbitmq.conf"].split()[-1] in made["justai/justai_amqp_url"]
+    assert len(json.loads(made["servers/s3.json"])["identities"]) == 1
+    assert list(parse_ring(made["justai/seal-ring"])) == ["k1"]
+    assert Peppers(made["justai/justai_api_key_peppers"].strip()).numbers == {1}
+    assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "secrets" / "simulator" / "client_key").stat().st_mode) == 0o600
+    for pair in ("drop/host_key", "simulator/host_key", "simulator/client_key"):
+        assert made[f"{pair}.pub"].startswith("ssh-ed25519 ")
+        assert "PRIVATE KEY" in made[pair]
+    assert make() == made
+    (tmp_path / "secrets" / "justai" / "seal-ring").unlink()
+    again = make()
+    assert {name for name in made if again[name] != made[name]} == {"justai/seal-ring"}
+
+
+def test_a_check_that_cannot_be_made_is_told_and_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    def missing() -> Iterator[str]:
+        raise NotRunError("promtool is not here: fetch it")
+
+    assert check.report({"rules": lambda: iter(()), "alerts": missing}) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("ok      rules\nNOT RUN alerts\n        promtool is not here: fetch it\n")
+    assert "4 ScaledObject" in said
+    assert said.endswith("1 of 2 checks were NOT RUN here: alerts\n")
+    assert check.report({"rules": lambda: iter(["a fault"]), "alerts": missing}) == 1
+    assert "FAILED  rules\n        a fault\n" in capsys.readouterr().out
 
 
 def test_the_server_that_shuts_logins_in_keeps_no_more_of_roots_rights_than_that_takes() -> None:
     document = compose()
     document["services"]["sftp-drop"]["cap_add"].append("SYS_ADMIN")
-    shipped = check.manifests()
+    shipped = manifests()
     [pod] = [one for one in shipped if one["kind"] == "Deployment" and one["metadata"]["name"] == "sftp-drop"]
     [ingest] = [one for one in shipped if one["kind"] == "Deployment" and one["metadata"]["name"] == "ingest"]
     for one in (pod, ingest):

@@ -1,5 +1,6 @@
 """The quickstarts name what exists: targets, files, services, commands."""
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 import yaml
 
 from deploy.check import ROOT as DEPLOY
+from deploy.generate_env import required_secrets
+from devstack import Endpoints
+from devstack.given import env_lines
 from tests.unit.cli.test_runbooks import resolve
 
 ROOT = DEPLOY.parent
@@ -46,6 +50,8 @@ def test_a_command_names_what_exists(line: str) -> None:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         case ["cp", source, _]:
             assert (ROOT / source).is_file()
+        case [script] if script.startswith("deploy/"):
+            assert os.access(ROOT / script, os.X_OK)
         case ["docker", "build", *_]:
             assert (ROOT / words[words.index("--file") + 1]).is_file()
         case ["docker", "compose", "-f", file, verb, *rest]:
@@ -58,12 +64,25 @@ def test_a_command_names_what_exists(line: str) -> None:
         case ["kubectl", "apply", *_]:
             named = words[words.index("--filename" if "--filename" in words else "--kustomize") + 1]
             assert named == "secret.yaml" or (ROOT / named).exists()
-        case ["kubectl", "exec", *_]:
-            deployed = next(word for word in words if word.startswith("deployment/")).removeprefix("deployment/")
-            assert (DEPLOY / "k8s" / "base" / f"{deployed}.yaml").is_file()
-            check_justai(words[words.index("--") + 2 :])
-        case ["justai", *rest]:
+        case ["kubectl", "exec" | "wait" as verb, *_]:
+            [named] = [word.partition("/")[2] for word in words if word.startswith(("deployment/", "job/"))]
+            assert (DEPLOY / "k8s" / "base" / f"{named}.yaml").is_file()
+            if verb == "exec":
+                check_justai(words[words.index("--") + 2 :])
+        case ["justai" | ".venv/bin/justai", *rest]:
             check_justai(rest)
+        case [".venv/bin/python", "-m", module]:
+            assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
+        case ["set", "-a;", ".", ".run/devstack.env;", "set", "+a"]:
+            assert 'RUN / "devstack.env"' in (ROOT / "devstack" / "__main__.py").read_text()
+        case ["export", *_]:
+            served = {
+                one.partition("=")[0] for one in env_lines(Endpoints(database_url="x", amqp_url="y")).splitlines()
+            }
+            told = set(re.findall(r"(JUSTAI_\w+)=", line))
+            assert told == required_secrets() - served
+            for given in re.findall(r"\$\(\S*/justai ([^)]+)\)", line):
+                check_justai(given.split())
         case _:
             pytest.fail(f"nobody checks {line!r}")
 

@@ -12,6 +12,7 @@ def test_what_we_ship_has_no_faults() -> None:
         *check.queries_name_what_exists(),
         *check.metrics_are_shown(),
         *check.alerts_lead_somewhere(),
+        *check.alerts_are_tested(),
     ]
 
     assert faults == []

@@ -8,11 +8,14 @@ import pytest
 
 from deploy.supply import (
     ASSETS,
+    DEBIAN,
     LOCK,
     Audit,
     Part,
     assets,
     bill,
+    debian,
+    inside,
     is_allowed,
     licence_faults,
     licence_of,
@@ -144,3 +147,42 @@ def test_an_audit_that_was_not_answered_is_told_from_one_that_found_nothing() ->
 
 def test_the_lock_is_that_of_the_image() -> None:
     assert LOCK == ROOT / "requirements" / "runtime.txt"
+
+
+STATUS = """\
+Package: base-files
+Status: install ok installed
+Version: 12.4+deb12u14
+Description: not read
+ Status: deinstall
+
+Package: gone
+Status: deinstall ok config-files
+Version: 1
+
+Package: apt
+Status: hold ok installed
+Version: 2:2.6.1
+"""
+
+
+def test_the_list_of_an_image_names_what_is_installed_there_and_its_base() -> None:
+    parts = [
+        Part("a-b", "1", (DIGEST,), ()),
+        Part("a-b", "2", (DIGEST,), ()),
+        Part("js", "3", (DIGEST,), (), kind="npm"),
+    ]
+
+    there = inside(parts, {"a-b": "2"}, debian(STATUS))
+
+    assert [part.purl for part in there] == [
+        "pkg:pypi/a-b@2", "pkg:npm/js@3", "pkg:deb/debian/apt@2%3A2.6.1", "pkg:deb/debian/base-files@12.4%2Bdeb12u14",
+    ]  # fmt: skip
+    listed = {one["purl"]: one for one in bill(there)["components"]}
+    assert "hashes" not in listed["pkg:deb/debian/apt@2%3A2.6.1"]
+    assert licence_of(Part("mypy", "1", (), (), kind=DEBIAN)) is None  # not that of a Python package of that name
+
+
+def test_what_is_installed_and_not_locked_stops_the_build() -> None:
+    with pytest.raises(ValueError, match="installed, and not in the lock: c 1"):
+        inside([Part("a", "1", (DIGEST,), ())], {"a": "1", "c": "1"}, [])
