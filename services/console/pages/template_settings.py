@@ -101,7 +101,7 @@ async def save(visit: Visit) -> web.StreamResponse:
         else:
             await visit.notice("Saved. The next webhook uses it." if done.changed else "That is how it was already.")
             if done.snippet_changed and template.flow_id is None:
-                await visit.notice("Now paste the Webhook step and the Email snippet below into Klaviyo.", "info")
+                await visit.notice("Webhook step and Email snippet, to be pasted into Klaviyo, stand below.", "info")
             elif done.snippet_changed:
                 await visit.notice("The email snippet changed: paste it into the Treatment Message again.", "warn")
             return visit.see_other(visit.path("templates", template.template_id, "settings"))

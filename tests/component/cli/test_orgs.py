@@ -21,6 +21,10 @@ def test_an_org_is_created_once_and_listed(cli: Cli) -> None:
     assert said == "Created org acme. Next: justai key create acme webhook\n"
     assert "Acme [red]Coffee[/] :smile:" in cli.ok("org", "list")
     assert cli.line("org", "create", "acme", "Other") == "There is an org 'acme' already."
+    steps = cli.ok("org", "set-up", "acme")
+    assert ">> Connect Klaviyo: Paste a private key" in steps
+    assert "justai klaviyo connect --help" in steps
+    assert steps.count("\n-- ") == 10
 
 
 @pytest.mark.parametrize("slug", ["Acme", "a b", "", "-a", "a/b", "a" * 64, "é"])
