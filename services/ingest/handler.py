@@ -9,6 +9,7 @@
 """
 
 import asyncio
+import errno
 import hashlib
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -45,6 +46,7 @@ log = logs.get(__name__)
 _GIVE_BACK_TIMEOUT_S = 5.0
 _TELL_S = 1.0  # real seconds between two words of how far a file is: people watch
 _CLAIM_LOOK_S = 1.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Folder(Protocol):
@@ -162,16 +164,24 @@ class _Loading:
             async with self._deps.stagings.open(self._file) as staged:
                 await self._hold(staged, Loaded(0, 0), "", _too_large(self._deps.max_file_bytes))
             return
-        with tempfile.TemporaryFile(dir=self._deps.spool_dir) as spool:  # has no name: a kill leaves nothing
-            sha256 = await self._fetch(spool)
-            if self._got.bytes > self._deps.max_file_bytes:  # its size was not known before
-                async with self._deps.stagings.open(self._file) as staged:
-                    await self._hold(staged, Loaded(0, 0), "", _too_large(self._deps.max_file_bytes))
-                return
-            if await self._is_known(sha256):
-                self._report("done", Loaded(0, 0), same=True)
-            else:
-                await self._load(spool, sha256)
+        try:
+            with tempfile.TemporaryFile(dir=self._deps.spool_dir) as spool:  # has no name: a kill leaves nothing
+                await self._fetch_and_load(spool)
+        except OSError as error:  # what is buffered is written with the next seek, or when the file is closed
+            if error.errno not in _FULL:
+                raise
+            raise _spool_full(error) from None
+
+    async def _fetch_and_load(self, spool: BinaryIO) -> None:
+        sha256 = await self._fetch(spool)
+        if self._got.bytes > self._deps.max_file_bytes:  # its size was not known before
+            async with self._deps.stagings.open(self._file) as staged:
+                await self._hold(staged, Loaded(0, 0), "", _too_large(self._deps.max_file_bytes))
+            return
+        if await self._is_known(sha256):
+            self._report("done", Loaded(0, 0), same=True)
+        else:
+            await self._load(spool, sha256)
 
     async def _is_known(self, sha256: str) -> bool:
         ledger, now = self._deps.ledger, self._deps.clock.now()
@@ -274,7 +284,11 @@ def _write(spool: BinaryIO, block: bytes) -> None:
     try:
         spool.write(block)
     except OSError as error:
-        raise Transient(f"the spool folder does not take the file: {error.strerror}", reason="spool_full") from None
+        raise _spool_full(error) from None
+
+
+def _spool_full(error: OSError) -> Transient:
+    return Transient(f"the spool folder does not take the file: {error.strerror}", reason="spool_full")
 
 
 async def _in_thread(spool: BinaryIO, size_bytes: int, reading: Reading) -> AsyncGenerator[Piece, None]:

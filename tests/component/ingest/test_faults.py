@@ -261,6 +261,23 @@ def files_end_at(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+async def test_a_disk_that_is_full_for_a_small_file_says_so_too(faulty: Rig, tmp_path: Path) -> None:
+    put(tmp_path / "files/a.csv", OTHERS[:1])
+    faulty.with_deps(spool_dir=tmp_path)
+    await faulty.list_twice()
+    jobs = list(faulty.queued)
+
+    with files_end_at(64):  # what is buffered is written when all of it has come
+        await faulty.work()
+    failed = await faulty.one("SELECT state, error FROM ingest_files")
+    faulty.queued = jobs
+    await faulty.work()
+
+    assert [getattr(outcome, "reason", None) for outcome in faulty.outcomes] == ["spool_full", None]
+    assert (failed["state"], "the spool folder does not take the file" in failed["error"]) == ("queued", True)
+    assert await faulty.event_ids() == ids(OTHERS[:1])
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("megabytes", [10, pytest.param(100, marks=pytest.mark.long)])
 async def test_a_disk_that_is_full_at_any_tenth_of_a_large_file_leaves_nothing_and_then_all(
