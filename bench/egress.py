@@ -4,9 +4,10 @@ Egress runs as it ships, one process, beside a durable PostgreSQL, RabbitMQ and 
 emails of 17 KB from eight variants, stored packed as the generator stores them. Clocked from the job of an hour until
 the ledger tells that object and manifest are there. There are two limits. One is what pyarrow takes to write the same
 rows, as Arrow in memory already, to the same server in the same form; the other what asyncpg takes to read what is
-stored, and to do nothing with it; the slower one counts. Peers write the same columns, with our codec for the copies,
-and what they wrote is compared with ours; `as stored` packs off what PostgreSQL has, which is less work. The arms take
-turns, so that noise hits all alike; ratios are medians over the rounds.
+stored, and to do nothing with it; the slower one counts. Peers write the same columns in the same form of file, with
+our codec for the copies, and read by the same plan; what they wrote is compared with ours. `as stored` packs off what
+PostgreSQL has, which is less work. The arms take turns, so that noise hits all alike; ratios are medians over the
+rounds. On a machine that does other work too, CPU seconds tell more than ratios of rates.
 
     --rows N      so many more in longer hours: memory must not grow
     --hours N     hours of a backfill whose command and exporter are killed three times (bench/egress_backfill.py)
@@ -288,6 +289,7 @@ def _compared(report: Report, rounds: Sequence[Mapping[str, Arm]], rows: int) ->
         "ratio_to_limit": statistics.median(arms[_OURS].rate / limit_of(arms) for arms in rounds),
         "rss_mb": max(arms[_OURS].rss_mb for arms in rounds),
         "cpu_us_per_row": statistics.median(arms[_OURS].cpu_us for arms in rounds),
+        "limit_cpu_us_per_row": statistics.median(arms[_WRITE].cpu_us for arms in rounds),
         "bytes_per_row": rounds[0][_OURS].bytes / rows,
     }
     for figure, peer in (("adbc", _ADBC), ("pandas", _PANDAS)):
