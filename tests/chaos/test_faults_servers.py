@@ -16,7 +16,7 @@ from shared.messaging.topology import WRITE
 from tests.chaos.load import accepted_again, answered_in_time, loaded, say
 from tests.chaos.prometheus import Prometheus, watching
 from tests.chaos.rig import Rig, management, seed_of
-from tests.chaos.servers import OwnServers, filled, frozen, own_servers, small_disk
+from tests.chaos.servers import OwnServers, filled, own_servers, small_disk
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(360)]
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(360)]
 ALARM_S, FULL_S = 60.0, 20.0
 ALARMS = {
     "memory": ("set_vm_memory_high_watermark", "absolute", "1", "1GB"),
-    "disk": ("set_disk_free_limit", "1000TB", "50MB"),
+    "disk": ("set_disk_free_limit", "100000GB", "50MB"),
 }
 """What raises each, and in place of its last word what ends it."""
 INSERT_MUCH = "INSERT INTO probe SELECT md5(random()::text) FROM generate_series(1, 10000)"
@@ -40,13 +40,15 @@ async def test_f07_while_the_broker_takes_nothing_callers_are_told_and_what_it_h
     async with loaded(own, tmp_path, seed_of(f"f07 {alarm}")) as load:
         rig, loop = load.rig, asyncio.get_running_loop()
         prometheus = await watching(rig)
-        load.start(20)  # and again and again until it is over
-        with frozen(rig.pid("profile_writer")):
-            await asyncio.sleep(4)  # writes wait in the broker
-            assert not WOKEN & await prometheus.alerts()
-            await asyncio.to_thread(own["rabbitmq"].control, *raised)
+        await rig.processes.end("profile_writer")
+        load.start(4)
+        await load.loaded()  # writes wait in the broker
+        assert not WOKEN & await prometheus.alerts()
+        await asyncio.to_thread(own["rabbitmq"].control, *raised)
         since_s, since = loop.time(), len(rig.client.answers)
         try:
+            load.start(15)  # and again and again until it is over
+            await rig.start("profile_writer")
             await eventually(lambda: _told(rig, since), within_s=30, every_s=0.25)
             await eventually(lambda: _written_off(own), within_s=40, every_s=0.5)
             taken_s = loop.time() - since_s
