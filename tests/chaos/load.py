@@ -1,6 +1,7 @@
 """The load under which faults happen, and what is looked at while they do."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -69,9 +70,16 @@ def say(**figures: object) -> None:
     print("\nmeasured", " ".join(f"{name}={value}" for name, value in figures.items()))  # noqa: T201  # its purpose
 
 
+def busy(limit_s: float) -> float:
+    """A limit in seconds, longer as far as others crowd the machine: itself where no more than two processes a core
+    want to run, as when these tests run alone."""
+    return limit_s * max(1.0, os.getloadavg()[0] / (2 * (os.cpu_count() or 1)))
+
+
 def answered_in_time(client: Client, since: int = 0) -> None:
-    late = [one for one in client.answers[since:] if one.took_s > ANSWER_S]
-    assert not late, f"{len(late)} answers took longer than {ANSWER_S:g} s, such as {late[0]}"
+    limit_s = busy(ANSWER_S)
+    late = [one for one in client.answers[since:] if one.took_s > limit_s]
+    assert not late, f"{len(late)} answers took longer than {limit_s:.1f} s, such as {late[0]}"
 
 
 async def accepted_again(client: Client, *, within_s: float) -> float:
