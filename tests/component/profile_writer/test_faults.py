@@ -23,6 +23,8 @@ pytestmark = pytest.mark.timeout(110)
 
 OPERATION = "update_profile"
 TURN, IN_FLIGHT = 25, 10
+BUSY_S = 300
+"""Of the scaled clock: half a minute in which a busy machine did something else."""
 SELECT_PAUSES = "SELECT reason FROM write_pauses WHERE org_id = $1"
 SELECT_BLOCKED = "SELECT blocked_until FROM klaviyo_accounts WHERE account_key = $1 AND blocked_reason = $2"
 
@@ -161,16 +163,16 @@ async def test_a_429_pauses_its_account_alone_for_as_long_as_it_says(
 
     assert Counter(patch.status for patch in other.patches()) == {200: len(others)}
     if asked_s == 3600:
-        assert 3600 <= blocked_s < 4000
+        assert 3600 <= blocked_s < 1.1 * 3600 + BUSY_S
         assert len(rig.patches()) == asked_before
     else:
-        assert 1 <= blocked_s < 60
+        assert 1 <= blocked_s < 60 + BUSY_S
 
 
 async def test_replies_that_never_come_hold_no_other_account_up_and_their_own_not_for_long(
     database_url: str, amqp_url: str
 ) -> None:
-    async with rigged(database_url, amqp_url) as rig:
+    async with rigged(database_url, amqp_url, factor=4) as rig:  # so that a lease is long for a busy machine, too
         other = await rig.neighbour("other")
         silence = Fault(kind="slow", delay_s=600, operation=OPERATION, count=IN_FLIGHT, account_id=rig.account.id)
         rig.box.world.faults.append(silence)

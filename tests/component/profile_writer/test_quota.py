@@ -7,7 +7,7 @@ import pytest
 
 from shared import metrics
 from simulator.faults import Fault
-from tests.component.profile_writer.rig import Rig, rigged, writing
+from tests.component.profile_writer.rig import COUNT_PENDING, Rig, rigged, writing
 from tests.support.waiting import eventually
 
 MINUTE_S = 60
@@ -55,6 +55,7 @@ async def test_while_klaviyo_answers_nothing_it_is_asked_a_little_and_then_every
         rig.box.world.faults.append(outage)
         async with writing(rig):
             await rig.send(*jobs)
+            await eventually(lambda: len(rig.patches()) >= 3, within_s=30)
             await rig.clock.sleep(90)
             asked = len(rig.patches())
             rig.box.world.faults.remove(outage)
@@ -80,7 +81,8 @@ async def test_while_klaviyo_fails_more_than_half_of_its_calls_it_is_left_alone_
             await rig.send(*jobs)
             await well.send(*others)
             await well.outcomes(len(others), within_s=30)
-            beside_s = (rig.clock.now() - began).total_seconds()
+            async with rig.db.connection() as connection:
+                waiting = await connection.fetchval(COUNT_PENDING, rig.org_id)
             await eventually(lambda: _opened(rig))
             await rig.clock.sleep(120 - (rig.clock.now() - began).total_seconds())
             rig.box.world.faults.remove(outage)
@@ -92,7 +94,7 @@ async def test_while_klaviyo_fails_more_than_half_of_its_calls_it_is_left_alone_
     shown = metrics.exposition().decode()
     assert 'jai_klaviyo_breaker_opened_total{reason="klaviyo_503"}' in shown
     assert 'jai_klaviyo_breaker_accounts{state="probing"}' in shown
-    assert beside_s < 60  # 200 writes at 53 a second, on a busy machine
+    assert waiting > 0  # when those of its neighbours were made
 
 
 async def _opened(rig: Rig) -> bool:

@@ -20,9 +20,7 @@ MINUTE_S = 60
 WRITES = 2_000
 SLOWER = 4.0  # than the other tests' clock, so that a busy machine carries two minutes' quotas within a minute
 INTO_S = 15.0
-"""Where in Klaviyo's minute the burst begins. By PATCH alone it needs three minutes of its quota, so at least the rest
-of this one and the whole next."""
-ONE_ROAD_S = 2 * MINUTE_S - INTO_S
+"""Where in Klaviyo's minute the burst begins. By PATCH alone it needs three minutes of its quota."""
 
 TURN = 25  # writes
 TURNS_BEFORE_IT_RESTS = 2
@@ -48,8 +46,8 @@ SELECT_BREAKERS = """
 """
 
 
-async def the_burst(rig: Rig) -> float:
-    """Write 2,000 profiles; the seconds between the first request and the last."""
+async def the_burst(rig: Rig) -> None:
+    """Write 2,000 profiles."""
     jobs = await rig.generate_many(WRITES, delay_s=900)
     into_s = (rig.clock.now().timestamp() - rig.account.phase_s) % MINUTE_S
     await rig.clock.sleep((INTO_S - into_s) % MINUTE_S)
@@ -60,8 +58,6 @@ async def the_burst(rig: Rig) -> float:
     assert Counter(row["outcome"] for row in outcomes.values()) == {"written": WRITES}
     for job in jobs:
         assert rig.properties(job.profile_id)["jai_generation"] == str(job.generation_id)
-    moments: list[datetime] = [entry.at for entry in (*rig.patches(), *rig.imports())]
-    return (max(moments) - min(moments)).total_seconds()
 
 
 async def proved_separate(rig: Rig) -> None:
@@ -84,18 +80,17 @@ def minutes(rig: Rig, entries: Sequence[Any]) -> Counter[int]:
     return Counter(math.floor((entry.at.timestamp() - rig.account.phase_s) / MINUTE_S) for entry in entries)
 
 
-async def test_where_the_quotas_are_separate_a_burst_takes_half_the_time_and_nothing_is_refused(
+async def test_where_the_quotas_are_separate_a_minute_carries_more_than_one_and_nothing_is_refused(
     database_url: str, amqp_url: str
 ) -> None:
     async with rigged(database_url, amqp_url, factor=SLOWER) as rig:
-        took_s = await the_burst(rig)
+        await the_burst(rig)
         [(verdict, since)] = await verdicts(rig)
 
         assert statuses(rig.patches()).keys() == {200}
         assert statuses(rig.imports()).keys() == {200}
         assert len(rig.patches()) + len(rig.imports()) == WRITES
-        assert took_s <= 0.75 * ONE_ROAD_S  # 0.5 on a machine of its own
-        assert len(minutes(rig, [*rig.patches(), *rig.imports()])) == 2
+        assert max(minutes(rig, [*rig.patches(), *rig.imports()]).values()) > 750
         assert max(minutes(rig, rig.patches()).values()) <= 750
         assert max(minutes(rig, rig.imports()).values()) <= 750
         assert verdict == "separate"
@@ -108,13 +103,12 @@ async def test_where_they_are_one_quota_it_is_left_alone_after_a_few_writes_and_
     async with rigged(
         database_url, amqp_url, factor=SLOWER, settings=SimulatorSettings(shared_write_quota=True)
     ) as rig:
-        took_s = await the_burst(rig)
+        await the_burst(rig)
         [(verdict, since)] = await verdicts(rig)
 
         assert statuses(rig.patches()).keys() == {200}
         assert statuses(rig.imports()).keys() == {200}
         assert len(rig.imports()) <= 20
-        assert took_s <= ONE_ROAD_S + MINUTE_S
         assert max(minutes(rig, [*rig.patches(), *rig.imports()]).values()) <= 750
         assert verdict == "shared"
         assert since is not None
