@@ -74,14 +74,14 @@ make_assets() {
     bb commit --quiet --timestamp 0 --rm "$container" localhost/justai-assets:local >/dev/null
 }
 
-# build_target TARGET NAME [FLAG…]
+# build_target TARGET IMAGE [FLAG…]
 build_target() {
-    target=$1 name=$2
+    target=$1 image=$2
     shift 2
     bb bud --quiet --isolation chroot --network host --layers --timestamp 0 "$@" \
         --build-arg "BASE=${BASE:-localhost/base:$SUITE}" --build-arg ASSETS=localhost/justai-assets:local \
         --secret "id=pip,src=$WORK/pip.conf" --volume "$WORK/wheels:/wheels:ro" \
-        --target "$target" --tag "$name" --file deploy/Dockerfile . >"$WORK/$target.log" 2>&1 \
+        --target "$target" --tag "$image" --file deploy/Dockerfile . >"$WORK/$target.log" 2>&1 \
         || { tail -n 30 "$WORK/$target.log"; exit 1; }
     bb rm --all >/dev/null 2>&1 || :
 }
