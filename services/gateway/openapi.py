@@ -262,21 +262,8 @@ def _schemas() -> dict[str, Any]:
             "type": "object",
             "required": ["template_id", "user_id", "tracking_id"],
             "additionalProperties": True,
-            "properties": {
-                "template_id": {
-                    "type": "string",
-                    "maxLength": 128,
-                    "description": "The template, as the console shows it.",
-                },
-                "user_id": {
-                    "type": "string",
-                    "description": "The Klaviyo profile: {{ person.KlaviyoID }}.",
-                },
-                "tracking_id": {
-                    "type": "string",
-                    "maxLength": 256,
-                    "description": "{{ person.KlaviyoID }}.<flow_id>.<treatment_action_id>",
-                },
+            "properties": openapi_answer.id_members()
+            | {
                 "attrs": {
                     "type": "object",
                     "description": "For ranking and selection: at most 64, of 1,000 characters each; or lists.",

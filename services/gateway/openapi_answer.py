@@ -50,25 +50,17 @@ def answered() -> dict[str, Any]:
 
 def query() -> list[dict[str, Any]]:
     """The parameters of GET."""
-    ids = {
-        "template_id": "The template, as the console shows it.",
-        "user_id": "The Klaviyo profile.",
-        "tracking_id": "`<user_id>.<flow_id>.<treatment_action_id>`",
-    }
     return [
-        *(
-            {"name": name, "in": "query", "required": True, "description": text, "schema": {"type": "string"}}
-            for name, text in ids.items()
-        ),
         *(
             {
                 "name": name,
                 "in": "query",
-                "required": False,
+                "required": required,
                 "description": shape["description"],
                 "schema": {key: value for key, value in shape.items() if key != "description"},
             }
-            for name, shape in preview_members().items()
+            for required, shapes in ((True, id_members()), (False, preview_members()))
+            for name, shape in shapes.items()
         ),
         *(
             {
@@ -84,6 +76,31 @@ def query() -> list[dict[str, Any]]:
             for name in ("attr", "field")
         ),
     ]
+
+
+def id_members() -> dict[str, dict[str, Any]]:
+    """The three ids of a request, as identity.py wants them; blanks around them are passed over."""
+    return {
+        "template_id": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+            "description": "The template, as the console shows it.",
+            "examples": ["welcome_1"],
+        },
+        "user_id": {
+            "type": "string",
+            "pattern": "^([A-Za-z0-9]{6}|[0-7][0-9A-HJKMNP-TV-Z]{25})$",
+            "description": "The Klaviyo profile: `{{ person.KlaviyoID }}`.",
+            "examples": ["01HZY6Q3V9C5W0K7M2N4P8R1ST"],
+        },
+        "tracking_id": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "description": "`{{ person.KlaviyoID }}.<flow_id>.<treatment_action_id>`",
+            "examples": ["01HZY6Q3V9C5W0K7M2N4P8R1ST.Xy12Ab.9876543"],
+        },
+    }
 
 
 def preview_members() -> dict[str, dict[str, Any]]:
