@@ -138,6 +138,10 @@ clean() {
         bb umount --all >/dev/null 2>&1 || :
         bb rm --all >/dev/null 2>&1 || :
     fi
+    # What a build that was killed has left mounted, the innermost first.
+    for place in $(awk -v under="$WORK/" 'index($2, under) == 1 { print $2 }' /proc/mounts | sort -r); do
+        umount "$place" || :
+    done
     if grep -q " $WORK/" /proc/mounts; then
         echo "image: something below $WORK is still mounted: it stays" >&2
         exit 1
