@@ -20,7 +20,7 @@ from services.generator.store import Store
 from services.ranker.guard import ACTOR, INSERT_EVENT, PAUSE
 from shared.admin import content_rules, stops, templates, variant_saving, variants
 from shared.admin.errors import Conflict, NotFound, Refused
-from shared.admin.operation import Operation
+from shared.admin.operation import Operation, R
 from shared.content.lifecycle import Action
 from shared.db.pool import open_database
 from shared.vars_codec import decode_vars
@@ -54,7 +54,7 @@ class OnADatabase:
         self._rig.clock.at += timedelta(seconds=1)
         return self._loop.run_until_complete(work)
 
-    def _ask(self, operation: Operation[Any, T], by: str = "Ann", **asked: Any) -> T:
+    def _ask(self, operation: Operation[Any, R], by: str = "Ann", **asked: Any) -> R:
         return self._run(self._rig.run(operation, asked, name=by))
 
     def begin(self) -> None:
