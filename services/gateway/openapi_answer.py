@@ -95,8 +95,7 @@ def id_members() -> dict[str, dict[str, Any]]:
         },
         "tracking_id": {
             "type": "string",
-            "minLength": 1,
-            "maxLength": 256,
+            "pattern": r"^[!#-\-/-\[\]-z|~][!#-\[\]-z|~]{0,255}$",
             "description": "`{{ person.KlaviyoID }}.<flow_id>.<treatment_action_id>`",
             "examples": ["01HZY6Q3V9C5W0K7M2N4P8R1ST.Xy12Ab.9876543"],
         },

@@ -72,9 +72,6 @@ def bad_request(message: str) -> PageError:
 
 _HTTP: Final = {
     404: not_found(),
-    405: PageError(
-        405, "method_not_allowed", "This page does not take that", "It cannot be asked so. Go back and try again."
-    ),
     413: PageError(413, "too_large", "This is too large", "What was sent is larger than the console takes: 1 MB."),
 }  # fmt: skip
 
@@ -91,6 +88,11 @@ def page_error_of(error: Exception) -> PageError | None:
     """What is to be said of an error; None: nobody foresaw it."""
     if isinstance(error, PageError):
         return error
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return PageError(
+            405, "method_not_allowed", "This page does not take that", "It cannot be asked so. Go back and try again.",
+            {"Allow": error.headers["Allow"]},
+        )  # fmt: skip
     if isinstance(error, web.HTTPException):
         return _HTTP.get(error.status) or PageError(error.status, "refused", "This did not work", error.reason)
     if isinstance(error, AdminError):
