@@ -2,13 +2,17 @@
 
     spark-submit job.py --events DIR --inputs DIR --out DIR
 
+Each is a folder on this machine, or an address that the cluster reaches, like s3://bucket/events.
+
 Nothing of Glue's own library is used but its way of handing arguments over, and that only where it is there.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 NAMES = ("events", "inputs", "out")
 
@@ -25,19 +29,33 @@ def arguments(argv: Sequence[str]) -> dict[str, str]:
     return dict(getResolvedOptions(list(argv), list(NAMES)))
 
 
-def main(argv: Sequence[str]) -> None:
-    """Read, transform, write; rows written by table go to the log."""
-    from pyspark.sql import SparkSession
+def main(argv: Sequence[str], now: datetime | None = None) -> None:
+    """Read, transform, write; rows written by table go to the log. Events of after `now` are rejected."""
+    from pyspark.sql import SparkSession  # type: ignore[import-not-found]  # of its own lane
 
     from services.ingest.lake.engine import Work, run
     from services.ingest.lake.spark import Spark
 
-    told = arguments(argv)
-    folder, inputs = Path(told["events"]), Path(told["inputs"])
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    work = Work(files, [inputs / "generations.parquet"], inputs / "flow_messages.parquet", Path(told["out"]))
-    counts = run(Spark(SparkSession.builder.getOrCreate()), work)
+    session = SparkSession.builder.getOrCreate()
+    events, inputs, out = (place(session, arguments(argv)[name]) for name in NAMES)
+    generations, flow_messages = inputs / "generations.parquet", inputs / "flow_messages.parquet"
+    work = Work(files_in(events), [generations], flow_messages, out, now=now or datetime.now(UTC))
+    counts = run(Spark(session), work)
     sys.stdout.write(f"{counts}\n")
+
+
+def place(session: Any, told: str) -> Any:
+    """A folder, or an address."""
+    from services.ingest.lake.remote import Remote
+
+    return Remote(session, told) if "://" in told else Path(told)
+
+
+def files_in(folder: Any) -> list[Any]:
+    """Event files; what begins with a dot or an underscore is somebody else's."""
+    found: Iterable[Any] = sorted(folder.iterdir()) if isinstance(folder, Path) else folder.files()
+    files = (one for one in found if not isinstance(one, Path) or one.is_file())
+    return [one for one in files if not one.name.startswith((".", "_"))]
 
 
 if __name__ == "__main__":

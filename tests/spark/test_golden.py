@@ -17,7 +17,8 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from services.ingest.lake.duck import Duck
-from services.ingest.lake.engine import OUTPUTS, Engine, Work, run
+from services.ingest.lake.engine import OUTPUTS, Engine, Work, demand_apart, run
+from services.ingest.records import Unreadable
 from tests.support.lake_story import SYNCED, Story, story
 
 pyspark = pytest.importorskip("pyspark.sql", reason="pyspark is not installed; `make test-spark` installs it")
@@ -25,6 +26,7 @@ if shutil.which("java") is None:
     pytest.skip("Spark needs Java, which is not installed", allow_module_level=True)
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
+pytestmark = pytest.mark.timeout(400)  # Spark takes its time to begin
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +94,42 @@ def test_the_same_sql_gives_the_same_tables(session: Any, tmp_path: Path, seed: 
     duck.close()
 
     assert found["spark"] == found["duck"]
+
+
+def test_places_by_their_addresses_are_read_and_written_alike(
+    session: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from deploy.glue import job
+
+    told, events = story(1), tmp_path / "events"
+    events.mkdir()
+    files = told.put(events)
+    (events / "_SUCCESS").touch()
+    (events / "below").mkdir()
+    inputs(told, tmp_path / "inputs")
+    duck = Duck(memory_mb=256)
+    run(duck, Work(files, [tmp_path / "inputs/generations.parquet"], tmp_path / "inputs/flow_messages.parquet",
+                   tmp_path / "duck", now=NOW))  # fmt: skip
+    duck.close()
+
+    address = tmp_path.as_uri()
+    told_by = {"events": f"{address}/events", "inputs": f"{address}/inputs/", "out": f"{address}/spark"}
+    job.main(["job.py", *(word for name, place in told_by.items() for word in (f"--{name}", place))], NOW)
+
+    assert digest(tmp_path / "spark") == digest(tmp_path / "duck")
+    assert "'rejects': 0" in capsys.readouterr().out
+
+
+def test_an_address_where_nothing_is_and_one_that_is_replaced_are_refused(session: Any, tmp_path: Path) -> None:
+    from services.ingest.lake.remote import Remote
+
+    nowhere, here = Remote(session, f"{tmp_path.as_uri()}/none"), Remote(session, tmp_path.as_uri())
+
+    with pytest.raises(Unreadable, match=r"there is no file://.*/none"):
+        list(nowhere.files())
+    with pytest.raises(Unreadable, match="write elsewhere"):
+        demand_apart(Work([], [here / "events" / "g.parquet"], here / "f.parquet", here, now=NOW))
+    duck = Duck(memory_mb=256)
+    with pytest.raises(Unreadable, match="is not on this machine"):
+        run(duck, Work([], [here / "g.parquet"], here / "f.parquet", tmp_path / "out", now=NOW))
+    duck.close()

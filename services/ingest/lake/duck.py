@@ -9,8 +9,9 @@ from typing import Final
 
 import duckdb
 
-from services.ingest.lake.engine import Work
+from services.ingest.lake.engine import Place, Work
 from services.ingest.lake.reading import Dialect, Shape, number_us, select_rows, shapes_of
+from services.ingest.lake.remote import Remote
 from services.ingest.records import Unreadable
 
 _PRELUDE: Final = """
@@ -33,6 +34,7 @@ class Duck:
     def read(self, work: Work) -> None:
         """Files by their shapes; generations as they were exported."""
         run = self.connection.execute
+        _demand_here(work)
         selects = [
             select_rows(shape, _DIALECT, _source(shape, files), "filename")
             for shape, files in shapes_of(work.files, work.mapping).items()
@@ -43,7 +45,7 @@ class Duck:
             raise Unreadable(str(error).splitlines()[0], reason="unknown_layout") from None
         run("CREATE TEMP TABLE files (file VARCHAR, mtime_us BIGINT)")
         if work.files:
-            times = [(str(file), file.stat().st_mtime_ns // 1000) for file in work.files]
+            times = [(str(file), file.stat().st_mtime_ns // 1000) for file in work.files if isinstance(file, Path)]
             self.connection.executemany("INSERT INTO files VALUES (?, ?)", times)
         run(f"CREATE TEMP VIEW generations AS SELECT * FROM read_parquet({_list(work.generations)})")
         run(f"CREATE TEMP VIEW flow_messages AS SELECT * FROM read_parquet({_list([work.flow_messages])})")
@@ -55,8 +57,9 @@ class Duck:
         """A table, so that nothing is computed twice."""
         self.connection.execute(f"CREATE TEMP TABLE {name} AS {select}")
 
-    def write(self, name: str, moments: Mapping[str, str], out: Path, *, by_day: bool) -> int:
+    def write(self, name: str, moments: Mapping[str, str], out: Place, *, by_day: bool) -> int:
         """Into an empty folder; days that have no row any more leave no file behind."""
+        assert isinstance(out, Path)  # noqa: S101  # as `read` demanded
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         replaced = ", ".join(f"CAST(make_timestamp({us}) AS TIMESTAMPTZ) AS {at}" for us, at in moments.items())
@@ -78,6 +81,12 @@ class Duck:
         self.connection.close()
 
 
+def _demand_here(work: Work) -> None:
+    for place in (*work.files, *work.generations, work.flow_messages, work.out):
+        if isinstance(place, Remote):
+            raise Unreadable(f"{place} is not on this machine; Spark reads it", reason="bad_place")
+
+
 _NO_ROWS: Final = """
     SELECT '' AS file, '' AS event_id, '' AS metric, '' AS profile_id, '' AS message_id, '' AS flow_id,
         '' AS transmission_id, '' AS machine_open, '' AS bot_click, '' AS url, 0 AS event_us, 0 AS handoff_us
@@ -85,7 +94,7 @@ _NO_ROWS: Final = """
 """
 
 
-def _source(shape: Shape, files: Sequence[Path]) -> str:
+def _source(shape: Shape, files: Sequence[Place]) -> str:
     if shape.kind == "json":
         return f"(SELECT json AS line, filename FROM read_ndjson_objects({_list(files)}, filename = true))"
     names = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in shape.names)
@@ -101,7 +110,7 @@ def _json(text: str, path: Sequence[str]) -> str:
     return f"CASE WHEN json_valid({text}) THEN json_extract_string({text}, {_text('$' + steps)}) END"
 
 
-def _list(files: Sequence[Path]) -> str:
+def _list(files: Sequence[Place]) -> str:
     return f"[{', '.join(_text(str(file)) for file in files)}]"
 
 

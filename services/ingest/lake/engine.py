@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, Protocol
 
+from services.ingest.lake.remote import Remote
 from services.ingest.records import Unreadable
 
 OUTPUTS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -19,15 +20,19 @@ OUTPUTS: Final[Mapping[str, Mapping[str, str]]] = {
 `day` (UTC), by which they lie in folders."""
 
 
+Place = Path | Remote
+"""On this machine, or, for Spark, where the cluster reaches by an address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What to read and where to write. `files`: event files, plain or gzip; `generations`, `flow_messages`: Parquet as
     `write_inputs` (inputs.py) writes it. `window`: how long after its clean-up time a generation may still show."""
 
-    files: Sequence[Path]
-    generations: Sequence[Path]
-    flow_messages: Path
-    out: Path
+    files: Sequence[Place]
+    generations: Sequence[Place]
+    flow_messages: Place
+    out: Place
     mapping: Mapping[str, str] = field(default_factory=dict)
     window: timedelta = timedelta(days=1)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -44,7 +49,7 @@ class Engine(Protocol):
         """The result of a SELECT under a name."""
         ...
 
-    def write(self, name: str, moments: Mapping[str, str], out: Path, *, by_day: bool) -> int:
+    def write(self, name: str, moments: Mapping[str, str], out: Place, *, by_day: bool) -> int:
         """A kept result as Parquet; the number of its rows."""
         ...
 
@@ -59,10 +64,18 @@ def steps() -> list[tuple[str, str]]:
 def demand_apart(work: Work) -> None:
     """What is written is replaced whole, so nothing that is read may lie there. Raises Unreadable."""
     for table in OUTPUTS:
-        place = (work.out / table).resolve()
+        place = work.out / table
         for read in (*work.files, *work.generations, work.flow_messages):
-            if read.resolve().is_relative_to(place):
+            if _lies_in(read, place):
                 raise Unreadable(f"{read} lies in {place}, which is replaced; write elsewhere", reason="bad_place")
+
+
+def _lies_in(read: Place, place: Place) -> bool:
+    if isinstance(read, Remote) and isinstance(place, Remote):
+        return read.is_within(place)
+    if isinstance(read, Path) and isinstance(place, Path):
+        return read.resolve().is_relative_to(place.resolve())
+    return False
 
 
 def run(engine: Engine, work: Work, tell: Callable[[str], None] = lambda _: None) -> dict[str, int]:

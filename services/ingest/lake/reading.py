@@ -5,15 +5,16 @@ headers say the same are read together. What an engine calls a thing is its Dial
 """
 
 import csv
-import gzip
 import io
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 import orjson
 
+from services.ingest.lake.engine import Place
+from services.ingest.lake.remote import Remote
 from services.ingest.mapping import FIELDS, located
 from services.ingest.records import Unreadable
 from shared.event_fields import REQUIRED_FIELDS
@@ -55,9 +56,9 @@ class Dialect:
     number_us: Callable[[str], str]
 
 
-def shapes_of(files: Iterable[Path], saved: Mapping[str, str]) -> dict[Shape, list[Path]]:
+def shapes_of(files: Iterable[Place], saved: Mapping[str, str]) -> dict[Shape, list[Place]]:
     """Files by shape; empty ones are left out. Raises Unreadable, naming the file, for what is not understood."""
-    found: dict[Shape, list[Path]] = {}
+    found: dict[Shape, list[Place]] = {}
     for file in files:
         try:
             shape = _shape(_head(file), saved)
@@ -68,11 +69,21 @@ def shapes_of(files: Iterable[Path], saved: Mapping[str, str]) -> dict[Shape, li
     return found
 
 
-def _head(file: Path) -> str:
-    with file.open("rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-    with gzip.open(file) if packed else file.open("rb") as stream:
-        return stream.read(_HEAD_BYTES).decode("utf-8-sig", "replace")
+def _head(file: Place) -> str:
+    if isinstance(file, Remote):
+        head = file.head(_HEAD_BYTES)
+    else:
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    text = bytearray()
+    while head.startswith(b"\x1f\x8b") and len(text) < _HEAD_BYTES:  # gzip, in one member or several
+        member = zlib.decompressobj(wbits=31)
+        try:
+            text += member.decompress(head, _HEAD_BYTES)
+        except zlib.error:
+            raise Unreadable("its gzip is damaged", reason="damaged") from None
+        head = member.unused_data
+    return bytes(text or head).decode("utf-8-sig", "replace")
 
 
 def _shape(head: str, saved: Mapping[str, str]) -> Shape | None:

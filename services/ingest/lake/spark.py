@@ -3,11 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from pathlib import Path
 from typing import Any, Final
 
-from services.ingest.lake.engine import Work
+from services.ingest.lake.engine import Place, Work
 from services.ingest.lake.reading import Dialect, Shape, number_us, select_rows, shapes_of
+from services.ingest.lake.remote import Remote
 from services.ingest.records import Unreadable
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
@@ -32,7 +32,7 @@ class Spark:
             self._source(shape, files).createOrReplaceTempView(source)
             frames.append(self._spark.sql(select_rows(shape, _DIALECT, source, "file")))
         self._keep("read_rows", reduce(lambda one, other: one.union(other), frames))
-        times = [(_address(file), file.stat().st_mtime_ns // 1000) for file in work.files]
+        times = [(_address(file), _mtime_us(file)) for file in work.files]
         self._spark.createDataFrame(times, "file string, mtime_us long").createOrReplaceTempView("files")
         self._spark.read.parquet(*map(str, work.generations)).createOrReplaceTempView("generations")
         self._spark.read.parquet(str(work.flow_messages)).createOrReplaceTempView("flow_messages")
@@ -44,7 +44,7 @@ class Spark:
         """A view over what stays in memory or spills to disk."""
         self._keep(name, self._spark.sql(select))
 
-    def write(self, name: str, moments: Mapping[str, str], out: Path, *, by_day: bool) -> int:
+    def write(self, name: str, moments: Mapping[str, str], out: Place, *, by_day: bool) -> int:
         """What lay there is replaced."""
         columns = [f"timestamp_micros({us}) AS {at}" for us, at in moments.items()]
         if by_day:
@@ -55,7 +55,7 @@ class Spark:
         (writer.partitionBy("day") if by_day else writer).parquet(str(out))
         return int(frame.count())
 
-    def _source(self, shape: Shape, files: Sequence[Path]) -> Any:
+    def _source(self, shape: Shape, files: Sequence[Place]) -> Any:
         from pyspark.sql import functions  # type: ignore[import-not-found]  # of its own lane
 
         paths = [str(file) for file in files]
@@ -72,9 +72,13 @@ class Spark:
         frame.persist().createOrReplaceTempView(name)
 
 
-def _address(file: Path) -> str:
+def _address(file: Place) -> str:
     """As Spark's input_file_name says it."""
-    return f"file://{file.absolute()}"
+    return file.address if isinstance(file, Remote) else f"file://{file.absolute()}"
+
+
+def _mtime_us(file: Place) -> int:
+    return file.mtime_us if isinstance(file, Remote) else file.stat().st_mtime_ns // 1000
 
 
 def _json(text: str, path: Sequence[str]) -> str:

@@ -53,7 +53,7 @@ async def listed(rig: Rig, **asked: Any) -> Sends:
     return found
 
 
-@pytest.mark.parametrize("arm", ["treatment", "control"])
+@pytest.mark.parametrize("arm", ["treatment", pytest.param("control", marks=pytest.mark.long)])
 async def test_so_many_emails_are_listed_as_the_results_count(told: Rig, arm: str) -> None:
     asked = {"template_id": "welcome", "since": DAY - timedelta(days=3), "until": DAY}
     results = await people(told).run(show_results, asked, "viewer")
@@ -90,6 +90,7 @@ async def test_a_cell_of_the_results_is_a_variant_a_day_or_a_value(told: Rig) ->
         await listed(told, variant="Cold")
 
 
+@pytest.mark.long
 async def test_a_long_list_comes_in_parts_that_miss_and_repeat_nothing(told: Rig) -> None:
     whole = await listed(told)
     parts, after = [], None

@@ -210,7 +210,7 @@ async def test_without_a_synced_flow_the_newest_generation_of_the_flow_is_taken(
     assert (send["generation_id"], send["attribution"]) == (newest, "flow")
 
 
-@pytest.mark.parametrize("how", ["all in one file", "known before"])
+@pytest.mark.parametrize("how", ["all in one file", pytest.param("known before", marks=pytest.mark.long)])
 async def test_of_two_generations_of_one_moment_the_larger_id_is_taken_whichever_came_first(
     rig: Rig, folder: Path, how: str
 ) -> None:

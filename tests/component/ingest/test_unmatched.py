@@ -110,6 +110,7 @@ async def test_a_flow_that_is_synced_late_has_what_it_tells_of_attributed_anew(r
     await demand_exact(rig)
 
 
+@pytest.mark.long
 async def test_looks_that_find_nothing_become_seldom_and_a_file_with_more_makes_them_soon(
     rig: Rig, folder: Path
 ) -> None:
@@ -147,6 +148,7 @@ async def test_after_a_week_an_email_is_given_up_and_said_to_be(rig: Rig, folder
     assert await rig.rows(WAITING) == []
 
 
+@pytest.mark.long
 async def test_many_emails_of_one_day_are_looked_at_in_batches(
     rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
