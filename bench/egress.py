@@ -54,7 +54,7 @@ ASKED = {
 _OURS, _WRITE, _CURSOR, _COPY = "egress", "pyarrow writes", "asyncpg, cursor", "asyncpg, COPY"
 _ADBC, _RAW, _PANDAS = "ADBC", "ADBC, as stored", "pandas"
 _PEERS = {_WRITE: ("egress_limit",), _ADBC: ("egress_adbc",), _RAW: ("egress_adbc", "raw"), _PANDAS: ("egress_pandas",)}
-_TIMEOUT_S, _CURSOR_ROWS = 1800, 1000
+_TIMEOUT_S, _CURSOR_ROWS, _FIRST_ROWS = 1800, 1000, 2000
 # As text, so that the order of rows and of attrs is all that may differ.
 HASH_OF_ROWS = """
     SELECT count(*), bit_xor(hash(event_timestamp, user_id, tracking_id, copy_id, template_id, vars, attrs::text))
@@ -95,6 +95,9 @@ class Bench:
             await shop.seed(env["JUSTAI_SEAL_KEYS"])
             rounds: list[dict[str, Arm]] = []
             async with running(shop, env, self._folder) as stage:
+                # Rivals are clocked from after their imports; the exporter loads what S3 needs with its first hour.
+                await shop.say(START - timedelta(hours=1), _FIRST_ROWS)
+                await stage.export(self._servers.amqp_url, START - timedelta(hours=1))
                 for number in range(self._asked.rounds):
                     rounds.append(await self._round(shop, stage, START + timedelta(hours=number)))
                     print(f"round {number + 1}: " + _line(rounds[-1]), flush=True)

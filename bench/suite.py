@@ -49,7 +49,7 @@ BENCHMARKS = (
         full=["--curve=50", "--beside", "--large=2000"], short_s=240,
     ),
     Benchmark(
-        "egress", BESIDE_RIVALS, short=["--round-rows=40000", "--rounds=1", "--rows=0", "--hours=0"],
+        "egress", BESIDE_RIVALS, short=["--rounds=1", "--rows=0", "--hours=0"],
         full=["--rows=2000000"], short_s=240,
     ),
     Benchmark("console", OURS, short=["--events=500000", "--rounds=30"], short_s=300),

@@ -219,10 +219,12 @@ async def _publish(writing: Writing, spool: IO[bytes]) -> tuple[str, Exported]:
 
 
 async def _look(writing: Writing) -> There:
-    bucket, place = writing.bucket, writing.place
-    strays = {key: found for key in place.strays if (found := await bucket.find(key)) is not None}
-    lacks_success = place.success is not None and await bucket.find(place.success) is None
-    return There(await bucket.find(place.key), await bucket.find(place.manifest), strays, lacks_success)
+    place = writing.place
+    keys = [place.key, place.manifest, *place.strays, *([place.success] if place.success else [])]
+    found = dict(zip(keys, await asyncio.gather(*map(writing.bucket.find, keys)), strict=True))
+    strays = {key: one for key in place.strays if (one := found[key]) is not None}
+    lacks_success = place.success is not None and found[place.success] is None
+    return There(found[place.key], found[place.manifest], strays, lacks_success)
 
 
 async def _put_first(writing: Writing, spool: IO[bytes], metadata: Mapping[str, str]) -> str:
