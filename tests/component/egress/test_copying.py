@@ -56,7 +56,7 @@ async def test_pieces_hold_whole_rows_and_together_all_of_them(db: Database, cou
     assert fetches > 10 if count else fetches == 1
 
 
-async def all_of(rows: CopyOut) -> None:
+async def all_of(copied: CopyOut) -> None:
     while await copied.fetch(1 << 10, 60):
         pass
 
