@@ -1,5 +1,6 @@
 """Composition root of the exporter."""
 
+import sys
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -25,9 +26,14 @@ from shared.messaging.topology import EXPORT_HOUR, PROBE_TARGET
 from shared.runtime import Service
 from shared.schemas.jobs import ExportHourJob, ProbeTargetJob
 
+_SWITCH_S = 0.0005
+"""Reading, filling and writing take turns at the interpreter. With Python's own 5 ms, whoever came for a moment waited
+for most of an export: of 50,000 rows, 81 µs a row became 28."""
+
 
 async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     """Everything opened, nothing running yet."""
+    sys.setswitchinterval(_SWITCH_S)
     database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
     await migrate.require(database_url)
     clock = settings.make_clock()

@@ -32,6 +32,8 @@ ROW_GROUP_BYTES = 16 << 20
 _PAGE_BYTES = 8 << 20
 WRITER = {"version": "2.6", "compression": "zstd", "compression_level": 3, "data_page_size": _PAGE_BYTES}
 
+_STREAM_BYTES = 1 << 20
+
 VARS = pa.struct([("subject", pa.string()), ("preheader", pa.string()), ("body", pa.string())])
 MOMENT = pa.timestamp("us", tz="UTC")
 
@@ -126,8 +128,11 @@ class HourFile(Generic[Rows]):
 
     def __init__(self, target: IO[bytes], form: Form[Rows]) -> None:
         self._sink, self._form, self._schema = _HashingSink(target), form, form.schema
+        # Parquet writes many little pieces a row group. Each would wait for the interpreter, which the thread that
+        # fills the next group gives away for moments only.
+        self._stream = pa.BufferedOutputStream(pa.PythonFile(self._sink, "w"), _STREAM_BYTES)
         self._writer = pq.ParquetWriter(
-            self._sink,
+            self._stream,
             self._schema,
             use_dictionary=list(form.repeating),
             write_statistics=list(form.statistics),
@@ -158,6 +163,7 @@ class HourFile(Generic[Rows]):
         self._written()
         self._thread.shutdown()
         self._writer.close()
+        self._stream.flush()
         return Summary(
             rows=self._rows,
             bytes=self._sink.written,

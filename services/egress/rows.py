@@ -20,7 +20,7 @@ from shared.schemas.copy import VariantSource, Vars
 from shared.vars_codec import opener
 
 _FETCH_ROWS = 1000
-_FETCH_BYTES = 256 << 10  # packed, about 500 rows
+_FETCH_BYTES = 1 << 20  # packed, about 2,000 rows
 _FETCH_TIMEOUT_S = 120.0  # real; the first one may have to sort
 _READ_TIMEOUT_S = 1200.0  # real; one hour from first to last row, encoding included
 _CACHED_SOURCES = 2048  # about 40 MB at 20 KB each

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from services.egress import rows
 from services.egress.copying import CopyOut, columns_of
 from services.egress.handler import export_hour
 from services.egress.layout import object_key
@@ -32,9 +33,9 @@ def copying(connection: Connection, statement: str, *values: object) -> CopyOut:
 
 
 async def test_fields_are_the_bytes_that_they_were(db: Database) -> None:
-    async with db.connection() as connection, copying(connection, VALUES) as rows:
-        numbers, texts, bytes_ = columns_of(await rows.fetch(1 << 20, 60), 3)
-        rest = await rows.fetch(1, 60)
+    async with db.connection() as connection, copying(connection, VALUES) as copied:
+        numbers, texts, bytes_ = columns_of(await copied.fetch(1 << 20, 60), 3)
+        rest = await copied.fetch(1, 60)
 
     assert [None if one is None else int.from_bytes(one, signed=True) for one in numbers] == [1, -1, None, 2**63 - 1]
     assert [None if one is None else one.decode() for one in texts] == ["Ann", "", "Zoë 😀", None]
@@ -45,8 +46,8 @@ async def test_fields_are_the_bytes_that_they_were(db: Database) -> None:
 @pytest.mark.parametrize("count", [0, 20_000])
 async def test_pieces_hold_whole_rows_and_together_all_of_them(db: Database, count: int) -> None:
     found, fetches = list[tuple[int, int]](), 0
-    async with db.connection() as connection, copying(connection, MANY, count) as rows:
-        while piece := await rows.fetch(64 << 10, 60):
+    async with db.connection() as connection, copying(connection, MANY, count) as copied:
+        while piece := await copied.fetch(64 << 10, 60):
             fetches += 1
             numbers, texts = columns_of(piece, 2)
             found += [(int.from_bytes(one or b""), len(text or b"")) for one, text in zip(numbers, texts, strict=True)]
@@ -55,16 +56,16 @@ async def test_pieces_hold_whole_rows_and_together_all_of_them(db: Database, cou
     assert fetches > 10 if count else fetches == 1
 
 
-async def all_of(rows: CopyOut) -> None:
-    while await rows.fetch(1 << 10, 60):
+async def all_of(copied: CopyOut) -> None:
+    while await copied.fetch(1 << 10, 60):
         pass
 
 
 async def test_a_statement_that_fails_half_way_says_so_where_rows_are_waited_for(db: Database) -> None:
     async with db.connection() as connection:
-        async with copying(connection, "SELECT 1 / (50000 - n) FROM generate_series(1, 60000) n") as rows:
+        async with copying(connection, "SELECT 1 / (50000 - n) FROM generate_series(1, 60000) n") as copied:
             with pytest.raises(asyncpg.DivisionByZeroError):
-                await all_of(rows)
+                await all_of(copied)
         assert await connection.fetchval("SELECT 1") == 1
 
 
@@ -72,12 +73,12 @@ async def test_a_statement_that_fails_half_way_says_so_where_rows_are_waited_for
 async def test_who_leaves_early_ends_the_statement_and_the_next_one_finds_a_connection(
     db: Database, statement: str
 ) -> None:
-    async with db.connection() as connection, copying(connection, statement) as rows:
+    async with db.connection() as connection, copying(connection, statement) as copied:
         if "series" in statement:
-            await rows.fetch(1, 60)
+            await copied.fetch(1, 60)
         else:
             with pytest.raises(TimeoutError):
-                await rows.fetch(1, 0.2)
+                await copied.fetch(1, 0.2)
 
     async def ended() -> bool:
         async with db.connection() as again:
@@ -90,12 +91,15 @@ async def test_who_leaves_early_ends_the_statement_and_the_next_one_finds_a_conn
 
 
 async def give_up_half_way(world: World, lease: Lease) -> None:
-    async with world.deps.reader.hour(lease, "page") as rows:
-        assert len(await rows.fetch()) < 3000
+    async with world.deps.reader.hour(lease, "page") as found:
+        assert len(await found.fetch()) < 3000
         raise Transient("no space", reason="folder_is_full")
 
 
-async def test_an_export_that_fails_while_rows_come_says_its_own_reason_and_the_next_one_succeeds(world: World) -> None:
+async def test_an_export_that_fails_while_rows_come_says_its_own_reason_and_the_next_one_succeeds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "_FETCH_BYTES", 64 << 10)
     shop = await world.shop()
     await world.say(shop, people(3000))
     lease = Lease(shop.org_id, "generations", HOUR, 1, 1, False, world.clock.now())
