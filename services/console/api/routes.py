@@ -45,7 +45,7 @@ def add_api(app: web.Application, registry: Registry, means: Means, who: Who) ->
 
 @cache
 def _written(registry: Registry) -> bytes:
-    """The document. It takes half a second, so applications of one process share it."""
+    """The document. It takes a sixth of a second, so applications of one process share it."""
     return orjson.dumps(document(registry), option=orjson.OPT_INDENT_2)
 
 
