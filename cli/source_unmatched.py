@@ -14,9 +14,10 @@ from shared.unmatched import KEPT_DAYS
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the table.")
 @command
 async def source_unmatched(org_slug: str, limit: int, as_json: bool) -> None:
-    """Show how many emails show no generation yet, how many opens and clicks have no email yet, and why.
+    """Show how many emails wait for their generation, and why.
 
-    The ingest service tries such emails again for a week: soon, then ever more seldom, and at once after a flow sync.
+    Opens and clicks whose email no file has told of yet are counted too. The ingest service tries
+    such emails again for a week: soon, then ever more seldom, and at once after a flow sync.
     """
     async with session() as s:
         found = await s.run(unmatched.waiting, unmatched.AskedWaiting(limit=limit), org_slug)

@@ -45,12 +45,11 @@ _FRESH_QUORUM_FIGURES = "-rabbit quorum_tick_interval 250"
 
 def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
     """Start the node; its data folder belongs to one node name, so a later start finds the same queues. `ports`: AMQP,
-    management, distribution, epmd; default: any free ones."""
+    management, distribution, epmd, metrics; default: any free ones."""
     if not SERVER.exists():
         raise ServerFailed("RabbitMQ is not installed; run devstack/bootstrap.sh servers")
     password = folder.secret("rabbitmq")
-    amqp, management, distribution, epmd = ports or free_ports(4)
-    metrics = next(port for port in free_ports(5) if port not in (amqp, management, distribution, epmd))
+    amqp, management, distribution, epmd, metrics = ports or free_ports(5)
     config = _CONFIG.format(
         host=LOOPBACK, amqp=amqp, management=management, metrics=metrics, user=USER, password=password
     )
@@ -78,7 +77,7 @@ def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
 
 def control(folder: Folder, ports: tuple[int, ...], *arguments: str) -> str:
     """Run `rabbitmqctl` on the node of this folder and these ports; what it printed. Raises `ServerFailed`."""
-    _, _, distribution, epmd = ports
+    _, _, distribution, epmd, _ = ports
     done = subprocess.run(
         [_CONTROL, *arguments], env=_environment(folder, distribution, epmd), capture_output=True, text=True,
         timeout=_CONTROL_S, check=False,

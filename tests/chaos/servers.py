@@ -24,7 +24,7 @@ from devstack.guarded import GuardedProcess
 from devstack.local import Folder, Running, ServerFailed
 from devstack.ports import S3_GRPC_OFFSET, free_ports
 
-_PORTS: dict[ServerName, int] = {"rabbitmq": 4, "postgres": 1, "s3": 5, "sshd": 1}
+_PORTS: dict[ServerName, int] = {"rabbitmq": 5, "postgres": 1, "s3": 5, "sshd": 1}
 _ATTEMPTS = 4
 
 

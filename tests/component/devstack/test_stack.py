@@ -58,8 +58,8 @@ def test_a_folder_serves_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.M
         Stack(tmp_path, durable=False, environ={})
 
 
-PORTS_OF = [("sshd", ["sftp"]), ("rabbitmq", ["amqp", "management", "distribution", "epmd"])]
-LONG = ("management", "distribution")
+PORTS_OF = [("sshd", ["sftp"]), ("rabbitmq", ["amqp", "management", "distribution", "epmd", "metrics"])]
+LONG = ("management", "distribution", "metrics")
 """Two starts of a node each; of the ports that are left, the broker itself says of `amqp` what the matter is, nobody of
 `epmd`."""
 
