@@ -133,6 +133,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "ratio_to_adbc": "times ADBC's with pyarrow",
         "ratio_to_pandas": "times pandas'",
         "cpu_us_per_row": "CPU of a row, µs",
+        "limit_cpu_us_per_row": "CPU of a row where pyarrow writes from memory, µs",
         "bytes_per_row": "a row in the file, bytes",
         "adbc_bytes_per_row": "the same by ADBC, bytes",
         "pandas_bytes_per_row": "the same by pandas, bytes",
