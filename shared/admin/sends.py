@@ -14,6 +14,7 @@ from shared.admin.operation import AskedModel, ResultModel, operation
 from shared.admin.results import SELECT_TEMPLATE
 from shared.admin.results_days import SELECT_CONTROL_MESSAGES, pairs, zone_of_org
 from shared.admin.stops import no_template
+from shared.admin.tracing import OfSend
 from shared.schemas.decisions import OUTSIDE, PLANNED_CONTROL
 from shared.schemas.ids import generation_day
 from shared.zones import begin_of, day_in
@@ -120,7 +121,19 @@ class AskedSends(AskedModel):
         return self
 
 
-class ListedSend(ResultModel):
+class Engagement(ResultModel):
+    """What came of an email, beside its delivery."""
+
+    bounced: bool
+    human_opens: int
+    machine_opens: int
+    human_clicks: int
+    bot_clicks: int
+    unsubscribed: bool
+    spam: bool
+
+
+class ListedSend(Engagement):
     """An email. `day`: of its decision, in the org's zone; of Klaviyo's own control branch (`external`), of sending."""
 
     transmission_id: str
@@ -133,13 +146,6 @@ class ListedSend(ResultModel):
     cell: str
     generation_id: UUID | None
     delivered: bool
-    bounced: bool
-    human_opens: int
-    machine_opens: int
-    human_clicks: int
-    bot_clicks: int
-    unsubscribed: bool
-    spam: bool
 
 
 class Sends(ResultModel):
@@ -170,28 +176,11 @@ class SendEvent(ResultModel):
     replaced: bool
 
 
-class OneSend(ResultModel):
+class OneSend(OfSend, Engagement):
     """An email as its events say it, oldest first."""
 
-    transmission_id: str
     profile_id: str
     message_id: str | None
-    sent_at: datetime
-    day: date
-    attribution: str
-    generation_id: UUID | None
-    template_id: str | None
-    copy_id: UUID | None
-    variant: str | None
-    cell: str
-    delivered: bool
-    bounced: bool
-    human_opens: int
-    machine_opens: int
-    human_clicks: int
-    bot_clicks: int
-    unsubscribed: bool
-    spam: bool
     events: list[SendEvent]
 
 

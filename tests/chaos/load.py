@@ -50,6 +50,11 @@ class Loaded:
         load = webhooks(self.rig.orgs, int(PER_S * seconds), self.seed + 1 + self.loads, people=slice(20, None))
         self.loading = asyncio.create_task(self.rig.client.load(load, PER_S))
 
+    async def flowing(self, seconds: float = 2) -> None:
+        """Until as many more webhooks were accepted as come in so many seconds: there is work of every kind in hand."""
+        since_s, client = asyncio.get_running_loop().time(), self.rig.client
+        await eventually(lambda: len(client.accepted_since(since_s)) >= seconds * PER_S, within_s=busy(30 * seconds))
+
     async def loaded(self) -> None:
         """Until the last webhook is accepted or given up."""
         assert self.loading is not None

@@ -87,7 +87,7 @@ async def test_f02_a_killed_broker_loses_nothing_and_is_used_as_soon_as_it_is_ba
     async with loaded(own, tmp_path, seed_of("f02")) as load:
         load.start(60)
         for _ in range(5):
-            await asyncio.sleep(2)
+            await load.flowing()
             own["rabbitmq"].kill()
             await asyncio.to_thread(own["rabbitmq"].start)
             again_s.append(round(await accepted_again(load.rig.client, within_s=busy(20)), 2))
@@ -105,7 +105,7 @@ async def test_f03_a_killed_database_or_backend_costs_known_keys_nothing(own: Ow
         since = len(load.rig.client.answers)
         load.start(50)
         for _ in range(5):
-            await asyncio.sleep(1)
+            await load.flowing(1)
             own["postgres"].kill()
             await asyncio.to_thread(own["postgres"].start)
             back_s.append(round(await load.rig.ready("generator", within_s=busy(20)), 2))
@@ -199,9 +199,9 @@ async def test_f09_after_the_loss_of_all_messages_what_was_stored_is_written(own
     async with loaded(own, tmp_path, seed_of("f09")) as load:
         rig = load.rig
         load.start(20)
-        await asyncio.sleep(2)
+        await load.flowing()
         with frozen(rig.pid("profile_writer")):
-            await asyncio.sleep(2)  # generations are stored whose writes only the broker knows
+            await load.flowing()  # generations are stored whose writes only the broker knows
             own["rabbitmq"].kill()
             own["rabbitmq"].wipe()
         unwritten = await rig.fetchval(COUNT_WRITES_OPEN)
@@ -243,7 +243,7 @@ async def test_f10_a_line_that_swallows_everything_is_noticed_and_gone_around(
             await rig.start(name, env={setting: through})
             since = len(rig.client.answers)
             load.start(20)
-            await asyncio.sleep(2)
+            await load.flowing()
             link.freeze()
             frozen_s = time.monotonic()
             await eventually(lambda: _unready(rig, name), within_s=busy(40), every_s=0.5)
