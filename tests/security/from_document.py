@@ -12,8 +12,15 @@ from uuid import UUID
 
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # jsonschema ships no types
 
+from tests.support.belongings import Belongings
+
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _DEEPEST: Final = 4
+ASK_OTHERS: Final = {
+    "sources.try", "sources.test", "sources.preview", "exports.test",
+    "klaviyo.connect", "klaviyo.rotate", "klaviyo.verify",
+}  # fmt: skip
+"""They wait for a server that is not there; tests of their own ask them."""
 JUNK: Final[tuple[Any, ...]] = (
     None, True, False, 0, -1, 1.5, 1e308, 2**31, 2**63, 2**64, 10**30, "", " ", "\x00", "a\x00b", "\ud800",
     "x" * 10_000, "null", "NaN", "{{ person.KlaviyoID }}", "{% for a in (1..9999999) %}", "' OR 1=1 --",
@@ -22,6 +29,17 @@ JUNK: Final[tuple[Any, ...]] = (
     "2026-11-23T10:00:00", "00000000-0000-0000-0000-000000000000", "-9999999999999999999", "http://169.254.169.254/",
     [], [[]], [None], {}, {"": ""}, {"a": {"a": {"a": {}}}}, ["x"] * 500, "=1+1", "Europe/Nowhere", "٣",
 )  # fmt: skip
+
+
+def known_of(ours: Belongings) -> dict[str, list[str]]:
+    """By the name of a parameter or field, values that name something of an org's."""
+    ids = ours.ids
+    return {
+        "org_slug": ["acme"], "template_id": list(ids["template"]), "variant": list(ids["variant"]),
+        "run_id": list(ids["run"]), "user_id": list(ids["person"]), "generation_id": list(ids["generation"]),
+        "member": list(ids["member"]), "letter_id": list(ids["letter"]), "event_id": list(ids["event"]),
+        "name": [*ids["source"], "ours-robot"], "file": list(ids["file"]), "kind": ["write"], "table": ["lift"],
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from shared.api_keys import Peppers
 from shared.clock import FrozenClock
 from shared.crypto import KeyRing
 from tests.component.gateway.rig import USER, Rig
-from tests.security.from_document import Case, Document
-from tests.support.belongings import Belongings, furnish
+from tests.security.from_document import ASK_OTHERS, Case, Document, known_of
+from tests.support.belongings import furnish
 from tests.support.console import KEY, Stage, console
 
 SEED: Final = 20_261_126
@@ -33,12 +33,6 @@ SHORT, LONG = 220, 5_000
 _AT_ONCE: Final = 20
 INSIDE: Final = (b"Traceback", b"asyncpg", b"site-packages", b"/services/", b"/shared/", b"SELECT ", b"pydantic")
 """What no answer may hold: where it was made, and of what."""
-
-ASK_OTHERS: Final = {
-    "sources.try", "sources.test", "sources.preview", "exports.test",
-    "klaviyo.connect", "klaviyo.rotate", "klaviyo.verify",
-}  # fmt: skip
-"""They wait for a server that is not there; tests of their own ask them."""
 
 
 @pytest.mark.parametrize("number", [SHORT, pytest.param(LONG, marks=pytest.mark.long)])
@@ -112,17 +106,6 @@ async def asked(
     if (answer.status == 500 and b'"secret_not_readable"' not in body) or inside or fault:  # ours are sealed by nobody
         return answer.status, f"{case.name}\n  -> {answer.status} {inside or fault or ''} {body[:300]!r}"
     return answer.status, None
-
-
-def known_of(ours: Belongings) -> dict[str, list[str]]:
-    """By the name of a parameter or field."""
-    ids = ours.ids
-    return {
-        "org_slug": ["acme"], "template_id": list(ids["template"]), "variant": list(ids["variant"]),
-        "run_id": list(ids["run"]), "user_id": list(ids["person"]), "generation_id": list(ids["generation"]),
-        "member": list(ids["member"]), "letter_id": list(ids["letter"]), "event_id": list(ids["event"]),
-        "name": [*ids["source"], "ours-robot"], "file": list(ids["file"]), "kind": ["write"], "table": ["lift"],
-    }  # fmt: skip
 
 
 async def new_key(stage: Stage) -> str:
