@@ -230,7 +230,7 @@ async def check_and_go_live(page: Page) -> None:
     await page.get_by_role("link", name="Set-up check").click()
     await page.get_by_role("button", name="Check now").click()
     await expect(page.locator("#answers")).to_contain_text("Nothing is wrong.", timeout=30_000)
-    await page.get_by_role("link", name="Integration Settings").click()
+    await page.get_by_role("link", name="Integration Settings", exact=True).click()
     await expect(page.get_by_text("2 minutes after the webhook").first).to_be_attached()
     await home_says(page, "Welcome email")
     await page.get_by_text("Activate…").click()

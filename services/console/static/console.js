@@ -196,6 +196,18 @@
   }
   document.addEventListener("htmx:error", () => toast("The console did not answer. Check your connection and try again."));
 
+  // A part that was to come later says that it will not, in the place of what is shown while it is on its way.
+  document.addEventListener("htmx:response:error", (event) => {
+    const waiting = event.target.querySelector?.(".loading");
+    if (!waiting) return;
+    const id = /this id: ([0-9a-f]+)/.exec(event.detail?.ctx?.text ?? "")?.[1];
+    const words = document.createElement("p");
+    words.className = "muted";
+    words.textContent = "This part could not be read. Load the page again in a minute" +
+      (id ? `; if that does not help, tell whoever runs the console this id: ${id}` : "") + ".";
+    waiting.replaceWith(words);
+  });
+
   // --- charts
 
   const charts = new Map();
