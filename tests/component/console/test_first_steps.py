@@ -1,6 +1,7 @@
 """What somebody meets who has never seen the console: names that are proposed, one step to a review, all of a body."""
 
 import re
+from datetime import UTC, datetime
 from html import unescape
 
 import pytest
@@ -69,7 +70,7 @@ async def test_names_are_proposed_until_they_are_taken(stage: Stage, ann: Browse
 
 async def test_who_got_a_right_email_has_pasted_what_it_needs(stage: Stage, ann: Browser) -> None:
     await make_template(stage, "acme")
-    facts = Facts(stage.db, stage.orgs["acme"], stage.now)
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
     before = (await ann.get("/acme/")).words
     await facts.generation("01PERSON", template_id="welcome", outcome="written")
 
