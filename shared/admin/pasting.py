@@ -6,9 +6,11 @@ from typing import Any
 from shared.admin.context import Context
 from shared.admin.errors import Next, Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
+from shared.admin.preview_grid import Variant, fields_of
+from shared.admin.previewing import SELECT_VARIANTS
 from shared.admin.stops import OneTemplate, no_template
 from shared.admin.template_store import Place, place_of
-from shared.admin.webhook_attrs import attrs_to_paste
+from shared.admin.webhook_attrs import attrs_to_paste, fields_to_paste
 from shared.snippet import marker
 from shared.snippet import snippet as make_snippet
 
@@ -35,8 +37,8 @@ class EmailSnippet(ResultModel):
 
 
 class Webhook(ResultModel):
-    """`body` is the text to paste; the value of X-Api-Key is a key of the org. `reads_attrs`: it holds attributes,
-    each with the tag that reads the profile property of its name; `unreadable_attrs`: names that no tag can hold."""
+    """`body` is the text to paste; the value of X-Api-Key is a key of the org. `reads_attrs`: it holds attributes or
+    fields with a tag that reads the profile property of their name; `unreadable_attrs`: names that no tag can hold."""
 
     url: str
     headers: dict[str, str]
@@ -74,20 +76,23 @@ async def webhook(context: Context, asked: AskedWebhook) -> Webhook:
     place = await _place(context, asked.template_id)
     defined = await context.connection.fetchrow(SELECT_ATTRIBUTES, context.org_id, asked.template_id)
     attrs, unreadable = attrs_to_paste({**defined["of_org"], **defined["of_template"]} if defined else {})
+    rows = await context.connection.fetch(SELECT_VARIANTS, context.org_id, asked.template_id)
+    printed = [fields_of(Variant(**dict(row))) for row in rows if row["state"] != "archived"]
+    fields, unprintable = fields_to_paste(frozenset().union(*printed))
     tail = f"{place.flow_id or '<flow_id>'}.{place.treatment_action_id or '<treatment_action_id>'}"
     body: dict[str, Any] = {
         "template_id": asked.template_id,
         "user_id": "{{ person.KlaviyoID }}",
         "tracking_id": "{{ person.KlaviyoID }}." + tail,
         "attrs": attrs,
-        "fields": {"first_name": "{{ person.first_name }}"},
+        "fields": fields,
     }
     return Webhook(
         url=f"{asked.base_url.rstrip('/')}/api/generate/{context.org_slug}",
         headers={"Content-Type": "application/json", "X-Api-Key": "<JUSTAI_API_KEY>"},
         body=json.dumps(body, indent=2, ensure_ascii=False),
-        reads_attrs=bool(attrs),
-        unreadable_attrs=unreadable,
+        reads_attrs=any("|lookup:" in tag for tag in (*attrs.values(), *fields.values())),
+        unreadable_attrs=sorted({*unreadable, *unprintable}),
     )
 
 

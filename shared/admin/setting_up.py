@@ -107,9 +107,11 @@ def _of_a_template(there: Mapping[str, Any]) -> list[SetUpStep]:
               f"{_counted(waiting, 'version')} waiting for a review." if waiting
               else "Nothing is served before somebody approved it: send a variant into review.",
               waits=not there["variants"]),
-        _step("paste", "Paste webhook and email snippet into Klaviyo", there["pasted"] or there["called"],
+        _step("paste", "Paste webhook and email snippet into Klaviyo",
+              there["pasted"] or there["called"] or there["shown"],
               "The flow has our webhook before the email." if there["pasted"] else "Webhooks come in.",
-              "Both stand in Integration Settings. Then Refresh Klaviyo Data there.", waits=not there["placed"]),
+              "Both stand in Integration Settings; the set-up check there says whether they are right.",
+              waits=not there["placed"]),
         _step("live", "Set it live", there["live"],
               f"{there['live']} of {_counted(there['templates'], 'template')} live.",
               "Run the set-up check, then activate the template.",

@@ -1,9 +1,11 @@
-"""How Klaviyo's webhook step reads each attribute from the person. Pure."""
+"""How Klaviyo's webhook step reads each attribute and each field from the person. Pure."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 _BREAKS_A_TAG = frozenset("'\"\\{}%|")
+_OF_EVERYBODY: Final = ("first_name", "last_name", "email")
+"""What Klaviyo knows of a person besides profile properties."""
 
 
 def attrs_to_paste(defined: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -20,3 +22,14 @@ def attrs_to_paste(defined: Mapping[str, Any]) -> tuple[dict[str, str], list[str
         for name, one in readable.items()
     }
     return attrs, sorted({*defined} - {*readable})
+
+
+def fields_to_paste(printed: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """The `fields` of the body: the first name, and whatever the copy prints; and the names that no tag can hold."""
+    names = sorted({"first_name", *printed})
+    readable = [name for name in names if not _BREAKS_A_TAG & {*name} and name.isprintable()]
+    fields = {
+        name: f"{{{{ person.{name} }}}}" if name in _OF_EVERYBODY else f"{{{{ person|lookup:'{name}'|default:'' }}}}"
+        for name in readable
+    }
+    return fields, [name for name in names if name not in readable]

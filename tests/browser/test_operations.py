@@ -202,10 +202,10 @@ async def test_a_backfill_shows_how_far_it_is(ann: Visitor, facts: Facts) -> Non
     await ann.goes_to("/acme/operations/exports")
     await page.get_by_label("From (UTC)").fill((hour - timedelta(hours=3)).strftime("%Y-%m-%dT%H:00"))
     await page.get_by_label("To (UTC, exclusive)").fill(hour.strftime("%Y-%m-%dT%H:00"))
-    await page.get_by_role("button", name="Export again").click()
+    await page.get_by_role("button", name="Export the range").click()
     await expect(page.get_by_text("3 of them are there already, with 360 rows: overwritten")).to_be_visible()
     assert await ann.see("ops-ask-back") == {}
-    await page.get_by_role("button", name="Export again").click()
+    await page.get_by_role("button", name="Export them").click()
     await expect(page.get_by_text("0 of 3 hours exported")).to_be_visible()
     await facts.execute("UPDATE export_hours SET exported_seq = dirty_seq, state = 'exported' WHERE state = 'pending'")
 
@@ -270,4 +270,4 @@ async def test_who_only_looks_finds_nothing_that_changes_or_names_people(
     await visitor.goes_to("/acme/operations")
     await expect(page.get_by_role("link", name="One person")).to_have_count(0)
     await visitor.goes_to("/acme/operations/exports")
-    await expect(page.get_by_role("button", name="Export again")).to_have_count(0)
+    await expect(page.get_by_role("button", name="Export the range")).to_have_count(0)

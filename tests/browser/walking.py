@@ -129,7 +129,7 @@ async def home_says(page: Page, link: str) -> None:
 
 async def before_you_start(page: Page) -> None:
     for label, text in {
-        "Name of your org": "Acme Coffee", "Its slug": "acme", "Your name": "Ann Example",
+        "Name of your org": "Acme Coffee", "Org slug": "acme", "Your name": "Ann Example",
         "Your email": "ann@example.com", "Password": PASSWORD, "Password again": PASSWORD,
     }.items():  # fmt: skip
         await page.get_by_label(label, exact=True).fill(text)
@@ -137,8 +137,9 @@ async def before_you_start(page: Page) -> None:
     await expect(page.get_by_role("region", name="Set up")).to_contain_text("0 of 11 done")
 
 
-async def save_the_klaviyo_key(page: Page, private_key: str) -> None:
-    """2) Open Org Integration Settings. Select Klaviyo as the ESP integration. Paste the private API key and save."""
+async def save_the_klaviyo_key(page: Page, private_key: str, *, emails: str = "1 email") -> None:
+    """2) Open Org Integration Settings. Select Klaviyo as the ESP integration. Paste the private API key and save.
+    Flows are read at once."""
     await home_says(page, "Org Integration Settings")
     await page.get_by_label("ESP integration").select_option(label="Klaviyo")
     await page.get_by_label("Klaviyo private API key", exact=True).fill(private_key)
@@ -146,6 +147,7 @@ async def save_the_klaviyo_key(page: Page, private_key: str) -> None:
     await expect(page.get_by_text("Nothing is stored yet.")).to_be_visible(timeout=20_000)
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.get_by_text(f"Connected with the key that ends in {private_key[-4:]}.")).to_be_visible()
+    await expect(page.get_by_text(f"Read 1 flow with {emails} from Klaviyo.")).to_be_visible()
 
 
 async def create_a_justai_api_key(page: Page) -> str:
@@ -174,8 +176,7 @@ async def write_two_variants(page: Page) -> None:
         await page.get_by_label("Name", exact=True).fill(name)
         await page.get_by_label("Subject Line").fill(subject)
         await page.get_by_label("Body", exact=True).fill(BODY)
-        await page.get_by_role("button", name="Save as a draft").click()
-        await page.get_by_role("button", name="Send into review").click()
+        await page.get_by_role("button", name="Save for review").click()
         await expect(page.get_by_text(f"{name}, version 1: sent into review.")).to_be_visible()
 
 
@@ -187,12 +188,10 @@ async def have_them_approved(page: Page) -> None:
         await expect(page.get_by_text(f"{name}, version 1: approved.")).to_be_visible()
 
 
-async def configure_template_in_justai(page: Page, *, emails: str = "1 email", control: str = "") -> None:
+async def configure_template_in_justai(page: Page, *, control: str = "") -> None:
     """Open the template's Integration Settings. Select the Flow. Select the Treatment Message. Save changes. Of an
     external split, select the Control Message too."""
     await home_says(page, "Welcome email")
-    await page.get_by_role("button", name="Refresh Klaviyo Data").click()
-    await expect(page.get_by_text(f"Read 1 flow with {emails} from Klaviyo.")).to_be_visible(timeout=20_000)
     await page.get_by_label("Flow", exact=True).select_option(label="Welcome series (live)")
     await page.get_by_label("Treatment Message").select_option(label="Welcome email · no webhook before it")
     if control:
@@ -228,11 +227,11 @@ async def configure_the_email_template(page: Page, klaviyo: Klaviyo) -> None:
 
 
 async def check_and_go_live(page: Page) -> None:
-    await page.get_by_role("button", name="Refresh Klaviyo Data").click()
-    await expect(page.get_by_text("2 minutes after the webhook").first).to_be_attached(timeout=20_000)
     await page.get_by_role("link", name="Set-up check").click()
     await page.get_by_role("button", name="Check now").click()
     await expect(page.locator("#answers")).to_contain_text("Nothing is wrong.", timeout=30_000)
+    await page.get_by_role("link", name="Integration Settings", exact=True).click()
+    await expect(page.get_by_text("2 minutes after the webhook").first).to_be_attached()
     await home_says(page, "Welcome email")
     await page.get_by_text("Activate…").click()
     await page.get_by_role("dialog").get_by_role("button", name="Activate").click()
@@ -276,9 +275,9 @@ async def export_a_month(page: Page, world: World) -> None:
     world.clock.leap(AN_HOUR_S)  # the hour of the emails is over
     await nav(page, "Operations")
     await page.get_by_role("link", name="Exports", exact=True).click()
-    await page.get_by_role("button", name="Export again").click()
+    await page.get_by_role("button", name="Export the range").click()
     await expect(page.get_by_role("heading", name="What it will touch")).to_be_visible()
-    await page.get_by_role("button", name="Export again").click()
+    await page.get_by_role("button", name="Export them").click()
     s3 = world.s3()
 
     def rows() -> int:

@@ -72,7 +72,7 @@ async def backfill(visit: Visit) -> web.StreamResponse:
         told = await _touched(visit, given)
         if not await agreed(visit, told):
             back = visit.path("operations", "exports")
-            return await ask_back(visit, "Export these hours again?", told, "Export again", back=back)
+            return await ask_back(visit, "Export these hours?", told, "Export them", back=back)
     try:
         if given.count:
             return await _show(visit, form, await visit.run(exports.preview, asked))

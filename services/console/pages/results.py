@@ -49,7 +49,9 @@ async def overview(visit: Visit) -> web.StreamResponse:
     paging = Paging.of(visit.request.query)
     found = await visit.run(results.overview, results.AskedOverview(limit=paging.limit, offset=paging.offset))
     part = paging.cut(found.templates, visit.path("results"), visit.request.query)
-    return visit.render("results/list.html", part=part)
+    delivered = any(one.treatment.delivered + one.control.delivered for one in part.rows)
+    lacks_source = not delivered and await _no_source(visit)
+    return visit.render("results/list.html", part=part, lacks_source=lacks_source)
 
 
 @pages.page("GET", "/{org}/results/{template}", role="viewer")
@@ -147,16 +149,19 @@ async def _show(visit: Visit) -> web.Response:
     query = {name: value for name, value in visit.request.query.items() if name in ("since", "until", "days")}
     lift_chart, lift_note = charts.lift(found)
     template = await visit.run(templates.show, OneTemplate(template_id=found.template_id))
-    lacks_source = False
-    if not found.treatment.delivered + found.control.delivered:
-        there = await visit.run(setting_up.show, Nothing())
-        lacks_source = any(one.name == "source" and not one.done for one in there.steps)
+    lacks_source = not found.treatment.delivered + found.control.delivered and await _no_source(visit)
     return visit.render(
         "results/one.html", results=found, span=span, spans=_SPANS, by=by, segments=segments,
         how_long=_how_long(found), lift_chart=lift_chart, lift_note=lift_note, rate_chart=charts.rates(found),
         shares_chart=charts.shares(shares) if shares.days else None, query=query, report=found.report,
         weeks_chart=charts.weeks(found), nobody_is_control=_nobody_is_control(template), lacks_source=lacks_source,
     )  # fmt: skip
+
+
+async def _no_source(visit: Visit) -> bool:
+    """Whether nothing can tell what became of emails."""
+    there = await visit.run(setting_up.show, Nothing())
+    return any(one.name == "source" and not one.done for one in there.steps)
 
 
 def _nobody_is_control(template: Template) -> bool:

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from services.console.web.forms import Form, read_form
-from services.console.web.next_steps import what_is_next
+from services.console.web.next_steps import NextStep, what_is_next
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
 from shared.admin import keys
@@ -61,8 +61,8 @@ async def create(visit: Visit) -> web.StreamResponse:
     except Refused as error:
         form.refuse_all(error)
         return await _show(visit, form)
-    visit.next_step = await what_is_next(visit)
-    return await _show(visit, Form(), made=Shown(made.name, made.key, tuple(made.scopes)))
+    shown = Shown(made.name, made.key, tuple(made.scopes))
+    return await _show(visit, Form(), made=shown, own_next=await what_is_next(visit))
 
 
 @pages.page("POST", "/{org}/keys/{key}/rotate", role="owner")
@@ -86,10 +86,10 @@ async def revoke(visit: Visit) -> web.StreamResponse:
     return visit.see_other(visit.path("keys"))
 
 
-async def _show(visit: Visit, form: Form, made: Shown | None = None) -> web.Response:
+async def _show(visit: Visit, form: Form, made: Shown | None = None, own_next: NextStep | None = None) -> web.Response:
     found = (await visit.run(keys.list_keys, Nothing())).keys
     works = [one for one in found if one.revoked_at is None and (one.expires_at is None or one.expires_at > visit.now)]
     return visit.render(
         "settings/keys.html", 422 if form.faulty else 200, form=form, made=made, working=works,
-        ended=[one for one in reversed(found) if one not in works], keeps_h=keys.KEEPS_H,
+        ended=[one for one in reversed(found) if one not in works], keeps_h=keys.KEEPS_H, own_next=own_next,
     )  # fmt: skip

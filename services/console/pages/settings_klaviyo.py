@@ -3,6 +3,7 @@
 from aiohttp import web
 from pydantic import BaseModel, SecretStr
 
+from services.console.pages.klaviyo_data import counted, read_by_the_way
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
@@ -59,6 +60,8 @@ async def save(visit: Visit) -> web.StreamResponse:
     lacks = "" if found.may_write else " It lacks Profiles: Write, so nothing can be written yet."
     name = f" to {found.account_name}" if found.account_name else ""
     await visit.notice(f"Connected{name} with the key that ends in {found.last4}.{lacks}", "warn" if lacks else "good")
+    if read := await read_by_the_way(visit):
+        await visit.notice(f"Read {counted(read)} from Klaviyo.")
     return visit.see_other(visit.path("integration"))
 
 
@@ -78,7 +81,7 @@ def _put(form: Form, error: AdminError | Failure) -> None:
         if isinstance(error, Refused) or error.field:
             form.refuse("private_key", form.errors.pop("", error.message).rstrip("."))
     elif isinstance(error, Permanent):
-        form.refuse("private_key", f"is not taken by Klaviyo: {error}")
+        form.refuse("private_key", f"is not taken by Klaviyo: {error}. Copy it once more from Settings → API Keys")
     else:
         form.refuse("", f"Klaviyo could not be asked: {error}. Try again in a minute.")
 

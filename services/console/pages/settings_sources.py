@@ -26,6 +26,7 @@ _LABELS: Final = {
     "region": "Region", "endpoint_url": "Endpoint", "access_key": "Access key", "secret_key": "Its secret",
     "poll_s": "Seconds between listings", "": "",
 }  # fmt: skip
+_PROPOSED: Final = {"sftp": "klaviyo-events", "folder": "event-folder", "s3": "event-bucket", "klaviyo": "klaviyo-api"}
 _OF_EACH: Final = ("path", "pattern", "poll_s")
 _SHOWN: Final = {
     "sftp": ("host", "port", "user", "host_key"),
@@ -267,6 +268,7 @@ async def _show_all(
     return visit.render(
         "settings/sources.html", 422 if form.faulty else 200, form=form, sources=found, one=None, tested=tested,
         failed=failed, wait_s=WAIT_S, kind=kind, kinds=KINDS,
+        proposed="" if any(one.name == _PROPOSED[kind] for one in found) else _PROPOSED[kind],
     )  # fmt: skip
 
 

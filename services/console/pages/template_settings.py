@@ -7,6 +7,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from services.console.pages import template_choice
+from services.console.pages.klaviyo_data import counted, read_by_the_way
 from services.console.pages.templates import LIVE, STATES, as_written, refuse, template_of
 from services.console.web.ask_back import agreed, ask_back
 from services.console.web.errors import sentence_of
@@ -101,7 +102,7 @@ async def save(visit: Visit) -> web.StreamResponse:
         else:
             await visit.notice("Saved. The next webhook uses it." if done.changed else "That is how it was already.")
             if done.snippet_changed and template.flow_id is None:
-                await visit.notice("Webhook step and Email snippet, to be pasted into Klaviyo, stand below.", "info")
+                await visit.notice("Webhook step and Email snippet, to be pasted into Klaviyo, are below.", "info")
             elif done.snippet_changed:
                 await visit.notice("The email snippet changed: paste it into the Treatment Message again.", "warn")
             return visit.see_other(visit.path("templates", template.template_id, "settings"))
@@ -207,9 +208,7 @@ async def refresh(visit: Visit) -> web.StreamResponse:
     except (AdminError, Failure) as error:
         await visit.notice(f"Klaviyo was not read: {_said(error)}", "bad")
     else:
-        count, emails = len({step.flow_id for step in found.steps}), len(found.steps)
-        read = f"{count} {'flow' if count == 1 else 'flows'} with {emails} {'email' if emails == 1 else 'emails'}"
-        await visit.notice(f"Read {read} from Klaviyo.")
+        await visit.notice(f"Read {counted(found)} from Klaviyo.")
     return visit.see_other(visit.path("templates", template.template_id, "settings"))
 
 
@@ -229,6 +228,8 @@ async def check_now(visit: Visit) -> web.StreamResponse:
         found = await visit.run(template_lint.lint, OneTemplate(template_id=template.template_id))
     except (AdminError, Failure) as error:
         refused = _said(error)
+    if found is not None and template.flow_delay_s is None and any(one.rule == "delay" for one in found.answers):
+        await read_by_the_way(visit)  # the webhook is new in the flow: Home and Integration Settings are to know it
     page = "templates/_answers.html" if visit.is_htmx else "templates/check.html"
     return visit.render(page, template=template, states=STATES, tab="check", found=found, refused=refused)
 

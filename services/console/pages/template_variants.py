@@ -17,7 +17,7 @@ from services.console.web.page import Pages
 from services.console.web.paging import Paging
 from services.console.web.security import PREVIEW_HEADERS
 from services.console.web.visit import Visit
-from shared.admin import content_rules, previewing, variant_queue, variant_saving, variants
+from shared.admin import content_rules, preview_grid, previewing, variant_queue, variant_saving, variants
 from shared.admin.errors import AdminError, Conflict, NotFound, Refused
 from shared.admin.meanings import of_decision
 from shared.admin.operation import Nothing, Operation
@@ -36,11 +36,12 @@ _IN_REVIEW: Final = 10
 _CELLS: Final = 24  # on one page; each has a frame of its own
 _SAMPLES: Final = (5, 20, 50, 100)
 _USUAL_FIELDS: Final = ("first_name", "last_name", "city")  # chips, beside those that the copy prints
+_SENT: Final = "sent into review. It waits under Review."
 _TEXT = Annotated[str, Field(max_length=200_000)]
 
 
 class Texts(BaseModel):
-    """What is being written. `person`: for whom the preview is."""
+    """What is being written. `person`: for whom the preview is; `then`: what is done with it once it is saved."""
 
     name: Annotated[str, Field(max_length=100)] = ""
     theme: Annotated[str, Field(max_length=1_000)] = ""
@@ -48,6 +49,7 @@ class Texts(BaseModel):
     preheader: Annotated[str, Field(max_length=1_000)] = ""
     body: _TEXT = ""
     person: Person = "example"
+    then: Literal["submit", ""] = ""
 
 
 class Comment(BaseModel):
@@ -105,7 +107,11 @@ async def _save(
 ) -> web.StreamResponse:
     if given is None or form.faulty:
         return await _editor(visit, template, variant, form)
-    asked = {"template_id": template.template_id, "variant": named, **given.model_dump(exclude={"name", "person"})}
+    asked = {
+        "template_id": template.template_id,
+        "variant": named,
+        **given.model_dump(exclude={"name", "person", "then"}),
+    }
     asked["body"] = as_written(given.body, variant.shown.body if variant is not None else "")
     try:
         done = await visit.run(variant_saving.save, asked)
@@ -115,6 +121,8 @@ async def _save(
     said = "Nothing was changed." if not done.changed else f"Saved {done.name}: {done.state}."
     stopping = sum(not one.warning for one in done.warnings)
     await visit.notice(said + (f" {stopping} of its findings stop an approval." if stopping else ""))
+    if given.then == "submit":
+        await _do(visit, variants.submit, {"template_id": template.template_id, "variant": str(done.copy_id)}, _SENT)
     return visit.see_other(visit.path("templates", template.template_id, "variants", str(done.copy_id)))
 
 
@@ -270,20 +278,25 @@ def _step(step: Operation[Step, Stepped], role: Literal["reviewer", "editor"], s
         if given is None:
             await visit.notice(f"Nothing was done: the comment {form.error('comment')}.", "bad")
             return visit.see_other(back)
-        try:
-            done = await visit.run(step, {**_asked(template, variant), "comment": given.comment})
-        except (Conflict, Refused) as error:
-            await visit.notice(f"Nothing was done. {_said(error)}", "bad")
-        else:
-            # Only what the step itself does not say.
-            now = "" if done.state in f"{said} in review" else f" It is {done.state}."
-            await visit.notice(f"{variant.name}, version {done.version}: {said}{now}")
+        await _do(visit, step, {**_asked(template, variant), "comment": given.comment}, said)
         return visit.see_other(visit.path("review") if given.back == "review" else back)
 
     pages.page("POST", f"/{{org}}/templates/{{template}}/variants/{{variant}}/{name}", role=role)(handle)
 
 
-_step(variants.submit, "editor", "sent into review. It waits under Review.")
+async def _do(visit: Visit, step: Operation[Step, Stepped], asked: Mapping[str, Any], said: str) -> None:
+    """Take it, and say on the next page how that went."""
+    try:
+        done = await visit.run(step, asked)
+    except (Conflict, Refused) as error:
+        await visit.notice(f"Nothing was done. {_said(error)}", "bad")
+    else:
+        # Only what the step itself does not say.
+        now = "" if done.state in f"{said} in review" else f" It is {done.state}."
+        await visit.notice(f"{done.name}, version {done.version}: {said}{now}")
+
+
+_step(variants.submit, "editor", _SENT)
 _step(variants.approve, "reviewer", "approved.")
 _step(variants.reject, "reviewer", "sent back to its author.")
 _step(variants.rollback, "reviewer", "the version before is served again.")
@@ -323,7 +336,17 @@ async def review(visit: Visit) -> web.StreamResponse:
         for one in part.rows
         if one.version > 1  # the first has nothing before it
     }
-    return visit.render("templates/review.html", part=part, diffs=diffs)
+    inbox = {one.copy_id: _inbox(one) for one in part.rows}
+    return visit.render("templates/review.html", part=part, diffs=diffs, inbox=inbox)
+
+
+def _inbox(waiting: variant_queue.WaitingReview) -> tuple[str, str]:
+    """Subject and preview text as somebody with every field sees them; as they are written, where they cannot be."""
+    headers = preview_grid.Variant(
+        waiting.copy_id, waiting.name, "draft", waiting.version, waiting.subject, waiting.preheader, "<p></p>"
+    )
+    [cell] = preview_grid.grid([headers], [previewing.person_of("example", sorted(preview_grid.fields_of(headers)))])
+    return (cell.shown.subject, cell.shown.preheader) if cell.shown else (waiting.subject, waiting.preheader)
 
 
 # --- the path --------------------------------------------------------------------------------------------------------

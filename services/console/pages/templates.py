@@ -27,7 +27,7 @@ pages = Pages()
 
 STATES: Final[Mapping[str, str]] = {
     "draft": "People get the control content.",
-    "active": "Variants are chosen and learned from. Needs a flow, a Treatment Message and an approved variant.",
+    "active": "Variants are chosen and learned from.",
     "shipped": "The split has ended: everybody but the holdout gets our copy; variants and the ranker go on.",
     "archived": "People get the control content; nothing is chosen any more.",
 }
@@ -202,17 +202,23 @@ async def show_one(visit: Visit, template: Template, refused: str = "") -> web.R
     drafting = await visit.run(drafts.list_runs, {"template_id": template.template_id, "limit": 5})
     return visit.render(
         "templates/one.html", 422 if refused else 200, template=template, variants=found.variants,
-        states=STATES, refused=refused, tab="variants", ready=_ready(template),
+        states=STATES, refused=refused, tab="variants", ready=_ready(visit, template, found),
         drafting=drafting, run_states=RUN_STATES,
     )  # fmt: skip
 
 
-def _ready(template: Template) -> Sequence[tuple[bool, str, str]]:
-    """What is to be done before it can be active: done, what, the tab or the place on this page where it is done."""
+def _ready(visit: Visit, template: Template, written: Variants) -> Sequence[tuple[bool, str, str]]:
+    """What is to be done before it can be active: done, what, and where: a tab, a place on this page, or a path."""
+    waiting = any("in review" in one.state for one in written.variants)
+    draft = next((one.copy_id for one in written.variants if one.state == "draft"), None)
     return (
         (template.flow_id is not None, "Select the flow and its Treatment Message", "settings"),
         (bool(template.variants), "Write a variant", "variants/_new"),
-        (any(row.state == "approved" for row in template.variants), "Have it approved", "#variants"),
+        (
+            any(row.state == "approved" for row in template.variants),
+            "Have it approved: it waits under Review" if waiting else "Send it into review and have it approved",
+            visit.path("review") if waiting else f"variants/{draft}" if draft else "#variants",
+        ),
         (
             template.flow_delay_s is not None,
             "Paste webhook and email snippet into Klaviyo, then run the set-up check",

@@ -121,8 +121,12 @@
 
   function insert(button) {
     const text = lastText?.isConnected ? lastText : document.getElementById("f-body");
-    text.setRangeText(button.dataset.insert, text.selectionStart, text.selectionEnd, "end");
+    const from = text.selectionStart;
+    text.setRangeText(button.dataset.insert, from, text.selectionEnd, "end");
     text.focus();
+    // What stands in for a missing value is to be chosen: typing replaces it.
+    const [before, words] = button.dataset.insert.split("'");
+    if (words) text.setSelectionRange(from + before.length + 1, from + before.length + 1 + words.length);
     text.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
@@ -136,6 +140,13 @@
     form.requestSubmit(button);
   }
 
+  // A form that came back with faults holds texts that are not stored: the frame shows them all the same.
+  addEventListener("DOMContentLoaded", () => {
+    const form = document.querySelector("[data-live-preview]");
+    const empty = form?.querySelector("iframe[name=preview]:not([src])");
+    if (empty && form.querySelector("#f-body").value) showPreview(form);
+  });
+
   const previews = new WeakMap();
   for (const kind of ["input", "change"]) {
     document.addEventListener(kind, (event) => {
@@ -145,6 +156,17 @@
       previews.set(form, setTimeout(() => showPreview(form), 500));
     });
   }
+
+  // --- a name proposes what is made of it, until that is typed
+
+  document.addEventListener("input", (event) => {
+    const proposing = event.target.closest?.("[data-proposes]");
+    const [name, made] = proposing?.dataset.proposes.split(" ") ?? [];
+    if (event.target.name === made) delete proposing.dataset.proposes;
+    if (event.target.name !== name) return;
+    const plain = event.target.value.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+    proposing.elements[made].value = plain.replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 63);
+  });
 
   // --- a form is sent once
 
@@ -174,6 +196,18 @@
   }
   document.addEventListener("htmx:error", () => toast("The console did not answer. Check your connection and try again."));
 
+  // A part that was to come later says that it will not, in the place of what is shown while it is on its way.
+  document.addEventListener("htmx:response:error", (event) => {
+    const waiting = event.target.querySelector?.(".loading");
+    if (!waiting) return;
+    const id = /this id: ([0-9a-f]+)/.exec(event.detail?.ctx?.text ?? "")?.[1];
+    const words = document.createElement("p");
+    words.className = "muted";
+    words.textContent = "This part could not be read. Load the page again in a minute" +
+      (id ? `; if that does not help, tell whoever runs the console this id: ${id}` : "") + ".";
+    waiting.replaceWith(words);
+  });
+
   // --- charts
 
   const charts = new Map();
@@ -200,6 +234,15 @@
   // Where the pointer is not, the legend says the newest.
   function restOnLast(chart) {
     if (chart.cursor.idx == null) chart.setLegend({ idx: chart.data[0].length - 1 }, false);
+  }
+
+  // Shares of something end at all of it.
+  function within(data) {
+    if (data.within) return { range: () => data.within };
+    const share = (y) => y == null || (y >= 0 && y <= 100);
+    const all = data.series.flatMap((one) => [...one.y, ...(one.low ?? []), ...(one.high ?? [])]);
+    if (data.unit !== "%" || !all.every(share)) return {};
+    return { range: (_, low, high) => uPlot.rangeNum(low ?? 0, high ?? 100, 0.1, true).map((y) => Math.min(100, Math.max(0, y))) };
   }
 
   // Four colours can be told apart by most eyes; with dashes they make twelve lines, and more than that nobody reads.
@@ -239,8 +282,7 @@
       width: box.clientWidth, height: 240, series, bands, axes: [{ ...axis, grid: { show: false }, values: (_, xs) => xs.map(when), ...(data.days ? dayAxis(data) : {}) }, yAxis],
       tzDate: (s) => uPlot.tzDate(new Date(s * 1000), zone),
       hooks: { ready: [restOnLast], setCursor: [restOnLast] },
-      scales: { x: { time: Boolean(data.time), ...(data.days && data.x.length < 2 ? { range: (_, from) => [from - 43200, from + 43200] } : {}) },
-        ...(data.within ? { y: { range: () => data.within } } : {}) }, legend: { live: true, markers: { dash: (_, at) => dashes[at] ?? "solid" } },
+      scales: { x: { time: Boolean(data.time), ...(data.days && data.x.length < 2 ? { range: (_, from) => [from - 43200, from + 43200] } : {}) }, y: within(data) }, legend: { live: true, markers: { dash: (_, at) => dashes[at] ?? "solid" } },
       // Of many lines the one under the pointer stands out.
       cursor: { points: { size: 7 }, ...(drawn.length > 4 ? { focus: { prox: 24 } } : {}) }, focus: { alpha: 0.25 },
     };

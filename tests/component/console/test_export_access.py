@@ -60,7 +60,7 @@ async def test_exports_are_switched_off_after_asking_back_and_on_again(stage: St
     assert [one.enabled for one in (before, off, on)] == [True, False, True]
     assert "Exports are off" in page.words
     assert "Switch exports on" in page.words
-    assert "Export again" not in page.words
+    assert "Export the range" not in page.words
 
 
 async def test_exports_are_given_up_after_asking_back_and_only_by_an_owner(stage: Stage, ann: Browser) -> None:
