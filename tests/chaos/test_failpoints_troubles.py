@@ -43,8 +43,8 @@ async def test_f15_a_kill_anywhere_in_trouble_loses_nothing_and_writes_nothing_w
     service, kind = TROUBLES[trouble]
     seed = seed_of(f"{trouble} {site} {when}")
     met = kind(rig, seed)
-    await rig.processes.end(service)
     await met.before()
+    await rig.processes.end(service)
     argv = failing(service, tmp_path / "report", "--at", site, "--when", when)
     await rig.start(service, argv=argv, env=met.env, wait=False)
     await met.during()

@@ -66,7 +66,7 @@ SELECT_LOADED = """
 
 
 class Trouble:
-    """One kind. In this order: `before` the service starts that is to die, `during` until it has, `after` it was
+    """One kind. In this order: `before` the service is started so that it dies, `during` until it has, `after` it was
     started again. `allowed`: what the oracle finds and this trouble asks for."""
 
     env: Mapping[str, str] = {}
