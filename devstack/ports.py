@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
+import threading
+import time
+from collections import deque
 
 LOOPBACK = "127.0.0.1"
 
@@ -14,20 +18,47 @@ LOOPBACK = "127.0.0.1"
 _FIRST, _LAST = 20000, 22700
 S3_GRPC_OFFSET = 10000
 
+_OURS_FOR_S = 120.0  # longer than any server takes from our look to its bind
+_ours: deque[tuple[float, int]] = deque()
+_lock = threading.Lock()
+
 
 def free_ports(count: int, *, also: int = 0) -> tuple[int, ...]:
     """`count` different ports that nobody listens on; with `also`, each port + `also` is free too.
 
-    A neighbour may still take one before the server does: whoever starts a server tries again with other ports.
+    Nobody else who asks here is given one of them for two minutes, in whatever process of this machine. Who does not
+    ask may still take one before the server does: whoever starts a server tries again with other ports.
     """
     candidates = random.sample(range(_FIRST, _LAST), k=_LAST - _FIRST)
     found: list[int] = []
-    for port in candidates:
-        if _is_free(port) and (not also or _is_free(port + also)):
-            found.append(port)
-            if len(found) == count:
-                return tuple(found)
+    with _lock:
+        _give_back()
+        for port in candidates:
+            if (name := _taken(port)) is None:
+                continue
+            if _is_free(port) and (not also or _is_free(port + also)):
+                _ours.append((time.monotonic(), name))
+                found.append(port)
+                if len(found) == count:
+                    return tuple(found)
+            else:
+                os.close(name)
     raise OSError(f"no {count} free ports between {_FIRST} and {_LAST}")
+
+
+def _taken(port: int) -> int | None:
+    """The port's name among processes, as an open file: only one can have it. None: somebody has."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as name:
+        try:
+            name.bind(f"\0justai-port-{port}")
+        except OSError:
+            return None
+        return name.detach()
+
+
+def _give_back() -> None:
+    while _ours and time.monotonic() - _ours[0][0] > _OURS_FOR_S:
+        os.close(_ours.popleft()[1])
 
 
 def _is_free(port: int) -> bool:

@@ -38,7 +38,7 @@ from services.ingest.records import (
 from services.ingest.text import Limits
 from shared import logs, metrics
 from shared.clock import Clock
-from shared.errors import Failure, Outage, Transient
+from shared.errors import Conflict, Failure, Outage, Transient
 from shared.schemas.jobs import IngestFileJob
 
 log = logs.get(__name__)
@@ -103,7 +103,8 @@ class Deps:
 
 
 async def ingest_files(jobs: Sequence[IngestFileJob], deps: Deps) -> list[BaseException | None]:
-    """One outcome per job. Raises Outage."""
+    """One outcome per job. Raises Outage; also on a conflict in the database, which is no fault of a file: after five
+    attempts a file counts as failed."""
     outcomes: list[BaseException | None] = []
     for job in jobs:
         try:
@@ -111,6 +112,8 @@ async def ingest_files(jobs: Sequence[IngestFileJob], deps: Deps) -> list[BaseEx
             outcomes.append(None)
         except Outage:
             raise
+        except Conflict as conflict:
+            raise Outage(str(conflict), reason=conflict.reason) from conflict
         except Failure as failure:
             outcomes.append(failure)
     return outcomes
@@ -132,7 +135,7 @@ async def _ingest(job: IngestFileJob, deps: Deps) -> None:
             refused = isinstance(trouble, SourceRefused)
             await deps.sources.poll_failed(file.source, str(trouble), deps.clock.now(), refused=refused)
             await deps.ledger.list_again(file, str(trouble), deps.clock.now(), changed=False)
-        except (Outage, asyncio.CancelledError) as stopped:
+        except (Outage, Conflict, asyncio.CancelledError) as stopped:
             await _give_back(file, f"interrupted: {type(stopped).__name__}", deps, attempts=0)
             raise
         except Failure as failure:

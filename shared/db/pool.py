@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from shared.errors import Outage, Transient
+from shared.errors import Conflict, Outage, Transient
 
 _CONNECT_TIMEOUT_S = 10.0
 _STATEMENT_TIMEOUT_S = 30
@@ -27,9 +27,9 @@ OUTAGE_ERRORS = (
     asyncpg.InternalClientError,
     ConnectionError,
 )
+COLLISIONS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 CONFLICT_ERRORS = (
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
+    *COLLISIONS,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
 )
@@ -43,7 +43,8 @@ class Database:
 
     @asynccontextmanager
     async def connection(self, timeout_s: float = _STATEMENT_TIMEOUT_S) -> AsyncIterator[Connection]:
-        """One connection. Raises Outage when the server is away or silent, Transient on a conflict.
+        """One connection. Raises Outage when the server is away or silent, Transient on a conflict, which
+        is a Conflict where the same statements may succeed at once.
 
         A frozen server answers neither the query nor the release (asyncpg 0.32), so past the deadline the
         connection is cut, not returned.
@@ -62,7 +63,8 @@ class Database:
         except TimeoutError as error:
             raise Outage("the database did not answer in time", reason="database_timeout") from error
         except CONFLICT_ERRORS as error:
-            raise Transient(f"the database asks to try again: {name_of(error)}", reason="database_conflict") from error
+            kind = Conflict if isinstance(error, COLLISIONS) else Transient
+            raise kind(f"the database asks to try again: {name_of(error)}", reason="database_conflict") from error
         except OUTAGE_ERRORS as error:
             raise Outage(f"the database is out of reach: {name_of(error)}", reason="database_unreachable") from error
         except asyncpg.InterfaceError as error:

@@ -3,6 +3,7 @@
     python -m tests.chaos.failing generator --report FILE                                  lists where it does so
     python -m tests.chaos.failing generator --report FILE --at 'publish … Publisher.send' --when after --nth 1
     python -m tests.chaos.failing generator --report FILE --refuse 0.01     has PostgreSQL refuse one in a hundred
+    python -m tests.chaos.failing cli --report FILE --at … -- dead replay write    kills our own command
 
 Nothing of this is in the services: the calls that leave the process are wrapped here, at the client libraries' own
 doors, before the service is built. A crossing is named by what it does and by the innermost function of ours that did
@@ -193,19 +194,23 @@ def crash_on(text: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("service")
+    parser.add_argument("service", help="Or `cli`, which is told what comes after `--`.")
     parser.add_argument("--report", type=Path, required=True)
     parser.add_argument("--at")
     parser.add_argument("--when", choices=("before", "after"), default="before")
     parser.add_argument("--nth", type=int, default=1)
     parser.add_argument("--poison", help="Die when a job with this text is handled.")
     parser.add_argument("--refuse", type=float, default=0.0, help="The share of statements that PostgreSQL refuses.")
-    asked = parser.parse_args()
+    told = [*sys.argv[1:], "--"]
+    asked = parser.parse_args(told[: told.index("--")])
     if asked.refuse:
         refuse(asked.refuse, seed=sum(asked.service.encode()))
     if asked.poison:
         crash_on(asked.poison)
     install(Failpoints(asked.report, asked.at, asked.when, asked.nth))
+    if asked.service == "cli":
+        sys.argv[1:] = told[told.index("--") + 1 : -1]
+        importlib.import_module("cli.__main__").main()
     app = importlib.import_module(f"services.{asked.service}.app")
     settings = importlib.import_module(f"services.{asked.service}.settings")
     return runtime.run(app.build, settings.Settings)

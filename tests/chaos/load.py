@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.support.waiting import eventually
 PER_S = 100.0
 ORGS = 8  # so that no account's quota is what is measured
 ANSWER_S = 5.0  # the longest that a webhook may wait for its answer
+_LOOK_EVERY_S = 0.5
 
 
 @asynccontextmanager
@@ -59,6 +61,15 @@ class Loaded:
         """Until the last webhook is accepted or given up."""
         assert self.loading is not None
         await self.loading
+
+    async def dead_during(self, seconds: float, *, but: Collection[str] = ()) -> list[str]:
+        """How long a fault lasts; the services that did not say that they live at any look meanwhile, `but` those."""
+        names = [name for name in SERVICES if name not in but]
+        ends_s, dead = time.monotonic() + seconds, list[str]()
+        while (left_s := ends_s - time.monotonic()) > 0:
+            dead += await self.rig.dead(names)
+            await asyncio.sleep(min(_LOOK_EVERY_S, left_s))
+        return dead
 
     async def end(self) -> None:
         """Until the last webhook is accepted, and every ledger is compared. Prints what was measured."""

@@ -19,6 +19,11 @@ pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="module"), pytest
 WRITER = "profile_writer"
 MORE_THAN_FIT = 260
 DELAY_S, LOST_AFTER_S = 3600, 180
+FAULTS: dict[str, dict[str, object]] = {
+    "an answer that is lost": {"kind": "reset_after_apply"},
+    "an import that is refused": {"kind": "status", "status": 400},
+    "a key that may not import": {"kind": "unauthorized"},
+}
 # As of an account that was refused often lately: single writes carry next to nothing, so that few people are too many.
 TIGHTEN = "UPDATE klaviyo_accounts SET factor = $1, factor_at = $2"
 DELAY = "UPDATE templates SET delay_s = $1"
@@ -28,7 +33,7 @@ DELAY = "UPDATE templates SET delay_s = $1"
 async def rig(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
     names, folder = ("gateway", "generator", WRITER), tmp_path_factory.mktemp("imports")
     async with open_rig(
-        servers.need(*SERVERS), folder, names=names, orgs=1, people=4 * MORE_THAN_FIT, imports=True
+        servers.need(*SERVERS), folder, names=names, orgs=1, people=6 * MORE_THAN_FIT, imports=True
     ) as rig:
         await rig.execute(DELAY, DELAY_S)
         await rig.client.load(webhooks(rig.orgs, 2, seed_of("imports"), people=slice(2)), 40)
@@ -41,6 +46,27 @@ async def rig(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Asy
 async def test_f15_a_kill_anywhere_on_the_bulk_road_loses_nothing_and_writes_nothing_wrong(
     rig: Rig, tmp_path: Path, site: str, when: str
 ) -> None:
+    await kill_at(rig, tmp_path, site, when)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("trouble", "site"), [(trouble, site) for trouble, sites in known()["by_import_trouble"].items() for site in sites]
+)
+async def test_f15_a_kill_while_an_import_is_in_trouble_loses_nothing_and_writes_nothing_wrong(
+    rig: Rig, tmp_path: Path, trouble: str, site: str, when: str
+) -> None:
+    [org] = rig.orgs
+    await org.box.break_down(**FAULTS[trouble], operation="bulk_import_profiles", count=1)
+    try:
+        await kill_at(rig, tmp_path, site, when)
+    finally:
+        await org.box.mend()
+        await rig.execute("DELETE FROM bulk_refusals")  # as a new key does
+
+
+async def kill_at(rig: Rig, tmp_path: Path, site: str, when: str) -> None:
+    """The writer dies there with more to write than single requests carry, and all of it is written."""
     seed = seed_of(f"{site} {when}")
     await rig.processes.end(WRITER)
     await rig.execute(TIGHTEN, 0.005, rig.clock.now())

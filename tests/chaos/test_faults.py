@@ -110,16 +110,12 @@ async def test_f03_a_killed_database_or_backend_costs_known_keys_nothing(own: Ow
             await asyncio.to_thread(own["postgres"].start)
             back_s.append(round(await load.rig.ready("generator", within_s=busy(20)), 2))
         chance = random.Random(load.seed)
+        seen: set[int] = set()
         for _ in range(20):
-            backends = [
-                one.pid
-                for one in tree(own["postgres"].process.pid)[1:]
-                if "postgres: justai" in " ".join(one.cmdline())
-            ]
-            if backends:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(chance.choice(backends), signal.SIGKILL)
-            await asyncio.sleep(0.5)
+            fresh = await eventually(lambda: backends(own) - seen, within_s=busy(20), every_s=0.1)
+            seen.update(fresh)  # the death of one ends them all
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(sorted(fresh)), signal.SIGKILL)
         others = ("generator", "profile_writer", "ingest", "egress", "ranker")
         back_s += [round(await load.rig.ready(name, within_s=busy(20)), 2) for name in others]
         await load.loaded()
@@ -127,6 +123,16 @@ async def test_f03_a_killed_database_or_backend_costs_known_keys_nothing(own: Ow
         await load.end()
     say(back_s=back_s)
     assert max(back_s) <= busy(5)
+
+
+def backends(own: OwnServers) -> set[int]:
+    """Of connections to PostgreSQL, by their pids."""
+    found = set()
+    for one in tree(own["postgres"].process.pid)[1:]:
+        with contextlib.suppress(psutil.Error):
+            if "postgres: justai" in " ".join(one.cmdline()):
+                found.add(one.pid)
+    return found
 
 
 FROZEN = {
@@ -141,15 +147,11 @@ async def test_f04_nothing_hangs_when_something_was_frozen(own: OwnServers, tmp_
     async with loaded(own, tmp_path, seed_of(f"f04 {what}")) as load:
         rig = load.rig
         load.start(15)
-        dead: list[str] = []
         with contextlib.ExitStack() as stopped:
             for name in FROZEN[what]:
                 pid = own[name].process.pid if name in own.servers else rig.pid(name)
                 stopped.enter_context(frozen(pid))
-            ends_s = time.monotonic() + FREEZE_S
-            while time.monotonic() < ends_s:
-                dead += await rig.dead([name for name in SERVICES if name not in FROZEN[what]])
-                await asyncio.sleep(0.5)
+            dead = await load.dead_during(FREEZE_S, but=FROZEN[what])
         thawed_s = time.monotonic()
         for name in SERVICES:
             await rig.ready(name, within_s=max(0.1, busy(10) - (time.monotonic() - thawed_s)))
@@ -248,8 +250,7 @@ async def test_f10_a_line_that_swallows_everything_is_noticed_and_gone_around(
             frozen_s = time.monotonic()
             await eventually(lambda: _unready(rig, name), within_s=busy(40), every_s=0.5)
             noticed_s = time.monotonic() - frozen_s
-            await asyncio.sleep(max(0.0, SILENCE_S - noticed_s))
-            assert await rig.dead(SERVICES) == []
+            assert await load.dead_during(SILENCE_S - noticed_s) == []
             link.mend()
             back_s = await rig.ready(name, within_s=busy(15))
             await load.end()

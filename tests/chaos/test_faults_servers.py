@@ -54,8 +54,7 @@ async def test_f07_while_the_broker_takes_nothing_callers_are_told_and_what_it_h
             taken_s = loop.time() - since_s
             await eventually(lambda: _woken(prometheus), within_s=busy(40), every_s=0.5)
             woken_s = loop.time() - since_s
-            await asyncio.sleep(max(0.0, since_s + ALARM_S - loop.time()))
-            assert await rig.dead(SERVICES) == []
+            assert await load.dead_during(since_s + ALARM_S - loop.time()) == []
             gateway_mb = psutil.Process(rig.pid("gateway")).memory_info().rss / 1e6
             during = {one.status for one in rig.client.answers[since:]}
         finally:
@@ -86,15 +85,11 @@ async def test_f19_while_the_databases_disk_is_full_known_keys_are_served_and_no
     async with loaded(small, tmp_path, seed_of("f19 full")) as load:
         rig, server = load.rig, small["postgres"]
         load.start(35)
-        await asyncio.sleep(3)
+        await load.flowing(3)
         await rig.execute("CREATE TABLE probe (random text)")
         with filled(server.folder.path):
             await eventually(lambda: _refused(rig), within_s=busy(30), every_s=0.25)
-            full_s = asyncio.get_running_loop().time()
-            dead: list[str] = []
-            while asyncio.get_running_loop().time() < full_s + FULL_S:
-                dead += await rig.dead(SERVICES)
-                await asyncio.sleep(0.5)
+            dead = await load.dead_during(FULL_S)
         ended = server.process.poll() is not None  # it does so when its log finds no room either
         if ended:
             await asyncio.to_thread(server.start)

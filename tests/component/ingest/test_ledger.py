@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
+from services.ingest.handler import ingest_files
 from services.ingest.records import Claimed, Listed
 from services.ingest.store import Ledger
-from shared.errors import Throttled
+from shared.errors import Outage, Throttled
 from tests.component.ingest.given import SENT, Mail, again, nested_csv
 from tests.component.ingest.rig import STABLE_S, Rig, Server
 
@@ -393,3 +395,29 @@ async def test_a_source_whose_usual_gap_is_long_over_is_silent(bare_rig: Rig, ss
 
     assert silent == [0, 1]
     assert await bare_rig.sources.count_silent(SENT + timedelta(days=9)) == 0
+
+
+async def test_conflicts_in_the_database_spend_no_attempt_of_a_file(
+    rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "events.csv").write_bytes(nested_csv([Mail("T1").received()]))
+    look, left = Ledger.same_bytes, [asyncpg.DeadlockDetectedError, asyncpg.SerializationError] * 2
+
+    async def asked_to_try_again(self: Ledger, file: Claimed, sha256: str) -> UUID | None:
+        async with rig.database.connection():
+            if left:
+                raise left.pop()("refused")
+        return await look(self, file, sha256)
+
+    monkeypatch.setattr(Ledger, "same_bytes", asked_to_try_again)
+    await rig.list_twice()
+    [job] = rig.queued
+
+    for _ in range(4):  # more than a file has attempts
+        with pytest.raises(Outage, match="asks to try again"):
+            await ingest_files([job], rig.deps)
+        file = await rig.one("SELECT state, attempts, lease_until FROM ingest_files")
+        assert file == {"state": "queued", "attempts": 0, "lease_until": None}
+    await rig.work()
+
+    assert await rig.files() == {"events.csv": "done"}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -19,7 +21,21 @@ def test_ports_are_different_and_free() -> None:
 
 def test_a_port_in_use_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     taken, free = ports.free_ports(2)
+    monkeypatch.setattr("devstack.ports._OURS_FOR_S", -1.0)
     monkeypatch.setattr("devstack.ports.random.sample", lambda population, k: [taken, free])
 
     with socket.create_server((ports.LOOPBACK, taken)):
         assert ports.free_ports(1) == (free,)
+
+
+def test_a_port_is_not_given_twice_while_its_server_may_still_be_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, other = ports.free_ports(2)
+    [later] = ports.free_ports(1)
+    monkeypatch.setattr("devstack.ports.random.sample", lambda population, k: [given, later, other])
+    ask = f"import random; random.sample = lambda population, k: [{given}, {other}]; "
+    ask += "from devstack import ports; ports.free_ports(1)"
+
+    with pytest.raises(OSError, match="no 1 free ports"):
+        ports.free_ports(1)
+    asked = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
+    assert "no 1 free ports" in asked.stderr
