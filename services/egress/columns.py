@@ -22,9 +22,9 @@ class Bodies:
         self._texts.append(text)
         self._starts.append(start)
 
-    def column(self, present: pa.Buffer | None) -> pa.StringViewArray:
-        """All of them. `present`: a bit each, None for all."""
-        texts, starts = self._texts, self._starts
+    def column(self, rows: slice, present: pa.Buffer | None) -> pa.StringViewArray:
+        """Some of them. `present`: a bit each, None for all."""
+        texts, starts = self._texts[rows], self._starts[rows]
         views = np.zeros(len(texts), _VIEW)
         views["bytes"] = np.fromiter(map(len, texts), np.int32, len(texts)) - starts
         views["begin"] = [text[start : start + 4] for text, start in zip(texts, starts, strict=True)]

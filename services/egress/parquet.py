@@ -31,7 +31,13 @@ ROW_GROUP_BYTES = 16 << 20
 # Pages this large let zstd see many copies of the same variant: 20,000 bodies of 10 KB from 8 variants took 72 bytes a
 # row with them, 162 with pages of 1 MB (pyarrow 26, zstd level 3).
 _PAGE_BYTES = 8 << 20
-WRITER = {"version": "2.6", "compression": "zstd", "compression_level": 3, "data_page_size": _PAGE_BYTES}
+WRITTEN_ROWS = 1024
+"""So many rows are encoded at a time. Views cannot be parted for it (pyarrow 26: not implemented for StringView), so
+their column comes in chunks of so many."""
+WRITER = {
+    "version": "2.6", "compression": "zstd", "compression_level": 3, "data_page_size": _PAGE_BYTES,
+    "write_batch_size": WRITTEN_ROWS,
+}  # fmt: skip
 
 _STREAM_BYTES = 1 << 20
 
@@ -55,7 +61,7 @@ class Group(Protocol[Rows_contra]):
     def fill(self, rows: Rows_contra, start: int) -> int:
         """Append those from `start` on until the group is full; where it stopped."""
 
-    def columns(self) -> list[pa.Array]:
+    def columns(self) -> list[pa.Array | pa.ChunkedArray]:
         """All rows, by column; of use also after `clear`."""
 
     def clear(self) -> None:
@@ -194,9 +200,9 @@ class HourFile(Generic[Rows]):
             self._written()
             self._without_vars += self._filling.lost
             # Made here, so that the other thread hardly needs the interpreter and the two do not wait for each other.
-            batch = pa.RecordBatch.from_arrays(self._filling.columns(), schema=self._schema)
+            group = pa.Table.from_arrays(self._filling.columns(), schema=self._schema)
             self._filling.clear()
-            self._writing = self._thread.submit(self._writer.write_batch, batch)
+            self._writing = self._thread.submit(self._writer.write_table, group)
 
     def _written(self) -> None:
         if self._writing is not None:

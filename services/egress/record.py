@@ -13,7 +13,7 @@ import zstandard
 
 from services.egress.columns import Attrs, Bodies
 from services.egress.model import Details, StoredRows
-from services.egress.parquet import MOMENT, ROW_GROUP_BYTES, ROW_GROUP_ROWS, VARS, VARS_SEEN, Form
+from services.egress.parquet import MOMENT, ROW_GROUP_BYTES, ROW_GROUP_ROWS, VARS, VARS_SEEN, WRITTEN_ROWS, Form
 from shared.exports import Record
 
 _ROW_SIZE = 200  # what is not copy and not attrs
@@ -54,13 +54,13 @@ class RecordGroup:
         self.full = self.rows >= ROW_GROUP_ROWS or self._size >= ROW_GROUP_BYTES
         return at
 
-    def columns(self) -> list[pa.Array]:
+    def columns(self) -> list[pa.Array | pa.ChunkedArray]:
         """All rows, by column."""
         accepted = np.concatenate(self._accepted)
         found = [
             pa.array(accepted // _SECOND_US),  # rounded down, so that no row names the next hour
             *map(pa.concat_arrays, self._texts),
-            self._vars(),
+            pa.chunked_array([self._vars(slice(at, at + WRITTEN_ROWS)) for at in range(0, self.rows, WRITTEN_ROWS)]),
             self._attrs.column(),
         ]
         if self._record == "analyst":
@@ -88,14 +88,14 @@ class RecordGroup:
         self._size = size
         return at
 
-    def _vars(self) -> pa.StructArray:
-        """The three texts; null where there is no copy."""
-        absent = [subject is None for subject in self._subjects]
+    def _vars(self, rows: slice) -> pa.StructArray:
+        """The three texts of some rows; null where there is no copy."""
+        absent = [subject is None for subject in self._subjects[rows]]
         present = pa.array([not one for one in absent]).buffers()[1] if any(absent) else None
         texts = [
-            pa.array(self._subjects, pa.string()),
-            pa.array(self._preheaders, pa.string()),
-            self._bodies.column(present),
+            pa.array(self._subjects[rows], pa.string()),
+            pa.array(self._preheaders[rows], pa.string()),
+            self._bodies.column(rows, present),
         ]
         return pa.StructArray.from_arrays(texts, fields=list(VARS_SEEN), mask=pa.array(absent))
 
