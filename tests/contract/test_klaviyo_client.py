@@ -147,7 +147,7 @@ async def test_an_import_that_made_a_profile_counts_as_applied_and_is_noticed(ca
     async def make(_: web.Request) -> web.Response:
         return web.json_response({"data": {}}, status=201, headers={"RateLimit-Remaining": "7"})
 
-    async with _serving(make) as url, aiohttp.ClientSession() as session:
+    async with serving_with(make) as url, aiohttp.ClientSession() as session:
         limit = await KlaviyoClient(session, url, "pk_1").import_profile("ABC123", properties=COPY)
 
     assert limit.remaining == 7
@@ -243,7 +243,7 @@ async def test_redirects_are_not_followed() -> None:
         elsewhere.append(request.headers["Authorization"])
         return web.json_response({})
 
-    async with _serving(redirect) as url, aiohttp.ClientSession() as session:
+    async with serving_with(redirect) as url, aiohttp.ClientSession() as session:
         with pytest.raises(Permanent) as caught:
             await KlaviyoClient(session, url, "pk_1").patch_profile("ABC123", properties=COPY)
 
@@ -388,14 +388,14 @@ async def test_a_next_page_on_another_host_never_gets_the_key() -> None:
     async def elsewhere(_: web.Request) -> web.Response:
         return web.json_response({"data": [], "links": {"self": "x", "next": "http://127.0.0.2/api/flows"}})
 
-    async with _serving(elsewhere) as url, aiohttp.ClientSession() as session:
+    async with serving_with(elsewhere) as url, aiohttp.ClientSession() as session:
         with pytest.raises(Permanent) as caught:
             await KlaviyoClient(session, url, "pk_1", clock=Hurrying()).flows()
     assert caught.value.reason == "foreign_next_page"
 
 
 @asynccontextmanager
-async def _serving(handler: Any) -> AsyncIterator[str]:
+async def serving_with(handler: Any) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler)
     runner = web.AppRunner(app, access_log=None)
