@@ -4,7 +4,7 @@ from aiohttp import web
 
 from shared.klaviyo.client import KlaviyoClient
 from shared.klaviyo.wire import open_session
-from tests.contract.test_klaviyo_client import serving_with
+from tests.contract.klaviyo_stage import serving_with
 
 
 async def test_a_cookie_that_came_with_one_orgs_answer_goes_along_with_no_other_key() -> None:
