@@ -31,7 +31,7 @@ from shared.admin.context import Means as AdminMeans
 from shared.admin.draft_store import RunStore
 from shared.admin.draft_work import DraftWorker
 from shared.api_keys import Peppers
-from shared.clock import Clock, SystemClock
+from shared.clock import Clock, SystemClock, first_of
 from shared.db import migrate
 from shared.db.pool import open_database
 from shared.drafting.opening import open_drafter
@@ -174,8 +174,4 @@ async def _forget(people: Means, stop: asyncio.Event) -> None:
             await people.sessions.forget_old(people.clock.now())
         except Failure as error:
             log.warning("console.not_forgotten", error=error)
-        try:
-            async with asyncio.timeout(_FORGET_EVERY_S):
-                await stop.wait()
-        except TimeoutError:
-            continue
+        await first_of(stop.wait(), within_s=_FORGET_EVERY_S)
