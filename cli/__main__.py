@@ -10,6 +10,7 @@ from cli import (
     dead,
     doctor,
     drafts,
+    drop_keys,
     event,
     exports,
     flows,
@@ -28,7 +29,9 @@ from cli import (
     schema,
     sends,
     source_backfill,
+    source_files,
     source_hook,
+    source_rescan,
     source_totals,
     source_unmatched,
     sources,
@@ -69,10 +72,12 @@ for command in (
     main.add_command(command)
 
 orgs.org.add_command(rules.rules)
-sources.source.add_command(source_totals.reconcile)
-sources.source.add_command(source_backfill.backfill)
-sources.source.add_command(source_unmatched.source_unmatched)
-sources.source.add_command(source_hook.hook)
+for command in (
+    source_files.list_files, source_files.show_rejects, source_files.retry, source_files.accept, source_rescan.rescan,
+    source_backfill.backfill, source_totals.reconcile, source_unmatched.source_unmatched, source_hook.hook,
+    drop_keys.drop_key,
+):  # fmt: skip
+    sources.source.add_command(command)
 variants.variant.add_command(drafts.draft)
 variants.variant.add_command(drafts.show_drafts)
 

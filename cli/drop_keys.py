@@ -1,4 +1,7 @@
-"""Logins of our own SFTP server (deploy/sftp-drop): a file of public keys for each org, in a folder that it reads."""
+"""`justai source drop-key`: logins of our own SFTP server (deploy/sftp-drop).
+
+Each is a file of public keys in a folder that the server reads.
+"""
 
 import base64
 import hashlib
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from cli.session import command, session
 from shared.admin.ssh_keys import BadKey, host_key
 
 
@@ -48,3 +52,43 @@ def public_key(path: Path) -> str:
         raise click.ClickException("--key-file: this is no text.") from None
     except BadKey as error:
         raise click.ClickException(f"--key-file: {str(error).replace('public host key', 'public key')}.") from None
+
+
+@click.command("drop-key")
+@click.argument("org_slug")
+@click.option(
+    "--keys-dir", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder of keys that deploy/sftp-drop reads, like deploy/secrets/drop/keys.",
+)  # fmt: skip
+@click.option(
+    "--key-file",
+    "added",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A public key to let in, like id_ed25519.pub.",
+)
+@click.option("--rm", "removed", multiple=True, metavar="SHA256:…", help="A key to take away, by its fingerprint.")
+@command
+async def drop_key(org_slug: str, keys_dir: Path, added: tuple[Path, ...], removed: tuple[str, ...]) -> None:
+    """Give an org a login at our own SFTP server, or take it away.
+
+    Without options its keys are shown.
+
+    The login's name is the org's slug. What is put there lands in the org's own folder, which a source of kind folder
+    with --path in reads. A change counts within seconds; on Kubernetes, once the secret is made anew from the folder.
+    """
+    async with session() as s:
+        await s.org_id(org_slug)
+    keys = keys_of(keys_dir, org_slug)
+    by_print = {fingerprint(key).split()[0]: key for key in keys}
+    for one in removed:
+        if one not in by_print:
+            raise click.ClickException(f"--rm: {org_slug} has no key {one}.")
+        keys.remove(by_print[one])
+    keys += [key for path in added if (key := public_key(path)) not in keys]
+    if added or removed:
+        write(keys_dir, org_slug, keys)
+    for key in keys:
+        click.echo(fingerprint(key))
+    if not keys:
+        click.echo(f"{org_slug} has no login.")

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial, wraps
 from secrets import token_hex
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypedDict, Unpack
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -43,6 +43,14 @@ SELECT_ORG = "SELECT org_id FROM orgs WHERE slug = $1"
 SELECT_SLUGS = "SELECT slug FROM orgs ORDER BY slug LIMIT 20"
 
 
+class Using(TypedDict, total=False):
+    """What an operation may need beside the database."""
+
+    http: aiohttp.ClientSession
+    publisher: Jobs
+    drafting: Drafting | None
+
+
 @dataclass(frozen=True)
 class Session:
     """Open connections of one command."""
@@ -62,42 +70,28 @@ class Session:
         )  # fmt: skip
 
     async def run(
-        self,
-        operation: Operation[A, R],
-        asked: A,
-        org_slug: str,
-        actor: str | None = None,
-        *,
-        http: aiohttp.ClientSession | None = None,
-        publisher: Jobs | None = None,
-        drafting: Drafting | None = None,
+        self, operation: Operation[A, R], asked: A, org_slug: str, actor: str | None = None, **using: Unpack[Using]
     ) -> R:
         """Do it for this org; what it refuses is said as this command line says it."""
         try:
-            return await self.ask(operation, asked, org_slug, actor, http=http, publisher=publisher, drafting=drafting)
+            return await self.ask(operation, asked, org_slug, actor, **using)
         except AdminError as error:
             raise operations.told(error, org_slug) from None
 
     async def ask(
-        self,
-        operation: Operation[A, R],
-        asked: A,
-        org_slug: str,
-        actor: str | None = None,
-        *,
-        http: aiohttp.ClientSession | None = None,
-        publisher: Jobs | None = None,
-        drafting: Drafting | None = None,
+        self, operation: Operation[A, R], asked: A, org_slug: str, actor: str | None = None, **using: Unpack[Using]
     ) -> R:
         """The same, with errors as they are. Whoever may run the command may do everything; `actor` is who they say
         they are. Raises AdminError."""
         acting = Actor(actor or somebody(), "cli", "owner", await self.org_id(org_slug), org_slug)
+        http = using.get("http")
         klaviyo = partial(_client, http, self.clock) if http is not None else None
         letters = Graveyard(self.amqp_url, "justai-cli")
         asker = SeldomAsker(self.amqp_url, "justai-cli", token=partial(token_hex, 8))
         means = replace(
-            self.means, klaviyo=klaviyo, publisher=publisher, letters=letters, asker=asker, drafting=drafting
-        )
+            self.means, klaviyo=klaviyo, publisher=using.get("publisher"), letters=letters, asker=asker,
+            drafting=using.get("drafting"),
+        )  # fmt: skip
         return await run.run(Asking(means, acting, f"cli-{uuid4()}"), operation, asked)
 
     async def create(self, operation: Operation[A, R], asked: A, org_slug: str, actor: str | None = None) -> R:

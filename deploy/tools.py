@@ -15,14 +15,19 @@ _MOST_S: Final = 300.0  # promtool takes seven seconds of processor time
 
 
 class NotRunError(Exception):
-    """A check could not be made here; the text says what is missing and how to have it."""
+    """A check could not be made here; the text says what is missing and how to have it. `optional`: nothing that we
+    bring along has it, so that it may be missing in CI too."""
+
+    def __init__(self, message: str, *, optional: bool = False) -> None:
+        super().__init__(message)
+        self.optional = optional
 
 
-def found(tool: str, how: str) -> str:
+def found(tool: str, how: str, *, optional: bool = False) -> str:
     """Where it is: of the environment, of the machine, or fetched. Raises NotRunError, which tells `how` to have it."""
     path = shutil.which(tool, path=str(BIN)) or shutil.which(tool) or shutil.which(tool, path=str(FETCHED))
     if path is None:
-        raise NotRunError(f"{tool} is not here: {how}")
+        raise NotRunError(f"{tool} is not here: {how}", optional=optional)
     return path
 
 

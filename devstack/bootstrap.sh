@@ -47,13 +47,18 @@ missing_image() {
     command -v debootstrap >/dev/null 2>&1 || echo debootstrap
 }
 
-# One program of a package whose service nobody wants here. Without it a check is left out, which that check says.
+download() {
+    apt-get download -qq -o APT::Sandbox::User=root "$1" >&2
+}
+
+# One program of a package whose service nobody wants here. Without it a check is left out: it says so, and fails in CI.
 fetch() {
     program=$1 package=$2
     if command -v "$program" >/dev/null 2>&1 || [ -x "$TOOLS/$program" ]; then return 0; fi
     at=$(mktemp -d)
     echo "bootstrap: fetching $program" >&2
-    if (cd "$at" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2 &&
+    # Where nothing was ever installed there may be no lists of packages yet.
+    if (cd "$at" && { download "$package" || { apt-get update -qq >&2 && download "$package"; } } &&
         dpkg-deb --fsys-tarfile "$package"_*.deb | tar -x "./usr/bin/$program"); then
         mkdir -p "$TOOLS"
         mv "$at/usr/bin/$program" "$TOOLS/$program"

@@ -15,7 +15,7 @@ from typing import Final
 from uuid import uuid4
 
 from shared import logs
-from shared.clock import Clock, SystemClock
+from shared.clock import Clock, SystemClock, first_of
 from shared.crypto import KeyRing, Wrapped, parse_ring
 from shared.db.pool import Database
 from shared.errors import Failure, Permanent
@@ -140,9 +140,7 @@ class KeptRing:
                 if changed or since_told_s >= _TELL_EVERY_S:
                     since_told_s = 0.0
                     await self._tell()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_EVERY_S):
-                        await stop.wait()
+                await first_of(stop.wait(), within_s=_LOOK_EVERY_S)
                 since_told_s += _LOOK_EVERY_S
         finally:
             await self._leave()

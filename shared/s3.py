@@ -12,6 +12,7 @@ from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
 from aiobotocore.session import AioSession  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # type: ignore[import-untyped]
 from botocore.exceptions import ConnectionError as NotConnectedError
+from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from shared.errors import Failure, Permanent, Transient
 from shared.hosts import Hosts
@@ -82,6 +83,8 @@ async def named(call: Awaitable[T], timeout_s: float) -> T:
         raise failure_of(error.operation_name, code, status) from error
     except UNREACHABLE as error:
         raise Transient(f"the S3 server does not answer: {type(error).__name__}", reason="s3_unreachable") from error
+    except ResponseParserError:  # which quotes what came, and is none of botocore's other errors
+        raise Transient("the S3 server answers with something that is not S3", reason="s3_unreadable") from None
     except (BotoCoreError, ValueError) as error:
         raise Permanent(f"this bucket cannot be used: {error}", reason="s3_bad_target") from error
 

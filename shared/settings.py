@@ -5,8 +5,9 @@ name in that folder is read too, so that secrets need not stand in the environme
 """
 
 import os
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -141,7 +142,7 @@ class ServiceSettings(BaseSettings):
         except ValidationError as error:
             # Never the input: it may be the secret.
             faults += [
-                f"{PREFIX}{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
+                _told(fault["loc"], fault["msg"], cls.model_fields)
                 for fault in error.errors(include_input=False, include_url=False)
             ]
             raise SettingsError("\n".join(faults)) from None
@@ -175,6 +176,15 @@ def read_or_exit(model: type[S]) -> S:
     except SettingsError as error:
         sys.stderr.write(f"The configuration is not usable:\n{error}\n")
         raise SystemExit(2) from None
+
+
+def _told(place: tuple[int | str, ...], what: str, fields: Collection[str]) -> str:
+    """A fault, by the variable; one of several settings together names each of them as a variable instead."""
+    what = what.removeprefix("Value error, ")
+    if place:
+        return f"{PREFIX}{'_'.join(map(str, place)).upper()}: {what}"
+    names = "|".join(sorted((field for field in fields if "_" in field), reverse=True))
+    return re.sub(rf"\b(?:{names})\b", lambda found: f"{PREFIX}{found[0].upper()}", what)
 
 
 def _unknown_variables(model: type[ServiceSettings], names: Iterable[str]) -> list[str]:

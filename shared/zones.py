@@ -15,6 +15,11 @@ def zone_of(name: str | None) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
+def has_neighbours(day: date) -> bool:
+    """Whether the days around it, and its moments in other zones, are there too; a moment is a day."""
+    return 1900 <= day.year < 3000
+
+
 def day_in(zone: ZoneInfo, at: datetime) -> date:
     """The day that it is there."""
     return at.astimezone(zone).date()

@@ -31,13 +31,14 @@ from shared.admin.context import Means as AdminMeans
 from shared.admin.draft_store import RunStore
 from shared.admin.draft_work import DraftWorker
 from shared.api_keys import Peppers
-from shared.clock import Clock, SystemClock
+from shared.clock import Clock, SystemClock, first_of
 from shared.db import migrate
 from shared.db.pool import open_database
 from shared.drafting.opening import open_drafter
 from shared.errors import Failure
 from shared.keyring import KeptRing
 from shared.klaviyo.client import KlaviyoClient
+from shared.klaviyo.wire import open_session
 from shared.messaging.asking import SeldomAsker
 from shared.messaging.dead import Graveyard
 from shared.messaging.publisher import SeldomPublisher
@@ -77,7 +78,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
     shown = areas(page.path for page in all_pages(dev=settings.console_dev))
     templates = Templates(assets, shown, dev=settings.console_dev)
     clock, amqp_url = settings.make_clock(), settings.amqp_url.get_secret_value()
-    http = await stack.enter_async_context(aiohttp.ClientSession())
+    http = await stack.enter_async_context(open_session())
     means = AdminMeans(
         database, clock, ring, Peppers(settings.api_key_peppers.get_secret_value()), new_id=uuid4,
         random_bytes=os.urandom, klaviyo=partial(_klaviyo, http, clock), klaviyo_url=settings.console_klaviyo_url,
@@ -173,8 +174,4 @@ async def _forget(people: Means, stop: asyncio.Event) -> None:
             await people.sessions.forget_old(people.clock.now())
         except Failure as error:
             log.warning("console.not_forgotten", error=error)
-        try:
-            async with asyncio.timeout(_FORGET_EVERY_S):
-                await stop.wait()
-        except TimeoutError:
-            continue
+        await first_of(stop.wait(), within_s=_FORGET_EVERY_S)

@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import IO, Any, Literal, TypeVar
@@ -17,6 +18,7 @@ from typing import IO, Any, Literal, TypeVar
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
 from aiobotocore.session import AioSession  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from services.egress.model import Found, Superseded, Target
 from services.egress.roles import take_role
@@ -223,7 +225,7 @@ class Bucket:
         try:
             async with asyncio.timeout(_ABORT_TIMEOUT_S):
                 await self._client.abort_multipart_upload(**upload)
-        except (ClientError, BotoCoreError, *UNREACHABLE) as error:
+        except (ClientError, BotoCoreError, ResponseParserError, *UNREACHABLE) as error:
             log.error("export.upload_left", key=upload["Key"], upload=upload["UploadId"], error=type(error).__name__)
 
     async def sweep(self, prefix: str, ours: Callable[[str], bool], older_than_s: float) -> int:
@@ -233,7 +235,7 @@ class Bucket:
             answer = await self._call(
                 self._client.list_multipart_uploads(Bucket=self._name, Prefix=prefix, **after)
             )  # fmt: skip
-            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            now = _server_time(answer)
             for upload in answer.get("Uploads", ()):
                 if ours(upload["Key"]) and (now - upload["Initiated"]).total_seconds() > older_than_s:
                     which = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
@@ -273,6 +275,15 @@ def _say_of(target: Target, params: dict[str, Any], model: Any, **_: object) -> 
         params["ServerSideEncryption"] = "aws:kms" if target.encryption == "kms" else "AES256"
         if target.kms_key_id:
             params["SSEKMSKeyId"] = target.kms_key_id
+
+
+def _server_time(answer: Mapping[str, Any]) -> datetime:
+    """When the server gave this answer, by its own clock. Raises Permanent."""
+    try:
+        at = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    except (KeyError, ValueError):
+        raise Permanent("the server does not say what time it is", reason="s3_no_date") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _read(content: IO[bytes], start: int, length: int) -> bytes:

@@ -88,6 +88,7 @@ class Scheduler:
         self._settle_s, self._tick_s, self._requeue_s = settle_s, tick_s, requeue_s
         # Per org and table: from its first hour, all are open until.
         self._opened: dict[tuple[UUID, Table], tuple[datetime, datetime]] = {}
+        self._stuck_at: UUID | None = None  # the org at which the last look could not go on
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; a server that does not answer costs one look, not the service."""
@@ -105,13 +106,7 @@ class Scheduler:
         """One look; how many jobs were published."""
         now = self._clock.now()
         plans = await self._hours.plans()
-        for plan in (one for one in plans if one.enabled):
-            for table in plan.tables:
-                if table == "variants":
-                    closed_at = closed_until(now, plan.cadence, self._settle_s) + timedelta(seconds=self._settle_s)
-                    await self._hours.ask_variants(plan.org_id, closed_at, now)
-                else:
-                    await self._open(plan, table, now)
+        await self._open_all([one for one in plans if one.enabled], now)
         await self._raise_marked({plan.org_id: plan for plan in plans}, now)
         # An hour that is still open is not due, even if a backfill exported it as it stood and more came since.
         settled_before = now - timedelta(seconds=self._settle_s) - HOUR
@@ -121,6 +116,23 @@ class Scheduler:
             await self._publisher.send_jobs(EXPORT_HOUR, hour.org_id, [job])
         await self._hours.queued(due, now + timedelta(seconds=self._requeue_s))
         return len(due)
+
+    async def _open_all(self, plans: Sequence[Plan], now: datetime) -> None:
+        """Up to the first org of which the database says nothing in time; the next look begins behind it. So one org
+        that is slow keeps the others waiting for a look at the most, and a database that is away is asked once."""
+        stuck_at, self._stuck_at = self._stuck_at, None
+        for plan in sorted(plans, key=lambda plan: stuck_at is not None and plan.org_id <= stuck_at):
+            try:
+                for table in plan.tables:
+                    if table == "variants":
+                        closed_at = closed_until(now, plan.cadence, self._settle_s) + timedelta(seconds=self._settle_s)
+                        await self._hours.ask_variants(plan.org_id, closed_at, now)
+                    else:
+                        await self._open(plan, table, now)
+            except Transient as error:  # Outage too
+                self._stuck_at = plan.org_id
+                log.warning("exports.not_opened", org_id=plan.org_id, reason=error.reason)
+                return
 
     async def _raise_marked(self, plans: Mapping[UUID, Plan], now: datetime) -> None:
         def due_at(org_id: UUID, hour: datetime) -> datetime | None:

@@ -59,6 +59,9 @@ class Sweeper:
                 except Failure as error:
                     log.info("uploads.not_swept", reason=error.reason, error=str(error))
                     continue
+                except Exception as error:  # whatever one customer's server answers, the others' are swept
+                    log.error("uploads.not_swept", exc_info=error)
+                    continue
                 if found:
                     log.warning("uploads.swept", uploads=found)
                 swept += found

@@ -14,9 +14,10 @@ from services.gateway.hooks import Hooks
 from services.gateway.routes import Generate
 from services.gateway.server import Server, bind
 from services.gateway.settings import Settings
-from services.gateway.store import Changes, Store
+from services.gateway.store import Store
 from shared.api_keys import Peppers
 from shared.db import migrate
+from shared.db.listen import ConfigListener
 from shared.db.pool import open_database
 from shared.errors import Outage
 from shared.keyring import KeptRing
@@ -46,7 +47,13 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         seconds=seconds,
         random_bytes=os.urandom,
     )
-    changes = Changes(database_url, keys.changed)
+    listener = ConfigListener(
+        database_url,
+        frozenset({"api_keys", "orgs"}),
+        name="gateway.listen",
+        on_change=lambda _: keys.changed(),
+        on_listening=lambda listening: keys.listen(listening=listening),
+    )
     wait_s = settings.gateway_wait_s
     replies = ReplyQueue(
         settings.amqp_url.get_secret_value(), "gateway", token=partial(token_hex, 8), most_s=max(wait_s, 1)
@@ -70,8 +77,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         name="gateway",
         runners={
             "http": serve,
-            "keys": partial(keys.run, telling=changes),
-            "changes": changes.run,
+            "keys": keys.run,
+            "listen": listener.run,
             "replies": replies.run,
             "keyring": kept.run,
         },

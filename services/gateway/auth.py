@@ -14,7 +14,6 @@ database is away, known keys go on for 10 minutes; an unknown key is then a 503,
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -27,6 +26,7 @@ from services.gateway.api_key import ApiKey
 from services.gateway.errors import Refused
 from shared import api_keys, logs
 from shared.api_keys import KEY_CHARS, Peppers
+from shared.clock import first_of
 from shared.errors import Failure, Outage
 
 log = logs.get(__name__)
@@ -48,14 +48,6 @@ class KeyStore(Protocol):
 
     async def mark_used(self, used: Mapping[UUID, datetime]) -> None:
         """Store when keys were last used. Raises Outage or Transient."""
-
-
-class Telling(Protocol):
-    """Who tells of changes."""
-
-    @property
-    def listening(self) -> bool:
-        """Whether a change would be told right now."""
 
 
 def presented_key(headers: CIMultiDictProxy[str]) -> str:
@@ -112,6 +104,7 @@ class Keys:
         self._strangers: dict[bytes, None] = {}  # a set that remembers its order
         self._asking: dict[bytes, _Asked] = {}
         self._asker: asyncio.Task[None] | None = None
+        self._listening = False
         self._changed = asyncio.Event()
         self._changes = 0
 
@@ -133,11 +126,17 @@ class Keys:
         self._changes += 1
         self._changed.set()
 
-    async def run(self, stop: asyncio.Event, telling: Telling) -> None:
+    def listen(self, *, listening: bool) -> None:
+        """Whether changes are told from now on. One may have been missed before, or be missed soon."""
+        self._listening = listening
+        self.changed()
+
+    async def run(self, stop: asyncio.Event) -> None:
         """Keep what is known fresh, and store once a minute when keys were used, until `stop` is set."""
         marked_s = self._seconds()
         while not stop.is_set():
-            await self._until_changed(stop, REFRESH_S if telling.listening else REFRESH_UNTOLD_S)
+            rest_s = REFRESH_S if self._listening else REFRESH_UNTOLD_S
+            await first_of(stop.wait(), self._changed.wait(), within_s=rest_s)
             await self.refresh()
             if stop.is_set() or self._seconds() - marked_s >= MARK_USED_S:
                 marked_s = self._seconds()
@@ -238,14 +237,6 @@ class Keys:
         for known in self._known.values():
             if used.get(known.api_key.key_id) == known.used_at:
                 known.used_at = None
-
-    async def _until_changed(self, stop: asyncio.Event, at_most_s: float) -> None:
-        waits = [asyncio.create_task(event.wait()) for event in (stop, self._changed)]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(at_most_s):
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
 
 
 def _first(found: Mapping[bytes, ApiKey], digests: Sequence[bytes]) -> ApiKey | None:

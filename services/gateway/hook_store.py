@@ -1,14 +1,21 @@
 """SQL of system webhooks: hooks by their id, and batches."""
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from shared.db.pool import Database
+from shared.errors import Outage
 
 TIMEOUT_S: Final = 10.0
+"""Real seconds for a look-up or a batch, its turn included."""
+MOST_WAITING: Final = 64
+"""For their turn; some milliseconds each, unless batches are large."""
 _REMEMBERED: Final = timedelta(seconds=5)  # a hook that was rotated or switched off; also one that is not there
 _HOOKS_MAX: Final = 1000
 
@@ -37,11 +44,13 @@ class Hook:
 
 
 class HookStore:
-    """Hooks and batches. What was looked up counts for some seconds, so that nobody can ask the database with every
-    address that they make up."""
+    """Hooks and batches. What was looked up counts for some seconds, so that nobody can ask the database with one
+    address again and again. Whoever makes up many, or sends large batches, has one connection at a time: the gateway
+    has two, and the other one finds API keys within their two seconds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._turns, self._waiting = asyncio.Semaphore(1), 0
         self._known: OrderedDict[UUID, tuple[datetime, Hook | None]] = OrderedDict()
 
     async def find(self, hook_id: UUID, now: datetime) -> Hook | None:
@@ -49,7 +58,7 @@ class HookStore:
         found = self._known.get(hook_id)
         if found is not None and now - found[0] < _REMEMBERED:
             return found[1]
-        async with self._database.connection(TIMEOUT_S) as connection:
+        async with self._turn(), self._database.connection(TIMEOUT_S) as connection:
             row = await connection.fetchrow(SELECT_HOOK, hook_id)
         hook = Hook(*row) if row is not None else None
         self._known[hook_id] = (now, hook)
@@ -61,7 +70,21 @@ class HookStore:
     async def add(self, hook: Hook, batch_id: UUID, signature: str, lines: bytes, now: datetime) -> None:
         """Return when the batch is stored durably; one with the same signature was stored before. Raises Failure."""
         key = signature.strip().lower().encode()
-        async with self._database.transaction(hook.org_id, TIMEOUT_S) as connection:
+        async with self._turn(), self._database.transaction(hook.org_id, TIMEOUT_S) as connection:
             await connection.execute(
                 INSERT_BATCH, batch_id, hook.org_id, hook.source_id, key, now, len(lines), lines
             )  # fmt: skip
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Raises Outage when too many wait already, or it does not come in time."""
+        if self._waiting >= MOST_WAITING:
+            raise Outage("too many hooks are asked for at once", reason="hooks_busy")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(TIMEOUT_S), self._turns:
+                yield
+        except TimeoutError as error:
+            raise Outage("the database did not answer in time", reason="database_timeout") from error
+        finally:
+            self._waiting -= 1

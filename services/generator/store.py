@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -15,7 +14,7 @@ from services.generator.cells import PLAIN, compiled
 from services.generator.records import Alias, Found, Generation, Person, Stored, write_of
 from services.generator.select import Snapshot, uniform, usable
 from shared import logs
-from shared.clock import Clock
+from shared.clock import Clock, first_of
 from shared.db.pool import Database
 from shared.errors import Transient
 from shared.schemas.copy import VariantSource
@@ -225,9 +224,7 @@ class Store:
                     due_s += _PARTITIONS_EVERY_S
                 except Transient as error:
                     log.warning("partitions.not_ensured", reason=error.reason)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await stop.wait()
+            await first_of(stop.wait(), within_s=1)
 
 
 def _stored(values: dict[str, Any]) -> Stored:

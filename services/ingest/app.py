@@ -40,6 +40,7 @@ from shared.errors import Outage
 from shared.hosts import Hosts
 from shared.keyring import KeptRing
 from shared.klaviyo.reports import Reports
+from shared.klaviyo.wire import open_session
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher, open_publisher
@@ -62,7 +63,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     publisher = await stack.enter_async_context(open_publisher(amqp_url, "ingest", INGEST_FILE, PROBE_SOURCE))
     connection = await stack.enter_async_context(connect(amqp_url, "ingest.consume"))
     replying = await stack.enter_async_context(connect(amqp_url, "ingest.reply"))
-    session = await stack.enter_async_context(aiohttp.ClientSession())
+    session = await stack.enter_async_context(open_session())
     kept = await KeptRing.open(settings.seal_keys.get_secret_value(), "ingest", database)
     ring = kept.ring
     klaviyo = _klaviyo(settings, session, database, ring, clock)

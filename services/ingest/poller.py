@@ -97,6 +97,13 @@ class Poller:
                 refused = isinstance(trouble, SourceRefused)
                 await self._sources.poll_failed(source, str(trouble), self._clock.now(), refused=refused)
                 return True
+            except Failure:
+                raise
+            except Exception as error:  # whatever one customer's server answers, the others' folders are listed
+                log.error("source.failed", exc_info=error)
+                why = f"the server answers with something that nobody foresaw: {type(error).__name__}"
+                await self._sources.poll_failed(source, why, self._clock.now(), refused=False)
+                return True
             await self._take_in(source, listing, now)
         return True
 

@@ -131,6 +131,11 @@ class Reconciler:
                 log.warning("reconcile.failed", reason=reason)
                 at = self._clock.now()
                 await self._comparisons.put_off(due, at + _TRY_AGAIN, now=at, problem=str(failure))
+            except Exception as error:  # an answer that nobody foresaw; the other orgs are compared
+                log.error("reconcile.failed", exc_info=error)
+                at = self._clock.now()
+                why = f"Klaviyo's answer was not understood: {type(error).__name__}"
+                await self._comparisons.put_off(due, at + _TRY_AGAIN, now=at, problem=why)
         return True
 
     async def _compare(self, due: Due) -> None:

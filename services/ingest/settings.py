@@ -1,10 +1,15 @@
 """What ingest is told."""
 
 from pathlib import Path
+from typing import Final, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from shared.settings import ServiceSettings
+
+_BESIDE_FILES: Final = 2
+"""Connections at the least: one for what is counted, which may take minutes, and one for all that is short, holding on
+to the files in hand among it."""
 
 
 class Settings(ServiceSettings):
@@ -79,3 +84,13 @@ class Settings(ServiceSettings):
         if 1440 % minutes:
             raise ValueError(f"{minutes} minutes do not divide a day")
         return minutes
+
+    @model_validator(mode="after")
+    def _files_leave_connections(self) -> Self:
+        least = self.ingest_parallel_files + _BESIDE_FILES
+        if self.database_pool < least:
+            raise ValueError(
+                f"ingest_parallel_files ({self.ingest_parallel_files}) needs a database_pool of at least {least}: each "
+                "file in hand holds a connection until it is loaded"
+            )
+        return self

@@ -4,8 +4,6 @@ from contextlib import AsyncExitStack
 from random import SystemRandom
 from uuid import UUID, uuid4
 
-import aiohttp
-
 from services.profile_writer.bulk import BulkRoad
 from services.profile_writer.bulk_following import Following
 from services.profile_writer.bulk_job_store import JobStore
@@ -28,6 +26,7 @@ from shared.db.pool import open_database
 from shared.keyring import KeptRing
 from shared.klaviyo.bulk import BulkImports
 from shared.klaviyo.client import KlaviyoClient
+from shared.klaviyo.wire import open_session
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.gather import Gather
@@ -50,7 +49,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     )
     publisher = await stack.enter_async_context(open_publisher(amqp_url, "profile_writer", WRITE))
     connection = await stack.enter_async_context(connect(amqp_url, "profile_writer.consume"))
-    session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+    session = await stack.enter_async_context(open_session(connections=0))
 
     def klaviyo(integration: Integration) -> Patch:
         return KlaviyoClient(session, integration.base_url, integration.private_key or "", clock=clock)

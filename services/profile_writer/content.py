@@ -1,5 +1,6 @@
 """What a write says and with which key: read when it is about to leave, never carried in messages."""
 
+from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,12 +10,15 @@ from uuid import UUID
 from services.profile_writer.rows import Pending
 from shared import logs
 from shared.crypto import KeyRing, SealError
-from shared.db.pool import Database
+from shared.db.pool import Connection, Database
 from shared.schemas.copy import VariantSource
 from shared.snippet import properties
 from shared.vars_codec import decode_vars
 
 log = logs.get(__name__)
+
+Version = tuple[UUID, int]
+"""A variant's copy_id, and which of its versions."""
 
 _SOURCES_MAX: Final = 4096  # versions of variants in memory; at 20 KB each about 80 MB
 
@@ -43,7 +47,7 @@ class Contents:
 
     def __init__(self, db: Database, ring: KeyRing, *, sources_max: int = _SOURCES_MAX) -> None:
         self._db, self._ring, self._sources_max = db, ring, sources_max
-        self._sources: dict[tuple[UUID, int], VariantSource] = {}
+        self._sources: OrderedDict[Version, VariantSource] = OrderedDict()  # the one used last is the last
         self._opened: dict[tuple[UUID, datetime], Integration] = {}
 
     SELECT_INTEGRATIONS = """
@@ -104,27 +108,30 @@ class Contents:
             )
             stopped = frozenset(one["generation_id"] for one in stored if one["stopped"])
             stored = [one for one in stored if not one["stopped"]]
-            versions = {(one["copy_id"], one["variant_version"]) for one in stored}
-            if unknown := versions - self._sources.keys():
-                columns = list(zip(*unknown, strict=True))
-                self._remember(
-                    [VariantSource(**dict(row)) for row in await connection.fetch(self.SELECT_SOURCES, *columns)]
-                )
+            sources = await self._sources_of(connection, {(one["copy_id"], one["variant_version"]) for one in stored})
         texts: dict[UUID, dict[str, str]] = {}
         for one in stored:
-            row, source = by_id[one["generation_id"]], self._sources.get((one["copy_id"], one["variant_version"]))
+            row, source = by_id[one["generation_id"]], sources.get((one["copy_id"], one["variant_version"]))
             try:
                 if source is not None:
                     texts[row.ref.generation_id] = self._properties(row, one["vars"], source)
             except Exception as error:  # noqa: BLE001  # whatever is damaged in it, its neighbours are written
                 log.error("copy.unreadable", generation_id=row.ref.generation_id, error=type(error).__name__)
-        while len(self._sources) > self._sources_max:  # not before they are used: none of this turn may be missing
-            del self._sources[next(iter(self._sources))]
         return Texts(texts, stopped)
 
-    def _remember(self, sources: Sequence[VariantSource]) -> None:
-        for source in sources:
-            self._sources[source.copy_id, source.version] = source
+    async def _sources_of(self, connection: Connection, versions: Collection[Version]) -> dict[Version, VariantSource]:
+        """Those that are stored. What is found in memory is held on to before the first wait: turns run side by side,
+        and another one may make room meanwhile."""
+        found = {version: self._sources[version] for version in versions if version in self._sources}
+        if unknown := [version for version in versions if version not in found]:
+            rows = await connection.fetch(self.SELECT_SOURCES, *map(list, zip(*unknown, strict=True)))
+            found |= {(row["copy_id"], row["version"]): VariantSource(**dict(row)) for row in rows}
+        for version, source in found.items():
+            self._sources[version] = source
+            self._sources.move_to_end(version)
+        while len(self._sources) > self._sources_max:
+            self._sources.popitem(last=False)
+        return found
 
     @staticmethod
     def _properties(row: Pending, blob: bytes, source: VariantSource) -> dict[str, str]:

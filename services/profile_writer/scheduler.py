@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
-from contextlib import suppress
 from datetime import datetime
 
 from services.profile_writer.sender import Sender
@@ -55,7 +54,7 @@ class Scheduler:
             return await self._turns.open()
         except Transient as error:  # Outage is one
             log.warning("turn.not_opened", reason=error.reason)
-            await _unless(stop, _OUTAGE_PAUSE_S)
+            await first_of(stop.wait(), within_s=_OUTAGE_PAUSE_S)
             return self._clock.now()
 
     async def _play(self, turn: Turn, stop: asyncio.Event) -> None:
@@ -100,9 +99,3 @@ class Scheduler:
             # Due already, and yet not ours: another turn or intake has hold of it, for milliseconds.
             ends.append(self._clock.sleep(max(_HELD_S, (due_at - self._clock.now()).total_seconds())))
         await first_of(*ends, within_s=_LOOK_S)
-
-
-async def _unless(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()

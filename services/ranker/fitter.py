@@ -75,10 +75,10 @@ class Fitter:
         if claim is None:
             return False
         with logs.bound(org_id=claim.org_id, template_id=claim.template_id):
-            for paused in await self._templates.guard(claim, now):
-                metrics.count("guardrail_pauses_total")
-                log.warning("variant.paused", copy_id=paused.copy_id, why=paused.why)
             try:
+                for paused in await self._templates.guard(claim, now):
+                    metrics.count("guardrail_pauses_total")
+                    log.warning("variant.paused", copy_id=paused.copy_id, why=paused.why)
                 task = await self._templates.task(claim, now)
                 with metrics.timed("policy_fit_seconds"):
                     made = await asyncio.to_thread(next_snapshot, task)

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from inspect import signature
 from typing import Any, Final, Generic, Literal, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from shared.admin.context import Asking, Context
 from shared.people.roles import Role
+from shared.zones import has_neighbours
 
 A = TypeVar("A", bound=BaseModel)
 R = TypeVar("R", bound=BaseModel)
@@ -17,6 +19,7 @@ F = TypeVar("F")
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 PREFIX: Final = "/api/v1/orgs/{org_slug}"
+_NUMBERS: Final = 1 << 63
 _PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -32,6 +35,15 @@ class AskedModel(BaseModel):
             if not storable(value):
                 raise ValueError(f"{name} holds a character that no text may hold (NUL, or half of a pair)")
         return asked
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_reckoned_with(cls, value: Any) -> Any:
+        if isinstance(value, date) and not has_neighbours(value):
+            raise ValueError("is not between the years 1900 and 3000")
+        if isinstance(value, int) and not -_NUMBERS <= value < _NUMBERS:
+            raise ValueError("is a larger number than any that is stored")
+        return value
 
 
 class ResultModel(BaseModel):

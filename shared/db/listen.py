@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from uuid import UUID
 
 import asyncpg
 import orjson
 
 from shared import logs
+from shared.clock import first_of
 
 log = logs.get(__name__)
 
@@ -46,7 +46,7 @@ class ConfigListener:
                 await self._listen(stop)
             except _WHAT_GOES_WRONG as error:
                 log.warning("config.not_heard", error=type(error).__name__)
-                await _stopped_within(stop, _RETRY_S)
+                await first_of(stop.wait(), within_s=_RETRY_S)
 
     async def _listen(self, stop: asyncio.Event) -> None:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
@@ -55,7 +55,10 @@ class ConfigListener:
             async with asyncio.timeout(_CHECK_TIMEOUT_S):
                 await connection.add_listener(CHANNEL, self._heard)
             self._on_listening(True)
-            while not await _stopped_within(stop, _CHECK_EVERY_S):
+            while True:
+                await first_of(stop.wait(), within_s=_CHECK_EVERY_S)
+                if stop.is_set():
+                    return
                 async with asyncio.timeout(_CHECK_TIMEOUT_S):
                     await connection.fetchval("SELECT 1")
         finally:
@@ -69,13 +72,6 @@ class ConfigListener:
                 self._on_change(UUID(change["org_id"]))
         except (ValueError, KeyError, TypeError):
             self._on_change(None)
-
-
-async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    return stop.is_set()
 
 
 async def _close(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -12,8 +12,9 @@ import orjson
 from shared.errors import Conflict, Outage, Transient
 
 _CONNECT_TIMEOUT_S = 10.0
-_STATEMENT_TIMEOUT_S = 30
 _GIVE_BACK_TIMEOUT_S = 2
+STATEMENT_TIMEOUT_S = 30
+"""Real seconds of one use of a connection, where nobody says otherwise."""
 
 Connection = asyncpg.pool.PoolConnectionProxy
 OUTAGE_ERRORS = (
@@ -42,7 +43,7 @@ class Database:
         self._pool = pool
 
     @asynccontextmanager
-    async def connection(self, timeout_s: float = _STATEMENT_TIMEOUT_S) -> AsyncIterator[Connection]:
+    async def connection(self, timeout_s: float = STATEMENT_TIMEOUT_S) -> AsyncIterator[Connection]:
         """One connection. Raises Outage when the server is away or silent, Transient on a conflict, which
         is a Conflict where the same statements may succeed at once.
 
@@ -75,7 +76,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, org_id: UUID | None = None, timeout_s: float = _STATEMENT_TIMEOUT_S
+        self, org_id: UUID | None = None, timeout_s: float = STATEMENT_TIMEOUT_S
     ) -> AsyncIterator[Connection]:
         """One transaction. With an org, row-level security shows that org's rows only, whatever the role."""
         async with self.connection(timeout_s) as connection, connection.transaction():
@@ -120,13 +121,13 @@ async def open_database(
             min_size=1,
             max_size=max_size,
             init=_prepare,
-            command_timeout=_STATEMENT_TIMEOUT_S,
+            command_timeout=STATEMENT_TIMEOUT_S,
             timeout=_CONNECT_TIMEOUT_S,
             server_settings={
                 "application_name": name,
                 "role": role,
                 "timezone": "UTC",
-                "statement_timeout": f"{_STATEMENT_TIMEOUT_S}s",
+                "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
                 "lock_timeout": "5s",
                 "idle_in_transaction_session_timeout": "60s",
                 "jit": "off",  # compiling costs more than our short statements take

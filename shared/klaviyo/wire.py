@@ -35,6 +35,14 @@ _READ_WAITS_S = (1.0, 3.0, 10.0)
 _READ_WAIT_MAX_S = 120.0
 
 
+def open_session(*, connections: int = 100) -> aiohttp.ClientSession:
+    """What calls with the keys of many orgs may share; at most so many connections, 0: any number. It keeps no cookie:
+    what Klaviyo, or who stands before it, gives with one org's answer must not go along with another's key. To be
+    closed by whoever opened it."""
+    connector = aiohttp.TCPConnector(limit=connections)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
 class Answer(NamedTuple):
     """What came back of a request that succeeded."""
 

@@ -97,14 +97,16 @@ class Consumer(Generic[J]):
                     buffer.put_nowait(None)
 
     async def _run_shard(self, queue_name: str, stop: asyncio.Event) -> None:
-        """Consume, on another channel each time that the watchdog finds the last one dead."""
-        await self._consume(queue_name, stop)
+        """Consume, on another channel each time that the watchdog finds the last one dead, or that the broker was away
+        for so long that what had to be moved could not be: it went back untouched with its channel."""
+        with suppress(Outage):
+            await self._consume(queue_name, stop)
         while not stop.is_set():
             metrics.count("consumer_revived_total", queue=self._spec.name)
             log.warning("consumer.revived", queue=queue_name)
             try:
                 await self._consume(queue_name, stop)
-            except _CHANNEL_FAILURES:  # the broker went away meanwhile
+            except (Outage, *_CHANNEL_FAILURES):  # the broker went away meanwhile
                 await _unless(stop, asyncio.sleep(LOOK_EVERY_S))
 
     async def _consume(self, queue_name: str, stop: asyncio.Event) -> None:
@@ -243,7 +245,8 @@ class Consumer(Generic[J]):
         await _ack(delivery.message)
 
     async def _move(self, verdict: Verdict, body: bytes, queue_name: str, attempt: int) -> None:
-        """A confirmed publish; as long as the broker does not take it, the delivery stays unacknowledged."""
+        """A confirmed publish; as long as the broker does not take it, the delivery stays unacknowledged. Raises
+        Outage when it does not for some 10 to 40 s."""
         match verdict:
             case Later(wait_s=wait_s, attempt=next_attempt, reason=reason):
                 send = partial(

@@ -56,7 +56,10 @@ class Gather(Generic[J]):
         try:
             await self._handle(parts)
         except Outage as outage:
-            for part in parts:
+            # Who waits behind them has waited as long, and would only find the same server.
+            waiting = [*self._waiting]
+            self._waiting.clear()
+            for part in (*parts, *waiting):
                 _fail(part, Outage(str(outage), reason=outage.reason))
         except Exception as error:  # noqa: BLE001  # the callers' own handling decides; each gets what it caused
             if len(parts) == 1:

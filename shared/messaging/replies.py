@@ -19,6 +19,7 @@ from aiormq.exceptions import AMQPError as WireError
 from pamqp.common import FieldTable
 
 from shared import logs, metrics
+from shared.clock import first_of
 from shared.errors import Outage
 from shared.messaging.broker import HEARTBEAT_S
 
@@ -87,7 +88,7 @@ class ReplyQueue:
                 self._address = None
                 metrics.gauge("reply_queue", 0)
                 self._release()
-            await _until(stop, _RECONNECT_S)
+            await first_of(stop.wait(), within_s=_RECONNECT_S)
 
     async def _receive(self, stop: asyncio.Event) -> None:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
@@ -108,7 +109,7 @@ class ReplyQueue:
             self._address = address
             metrics.gauge("reply_queue", 1)
             while not (stop.is_set() or lost.is_set()):
-                await _until(stop, _LOOK_EVERY_S, lost)
+                await first_of(stop.wait(), lost.wait(), within_s=_LOOK_EVERY_S)
                 if not (stop.is_set() or lost.is_set()):
                     async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                         await channel.declare_queue(address, passive=True)
@@ -188,10 +189,3 @@ def _bounds(most_s: float) -> FieldTable:
         "x-max-length-bytes": _QUEUE_BYTES,
         "x-overflow": "drop-head",
     }
-
-
-async def _until(stop: asyncio.Event, seconds: float, or_else: asyncio.Event | None = None) -> None:
-    waits = [asyncio.ensure_future(event.wait()) for event in (stop, or_else) if event is not None]
-    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()

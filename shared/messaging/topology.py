@@ -39,7 +39,9 @@ class QueueSpec:
     was_one: bool = False  # once one queue: shard 0 keeps its name, and so what lies, waits or is buried there
     prefetch: int = 32  # messages in hand per shard: the bound on memory and on what a crash repeats
     batch_jobs: int = 256  # jobs that one call of the handler gets at most
-    handler_timeout_s: float = 30  # real seconds for one batch
+    # Real seconds for one batch. Longer than the database's own 30: what hangs there is then told as the outage that it
+    # is, and spends no job's attempt.
+    handler_timeout_s: float = 45
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property

@@ -18,6 +18,7 @@ from simulator.world import World
 from tests.contract.klaviyo_spec import MEDIA_TYPE, Spec, check_request, check_response, load_spec
 
 REVISION = "2026-07-15"
+JOBS = "/api/profile-bulk-import-jobs"
 
 
 @dataclass(frozen=True)
@@ -103,3 +104,9 @@ def profile_body(profile_id: str, properties: Mapping[str, Any] | None = None, *
     if properties is not None:
         attributes["properties"] = properties
     return {"data": {"type": "profile", "id": profile_id, "attributes": attributes}}
+
+
+def bulk_body(*rows: Mapping[str, Any]) -> dict[str, Any]:
+    """A bulk import of profiles."""
+    profiles = {"data": [{"type": "profile", **row} for row in rows]}
+    return {"data": {"type": "profile-bulk-import-job", "attributes": {"profiles": profiles}}}

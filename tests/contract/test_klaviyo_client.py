@@ -1,8 +1,5 @@
 """Our client against the account in a box: every request it sends fits Klaviyo's document, every answer its words."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -10,79 +7,23 @@ import orjson
 import pytest
 from aiohttp import web
 
-from shared.clock import FrozenClock
 from shared.errors import Permanent, Throttled, Transient
-from shared.klaviyo.campaigns import read_campaign_messages
-from shared.klaviyo.client import Flow, KlaviyoClient, profile_patch
+from shared.klaviyo.client import KlaviyoClient, profile_patch
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable, Unsendable
 from shared.klaviyo.flows import read_flow_messages
 from shared.klaviyo.profile import PROFILE_MAX_BYTES
 from simulator.account import Account
-from simulator.admin.bodies import FlowBody
-from simulator.admin.build import build_flow
 from simulator.api.operations import ALL_SCOPES
-from simulator.app import Box, serving
 from simulator.faults import Fault
 from simulator.settings import SimulatorSettings
-from simulator.world import World
-from tests.contract.klaviyo_spec import MISSING_REASON, check_request, load_spec
+from tests.contract.klaviyo_spec import MISSING_REASON, load_spec
+from tests.contract.klaviyo_stage import PAGE_SCOPES, Hurrying, account_in_a_box, add_flows, profile, serving_with
 
-PAGE_SCOPES = {"flows:read", "campaigns:read", "metrics:read", "profiles:write"}
 COPY = {"jai_subject": "Für Ann, “hello”", "jai_body": "<p>a\nb</p>"}
-
-
-class Hurrying:
-    """The box's clock for an impatient client: it sleeps by moving that clock on."""
-
-    def __init__(self, clock: FrozenClock | None = None) -> None:
-        self._clock = clock or FrozenClock()
-        self.now, self.monotonic = self._clock.now, self._clock.monotonic
-
-    async def sleep(self, seconds: float) -> None:
-        self._clock.advance(max(0.0, seconds))
-        await asyncio.sleep(0)
-
-
-class Only:
-    """A client that knows some flows only."""
-
-    def __init__(self, client: KlaviyoClient, flows: list[Flow]) -> None:
-        self._flows, self.flow_actions, self.flow_messages = flows, client.flow_actions, client.flow_messages
-
-    async def flows(self) -> list[Flow]:
-        return self._flows
-
-
-@asynccontextmanager
-async def account_in_a_box(
-    scopes: set[str] = PAGE_SCOPES, settings: SimulatorSettings | None = None
-) -> AsyncIterator[tuple[KlaviyoClient, Box, Account]]:
-    """A client with a key of these scopes. In the end every request that the box has taken is held to the document."""
-    clock = FrozenClock()
-    world = World(clock, settings, 1)
-    account = world.add_account("Corner Shop", phase_s=0.0)
-    key = world.add_key(account, scopes)
-    async with serving(world) as box, aiohttp.ClientSession() as session:
-        yield KlaviyoClient(session, box.url, key.value, clock=Hurrying(clock)), box, account
-    if (spec := load_spec()) is not None:
-        for request in world.log.since(0, None, 10_000):
-            if request.status < 300:  # the box does not read what it refuses
-                check_request(spec, request.method, request.path, request.headers, request.body)
-
-
-def profile(box: Box, account: Account, email: str = "ann@people.example") -> str:
-    return box.world.add_profile(account, {"email": email})
 
 
 def properties(account: Account, profile_id: str) -> dict[str, Any]:
     return dict(account.profiles[profile_id].state.properties)
-
-
-def add_flows(box: Box, account: Account, count: int) -> None:
-    webhook = {"type": "send-webhook", "url": "https://copy.example/api/generate/acme", "body": "{}"}
-    steps = [webhook, {"type": "time-delay", "value": 5}, {"type": "send-email", "subject": "s", "html": "h"}]
-    for number in range(count):
-        build_flow(box.world, account, FlowBody.model_validate({"name": f"Flow {number}", "actions": steps}))
 
 
 async def test_every_request_fits_klaviyos_document() -> None:
@@ -147,7 +88,7 @@ async def test_an_import_that_made_a_profile_counts_as_applied_and_is_noticed(ca
     async def make(_: web.Request) -> web.Response:
         return web.json_response({"data": {}}, status=201, headers={"RateLimit-Remaining": "7"})
 
-    async with _serving(make) as url, aiohttp.ClientSession() as session:
+    async with serving_with(make) as url, aiohttp.ClientSession() as session:
         limit = await KlaviyoClient(session, url, "pk_1").import_profile("ABC123", properties=COPY)
 
     assert limit.remaining == 7
@@ -243,7 +184,7 @@ async def test_redirects_are_not_followed() -> None:
         elsewhere.append(request.headers["Authorization"])
         return web.json_response({})
 
-    async with _serving(redirect) as url, aiohttp.ClientSession() as session:
+    async with serving_with(redirect) as url, aiohttp.ClientSession() as session:
         with pytest.raises(Permanent) as caught:
             await KlaviyoClient(session, url, "pk_1").patch_profile("ABC123", properties=COPY)
 
@@ -347,61 +288,3 @@ async def test_a_wrong_key_is_refused_when_verified() -> None:
     async with account_in_a_box() as (_, box, _), aiohttp.ClientSession() as session:
         with pytest.raises(KeyRefused):
             await KlaviyoClient(session, box.url, "pk_wrong", clock=Hurrying()).verify()
-
-
-async def test_flows_are_read_page_by_page_within_the_limits() -> None:
-    async with account_in_a_box() as (client, box, account):
-        add_flows(box, account, 120)
-
-        found = await client.flows()
-        messages = await read_flow_messages(Only(client, found[:2]))
-
-        assert len({flow.flow_id for flow in found}) == 120
-        assert [(message.flow_name, message.delay_s) for message in messages] == [
-            (found[0].name, 300),
-            (found[1].name, 300),
-        ]
-        assert all(request.status == 200 for request in box.world.log.since(0, None, 10_000))
-
-
-async def test_campaigns_are_read_with_their_messages_page_by_page() -> None:
-    async with account_in_a_box() as (client, box, account):
-        campaigns = [box.world.add_campaign(account, f"Sale {number}", "Draft") for number in range(120)]
-
-        found = await read_campaign_messages(client)
-
-        assert {(one.message_id, one.campaign_name, one.campaign_status) for one in found} == {
-            (campaign.message_id, campaign.name, "Draft") for campaign in campaigns
-        }
-        assert all(one.message_name == one.campaign_name for one in found)
-
-
-async def test_reading_waits_out_throttling_and_short_faults() -> None:
-    async with account_in_a_box() as (client, box, account):
-        add_flows(box, account, 1)
-        box.world.faults += [Fault(kind="status", status=503, count=1), Fault(kind="reset", count=1)]
-
-        assert len(await client.flows()) == 1
-
-
-async def test_a_next_page_on_another_host_never_gets_the_key() -> None:
-    async def elsewhere(_: web.Request) -> web.Response:
-        return web.json_response({"data": [], "links": {"self": "x", "next": "http://127.0.0.2/api/flows"}})
-
-    async with _serving(elsewhere) as url, aiohttp.ClientSession() as session:
-        with pytest.raises(Permanent) as caught:
-            await KlaviyoClient(session, url, "pk_1", clock=Hurrying()).flows()
-    assert caught.value.reason == "foreign_next_page"
-
-
-@asynccontextmanager
-async def _serving(handler: Any) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", handler)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()

@@ -18,7 +18,7 @@ from simulator.faults import Fault
 from simulator.settings import SimulatorSettings
 from simulator.world import World
 from tests.contract.klaviyo_spec import check_request, load_spec
-from tests.contract.test_klaviyo_client import PAGE_SCOPES, Hurrying
+from tests.contract.klaviyo_stage import PAGE_SCOPES, Hurrying
 from tests.support.klaviyo_events import Mail
 
 

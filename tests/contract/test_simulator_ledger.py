@@ -13,9 +13,8 @@ import pytest
 from shared.clock import FrozenClock
 from simulator.faults import Fault
 from simulator.ledger_file import LedgerFile
-from tests.contract.simulator_box import Caller, profile_body, running_box
+from tests.contract.simulator_box import JOBS, Caller, bulk_body, profile_body, running_box
 from tests.contract.simulator_stage import staged
-from tests.contract.test_simulator_bulk import JOBS, bulk_body
 from tests.support.waiting import eventually
 
 SECRET_TEXT = "Ann's own words"

@@ -203,13 +203,19 @@ class Document:
             case "uuid":
                 return str(UUID(int=random.getrandbits(128), version=4))
             case "date-time":
-                return f"20{random.randint(10, 40)}-{random.randint(1, 12):02}-{random.randint(1, 28):02}T10:00:00Z"
+                return f"{self._day()}T10:00:00{random.choice(['Z', '+14:00', '-14:00'])}"
             case "date":
-                return f"20{random.randint(10, 40)}-{random.randint(1, 12):02}-{random.randint(1, 28):02}"
+                return self._day()
         least = schema.get("minLength", 0)
         size = random.randint(least, min(schema.get("maxLength", least + 20), least + 20))
         letters = random.choice([string.ascii_lowercase, string.printable[:95], "äöü😀\u202e'\"<>{}%"])
         return "".join(random.choices(letters, k=size))
+
+    def _day(self) -> str:
+        random = self._random
+        if random.random() < 0.2:
+            return random.choice(["0001-01-01", "9999-12-31"])
+        return f"20{random.randint(10, 40)}-{random.randint(1, 12):02}-{random.randint(1, 28):02}"
 
     def _resolved(self, ref: str) -> Mapping[str, Any]:
         found: Any = self._document

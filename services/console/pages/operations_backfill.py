@@ -11,7 +11,6 @@ from services.console.web.forms import read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
 from shared.admin import backfilling
-from shared.admin.backfilling import AskedDays
 from shared.admin.errors import AdminError
 
 pages = Pages()
@@ -43,8 +42,7 @@ async def backfill(visit: Visit) -> web.StreamResponse:
         return await show_source(visit, form)
     name = visit.value("source")
     try:
-        asked = AskedDays(name=name, since=given.since, until=given.until)
-        done = await visit.run(backfilling.backfill, asked)
+        done = await visit.run(backfilling.backfill, {"name": name, **given.model_dump()})
     except AdminError as error:
         form.refuse_all(error)
         return await show_source(visit, form)

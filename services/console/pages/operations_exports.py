@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Final
@@ -22,6 +23,7 @@ from shared.errors import Failure
 from shared.exports import HOUR
 from shared.loaders.recipe import ENGINES
 from shared.sentences import ended
+from shared.zones import has_neighbours
 
 pages = Pages()
 
@@ -35,6 +37,8 @@ def _moment(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError("is no moment; write 2026-11-23T10:00") from None
+    if not has_neighbours(at):
+        raise ValueError("is no moment of any export")
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
@@ -215,10 +219,11 @@ def _asked_range(visit: Visit) -> Range | None:
 
 def month_of(text: str, now: datetime) -> datetime:
     """The first moment of a month like `2026-11`; of this month for anything else."""
-    try:
-        return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
-    except ValueError:
-        return now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    with suppress(ValueError):
+        first = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
+        if has_neighbours(first):
+            return first
+    return now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def _next_month(first: datetime) -> datetime:

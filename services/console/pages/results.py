@@ -18,6 +18,7 @@ from shared.admin.errors import Conflict, Refused
 from shared.admin.operation import Nothing
 from shared.admin.registry import REGISTRY
 from shared.admin.results_models import Results, Segments
+from shared.admin.run import read
 from shared.admin.stops import OneTemplate
 from shared.admin.templates import Template
 from shared.inference.lift import WORTH
@@ -190,7 +191,7 @@ def _asked(visit: Visit) -> tuple[dict[str, Any], int | None]:
     return {"template_id": template_id, "since": today - timedelta(days=span - 1), "until": today}, span
 
 
-def _shares_asked(visit: Visit, asked: Mapping[str, Any]) -> policies.AskedShares:
-    since, until = results.AskedResults.model_validate(dict(asked)).span(day_in(visit.zone, visit.now))
+def _shares_asked(visit: Visit, asked: Mapping[str, Any]) -> dict[str, Any]:
+    since, until = read(results.show, asked).span(day_in(visit.zone, visit.now))
     after = begin_of(until + timedelta(days=1), visit.zone)
-    return policies.AskedShares(template_id=asked["template_id"], since=begin_of(since, visit.zone), until=after)
+    return {"template_id": asked["template_id"], "since": begin_of(since, visit.zone), "until": after}

@@ -314,7 +314,7 @@ async def diff(visit: Visit) -> web.StreamResponse:
     """What changed between two versions."""
     template, variant = await template_of(visit), await _variant(visit)
     query = visit.request.query
-    chosen = {name: int(query[name]) for name in ("first", "second") if query.get(name, "").isdecimal()}
+    chosen = {name: query[name] for name in ("first", "second") if query.get(name)}
     try:
         found = await visit.run(variants.diff, {**_asked(template, variant), **chosen})
     except (NotFound, Refused):

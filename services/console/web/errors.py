@@ -6,8 +6,10 @@ from typing import Final
 
 from aiohttp import web
 from multidict import CIMultiDict
+from pydantic import ValidationError
 
 from shared.admin.errors import AdminError
+from shared.admin.registry import REGISTRY
 from shared.errors import Failure, Outage, Transient
 from shared.sentences import ended
 
@@ -76,6 +78,7 @@ _HTTP: Final = {
 }  # fmt: skip
 
 
+_ASKED: Final = frozenset(one.asked.__name__ for one in REGISTRY)
 _TITLES: Final = {
     "not_found": "This is not here",
     "conflict": "It has changed meanwhile",
@@ -97,6 +100,8 @@ def page_error_of(error: Exception) -> PageError | None:
         return _HTTP.get(error.status) or PageError(error.status, "refused", "This did not work", error.reason)
     if isinstance(error, AdminError):
         return PageError(error.status, error.code, _TITLES.get(error.type, "This did not work"), sentence_of(error))
+    if isinstance(error, ValidationError) and error.title in _ASKED:
+        return not_found()  # an address that names what no operation takes; forms have models of their own
     if isinstance(error, Outage):
         return PageError(
             503, "unavailable", "A server we need is away",

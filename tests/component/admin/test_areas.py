@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from shared.admin import (
-    exports,
     orgs,
     outcomes,
     pasting,
@@ -31,8 +30,7 @@ from shared.admin.errors import AdminError, Conflict, Forbidden, NotFound, Refus
 from shared.admin.operation import Operation
 from shared.admin.registry import REGISTRY
 from shared.crypto import KeyRing
-from shared.messaging.topology import EXPORT_HOUR
-from tests.component.admin.rig import START, Rig, SentJobs, Silent
+from tests.component.admin.rig import START, Rig, Silent
 from tests.component.cli.rig import KEY
 
 TEMPLATE: Mapping[str, Any] = {
@@ -204,138 +202,6 @@ async def test_an_org_has_a_zone_that_must_be_one(acme: Rig) -> None:
     assert found.time_zone == "Europe/Berlin"
     assert refused.value.faults[0].field == "time_zone"
     assert (await acme.run(orgs.show, {}, "viewer")).time_zone == "Europe/Berlin"
-
-
-async def test_two_orgs_cannot_export_into_one_folder(acme: Rig) -> None:
-    other = await acme.other()
-    await other.run(exports.set_target, {"bucket": "records", "prefix": "jai"})
-
-    with pytest.raises(Conflict, match="in use already"):
-        await acme.run(exports.set_target, {"bucket": "records", "prefix": "/jai/"})
-
-
-@pytest.mark.parametrize(
-    ("given", "is_free"),
-    [
-        ({"prefix": "jai/below"}, False), ({}, False), ({"prefix": "jai2"}, True), ({"prefix": "ja"}, True),
-        ({"bucket": "others", "prefix": "jai"}, True), ({"bucket": "records2"}, True),
-        ({"prefix": "jai/x", "endpoint_url": "https://s3.eu-west-1.amazonaws.com/"}, False),
-        ({"prefix": "jai", "endpoint_url": "https://s3.example.com"}, True),
-    ],
-)  # fmt: skip
-async def test_no_org_exports_into_or_around_the_folder_of_another(
-    acme: Rig, given: dict[str, str], is_free: bool
-) -> None:
-    """Whose policy lets the installation in must not have let in all its orgs."""
-    other = await acme.other()
-    await other.run(exports.set_target, {"bucket": "records", "prefix": "jai"})
-    asked = {"bucket": "records", **given}
-
-    if is_free:
-        await acme.run(exports.set_target, asked)
-    else:
-        with pytest.raises(Conflict, match="in use already"):
-            await acme.run(exports.set_target, asked)
-    await other.run(exports.set_target, {"bucket": "records", "prefix": "jai", "cadence": "hourly"})
-
-
-@pytest.mark.parametrize(
-    ("given", "field"),
-    [
-        ({"access_key": "AKID"}, "secret_key"), ({"secret_key": "s"}, "access_key"), ({"bucket": " "}, "bucket"),
-        ({"prefix": "a//b"}, "prefix"), ({"prefix": "a/_b"}, "prefix"), ({"prefix": "a/../b"}, "prefix"),
-        ({"prefix": "ä"}, "prefix"), ({"prefix": "a b"}, "prefix"), ({"prefix": "x" * 401}, "prefix"),
-    ],
-)  # fmt: skip
-async def test_a_target_that_cannot_be_used_is_refused(acme: Rig, given: dict[str, Any], field: str) -> None:
-    with pytest.raises(Refused) as refused:
-        await acme.run(exports.set_target, {"bucket": "records", **given})
-
-    assert refused.value.field == field
-
-
-async def test_a_backfill_is_published_after_it_is_stored_and_refused_without_a_broker(acme: Rig) -> None:
-    await acme.run(exports.set_target, {"bucket": "records"})
-    await acme.rows(
-        "INSERT INTO export_hours (org_id, table_name, hour, reason, due_at) "
-        "VALUES ($1, 'generations', $2, 'dirty', $2)",
-        acme.org_id, START - timedelta(hours=2),
-    )  # fmt: skip
-    asked = {"start": START - timedelta(days=1), "end": START}
-
-    with pytest.raises(Refused) as alone:
-        await acme.run(exports.backfill, asked)
-    sent = SentJobs(acme)
-    done = await acme.with_publisher(sent).run(exports.backfill, asked)
-
-    assert alone.value.code == "broker_not_set_up"
-    assert done.hours == [START - timedelta(hours=2), START - timedelta(hours=1)]
-    assert [(spec, job.hour) for spec, job in sent.jobs] == [(EXPORT_HOUR, hour) for hour in done.hours]
-    assert sent.entries_seen == {"exports.backfill"}
-    assert (await acme.run(exports.progress, asked)).asked == 2
-
-
-async def test_what_is_exported_beside_the_record_is_said_with_the_target(acme: Rig) -> None:
-    plain = await acme.run(exports.set_target, {"bucket": "records"})
-    more = {"record": "analyst", "tables": ["variants", "outcomes", "variants"], "layout": "hive", "success_file": True}
-
-    found = await acme.run(exports.set_target, {"bucket": "records", **more})
-
-    asked = ("record", "tables", "layout", "success_file")
-    assert [getattr(plain, name) for name in asked] == ["page", [], "plain", False]
-    assert [getattr(found, name) for name in asked] == ["analyst", ["outcomes", "variants"], "hive", True]
-
-
-async def exported(acme: Rig, table: str, hour: datetime, rows: int, *, waits: bool = False) -> None:
-    await acme.rows(
-        "INSERT INTO export_hours (org_id, table_name, hour, reason, due_at, state, exported_seq, rows, bytes) "
-        "VALUES ($1, $2, $3, 'schedule', $3, 'exported', CASE WHEN $5 THEN 0 ELSE 1 END, $4::bigint, $4::bigint * 10)",
-        acme.org_id, table, hour, rows, waits,
-    )  # fmt: skip
-
-
-async def test_a_backfill_is_counted_before_it_overwrites_anything(acme: Rig) -> None:
-    await acme.run(exports.set_target, {"bucket": "records", "tables": ["outcomes"]})
-    await acme.rows("SELECT ensure_partition('generations', $1)", START.date())
-    long_ago = START - timedelta(days=200)
-    for table in ("generations", "outcomes"):
-        await exported(acme, table, START - timedelta(hours=2), 7)
-    await exported(acme, "generations", START - timedelta(hours=1), 0, waits=True)
-    await exported(acme, "generations", long_ago, 9)  # its partition is not there any more
-
-    found = await acme.run(exports.preview, {"start": START - timedelta(hours=3), "end": START}, "viewer")
-    whole = await acme.run(exports.preview, {"start": long_ago, "end": long_ago + timedelta(hours=1)}, "viewer")
-
-    assert (found.hours, found.tables, found.exports) == (3, ["generations", "outcomes"], 6)
-    assert (found.objects, found.rows, found.bytes, found.gone, found.waiting) == (2, 14, 140, 0, 1)
-    assert (whole.objects, whole.rows, whole.gone) == (0, 0, 1)
-    assert await acme.rows("SELECT 1 FROM export_hours WHERE dirty_seq > 1") == []
-
-
-async def test_a_backfill_covers_every_table_and_is_resumed_without_asking_anew(acme: Rig) -> None:
-    await acme.run(exports.set_target, {"bucket": "records", "tables": ["outcomes", "variants"]})
-    asked = {"start": START - timedelta(hours=2), "end": START}
-    for n in (1, 2):
-        await exported(acme, "generations", START - timedelta(hours=n), 5)
-    sent, again = SentJobs(acme), SentJobs(acme)
-
-    done = await acme.with_publisher(sent).run(exports.backfill, asked)
-    await acme.rows("UPDATE export_hours SET exported_seq = dirty_seq WHERE table_name = 'generations'")
-    resumed = await acme.with_publisher(again).run(exports.backfill, asked | {"resume": True})
-    await acme.rows("UPDATE export_hours SET exported_seq = dirty_seq")
-    nothing = await acme.with_publisher(again).run(exports.backfill, asked | {"resume": True})
-
-    hours = [START - timedelta(hours=2), START - timedelta(hours=1)]
-    assert (done.hours, done.exports, done.changed) == (hours, 4, True)
-    assert sorted((job.table, job.hour) for _, job in sent.jobs) == [
-        (table, hour) for table in ("generations", "outcomes") for hour in hours
-    ]
-    assert sorted((job.table, job.hour) for _, job in again.jobs) == [("outcomes", hour) for hour in hours]
-    assert (resumed.exports, nothing.exports, nothing.changed) == (2, 0, False)
-    marked = await acme.rows("SELECT table_name, dirty_seq FROM export_hours ORDER BY table_name, hour")
-    assert [tuple(row.values()) for row in marked] == [
-        ("generations", 2), ("generations", 2), ("outcomes", 1), ("outcomes", 1), ("variants", 1),
-    ]  # fmt: skip
 
 
 async def test_another_orgs_things_are_not_there(shop: Rig) -> None:

@@ -1,25 +1,13 @@
 """An org's configuration as files: planned, applied, written out, and the same again."""
 
-import asyncio
-from typing import Any
-
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from shared.admin import config, content_rules, exports, sources, template_settings, templates, variant_saving, variants
-from shared.admin.config import AppliedConfig
-from shared.admin.errors import Conflict, Forbidden, Refused
-from shared.admin.yaml_text import joined, one_document
-from shared.people.roles import Role
+from shared.admin import content_rules, exports, sources, template_settings, templates, variant_saving, variants
+from shared.admin.errors import Conflict, Forbidden
+from shared.admin.yaml_text import one_document
+from tests.component.admin.config_files import HOST_KEY, PRIVATE_KEY, applied, files, refused, shown
 from tests.component.admin.rig import Rig
-
-_KEY = Ed25519PrivateKey.generate()
-PRIVATE_KEY = _KEY.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
-HOST_KEY = _KEY.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 ORG = f"""
 org:
@@ -74,24 +62,6 @@ template_id: winback
 name: Win back
 control: {subject: Come back, body: <p>Come back</p>}
 """
-
-
-def files(*texts: str) -> list[dict[str, str]]:
-    return [{"name": f"file{number}.yaml", "text": text} for number, text in enumerate(texts, 1)]
-
-
-async def applied(acme: Rig, *texts: str, role: Role = "owner", name: str = "Ada", **asked: Any) -> AppliedConfig:
-    return await acme.run(config.apply, {"files": files(*texts), **asked}, role, name)
-
-
-async def shown(acme: Rig) -> str:
-    return (await acme.run(config.show, {}, "viewer")).yaml
-
-
-async def refused(acme: Rig, *texts: str, **asked: Any) -> list[str]:
-    with pytest.raises(Refused) as error:
-        await applied(acme, *texts, **asked)
-    return [f"{fault.field}: {fault.message}" for fault in error.value.faults]
 
 
 async def state_of(acme: Rig, variant: str) -> str:
@@ -369,103 +339,3 @@ async def test_a_templates_own_file_is_a_configuration_too(acme: Rig) -> None:
     done = await applied(acme, WELCOME)
 
     assert [(one.kind, [field.field for field in one.fields]) for one in done.changes] == [("template", ["name"])]
-
-
-NAMES = st.text("abcdé :#-'\"", min_size=1, max_size=12).filter(lambda text: text.strip() != "")
-PROSE = st.lists(st.text("ab <>&:'\"#-", max_size=12), min_size=1, max_size=4).map(
-    lambda lines: "x\n" + "\n".join(lines)
-)
-VARIANT: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
-    {"name": NAMES.map(str.strip), "subject": st.text("abc !?:#", max_size=10).map(lambda text: f"a{text}b"),
-     "body": st.integers(0, 10**12).map(lambda number: f"<p>Cup {number} for\n  you</p>\n")},
-    optional={"approved": st.just(value=True), "theme": st.sampled_from(["", "warmth"])},
-)  # fmt: skip
-TEMPLATE: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
-    {"template_id": st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True), "name": NAMES,
-     "control": st.fixed_dictionaries({"subject": st.just("Hello"), "body": PROSE}),
-     "variants": st.lists(VARIANT, max_size=3, unique_by=lambda one: one["name"])},
-    optional={
-        "state": st.sampled_from(["draft", "active", "archived"]), "delay_s": st.integers(1, 10**5),
-        "split": st.fixed_dictionaries({"method": st.just("random"), "control_ratio": st.floats(0.01, 0.9)}),
-        "flow": st.just({"flow_id": "FLOW01", "treatment_action_id": "7"}),
-        "policy": st.sampled_from([{}, {"model": "uniform"}, {"reward": "conversion"}, {"floor": 0.01, "temper": 1}]),
-        "required_fields": st.lists(st.sampled_from(["city", "plan"]), unique=True),
-        "attributes": st.just({"plan": {"kind": "string", "options": {"b": ["x"], "a": []}}}),
-    },
-)  # fmt: skip
-PART: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
-    {},
-    optional={
-        "org": st.fixed_dictionaries({"name": NAMES, "time_zone": st.sampled_from(["Europe/Berlin", "UTC"])}),
-        "rules": st.fixed_dictionaries({"banned_words": st.lists(st.from_regex(r"zz[a-z]{1,5}", fullmatch=True))}),
-        "attributes": st.just({"since": {"kind": "date", "edges": [7, 30]}, "plan": {"kind": "list"}}),
-        "sources": st.lists(
-            st.fixed_dictionaries({"name": NAMES, "host": st.just("h"), "user": NAMES, "host_key": st.just(HOST_KEY)}),
-            max_size=2, unique_by=lambda one: one["name"].strip(),
-        ),
-    },
-)  # fmt: skip
-
-
-async def test_any_configuration_comes_back_as_it_was_and_is_done_once(acme: Rig) -> None:
-    @settings(max_examples=15, deadline=None, derandomize=True)
-    @given(PART, st.lists(TEMPLATE, max_size=3, unique_by=lambda one: one["template_id"]))
-    def examples(part: dict[str, Any], templates: list[dict[str, Any]]) -> None:
-        wanted.append(joined([part, *templates]))
-
-    wanted: list[str] = []
-    await asyncio.to_thread(examples)
-    for number, text in enumerate(text for text in wanted if one_or_more(text)):
-        first, second = await acme.other(f"a{number}"), await acme.other(f"b{number}")
-        await applied(first, text)
-        written = (await shown(first)).replace(f"slug: a{number}", f"slug: b{number}")
-
-        await applied(second, written)
-
-        assert await shown(second) == written
-        assert (await applied(first, text)).changes == []
-        assert (await applied(second, written)).changes == []
-
-
-def one_or_more(text: str) -> bool:
-    return text.replace("---\n", "").strip() != "{}"
-
-
-KINDS = """
-org: {slug: acme}
-sources:
-  - {name: drop, kind: folder, path: in}
-  - {name: lake, kind: s3, bucket: acme-events, path: klaviyo, access_key: AKIA1, endpoint_url: https://s3.example.com}
-"""
-
-
-async def test_sources_of_each_kind_are_applied_written_out_and_done_once(acme: Rig) -> None:
-    first = await applied(acme, KINDS)
-    rows = {row["name"]: row for row in await acme.rows("SELECT * FROM sources")}
-    written = await shown(acme)
-    again = await applied(acme, KINDS)
-    changed = await applied(
-        acme, KINDS.replace("path: in", "path: new").replace(", endpoint_url: https://s3.example.com", "")
-    )
-    later = {row["name"]: row for row in await acme.rows("SELECT * FROM sources")}
-
-    assert first.to_do == ["set the secret of its access key of the source lake"]
-    assert (rows["drop"]["kind"], rows["drop"]["path"], rows["drop"]["refused_at"]) == ("folder", "in", None)
-    assert (rows["lake"]["bucket"], rows["lake"]["region"], rows["lake"]["last_error"]) == (
-        "acme-events", "us-east-1", "The secret of the access key is not set yet.",
-    )  # fmt: skip
-    assert "kind: folder" in written
-    assert "endpoint_url: https://s3.example.com" in written
-    assert again.changes == []
-    assert [(one.name, one.what) for one in changed.changes] == [("drop", "change"), ("lake", "change")]
-    assert (later["drop"]["path"], later["lake"]["endpoint_url"]) == ("new", "")
-
-
-async def test_a_source_of_a_file_is_whole_and_of_one_kind(acme: Rig) -> None:
-    faults = await refused(acme, "sources:\n  - {name: x, kind: s3, host: h}\n  - {name: y}\n")
-    await applied(acme, KINDS)
-    moved = await refused(acme, KINDS.replace("kind: folder, path: in", "kind: s3, bucket: abc"))
-
-    assert "host: belongs to sources of kind sftp; this one is of kind s3; bucket: is missing" in faults[0]
-    assert "host: is missing; a source of kind sftp needs it" in faults[1]
-    assert "a source stays of the kind that it is; give this one another name" in moved[0]

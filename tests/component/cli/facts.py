@@ -1,9 +1,12 @@
 """Decisions and what came of them, put into the database by hand."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from uuid import UUID, uuid5
+from typing import Any
+from uuid import UUID, uuid4, uuid5
 
+from shared.schemas.ids import generation_day
 from tests.component.cli.rig import Cli, settings
 
 NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
@@ -74,3 +77,36 @@ def decide(
         clicked,
     )  # fmt: skip
     return ids
+
+
+def a_generation(
+    cli: Cli, *, decision: str = "treatment", decided: str = "uniform", outcome: str | None = "written",
+    reason: str | None = None, user_id: str = "01PERSON", template_id: str = "welcome", ago_s: float = 600,
+) -> None:  # fmt: skip
+    """One, and how its write ended."""
+    at, generation_id = NOW - timedelta(seconds=ago_s), uuid4()
+    day = generation_day(at)
+    for table in ("generations", "write_outcomes"):
+        cli.rows("SELECT ensure_partition($1, $2)", table, day)
+    cli.rows(
+        "INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, "
+        "deadline_at, clean_at, decision, reason, property_prefix, written_for) SELECT $1, $2, org_id, $3, $4, "
+        "'u.f.a', $5, $5::timestamptz + interval '120 s', $5, $6, $7, 'jai', 't.f.a' FROM orgs WHERE slug = 'acme'",
+        day, generation_id, template_id, user_id, at, decision, decided,
+    )  # fmt: skip
+    if outcome:
+        cli.rows(
+            "INSERT INTO write_outcomes SELECT $1, $2, org_id, $3, $4, $5, 1 FROM orgs WHERE slug = 'acme'",
+            day, generation_id, outcome, reason, at,
+        )  # fmt: skip
+
+
+def found(cli: Cli, *options: str) -> dict[str, Any]:
+    """What `justai results` says to machines."""
+    said: dict[str, Any] = json.loads(cli.ok("results", "acme", "welcome", "--json", *options))
+    return said
+
+
+def told(cli: Cli, *options: str) -> str:
+    """What it says to people, in one line, whatever the window."""
+    return " ".join(cli.ok("results", "acme", "welcome", *options).split())

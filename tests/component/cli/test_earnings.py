@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from shared.schemas.conversions import Conversions, stored
-from tests.component.cli.facts import NOW, SHORT, WARM, add_template, cli_at_now, decide
+from tests.component.cli.facts import NOW, SHORT, WARM, add_template, cli_at_now, decide, found, told
 from tests.component.cli.rig import Cli
 
 
@@ -43,15 +43,6 @@ def order(
         "FROM orgs, unnest($1::uuid[]) id",
         list(ids), value, currency, name, NOW - timedelta(hours=1),
     )  # fmt: skip
-
-
-def found(cli: Cli, *options: str) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(cli.ok("results", "acme", "welcome", "--json", *options))
-    return said
-
-
-def told(cli: Cli, *options: str) -> str:
-    return " ".join(cli.ok("results", "acme", "welcome", *options).split())
 
 
 def test_where_nothing_is_counted_nothing_is_shown(shop: Cli) -> None:

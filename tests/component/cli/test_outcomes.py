@@ -1,41 +1,16 @@
 """What became of generations, as an operator sees it."""
 
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from datetime import timedelta
 
 import pytest
 
-from shared.schemas.ids import generation_day
-from tests.component.cli.rig import Cli, settings
-
-NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
+from tests.component.cli.facts import NOW, a_generation, cli_at_now
+from tests.component.cli.rig import Cli
 
 
 @pytest.fixture
 def cli(database_url: str) -> Cli:
-    clock = f"scaled:1:{datetime.now(UTC).timestamp()}:{NOW.isoformat()}"
-    return Cli(settings(database_url, "amqp://127.0.0.1:1/") | {"JUSTAI_CLOCK": clock})
-
-
-def a_generation(
-    cli: Cli, *, decision: str = "treatment", decided: str = "uniform", outcome: str | None = "written",
-    reason: str | None = None, user_id: str = "01PERSON", template_id: str = "welcome", ago_s: float = 600,
-) -> None:  # fmt: skip
-    at, generation_id = NOW - timedelta(seconds=ago_s), uuid4()
-    day = generation_day(at)
-    for table in ("generations", "write_outcomes"):
-        cli.rows("SELECT ensure_partition($1, $2)", table, day)
-    cli.rows(
-        "INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, "
-        "deadline_at, clean_at, decision, reason, property_prefix, written_for) SELECT $1, $2, org_id, $3, $4, "
-        "'u.f.a', $5, $5::timestamptz + interval '120 s', $5, $6, $7, 'jai', 't.f.a' FROM orgs WHERE slug = 'acme'",
-        day, generation_id, template_id, user_id, at, decision, decided,
-    )  # fmt: skip
-    if outcome:
-        cli.rows(
-            "INSERT INTO write_outcomes SELECT $1, $2, org_id, $3, $4, $5, 1 FROM orgs WHERE slug = 'acme'",
-            day, generation_id, outcome, reason, at,
-        )  # fmt: skip
+    return cli_at_now(database_url)
 
 
 def lines(said: str) -> list[list[str]]:

@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.component.cli.facts import a_generation, cli_at_now
 from tests.component.cli.rig import Cli
-from tests.component.cli.test_outcomes import a_generation, cli
 from tests.component.cli.test_sources import a_file, add, key_file
 
-__all__ = ["cli", "key_file"]
+__all__ = ["key_file"]
+
+
+@pytest.fixture
+def cli(database_url: str) -> Cli:
+    return cli_at_now(database_url)
 
 
 def test_a_person_is_counted_and_deleted_after_asking_back(acme: Cli) -> None:

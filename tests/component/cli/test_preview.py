@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.component.cli.facts import a_generation, cli_at_now
 from tests.component.cli.rig import Cli
-from tests.component.cli.test_outcomes import a_generation, cli
-
-__all__ = ["cli"]  # a clock at which generations are recent
 
 FILE = """
 template_id: welcome
@@ -21,6 +19,12 @@ variants:
   - {name: Warm, approved: true, subject: "Hi {{ first_name | default: 'you' }}", body: "<p>Warm in {{ city }}</p>"}
   - {name: Cold, subject: Hello, body: <p>Cold</p>}
 """
+
+
+@pytest.fixture
+def cli(database_url: str) -> Cli:
+    """At a time at which generations are recent."""
+    return cli_at_now(database_url)
 
 
 @pytest.fixture

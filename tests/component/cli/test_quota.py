@@ -1,21 +1,20 @@
 """The quota of an account, as an operator sees it."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from shared.admin.quota import recommended_delay_s, used
-from tests.component.cli.rig import Cli, settings
-from tests.component.cli.test_outcomes import NOW, a_generation
+from tests.component.cli.facts import NOW, a_generation, cli_at_now
+from tests.component.cli.rig import Cli
 
 SECOND = int(NOW.timestamp())
 
 
 @pytest.fixture
 def cli(database_url: str) -> Cli:
-    clock = f"scaled:1:{datetime.now(UTC).timestamp()}:{NOW.isoformat()}"
-    return Cli(settings(database_url, "amqp://127.0.0.1:1/") | {"JUSTAI_CLOCK": clock})
+    return cli_at_now(database_url)
 
 
 def an_account(cli: Cli, **columns: object) -> None:

@@ -1,14 +1,12 @@
 """What results say of facts that were put there by hand, every number counted again here: both arms."""
 
-import json
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from shared.admin.results_store import SELECT_DRAWS, SELECT_FACTS
-from tests.component.cli.facts import NOW, SHORT, TODAY, WARM, add_template, cli_at_now, decide
+from tests.component.cli.facts import NOW, SHORT, TODAY, WARM, add_template, cli_at_now, decide, found, told
 from tests.component.cli.rig import Cli
 
 
@@ -22,15 +20,6 @@ def shop(acme: Cli) -> Cli:
     """An org with one template of two variants, active."""
     add_template(acme)
     return acme
-
-
-def found(cli: Cli, *options: str) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(cli.ok("results", "acme", "welcome", "--json", *options))
-    return said
-
-
-def told(cli: Cli, *options: str) -> str:
-    return " ".join(cli.ok("results", "acme", "welcome", *options).split())
 
 
 # --- the funnel ------------------------------------------------------------------------------------------------------

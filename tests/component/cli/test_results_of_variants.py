@@ -1,12 +1,10 @@
 """What results say of each variant, and of the weeks after shipping."""
 
-import json
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from tests.component.cli.facts import NOW, SHORT, TODAY, WARM, add_template, cli_at_now, decide
+from tests.component.cli.facts import NOW, SHORT, TODAY, WARM, add_template, cli_at_now, decide, found, told
 from tests.component.cli.rig import Cli
 
 
@@ -20,15 +18,6 @@ def shop(acme: Cli) -> Cli:
     """An org with one template of two variants, active."""
     add_template(acme)
     return acme
-
-
-def found(cli: Cli, *options: str) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(cli.ok("results", "acme", "welcome", "--json", *options))
-    return said
-
-
-def told(cli: Cli, *options: str) -> str:
-    return " ".join(cli.ok("results", "acme", "welcome", *options).split())
 
 
 # --- variants --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """One generation's story, as a person asks for it."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,17 +11,16 @@ from shared.admin.why_store import SELECT_BY_ID
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.ids import generation_day
 from shared.vars_codec import encode_vars
-from tests.component.cli.rig import Cli, settings
+from tests.component.cli.facts import NOW, cli_at_now
+from tests.component.cli.rig import Cli
 
-NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
 PERSON = "01GDDKASAP8TKDDA2GRZDSVP4H"
 ACCOUNT = "acct:AbC123"
 
 
 @pytest.fixture
 def cli(database_url: str) -> Cli:
-    clock = f"scaled:1:{datetime.now(UTC).timestamp()}:{NOW.isoformat()}"
-    return Cli(settings(database_url, "amqp://127.0.0.1:1/") | {"JUSTAI_CLOCK": clock})
+    return cli_at_now(database_url)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from uuid import UUID, uuid4
 
 import aiormq
@@ -11,6 +12,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 
 from shared.clock import FrozenClock
 from shared.errors import Outage, Permanent, Transient
+from shared.messaging import consumer as consumer_module
 from shared.messaging import dead
 from shared.messaging.broker import connect, open_channel
 from shared.messaging.consumer import Consumer, Outcome
@@ -53,14 +55,17 @@ class Recorder:
 
 
 @asynccontextmanager
-async def consuming(amqp_url: str, handler: Recorder) -> AsyncIterator[tuple[Publisher, Consumer[GenerateJob]]]:
+async def consuming(
+    amqp_url: str, handler: Recorder, mover: Publisher | None = None
+) -> AsyncIterator[tuple[Publisher, Consumer[GenerateJob]]]:
+    """`mover`: by which the consumer moves jobs."""
     async with open_publisher(amqp_url, "test", SPEC) as publisher, connect(amqp_url, "test") as connection:
-        consumer = Consumer(connection, publisher, SPEC, GenerateJob, handler, FrozenClock())
+        takes = Consumer(connection, mover or publisher, SPEC, GenerateJob, handler, FrozenClock())
         stop = asyncio.Event()
-        running = asyncio.create_task(consumer.run(stop))
-        await eventually(lambda: _attached(consumer))
+        running = asyncio.create_task(takes.run(stop))
+        await eventually(lambda: _attached(takes))
         try:
-            yield publisher, consumer
+            yield publisher, takes
         finally:
             stop.set()
             async with asyncio.timeout(10):
@@ -166,6 +171,34 @@ async def test_jobs_in_hand_at_an_outage_go_back_untouched_when_we_stop(amqp_url
 
     async with consuming(amqp_url, later):
         await eventually(lambda: _has(later.done, "a"))
+
+
+class Unwilling(Publisher):
+    """Its broker takes no letter for a while."""
+
+    refusals = 0
+
+    async def bury(self, *args: Any, **more: Any) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise Outage("the broker is out of reach")
+        await super().bury(*args, **more)
+
+
+async def test_a_broker_that_is_away_for_long_gets_back_what_was_to_be_moved_and_ends_no_consumer(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "_OUTAGE_WAITS_S", (0.01,))
+    handler = Recorder(lambda *_: Permanent("no such thing", reason="unknown"))
+    async with connect(amqp_url, "unwilling") as connection:
+        unwilling = Unwilling(connection, "unwilling", SPEC)
+        unwilling.refusals = 2
+        async with consuming(amqp_url, handler, unwilling) as (publisher, _):
+            await publisher.send_jobs(SPEC, ORG, [job("a")])
+            [letter] = await letters(amqp_url, 1)
+
+    assert handler.tries == ["a", "a"]
+    assert (unwilling.refusals, letter.attempt) == (0, 1)
 
 
 async def test_a_mostly_failing_queue_pauses_instead_of_emptying_into_the_dead_letters(amqp_url: str) -> None:

@@ -1,8 +1,10 @@
 """What is true of every operation there is, and which declarations are refused."""
 
+import re
+
 import click
 import pytest
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from cli.__main__ import main
 from cli.operations import COMMANDS
@@ -42,6 +44,42 @@ def test_every_operation_says_what_it_does_in_one_line() -> None:
         assert one.summary.endswith(".")
         assert len(one.summary) <= 110
         assert one.changes == (one.method != "GET") or one.method == "POST"
+
+
+def fields_of(*types: str) -> list[tuple[type[BaseModel], str]]:
+    """Each field of such a type that an operation is asked."""
+    return [
+        (one.asked, name)
+        for one in REGISTRY
+        for name, field in one.asked.model_fields.items()
+        if any(re.search(rf"\b{kind}\b", str(field.annotation)) for kind in types)
+    ]
+
+
+def faults_of(model: type[BaseModel], name: str, value: str) -> str:
+    """What is wrong with this field of it."""
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({name: value})
+    return "; ".join(error["msg"] for error in caught.value.errors() if error["loc"][:1] == (name,))
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_no_operation_takes_a_day_whose_neighbours_are_not_there(day: str) -> None:
+    """What is reckoned from such a day, or stored of it, is none: the request would end as a fault of ours."""
+    fields = fields_of("date", "AwareDatetime")
+
+    assert len(fields) > 10
+    for model, name in fields:
+        assert "is not between the years" in faults_of(model, name, f"{day}T00:00:00+14:00"), f"{model}, {name}"
+
+
+@pytest.mark.parametrize("number", ["9" * 30, "-" + "9" * 30])
+def test_no_operation_takes_a_number_that_no_column_holds(number: str) -> None:
+    fields = fields_of("int")
+
+    assert len(fields) > 10
+    for model, name in fields:
+        assert faults_of(model, name, number), f"{model}, {name}"
 
 
 @pytest.mark.parametrize(

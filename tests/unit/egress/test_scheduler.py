@@ -189,6 +189,34 @@ def scheduler(ledger: FakeLedger, publisher: FakePublisher, clock: FrozenClock) 
     return Scheduler(ledger, publisher, clock, settle_s=900, tick_s=300, requeue_s=3600)
 
 
+SLOW = UUID(int=3)  # before ORG in every look
+
+
+class OneIsSlow(FakeLedger):
+    """With an org whose log is so long that nothing is said of it in time."""
+
+    async def plans(self) -> list[Plan]:
+        return [Plan(SLOW, self.cadence), Plan(ORG, self.cadence)]
+
+    async def first_hour(self, org_id: UUID, table: Table) -> datetime | None:
+        if org_id == SLOW:
+            raise Outage("the database did not answer in time", reason="database_timeout")
+        return await super().first_hour(org_id, table)
+
+
+async def test_an_org_that_is_slow_keeps_the_others_waiting_for_one_look_at_the_most() -> None:
+    ledger, publisher, clock = OneIsSlow(), FakePublisher(), FrozenClock(NOON + timedelta(hours=1, minutes=20))
+    looking = scheduler(ledger, publisher, clock)
+
+    published = []
+    for _ in range(4):
+        published.append(await looking.look())
+        clock.advance(HOUR.total_seconds())
+
+    assert sum(published) == len(publisher.sent)
+    assert {NOON, NOON + HOUR} <= set(publisher.sent)
+
+
 async def test_two_looks_publish_an_hour_once() -> None:
     ledger, publisher, clock = FakeLedger(), FakePublisher(), FrozenClock(NOON + timedelta(hours=2, minutes=20))
     looking = scheduler(ledger, publisher, clock)

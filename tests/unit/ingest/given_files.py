@@ -9,9 +9,10 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # the same
+import pytest
 
 from services.ingest.parse import Reading, read_pieces
-from services.ingest.records import Event, Reject
+from services.ingest.records import Event, Reject, Unreadable
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 READING = Reading({}, NOW)
@@ -107,3 +108,18 @@ def ids(data: bytes | str) -> list[str]:
     events, rejects = read(data)
     assert rejects == []
     return [event.event_id for event in events]
+
+
+def lines(data: bytes | str) -> list[tuple[str, int, str | None]]:
+    """Of events: their ids, where they stood and their transmissions; there is no reject."""
+    events, rejects = read(data)
+    assert rejects == []
+    return [(one.event_id, one.line, one.transmission_id) for one in events]
+
+
+def why_held(data: bytes | str, reading: Reading = READING) -> str:
+    """The reason for which a file is held."""
+    with pytest.raises(Unreadable) as caught:
+        read(data, reading)
+    assert len(str(caught.value)) < 500
+    return caught.value.reason

@@ -87,6 +87,6 @@ def test_what_goes_first_leaves_less_for_the_rest() -> None:
 
 def test_a_day_of_deadlines_is_counted_in_no_time() -> None:
     due = [(after(60 + 5.0 * number), 1) for number in range(20_000)]
-    started = time.perf_counter()
+    started = time.process_time()
     assert excess(due, 0, budget(0.5), NOW, NOW, 2) is None
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -86,6 +86,18 @@ async def test_an_outage_is_told_to_everybody_in_the_batch() -> None:
     assert {outcome.reason for outcome in outcomes if isinstance(outcome, Outage)} == {"database_unreachable"}
 
 
+async def test_an_outage_is_told_to_those_too_who_wait_behind_the_batch() -> None:
+    work = Slow()
+    calls = await begun(work, Gather(work, most_jobs=2, at_once=1), ["a", "b"], ["c", "d"], ["e"])
+
+    work.outage = True
+    work.go.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [Outage] * 3
+    assert work.batches == [["a", "b"]]
+
+
 async def test_who_gave_up_waiting_is_left_out_and_nobody_else_is_disturbed() -> None:
     work = Slow()
     first, gone, last = await begun(work, Gather(work, most_jobs=100, at_once=1), ["a"], ["b"], ["c"])

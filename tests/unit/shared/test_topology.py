@@ -3,7 +3,8 @@
 from collections import Counter
 from uuid import UUID
 
-from shared.messaging.topology import GENERATE, WRITE, QueueSpec
+from shared.db.pool import STATEMENT_TIMEOUT_S
+from shared.messaging.topology import ALL, GENERATE, WRITE, QueueSpec
 
 
 def test_a_queue_that_was_one_once_keeps_its_name_as_the_first_shard() -> None:
@@ -19,3 +20,8 @@ def test_orgs_are_spread_over_the_shards_and_each_stays_on_its_own() -> None:
     assert set(shards) == set(WRITE.queues)
     assert max(shards.values()) < 2 * min(shards.values())
     assert [WRITE.queue_for(org_id) for org_id in orgs[:20]] == [WRITE.queue_for(org_id) for org_id in orgs[:20]]
+
+
+def test_a_database_that_hangs_is_an_outage_before_it_is_the_handlers_time_out() -> None:
+    """An outage spends no attempt; a time-out would, of each job of the batch."""
+    assert min(spec.handler_timeout_s for spec in ALL) >= STATEMENT_TIMEOUT_S + 10
