@@ -130,8 +130,8 @@ $(DOCS_STAMP):
 	@rm -f .venv-docs/.stamp-*
 	@touch $@
 
-check-deploy: setup checkers ## Dockerfiles, compose files, manifests, dashboards and alerts are valid; says what was not run
-	$(PY) -m deploy.check
+check-deploy: setup checkers ## Dockerfiles, compose files, manifests, dashboards and alerts are valid; says what was not run, with ARGS=--strict it fails
+	$(PY) -m deploy.check $(ARGS)
 
 checkers:
 	@devstack/bootstrap.sh checkers

@@ -2,17 +2,17 @@
 
 Schemas know what a field may hold; they do not know that every container of ours must be non-root, read-only, limited
 and probed, that every service is deployed, that a variable exists, or that a secret is a file. That is what the rules
-here are for. What cannot be checked on this machine is said, line by line and once more at the end. In CI (`CI=true`)
-that is a fault, unless the checker is one that nothing of ours can fetch.
+here are for. What cannot be checked on this machine is said, line by line and once more at the end; with `--strict` it
+is a fault, unless the checker is one that nothing of ours can fetch.
 """
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 from deploy import check_cluster as cluster
@@ -44,10 +44,13 @@ Document = dict[str, Any]
 Check = Callable[[], Iterator[str]]
 
 
-def main() -> int:
-    """All of them."""
-    in_ci = os.environ.get("CI") == "true"
-    return report(in_ci=in_ci, checks={
+@click.command()
+@click.option(
+    "--strict", is_flag=True, help="A check that was not run is a fault, unless nothing of ours fetches its checker."
+)
+def main(strict: bool) -> None:
+    """Check everything under deploy/; ends with 1 when there is a fault."""
+    sys.exit(report(strict=strict, checks={
         "compose file fits the compose specification": compose_schema,
         "Dockerfiles pass hadolint": dockerfiles,
         "the edge's file passes caddy": caddyfile,
@@ -64,18 +67,18 @@ def main() -> int:
         "every alert leads to a runbook": observability.alerts_lead_somewhere,
         "every alert is tested": observability.alerts_are_tested,
         "alerts pass promtool, their tests too": observability.promtool,
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
-def report(checks: Mapping[str, Check], *, in_ci: bool) -> int:
-    """Print one line per check; 1 when any finds a fault. What was not run is said, and is a fault in CI."""
+def report(checks: Mapping[str, Check], *, strict: bool) -> int:
+    """Print one line per check; 1 when any finds a fault. What was not run is said, and is a fault where `strict`."""
     failed, not_run = 0, []
     for name, check in checks.items():
         try:
             faults = list(check())
         except NotRunError as why:
             not_run.append(f"{name} (optional)" if why.optional else name)
-            failed += in_ci and not why.optional
+            failed += strict and not why.optional
             sys.stdout.write(f"NOT RUN {name}\n        {why}\n")
             continue
         failed += bool(faults)
@@ -318,4 +321,4 @@ def _manifest_files() -> list[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -16,7 +16,7 @@ _MOST_S: Final = 300.0  # promtool takes seven seconds of processor time
 
 class NotRunError(Exception):
     """A check could not be made here; the text says what is missing and how to have it. `optional`: nothing that we
-    bring along has it, so that it may be missing in CI too."""
+    bring along has it, so that it may be missing in a strict run too."""
 
     def __init__(self, message: str, *, optional: bool = False) -> None:
         super().__init__(message)

@@ -51,7 +51,7 @@ download() {
     apt-get download -qq -o APT::Sandbox::User=root "$1" >&2
 }
 
-# One program of a package whose service nobody wants here. Without it a check is left out: it says so, and fails in CI.
+# One program of a package whose service nobody wants here. Without it a check is left out: it says so, and a strict run fails.
 fetch() {
     program=$1 package=$2
     if command -v "$program" >/dev/null 2>&1 || [ -x "$TOOLS/$program" ]; then return 0; fi

@@ -212,25 +212,27 @@ def test_the_secrets_that_are_made_are_those_that_are_needed_and_stay_when_made_
     assert {name for name in made if again[name] != made[name]} == {"justai/seal-ring"}
 
 
-def test_a_check_that_cannot_be_made_is_told_and_is_a_fault_in_ci_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_check_that_cannot_be_made_is_told_and_is_a_fault_in_a_strict_run_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def missing() -> Iterator[str]:
         raise NotRunError("promtool is not here: fetch it")
 
-    assert check.report({"rules": lambda: iter(()), "alerts": missing}, in_ci=False) == 0
+    assert check.report({"rules": lambda: iter(()), "alerts": missing}, strict=False) == 0
     said = capsys.readouterr().out
     assert said.startswith("ok      rules\nNOT RUN alerts\n        promtool is not here: fetch it\n")
     assert "4 ScaledObject" in said
     assert said.endswith("1 of 2 checks were NOT RUN here: alerts\n")
-    assert check.report({"rules": lambda: iter(["a fault"]), "alerts": missing}, in_ci=False) == 1
+    assert check.report({"rules": lambda: iter(["a fault"]), "alerts": missing}, strict=False) == 1
     assert "FAILED  rules\n        a fault\n" in capsys.readouterr().out
-    assert check.report({"rules": lambda: iter(()), "alerts": missing}, in_ci=True) == 1
+    assert check.report({"rules": lambda: iter(()), "alerts": missing}, strict=True) == 1
 
 
-def test_what_nothing_of_ours_can_fetch_may_be_missing_in_ci_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_nothing_of_ours_can_fetch_may_be_missing_in_a_strict_run_too(capsys: pytest.CaptureFixture[str]) -> None:
     def missing() -> Iterator[str]:
         yield tools.found("a-tool-that-is-nowhere", "ask around", optional=True)
 
-    assert check.report({"overlays": missing}, in_ci=True) == 0
+    assert check.report({"overlays": missing}, strict=True) == 0
     assert capsys.readouterr().out.endswith("1 of 1 checks were NOT RUN here: overlays (optional)\n")
 
 
