@@ -33,7 +33,9 @@ async def snapshots(shop: Shop, number: int) -> list[asyncpg.Record]:
 
 async def fits(shop: Shop, error: str | None = None) -> asyncpg.Record:
     async def settled() -> asyncpg.Record:
-        (row,) = await shop.rows(SELECT_FIT, shop.org_id)
+        rows = await shop.rows(SELECT_FIT, shop.org_id)
+        assert len(rows) == 1  # none before the ranker has looked
+        (row,) = rows
         assert (row["error"] or "").startswith(error or "")
         assert error is not None or row["lease_until"] is None
         return row
