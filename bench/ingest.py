@@ -74,6 +74,7 @@ class Bench:
         """All arms in turn."""
         rates: dict[str, list[float]] = {}
         rss_mb = 0.0
+        cpu_us: list[tuple[float, float]] = []
         for number in range(self._asked.rounds):
             async with fresh_database(self._servers.database_url) as url:
                 shop = Shop(url, self._servers, self._folder)
@@ -87,6 +88,7 @@ class Bench:
                     ours = await stage.load([made])
                 rates.setdefault(_OURS, []).append(ours.rate)
                 rss_mb = max(rss_mb, ours.rss_mb)
+                cpu_us.append((ours.cpu_s / ours.rows * 1e6, ours.postgres_cpu_s / ours.rows * 1e6))
         middle = {arm: statistics.median(found) for arm, found in rates.items()}
         report.table(
             f"{made.rows:,} rows of {made.bytes / made.rows:.0f} B in {FILES} files, rows a second",
@@ -103,6 +105,8 @@ class Bench:
             "ratio_to_copy": statistics.median(ours / copy for ours, copy in pairs),
             "ratio_to_duckdb": middle[_OURS] / middle[_DUCKDB],
             "rss_mb": rss_mb,
+            "cpu_us_per_row": statistics.median(service for service, _ in cpu_us),
+            "postgres_cpu_us_per_row": statistics.median(postgres for _, postgres in cpu_us),
         }
         if _DLT in middle:
             figures["ratio_to_dlt"] = middle[_OURS] / middle[_DLT]

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import psutil
 
+from bench.cpu import others_cpu_s
 from bench.ingest_files import GENERATION_COLUMNS, MESSAGES, Files, Maker
 from devstack import Endpoints
 from devstack.processes import supervise
@@ -49,12 +50,14 @@ SELECT_FOUND = """
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One load: rows of its files, seconds from the first queued file until the last was done, memory in MB."""
+    """One load: rows of its files, seconds from the first queued file until the last was done, memory in MB, processor
+    seconds of the service and of PostgreSQL."""
 
     rows: int
     seconds: float
     rss_mb: float
     cpu_s: float
+    postgres_cpu_s: float
 
     @property
     def rate(self) -> float:
@@ -99,7 +102,7 @@ class Stage:
         pattern = f"%/{paths[0].name.split('-')[0]}-%"
         gives_up_at = time.monotonic() + _GIVE_UP_S
         rss_mb = 0.0
-        cpu_s = self._cpu_s()
+        cpu_s, postgres_cpu_s = self._cpu_s()
         while time.monotonic() < gives_up_at:
             rss_mb = max(rss_mb, self._process.memory_info().rss / 1e6)
             row = await self._connection.fetchrow(SELECT_STATES, self._org_id, pattern)
@@ -107,7 +110,8 @@ class Stage:
             if row["lost"]:
                 raise RuntimeError(f"a file was not loaded: {row['error']}")
             if row["done"] == len(paths):
-                return Measured(rows, (datetime.now(UTC) - row["began"]).total_seconds(), rss_mb, self._cpu_s() - cpu_s)
+                seconds, (ours_s, postgres_s) = (datetime.now(UTC) - row["began"]).total_seconds(), self._cpu_s()
+                return Measured(rows, seconds, rss_mb, ours_s - cpu_s, postgres_s - postgres_cpu_s)
             await asyncio.sleep(_LOOK_EVERY_S)
         raise RuntimeError("the files were not loaded in time")
 
@@ -117,8 +121,9 @@ class Stage:
         if found is None or tuple(found) != made:
             raise RuntimeError(f"events, sends, attributed, rolled up are {tuple(found or ())}, not {made}")
 
-    def _cpu_s(self) -> float:
-        return float(sum(self._process.cpu_times()[:2]))
+    def _cpu_s(self) -> tuple[float, float]:
+        """So far, of the service and of PostgreSQL, where it counts the looks of this benchmark too."""
+        return float(sum(self._process.cpu_times()[:2])), others_cpu_s([self._process.pid])["postgres"]
 
 
 class Shop:

@@ -19,10 +19,10 @@ import asyncpg
 
 import devstack
 from bench import pipeline_ranking as ranking
+from bench.cpu import SERVERS
 from bench.pipeline_stage import (
     BODY_BYTES,
     ORGS,
-    SERVERS,
     SERVICES,
     WEBHOOK_BYTES,
     Measured,

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -14,13 +14,12 @@ import psutil
 
 from bench import load
 from bench.copy import email, people
+from bench.cpu import others_cpu_s
 from devstack.seeds import INSERT_ORG
 from shared.api_keys import Peppers, mint, shown
 from shared.schemas.jobs import Attrs
 
 SERVICES = ("gateway", "generator", "profile_writer")
-SERVERS = {"postgres": "postgres", "beam.smp": "rabbitmq"}
-"""The real servers, by the name of their processes."""
 
 ORGS, VARIANTS = 20, 4
 CONNECTIONS = 256  # a burst: what waits together travels together
@@ -142,22 +141,9 @@ class Stage:
             rss_mb = {name: process.memory_info().rss / 1e6 for name, process in processes.items()}
             stored, pending = (await self.connection.fetchrow(SELECT_DONE) or (0, 0)) if sending.done() else (0, 0)
             ours = {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
-            cpu_s = ours | _others_cpu_s(self.pids.values())
+            cpu_s = ours | others_cpu_s(self.pids.values())
             looks.append(Look(datetime.now(UTC), stored, pending, rss_mb, cpu_s))
         return looks
-
-
-def _others_cpu_s(services: Collection[int]) -> dict[str, float]:
-    """CPU seconds so far of the real servers and of the load with all that looks on, ended children included."""
-    found = dict.fromkeys((*SERVERS.values(), "load"), 0.0)
-    me = psutil.Process()
-    for process in (me, *me.children(recursive=True)):
-        try:
-            if process.pid not in services:
-                found[SERVERS.get(process.name(), "load")] += sum(process.cpu_times()[:4])
-        except psutil.NoSuchProcess:  # its time is its parent's by now
-            continue
-    return found
 
 
 async def seed(connection: "asyncpg.Connection[asyncpg.Record]", peppers: Peppers, name: str) -> list[Org]:

@@ -125,6 +125,8 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "curve_last_to_first": "cost of a row with the table full, times when empty",
         "curve_millions": "rows in the table then, millions",
         "curve_rss_mb": "memory then, MB",
+        "cpu_us_per_row": "CPU of a row, µs",
+        "postgres_cpu_us_per_row": "PostgreSQL's CPU of a row, µs",
         "rss_mb": "memory, MB",
     },
     "egress": {

@@ -31,11 +31,12 @@ class Costs:
     gateway_us: float = 119.2  # of a webhook: make bench-pipeline
     generator_us: float = 222.1  # of a generation: the same
     profile_writer_us: float = 80.5  # of taking a write in: the same
-    postgres_us: float = 129.9  # of a generation and its pending write: the same; sending and events come on top
+    postgres_us: float = 129.9  # of a generation and its pending write: the same; sending comes on top
     rabbitmq_us: float = 52.1  # of a webhook's two jobs: the same
     single_write_us: float = 1303.0  # of one write sent alone: make bench-writer, cpu_us_per_write
     bulk_write_us: float = 285.0  # of one by import: the same, cpu_us_per_profile_bulk
-    event_us: float | None = None  # of an event, file to rollup
+    event_us: float | None = None  # of an event, file to rollup: make bench-ingest, cpu_us_per_row
+    event_postgres_us: float = 0.0  # what PostgreSQL does for it: the same, postgres_cpu_us_per_row
     row_us: float | None = 38.5  # of an exported row: make bench-egress, cpu_us_per_row
     generation_bytes: float = 1003.0  # in PostgreSQL, indexes included: make bench-pipeline
     row_bytes: float = 51.0  # in Parquet: ADR 0008
@@ -73,6 +74,7 @@ def parts(costs: Costs, bulk: float) -> list[Part]:
     """`bulk`: the share of writes that leave by import."""
     write_us = (1 - bulk) * costs.single_write_us + bulk * costs.bulk_write_us
     events_us = None if costs.event_us is None else costs.events_a_generation * costs.event_us
+    postgres_us = costs.postgres_us + costs.events_a_generation * costs.event_postgres_us
     return [
         Part("gateway", costs.gateway_us, 500, "replicas behind a load balancer", "nothing: it keeps no state"),
         Part("generator", costs.generator_us, 500, "replicas; jobs are sharded by org",
@@ -84,7 +86,7 @@ def parts(costs: Costs, bulk: float) -> list[Part]:
         Part("egress", costs.row_us, 64, "replicas share hours", "one hour of one org: one process"),
         Part("RabbitMQ", costs.rabbitmq_us, 3 * 16, "three nodes, quorum queues, shards of generate",
              "a queue's leader: more shards; then a cluster per region"),
-        Part("PostgreSQL", costs.postgres_us, 64, "a larger primary, then orgs apart",
+        Part("PostgreSQL", postgres_us, 64, "a larger primary, then orgs apart",
              "one primary's cores and WAL: orgs split over installations"),
     ]  # fmt: skip
 
@@ -127,7 +129,7 @@ def measured_here(costs: Costs, folder: Path = RESULTS) -> tuple[Costs, list[str
             "generation_bytes": "db_bytes_per_generation",
         },
         "writer": {"single_write_us": "cpu_us_per_write", "bulk_write_us": "cpu_us_per_profile_bulk"},
-        "ingest": {"event_us": "cpu_us_per_row"},
+        "ingest": {"event_us": "cpu_us_per_row", "event_postgres_us": "postgres_cpu_us_per_row"},
         "egress": {"row_us": "cpu_us_per_row"},
     }  # fmt: skip
     used = []
@@ -176,8 +178,8 @@ def _show(console: Console, costs: Costs, a_day: int, rate: float, bulk: float) 
     console.print(table)
     worst = first_to_give_out(found)
     console.print(
-        f"Nearest to its most, of what is measured: {worst.part.name}. PostgreSQL's work for sending, events and "
-        "pages is not, and it is one machine: look at it first. "
+        f"Nearest to its most, of what is measured: {worst.part.name}. PostgreSQL's work for sending and pages is "
+        "not, and it is one machine: look at it first. "
         f"PostgreSQL grows by {a_day * costs.generation_bytes / 1e9:,.1f} GB a day, the bucket by "
         f"{a_day * costs.row_bytes / 1e9:,.2f} GB. Written one by one, this needs "
         f"{accounts_by_single(rate):,} Klaviyo accounts; imports carry {BULK_SHARE:.0%} of a burst of one.\n"

@@ -10,7 +10,7 @@ from deploy.capacity import Costs, accounts_by_single, first_to_give_out, measur
 
 COSTS = Costs(
     gateway_us=100, generator_us=200, profile_writer_us=50, postgres_us=400, rabbitmq_us=150, load_us=100,
-    single_write_us=1000, bulk_write_us=200, event_us=50, row_us=60,
+    single_write_us=1000, bulk_write_us=200, event_us=50, event_postgres_us=25, row_us=60,
 )  # fmt: skip
 
 
@@ -24,6 +24,7 @@ def test_busy_cores_are_rate_times_cost() -> None:
     assert found["gateway"] == pytest.approx(0.1)
     assert found["profile_writer"] == pytest.approx(0.05 + 0.5 + 0.1)
     assert found["ingest"] == pytest.approx(1000 * 3.2 * 50 / 1e6)
+    assert found["PostgreSQL"] == pytest.approx(1000 * (400 + 3.2 * 25) / 1e6)
 
 
 def test_what_nobody_measured_is_not_told_as_nothing() -> None:
