@@ -59,13 +59,11 @@ def encode_vars(copy: Vars, source: VariantSource) -> bytes:
 def decode_vars(blob: bytes, source: VariantSource) -> Vars:
     """The rendered copy again, byte for byte. Raises zstandard.ZstdError or ValueError when the blob is damaged, or not
     of this source."""
-    subject, preheader, text, body_at = opener(source)(blob)
-    return Vars(subject.decode(), preheader.decode(), text[body_at:].decode())
+    return Vars(*(str(text, "utf-8") for text in opener(source)(blob)))
 
 
-Opener = Callable[[bytes], tuple[bytes, bytes, bytes, int]]
-"""Subject and preheader in UTF-8; then a text whose end is the body, and where it begins there. Raises like
-`decode_vars`."""
+Opener = Callable[[bytes], tuple[bytes, bytes, memoryview]]
+"""Subject, preheader and body in UTF-8, as they lie in a blob. Raises like `decode_vars`."""
 
 
 @lru_cache(maxsize=_CACHED_DECOMPRESSORS)
@@ -73,18 +71,17 @@ def opener(source: VariantSource) -> Opener:
     """Opens blobs of one source, for who opens many of them; one at a time."""
     decompress = zstandard.ZstdDecompressor(dict_data=_dictionary(_text(source))).decompress
 
-    def opened(blob: bytes) -> tuple[bytes, bytes, bytes, int]:
+    def opened(blob: bytes) -> tuple[bytes, bytes, memoryview]:
         frame = zstandard.get_frame_parameters(blob)
         if frame.content_size > _COPY_MAX_BYTES:  # what it says is allocated
             raise ValueError("no copy is as large as this blob says")
         text = decompress(blob)
         first = text.find(0)
         second = text.find(0, first + 1)
-        # What has a checksum is what `encode_vars` was given: three texts.
-        if first < 0 or second < 0 or (not frame.has_checksum and text.find(0, second + 1) >= 0):
+        if first < 0 or second < 0 or text.find(0, second + 1) >= 0:
             raise ValueError("a copy has three texts")
-        if not frame.has_checksum:
+        if not frame.has_checksum:  # what has one is what `encode_vars` was given, which was text
             str(text, "utf-8")
-        return text[:first], text[first + 1 : second], text, second + 1
+        return text[:first], text[first + 1 : second], memoryview(text)[second + 1 :]
 
     return opened

@@ -1,12 +1,12 @@
-"""Generations as the exporter has them from PostgreSQL, said row by row."""
+"""Generations as PostgreSQL sends them to the exporter, said row by row."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from struct import pack
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 
-from services.egress.model import Details, StoredRows
+from services.egress.model import Details, Field, StoredRows
 from shared.schemas.copy import VariantSource
 from shared.vars_codec import opener
 
@@ -46,23 +46,19 @@ class Stored(NamedTuple):
 
 def stored_rows(rows: Iterable[Stored]) -> StoredRows:
     """The same by column."""
-    given = list(rows)
-    users, trackings, copies, templates = (
-        pa.array([getattr(row, name) for row in given], pa.string())
-        for name in ("user_id", "tracking_id", "copy_id", "template_id")
-    )
+    if not (given := list(rows)):
+        return StoredRows(np.array([], np.int64), [], [], [], [], [], [], [])
+    accepted, users, trackings, copies, templates, attrs, texts, sources, details = zip(*given, strict=True)
+    columns = zip(*(one for one in details if one is not None), strict=True)
     return StoredRows(
-        np.array([row.accepted_us for row in given], np.int64), users, trackings, copies, templates,
-        [row.attrs.encode() for row in given], [row.vars for row in given],
-        [None if row.source is None else opener(row.source) for row in given],
-        _details([row.detail for row in given if row.detail is not None]) if any(row.detail for row in given) else None,
+        np.array(accepted, np.int64), _sent(users), _sent(trackings), _sent(copies), _sent(templates),
+        [text.encode() for text in attrs], texts,
+        [None if source is None else opener(source) for source in sources],
+        Details(*map(_sent, columns)) if any(details) else None,
     )  # fmt: skip
 
 
-def _details(details: Sequence[Detail]) -> Details:
-    return Details(
-        *(
-            pa.array(values, pa.float64() if name == "propensity" else pa.string())
-            for name, values in zip(Detail._fields, zip(*details, strict=True), strict=True)
-        )
-    )
+def _sent(values: Iterable[str | float | None]) -> list[Field]:
+    return [
+        value.encode() if isinstance(value, str) else None if value is None else pack(">d", value) for value in values
+    ]

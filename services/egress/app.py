@@ -4,7 +4,6 @@ import sys
 from contextlib import AsyncExitStack
 from functools import partial
 
-from services.egress.allocation import keep_freed_memory
 from services.egress.handler import Deps, export_hours
 from services.egress.places import Places
 from services.egress.probe import ProbeDeps, probe_targets
@@ -35,7 +34,6 @@ for most of an export: of 50,000 rows, 81 µs a row became 28."""
 async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     """Everything opened, nothing running yet."""
     sys.setswitchinterval(_SWITCH_S)
-    keep_freed_memory()
     database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
     await migrate.require(database_url)
     clock = settings.make_clock()

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 
 from shared.errors import Transient
 from shared.export_access import KEY_ARN, Encryption, Reach, account_of
@@ -17,6 +16,8 @@ from shared.schemas.copy import Vars
 from shared.vars_codec import Opener
 
 Cadence = Literal["daily", "hourly"]
+Field = bytes | None
+"""One field as PostgreSQL's binary form has it: a text in UTF-8, a number in network order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,35 +113,35 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What an analyst's record says more of generations, by column."""
+    """What an analyst's record says more of generations, by column, as `StoredRows`. `propensities`: float8."""
 
-    generations: pa.StringArray
-    variant_names: pa.StringArray
-    propensities: pa.DoubleArray
-    snapshots: pa.StringArray
-    decisions: pa.StringArray
-    reasons: pa.StringArray
-    outcomes: pa.StringArray
-    outcome_reasons: pa.StringArray
+    generations: Sequence[Field]
+    variant_names: Sequence[Field]
+    propensities: Sequence[Field]
+    snapshots: Sequence[Field]
+    decisions: Sequence[Field]
+    reasons: Sequence[Field]
+    outcomes: Sequence[Field]
+    outcome_reasons: Sequence[Field]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """Generations by column. `accepted_us`: microseconds since 1970, UTC. `copies`: null where nothing was chosen;
-    `openers`: None where a variant version is not there. `attrs`: JSON texts of objects."""
+    """Generations by column, as PostgreSQL sends them. `accepted_us`: microseconds since 1970, UTC. `copies`: None
+    where nothing was chosen; `openers`: None where a variant version is not there. `attrs`: JSON texts of objects."""
 
     accepted_us: npt.NDArray[np.int64]
-    users: pa.StringArray
-    trackings: pa.StringArray
-    copies: pa.StringArray
-    templates: pa.StringArray
+    users: Sequence[Field]
+    trackings: Sequence[Field]
+    copies: Sequence[Field]
+    templates: Sequence[Field]
     attrs: Sequence[bytes]
-    vars: Sequence[bytes | None]
+    vars: Sequence[Field]
     openers: Sequence[Opener | None]
     details: Details | None = None
 
     def __len__(self) -> int:
-        return len(self.accepted_us)
+        return len(self.users)
 
 
 class OutcomeRow(NamedTuple):

@@ -6,10 +6,9 @@ uploaded once more.
 """
 
 import hashlib
-from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import RawIOBase
 from typing import IO, Generic, Protocol, TypeVar
 
@@ -31,19 +30,11 @@ ROW_GROUP_BYTES = 16 << 20
 # Pages this large let zstd see many copies of the same variant: 20,000 bodies of 10 KB from 8 variants took 72 bytes a
 # row with them, 162 with pages of 1 MB (pyarrow 26, zstd level 3).
 _PAGE_BYTES = 8 << 20
-WRITTEN_ROWS = 1024
-"""So many rows are encoded at a time. Views cannot be parted for it (pyarrow 26: not implemented for StringView), so
-their column comes in chunks of so many."""
-WRITER = {
-    "version": "2.6", "compression": "zstd", "compression_level": 3, "data_page_size": _PAGE_BYTES,
-    "write_batch_size": WRITTEN_ROWS,
-}  # fmt: skip
+WRITER = {"version": "2.6", "compression": "zstd", "compression_level": 3, "data_page_size": _PAGE_BYTES}
 
 _STREAM_BYTES = 1 << 20
 
 VARS = pa.struct([("subject", pa.string()), ("preheader", pa.string()), ("body", pa.string())])
-VARS_SEEN = pa.struct([("subject", pa.string()), ("preheader", pa.string()), ("body", pa.string_view())])
-"""The same where bodies are only pointed at. In the file there is no difference."""
 MOMENT = pa.timestamp("us", tz="UTC")
 
 R = TypeVar("R")
@@ -61,8 +52,8 @@ class Group(Protocol[Rows_contra]):
     def fill(self, rows: Rows_contra, start: int) -> int:
         """Append those from `start` on until the group is full; where it stopped."""
 
-    def columns(self) -> list[pa.Array | pa.ChunkedArray]:
-        """All rows, by column; of use also after `clear`."""
+    def columns(self) -> list[pa.Array]:
+        """All rows, by column; of use until `clear`."""
 
     def clear(self) -> None:
         """Forget them."""
@@ -84,17 +75,11 @@ class Form(Generic[Rows]):
     events_of: Callable[[Rows], tuple[int, int] | None]
     repeating: Sequence[str]
     statistics: Sequence[str]
-    seen: Mapping[str, pa.DataType] = field(default_factory=dict)  # how groups hand over a column that looks different
 
     @property
     def schema(self) -> pa.Schema:
         said = {"justai.table": self.table, "justai.schema_version": str(self.version)}
         return pa.schema(list(self.fields), metadata=said)
-
-    @property
-    def seen_schema(self) -> pa.Schema:
-        """Of what groups hand over."""
-        return pa.schema([(name, self.seen.get(name, kind)) for name, kind in self.fields])
 
 
 class PlainGroup(Generic[R]):
@@ -142,7 +127,7 @@ class HourFile(Generic[Rows]):
     filled. `add` and `close` are for a thread; who gives up before `close` calls `abandon`."""
 
     def __init__(self, target: IO[bytes], form: Form[Rows]) -> None:
-        self._sink, self._form, self._schema = _HashingSink(target), form, form.seen_schema
+        self._sink, self._form, self._schema = _HashingSink(target), form, form.schema
         # Parquet writes many little pieces a row group. Each would wait for the interpreter, which the thread that
         # fills the next group gives away for moments only.
         self._stream = pa.BufferedOutputStream(pa.PythonFile(self._sink, "w"), _STREAM_BYTES)
@@ -151,12 +136,9 @@ class HourFile(Generic[Rows]):
             self._schema,
             use_dictionary=list(form.repeating),
             write_statistics=list(form.statistics),
-            store_schema=False,
             **WRITER,
         )
-        for name, value in sorted(_said_of(form.schema).items()):  # one by one, for together their order is nobody's
-            self._writer.add_key_value_metadata({name: value})
-        self._filling = form.group()
+        self._filling, self._full = form.group(), form.group()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._writing: Future[None] | None = None
         self._rows = self._without_vars = 0
@@ -200,20 +182,18 @@ class HourFile(Generic[Rows]):
             self._written()
             self._without_vars += self._filling.lost
             # Made here, so that the other thread hardly needs the interpreter and the two do not wait for each other.
-            group = pa.Table.from_arrays(self._filling.columns(), schema=self._schema)
-            self._filling.clear()
-            self._writing = self._thread.submit(self._writer.write_table, group)
+            batch = pa.RecordBatch.from_arrays(self._filling.columns(), schema=self._schema)
+            self._filling, self._full = self._full, self._filling
+            self._writing = self._thread.submit(self._write, batch, self._full)
+
+    def _write(self, batch: pa.RecordBatch, group: Group[Rows]) -> None:
+        self._writer.write_batch(batch)
+        group.clear()
 
     def _written(self) -> None:
         if self._writing is not None:
             self._writing.result()
             self._writing = None
-
-
-def _said_of(schema: pa.Schema) -> dict[str, str]:
-    """What pyarrow itself says of a schema in a file's footer; readers of pyarrow go by it."""
-    said = {name.decode(): value.decode() for name, value in schema.metadata.items()}
-    return {"ARROW:schema": b64encode(schema.serialize().to_pybytes()).decode()} | said
 
 
 class _HashingSink(RawIOBase):

@@ -4,7 +4,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence, Sized
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol, cast
@@ -12,10 +11,8 @@ from uuid import UUID
 
 import asyncpg
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 
-from services.egress.copying import CopyOut, Fields
+from services.egress.copying import CopyOut, columns_of
 from services.egress.model import Details, Lease, OutcomeRow, StoredRows, VariantRow, VersionRow
 from shared.db.pool import SCOPE_TO_ORG, Connection, Database
 from shared.exports import HOUR, Record
@@ -148,42 +145,18 @@ class HourRows:
 
     async def fetch(self) -> StoredRows:
         """The next rows; none at the end."""
-        sent = await self._copying.fetch(_FETCH_BYTES, _FETCH_TIMEOUT_S)
-        rows, chosen, of_rows = await asyncio.to_thread(_taken_apart, sent, self._record)
-        wanted = {one for one in chosen if one is not None}
-        sources = await self._sources(wanted) if wanted else {}
-        openers = [opener(sources[one]) if one is not None and one in sources else None for one in chosen]
-        return replace(rows, openers=[openers[number] for number in of_rows.tolist()])
-
-
-def _taken_apart(sent: bytes, record: Record) -> tuple[StoredRows, list[SourceId | None], npt.NDArray[np.intp]]:
-    """The rows, as yet without openers, and what `_chosen` says of them."""
-    fields = Fields(sent, _WIDTHS[record])
-    copies = fields.texts(3)
-    rows = StoredRows(
-        fields.numbers(0, ">i8").astype(np.int64) + _POSTGRES_EPOCH_US,
-        fields.texts(1), fields.texts(2), copies, fields.texts(4),
-        cast("Sequence[bytes]", fields.bytes_of(5)), fields.bytes_of(6), [],
-        _details(fields) if record == "analyst" else None,
-    )  # fmt: skip
-    return rows, *_chosen(copies, fields.numbers(7, ">i4"))
-
-
-def _chosen(
-    copies: pa.StringArray, versions: npt.NDArray[np.int32]
-) -> tuple[list[SourceId | None], npt.NDArray[np.intp]]:
-    """The variant versions of some rows, each once, and of each row the number of its own."""
-    encoded = copies.dictionary_encode()
-    numbers = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
-    pairs, of_rows = np.unique(numbers << 32 | versions, return_inverse=True)
-    ids = [UUID(one) for one in encoded.dictionary.to_pylist()]
-    return [(ids[pair >> 32], pair & 0xFFFFFFFF) if pair >= 0 else None for pair in pairs.tolist()], of_rows
-
-
-def _details(fields: Fields) -> Details:
-    drawn = pa.array(fields.numbers(10, ">f8").astype(np.float64), mask=fields.absent(10))
-    texts = map(fields.texts, (8, 9, 11, 12, 13, 14, 15))
-    return Details(next(texts), next(texts), drawn, *texts)
+        fetched = await self._copying.fetch(_FETCH_BYTES, _FETCH_TIMEOUT_S)
+        columns = await asyncio.to_thread(columns_of, fetched, _WIDTHS[self._record])
+        accepted, users, trackings, copies, templates, attrs, texts, versions, *details = columns
+        chosen = list(zip(copies, versions, strict=True))
+        ids = {one: (UUID(one[0].decode()), int.from_bytes(one[1])) for one in set(chosen) if one[0] and one[1]}
+        sources = await self._sources(set(ids.values())) if ids else {}
+        openers = {one: opener(sources[source_id]) for one, source_id in ids.items() if source_id in sources}
+        return StoredRows(
+            np.frombuffer(b"".join(cast("Sequence[bytes]", accepted)), ">i8").astype(np.int64) + _POSTGRES_EPOCH_US,
+            users, trackings, copies, templates, cast("Sequence[bytes]", attrs), texts, list(map(openers.get, chosen)),
+            Details(*details) if details else None,
+        )  # fmt: skip
 
 
 class PlainRows:
