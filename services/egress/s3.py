@@ -5,7 +5,7 @@ exporter that was paused past its lease cannot put an old hour over a newer one,
 """
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -32,9 +32,9 @@ log = logs.get(__name__)
 
 T = TypeVar("T")
 
-PART_BYTES, _PARTS_AT_ONCE = 8 << 20, 2
-"""Above this an object goes up in parts of this size, so that an upload never holds more than two of them in memory. S3
-takes 10,000 parts; the largest hour is 78 GiB."""
+PART_BYTES = 16 << 20
+"""Above this an object goes up in parts of this size, so that an upload never holds more in memory. S3 takes 10,000
+parts; the largest hour is 156 GiB."""
 
 _ABORT_TIMEOUT_S = 10.0
 _ENCRYPTED = ("PutObject", "CreateMultipartUpload")
@@ -184,7 +184,14 @@ class Bucket:
         created = await self._call(self._client.create_multipart_upload(**about))
         upload = {"Bucket": self._name, "Key": key, "UploadId": created["UploadId"]}
         try:
-            parts = await self._send_parts(content, length, upload)
+            parts = []
+            for number, start in enumerate(range(0, length, self._options.part_bytes), 1):
+                body = await asyncio.to_thread(_read, content, start, min(self._options.part_bytes, length - start))
+                sent = await self._call(self._client.upload_part(PartNumber=number, Body=body, **upload))
+                # The checksum that the client sent with the part is named again when the parts are joined.
+                sums = {name: value for name, value in sent.items() if name.startswith("Checksum")}
+                sums.pop("ChecksumType", None)
+                parts.append({"PartNumber": number, "ETag": sent["ETag"], **sums})
             joined = await self._conditionally(
                 over,
                 lambda only: self._client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **upload, **only),
@@ -193,32 +200,6 @@ class Bucket:
             await asyncio.shield(self._abort(upload))
             raise
         return str(joined["ETag"])
-
-    async def _send_parts(self, content: IO[bytes], length: int, upload: Mapping[str, str]) -> list[dict[str, Any]]:
-        """All parts, as the completion names them. When one fails, what is under way ends before this does: a part that
-        came after the abort would stay."""
-        size, reading, parts = self._options.part_bytes, asyncio.Lock(), dict[int, dict[str, Any]]()
-        left = deque(enumerate(range(0, length, size), 1))
-
-        async def send() -> None:
-            while left:
-                number, start = left.popleft()
-                try:
-                    async with reading:
-                        body = await asyncio.to_thread(_read, content, start, min(size, length - start))
-                    sent = await self._call(self._client.upload_part(PartNumber=number, Body=body, **upload))
-                except BaseException:
-                    left.clear()
-                    raise
-                # The checksum that the client sent with the part is named again when the parts are joined.
-                sums = {name: value for name, value in sent.items() if name.startswith("Checksum")}
-                sums.pop("ChecksumType", None)
-                parts[number] = {"PartNumber": number, "ETag": sent["ETag"], **sums}
-
-        for end in await asyncio.gather(*(send() for _ in range(_PARTS_AT_ONCE)), return_exceptions=True):
-            if end is not None:
-                raise end
-        return [parts[number] for number in sorted(parts)]
 
     async def _abort(self, upload: Mapping[str, str]) -> None:
         """Parts of an upload that is neither completed nor aborted cost the customer money, unseen."""
