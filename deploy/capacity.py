@@ -35,8 +35,8 @@ class Costs:
     rabbitmq_us: float = 52.1  # of a webhook's two jobs: the same
     single_write_us: float = 1303.0  # of one write sent alone: make bench-writer, cpu_us_per_write
     bulk_write_us: float = 285.0  # of one by import: the same, cpu_us_per_profile_bulk
-    event_us: float | None = None  # of an event, file to rollup: make bench-ingest, cpu_us_per_row
-    event_postgres_us: float = 0.0  # what PostgreSQL does for it: the same, postgres_cpu_us_per_row
+    event_us: float | None = 20.6  # of an event, file to rollup: make bench-ingest, cpu_us_per_row
+    event_postgres_us: float = 48.6  # what PostgreSQL does for it: the same, postgres_cpu_us_per_row
     row_us: float | None = 38.5  # of an exported row: make bench-egress, cpu_us_per_row
     generation_bytes: float = 1003.0  # in PostgreSQL, indexes included: make bench-pipeline
     row_bytes: float = 51.0  # in Parquet: ADR 0008

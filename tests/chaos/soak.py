@@ -41,9 +41,11 @@ class Series:
 
     @property
     def slope_per_h(self) -> float:
-        """By least squares over all but the warm-up."""
-        at_h, values = self._warm()
-        return float(np.polyfit(at_h, values, 1)[0]) if len(values) > 1 else 0.0
+        """The median slope of all pairs (Theil and Sen), without the warm-up: a step, as of an export, is none."""
+        at_h, values = map(np.asarray, self._warm())
+        first, second = np.triu_indices(len(values), 1)
+        apart_h = at_h[second] - at_h[first]
+        return float(np.median((values[second] - values[first]) / apart_h)) if len(apart_h) else 0.0
 
     @property
     def growth(self) -> float:

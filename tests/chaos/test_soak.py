@@ -49,6 +49,18 @@ async def test_nothing_grows_while_work_goes_on(own: OwnServers, tmp_path: Path)
     assert dead.last < 2 * live.last + 10_000 * ORGS
 
 
+def test_a_leak_is_a_slope_and_a_step_is_none() -> None:
+    leak, step = Series(), Series()
+    for look in range(240):
+        at_h = look / 240
+        leak.add(at_h, 70 + 1.5 * at_h + look % 3)
+        step.add(at_h, 258.0 if look < 200 else 284.0)
+
+    assert abs(leak.slope_per_h - 1.5) < 0.1
+    assert step.slope_per_h == 0
+    assert Series().slope_per_h == 0
+
+
 def _too_much(name: str, series: Series) -> str | None:
     what = name.split()[-1]
     if what == "rss_mb":
