@@ -4,7 +4,6 @@ Nothing is sent here. RabbitMQ never holds throttled work: it would fill the pre
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from uuid import UUID
 
 from services.profile_writer.intake_rules import place
@@ -35,7 +34,7 @@ class Intake:
         missing: set[UUID] = set()
         if placed:
             # The order of acceptance is the order of generations, whatever the order of delivery.
-            missing = await self._retried(sorted(placed, key=lambda item: _order(item[1])))
+            missing = await self._retried(sorted(placed, key=lambda item: item[1].accepted_at))
             self._wake()
         if homeless := [job for job in sound if job.org_id not in account_keys]:
             await self._reject(homeless, "no_integration")
@@ -75,11 +74,6 @@ class Intake:
         outcomes = [Outcome(Ref(job.day, job.generation_id, job.org_id), "rejected", reason, 0) for job in jobs]
         async with self._store.free_desk() as desk:
             await desk.save_outcomes(outcomes, self._clock.now())
-
-
-def _order(job: WriteJob) -> tuple[datetime, UUID]:
-    """As `place` has it."""
-    return job.accepted_at, job.generation_id
 
 
 def _storable(profile_id: str) -> bool:

@@ -11,8 +11,7 @@ from services.profile_writer.rows import Action, Ending, Held, Lane, Outcome, Pe
 
 
 def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datetime, margin_s: float) -> Verdict:
-    """The newest accepted generation wins, of two of the same moment the one with the larger id, as in attribution; the
-    order of arrival does not matter; a repetition changes nothing.
+    """The newest accepted generation wins; the order of arrival does not matter; a repetition changes nothing.
 
     | the job | becomes |
     | known already (waiting, in flight, sent) | nothing |
@@ -28,7 +27,7 @@ def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datet
     same = [known for known in (pending, held) if known and known.ref.generation_id == wanted.ref.generation_id]
     if same and wanted.accepted_at <= max(known.accepted_at for known in same):
         return unchanged
-    if any(known is not None and _newer(known, wanted) for known in (pending, held)):
+    if any(known is not None and known.accepted_at > wanted.accepted_at for known in (pending, held)):
         return replace(unchanged, outcomes=(_ended(wanted.ref, "superseded"),))
     if wanted.action == "clear":
         return _place_clear(wanted, pending, held, now)
@@ -46,12 +45,6 @@ def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datet
         return replace(left, outcomes=(*displaced, late))
     lane = Lane.DIRTY if dangerous(held, wanted.ref, wanted.written_for) else Lane.FRESH
     return Verdict(_waiting(wanted, "write", lane, pending, now), held, displaced)
-
-
-def _newer(known: Pending | Held, wanted: Wanted) -> bool:
-    """Whether what is known was accepted after this job. A profile that an older copy is still on may be held at the
-    moment of another generation than its own (`remembered`); then, of two of one moment, any will do."""
-    return (known.accepted_at, known.ref.generation_id) > (wanted.accepted_at, wanted.ref.generation_id)
 
 
 def _renewed(wanted: Wanted, pending: Pending | None, held: Held | None) -> Verdict | None:

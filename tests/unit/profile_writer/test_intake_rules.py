@@ -1,11 +1,9 @@
 """What becomes of a job that arrives. (That the rules hold together is shown in test_rules_together.)"""
 
-from typing import Literal
-
 import pytest
 
 from services.profile_writer.intake_rules import dangerous, place
-from services.profile_writer.rows import Lane, Verdict
+from services.profile_writer.rows import Lane
 from tests.unit.profile_writer.given import MARGIN_S, NOW, TURN, endings, held, pending, ref, seconds, taken, wanted
 
 
@@ -63,23 +61,6 @@ def test_an_older_generation_that_arrives_later_is_superseded() -> None:
 
     assert verdict.pending == waiting
     assert endings(verdict) == [(1, "superseded", None)]
-
-
-@pytest.mark.parametrize("actions", [("write", "write"), ("write", "clear"), ("clear", "write")])
-def test_of_two_that_were_accepted_at_the_same_moment_the_larger_id_wins_in_either_order(
-    actions: tuple[Literal["write", "clear"], Literal["write", "clear"]],
-) -> None:
-    """As attribution has it: else results would tell of an email that nobody got."""
-    jobs = [wanted(number, action=action) for number, action in enumerate(actions, start=1)]
-
-    for order in (jobs, jobs[::-1]):
-        verdict = Verdict(None, None)
-        for job in order:
-            verdict = place(job, verdict.pending, verdict.held, NOW, MARGIN_S)
-
-        row, known = verdict.pending, verdict.held
-        assert (row is not None) == (actions[1] == "write")
-        assert (row or known).ref == ref(2)  # type: ignore[union-attr]  # one of them is there
 
 
 def test_a_repetition_changes_nothing() -> None:
