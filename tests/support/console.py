@@ -3,11 +3,11 @@
 import base64
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from devstack.ports import LOOPBACK, free_ports
@@ -22,6 +22,10 @@ from tests.support.services import serving
 
 KEY = base64.b64encode(bytes(32)).decode()
 PASSWORD = "violet teapot under the stairs"
+DRAFTING: Final[Mapping[str, Any]] = {
+    "llm_provider": "openai", "llm_url": "http://127.0.0.1:1/v1", "llm_model": "gpt-test",
+}  # fmt: skip
+"""Settings of a console that offers drafts; nobody answers it."""
 
 INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at, time_zone) VALUES ($1, $2, $3, $4, 'Europe/Berlin')"
 INSERT_USER = "INSERT INTO users (user_id, email, name, password_hash, created_at) VALUES ($1, $2, $3, $4, $5)"

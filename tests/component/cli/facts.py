@@ -80,25 +80,28 @@ def decide(
 
 
 def a_generation(
-    cli: Cli, *, decision: str = "treatment", decided: str = "uniform", outcome: str | None = "written",
-    reason: str | None = None, user_id: str = "01PERSON", template_id: str = "welcome", ago_s: float = 600,
-) -> None:  # fmt: skip
-    """One, and how its write ended."""
-    at, generation_id = NOW - timedelta(seconds=ago_s), uuid4()
-    day = generation_day(at)
+    cli: Cli, *, org: str = "acme", decision: str = "treatment", decided: str = "uniform",
+    outcome: str | None = "written", reason: str | None = None, user_id: str = "01PERSON",
+    template_id: str = "welcome", ago_s: float = 600, delay_s: float = 120, generation_id: UUID | None = None,
+) -> UUID:  # fmt: skip
+    """One, and how its write ended; None: it has not yet. Its send window is 15 minutes."""
+    at, generation_id = NOW - timedelta(seconds=ago_s), generation_id or uuid4()
+    day, deadline_at = generation_day(at), at + timedelta(seconds=delay_s)
     for table in ("generations", "write_outcomes"):
         cli.rows("SELECT ensure_partition($1, $2)", table, day)
     cli.rows(
         "INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, "
         "deadline_at, clean_at, decision, reason, property_prefix, written_for) SELECT $1, $2, org_id, $3, $4, "
-        "'u.f.a', $5, $5::timestamptz + interval '120 s', $5, $6, $7, 'jai', 't.f.a' FROM orgs WHERE slug = 'acme'",
-        day, generation_id, template_id, user_id, at, decision, decided,
+        "'u.f.a', $5, $6, $7, $8, $9, 'jai', 'welcome.f.a' FROM orgs WHERE slug = $10",
+        day, generation_id, template_id, user_id, at, deadline_at, deadline_at + timedelta(minutes=15), decision,
+        decided, org,
     )  # fmt: skip
     if outcome:
         cli.rows(
-            "INSERT INTO write_outcomes SELECT $1, $2, org_id, $3, $4, $5, 1 FROM orgs WHERE slug = 'acme'",
-            day, generation_id, outcome, reason, at,
+            "INSERT INTO write_outcomes SELECT $1, $2, org_id, $3, $4, $5, 1 FROM orgs WHERE slug = $6",
+            day, generation_id, outcome, reason, at, org,
         )  # fmt: skip
+    return generation_id
 
 
 def found(cli: Cli, *options: str) -> dict[str, Any]:

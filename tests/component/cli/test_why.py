@@ -9,8 +9,8 @@ import pytest
 
 from shared.admin.why_store import SELECT_BY_ID
 from shared.schemas.copy import VariantSource, Vars
-from shared.schemas.ids import generation_day
 from shared.vars_codec import encode_vars
+from tests.component.cli import facts
 from tests.component.cli.facts import NOW, cli_at_now
 from tests.component.cli.rig import Cli
 
@@ -35,22 +35,9 @@ def connected(acme: Cli) -> Cli:
     return acme
 
 
-def a_generation(
-    cli: Cli, *, org: str = "acme", decision: str = "treatment", reason: str = "uniform", ago_s: float = 60,
-    user_id: str = PERSON, delay_s: float = 120, generation_id: UUID | None = None,
-) -> UUID:  # fmt: skip
-    at, generation_id = NOW - timedelta(seconds=ago_s), generation_id or uuid4()
-    day = generation_day(at)
-    for table in ("generations", "write_outcomes"):
-        cli.rows("SELECT ensure_partition($1, $2)", table, day)
-    cli.rows(
-        "INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, "
-        "deadline_at, clean_at, decision, reason, property_prefix, written_for) SELECT $1, $2, org_id, 'welcome', $3, "
-        "'u.f.a', $4, $5, $6, $7, $8, 'jai', 'welcome.f.a' FROM orgs WHERE slug = $9",
-        day, generation_id, user_id, at, at + timedelta(seconds=delay_s), at + timedelta(seconds=delay_s + 900),
-        decision, reason, org,
-    )  # fmt: skip
-    return generation_id
+def a_generation(cli: Cli, *, ago_s: float = 60, **given: Any) -> UUID:
+    """One of PERSON whose write has not ended yet."""
+    return facts.a_generation(cli, **{"user_id": PERSON, "outcome": None, "ago_s": ago_s, **given})
 
 
 def an_outcome(
@@ -195,7 +182,7 @@ def test_the_copy_and_each_event_are_told_as_they_were(acme: Cli) -> None:
 
 
 def test_a_control_decision_says_what_would_change_it(acme: Cli) -> None:
-    one = a_generation(acme, decision="control", reason="field_missing")
+    one = a_generation(acme, decision="control", decided="field_missing")
     an_outcome(acme, one, "nothing_to_clear", attempts=0)
 
     text = told(acme, one)
@@ -292,7 +279,7 @@ def test_what_holds_the_org_up_is_said(connected: Cli) -> None:
 
 def test_one_that_never_reached_the_profile_writer_says_where_to_look(acme: Cli) -> None:
     fresh, lost = a_generation(acme, ago_s=10), a_generation(acme, ago_s=4000)
-    unknown = a_generation(acme, decision="control", reason="unknown_template", ago_s=4000)
+    unknown = a_generation(acme, decision="control", decided="unknown_template", ago_s=4000)
 
     assert "means: it has not reached the profile writer yet" in told(acme, fresh)
     assert "do: `justai dead list` shows whether it was given up" in told(acme, lost)

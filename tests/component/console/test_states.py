@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from html.parser import HTMLParser
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -16,7 +16,7 @@ from shared.clock import FrozenClock
 from tests.component.console.browser import Browser
 from tests.component.console.test_what_roles_see import ASKS_OTHERS, path_of
 from tests.support.belongings import furnish, parameters_of
-from tests.support.console import Stage, console
+from tests.support.console import DRAFTING, Stage, console
 from tests.support.results import COPIES, History
 
 PAGES: Final = [page for page in all_pages(dev=False) if page.of_an_org and page.method == "GET"]
@@ -78,8 +78,7 @@ class Times(HTMLParser):
 
 @pytest.fixture
 async def stage(database_url: str, amqp_url: str) -> AsyncIterator[Stage]:
-    model: dict[str, Any] = {"llm_provider": "openai", "llm_url": "http://127.0.0.1:1/v1", "llm_model": "gpt-test"}
-    async with console(database_url, FrozenClock(), amqp_url=amqp_url, **model) as running:
+    async with console(database_url, FrozenClock(), amqp_url=amqp_url, **DRAFTING) as running:
         yield running
 
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,7 +13,7 @@ from shared.clock import FrozenClock
 from shared.people.roles import ROLES, Role, reaches
 from tests.component.console.browser import Browser
 from tests.support.belongings import WORDS, Belongings, furnish, parameters_of, put, thing_of
-from tests.support.console import Stage, console
+from tests.support.console import DRAFTING, Stage, console
 
 PAGES = [page for page in all_pages(dev=False) if page.of_an_org]
 ASKS_OTHERS = {"/{org}/integration/sources/{name}/preview"}
@@ -76,8 +75,7 @@ def path_of(page: Page, ours: Belongings) -> str:
 
 @pytest.fixture
 async def stage(database_url: str, amqp_url: str) -> AsyncIterator[Stage]:
-    model: dict[str, Any] = {"llm_provider": "openai", "llm_url": "http://127.0.0.1:1/v1", "llm_model": "gpt-test"}
-    async with console(database_url, FrozenClock(), amqp_url=amqp_url, **model) as running:
+    async with console(database_url, FrozenClock(), amqp_url=amqp_url, **DRAFTING) as running:
         yield running
 
 
