@@ -40,16 +40,23 @@ async def test_a_writer_frozen_past_its_lease_sends_hardly_anything_late_and_not
             frozen, other = (writers.pids[name] for name in ("writer-1", "writer-2"))
             try:
                 os.kill(other, signal.SIGSTOP)
-                for _ in writers.pids:  # once to each: what a frozen one was handed stays with it for half a minute
+
+                # Again and again: what a frozen one was handed stays with it for half a minute.
+                async def older_are_under_way() -> None:
                     await rig.send(*older)
-                await eventually(lambda: len(rig.patches()) >= 10, every_s=0.002)
+                    await eventually(lambda: len(rig.patches()) >= 10, within_s=3, every_s=0.002)
+
+                await eventually(older_are_under_way, within_s=20)
                 os.kill(frozen, signal.SIGSTOP)
                 os.kill(other, signal.SIGCONT)
                 frozen_at = rig.clock.now()
                 newer = [await rig.generate(person, name="New", delay_s=3600) for person in people]
-                for _ in writers.pids:
+
+                async def newer_are_written() -> None:
                     await rig.send(*newer)
-                await _written(rig, newer, within_s=40)
+                    await _written(rig, newer, within_s=3)
+
+                await eventually(newer_are_written, within_s=40)
                 await rig.clock.sleep(lease_s + 10 - (rig.clock.now() - frozen_at).total_seconds())
                 before = len(rig.patches())
             finally:

@@ -13,10 +13,10 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.timeout(90)
 
 LOUD = 5_000
-# A transaction's number is drawn at its first write, and no turn touches these rows: the account is blocked.
+# A transaction's number is drawn at its first write, and no turn touches these rows: both accounts are blocked.
 COUNT_MEANWHILE = """
-    SELECT count(*) FROM pending_writes p, write_outcomes o
-    WHERE p.org_id = $1 AND o.org_id = $2 AND p.xmin::text::bigint >= $3 AND p.xmin::text::bigint < o.xmin::text::bigint
+    SELECT count(*) FROM pending_writes p, pending_writes q
+    WHERE p.org_id = $1 AND q.org_id = $2 AND p.xmin::text::bigint >= $3 AND p.xmin::text::bigint < q.xmin::text::bigint
 """
 NEXT_TRANSACTION = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
@@ -32,15 +32,17 @@ async def test_five_thousand_jobs_of_a_loud_org_do_not_delay_a_quiet_orgs_write(
             await loud.send(*jobs[start : start + 50])
         [person] = quiet.people(1)
         job = await quiet.generate(person)
+        await quiet.hold(until=job.deadline_at)
 
         async with writing(loud), loud.db.connection() as connection:
             # Only then: which of its queues a writer that starts opens first says nothing.
             await eventually(lambda: connection.fetchval(COUNT_PENDING, loud.org_id), within_s=30)
             since = await connection.fetchval(NEXT_TRANSACTION)
             await quiet.send(job)
-            outcomes = await quiet.outcomes(1)
-            await loud.taken_in(LOUD)
+            await quiet.taken_in(1)
             meanwhile = await connection.fetchval(COUNT_MEANWHILE, loud.org_id, quiet.org_id, since)
+            await quiet.hold(until=None)
+            outcomes = await quiet.outcomes(1)
 
         assert [row["outcome"] for row in outcomes.values()] == ["written"]
         assert meanwhile < LOUD / 4
