@@ -16,35 +16,38 @@ def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datet
     | the job | becomes |
     | known already (waiting, in flight, sent) | nothing |
     | known already, but accepted again later | the copy stays, or returns, until the later send window ends |
-    | older than what was decided | superseded |
+    | older than what was decided | superseded; an older copy that could show is cleared |
     | write of something stopped | stopped; an older copy that could show is cleared |
     | write, its deadline is over | expired; an older copy that could show is cleared |
     | write | pending: lane 0 where an older copy could show, else 1 |
     | clear, an older copy could show or is just being written | pending in lane 0 |
     | clear otherwise | nothing_to_clear, and remembered |
     """
-    unchanged = Verdict(pending, held)
     same = [known for known in (pending, held) if known and known.ref.generation_id == wanted.ref.generation_id]
     if same and wanted.accepted_at <= max(known.accepted_at for known in same):
-        return unchanged
-    if any(known is not None and known.accepted_at > wanted.accepted_at for known in (pending, held)):
-        return replace(unchanged, outcomes=(_ended(wanted.ref, "superseded"),))
+        return Verdict(pending, held)
+    held = noted(wanted, held)
+    if pending is not None and pending.accepted_at > wanted.accepted_at:
+        return _overtaken(wanted, pending, held)
+    if held is not None and held.decided_at > wanted.accepted_at:
+        return Verdict(pending, held) if same else _place_ended(wanted, "superseded", None, pending, held, now)
     if wanted.action == "clear":
         return _place_clear(wanted, pending, held, now)
     if wanted.stopped:
-        return _place_stopped(wanted, pending, held, now)
+        return _place_ended(wanted, "stopped", None, pending, held, now)
     if (renewed := _renewed(wanted, pending, held)) is not None:
         return renewed
-    displaced = _displaced(pending)
     if (wanted.deadline_at - now).total_seconds() <= margin_s:
-        late = _ended(wanted.ref, "expired", "arrived_late")
-        if pending is not None and pending.taken_by is not None:
-            # What is in flight is older. Whether it must be taken away again is known when it has landed.
-            return Verdict(_waiting(wanted, "clean_up", Lane.DIRTY, pending, now), held, (*displaced, late))
-        left = leave(wanted_as_pending(wanted, now), remembered(wanted, held), now)
-        return replace(left, outcomes=(*displaced, late))
-    lane = Lane.DIRTY if dangerous(held, wanted.ref, wanted.written_for) else Lane.FRESH
-    return Verdict(_waiting(wanted, "write", lane, pending, now), held, displaced)
+        return _place_ended(wanted, "expired", "arrived_late", pending, held, now)
+    lane = Lane.DIRTY if held is not None and held.stale else Lane.FRESH
+    return Verdict(_waiting(wanted, "write", lane, pending, now), held, _displaced(pending))
+
+
+def _overtaken(wanted: Wanted, pending: Pending, held: Held | None) -> Verdict:
+    """Something newer waits. If what it replaces is out of date for this job's message, it is in a hurry now."""
+    if held is not None and held.stale and pending.taken_by is None:
+        pending = replace(pending, lane=Lane.DIRTY)
+    return Verdict(pending, held, (_ended(wanted.ref, "superseded"),))
 
 
 def _renewed(wanted: Wanted, pending: Pending | None, held: Held | None) -> Verdict | None:
@@ -57,12 +60,14 @@ def _renewed(wanted: Wanted, pending: Pending | None, held: Held | None) -> Verd
         return None
     if pending is not None:
         return None  # it is on its way to be taken off
-    return Verdict(None, replace(held, accepted_at=wanted.accepted_at, clean_at=wanted.clean_at))
+    stale_for = tuple(message for message in held.stale_for if message != held.written_for)
+    known = remembered(wanted, held)
+    return Verdict(None, replace(known, accepted_at=wanted.accepted_at, clean_at=wanted.clean_at, stale_for=stale_for))
 
 
 def _place_clear(wanted: Wanted, pending: Pending | None, held: Held | None, now: datetime) -> Verdict:
     in_flight = pending is not None and pending.taken_by is not None
-    if in_flight or dangerous(held, wanted.ref, wanted.written_for):
+    if in_flight or _older_shows(held, wanted):
         return Verdict(_waiting(wanted, "clear", Lane.DIRTY, pending, now), held, _displaced(pending))
     outcomes: tuple[Outcome, ...] = (_ended(wanted.ref, "nothing_to_clear"),)
     if pending is not None and pending.action == "write" and pending.written_for == wanted.written_for:
@@ -72,22 +77,32 @@ def _place_clear(wanted: Wanted, pending: Pending | None, held: Held | None, now
     return Verdict(pending, remembered(wanted, held), outcomes)
 
 
-def _place_stopped(wanted: Wanted, pending: Pending | None, held: Held | None, now: datetime) -> Verdict:
+def _place_ended(
+    wanted: Wanted, ending: Ending, reason: str | None, pending: Pending | None, held: Held | None, now: datetime
+) -> Verdict:
     """As if it had been decided for control, but that its end is known now: what it has cleared is a clean-up."""
     control = _place_clear(wanted, pending, held, now)
     row = control.pending
     if row is not None and row.ref == wanted.ref and row.action == "clear":
-        row = replace(row, action="clean_up")
+        row = replace(row, action="clean_up", deadline_at=max(row.deadline_at, now))
     others = (outcome for outcome in control.outcomes if outcome.ref != wanted.ref)
-    return Verdict(row, control.held, (*others, _ended(wanted.ref, "stopped")))
+    return Verdict(row, control.held, (*others, _ended(wanted.ref, ending, reason)))
 
 
-def dangerous(held: Held | None, ref: Ref, written_for: str) -> bool:
+def noted(decided: Wanted | Pending, held: Held | None) -> Held | None:
+    """That what may be on the profile is out of date for this one's message. It stays noted until it is off, whatever
+    becomes of this one: a third generation may take its place in the queue, for another message."""
+    if held is None or not _older_shows(held, decided):
+        return held
+    return replace(held, stale_for=tuple(sorted({*held.stale_for, decided.written_for})))
+
+
+def _older_shows(held: Held | None, decided: Wanted | Pending) -> bool:
     """Whether an email of this generation could show an older one's copy."""
     if held is None or not held.dirty:
         return False
-    newest_is_older = held.ref.generation_id != ref.generation_id and held.written_for == written_for
-    return newest_is_older or written_for in held.older_for
+    older = held.ref.generation_id != decided.ref.generation_id and held.accepted_at <= decided.accepted_at
+    return (older and held.written_for == decided.written_for) or decided.written_for in held.older_for
 
 
 def leave(row: Pending, held: Held | None, now: datetime) -> Verdict:
@@ -95,9 +110,10 @@ def leave(row: Pending, held: Held | None, now: datetime) -> Verdict:
 
     No dirty profile is ever forgotten: where the clean-up relied on this row, the row becomes the clean-up.
     """
+    held = noted(row, held)
     if held is None or not held.dirty:
         return Verdict(None, held)
-    if dangerous(held, row.ref, row.written_for):
+    if held.stale:
         return Verdict(as_clean_up(row, Lane.DIRTY, now), replace(held, clean_queued=True))
     if held.clean_queued or held.clean_at <= now:
         return Verdict(as_clean_up(row, Lane.CLEAN_UP, now), replace(held, clean_queued=True))
@@ -140,10 +156,18 @@ def _displaced(pending: Pending | None) -> tuple[Outcome, ...]:
 
 def remembered(decided: Wanted | Pending, held: Held | None) -> Held:
     """That this generation was decided, until its send window is over: an older one that arrives later must not be
-    written."""
-    if held is not None and held.dirty:
-        return replace(held, accepted_at=max(held.accepted_at, decided.accepted_at))
-    return Held(decided.key, decided.ref, "clean", decided.written_for, (), decided.accepted_at, decided.clean_at)
+    written. What was decided later than this one, and for longer, stays remembered."""
+    if held is None:
+        return Held(
+            decided.key, decided.ref, "clean", decided.written_for, (), decided.accepted_at, decided.clean_at,
+            decided.accepted_at, decided.clean_at,
+        )  # fmt: skip
+    at = max(held.decided_at, decided.accepted_at)
+    until = max(held.decided_until, decided.clean_at)
+    if held.dirty:
+        return replace(held, decided_at=at, decided_until=until)
+    ref, written_for = (decided.ref, decided.written_for) if at == decided.accepted_at else (held.ref, held.written_for)
+    return Held(held.key, ref, "clean", written_for, (), at, until, at, until)
 
 
 def _ended(ref: Ref, ending: Ending, reason: str | None = None, attempts: int = 0) -> Outcome:

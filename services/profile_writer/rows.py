@@ -58,7 +58,10 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One row of `profile_state`."""
+    """One row of `profile_state`: what is, or may be, on the profile, and what was decided last for it.
+
+    `clean` only remembers the decision: `accepted_at` and `clean_at` are then those of the newest one.
+    """
 
     key: Key
     ref: Ref
@@ -67,12 +70,20 @@ class Held:
     older_for: tuple[str, ...]
     accepted_at: datetime
     clean_at: datetime
+    decided_at: datetime  # when the newest decision was accepted; an older one that comes late is not written
+    decided_until: datetime  # for how long that has to be remembered
     clean_queued: bool = False
+    stale_for: tuple[str, ...] = ()  # messages that were decided anew since, so what may show in them is out of date
 
     @property
     def dirty(self) -> bool:
         """Whether any copy of ours may be there."""
         return self.state != "clean"
+
+    @property
+    def stale(self) -> bool:
+        """Whether an email could show an older generation's copy, if nothing were written or cleared."""
+        return self.dirty and (bool(self.stale_for) or self.written_for in self.older_for)
 
 
 @dataclass(frozen=True, slots=True)

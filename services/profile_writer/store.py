@@ -16,7 +16,7 @@ from shared import metrics, tracing
 from shared.db.pool import Connection, Database
 from shared.schemas.jobs import WriteJob
 
-_SEPARATOR = "\x1f"  # of `older_for` on its way: PostgreSQL has no ragged arrays of arrays
+_SEPARATOR = "\x1f"  # of messages on their way: PostgreSQL has no ragged arrays of arrays
 
 _OWN_REASONS = {
     "quota", "outage", "key_refused", "arrived_late", "profile_not_found", "no_integration", "profile_id_invalid",
@@ -156,19 +156,21 @@ class Desk:
     UPSERT_HELD = """
         INSERT INTO profile_state (
             account_key, profile_id, prefix, org_id, state, day, generation_id, written_for, older_for, accepted_at,
-            clean_at, clean_queued)
+            clean_at, decided_at, decided_until, clean_queued, stale_for)
         SELECT account_key, profile_id, prefix, org_id, state, day, generation_id, written_for,
-               string_to_array(older_for, E'\\x1f'), accepted_at, clean_at, clean_queued
+               string_to_array(older_for, E'\\x1f'), accepted_at, clean_at, decided_at, decided_until, clean_queued,
+               string_to_array(stale_for, E'\\x1f')
         FROM unnest(
             $1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::date[], $7::uuid[], $8::text[], $9::text[],
-            $10::timestamptz[], $11::timestamptz[], $12::boolean[])
+            $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::boolean[], $15::text[])
             AS h (account_key, profile_id, prefix, org_id, state, day, generation_id, written_for, older_for,
-                  accepted_at, clean_at, clean_queued)
+                  accepted_at, clean_at, decided_at, decided_until, clean_queued, stale_for)
         ON CONFLICT (account_key, profile_id, prefix) DO UPDATE SET
             org_id = excluded.org_id, state = excluded.state, day = excluded.day,
             generation_id = excluded.generation_id, written_for = excluded.written_for,
             older_for = excluded.older_for, accepted_at = excluded.accepted_at, clean_at = excluded.clean_at,
-            clean_queued = excluded.clean_queued
+            decided_at = excluded.decided_at, decided_until = excluded.decided_until,
+            clean_queued = excluded.clean_queued, stale_for = excluded.stale_for
     """
     DELETE_HELD = delete_at_keys("profile_state")
     INSERT_OUTCOMES = """
@@ -225,7 +227,8 @@ def _pending_values(row: Pending) -> tuple[object, ...]:
 def _held_values(row: Held) -> tuple[object, ...]:
     return (
         *row.key, row.ref.org_id, row.state, row.ref.day, row.ref.generation_id, row.written_for,
-        _SEPARATOR.join(row.older_for), row.accepted_at, row.clean_at, row.clean_queued,
+        _SEPARATOR.join(row.older_for), row.accepted_at, row.clean_at, row.decided_at, row.decided_until,
+        row.clean_queued, _SEPARATOR.join(row.stale_for),
     )  # fmt: skip
 
 
@@ -252,6 +255,7 @@ def pending_of(row: asyncpg.Record) -> Pending:
 
 
 def _held(row: asyncpg.Record) -> Held:
+    # A release before knows no decision of its own: what it writes moves `accepted_at` and leaves these as they were.
     return Held(
         key=Key(row["account_key"], row["profile_id"], row["prefix"]),
         ref=Ref(row["day"], row["generation_id"], row["org_id"]),
@@ -260,7 +264,10 @@ def _held(row: asyncpg.Record) -> Held:
         older_for=tuple(row["older_for"]),
         accepted_at=row["accepted_at"],
         clean_at=row["clean_at"],
+        decided_at=max(row["accepted_at"], row["decided_at"] or row["accepted_at"]),
+        decided_until=max(row["clean_at"], row["decided_until"] or row["clean_at"]),
         clean_queued=row["clean_queued"],
+        stale_for=tuple(row["stale_for"]),
     )
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from random import Random
 from uuid import UUID
 
-from services.profile_writer.intake_rules import as_clean_up, dangerous, leave, remembered
+from services.profile_writer.intake_rules import as_clean_up, leave, noted, remembered
 from services.profile_writer.rows import Held, Lane, Outcome, Pending, Road, Verdict
 from services.profile_writer.stops import end
 from shared.errors import Failure, Permanent, Throttled, Transient
@@ -46,9 +46,13 @@ def take(row: Pending, held: Held | None, turn_id: UUID, lease_until: datetime) 
     taken = replace(row, taken_by=turn_id, sent=row.ref, next_attempt_at=lease_until, attempt=attempt)
     if row.action != "write":
         return Verdict(taken, held, outcomes)
-    accepted_at = max(row.accepted_at, held.accepted_at) if held else row.accepted_at
-    older_for = _older_for(row, held)
-    after = Held(row.key, row.ref, "unknown", row.written_for, older_for, accepted_at, row.clean_at)
+    known = remembered(row, held)
+    # That an older copy of this very message may lie beneath is in `older_for`; noted from here on is what is newer.
+    stale_for = tuple(message for message in known.stale_for if message != row.written_for)
+    after = Held(
+        row.key, row.ref, "unknown", row.written_for, _older_for(row, held), row.accepted_at, row.clean_at,
+        known.decided_at, known.decided_until, stale_for=stale_for,
+    )  # fmt: skip
     return Verdict(taken, after, outcomes)
 
 
@@ -107,21 +111,28 @@ def _applied(sent: Sent, row: Pending, held: Held | None, now: datetime) -> tupl
     """`row` says until when: the same generation may have been accepted again while it was in flight."""
     if row.action == "write":
         waited_s = (now - sent.row.accepted_at).total_seconds()
-        accepted_at = max(row.accepted_at, held.accepted_at) if held else row.accepted_at
-        holding = Held(row.key, row.ref, "holding", row.written_for, (), accepted_at, row.clean_at)
+        known = remembered(row, held)
+        stale_for = tuple(message for message in known.stale_for if message == row.written_for)
+        holding = Held(
+            row.key, row.ref, "holding", row.written_for, (), row.accepted_at, row.clean_at,
+            known.decided_at, known.decided_until, stale_for=stale_for,
+        )  # fmt: skip
         reason = ANSWERED_LATE if now > row.deadline_at else None
         return holding, (Outcome(row.ref, "written", reason, row.attempt + 1, waited_s),)
     # Until its send window is over we remember what was decided; afterwards nothing older can come.
-    clean = remembered(row, None)
+    clean = remembered(row, replace(held, state="clean") if held else None)
     outcomes = (Outcome(row.ref, "cleared", None, row.attempt + 1),) if row.action == "clear" else ()
-    return (clean if row.clean_at > now else None), outcomes
+    return (clean if clean.clean_at > now else None), outcomes
 
 
 def _restored(before: Held | None, held: Held | None) -> Held | None:
     """What the profile held before a write that was certainly not applied, but for what was decided meanwhile."""
-    if before is None or held is None or held.accepted_at <= before.accepted_at:
+    if before is None or held is None:
         return before
-    return replace(before, accepted_at=held.accepted_at)
+    may_show = {before.written_for, *before.older_for} if before.dirty else set()
+    stale_for = {*before.stale_for, *may_show.intersection(held.stale_for)}
+    at, until = max(before.decided_at, held.decided_at), max(before.decided_until, held.decided_until)
+    return replace(before, decided_at=at, decided_until=until, stale_for=tuple(sorted(stale_for)))
 
 
 def _rejected(
@@ -145,7 +156,8 @@ def _rejected(
 def _due_again(row: Pending, held: Held | None, now: datetime, outcomes: tuple[Outcome, ...]) -> Verdict:
     """A row that waited for an older one to land, seen again with what is now held."""
     free = _released(row, now)
-    danger = dangerous(held, row.ref, row.written_for)
+    held = noted(row, held)
+    danger = held is not None and held.stale
     if row.action == "write":
         return Verdict(replace(free, lane=Lane.DIRTY if danger else Lane.FRESH), held, outcomes)
     stopped_meanwhile = held is not None and held.dirty and held.ref.generation_id == row.ref.generation_id
@@ -170,7 +182,7 @@ def _backed_off(
     lane = row.lane
     if row.action == "write":
         at = min(at, max(now + wait / 4, row.deadline_at - timedelta(seconds=margin_s + 1)))
-        lane = Lane.DIRTY if dangerous(held, row.ref, row.written_for) else Lane.RETRY
+        lane = Lane.DIRTY if held is not None and held.stale else Lane.RETRY
     free = _released(row, now, last_reason=failure.reason)
     return replace(free, lane=lane, next_attempt_at=at, attempt=row.attempt + 1)
 

@@ -168,7 +168,8 @@ END_OVERTAKEN = """
     ON CONFLICT (day, generation_id) DO NOTHING
 """
 MERGE_HELD = """
-    UPDATE profile_state n SET older_for = n.older_for || o.older_for || o.written_for
+    UPDATE profile_state n SET older_for = n.older_for || o.older_for || o.written_for,
+        stale_for = n.stale_for || o.stale_for
     FROM profile_state o
     WHERE o.org_id = $1 AND o.account_key = $2 AND o.state <> 'clean'
       AND n.account_key = $3 AND n.profile_id = o.profile_id AND n.prefix = o.prefix AND n.state = 'unknown'

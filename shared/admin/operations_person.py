@@ -49,7 +49,7 @@ LOCK_ACCOUNTS = """
     ORDER BY account_key FOR UPDATE
 """
 HASTEN = """
-    UPDATE profile_state SET clean_at = least(clean_at, $3)
+    UPDATE profile_state SET clean_at = least(clean_at, $3), decided_until = least(decided_until, $3)
     WHERE org_id = $1 AND profile_id = $2 AND account_key = ANY($4) AND state <> 'clean'
 """
 FORGET_CLEAN = """

@@ -41,9 +41,10 @@ def taken(number: int = 2, **changes: Any) -> Pending:
 
 
 def held(number: int = 1, **changes: Any) -> Held:
-    """What an older generation left on the profile."""
-    plain = Held(KEY, ref(number), "holding", "A", (), NOW - seconds(600), NOW + seconds(300))
-    return replace(plain, **changes)
+    """What an older generation left on the profile; nothing was decided since, unless said so."""
+    at, until = NOW - seconds(600), NOW + seconds(300)
+    decided = (changes.get("accepted_at", at), changes.get("clean_at", until))
+    return replace(Held(KEY, ref(number), "holding", "A", (), at, until, *decided), **changes)
 
 
 def endings(verdict: Verdict) -> list[tuple[int, str, str | None]]:

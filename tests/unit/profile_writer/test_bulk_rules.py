@@ -168,9 +168,10 @@ def test_a_cancelled_job_may_have_written_any_of_its_rows() -> None:
 
 def test_a_row_that_a_newer_generation_has_taken_is_known_from_the_profile() -> None:
     newer = pending(0, generation=99, written_for="newer")
-    held = Held(newer.key, Ref(DAY, UUID(int=1), ORG), "unknown", "older", (), NOW, NOW + timedelta(hours=1))
+    until = NOW + timedelta(hours=1)
+    held = Held(newer.key, Ref(DAY, UUID(int=1), ORG), "unknown", "older", (), NOW, until, NOW, until)
     sent = bulk_rules.as_sent(carried(), 0, newer, held)
-    assert (sent.ref.generation_id, sent.written_for, sent.clean_at) == (UUID(int=1), "older", held.clean_at)
+    assert (sent.ref.generation_id, sent.written_for, sent.clean_at) == (UUID(int=1), "older", until)
     same = pending(0, generation=1)
     assert bulk_rules.as_sent(carried(), 0, same, held) is same
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.profile_writer.intake_rules import dangerous, place
+from services.profile_writer.intake_rules import leave, noted, place
 from services.profile_writer.rows import Lane
 from tests.unit.profile_writer.given import MARGIN_S, NOW, TURN, endings, held, pending, ref, seconds, taken, wanted
 
@@ -29,8 +29,23 @@ def test_another_messages_copy_on_the_profile_is_no_danger() -> None:
 def test_an_older_copy_beneath_an_unconfirmed_write_is_a_danger(older_for: tuple[str, ...]) -> None:
     unconfirmed = held(1, state="unknown", written_for="C", older_for=older_for)
 
-    assert dangerous(unconfirmed, ref(2), "A")
-    assert not dangerous(unconfirmed, ref(2), "D")
+    for message, stale in (("A", True), ("D", False)):
+        known = noted(wanted(2, written_for=message), unconfirmed)
+        assert known is not None
+        assert known.stale is stale
+
+
+def test_the_hurry_of_a_replaced_write_is_the_hurry_of_what_replaces_it() -> None:
+    """The profile shows 1; 2 was decided for the same message, and then 3, for another one, takes 2's place."""
+    second = place(wanted(2, accepted_at=NOW - seconds(60)), None, held(1), NOW, MARGIN_S)
+
+    third = place(wanted(3, written_for="B"), second.pending, second.held, NOW, MARGIN_S)
+
+    assert third.pending is not None
+    assert (third.pending.ref, third.pending.lane) == (ref(3), Lane.DIRTY)
+    left = leave(third.pending, third.held, NOW).pending  # and should 3 not be written
+    assert left is not None
+    assert (left.action, left.lane) == ("clean_up", Lane.DIRTY)
 
 
 def test_the_newer_generation_replaces_the_waiting_one_which_says_so() -> None:
@@ -63,6 +78,55 @@ def test_an_older_generation_that_arrives_later_is_superseded() -> None:
     assert endings(verdict) == [(1, "superseded", None)]
 
 
+def test_a_decision_for_another_message_is_remembered_beside_the_copy_that_stays() -> None:
+    control = wanted(3, action="clear", written_for="B", accepted_at=NOW - seconds(1))
+
+    known = place(control, None, held(1), NOW, MARGIN_S).held
+    late = place(wanted(2, written_for="B", accepted_at=NOW - seconds(2)), None, known, NOW, MARGIN_S)
+
+    assert known == held(1, decided_at=control.accepted_at, decided_until=control.clean_at)
+    assert late.pending is None
+    assert endings(late) == [(2, "superseded", None)]
+
+
+def test_copy_that_is_out_of_date_is_taken_off_though_its_successor_comes_too_late_to_be_written() -> None:
+    """The profile shows 1; 3 was decided for control of another message before 2 arrives, which is newer than 1."""
+    known = held(1, decided_at=NOW - seconds(10), decided_until=NOW + seconds(900))
+
+    verdict = place(wanted(2, accepted_at=NOW - seconds(20)), None, known, NOW, MARGIN_S)
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
+    assert endings(verdict) == [(2, "superseded", None)]
+
+
+def test_what_waits_hurries_when_a_late_job_shows_that_the_copy_beneath_is_out_of_date() -> None:
+    newest = pending(3, written_for="B")
+
+    verdict = place(wanted(2, accepted_at=NOW - seconds(20)), newest, held(1), NOW, MARGIN_S)
+
+    assert verdict.pending == pending(3, written_for="B", lane=Lane.DIRTY)
+    assert endings(verdict) == [(2, "superseded", None)]
+
+
+def test_copy_that_is_newer_than_a_late_job_stays() -> None:
+    newer = held(3, accepted_at=NOW - seconds(10), clean_at=NOW + seconds(2000))
+
+    verdict = place(wanted(2, accepted_at=NOW - seconds(20)), None, newer, NOW, MARGIN_S)
+
+    assert (verdict.pending, verdict.held) == (None, newer)
+    assert endings(verdict) == [(2, "superseded", None)]
+
+
+def test_a_write_that_arrives_late_leaves_another_messages_waiting_write_alone() -> None:
+    other = pending(1, accepted_at=NOW - seconds(60), written_for="B")
+
+    verdict = place(wanted(2, deadline_at=NOW), other, None, NOW, MARGIN_S)
+
+    assert verdict.pending == other
+    assert endings(verdict) == [(2, "expired", "arrived_late")]
+
+
 def test_a_repetition_changes_nothing() -> None:
     for row, known in ((pending(2), None), (taken(2), held(2, state="unknown")), (None, held(2))):
         verdict = place(wanted(2, accepted_at=NOW - seconds(601)), row, known, NOW, MARGIN_S)
@@ -89,12 +153,11 @@ def test_a_write_that_arrives_late_is_not_sent_and_is_remembered() -> None:
 
 
 def test_an_older_copy_is_taken_away_when_the_newer_one_comes_too_late() -> None:
-    verdict = place(wanted(2, deadline_at=NOW), None, held(1), NOW, MARGIN_S)
+    verdict = place(wanted(2, deadline_at=NOW - seconds(60)), None, held(1), NOW, MARGIN_S)
 
     assert verdict.pending is not None
     assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
-    assert verdict.held is not None
-    assert verdict.held.clean_queued
+    assert verdict.pending.deadline_at >= NOW  # giving up is counted from here
 
 
 def test_a_control_decision_takes_an_older_copy_of_its_message_away_first() -> None:

@@ -22,7 +22,8 @@ from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 KEY = Key("acct:A", "01GDDKASAP8TKDDA2GRZDSVP4H", "jai")
 ORG = UUID(int=1)
-MARGIN_S, LEASE_S, DELAY_S, WINDOW_S = 2.0, 30.0, 60.0, 120.0
+MARGIN_S, LEASE_S, WINDOW_S = 2.0, 30.0, 120.0
+DELAY_S = {"A": 60.0, "B": 600.0}
 
 NOT_APPLIED = st.sampled_from(
     [
@@ -76,7 +77,7 @@ class OneProfile(RuleBasedStateMachine):
     def a_webhook_is_accepted(self, action: str, written_for: str, at_once: bool) -> None:
         self.now += timedelta(milliseconds=1)
         ref = Ref(self.now.date(), UUID(int=len(self.accepted) + 100), ORG)
-        deadline_at = self.now + timedelta(seconds=DELAY_S)
+        deadline_at = self.now + timedelta(seconds=DELAY_S[written_for])
         clean_at = deadline_at + timedelta(seconds=WINDOW_S)
         wanted = Wanted(KEY, ref, action, written_for, self.now, deadline_at, clean_at)  # type: ignore[arg-type]  # a literal
         self.accepted.append(wanted)
@@ -205,11 +206,9 @@ class OneProfile(RuleBasedStateMachine):
     def an_older_copy_that_could_show_is_seen_to_first(self) -> None:
         """For every generation that was decided last for its message: an older copy for that message is on the profile
         only while a row of the first lane is about to replace or remove it."""
-        if self.really is None or self.turn is not None or not self.delivered or self.klaviyo_refused_to_clear:
+        if self.really is None or self.turn is not None or self.klaviyo_refused_to_clear:
             return
-        newest = max(self.delivered, key=lambda job: job.accepted_at)
-        same_message = newest.written_for == self.really.written_for
-        if not same_message or self.really.generation_id == newest.ref.generation_id:
+        if self.really.generation_id == self.newest_for(self.really.written_for).ref.generation_id:
             return
         assert self.pending is not None
         assert self.pending.lane == Lane.DIRTY or self.pending.taken_by is not None
@@ -245,15 +244,16 @@ class OneProfile(RuleBasedStateMachine):
     # --- the machinery -----------------------------------------------------------------------------------------------
 
     def check_newest(self) -> None:
-        if not self.delivered or self.klaviyo_refused_to_clear:
+        if self.really is None or self.klaviyo_refused_to_clear:
             return
-        newest = max(self.delivered, key=lambda job: job.accepted_at)
-        outcome = self.outcomes.get(newest.ref.generation_id)
-        if self.really is None or outcome is None or newest.deadline_at <= self.now:
-            return
-        if self.really.written_for == newest.written_for:
+        newest = self.newest_for(self.really.written_for)
+        if newest.deadline_at > self.now:
             assert self.really.generation_id == newest.ref.generation_id
             assert newest.action == "write"
+
+    def newest_for(self, message: str) -> Wanted:
+        """What was decided last for this message, of all that the rules have been told."""
+        return max((job for job in self.delivered if job.written_for == message), key=lambda job: job.accepted_at)
 
     def deliver(self, job: Wanted) -> None:
         first = next(known for known in self.accepted if known.ref.generation_id == job.ref.generation_id)

@@ -1,9 +1,11 @@
 """What becomes of a row when it is taken, answered, over. (Together: test_rules_together.)"""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
+from services.profile_writer.intake_rules import noted
 from services.profile_writer.rows import Held, Lane, Pending, Verdict
 from services.profile_writer.turn_rules import (
     GIVE_UP_AFTER,
@@ -71,6 +73,31 @@ def test_an_applied_write_is_held_until_its_window_ends() -> None:
     assert verdict.outcomes[0].waited_s == 1
 
 
+def test_what_was_decided_while_the_copy_was_there_is_remembered_when_it_is_taken_off() -> None:
+    row = taken(1, action="clean_up", accepted_at=NOW - seconds(600), clean_at=NOW - seconds(1))
+    known = held(1, clean_at=row.clean_at, decided_at=NOW - seconds(10), decided_until=NOW + seconds(900))
+
+    after = settle(Sent(row, known), None, row, known, NOW, MARGIN_S, Random(1)).held
+
+    assert after is not None
+    assert not after.dirty
+    assert (after.accepted_at, after.clean_at) == (known.decided_at, known.decided_until)
+
+
+def test_a_copy_that_landed_out_of_date_is_known_to_be() -> None:
+    """Generation 3 was decided for the same message while 2 was in flight, and 4 for another one after it."""
+    waiting = taken(4, written_for="B", sent=ref(2))
+    in_flight = take(pending(2), None, TURN, LEASE_UNTIL).held
+    known = noted(pending(3), in_flight)
+
+    landed = settle(Sent(taken(2), None), None, waiting, known, NOW, MARGIN_S, Random(1))
+
+    assert landed.held is not None
+    assert landed.held.stale
+    assert landed.pending is not None
+    assert landed.pending.lane == Lane.DIRTY
+
+
 def test_an_answer_after_the_deadline_says_that_the_email_may_have_left_without_the_copy() -> None:
     in_time = answered(None, sent=taken(2, deadline_at=NOW))
     late = answered(None, sent=taken(2, deadline_at=NOW - seconds(0.1)))
@@ -87,7 +114,8 @@ def test_waiting_for_others_spends_no_attempt_and_leaves_the_profile_as_it_was(f
     verdict = answered(failure, before=held(1))
 
     assert verdict.pending == pending(2, last_reason=failure.reason)
-    assert verdict.held == held(1, accepted_at=pending(2).accepted_at)
+    sent = pending(2)
+    assert verdict.held == held(1, decided_at=sent.accepted_at, decided_until=sent.clean_at)
     assert verdict.outcomes == ()
 
 
@@ -228,7 +256,7 @@ def test_a_clear_that_nobody_could_make_is_found_again_a_day_later() -> None:
     verdict = expire(pending(2, action="clean_up"), held(1, clean_queued=True), NOW, "key_refused")
 
     assert verdict.pending is None
-    assert verdict.held == held(1, clean_at=NOW + GIVE_UP_AFTER)
+    assert verdict.held == replace(held(1), clean_at=NOW + GIVE_UP_AFTER)
     assert verdict.outcomes == ()
 
 
