@@ -30,7 +30,9 @@ def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datet
     if pending is not None and pending.accepted_at > wanted.accepted_at:
         return _overtaken(wanted, pending, held)
     if held is not None and held.decided_at > wanted.accepted_at:
-        return Verdict(pending, held) if same else _place_ended(wanted, "superseded", None, pending, held, now)
+        if (pending or held).ref.generation_id == wanted.ref.generation_id:
+            return Verdict(pending, held)
+        return _place_ended(wanted, "superseded", None, pending, held, now)
     if wanted.action == "clear":
         return _place_clear(wanted, pending, held, now)
     if wanted.stopped:

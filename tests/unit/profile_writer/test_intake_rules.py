@@ -109,6 +109,18 @@ def test_what_waits_hurries_when_a_late_job_shows_that_the_copy_beneath_is_out_o
     assert endings(verdict) == [(2, "superseded", None)]
 
 
+def test_a_late_repetition_of_the_first_webhook_ends_the_second_ones_waiting_write() -> None:
+    """The profile shows 1, 2 waits; 1 was accepted again, and then something else was decided before that arrives."""
+    known = held(1, decided_at=NOW - seconds(10), decided_until=NOW + seconds(900), stale_for=("A",))
+    waiting = pending(2, accepted_at=NOW - seconds(60), lane=Lane.DIRTY)
+
+    verdict = place(wanted(1, accepted_at=NOW - seconds(20)), waiting, known, NOW, MARGIN_S)
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
+    assert endings(verdict)[0] == (2, "superseded", None)
+
+
 def test_copy_that_is_newer_than_a_late_job_stays() -> None:
     newer = held(3, accepted_at=NOW - seconds(10), clean_at=NOW + seconds(2000))
 
