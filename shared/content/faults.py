@@ -12,7 +12,6 @@ from uuid import UUID
 
 from shared.content.fields import FieldUse, read_fields
 from shared.content.served import CannotServe, serve
-from shared.html_reader import HtmlReader
 from shared.rendering.copy import BODY_BYTES, PREHEADER_CHARS, SUBJECT_CHARS, RenderError, compile_copy
 from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces
 from shared.rendering.places import SCHEMES, links_of, scheme_of
@@ -33,7 +32,8 @@ _SAMPLE = "1"  # a number to arithmetic, a word to everything else
 
 _WHY = {
     "empty_subject": "shows no subject; give it words that do not depend on a field",
-    "empty_body": "shows no body; give it words that do not depend on a field",
+    "empty_body": "shows neither words nor a picture to whoever lacks a field, or to all; give it words that do not "
+    "depend on one",
     "body_too_large": f"is larger than the {BODY_BYTES // 1000} KB that fit a profile; shorten it",
     "unsafe_link": f"has a link that is none of {', '.join(sorted(SCHEMES))}",
     "render_limit": "loops or grows too much; repeat less",
@@ -166,17 +166,14 @@ def _read_whole(variant: VariantCopy, required: frozenset[str], fields: frozense
         what = f"{error}, where a value could become markup; put it into text or a quoted attribute"
         return Reading([found("body", what, "unsafe_place")])
     findings = [found("body", what, "link") for what in _link_faults(made.body if variant.is_mjml else variant.body)]
-    shown: Vars | None = None
-    for given in (required, fields | required):
-        try:
-            shown = compiled.render(dict.fromkeys(given, _SAMPLE))
-        except RenderError as error:
-            place = "subject" if error.reason == "empty_subject" else "body"
-            check = "body_size" if error.reason == "body_too_large" else "can_be_served"
-            what = _WHY.get(error.reason, f"cannot be rendered ({error.reason})")
-            return Reading([*findings, found(place, what, check)])
-    if shown is None or not _shows_something(shown.body):
-        return Reading([*findings, found("body", "shows neither words nor a picture", "can_be_served")])
+    try:
+        compiled.render(dict.fromkeys(required, _SAMPLE))
+        shown = compiled.render(dict.fromkeys(fields | required, _SAMPLE))
+    except RenderError as error:
+        place = "subject" if error.reason == "empty_subject" else "body"
+        check = "body_size" if error.reason == "body_too_large" else "can_be_served"
+        what = _WHY.get(error.reason, f"cannot be rendered ({error.reason})")
+        return Reading([*findings, found(place, what, check)])
     if made.removed and not findings:
         what = f"{', '.join(made.removed)}: not for mail, so taken out of what is served"
         findings.append(found("body", what, "removed_markup", warning=True))
@@ -212,27 +209,6 @@ def _looks(shown: Vars, body: str) -> Iterator[tuple[str, str, str]]:
         if entity := _ENTITY.search(text):
             what = f"is plain text, so {entity[0]} would be seen as it stands; write the character itself"
             yield place, what, "entity"
-
-
-class _Sight(HtmlReader):
-    """Whether anything in a body is seen."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.something = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.something |= tag in ("img", "video") or any(name == "background" for name, _ in attrs)
-
-    def handle_data(self, data: str) -> None:
-        self.something |= self.cdata_elem is None and bool(data.strip())
-
-
-def _shows_something(body: str) -> bool:
-    sight = _Sight()
-    sight.feed(body)
-    sight.close()
-    return sight.something
 
 
 def _line_of_error(text: str, error: NotInTheLanguage) -> int | None:

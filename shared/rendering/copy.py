@@ -11,8 +11,9 @@ import orjson
 from liquid import BoundTemplate
 from liquid.exceptions import ResourceLimitError, UndefinedError
 
-from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces
+from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces, surely_shown
 from shared.rendering.places import UnsafePlace, links_are_safe, value_may_start_link
+from shared.rendering.sight import says_something, shows_something
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.jobs import Fields
 
@@ -45,6 +46,7 @@ class CompiledCopy:
     preheader: BoundTemplate
     body: BoundTemplate
     check_links: bool
+    check_sight: bool
 
     def render(self, fields: Fields) -> Vars:
         """The three texts for one person. Raises RenderError."""
@@ -52,9 +54,9 @@ class CompiledCopy:
         subject = _one_line(_fill(self.subject, values), SUBJECT_CHARS)
         preheader = _one_line(_fill(self.preheader, values), PREHEADER_CHARS)
         body = _fill(self.body, values)
-        if not subject:
+        if not says_something(subject):
             raise RenderError("empty_subject")
-        if not body or body.isspace():
+        if self.check_sight and not shows_something(body):
             raise RenderError("empty_body")
         if len(body) > BODY_BYTES // 4 and _too_large(body):
             raise RenderError("body_too_large")
@@ -68,7 +70,8 @@ def compile_copy(source: VariantSource) -> CompiledCopy:
     try:
         subject, preheader = parse_header(source.subject), parse_header(source.preheader)
         body = parse_body(source.body)
-        return CompiledCopy(subject, preheader, body, value_may_start_link(pieces(source.body)))
+        check_links, check_sight = value_may_start_link(pieces(source.body)), not shows_something(surely_shown(body))
+        return CompiledCopy(subject, preheader, body, check_links, check_sight)
     except NotInTheLanguage as error:
         raise RenderError("copy_broken", str(error)) from error
     except UnsafePlace as error:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TextIO
 
 from liquid import BoundTemplate, Environment, RenderContext
 from liquid.ast import BlockNode, Node
+from liquid.builtin.content import ContentNode
 from liquid.builtin.expressions.primitive import Blank
 from liquid.exceptions import (
     FilterArgumentError,
@@ -225,6 +226,11 @@ def pieces(text: str) -> Iterator[str | None]:
             yield token.value
         elif token.kind == TOKEN_OUTPUT:
             yield None
+
+
+def surely_shown(template: BoundTemplate) -> str:
+    """What of a text is shown whatever the values are: all that stands outside of tags."""
+    return "".join(node.text for node in template.nodes if isinstance(node, ContentNode))
 
 
 def _parse(environment: Environment, text: str) -> BoundTemplate:

@@ -27,7 +27,7 @@ HOSTILE = [
 ]  # fmt: skip
 values = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=40), st.text("<>\"'&/= {}%\n\r\tab!-", max_size=40))
 BODY = (
-    "<table><tr><td title=\"{{ note }}\" class='{{ note }}'>{{ name }}</td></tr></table>"
+    "<p>News</p><table><tr><td title=\"{{ note }}\" class='{{ note }}'>{{ name }}</td></tr></table>"
     '<a href="https://shop.example/?n={{ note }}">{{ name | upcase }} {{ name | escape }} {{ name | truncate: 9 }}</a>'
     "{% assign shown = name | append: note | replace: 'a', note %}<p>{{ shown }}{{ '<i>' | append: name }}</i></p>"
     "{% capture both %}<i>{{ name }}</i>{% endcapture %}{{ both }}{{ name | split: ' ' | join: note }}"
@@ -189,6 +189,9 @@ def test_copy_that_would_run_away_is_stopped(body: str, expected: str) -> None:
     ("body", "expected"),
     [
         (" {{ name | strip }}\n", "empty_body"),
+        ("<table><tr><td>{% if vip %}<p>For you</p>{% endif %}</td></tr></table>", "empty_body"),
+        ("<style>@media print { p { color: red } }</style><p>&nbsp;{{ name }}</p><br>", "empty_body"),
+        ('<div style="display:none">Only a preheader<br></div><p>{{ name }}</p>', "empty_body"),
         ("{% raw %}{{ name }}{% endraw %}", "unfilled_tag"),
         ("<p>{{ name }}</p>" + "ü" * (BODY_BYTES // 2), "body_too_large"),
         ("<p>{{ name }}</p>" + '"' * (BODY_JSON_BYTES // 2), "body_too_large"),
@@ -207,6 +210,25 @@ def test_the_largest_body_fits_the_request_that_writes_it() -> None:
 def test_an_empty_subject_is_control_and_an_empty_preheader_is_not() -> None:
     assert reason({"name": "\u00a0\n"}, subject=" {{ name }} ") == "empty_subject"
     assert render({"name": " "}, preheader="{{ name }}").preheader == ""
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\ufeff\u2060", "\u00ad \u200d", "\u3164", "\u2800", "\u034f\u00a0"])
+def test_what_nobody_sees_is_no_subject_and_no_body(unseen: str) -> None:
+    assert reason({"name": unseen}, subject="{{ name }}") == "empty_subject"
+    assert reason({"name": unseen}, body="<p>{{ name }}</p>") == "empty_body"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<p>{% if vip %}For you{% else %}For all{% endif %}</p>",
+        '<div style="display: none">{{ name }}</div><p>{{ name }}Hello</p>',
+        '<p>{{ name }}</p><img src="https://shop.example/a.png" alt="">',
+        "<p>{{ name | default: '·' }}{% for part in (1..2) %}{{ part }}{% endfor %}</p>",
+    ],
+)
+def test_a_body_that_shows_a_word_or_a_picture_is_sent(body: str) -> None:
+    assert render({"name": " "}, body=body).body
 
 
 def test_a_subject_that_grew_too_long_is_cut() -> None:
