@@ -55,7 +55,8 @@ class Stage(Protocol):
 
 @dataclass
 class Known:
-    """What has been seen of one variant. `hands`: who wrote or submitted a version."""
+    """What has been seen of one variant. `hands`: who surely wrote or submitted a version. A file that repeats its text
+    may have submitted it, or have changed nothing; nobody says which."""
 
     texts: dict[int, str] = field(default_factory=dict)
     hands: dict[int, set[str]] = field(default_factory=dict)
@@ -159,7 +160,6 @@ class Life(RuleBasedStateMachine):
         if name in self.stage.imports([Said(name, text, approved)], by):
             one.wrote(text, by)
         version = max(number for number, known in one.texts.items() if known == text)
-        one.hands[version].add(by)  # the file may have submitted it
         for other in self.known.values():
             if other is not one:
                 other.served = other.paused = None
