@@ -8,6 +8,7 @@ import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -59,7 +60,8 @@ class LocalFolder:
 
     async def read(self, path: str, at_most: int, start: int = 0) -> AsyncGenerator[bytes, None]:
         """See Folder."""
-        fd = await self._within(path, lambda: os.open(self._name(path), _FILE, dir_fd=self._fd))
+        with _reading(path):
+            fd = await _opened(lambda: os.open(self._name(path), _FILE, dir_fd=self._fd), self._timeout_s)
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise Changed(f"{path} is not a regular file any more", reason="file_gone")
@@ -103,8 +105,7 @@ class LocalFolders:
             )
         parts = [source.org_slug, *_parts(source.path)]
         with _named(source):
-            async with asyncio.timeout(self._timeout_s):
-                fd = await asyncio.to_thread(_descend, self._root, parts)
+            fd = await _opened(partial(_descend, self._root, parts), self._timeout_s)
         try:
             yield LocalFolder(fd, source, self._timeout_s)
         finally:
@@ -139,6 +140,22 @@ def _descend(root: Path, parts: list[str]) -> int:
             os.close(fd)
         fd = inner
     return fd
+
+
+async def _opened(work: Callable[[], int], timeout_s: float) -> int:
+    """The descriptor that a thread opens. When the disk gives it after nobody waits any more, it is closed."""
+    opening = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await asyncio.shield(opening)
+    except (TimeoutError, asyncio.CancelledError):
+        opening.add_done_callback(_close_late)
+        raise
+
+
+def _close_late(opening: "asyncio.Future[int]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        os.close(opening.result())
 
 
 def _path(source: Source, name: str) -> str:

@@ -122,10 +122,11 @@ class Table:
         if self._process.stdout is None:
             raise AssertionError("it was opened as a pipe")
         fd = self._process.stdout.fileno()
+        coming = select.poll()  # not `select`, which knows no descriptor above 1023
+        coming.register(fd, select.POLLIN)
         while True:
             # A pipe has no time limit of its own.
-            ready, _, _ = select.select([fd], [], [], _SILENCE_S)
-            if not ready:
+            if not coming.poll(_SILENCE_S * 1000):
                 raise Transient(
                     f"the reader of Parquet said nothing for {_SILENCE_S:g} seconds", reason="reader_silent"
                 )

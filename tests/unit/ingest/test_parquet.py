@@ -1,9 +1,12 @@
 """Rows of Parquet files are events like any other."""
 
 import json
+import os
 import random
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
@@ -35,6 +38,14 @@ def test_rows_of_a_table_are_records_with_their_number() -> None:
     )
 
     assert lines(data) == [("E1", 1, "T1"), ("E2", 2, "T2"), ("E3", 3, "T3")]
+
+
+def test_rows_are_read_where_a_thousand_files_are_open() -> None:
+    with ExitStack() as many:
+        while many.enter_context(Path(os.devnull).open("rb")).fileno() < 1024:
+            pass
+
+        assert len(lines(parquet_events(1))) == 1
 
 
 _MAPS = pa.map_(pa.string(), pa.string())
