@@ -221,7 +221,14 @@ class Consumer(Generic[J]):
                 if len(jobs) == 1:
                     return [error]
                 log.warning("consumer.isolating", queue=self._spec.name, jobs=len(jobs), error=type(error).__name__)
-                return [(await self._handle([job], stop))[0] for job in jobs]
+                return [await self._alone(job, stop) for job in jobs]
+
+    async def _alone(self, job: J, stop: asyncio.Event) -> Outcome:
+        """One job of a batch that failed as a whole. When we stop, those that are still to come go back: each may last
+        as long as the batch did."""
+        if stop.is_set():
+            return Outage("asked to stop before its turn", reason="stopping")
+        return (await self._handle([job], stop))[0]
 
     async def _settle(
         self, delivery: "_Delivery[J]", outcomes: Sequence[Outcome], queue_name: str, stop: asyncio.Event
