@@ -1,10 +1,9 @@
 """One org-hour: claimed, read, encoded, put in the bucket, its manifest last, then recorded."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence, Sized
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from io import BytesIO
 from typing import IO, Any, Literal, Protocol
@@ -13,17 +12,21 @@ from uuid import UUID
 from services.egress.layout import Place, manifest, place_of
 from services.egress.model import Exported, Found, Lease, Superseded, Target
 from services.egress.parquet import Form, HourFile, Summary
+from services.egress.resting import Rest, Resting
+from services.egress.spool import spooling
 from services.egress.tables import form_of
 from shared import logs, metrics
 from shared.clock import Clock
-from shared.errors import Failure, Outage, Permanent, Transient
+from shared.errors import Conflict, Failure, Outage, Permanent, Throttled, Transient
 from shared.exports import Record
+from shared.messaging.topology import EXPORT_HOUR
 from shared.messaging.verdict import describe
 from shared.schemas.jobs import ExportHourJob
 
 log = logs.get(__name__)
 
 _GIVE_BACK_TIMEOUT_S = 5.0
+_WAITED_IN_QUEUE_S = max(EXPORT_HOUR.policy.waits_s)
 
 
 class Hours(Protocol):
@@ -35,6 +38,7 @@ class Hours(Protocol):
     async def finish(self, lease: Lease, exported: Exported, at: datetime) -> bool: ...
     async def fail(self, lease: Lease, state: Literal["pending", "blocked"], error: str) -> None: ...
     async def look_again(self, lease: Lease, at: datetime) -> None: ...
+    async def put_off(self, job: ExportHourJob, error: str) -> None: ...
     async def target(self, org_id: UUID) -> Target: ...
 
 
@@ -77,6 +81,7 @@ class Deps:
     clock: Clock
     lease_s: float
     spool_dir: str | None = None
+    resting: Resting = field(default_factory=Resting)
 
 
 async def export_hours(jobs: Sequence[ExportHourJob], deps: Deps) -> list[BaseException | None]:
@@ -99,15 +104,20 @@ async def export_hour(job: ExportHourJob, deps: Deps) -> None:
     """Bring the hour's object and manifest to what PostgreSQL holds; nothing to do when they are.
 
     What only the bucket's owner can mend blocks the hour, visibly, and ends the job: buried jobs would stop the
-    consumer for everybody, and the scheduler asks again later anyway. Raises Transient for the rest.
+    consumer for everybody, and the scheduler asks again later anyway. Raises Transient for the rest; Throttled, or ends
+    the job, while the org rests.
     """
+    if (rest := deps.resting.rest(job.org_id, deps.clock.now())) is not None:
+        await deps.hours.put_off(job, rest.why)
+        return _wait(rest)
     lease = await deps.hours.claim(job, deps.clock.now(), deps.lease_s)
     if lease is None:
-        return
+        return None
     try:
         async with _renewed(lease, deps):
             await _export(lease, deps)
     except Permanent as error:
+        deps.resting.answered(lease.org_id)
         metrics.count("export_hours_total", outcome="blocked")
         log.warning("export.blocked", reason=error.reason, error=str(error))
         await deps.hours.fail(lease, "blocked", describe(error))
@@ -117,7 +127,32 @@ async def export_hour(job: ExportHourJob, deps: Deps) -> None:
         with suppress(Failure, TimeoutError):
             async with asyncio.timeout(_GIVE_BACK_TIMEOUT_S):
                 await deps.hours.fail(lease, "pending", describe(error))
-        raise
+        if (rest := _rest_after(error, lease, deps)) is None:
+            raise
+        log.warning("export.org_rests", rest_s=rest.wait_s, why=rest.why)
+        return _wait(rest)
+    else:
+        deps.resting.answered(lease.org_id)
+    return None
+
+
+def _rest_after(error: BaseException, lease: Lease, deps: Deps) -> Rest | None:
+    """What is no trouble of ours, nor another exporter's doing, may be the place's."""
+    ours = (Outage, Conflict, Superseded, Throttled)
+    if (
+        not isinstance(error, Exception)
+        or isinstance(error, ours)
+        or getattr(error, "reason", "") == "database_conflict"
+    ):
+        return None
+    return deps.resting.failed(lease.org_id, describe(error), deps.clock.now())
+
+
+def _wait(rest: Rest) -> None:
+    """A short rest is waited for in the queue, no attempt spent; after a long one the scheduler asks again."""
+    metrics.count("export_hours_total", outcome="put_off")
+    if rest.wait_s <= _WAITED_IN_QUEUE_S:
+        raise Throttled(rest.why, wait_s=rest.wait_s, reason="org_rests")
 
 
 async def _export(lease: Lease, deps: Deps) -> None:
@@ -126,7 +161,7 @@ async def _export(lease: Lease, deps: Deps) -> None:
     bucket = await deps.buckets.bucket(target)
     await deps.hours.wait_for_inserters(lease)
     form = form_of(lease.table, target.record)
-    with tempfile.TemporaryFile(dir=deps.spool_dir) as spool:
+    with spooling(deps.spool_dir) as spool:
         summary = await _encode(lease, deps, spool, form, target.record)
         writing = Writing(lease, deps, bucket, place_of(lease, target), form, summary)
         outcome, exported = await _publish(writing, spool)

@@ -37,6 +37,7 @@ PART_BYTES = 16 << 20
 parts; the largest hour is 156 GiB."""
 
 _ABORT_TIMEOUT_S = 10.0
+_PAGES_MAX = 100  # of 1,000 uploads
 _ENCRYPTED = ("PutObject", "CreateMultipartUpload")
 
 
@@ -212,7 +213,7 @@ class Bucket:
     async def sweep(self, prefix: str, ours: Callable[[str], bool], older_than_s: float) -> int:
         """Abort uploads of ours that nobody will finish: begun so long ago, by the server's own clock; how many."""
         swept, after = 0, dict[str, str]()
-        while True:
+        for _ in range(_PAGES_MAX):  # a server that names a next page for ever keeps no other bucket waiting
             answer = await self._call(
                 self._client.list_multipart_uploads(Bucket=self._name, Prefix=prefix, **after)
             )  # fmt: skip
@@ -229,6 +230,7 @@ class Bucket:
             if not answer.get("IsTruncated"):
                 return swept
             after = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+        raise Permanent(f"the server lists more than {_PAGES_MAX} pages of uploads", reason="s3_endless_pages")
 
     async def _conditionally(self, over: Found | None, call: Callable[[dict[str, str]], Awaitable[T]]) -> T:
         only = {"IfNoneMatch": "*"} if over is None else {"IfMatch": over.etag}

@@ -43,7 +43,8 @@ SELECT_DUE = """
     FROM export_hours e
     WHERE dirty_seq > exported_seq AND due_at <= $1 AND hour <= $2
       AND NOT EXISTS (SELECT FROM export_targets t WHERE t.org_id = e.org_id AND NOT t.enabled)
-    ORDER BY due_at, hour, table_name LIMIT $3
+    ORDER BY row_number() OVER (PARTITION BY org_id ORDER BY due_at, hour, table_name), due_at, hour, table_name
+    LIMIT $3
 """
 
 UPDATE_QUEUED = """
@@ -124,6 +125,11 @@ FAIL_HOUR = """
     WHERE org_id = $1 AND table_name = $2 AND hour = $3 AND epoch = $4
 """
 
+PUT_OFF = """
+    UPDATE export_hours SET error = $4
+    WHERE org_id = $1 AND table_name = $2 AND hour = $3 AND dirty_seq > exported_seq AND lease_until IS NULL
+"""
+
 LOOK_AGAIN = """
     UPDATE export_hours SET dirty_seq = dirty_seq + 1, due_at = $5,
         state = CASE WHEN state = 'exporting' THEN state ELSE 'pending' END
@@ -193,7 +199,8 @@ class Store:
             return int((await connection.execute(RAISE_HOURS, *columns)).rpartition(" ")[2])
 
     async def due(self, now: datetime, settled_before: datetime, limit: int) -> list[DueHour]:
-        """Hours of all orgs that need an export, begin no later than `settled_before`, and whose due_at has come."""
+        """Hours of all orgs that need an export, begin no later than `settled_before`, and whose due_at has come. Orgs
+        take turns, so that thousands of one keep no other's back."""
         async with self._db.connection() as connection:
             rows = await connection.fetch(SELECT_DUE, now, settled_before, limit)
         return [DueHour(row["org_id"], row["hour"], row["reason"], row["table_name"]) for row in rows]
@@ -250,6 +257,11 @@ class Store:
         """Give the lease back with what went wrong; a newer claim is left alone."""
         async with self._db.transaction(lease.org_id) as connection:
             await connection.execute(FAIL_HOUR, lease.org_id, lease.table, lease.hour, lease.epoch, state, error)
+
+    async def put_off(self, job: ExportHourJob, error: str) -> None:
+        """An hour that was not tried says why."""
+        async with self._db.transaction(job.org_id) as connection:
+            await connection.execute(PUT_OFF, job.org_id, job.table, job.hour.astimezone(UTC), error)
 
     async def look_again(self, lease: Lease, at: datetime) -> None:
         """An hour that has a newer claim is due at `at`, whatever that claim found; our own is due as it is."""

@@ -17,6 +17,7 @@ log = logs.get(__name__)
 OLDER_THAN_S = 24 * 3600.0
 """Real seconds, by the clock of the S3 server. No upload of ours takes so long."""
 SWEEP_EVERY_S = 6 * 3600.0
+_BUCKET_S = 600.0  # real; a slow server keeps no other bucket waiting for longer
 
 
 class Sweepable(Protocol):
@@ -69,6 +70,7 @@ class Sweeper:
 
     async def _sweep(self, org_id: UUID) -> int:
         target = await self._targets.target(org_id)
-        bucket = await self._bucket(target)
         folder = f"{target.prefix}/" if target.prefix else ""
-        return await bucket.sweep(folder, partial(is_ours, target.prefix), OLDER_THAN_S)
+        async with asyncio.timeout(_BUCKET_S):  # the rest is for the next sweep
+            bucket = await self._bucket(target)
+            return await bucket.sweep(folder, partial(is_ours, target.prefix), OLDER_THAN_S)

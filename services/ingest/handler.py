@@ -291,7 +291,10 @@ def _write(spool: BinaryIO, block: bytes) -> None:
 
 
 def _spool_full(error: OSError) -> Transient:
-    return Transient(f"the spool folder does not take the file: {error.strerror}", reason="spool_full")
+    return Transient(
+        f"the spool folder does not take the file: {error.strerror}; make room in JUSTAI_INGEST_SPOOL_DIR",
+        reason="spool_full",
+    )
 
 
 async def _in_thread(spool: BinaryIO, size_bytes: int, reading: Reading) -> AsyncGenerator[Piece, None]:

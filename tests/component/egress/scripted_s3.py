@@ -57,6 +57,7 @@ class ScriptedS3:
     says: str = "no"  # in every error
     owner: str = ""  # whose the bucket is
     region: str = ""  # where the bucket is said to be, in every error
+    more_for_ever: bool = False  # behind every page of uploads comes another one
     begun: int = 0
 
     @property
@@ -177,7 +178,11 @@ class ScriptedS3:
             for name, one in self.uploads.items()
             if (key := one.key.split("/", 2)[2]).startswith(prefix)
         )
-        return f"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{uploads}</ListMultipartUploadsResult>"
+        more = (
+            "<NextKeyMarker>a</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>" if self.more_for_ever else ""
+        )
+        truncated = f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>{more}"
+        return f"<ListMultipartUploadsResult>{truncated}{uploads}</ListMultipartUploadsResult>"
 
     def grow_old(self) -> None:
         """Two days later."""

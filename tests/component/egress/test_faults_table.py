@@ -151,6 +151,16 @@ async def test_a_bucket_that_may_not_be_swept_keeps_no_other_from_it(
     assert await Sweeper(world.store, deps.buckets.bucket, world.clock).sweep() == 1  # type: ignore[arg-type]
 
 
+async def test_a_server_that_lists_uploads_for_ever_keeps_no_other_from_being_swept(
+    world: World, deps: Deps, script: ScriptedS3
+) -> None:
+    await two_shops(world, script, 3)
+    script.more_for_ever = True
+
+    async with asyncio.timeout(60):
+        assert await Sweeper(world.store, deps.buckets.bucket, world.clock).sweep() == 0  # type: ignore[arg-type]
+
+
 async def test_a_real_server_lists_and_ends_uploads_too(world: World) -> None:
     shop = await world.shop(prefix="jai")
     key = "jai/2026/11/23/10/part-000.parquet"
