@@ -142,9 +142,10 @@ class StoredCounts:
         try:
             zone = zone_of(row["time_zone"])
             report = await make_report(self._database, row["org_id"], row["slug"], row["template_id"], now, zone)
-        except (Failure, ValueError, ArithmeticError) as error:
+        except Exception as error:  # of this template; the others' are made
+            why = str(error) if isinstance(error, Failure | ValueError | ArithmeticError) else type(error).__name__
             async with self._database.transaction(row["org_id"]) as connection:
-                await connection.execute(REPORT_FAILED, *claim, str(error)[:_MAX_ERROR], now + self._pace.report)
+                await connection.execute(REPORT_FAILED, *claim, why[:_MAX_ERROR], now + self._pace.report)
             log.warning("results.report_failed", org_id=row["org_id"], template_id=row["template_id"], exc_info=error)
             return True
         async with self._database.transaction(row["org_id"]) as connection:
@@ -177,4 +178,6 @@ class Counter:
                     continue
             except Failure as error:
                 log.warning("results.count_failed", reason=error.reason)
+            except Exception as error:  # of one org's day, whose lease keeps it back; the others are counted
+                log.error("results.count_failed", exc_info=error)
             await first_of(self._clock.sleep(self._tick.total_seconds()), stop.wait())

@@ -78,6 +78,7 @@ SENDING = ("Received Email", *UNSENT)
 _PROPERTY_PREFIX = re.compile(r"^(event[ _])?propert(ies|y)[._]\s*")
 _SEPARATORS = re.compile(r"[^a-z0-9$]+")
 _MICROSECONDS, _MILLISECONDS = 1e14, 1e11  # a Unix time above is in that unit
+_MOST_VALUE = 1e15  # no order is worth as much, and results take squares of it
 
 
 class Rejected(Exception):
@@ -376,4 +377,4 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if number - number == 0 else None  # neither infinite nor not-a-number
+    return number if abs(number) < _MOST_VALUE else None  # which is true neither of infinities nor of not-a-number

@@ -52,6 +52,9 @@ class Recounter:
             except Failure as error:
                 log.warning("conversions.look_failed", reason=error.reason)
                 org_id = None
+            except Exception as error:  # of one org; it must not end what is done for the others
+                log.error("conversions.look_failed", exc_info=error)
+                org_id = None
             if org_id is not None:
                 log.info("conversions.counted_anew", org_id=org_id)
                 continue

@@ -377,5 +377,7 @@ class Retrier:
                     await first_of(self._clock.sleep(self._clock.monotonic() - started_s), stop.wait())
             except Failure as error:
                 log.warning("unmatched.look_failed", reason=error.reason)
+            except Exception as error:  # of one org; the others' emails are tried
+                log.error("unmatched.look_failed", exc_info=error)
             if not worked:
                 await first_of(self._clock.sleep(self._tick.total_seconds()), stop.wait())

@@ -82,11 +82,13 @@ class Fitter:
                 task = await self._templates.task(claim, now)
                 with metrics.timed("policy_fit_seconds"):
                     made = await asyncio.to_thread(next_snapshot, task)
-            except (ValueError, ArithmeticError, MemoryError) as error:  # of this template; the others go on
+            except Transient:  # of the database
+                raise
+            except Exception as error:  # of this template; the others go on
                 log.error("policy.not_fitted", exc_info=error)
                 metrics.count("policy_fits_total", outcome="failed")
                 retry_at = self._clock.now() + timedelta(seconds=self._pace.retry_s)
-                await self._templates.failed(claim, f"{type(error).__name__}: {error}", retry_at)
+                await self._templates.failed(claim, _why(error), retry_at)
                 return True
             now = self._clock.now()
             stored = await self._templates.settle(claim, task, made, now, now + timedelta(seconds=self._pace.refit_s))
@@ -97,3 +99,9 @@ class Fitter:
                 facts=len(task.facts), cells=len(made.cells),
             )  # fmt: skip
         return True
+
+
+def _why(error: Exception) -> str:
+    """The text too where it is ours, or arithmetic's; another one may quote what it stumbled over."""
+    ours = isinstance(error, ValueError | ArithmeticError | MemoryError)
+    return f"{type(error).__name__}: {error}" if ours else type(error).__name__

@@ -18,6 +18,7 @@ from services.ingest.recounter import recount_one
 from shared.schemas.conversions import Conversions, stored
 from tests.component.ingest.given import SENT, Mail, Row, again, nested_csv
 from tests.component.ingest.rig import Rig
+from tests.component.ingest.test_counting import count_all, counts_of
 
 COPY = UUID("00000000-0000-4000-8000-000000000001")
 DAY = timedelta(days=1)
@@ -74,6 +75,18 @@ async def shop(rig: Rig) -> Rig:
 
 
 FIRST, SECOND = Mail("T1"), Mail("T2", sent_at=SENT + DAY)
+
+
+@pytest.mark.parametrize("value", [1.5e200, -1e300, 1e15])
+async def test_a_value_beyond_all_money_is_none_and_spoils_no_results(shop: Rig, folder: Path, value: float) -> None:
+    await shop.run("UPDATE templates SET state = 'active'")
+    await load(shop, folder, FIRST.received(), order(1, DAY / 2, value), order(2, DAY / 2, 999_999_999_999_999))
+
+    await count_all(shop)
+
+    assert await earned(shop) == {"T1": (True, 999_999_999_999_999.0)}
+    assert await counts_of(shop).report(shop.clock.now()) is True
+    assert await shop.rows("SELECT error FROM result_reports") == [{"error": None}]
 
 
 async def test_an_order_belongs_to_the_newest_delivered_send_within_the_window(shop: Rig, folder: Path) -> None:

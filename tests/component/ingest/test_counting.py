@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from asyncpg import NumericValueOutOfRangeError
 
 from services.ingest.counting import Pace, StoredCounts
 from shared.admin import results_days
@@ -170,15 +171,20 @@ async def test_a_report_that_fails_says_so_and_is_tried_again_later(
     await load(rig, folder, "sends.csv", Mail("T1"))
     await count_all(rig)
 
-    async def fails(*_: object) -> dict[str, Any]:
-        raise Outage("the log took too long")
+    for failure, why in (
+        (Outage("the log took too long"), "the log took too long"),
+        (NumericValueOutOfRangeError("ann@example.com"), "NumericValueOutOfRangeError"),  # which nobody foresaw
+    ):
 
-    monkeypatch.setattr("services.ingest.counting.make_report", fails)
-    assert await counts_of(rig).report(rig.clock.now()) is True
-    monkeypatch.undo()
+        async def fails(*_: object, failure: Exception = failure) -> dict[str, Any]:
+            raise failure
 
-    assert await rig.rows("SELECT error FROM result_reports") == [{"error": "the log took too long"}]
-    assert await counts_of(rig).report(rig.clock.now()) is False
-    rig.clock.advance(901)
+        monkeypatch.setattr("services.ingest.counting.make_report", fails)
+        assert await counts_of(rig).report(rig.clock.now()) is True
+        monkeypatch.undo()
+
+        assert await rig.rows("SELECT error FROM result_reports") == [{"error": why}]
+        assert await counts_of(rig).report(rig.clock.now()) is False
+        rig.clock.advance(901)
     assert await counts_of(rig).report(rig.clock.now()) is True
     assert await rig.rows("SELECT error FROM result_reports") == [{"error": None}]
