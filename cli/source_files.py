@@ -9,7 +9,7 @@ from cli.display import moment, show_table
 from cli.session import Session, command, session
 from cli.source_progress import follow_files, how_far
 from shared.admin import source_accepting, source_files, sources
-from shared.admin.operation import Nothing
+from shared.admin.operation import A, Nothing, Operation, R
 from shared.messaging.topology import INGEST_FILE
 
 _RAW_CHARS = 120
@@ -72,11 +72,7 @@ async def show_rejects(org_slug: str, name: str, file: str, limit: int) -> None:
 @command
 async def retry(org_slug: str, name: str, file: str | None, actor: str) -> None:
     """Load held and failed files again, or only FILE, once the cause is mended. Events count once, however often."""
-    async with session() as s:
-        await s.org_id(org_slug)
-        async with s.publisher(INGEST_FILE) as publisher:
-            asked = source_files.RetryFiles(name=name, file=file)
-            done = await s.run(source_files.retry, asked, org_slug, actor, publisher=publisher)
+    done = await _queueing(source_files.retry, source_files.RetryFiles(name=name, file=file), org_slug, actor)
     click.echo(f"Queued {', '.join(done.files)}.")
 
 
@@ -88,9 +84,11 @@ async def retry(org_slug: str, name: str, file: str | None, actor: str) -> None:
 @command
 async def accept(org_slug: str, name: str, file: str, actor: str) -> None:
     """Load the good rows of a FILE that is held for its bad ones. Look at them first: `justai source rejects`."""
-    async with session() as s:
-        await s.org_id(org_slug)
-        async with s.publisher(INGEST_FILE) as publisher:
-            asked = source_accepting.AcceptFile(name=name, file=file)
-            done = await s.run(source_accepting.accept, asked, org_slug, actor, publisher=publisher)
+    done = await _queueing(source_accepting.accept, source_accepting.AcceptFile(name=name, file=file), org_slug, actor)
     click.echo(f"Queued {done.file} as it is: {done.rejects} of {done.rows} rows that were read of it do not count.")
+
+
+async def _queueing(operation: Operation[A, R], asked: A, org_slug: str, actor: str) -> R:
+    """Do what has files loaded."""
+    async with session() as s, s.publisher(INGEST_FILE) as publisher:
+        return await s.run(operation, asked, org_slug, actor, publisher=publisher)
