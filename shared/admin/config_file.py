@@ -11,14 +11,13 @@ from pydantic.json_schema import models_json_schema
 
 from shared.admin import ssh_keys
 from shared.admin.errors import Refused
+from shared.admin.export_faults import wrong_in_access, wrong_in_prefix
 from shared.admin.exports import (
     ENCRYPTION_SAYS,
     OWNER_SAYS,
     RECORD_SAYS,
     Cadence,
     MoreTable,
-    wrong_in_access,
-    wrong_in_prefix,
 )
 from shared.admin.operation import AskedModel
 from shared.admin.source_kinds import DEFAULT_REGION, NEEDED, SECRET_OF, Bucket, Endpoint, Kind, Region, demand_whole

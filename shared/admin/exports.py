@@ -1,9 +1,8 @@
 """Where an org's records go, what became of each hour, and sending a range of hours there again."""
 
-import re
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 from uuid import UUID
 
 import asyncpg
@@ -12,8 +11,9 @@ from pydantic import AwareDatetime, Field, SecretStr
 from shared import exports as ledger
 from shared.admin.context import Asking, Context
 from shared.admin.errors import Conflict, Next, NotFound, Refused
+from shared.admin.export_faults import wrong_in_access, wrong_in_prefix
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation, operation_after
-from shared.export_access import KEY_ARN, Encryption, account_of
+from shared.export_access import Encryption
 from shared.exports import HOUR, UNPUBLISHED_AFTER, VARIANTS_HOUR, Layout, Record, Table, hours_between, publish_hours
 from shared.messaging.topology import PROBE_TARGET
 from shared.schemas.jobs import ProbeTargetJob, hour_of
@@ -52,10 +52,7 @@ MoreTable = Literal["variants", "outcomes"]
 """What is exported beside the record where somebody asks for it."""
 HourTable = Literal["generations", "outcomes"]
 """What is exported by hours; the table of variants is one object."""
-_PLAIN_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=/-]*")
-_LONGEST_PREFIX = 400
 TAKEN = "this bucket and prefix, or one around or below it, are in use already; choose another prefix"
-_ACCOUNT = re.compile(r"[0-9]{12}")
 OWNER_SAYS = "The AWS account that the bucket must belong to, 12 digits; null: the role's, without one anybody's."
 ENCRYPTION_SAYS = (
     "How objects are encrypted at rest: as the bucket says, with keys of S3 (s3), or with one of KMS (kms)."
@@ -252,48 +249,6 @@ def _check(asked: SetTarget) -> None:
     if (asked.access_key is None) != (asked.secret_key is None):
         missing = "access_key" if asked.access_key is None else "secret_key"
         raise Refused("an access key and its secret belong together; give both", field=missing)
-
-
-class Access(Protocol):
-    """As whom, and how, a bucket is written to."""
-
-    @property
-    def endpoint_url(self) -> str | None: ...
-    @property
-    def role_arn(self) -> str | None: ...
-    @property
-    def bucket_owner(self) -> str | None: ...
-    @property
-    def encryption(self) -> Encryption: ...
-    @property
-    def kms_key_id(self) -> str | None: ...
-
-
-def wrong_in_access(asked: Access) -> tuple[str, str] | None:
-    """The field that cannot be, and why; None: all of them can. Servers that are not AWS name roles and keys their own
-    way."""
-    role_arn, bucket_owner, kms_key_id = asked.role_arn, asked.bucket_owner, asked.kms_key_id
-    on_aws = asked.endpoint_url is None
-    if role_arn and on_aws and account_of(role_arn) is None:
-        return "role_arn", f"{role_arn!r} is no ARN of a role like arn:aws:iam::111122223333:role/justai-exports"
-    if bucket_owner and not _ACCOUNT.fullmatch(bucket_owner):
-        return "bucket_owner", "is the number of an AWS account, 12 digits"
-    if kms_key_id and asked.encryption != "kms":
-        return "kms_key_id", "belongs to the encryption kms; say that too"
-    if asked.encryption == "kms" and not (kms_key_id and (not on_aws or KEY_ARN.fullmatch(kms_key_id))):
-        return "kms_key_id", "names the key by its ARN, like arn:aws:kms:eu-west-1:111122223333:key/…"
-    return None
-
-
-def wrong_in_prefix(prefix: str) -> str | None:
-    """What makes a prefix one that some S3 server or reader gets wrong; None: nothing."""
-    if not prefix:
-        return None
-    if not _PLAIN_PREFIX.fullmatch(prefix) or len(prefix) > _LONGEST_PREFIX:
-        return f"holds letters, digits and ! - _ . * ' ( ) = between slashes, at most {_LONGEST_PREFIX} of them"
-    if odd := [part for part in prefix.split("/") if not part or part[0] in "._"]:
-        return f"has the folder {odd[0]!r}: readers skip names that begin with . or _" if odd[0] else "has // in it"
-    return None
 
 
 @operation("exports.show", "GET", "/exports/target", "viewer", "Show where the records go; its secret stays sealed.")
