@@ -38,9 +38,10 @@ class FlowReader(Protocol):
 
 
 async def read_flow_messages(client: FlowReader) -> list[FlowMessage]:
-    """All emails of all flows that are not archived."""
-    found: list[FlowMessage] = []
-    for flow in await client.flows():
+    """All emails of all flows that are not archived, each once: a flow that changes while pages are turned is listed on
+    two of them."""
+    found: dict[tuple[str, str], FlowMessage] = {}
+    for flow in {flow.flow_id: flow for flow in await client.flows()}.values():
         if flow.archived:
             continue
         actions = await client.flow_actions(flow.flow_id)
@@ -50,14 +51,14 @@ async def read_flow_messages(client: FlowReader) -> list[FlowMessage]:
                 continue
             messages = await client.flow_messages(action.action_id)
             delay_s = delays.get(action.action_id)
-            found += [
-                FlowMessage(
+            found |= {
+                (action.action_id, message.message_id): FlowMessage(
                     flow.flow_id, flow.name, flow.status, action.action_id, message.message_id, message.name, delay_s
                 )
                 for message in messages
                 if message.channel in ("email", "")
-            ]
-    return found
+            }
+    return [*found.values()]
 
 
 def delays_after_webhook(actions: Sequence[FlowAction]) -> dict[str, int]:

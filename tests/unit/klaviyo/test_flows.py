@@ -85,3 +85,17 @@ class Account:
 
 async def test_emails_of_living_flows_are_mapped() -> None:
     assert await read_flow_messages(Account()) == [FlowMessage("F1", "Welcome", "live", "3", "M1", "Hello", 120)]
+
+
+class Moving(Account):
+    """Changes while its pages are turned: some things stand on two of them."""
+
+    async def flows(self) -> list[Flow]:
+        return [*await super().flows(), Flow("F1", "Welcome back", "live", archived=False)]
+
+    async def flow_messages(self, action_id: str) -> list[Message]:
+        return 2 * await super().flow_messages(action_id)
+
+
+async def test_what_is_listed_twice_is_one_email_under_its_newest_name() -> None:
+    assert await read_flow_messages(Moving()) == [FlowMessage("F1", "Welcome back", "live", "3", "M1", "Hello", 120)]
