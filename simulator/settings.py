@@ -39,6 +39,10 @@ class SimulatorSettings(BaseModel):
     )
     report_page_rows: PositiveInt = Field(1000, description="Rows of one page of a report; unknown.")
 
+    header_values: Literal["shown", "hidden"] = Field(
+        "shown", description="Whether reading a flow tells the values of its webhooks' headers; unknown, and Klaviyo's "
+        "own screen hides a part of them.",
+    )  # fmt: skip
     webhook_timeout_s: PositiveFloat = Field(
         10.0, description="Real seconds until a flow webhook is given up; unknown, 5 to 30 is likely."
     )

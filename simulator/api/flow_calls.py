@@ -1,5 +1,8 @@
 """Reading flows, their actions and messages."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 from simulator.api import resources
@@ -8,7 +11,32 @@ from simulator.api.call import Answer, Call, one, page
 from simulator.api.jsonapi import Json, invalid, not_found
 from simulator.flow.definitions import Flow, FlowAction, FlowMessage
 
+HIDDEN = "********"
 
+
+def reading(respond: Callable[[Call], Answer]) -> Callable[[Call], Answer]:
+    """With the values of headers hidden where the box is told so."""
+
+    @wraps(respond)
+    def answered(call: Call) -> Answer:
+        answer = respond(call)
+        return answer if call.world.settings.header_values == "shown" else replace(answer, body=_hidden(answer.body))
+
+    return answered
+
+
+def _hidden(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_hidden(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        name: dict.fromkeys(value, HIDDEN) if name == "headers" and isinstance(value, dict) else _hidden(value)
+        for name, value in node.items()
+    }
+
+
+@reading
 def get_flows(call: Call) -> Answer:
     paths = call.fields("flow", resources.FLOW_FIELDS)
     shown, links = page(call, call.account.flows.values(), _flow_value)
@@ -18,6 +46,7 @@ def get_flows(call: Call) -> Answer:
     return Answer(200, body)
 
 
+@reading
 def get_flow(call: Call) -> Answer:
     flow = _flow(call, call.params["id"])
     extra = call.listed("additional-fields[flow]")
@@ -29,6 +58,7 @@ def get_flow(call: Call) -> Answer:
     return one(call, resources.flow(call.base, flow, paths, with_definition=bool(extra)), included)
 
 
+@reading
 def get_actions_for_flow(call: Call) -> Answer:
     flow = _flow(call, call.params["id"])
     paths = call.fields("flow-action", resources.ACTION_FIELDS)
@@ -36,6 +66,7 @@ def get_actions_for_flow(call: Call) -> Answer:
     return Answer(200, {"data": [resources.flow_action(call.base, it, paths) for it in shown], "links": links})
 
 
+@reading
 def get_flow_action(call: Call) -> Answer:
     flow, action = _action(call, call.params["id"])
     included: list[Json] | None = None
@@ -49,6 +80,7 @@ def get_flow_action(call: Call) -> Answer:
     return one(call, resources.flow_action(call.base, action, paths), included)
 
 
+@reading
 def get_flow_action_messages(call: Call) -> Answer:
     _, action = _action(call, call.params["id"])
     messages = [action.message] if action.message is not None else []
@@ -56,6 +88,7 @@ def get_flow_action_messages(call: Call) -> Answer:
     return Answer(200, {"data": [_message_resource(call, message) for message in shown], "links": links})
 
 
+@reading
 def get_flow_message(call: Call) -> Answer:
     flow, message = _message(call, call.params["id"])
     included: list[Json] | None = None
