@@ -11,6 +11,7 @@ from services.gateway.auth import Keys
 from services.gateway.coalescer import Coalescer
 from services.gateway.hook_store import HookStore
 from services.gateway.hooks import Hooks
+from services.gateway.refusals import Refusals
 from services.gateway.routes import Generate
 from services.gateway.server import Server, bind
 from services.gateway.settings import Settings
@@ -41,8 +42,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         open_publisher(settings.amqp_url.get_secret_value(), "gateway", GENERATE)
     )
     seconds = asyncio.get_running_loop().time
+    store = Store(database)
+    refusals = Refusals(store)
     keys = Keys(
-        Store(database),
+        store,
         Peppers(settings.api_key_peppers.get_secret_value()),
         seconds=seconds,
         random_bytes=os.urandom,
@@ -62,6 +65,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         keys,
         Coalescer(partial(_send, publisher), seconds=seconds),
         settings.make_clock(),
+        refusals=refusals,
         replies=replies,
         most_wait_s=wait_s,
     )
@@ -78,6 +82,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         runners={
             "http": serve,
             "keys": keys.run,
+            "refusals": refusals.run,
             "listen": listener.run,
             "replies": replies.run,
             "keyring": kept.run,

@@ -24,6 +24,7 @@ from services.gateway.identity import Unusable
 from services.gateway.preview import preview_of
 from services.gateway.query import body_of
 from services.gateway.reader import Webhook, read_webhook
+from services.gateway.refusals import Refusals
 from services.gateway.waiting import answered, preferred_wait_s, within
 from shared import logs, metrics, tracing
 from shared.clock import Clock
@@ -86,9 +87,10 @@ class Generate:
     """The one route that matters."""
 
     def __init__(
-        self, keys: Keys, coalescer: Coalescer, clock: Clock, *, replies: ReplyQueue, most_wait_s: float
-    ) -> None:
-        self._keys, self._coalescer, self._clock = keys, coalescer, clock
+        self, keys: Keys, coalescer: Coalescer, clock: Clock, *, refusals: Refusals, replies: ReplyQueue,
+        most_wait_s: float,
+    ) -> None:  # fmt: skip
+        self._keys, self._coalescer, self._clock, self._refusals = keys, coalescer, clock, refusals
         self._replies, self._most_wait_s = replies, most_wait_s
         self.leaving = False
 
@@ -98,6 +100,9 @@ class Generate:
         try:
             response: web.StreamResponse = await self._answer(request, org_slug)
         except Refused as refused:
+            if refused.meaning.status < 500:  # what Klaviyo does not repeat
+                flow_id = request.headers.get(_FLOW_ID, "")
+                self._refusals.note(org_slug, flow_id, refused.code, self._clock.now())
             response = refusal(refused, request)
         except Exception as error:  # whatever nobody foresaw is a 500 with our body, which is repeated
             log.error("webhook.failed", exc_info=error)

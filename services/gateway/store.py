@@ -5,13 +5,15 @@ from datetime import datetime
 from uuid import UUID
 
 from services.gateway.api_key import ApiKey
+from services.gateway.refusals import Count, Kind
 from shared.db.pool import Database
 
 LOOK_UP_TIMEOUT_S = 2.0
+KEPT_DAYS = 8
 
 
 class Store:
-    """API keys in PostgreSQL."""
+    """API keys and counts of refusals in PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -49,3 +51,32 @@ class Store:
         """Remember when each key was last used; an older time than the stored one changes nothing."""
         async with self._database.connection(LOOK_UP_TIMEOUT_S) as connection:
             await connection.execute(self.UPDATE_LAST_USED, list(used), list(used.values()))
+
+    # In the key's order, so that two replicas never wait for each other's rows. What is old goes by the way.
+    COUNT_REFUSED = """
+        WITH told AS (
+            SELECT o.org_id, (t.last_at AT TIME ZONE 'UTC')::date AS day, t.code, t.webhooks, t.last_at,
+                CASE WHEN EXISTS (SELECT FROM flow_messages f WHERE f.org_id = o.org_id AND f.flow_id = t.flow_id)
+                       OR EXISTS (SELECT FROM templates p WHERE p.org_id = o.org_id AND p.flow_id = t.flow_id)
+                     THEN t.flow_id ELSE '' END AS flow_id
+            FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
+                AS t (slug, flow_id, code, webhooks, last_at)
+            JOIN orgs o USING (slug)
+        ), old AS (
+            DELETE FROM refused_webhooks r USING (SELECT org_id, max(day) AS day FROM told GROUP BY org_id) t
+            WHERE r.org_id = t.org_id AND r.day < t.day - $6::int
+        )
+        INSERT INTO refused_webhooks AS r (org_id, day, flow_id, code, webhooks, last_at)
+        SELECT org_id, day, flow_id, code, sum(webhooks), max(last_at) FROM told
+        GROUP BY org_id, day, flow_id, code ORDER BY org_id, day, flow_id, code
+        ON CONFLICT (org_id, day, flow_id, code) DO UPDATE
+            SET webhooks = r.webhooks + excluded.webhooks, last_at = greatest(r.last_at, excluded.last_at)
+    """
+
+    async def count_refused(self, refused: Mapping[Kind, Count]) -> None:
+        """Add to what was refused of each org; slugs that are nobody's are left out. Raises Outage, Transient."""
+        slugs, flows, codes = zip(*refused, strict=True)
+        counts = [count.webhooks for count in refused.values()]
+        last = [count.last_at for count in refused.values()]
+        async with self._database.connection(LOOK_UP_TIMEOUT_S) as connection:
+            await connection.execute(self.COUNT_REFUSED, slugs, flows, codes, counts, last, KEPT_DAYS)

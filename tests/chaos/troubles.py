@@ -59,6 +59,7 @@ SELECT_RECEIVED = """
 """
 INSERT_HOOK = "INSERT INTO event_hooks VALUES ($1, $2, $3, $4, NULL, NULL, $5)"
 SELECT_BATCHES = "SELECT count(*) FROM event_batches WHERE source_id = $1"
+COUNT_REFUSED = "SELECT count(*) FROM refused_webhooks WHERE org_id = $1"
 SELECT_LOADED = """
     SELECT coalesce(sum(rows), 0)::int FROM ingest_files
     WHERE source_id = $1 AND state = 'done' AND superseded_by IS NULL
@@ -285,6 +286,28 @@ class BatchToRead(BatchOfEvents):
         self.rig.leap(120)
 
 
+class RefusedWebhook(Trouble):
+    """A flow's webhook brings no key, and is told so for as long as it comes: what the org is told has that kind."""
+
+    async def during(self) -> None:
+        await eventually(self._refused, within_s=_WITHIN_S, every_s=0.25)
+
+    async def after(self) -> None:
+        async def told() -> None:
+            await self._refused()
+            assert await self.rig.fetchval(COUNT_REFUSED, self.org.org_id) > 0
+
+        await eventually(told, within_s=_WITHIN_S, every_s=0.25)
+
+    async def _refused(self) -> None:
+        url = f"{self.rig.gateway_url}/api/generate/{self.org.slug}"
+        try:
+            async with self.rig.http.post(url, data=b"{}") as answer:
+                assert answer.status == 401, await answer.text()
+        except aiohttp.ClientError as failure:
+            raise AssertionError(str(failure)) from failure
+
+
 class EventsOfKlaviyo(Trouble):
     """An org's events are read from Klaviyo itself."""
 
@@ -344,6 +367,7 @@ TROUBLES: Mapping[str, tuple[str, type[Trouble]]] = {
     "an hour that is compared": ("ingest", HourOfComparing),
     "totals that fail": ("ingest", TotalsThatFail),
     "a batch of events": ("gateway", BatchOfEvents),
+    "a webhook that is refused": ("gateway", RefusedWebhook),
     "a batch that is read": ("ingest", BatchToRead),
     "events that Klaviyo is asked for": ("ingest", EventsOfKlaviyo),
     "a bucket that is tried": ("egress", TriedBucket),

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -33,6 +34,18 @@ INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, 
 INSERT_KEY = """
     INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, scopes, created_at, expires_at)
     VALUES ($1, $2, 'webhook', '…', $3, $4, $5, $6, $7)
+"""
+INSERT_FLOW = """
+    INSERT INTO flow_messages (org_id, flow_id, flow_name, flow_status, action_id, message_id, message_name, synced_at)
+    VALUES ($1, $2, 'Welcome', 'live', 'A1', 'M1', 'Email', $3)
+"""
+INSERT_REFUSED = """
+    INSERT INTO refused_webhooks (org_id, day, flow_id, code, webhooks, last_at)
+    VALUES ($1, ($2::timestamptz AT TIME ZONE 'UTC')::date, '', 'not_json', $3, $2)
+"""
+SELECT_REFUSED = """
+    SELECT slug, flow_id, code, sum(webhooks)::int AS webhooks FROM refused_webhooks JOIN orgs USING (org_id)
+    GROUP BY slug, flow_id, code
 """
 
 
@@ -70,6 +83,22 @@ class Rig:
         data = webhook() if body is None else body
         async with self.http.post(f"{self.url}/api/generate/{slug}", data=data, headers=sent) as answer:
             return answer.status, json.loads(await answer.read()), answer.headers
+
+    async def new_flow(self, org_id: UUID, flow_id: str) -> None:
+        """One that was read from the org's Klaviyo account."""
+        async with self.db.transaction() as connection:
+            await connection.execute(INSERT_FLOW, org_id, flow_id, NOW)
+
+    async def refused_before(self, org_id: UUID, *, days: int) -> None:
+        """So many of that day, for their body."""
+        async with self.db.transaction() as connection:
+            await connection.execute(INSERT_REFUSED, org_id, datetime.now(UTC) - timedelta(days=days), days)
+
+    async def refused(self) -> dict[tuple[str, str, str], int]:
+        """How many webhooks were refused, by org, flow and code."""
+        async with self.db.connection() as connection:
+            rows = await connection.fetch(SELECT_REFUSED)
+        return {(row["slug"], row["flow_id"], row["code"]): row["webhooks"] for row in rows}
 
     async def queued(self) -> list[GenerateJob]:
         """Every job in every shard; reading them as jobs proves that nothing poisonous is there."""

@@ -282,3 +282,39 @@ async def test_health_readiness_and_metrics_are_served(rig: Rig) -> None:
         assert answer.status == 200
     async with rig.http.get(f"{rig.url}/metrics") as answer:
         assert 'jai_http_requests_total{code="202",route="generate"}' in await answer.text()
+
+
+async def test_what_is_refused_for_good_is_told_to_the_org_and_names_no_flow_but_its_own(rig: Rig) -> None:
+    await rig.new_flow(rig.acme, "FLOW01")
+    await rig.new_flow(rig.other, "THEIRS")
+    key, theirs = await rig.new_key(rig.acme), await rig.new_key(rig.other)
+    flow = {"X-Klaviyo-Flow-ID": "FLOW01"}
+    for _ in range(3):
+        await rig.post("jai_live_wrong", headers=flow)
+    await rig.post(theirs, headers={"X-Klaviyo-Flow-ID": "THEIRS"})
+    await rig.post(key, b"{", headers={"X-Klaviyo-Flow-ID": "MADEUP"})
+    await rig.post(key, slug="nobody", headers=flow)
+    await rig.post(key, headers=flow)
+
+    async def told() -> bool:
+        return len(await rig.refused()) == 3
+
+    await eventually(told, within_s=20)
+
+    assert await rig.refused() == {
+        ("acme", "FLOW01", "malformed_api_key"): 3, ("acme", "", "wrong_org"): 1, ("acme", "", "not_json"): 1,
+    }  # fmt: skip
+
+
+async def test_refusals_older_than_a_week_go_when_new_ones_come(rig: Rig) -> None:
+    await rig.new_flow(rig.acme, "FLOW01")
+    await rig.refused_before(rig.acme, days=30)
+    await rig.refused_before(rig.acme, days=2)
+
+    await rig.post("jai_live_wrong", headers={"X-Klaviyo-Flow-ID": "FLOW01"})
+
+    async def told() -> bool:
+        return ("acme", "FLOW01", "malformed_api_key") in await rig.refused()
+
+    await eventually(told, within_s=20)
+    assert (await rig.refused())["acme", "", "not_json"] == 2
