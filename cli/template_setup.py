@@ -75,8 +75,9 @@ async def template_export(org_slug: str, template_id: str) -> None:
 async def template_lint_command(org_slug: str, template_id: str) -> None:
     """Check the live flow in Klaviyo against what the template needs.
 
-    The flow is live, the webhook comes before the email with the right URL, headers and body, the Time Delay is longer
-    than 99 of 100 writes take, the email holds the snippet. Exit code 1 when something is wrong. Needs Flows: Read.
+    The flow is live, the webhook comes before the email with the right URL, headers and body and a key that lets it
+    in, its last webhooks were not refused, the Time Delay is longer than 99 of 100 writes take, the email holds the
+    snippet. Exit code 1 when something is wrong. Needs Flows: Read.
     """
     async with session() as s, aiohttp.ClientSession() as http:
         with console(stderr=True).status("Reading the flow from Klaviyo…"):

@@ -3,17 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from shared.admin.refused_store import LATELY, SAMPLE, RefusedWebhooks, read_refused
 from shared.admin.shown_store import SET_FOR_FEW
 from shared.db.pool import Connection
 from shared.schemas.ids import generation_day
-
-LATELY = timedelta(days=2)
-SAMPLE = 2_000
-"""Generations that are looked at: the newest, of the last two days."""
 
 ADVISED_S = (120, 300)
 """The delay that the set-up page asks for between webhook and email: 2–5 minutes."""
@@ -139,6 +136,7 @@ class Facts:
     seen: Sequence[Seen] = ()
     ended: Sequence[Ended] = ()
     wrong_ids: Sequence[WrongId] = ()
+    refused: Sequence[RefusedWebhooks] = ()
 
 
 async def read_facts(connection: Connection, org_id: UUID, now: datetime) -> Facts:
@@ -165,6 +163,7 @@ async def read_facts(connection: Connection, org_id: UUID, now: datetime) -> Fac
             for row in newest
             if row["user_id"] is not None
         ],
+        refused=await read_refused(connection, org_id, now),
     )
 
 

@@ -4,16 +4,19 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from shared.admin.check_facts import ADVISED_S, SAMPLE, Ended, Facts, Place, Seen
+from shared.admin.check_facts import ADVISED_S, Ended, Facts, Place, Seen
 from shared.admin.klaviyo import SCOPE_COSTS, WRITE
 from shared.admin.meanings import of_decision, of_write
 from shared.admin.operation import ResultModel
+from shared.admin.refused_store import SAMPLE, RefusedWebhooks
+from shared.refusals import of as refusal_of
 from shared.spans import said
 
 Tone = Literal["good", "info", "warn", "bad"]
 ItemName = Literal["webhook_not_firing", "properties_empty", "wrong_profile_id", "not_showing"]
 
 _OLD_SYNC: Final = timedelta(days=7)
+_A_WHILE: Final = timedelta(hours=1)  # without a refusal, in which it counts as put right
 _BY_PLAN: Final = frozenset({"control_split", "control_holdout"})
 
 
@@ -80,6 +83,7 @@ def _webhook(facts: Facts) -> Iterator[CheckFinding]:
     else:
         yield CheckFinding(tone="good", says="A key of this org was last used", at=facts.key_used_at)
     seen = {one.template_id: one for one in facts.seen}
+    yield from (_of_refused(one, facts) for one in facts.refused)
     for place in facts.places:
         yield _of_place(place, seen.get(place.template_id or ""))
     if facts.more_places:
@@ -103,6 +107,27 @@ def _webhook(facts: Facts) -> Iterator[CheckFinding]:
             see="templates.webhook",
             examples=tuple(one.template_id for one in facts.seen if one.unknown)[:5],
         )
+
+
+def _of_refused(one: RefusedWebhooks, facts: Facts) -> CheckFinding:
+    """Bad while none of the flow's was let in after it. Who names no flow of the org may be anybody: a warning."""
+    flow = f"Flow {one.flow_name or one.flow_id}" if one.flow_id else "Requests that name no flow of this org"
+    meant = refusal_of(one.code)
+    here = {place.template_id for place in facts.places if place.flow_id == one.flow_id}
+    let_in_at = max((seen.last_at for seen in facts.seen if seen.template_id in here), default=None)
+    over = let_in_at is not None and let_in_at > one.last_at
+    if over:
+        tone: Tone = "info" if facts.now - one.last_at > _A_WHILE else "warn"
+    else:
+        tone = "bad" if one.flow_id else "warn"
+    number = f"{one.webhooks:,} webhook{'' if one.webhooks == 1 else 's'}"
+    return CheckFinding(
+        tone=tone,
+        says=f"{flow}: {number} refused, because {meant.means}{'; others were let in since' if over else ''}. The last",
+        at=one.last_at,
+        do=f"If that was put right, nothing. Else: {meant.do}" if over else meant.do,
+        see="keys.list" if meant.by_key else "templates.webhook",
+    )
 
 
 def _of_place(place: Place, seen: Seen | None) -> CheckFinding:

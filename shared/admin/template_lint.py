@@ -11,12 +11,14 @@ from shared.admin.operation import ResultModel, operation_after
 from shared.admin.pasting import SELECT_ATTRIBUTES
 from shared.admin.preview_grid import Variant
 from shared.admin.previewing import SELECT_VARIANTS
+from shared.admin.refused_store import read_access
 from shared.admin.run import run
 from shared.admin.stops import OneTemplate, no_template
 from shared.admin.template_store import Place, place_of
 from shared.klaviyo import lint as rules
 from shared.klaviyo.client import KlaviyoClient
-from shared.klaviyo.lint import Read
+from shared.klaviyo.lint import Read, webhook_message
+from shared.klaviyo.lint_access import api_key_of
 from shared.snippet import marker
 from shared.snippet import snippet as make_snippet
 
@@ -88,10 +90,15 @@ async def lint(context: Context, asked: OneTemplate, seen: tuple[Read, float | N
     rows = await connection.fetch(SELECT_VARIANTS, org_id, template_id)
     printed = [preview_grid.fields_of(Variant(**dict(row))) for row in rows if row["state"] != "archived"]
     defined = await connection.fetchrow(SELECT_ATTRIBUTES, org_id, template_id)
+    presented = api_key_of(webhook_message(read, action_id))
+    access = await read_access(
+        connection, org_id, context.now, template_id=template_id, flow_id=flow_id,
+        digests=context.means.peppers.digests(presented) if presented else [],
+    )  # fmt: skip
     wanted = rules.Wanted(
         template_id, context.org_slug, action_id, snippet, frozenset().union(*printed),
         frozenset({**defined["of_org"], **defined["of_template"]} if defined else ()), p99_s,
-        None if p99_s is None else quota.recommended_delay_s(p99_s),
+        None if p99_s is None else quota.recommended_delay_s(p99_s), access,
     )  # fmt: skip
     answers = [LintAnswer(**asdict(one)) for one in rules.lint(wanted, read)]
     return Linted(answers=answers, passes=not any(one.outcome == "wrong" for one in answers))

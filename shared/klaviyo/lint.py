@@ -7,15 +7,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from shared.klaviyo.client import Flow, FlowAction
 from shared.klaviyo.flows import delays_after_webhook, is_ours, steps_before
+from shared.klaviyo.lint_access import Access, let_in
+from shared.klaviyo.lint_answer import Answer
 from shared.snippet import Snippet
 from shared.spans import said
-
-Outcome = Literal["good", "wrong", "warning", "unknown"]
 
 PERSON = "{{ person.KlaviyoID }}"
 _ID_TAG = re.compile(r"\{\{\s*person\.id\s*\}\}")
@@ -28,7 +28,8 @@ _EMAILS = {"send-email", "ab-test", "content-experiment"}
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What the template says. `fields`: those that its copy prints; `attributes`: names that are defined for choosing.
-    `p99_s`: within which 99 of 100 writes were on the profile, None before the first."""
+    `p99_s`: within which 99 of 100 writes were on the profile, None before the first. `access`: what our side knows of
+    the webhook's key and of the webhooks that came."""
 
     template_id: str
     org_slug: str
@@ -38,6 +39,7 @@ class Wanted:
     attributes: frozenset[str]
     p99_s: float | None
     recommended_delay_s: int | None
+    access: Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +49,6 @@ class Read:
     flow: Flow | None
     actions: Sequence[FlowAction]
     body: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One rule: what was found, and how to put it right (empty where nothing is wrong)."""
-
-    rule: str
-    title: str
-    outcome: Outcome
-    found: str
-    fix: str = ""
 
 
 def lint(wanted: Wanted, read: Read) -> list[Answer]:
@@ -89,6 +80,12 @@ def lint(wanted: Wanted, read: Read) -> list[Answer]:
         if delay_s is not None:
             answers.append(_delay(delay_s, wanted))
     return [*answers, *_email(treatment, wanted, read.body)]
+
+
+def webhook_message(read: Read, action_id: str) -> Mapping[str, Any]:
+    """What the webhook before this email sends; empty where there is none."""
+    webhook = _nearest_webhook(read.actions, action_id)
+    return {} if webhook is None else _message(webhook)
 
 
 def _flow_live(flow: Flow) -> Answer:
@@ -139,7 +136,7 @@ def _webhook(webhook: FlowAction, wanted: Wanted, flow_id: str) -> Iterator[Answ
     yield _step_live("webhook_live", "Webhook step is live", webhook)
     message = _message(webhook)
     yield _url(str(message.get("url") or ""), wanted.org_slug)
-    yield _headers(message.get("headers") or {})
+    yield from let_in(message, wanted.access)
     yield from _body(str(message.get("body") or ""), wanted, flow_id)
 
 
@@ -154,20 +151,6 @@ def _url(url: str, org_slug: str) -> Answer:
     if not url.startswith("https://"):
         return Answer(rule, title, "warning", f"It calls {url} without TLS.", "Use the address with https://.")
     return Answer(rule, title, "good", f"It calls {url}.")
-
-
-def _headers(headers: Mapping[str, Any]) -> Answer:
-    rule, title = "webhook_headers", "Headers are right"
-    given = {str(name).lower(): str(value) for name, value in headers.items()}
-    wrong = []
-    if "application/json" not in given.get("content-type", ""):
-        wrong.append("Content-Type: application/json")
-    key = given.get("x-api-key", "").strip()
-    if not key or "<" in key:
-        wrong.append("X-Api-Key: a JustAI API key")
-    if wrong:
-        return Answer(rule, title, "wrong", f"Missing: {' and '.join(wrong)}.", "Add them in the Webhook step.")
-    return Answer(rule, title, "good", "Content-Type and X-Api-Key are there.")  # the key's text is nobody's to see
 
 
 def _body(text: str, wanted: Wanted, flow_id: str) -> Iterator[Answer]:

@@ -22,7 +22,7 @@ FLOW = {
     "actions": [
         {
             "type": "send-webhook", "id": "70000010", "url": "https://copy.example/api/generate/acme", "body": BODY,
-            "headers": {"Content-Type": "application/json", "X-Api-Key": "jai_k"},
+            "headers": {"Content-Type": "application/json", "X-Api-Key": "jai_live_cut"},
         },
         {"type": "time-delay", "id": "70000011", "value": 3},
         {"type": "send-email", "id": "70000012", "name": "Email 1", "subject": "Hello", "html": "<p>Hello</p>"},
@@ -45,6 +45,16 @@ async def connect(ann: Visitor, key: str) -> None:
         key,
     )
     assert status == 200
+
+
+async def new_api_key(ann: Visitor) -> str:
+    return str(
+        await ann.page.evaluate(
+            """async () => (await (await fetch("/api/v1/orgs/acme/keys", {
+                method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({name: "webhook"}),
+            })).json()).key"""
+        )
+    )
 
 
 async def test_a_flow_is_read_selected_and_checked_until_nothing_is_wrong(ann: Visitor, stage: Stage, box: Box) -> None:
@@ -74,12 +84,14 @@ async def test_a_flow_is_read_selected_and_checked_until_nothing_is_wrong(ann: V
     await expect(answers).to_contain_text("Use {{ person.KlaviyoID }} in user_id", timeout=30_000)
     await expect(answers).to_contain_text("The Subject Line does not hold the snippet.")
     await expect(answers).to_contain_text("The key may not read email templates.")
+    await expect(answers).to_contain_text("X-Api-Key is no JustAI key")
     assert await ann.faults() == []
     await ann.shoot("templates-checked-1280-light")
 
     email = {"subject": texts["Subject Line"], "preview_text": texts["Preview Text"], "html": texts["Body"]}
     box.ask("PATCH", "/flows/FLOW01/actions/70000012", email)
-    box.ask("PATCH", "/flows/FLOW01/actions/70000010", {"body": body})
+    headers = {"Content-Type": "application/json", "X-Api-Key": await new_api_key(ann)}
+    box.ask("PATCH", "/flows/FLOW01/actions/70000010", {"body": body, "headers": headers})
     await connect(ann, box.key("flows:read", "profiles:write", "templates:read"))
     await page.get_by_role("button", name="Check now").click()
     await expect(answers).to_contain_text("Nothing is wrong.", timeout=30_000)

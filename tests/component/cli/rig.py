@@ -104,6 +104,10 @@ class Box:
     def ask(self, method: str, path: str, body: object = None) -> Any:
         return _ask(self.url, method, f"{self.account}{path}", body)
 
+    def switch(self, **settings: object) -> None:
+        """What the box is told of Klaviyo that public material leaves open."""
+        _ask(self.url, "PUT", "/_sim/settings", settings)
+
     def key(self, *scopes: str) -> str:
         """A new private key; without scopes: those of the integration page."""
         return str(self.ask("POST", "/keys", {"scopes": list(scopes) or "page"})["key"])

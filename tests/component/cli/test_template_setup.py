@@ -5,6 +5,16 @@ from pathlib import Path
 
 from tests.component.cli.rig import Box, Cli
 
+TEMPLATE = (
+    "{template_id: welcome, name: Welcome, flow: {flow_id: FLOW01, treatment_action_id: '70000012'}, "
+    "control: {subject: Hello, body: <p>Hello</p>}}"
+)
+EMAIL = {"type": "send-email", "id": "70000012", "subject": "Hello", "html": "<p>Hello</p>"}
+INSERT_REFUSED = """
+    INSERT INTO refused_webhooks (org_id, day, flow_id, code, webhooks, last_at)
+    SELECT org_id, current_date, 'FLOW01', 'unknown_api_key', 12, now() FROM orgs
+"""
+
 
 def test_a_template_is_set_up_without_a_file_of_its_own(acme: Cli, tmp_path: Path) -> None:
     body, variant = tmp_path / "control.html", tmp_path / "warm.yaml"
@@ -33,12 +43,8 @@ def test_a_template_is_set_up_without_a_file_of_its_own(acme: Cli, tmp_path: Pat
 
 
 def test_the_set_up_check_says_what_is_wrong_and_ends_with_1(acme: Cli, box: Box, tmp_path: Path) -> None:
-    (tmp_path / "t.yaml").write_text(
-        "{template_id: welcome, name: Welcome, flow: {flow_id: FLOW01, treatment_action_id: '70000012'}, "
-        "control: {subject: Hello, body: <p>Hello</p>}}"
-    )
-    email = {"type": "send-email", "id": "70000012", "subject": "Hello", "html": "<p>Hello</p>"}
-    box.ask("POST", "/flows", {"id": "FLOW01", "name": "Welcome", "status": "draft", "actions": [email]})
+    (tmp_path / "t.yaml").write_text(TEMPLATE)
+    box.ask("POST", "/flows", {"id": "FLOW01", "name": "Welcome", "status": "draft", "actions": [EMAIL]})
     acme.ok("template", "import", "acme", str(tmp_path / "t.yaml"))
     acme.ok("klaviyo", "connect", "acme", "--base-url", box.url, "--key-stdin", given=box.key() + "\n")
 
@@ -49,6 +55,35 @@ def test_the_set_up_check_says_what_is_wrong_and_ends_with_1(acme: Cli, box: Box
     assert "Add a Webhook step before the email" in done.stdout
     assert "unknown  Snippet is in the Body" in done.stdout
     assert "of these are wrong." in done.stderr
+
+
+def test_the_set_up_check_says_whether_the_webhooks_key_lets_it_in(acme: Cli, box: Box, tmp_path: Path) -> None:
+    """By the key where Klaviyo tells it, else by the webhooks that came."""
+    (tmp_path / "t.yaml").write_text(TEMPLATE)
+    webhook = {"type": "send-webhook", "id": "70000010", "url": "https://copy.example/api/generate/acme", "body": "{}"}
+    box.ask("POST", "/flows", {"id": "FLOW01", "name": "Welcome", "actions": [webhook, EMAIL]})
+    acme.ok("template", "import", "acme", str(tmp_path / "t.yaml"))
+    acme.ok("klaviyo", "connect", "acme", "--base-url", box.url, "--key-stdin", given=box.key() + "\n")
+    acme.ok("flows", "sync", "acme")
+    key = acme.ok("key", "create", "acme", "webhook").split()[0]
+
+    def said(header: str) -> str:
+        box.ask("PATCH", "/flows/FLOW01/actions/70000010", {"headers": {"X-Api-Key": header}})
+        return acme.run("template", "lint", "acme", "welcome").stdout
+
+    assert "ok       API key is one that lets it in: The key “webhook”" in said(key)
+    assert "WRONG    API key is one that lets it in: X-Api-Key is no JustAI key" in said(key[:-1])
+    acme.ok("key", "revoke", "acme", "webhook")
+    assert "was revoked" in said(key)
+
+    box.switch(header_values="hidden")
+    assert "unknown  API key is one that lets it in: Klaviyo does not show it, and no webhook" in said(key)
+    acme.rows(INSERT_REFUSED)
+    told = said(key)
+    assert "WRONG    API key is one that lets it in: Klaviyo does not show it, but webhooks were refused" in told
+    assert "WRONG    Webhooks are let in: 12 webhooks of this flow refused" in told
+    assert "Flow Welcome: 12 webhooks refused, because their X-Api-Key" in acme.run("check", "acme").stdout
+    assert key not in told
 
 
 def test_how_a_template_tests_and_learns_is_set_by_options(acme: Cli, tmp_path: Path) -> None:

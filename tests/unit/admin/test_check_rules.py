@@ -7,6 +7,7 @@ import pytest
 
 from shared.admin.check_facts import Ended, Facts, Place, Seen, WrongId
 from shared.admin.check_rules import Item, judge
+from shared.admin.refused_store import RefusedWebhooks
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 PAGE_SCOPES = frozenset({"profiles:write", "flows:read", "campaigns:read", "metrics:read"})
@@ -138,3 +139,40 @@ def test_both_kinds_are_told_with_their_last_reading_and_count() -> None:
     assert [item(one, "not_showing").tone for one in (never, refused, none, no_flow, old)] == [
         "warn", "warn", "good", "bad", "warn",
     ]  # fmt: skip
+
+
+REFUSED = RefusedWebhooks("FLOW01", "Welcome", "unknown_api_key", 12, NOW - timedelta(minutes=5))
+
+
+@pytest.mark.parametrize(
+    ("refused", "let_in_at", "tone", "says"),
+    [
+        (REFUSED, NOW - timedelta(hours=1), "bad", "Flow Welcome: 12 webhooks refused, because their X-Api-Key"),
+        (REFUSED, NOW, "warn", "others were let in since"),
+        (replace(REFUSED, last_at=NOW - timedelta(hours=2)), NOW, "info", "others were let in since"),
+        (replace(REFUSED, flow_id="", flow_name=None), NOW, "warn", "Requests that name no flow of this org: 12"),
+        (replace(REFUSED, code="missing_user_id", webhooks=1), NOW, "warn", "1 webhook refused, because user_id is"),
+    ],
+)
+def test_webhooks_that_were_refused_are_told_with_why_and_whether_that_is_over(
+    refused: RefusedWebhooks, let_in_at: datetime, tone: str, says: str
+) -> None:
+    """Some minutes of a mistake that was put right an hour ago are no trouble any more."""
+    facts = replace(HEALTHY, refused=(refused,), seen=(Seen("welcome", let_in_at, 90, 0),))
+
+    found = item(facts, "webhook_not_firing")
+
+    assert max((one.tone for one in found.findings), key=["good", "info", "warn", "bad"].index) == found.tone
+    assert found.tone == tone
+    assert says in told(facts, "webhook_not_firing")
+    [finding] = [one for one in found.findings if "refused" in one.says]
+    assert finding.at == refused.last_at
+    assert finding.do
+
+
+def test_the_key_that_a_refusal_is_about_is_found_among_the_api_keys() -> None:
+    facts = replace(HEALTHY, refused=(REFUSED, replace(REFUSED, code="not_json")))
+
+    seen = [one.see for one in item(facts, "webhook_not_firing").findings if "refused" in one.says]
+
+    assert seen == ["keys.list", "templates.webhook"]

@@ -2,16 +2,24 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from shared.api_keys import mint
 from shared.klaviyo.client import Flow, FlowAction
-from shared.klaviyo.lint import Answer, Outcome, Read, Wanted, lint
+from shared.klaviyo.lint import Read, Wanted, lint
+from shared.klaviyo.lint_access import Access, OrgKey
+from shared.klaviyo.lint_answer import Answer, Outcome
 from shared.snippet import Control, marker, snippet
 
 SNIPPET = snippet("jai", marker("welcome", "FLOW01", "3"), Control("Hello", "", "<p>Hello</p>"))
-WANTED = Wanted("welcome", "acme", "3", SNIPPET, frozenset({"first_name"}), frozenset({"plan"}), 4.0, 120)
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+API_KEY = "jai_live_" + "k" * 38
+ORG_KEY = OrgKey("Klaviyo webhook", "jai_live_…kkkk", may_generate=True, expires_at=None, revoked_at=None)
+ACCESS = Access(now=NOW, key=ORG_KEY)
+WANTED = Wanted("welcome", "acme", "3", SNIPPET, frozenset({"first_name"}), frozenset({"plan"}), 4.0, 120, ACCESS)
 BODY: dict[str, Any] = {
     "template_id": "welcome",
     "user_id": "{{ person.KlaviyoID }}",
@@ -21,7 +29,7 @@ BODY: dict[str, Any] = {
 }
 WEBHOOK: dict[str, Any] = {
     "url": "https://copy.example/api/generate/acme",
-    "headers": {"Content-Type": "application/json", "X-Api-Key": "jai_live_key"},
+    "headers": {"Content-Type": "application/json", "X-Api-Key": API_KEY},
     "body": json.dumps(BODY),
 }
 EMAIL: dict[str, Any] = {"subject_line": SNIPPET.subject, "preview_text": SNIPPET.preheader}
@@ -60,7 +68,7 @@ def test_a_flow_that_was_set_up_as_told_has_nothing_wrong() -> None:
     answers = lint(WANTED, flow())
 
     assert {one.outcome for one in answers} == {"good"}
-    assert len(answers) == 12
+    assert len(answers) == 13
     assert [one.fix for one in answers if one.fix] == []
 
 
@@ -130,5 +138,88 @@ def test_a_flow_or_message_that_is_gone_is_all_that_is_said() -> None:
     assert "webhook_url" not in gone
 
 
+def with_key(key: str) -> Read:
+    return flow({"headers": {**WEBHOOK["headers"], "X-Api-Key": key}})
+
+
+@pytest.mark.parametrize(
+    ("key", "outcome", "says"),
+    [
+        (ORG_KEY, "good", "“Klaviyo webhook” (jai_live_…kkkk) is this org's, and may generate."),
+        (None, "wrong", "X-Api-Key is no JustAI key: cut short, mistyped or another one's. Each webhook is refused"),
+        (replace(ORG_KEY, revoked_at=NOW - timedelta(hours=3)), "wrong", "was revoked 3 hours ago."),
+        (replace(ORG_KEY, expires_at=NOW - timedelta(days=2)), "wrong", "expired 2 days ago."),
+        (replace(ORG_KEY, may_generate=False), "wrong", "may not generate, so each webhook is refused."),
+        (replace(ORG_KEY, expires_at=NOW + timedelta(days=5, hours=3)), "warning", "ends in 5 days;"),
+        (replace(ORG_KEY, expires_at=NOW + timedelta(days=30)), "good", "is this org's"),
+    ],
+)
+def test_a_key_that_does_not_let_the_webhook_in_is_found(key: OrgKey | None, outcome: Outcome, says: str) -> None:
+    answer = said(flow(), replace(WANTED, access=replace(ACCESS, key=key)))["webhook_api_key"]
+
+    assert answer.outcome == outcome
+    assert says in answer.found
+    assert bool(answer.fix) == (outcome != "good")
+
+
+def test_a_key_of_another_org_is_told_from_what_is_no_key() -> None:
+    foreign = mint(lambda size: bytes(size))
+
+    answer = said(with_key(foreign), replace(WANTED, access=Access(now=NOW)))["webhook_api_key"]
+
+    assert answer.outcome == "wrong"
+    assert "X-Api-Key is no key of this org." in answer.found
+
+
+LET_IN = Access(now=NOW, let_in_at=NOW - timedelta(minutes=7))
+REFUSED = Access(now=NOW, refused_at=NOW - timedelta(minutes=2), code="revoked_api_key", refused=12)
+BY_BODY = replace(REFUSED, code="not_json")
+
+
+@pytest.mark.parametrize("key", ["jai_live_••••••••4f2a", "********", "ab" * 32, "[REDACTED]", "jai_..."])
+@pytest.mark.parametrize(
+    ("access", "outcome", "says"),
+    [
+        (Access(now=NOW), "unknown", "Klaviyo does not show it, and no webhook has come that would tell."),
+        (LET_IN, "good", "Klaviyo does not show it; a webhook was let in 7 minutes ago."),
+        (REFUSED, "wrong", "webhooks were refused because their X-Api-Key was revoked."),
+        (replace(REFUSED, let_in_at=NOW), "good", "a webhook was let in within the last minute."),
+        (BY_BODY, "unknown", "no webhook has come that would tell"),
+    ],
+)
+def test_where_klaviyo_hides_the_key_the_webhooks_that_came_tell(
+    key: str, access: Access, outcome: Outcome, says: str
+) -> None:
+    answer = said(with_key(key), replace(WANTED, access=access))["webhook_api_key"]
+
+    assert answer.outcome == outcome
+    assert says in answer.found
+    assert bool(answer.fix) == (outcome != "good")
+
+
+@pytest.mark.parametrize(
+    ("access", "outcome", "says"),
+    [
+        (LET_IN, "good", "The last one came 7 minutes ago."),
+        (
+            BY_BODY,
+            "wrong",
+            "12 webhooks of this flow refused within two days, the last 2 minutes ago, because their body",
+        ),
+        (replace(BY_BODY, refused=1), "wrong", "1 webhook of this flow refused"),
+        (replace(BY_BODY, let_in_at=NOW), "warning", "since then one was let in, within the last minute."),
+        (replace(BY_BODY, let_in_at=NOW - timedelta(hours=1)), "wrong", "Klaviyo skipped these people."),
+    ],
+)
+def test_what_became_of_the_flows_webhooks_is_told(access: Access, outcome: Outcome, says: str) -> None:
+    answer = said(flow(), replace(WANTED, access=replace(access, key=ORG_KEY)))["webhooks_let_in"]
+
+    assert answer.outcome == outcome
+    assert says in answer.found
+    assert bool(answer.fix) == (outcome != "good")
+
+
 def test_no_answer_shows_the_key() -> None:
-    assert "jai_live_key" not in str(lint(WANTED, flow()))
+    for key in (API_KEY, "sk_of_somebody_else", mint(lambda size: bytes(size))):
+        for access in (ACCESS, Access(now=NOW), REFUSED):
+            assert key not in str(lint(replace(WANTED, access=access), with_key(key)))
