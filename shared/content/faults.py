@@ -11,6 +11,7 @@ from typing import Literal
 from uuid import UUID
 
 from shared.content.fields import FieldUse, read_fields
+from shared.content.klaviyo_tags import klaviyo_tags
 from shared.content.served import CannotServe, serve
 from shared.rendering.copy import BODY_BYTES, PREHEADER_CHARS, SUBJECT_CHARS, RenderError, compile_copy
 from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces
@@ -23,10 +24,6 @@ Severity = Literal["blocking", "warning"]
 CLIPPED_BYTES = 60_000
 """Gmail cuts a mail off near 102 KB and loses the open pixel; what Klaviyo puts around and into a body counts too."""
 
-_KLAVIYO_TAG = re.compile(
-    r"\{%-?\s*(?P<tag>(?:unsubscribe|web_view|manage_preferences|catalog|coupon_code|web_feed|current_)\w*)"
-    r"|\{\{-?\s*(?P<value>(?:person|event|organization)\s*[.\[][^}]*|[^}]*\|\s*lookup\b[^}]*)"
-)
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#x?[0-9a-f]+);", re.IGNORECASE)
 _SAMPLE = "1"  # a number to arithmetic, a word to everything else
 
@@ -91,7 +88,9 @@ def read_variant(
     findings: list[Finding] = []
     uses: list[FieldUse] = []
     for place, text in (("subject", variant.subject), ("preheader", variant.preheader), ("body", variant.source)):
-        tags = [Finding(variant.name, place, line, what, check="klaviyo_tag") for line, what in _klaviyo_tags(text)]
+        tags = [
+            Finding(variant.name, place, _line(text, at), what, check="klaviyo_tag") for at, what in klaviyo_tags(text)
+        ]
         if tags:
             findings += tags
             continue
@@ -116,19 +115,6 @@ def read_variant(
 
 
 _ALLOWED = "Copy is Liquid with the tags if, unless, case, for, assign, capture, comment and the filters of text"
-
-
-def _klaviyo_tags(text: str) -> Iterator[tuple[int, str]]:
-    for found in _KLAVIYO_TAG.finditer(text):
-        shown = text[found.start() : found.end()].strip()
-        if found["tag"]:
-            advice = "keep it in the email template, around the snippet"
-        else:
-            advice = "send the value as a field of the webhook, and name the field here"
-        yield (
-            _line(text, found.start()),
-            f"{shown} … is Klaviyo's, who fills in nothing inside a profile property; {advice}",
-        )
 
 
 def _unsure(text: str, use: FieldUse) -> Iterator[tuple[int, str]]:

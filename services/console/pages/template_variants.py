@@ -23,6 +23,7 @@ from shared.admin.meanings import of_decision
 from shared.admin.operation import Nothing, Operation
 from shared.admin.templates import Template
 from shared.admin.variants import Finding, HistoryRow, Step, Stepped, Variant
+from shared.content.klaviyo_tags import with_fields
 
 pages = Pages()
 
@@ -64,8 +65,15 @@ class Comment(BaseModel):
 
 @pages.page("GET", "/{org}/templates/{template}/variants/_new", role="editor")
 async def new(visit: Visit) -> web.StreamResponse:
-    """An empty one."""
-    return await _editor(visit, await template_of(visit), None, Form())
+    """An empty one, or one that begins with the control content."""
+    template = await template_of(visit)
+    begins = _of_control(template) if visit.request.query.get("from") == "control" else Form()
+    return await _editor(visit, template, None, begins)
+
+
+def _of_control(template: Template) -> Form:
+    texts = {name: getattr(template, f"control_{name}") or "" for name in ("subject", "preheader", "body")}
+    return Form({name: with_fields(text) for name, text in texts.items()})
 
 
 @pages.page("POST", "/{org}/templates/{template}/variants/_new", role="editor")
@@ -118,11 +126,12 @@ async def _save(
     except Refused as error:
         refuse(form, error)
         return await _editor(visit, template, variant, form)
-    said = "Nothing was changed." if not done.changed else f"Saved {done.name}: {done.state}."
     stopping = sum(not one.warning for one in done.warnings)
-    await visit.notice(said + (f" {stopping} of its findings stop an approval." if stopping else ""))
     if given.then == "submit":
         await _do(visit, variants.submit, {"template_id": template.template_id, "variant": str(done.copy_id)}, _SENT)
+    else:
+        said = "Nothing was changed." if not done.changed else f"Saved {done.name}: {done.state}."
+        await visit.notice(said + (f" {stopping} of its findings stop an approval." if stopping else ""))
     return visit.see_other(visit.path("templates", template.template_id, "variants", str(done.copy_id)))
 
 

@@ -38,8 +38,8 @@ def test_copy_that_everybody_can_be_shown_is_fine() -> None:
     [
         ("<p>\n{% unsubscribe %}</p>", 2, "keep it in the email template"),
         ("{% web_view 'x' %}", 1, "keep it in the email template"),
-        ("<p>\n\n{{ person.first_name }}</p>", 3, "send the value as a field"),
-        ("{{ person.first_name|default:'x' }}", 1, "send the value as a field"),
+        ("<p>\n\n{{ person.first_name }}</p>", 3, "write {{ first_name | default: 'words' }}"),
+        ("{{ person.first_name|default:'x' }}", 1, "write {{ first_name | default: 'words' }}"),
         ("{{ person|lookup:'first name' }}", 1, "send the value as a field"),
         ("{{ event.Total }} {{ organization.name }}", 1, "send the value as a field"),
     ],
