@@ -1,11 +1,10 @@
 """Exports: the hours of a month as a heat map, what went wrong, and a backfill with its progress."""
 
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel
@@ -75,8 +74,10 @@ async def backfill(visit: Visit) -> web.StreamResponse:
     if not given.count:
         told = await _touched(visit, given)
         if not await agreed(visit, told):
-            back = visit.path("operations", "exports")
-            return await ask_back(visit, "Export these hours?", told, "Export them", back=back)
+            back, over = visit.path("operations", "exports"), len(told) > 1
+            return await ask_back(
+                visit, "Export these hours?", told, "Export them", back=back, tone="danger" if over else "primary"
+            )
     try:
         if given.count:
             return await _show(visit, form, await visit.run(exports.preview, asked))
@@ -160,11 +161,14 @@ async def _touched(visit: Visit, given: NewBackfill) -> list[str]:
     found = await visit.run(exports.list_hours, AskedHours(limit=1))
     if found.target is None or asked.end <= asked.start:
         return []
+    try:
+        hours = (await visit.run(exports.preview, asked)).hours
+    except AdminError:
+        return []
     there = await visit.run(exports.progress, asked)
-    hours = math.ceil((asked.end - asked.start) / HOUR)
     told = [
-        f"{counted(hours, 'hour')} from {asked.start:%-d %b %Y, %H:%M} to {asked.end:%-d %b %Y, %H:%M} UTC, as far as "
-        f"anything is known of them, are exported to {found.target.place}."
+        f"{counted(hours, 'hour')} from {asked.start:%-d %b %Y, %H:%M} to {asked.end:%-d %b %Y, %H:%M} UTC, "
+        f"none before the first record, {'is' if hours == 1 else 'are'} exported to {found.target.place}."
     ]
     if there.exported:
         told.append(
@@ -180,32 +184,39 @@ async def progress(visit: Visit) -> web.StreamResponse:
     asked = _asked_range(visit)
     if asked is None or not visit.is_htmx:
         return visit.see_other(visit.path("operations", "exports"))
-    return visit.render("operations/_progress.html", range=asked, progress=await visit.run(exports.progress, asked))
+    now = await visit.run(exports.progress, asked)
+    if now.exported + now.blocked < now.asked:
+        return visit.render("operations/_progress.html", range=asked, progress=now)
+    return visit.render("operations/_progress_done.html", range=asked, progress=now, **await _map(visit, asked.start))
 
 
-async def _show(visit: Visit, form: Form, preview: exports.Preview | None = None) -> web.Response:
-    first = month_of(visit.request.query.get("month", ""), visit.now)
+async def _map(visit: Visit, at: datetime) -> dict[str, Any]:
+    """The month of a moment, as the heat map shows it."""
+    first = month_of(f"{at:%Y-%m}", visit.now)
     after = _next_month(first)
     found = await visit.run(exports.list_hours, AskedHours(limit=_MONTH_HOURS, before=after))
     hours = [one for one in found.hours if one.hour >= first]
+    return {
+        "target": found.target, "hours": hours, "hours_of_day": range(24), "month": first,
+        "days": heat_map(hours, first, after, visit.now), "before": f"{first - timedelta(days=1):%Y-%m}",
+        "after": f"{after:%Y-%m}" if after <= visit.now else None,
+    }  # fmt: skip
+
+
+async def _show(visit: Visit, form: Form, preview: exports.Preview | None = None) -> web.Response:
+    shown = await _map(visit, month_of(visit.request.query.get("month", ""), visit.now))
     asked = _asked_range(visit)
     return visit.render(
         "operations/exports.html",
         422 if form.faulty else 200,
         form=form,
         preview=preview,
-        target=found.target,
-        state=await visit.run(export_switch.show_state, Nothing()) if found.target is not None else None,
+        state=await visit.run(export_switch.show_state, Nothing()) if shown["target"] is not None else None,
         engines=ENGINES,
-        hours=hours,
-        trouble=[one for one in hours if one.error or one.state == "blocked"][:50],
-        hours_of_day=range(24),
-        days=heat_map(hours, first, after, visit.now),
-        month=first,
-        before=f"{first - timedelta(days=1):%Y-%m}",
-        after=f"{after:%Y-%m}" if after <= visit.now else None,
+        trouble=[one for one in shown["hours"] if one.error or one.state == "blocked"][:50],
         range=asked,
         progress=await visit.run(exports.progress, asked) if asked else None,
+        **shown,
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from aiohttp import web
 
@@ -18,13 +18,22 @@ async def agreed(visit: Visit, told: Sequence[str]) -> bool:
     return not told or (await posted_of(visit.request)).get(_AGREED) == _digest(told)
 
 
-async def ask_back(visit: Visit, title: str, told: Sequence[str], button: str, *, back: str) -> web.Response:
-    """Say what it will touch. Yes sends the same form to the same path again, so it must hold no secret and no file."""
+async def ask_back(
+    visit: Visit,
+    title: str,
+    told: Sequence[str],
+    button: str,
+    *,
+    back: str,
+    tone: Literal["danger", "primary"] = "danger",
+) -> web.Response:
+    """Say what it will touch. Yes sends the same form to the same path again, so it must hold no secret and no file.
+    `tone`: primary where nothing is taken away."""
     posted = await posted_of(visit.request)
     fields = [(name, text) for name, text in posted.items() if isinstance(text, str) and name != _AGREED]
     return visit.render(
         "ask_back.html", title=title, told=told, button=button, back=back, fields=fields,
-        agreed=(_AGREED, _digest(told)),
+        agreed=(_AGREED, _digest(told)), tone=tone,
     )  # fmt: skip
 
 

@@ -160,8 +160,38 @@ async def test_a_backfill_says_how_many_hours_there_are_and_are_there_already(st
     assert "5 hours from" in asked.words
     assert "are exported to s3://records" in asked.words
     assert "2 of them are there already, with 240 rows: overwritten" in asked.words
+    assert 'class="button danger">Export them' in asked.html
     async with stage.db.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM export_hours WHERE reason = 'backfill'") == 0
+
+
+async def test_a_first_export_takes_nothing_away_and_does_not_look_as_if_it_did(stage: Stage, ann: Browser) -> None:
+    await do(stage, "acme", exports.set_target, {"bucket": "records"})
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.generation()
+    end = facts.now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    span = {"start": f"{end - timedelta(days=20):%Y-%m-%dT%H:%M}", "end": f"{end:%Y-%m-%dT%H:%M}"}
+
+    asked = await ann.post("/acme/operations/exports/backfill", **span)
+
+    assert re.search("[12] hours? from .* none before the first record", asked.words)
+    assert 'class="button primary">Export them' in asked.html
+
+
+async def test_the_end_of_a_backfill_brings_the_month_as_it_is_now(stage: Stage, ann: Browser) -> None:
+    await do(stage, "acme", exports.set_target, {"bucket": "records"})
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.generation()
+    hour = facts.now.replace(minute=0, second=0, microsecond=0)
+    await facts.exported(hour)
+    span = f"from={hour:%Y-%m-%dT%H}&to={hour + timedelta(hours=1):%Y-%m-%dT%H}"
+
+    last = await ann.get(f"/acme/operations/exports/progress?{span}", {"HX-Request": "true"})
+
+    assert "1 of 1 hours exported" in last.words
+    assert 'id="month-map"' in last.html
+    assert 'hx-swap-oob="true"' in last.html
+    assert "exported l" in last.html
 
 
 async def test_attributes_that_are_left_out_are_named(stage: Stage, ann: Browser) -> None:
