@@ -6,14 +6,11 @@ the ledger; the job that follows only saves waiting for the scheduler's next loo
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Literal, Protocol
 from uuid import UUID
 
-from shared.db.pool import Database
-from shared.errors import Permanent
 from shared.messaging.topology import EXPORT_HOUR, QueueSpec
 from shared.schemas.jobs import ExportHourJob, ExportTable, hour_of
 
@@ -35,22 +32,6 @@ class Publisher(Protocol):
     """The part of messaging.publisher that is needed here."""
 
     async def send_jobs(self, spec: QueueSpec, org_id: UUID, jobs: Sequence[ExportHourJob]) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the hours of a range are, in hours; `errors` are the newest messages by hour, at most ten."""
-
-    asked: int
-    exported: int
-    blocked: int
-    rows: int
-    bytes: int
-    errors: dict[datetime, str]
-
-    @property
-    def waiting(self) -> int:
-        return self.asked - self.exported - self.blocked
 
 
 def hours_between(start: datetime, end: datetime) -> list[datetime]:
@@ -118,68 +99,6 @@ SELECT_HAS_TABLE = "SELECT EXISTS (SELECT FROM export_targets WHERE org_id = $1 
 SELECT_IS_OFF = "SELECT EXISTS (SELECT FROM export_targets WHERE org_id = $1 AND NOT enabled)"
 
 SELECT_HAS_TARGET = "SELECT EXISTS (SELECT FROM export_targets WHERE org_id = $1)"
-
-
-class ExportLedger:
-    """The part of `export_hours` that anyone may use: ask for hours, see how far they are."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
-
-    async def mark(
-        self, org_id: UUID, table: Table, hours: Sequence[datetime], reason: Reason, due_at: datetime
-    ) -> None:
-        """These hours need an export, whatever they had. From `due_at` the scheduler publishes those still waiting."""
-        async with self._db.transaction(org_id) as connection:
-            await connection.execute(MARK_HOURS, org_id, table, hours, reason, due_at)
-
-    async def progress(self, org_id: UUID, table: Table, start: datetime, end: datetime) -> Progress:
-        """Of the hours in [start, end) that were ever asked for."""
-        async with self._db.transaction(org_id) as connection:
-            row = await connection.fetchrow(SELECT_PROGRESS, org_id, [table], start, end)
-            errors = await connection.fetch(SELECT_ERRORS, org_id, [table], start, end)
-        if row is None:
-            raise AssertionError("an aggregate has one row")
-        return Progress(**dict(row), errors={error["hour"]: error["error"] for error in errors})
-
-    async def first_hour(self, org_id: UUID, table: Table) -> datetime | None:
-        """The earliest hour that holds anything, or was ever asked for; None while there is nothing."""
-        async with self._db.transaction(org_id) as connection:
-            first: datetime | None = await connection.fetchval(SELECT_FIRST, org_id, table)
-        return None if first is None else hour_of(first)
-
-    async def has_target(self, org_id: UUID) -> bool:
-        """Whether it is known where this org's exports go."""
-        async with self._db.transaction(org_id) as connection:
-            return bool(await connection.fetchval(SELECT_HAS_TARGET, org_id))
-
-
-async def publish_backfill(
-    publisher: Publisher,
-    ledger: ExportLedger,
-    org_id: UUID,
-    start: datetime,
-    end: datetime,
-    *,
-    at: datetime,
-    table: Table = "generations",
-) -> list[datetime]:
-    """Have every hour of [start, end) exported again; the hours asked for, in order.
-
-    Left out are hours before the org's first row and hours that have not begun at `at`. The hour still open is
-    exported as it stands, and again after it closes if more came. Ask `ledger.progress` how far it is. Killed half
-    way, it may be repeated or left: the scheduler publishes what was marked. Raises Permanent without a target.
-    """
-    if not await ledger.has_target(org_id):
-        raise Permanent("this org has no export target yet", reason="no_export_target")
-    first = await ledger.first_hour(org_id, table)
-    if first is None:
-        return []
-    hours = hours_between(max(start, first), min(end, hour_of(at) + HOUR))
-    if hours:
-        await ledger.mark(org_id, table, hours, "backfill", at + UNPUBLISHED_AFTER)
-    await publish_hours(publisher, org_id, hours, table=table)
-    return hours
 
 
 async def publish_hours(

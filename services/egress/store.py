@@ -10,8 +10,8 @@ from shared.clock import Clock
 from shared.crypto import KeyRing, SealError
 from shared.db.pool import Database
 from shared.errors import Permanent, Throttled
-from shared.exports import VARIANTS_HOUR, ExportLedger, Table
-from shared.schemas.jobs import ExportHourJob
+from shared.exports import SELECT_FIRST, VARIANTS_HOUR, Table
+from shared.schemas.jobs import ExportHourJob, hour_of
 
 SELECT_PLANS = "SELECT org_id, cadence, tables, enabled FROM export_targets ORDER BY org_id"
 
@@ -143,7 +143,6 @@ class Store:
 
     def __init__(self, db: Database, keys: KeyRing, giving: Clock | None = None) -> None:
         self._db, self._keys, self._giving = db, keys, giving
-        self._ledger = ExportLedger(db)
 
     async def plans(self) -> list[Plan]:
         """Of every target, also of those that are switched off."""
@@ -162,7 +161,9 @@ class Store:
 
     async def first_hour(self, org_id: UUID, table: Table) -> datetime | None:
         """The earliest hour that holds anything, or was ever asked for."""
-        return await self._ledger.first_hour(org_id, table)
+        async with self._db.transaction(org_id) as connection:
+            first: datetime | None = await connection.fetchval(SELECT_FIRST, org_id, table)
+        return None if first is None else hour_of(first)
 
     async def known_hours(self, org_id: UUID, table: Table, since: datetime) -> list[datetime]:
         """The hours of the ledger from `since` on."""

@@ -22,7 +22,7 @@ from services.egress.store import Store
 from shared.clock import FrozenClock
 from shared.crypto import KeyRing
 from shared.db.pool import Database, open_database
-from shared.exports import ExportLedger
+from shared.exports import MARK_HOURS, Table
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.jobs import ExportHourJob
 from shared.vars_codec import encode_vars
@@ -110,7 +110,6 @@ class World:
     clock: FrozenClock
     deps: Deps
     store: Store
-    ledger: ExportLedger
     s3: Any
     bucket: str
     endpoints: Endpoints
@@ -142,6 +141,10 @@ class World:
             )
             sources.append(source)
         return Shop(org_id, sources)
+
+    async def ask(self, shop: Shop, table: Table, hours: Sequence[datetime]) -> None:
+        """These hours are to be exported again, as a backfill asks for them."""
+        await self.admin.execute(MARK_HOURS, shop.org_id, table, hours, "backfill", self.clock.now())
 
     async def set(self, org_id: UUID, **columns: object) -> None:
         """Change the target."""
@@ -226,4 +229,4 @@ async def open_world(database_url: str, bucket: str, endpoints: Endpoints) -> As
         store = Store(db, KEYS)
         options = S3Options(connect_timeout_s=2, read_timeout_s=5, attempts=1)
         deps = Deps(store, Reader(db), S3(options, stack), clock, lease_s=300)
-        yield World(database_url, db, admin, clock, deps, store, ExportLedger(db), s3, bucket, endpoints)
+        yield World(database_url, db, admin, clock, deps, store, s3, bucket, endpoints)

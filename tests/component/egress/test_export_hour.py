@@ -91,7 +91,7 @@ async def test_exporting_the_same_rows_again_uploads_nothing(world: World) -> No
     await export_hour(job(shop), world.deps)
     before, first = await world.objects(), await world.content(MANIFEST)
 
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     world.clock.advance(60)
     await export_hour(job(shop), world.deps)
 
@@ -124,7 +124,7 @@ async def test_an_object_that_somebody_deleted_is_put_back(world: World) -> None
     await export_hour(job(shop), world.deps)
     await world.s3.delete_object(Bucket=world.bucket, Key=KEY)
 
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     await export_hour(job(shop), world.deps)
 
     assert await world.rows(KEY) == shop.exported
@@ -137,7 +137,7 @@ async def test_a_missing_manifest_is_written_although_the_object_is_right(world:
     object_before = (await world.objects())[KEY]
     await world.s3.delete_object(Bucket=world.bucket, Key=MANIFEST)
 
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     await export_hour(job(shop), world.deps)
 
     assert (await world.objects())[KEY] == object_before
@@ -160,7 +160,7 @@ async def test_an_hour_whose_rows_were_deleted_loses_its_object(world: World) ->
     await export_hour(job(shop), world.deps)
 
     await world.admin.execute("DELETE FROM generations")
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     await export_hour(job(shop), world.deps)
 
     row = await world.hour(shop)
@@ -176,7 +176,7 @@ async def test_an_hour_that_we_no_longer_keep_is_not_taken_from_the_customer(wor
     before = await world.objects()
 
     await world.admin.execute("DROP TABLE generations_20261123")
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     await export_hour(job(shop), world.deps)
 
     row = await world.hour(shop)

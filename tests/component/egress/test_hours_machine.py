@@ -113,7 +113,7 @@ class Hours(RuleBasedStateMachine):
 
     @rule()
     def backfill(self) -> None:
-        self.run(self.world.ledger.mark(self.shop.org_id, "generations", [HOUR], "backfill", self.world.clock.now()))
+        self.run(self.world.ask(self.shop, "generations", [HOUR]))
 
     @rule()
     def export(self) -> None:

@@ -25,9 +25,9 @@ async def exported(world: World, shop: Shop) -> None:
     """Every hour and table that may have changed."""
     for table in ("generations", "outcomes"):
         for hour in (HOUR, NEXT, LAST):
-            await world.ledger.mark(shop.org_id, table, [hour], "backfill", world.clock.now())
+            await world.ask(shop, table, [hour])
             await export_hour(ExportHourJob(org_id=shop.org_id, table=table, hour=hour), world.deps)
-    await world.ledger.mark(shop.org_id, "variants", [VARIANTS_HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "variants", [VARIANTS_HOUR])
     await export_hour(ExportHourJob(org_id=shop.org_id, table="variants", hour=VARIANTS_HOUR), world.deps)
 
 
@@ -132,7 +132,7 @@ async def test_hours_of_the_earlier_record_are_loaded_beside_those_of_the_analys
     await export_hour(ExportHourJob(org_id=shop.org_id, hour=NEXT), world.deps)
 
     after = await desk.runs(await desk.prints(engine))
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     await export_hour(ExportHourJob(org_id=shop.org_id, hour=HOUR), world.deps)
     brought = await desk.runs(desk.folder / f"load_{engine}.py")
 

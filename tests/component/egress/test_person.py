@@ -127,7 +127,7 @@ async def test_a_late_row_does_not_hide_that_somebody_was_deleted(world: World) 
 
     await delete(world, shop)
     await world.say(shop, [Person("late", HOUR + timedelta(minutes=59, seconds=59, milliseconds=999))])
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     await export_what_is_due(world)
 
     said = await world.manifest(MANIFEST)

@@ -139,7 +139,7 @@ async def test_an_exporter_that_slept_before_deleting_cannot_delete_what_is_newe
     await world.say(shop, people(5))
     await export_hour(job(shop), world.deps)
     await world.admin.execute("DELETE FROM generations")
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     sleepy, gate = gated(world, "reading", stopped=True)
     first = asyncio.create_task(export_hour(job(shop), sleepy))
     await asyncio.wait_for(gate.reached.wait(), 10)

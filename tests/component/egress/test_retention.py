@@ -129,7 +129,7 @@ async def test_a_day_with_an_hour_that_is_blocked_stays_and_says_so(
         await world.say(org, people(2))
     await world.admin.execute("DELETE FROM export_targets WHERE org_id = $1", silent.org_id)
     await export_day(world, shop)
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     await world.admin.execute("UPDATE export_hours SET state = 'blocked', error = 's3_403: no' WHERE hour = $1", HOUR)
     wait_until_old(world)
     await count(world)

@@ -9,13 +9,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
 from pydantic import SecretStr
 
 from services.egress.app import build
 from services.egress.settings import Settings
-from shared.errors import Permanent
-from shared.exports import Progress, publish_backfill
+from shared.exports import publish_hours
 from shared.messaging.publisher import open_publisher
 from shared.messaging.topology import EXPORT_HOUR
 from tests.component.egress.shop import HOUR, SEAL_KEYS, Shop, World, people
@@ -75,40 +73,19 @@ async def test_the_day_is_exported_whole_after_it_has_closed(world: World, amqp_
     assert sum(key.startswith("_manifests/2026/11/23/") for key in objects) == 14  # from the first hour to the last
 
 
-async def test_a_backfill_brings_every_hour_of_its_range_and_tells_how_far_it_is(world: World, amqp_url: str) -> None:
+async def test_a_backfill_brings_every_hour_of_its_range(world: World, amqp_url: str) -> None:
     shop = await world.shop()
-    for hours in range(8):
-        await world.say(shop, people(3, hour=DAY + timedelta(hours=hours)))
-    end = DAY + timedelta(hours=8)
+    hours = [DAY + timedelta(hours=n) for n in range(8)]
+    for hour in hours:
+        await world.say(shop, people(3, hour=hour))
 
-    async with (
-        running(world, amqp_url, now=HOUR),
-        open_publisher(amqp_url, "test", EXPORT_HOUR) as publisher,
-    ):
-        asked = await publish_backfill(publisher, world.ledger, shop.org_id, DAY - timedelta(days=9), end, at=HOUR)
+    async with running(world, amqp_url, now=HOUR), open_publisher(amqp_url, "test", EXPORT_HOUR) as publisher:
+        await world.ask(shop, "generations", hours)
+        await publish_hours(publisher, shop.org_id, hours)
+        await eventually(lambda: is_exported(world, shop, 8), within_s=20)
 
-        async def finished() -> Progress:
-            progress = await world.ledger.progress(shop.org_id, "generations", DAY, end)
-            assert progress.waiting == 0, progress
-            return progress
-
-        progress = await eventually(finished, within_s=20)
-
-    assert asked == [DAY + timedelta(hours=n) for n in range(8)]  # not the days before the first row
-    assert (progress.asked, progress.exported, progress.blocked, progress.rows) == (8, 8, 0, 24)
     exported = [record for n in range(8) for record in await world.rows(f"2026/11/23/{n:02}/part-000.parquet")]
     assert exported == shop.exported
-
-
-async def test_a_backfill_without_a_target_says_so(world: World, amqp_url: str) -> None:
-    shop = await world.shop()
-    await world.admin.execute("DELETE FROM export_targets")
-
-    async with open_publisher(amqp_url, "test", EXPORT_HOUR) as publisher:
-        with pytest.raises(Permanent) as refused:
-            await publish_backfill(publisher, world.ledger, shop.org_id, DAY, HOUR, at=HOUR)
-
-    assert refused.value.reason == "no_export_target"
 
 
 async def test_a_target_that_refuses_blocks_its_own_hours_visibly_and_nobody_elses(world: World, amqp_url: str) -> None:

@@ -92,7 +92,7 @@ async def test_a_changed_record_changes_new_hours_and_old_ones_only_when_they_ar
     await world.set(shop.org_id, record="analyst")
     await export_hour(job(shop), world.deps)
     before = await world.rows(KEY)
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     await export_hour(job(shop), world.deps)
 
     assert before == shop.exported
@@ -296,7 +296,7 @@ async def test_an_hour_never_lies_in_two_layouts(world: World, *, deleted: bool)
         await world.admin.execute("DELETE FROM generations")
 
     await world.set(shop.org_id, layout="hive")
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     await export_hour(job(shop), world.deps)
 
     marker = HIVE.replace("part-000.parquet", "_SUCCESS")
@@ -313,7 +313,7 @@ async def test_a_success_file_is_put_there_when_it_is_asked_for_later(world: Wor
     before = (await world.objects())[KEY]
 
     await world.set(shop.org_id, success_file=True)
-    await world.ledger.mark(shop.org_id, "generations", [HOUR], "backfill", world.clock.now())
+    await world.ask(shop, "generations", [HOUR])
     await export_hour(job(shop), world.deps)
 
     assert (await world.objects())[KEY] == before
