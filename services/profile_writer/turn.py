@@ -18,13 +18,13 @@ from services.profile_writer.roads import Heard, Means, Part, SecondRoad, by_imp
 from services.profile_writer.rows import Key, Pending, Road
 from services.profile_writer.settings import Settings
 from services.profile_writer.standing import Answers, Standing, after
-from services.profile_writer.store import Store
+from services.profile_writer.store import Desk, Store
 from services.profile_writer.turn_rules import GIVE_UP_AFTER, Sent, clean_up, expire, over, settle, take
 from services.profile_writer.turn_store import AT_ONCE, Agenda, Claim, Moments, TurnStore
 from shared import logs, metrics
 from shared.clock import Clock
 from shared.db.pool import Connection
-from shared.errors import Failure
+from shared.errors import Failure, Transient
 from shared.klaviyo.limits import RateLimit
 
 log = logs.get(__name__)
@@ -44,6 +44,9 @@ _LOOK_AGAIN_S = 0.25
 
 _EXPIRE_EVERY_S = 0.5
 """Deadlines pass one by one; they are dealt with together."""
+
+_SPOILT = timedelta(minutes=1)
+"""How long an account is left alone whose rows nobody can make a turn of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +96,47 @@ class Turns:
         """The next turn, perhaps with nothing to send. When no account has anything to do now: when one will, or None
         when nothing waits at all."""
         now = self._clock.now()
-        async with self._store.free_desk() as desk:
-            rows = TurnStore(desk.connection)
-            claim = await rows.claim(now)
-            if claim is None:
-                return await rows.next_look()
-            claim = replace(claim, standing=replace(claim.standing, budget=claim.standing.budget.at(now)))
-            second = await self._second_road(desk.connection, claim, now)
-            payable = self._means(claim, second, now)
-            agenda = await self._agenda(rows, claim, payable, now)
-            book = await desk.open_book({*agenda.over, *agenda.clean, *agenda.send})
-            self._expire(book, agenda.over, claim, now)
-            for key in agenda.clean:
-                if (held := book.held(key)) is not None:
-                    book.record(key, clean_up(held, book.pending(key), now))
-            turn = self._take(book, agenda.send, claim.standing, second, payable, now)
-            await desk.save(book, now)
-            standing = self._paid(claim.standing, turn, now)
-            if second is not None and turn.second is not None:
-                second = second.paid(_count(turn, "import"), looks=turn.second.looks, now=now)
-                await RoadStore(desk.connection).save(second)
-            moments = await rows.moments(claim)
-            agenda = replace(agenda, send=tuple(sent.row.key for sent in turn.sends))
-            runnable_at = self._runnable_at(claim, standing, second, agenda, moments, now)
-            await rows.save(replace(standing, runnable_at=runnable_at))
+        account_key: str | None = None
+        try:
+            async with self._store.free_desk() as desk:
+                rows = TurnStore(desk.connection)
+                claim = await rows.claim(now)
+                if claim is None:
+                    return await rows.next_look()
+                account_key = claim.standing.account_key
+                claim = replace(claim, standing=replace(claim.standing, budget=claim.standing.budget.at(now)))
+                return await self._begin(desk, rows, claim, now)
+        except Transient:  # of the database
+            raise
+        except Exception as error:
+            if account_key is None:
+                raise
+            # It was the least recently served one, and would be claimed again for ever, before all others.
+            log.error("turn.not_opened", account_key=account_key, exc_info=error)
+            async with self._store.desk({account_key}) as desk:
+                await TurnStore(desk.connection).put_off(account_key, now, now + _SPOILT)
+            return now
+
+    async def _begin(self, desk: Desk, rows: TurnStore, claim: Claim, now: datetime) -> Turn:
+        """The turn of an account that this transaction has claimed."""
+        second = await self._second_road(desk.connection, claim, now)
+        payable = self._means(claim, second, now)
+        agenda = await self._agenda(rows, claim, payable, now)
+        book = await desk.open_book({*agenda.over, *agenda.clean, *agenda.send})
+        self._expire(book, agenda.over, claim, now)
+        for key in agenda.clean:
+            if (held := book.held(key)) is not None:
+                book.record(key, clean_up(held, book.pending(key), now))
+        turn = self._take(book, agenda.send, claim.standing, second, payable, now)
+        await desk.save(book, now)
+        standing = self._paid(claim.standing, turn, now)
+        if second is not None and turn.second is not None:
+            second = second.paid(_count(turn, "import"), looks=turn.second.looks, now=now)
+            await RoadStore(desk.connection).save(second)
+        moments = await rows.moments(claim)
+        agenda = replace(agenda, send=tuple(sent.row.key for sent in turn.sends))
+        runnable_at = self._runnable_at(claim, standing, second, agenda, moments, now)
+        await rows.save(replace(standing, runnable_at=runnable_at))
         return turn
 
     async def close(self, turn: Turn, report: Report) -> None:

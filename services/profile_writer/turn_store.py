@@ -127,6 +127,12 @@ class TurnStore:
             breaker.writes, breaker.newest, breaker.calls, breaker.failed,
         )  # fmt: skip
 
+    PUT_OFF = "UPDATE klaviyo_accounts SET last_served_at = $2, runnable_at = $3 WHERE account_key = $1"
+
+    async def put_off(self, account_key: str, now: datetime, until: datetime) -> None:
+        """Behind all others, and not before then unless something comes in for it."""
+        await self._connection.execute(self.PUT_OFF, account_key, now, until)
+
     # Five scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
     # whose send window is over; and what could be sent now, by lane and deadline, no profile twice at a time. Retries
     # and clean-ups are asked for on their own, since they have shares of their own. Retries that are not due yet are
