@@ -119,10 +119,13 @@ def _letter(message: AbstractIncomingMessage, spec: QueueSpec) -> DeadLetter:
     headers = message.headers
     deaths = headers.get("x-death")
     broker = deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
+    # Whom the broker gave up on may carry the reason of an earlier wait; what we bury says where it came from.
+    reasons = (headers.get("x-reason"), broker.get("reason"))
+    first, second = reasons if "x-origin" in headers else reasons[::-1]
     return DeadLetter(
         letter_id=_letter_id(message),
         origin=str(headers.get("x-origin") or broker.get("queue") or spec.queues[0]),
-        reason=str(headers.get("x-reason") or broker.get("reason") or "unknown"),
+        reason=str(first or second or "unknown"),
         attempt=int(str(headers.get("x-attempt", 1))),
         dead_at=str(headers.get("x-dead-at") or broker.get("time") or ""),
         body=message.body,
