@@ -5,8 +5,9 @@ import asyncio
 import ipaddress
 import socket
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from shared.errors import Permanent, Transient
@@ -65,13 +66,16 @@ class Hosts:
                 refused = error
         raise refused or OSError("no address")
 
-    def resolver(self) -> "AllowedNames | None":
-        """For an HTTP client; None: any address will do."""
-        return None if self.allow_private else AllowedNames(self)
+    def connector(self) -> dict[str, Any]:
+        """What the connector of an HTTP client is made with, so that it connects to allowed addresses alone: also where
+        it is led by a redirect, to an address in place of a name, which nobody resolves. Empty: any address will do."""
+        if self.allow_private:
+            return {}
+        return {"resolver": AllowedNames(self), "use_dns_cache": False, "socket_factory": _allowed_socket}
 
 
 class AllowedNames(AbstractResolver):
-    """Resolves for aiohttp. It is not asked about hosts that are addresses: look at those beforehand."""
+    """Resolves for aiohttp."""
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
@@ -90,6 +94,14 @@ class AllowedNames(AbstractResolver):
 
     async def close(self) -> None:
         """It holds nothing."""
+
+
+def _allowed_socket(to: AddrInfoType) -> socket.socket:
+    """For a connection that is about to be made there. Raises OSError."""
+    family, kind, protocol, _, address = to
+    if not is_public(str(address[0])):
+        raise OSError(f"{address[0]} is not on the public internet")
+    return socket.socket(family, kind, protocol)
 
 
 async def _connected(address: str, port: int) -> socket.socket:

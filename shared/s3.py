@@ -46,9 +46,8 @@ async def open_client(
             host, port = endpoint_of(access.endpoint_url)
         except ValueError as error:
             raise Permanent(f"the endpoint {error}", reason="s3_bad_target") from None
-        await hosts.addresses(host, port)  # an address in place of a name: aiohttp resolves nothing then
-        if resolver := hosts.resolver():
-            connector = {"resolver": resolver, "use_dns_cache": False}
+        await hosts.addresses(host, port)  # so that it is told why
+        connector = hosts.connector()
     config = AioConfig(
         retries={"mode": "standard", "total_max_attempts": attempts},
         connect_timeout=connect_timeout_s,

@@ -93,7 +93,9 @@ class S3:
             keys = {"aws_access_key_id": target.access_key, "aws_secret_access_key": target.secret}
         connector = await self._checked(target.endpoint_url) if target.endpoint_url else {}
         config = self._config(
-            s3={"addressing_style": "path" if target.endpoint_url else "auto"}, connector_args=connector
+            s3={"addressing_style": "path" if target.endpoint_url else "auto"},
+            connector_args=connector,
+            proxies={} if connector else None,  # whom a proxy connects to, nobody looks at
         )
         client = session.create_client(
             "s3", region_name=target.region, endpoint_url=target.endpoint_url, config=config, **keys
@@ -108,9 +110,8 @@ class S3:
         if self._options.hosts is None:
             return {}
         host, port = endpoint_of(endpoint_url)
-        await self._options.hosts.addresses(host, port)  # an address in place of a name is resolved by nobody later
-        resolver = self._options.hosts.resolver()
-        return {"resolver": resolver, "use_dns_cache": False} if resolver else {}
+        await self._options.hosts.addresses(host, port)  # so that it is told why
+        return self._options.hosts.connector()
 
     def _config(self, **more: Any) -> AioConfig:
         return AioConfig(

@@ -91,7 +91,6 @@ async def test_of_several_addresses_only_the_public_ones_are_tried(monkeypatch: 
 
     assert await Hosts().addresses("mixed.example", 22) == ["93.184.215.14"]
     assert await Hosts(allow_private=True).addresses("mixed.example", 22) == ["10.0.0.1", "93.184.215.14"]
-    resolver = Hosts().resolver()
-    assert resolver is not None
+    resolver = Hosts().connector()["resolver"]
     assert [one["host"] for one in await resolver.resolve("mixed.example", 443)] == ["93.184.215.14"]
-    assert Hosts(allow_private=True).resolver() is None
+    assert Hosts(allow_private=True).connector() == {}
