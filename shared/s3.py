@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 # botocore and aiobotocore ship no types, hence the ignores.
 import aiohttp
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
+from aiobotocore.httpsession import AIOHTTPSession  # type: ignore[import-untyped]
 from aiobotocore.session import AioSession  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # type: ignore[import-untyped]
 from botocore.exceptions import ConnectionError as NotConnectedError
@@ -22,6 +23,34 @@ T = TypeVar("T")
 
 # aiobotocore lets some errors of aiohttp through untranslated.
 UNREACHABLE: Final = (HTTPClientError, NotConnectedError, aiohttp.ClientError, OSError, TimeoutError)
+
+
+ANSWER_BYTES: Final = 16 << 20
+"""What an answer may have that is read at once: a page of a listing, an error. Ten times the largest honest one."""
+
+
+class BoundedSession(AIOHTTPSession):  # type: ignore[misc]  # untyped
+    """A customer's server that never ends its answer ends the call, not this process. Objects are read in pieces by
+    whoever wants them, and have their own limits."""
+
+    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
+        session: aiohttp.ClientSession = await super()._get_session(proxy_url)
+        session._response_class = _Bounded  # there is no other way to it from here
+        return session
+
+
+class _Bounded(aiohttp.ClientResponse):
+    async def read(self) -> bytes:
+        if self._body is None:
+            parts, left = list[bytes](), ANSWER_BYTES
+            while part := await self.content.read(1 << 20):
+                parts.append(part)
+                left -= len(part)
+                if left < 0:
+                    self.close()
+                    raise aiohttp.ClientPayloadError("the answer is too long")
+            self._body = b"".join(parts)
+        return await super().read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +82,7 @@ async def open_client(
         connect_timeout=connect_timeout_s,
         read_timeout=read_timeout_s,
         connector_args=connector,
+        http_session_cls=BoundedSession,
         proxies={},
         s3={"addressing_style": "path" if access.endpoint_url else "auto"},
     )

@@ -25,7 +25,7 @@ from services.egress.roles import take_role
 from shared import logs
 from shared.errors import Permanent, Transient
 from shared.hosts import Hosts
-from shared.s3 import UNREACHABLE, named
+from shared.s3 import UNREACHABLE, BoundedSession, named
 from shared.s3_names import endpoint_of
 
 log = logs.get(__name__)
@@ -120,6 +120,7 @@ class S3:
             read_timeout=self._options.read_timeout_s,
             request_checksum_calculation=self._options.checksums,
             response_checksum_validation=self._options.checksums,
+            http_session_cls=BoundedSession,
             **more,
         )
 
