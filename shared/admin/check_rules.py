@@ -291,6 +291,10 @@ def _sentence(do: str) -> str:
 # --- ids -------------------------------------------------------------------------------------------------------------
 
 
+_BY_ID: Final = frozenset({"missing_user_id", "invalid_user_id", "unrendered_tag"})
+"""Refused by the gateway, which keeps nothing of what was sent: there is no example to show."""
+
+
 def _wrong_ids(facts: Facts) -> Iterator[CheckFinding]:
     wrong = [one for one in facts.wrong_ids if one.reason == "profile_id_invalid"]
     gone = [one for one in facts.wrong_ids if one.reason == "profile_not_found"]
@@ -313,7 +317,9 @@ def _wrong_ids(facts: Facts) -> Iterator[CheckFinding]:
             examples=tuple(f"{one.user_id} (template {one.template_id})" for one in gone),
             because="profile_not_found",
         )
-    if not facts.wrong_ids:
+    refused = [one for one in facts.refused if one.code in _BY_ID]
+    yield from (_of_refused(one, facts) for one in refused)
+    if not facts.wrong_ids and not refused:
         looked_at = sum(one.generations for one in facts.ended)
         yield CheckFinding(
             tone="good" if looked_at else "info",

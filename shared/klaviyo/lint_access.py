@@ -88,7 +88,7 @@ def _headers(given: Mapping[str, str], key: str | None) -> Answer:
 
 def _key(text: str, access: Access) -> Answer:
     """The key's text is nobody's to see: it is named as lists name it."""
-    rule, title, key, now = "webhook_api_key", "API key is one that lets it in", access.key, access.now
+    rule, title, key, now = "webhook_api_key", "API key is accepted", access.key, access.now
     if key is None and hidden(text):
         return _hidden_key(access)
     if key is None:
@@ -110,7 +110,7 @@ def _key(text: str, access: Access) -> Answer:
 
 
 def _hidden_key(access: Access) -> Answer:
-    rule, title = "webhook_api_key", "API key is one that lets it in"
+    rule, title = "webhook_api_key", "API key is accepted"
     says = "Klaviyo does not show it"
     if access.refused_last and refusals.of(access.code).by_key:
         meant = refusals.of(access.code)

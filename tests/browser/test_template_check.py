@@ -85,6 +85,9 @@ async def test_a_flow_is_read_selected_and_checked_until_nothing_is_wrong(ann: V
     await expect(answers).to_contain_text("The Subject Line does not hold the snippet.")
     await expect(answers).to_contain_text("The key may not read email templates.")
     await expect(answers).to_contain_text("X-Api-Key is no JustAI key")
+    tones = [str(await one.get_attribute("class")) for one in await answers.locator(".answer").all()]
+    assert tones == sorted(tones, key=["answer wrong", "answer warning", "answer unknown", "answer good"].index)
+    await expect(answers.get_by_role("link", name="Make the template active")).to_have_count(0)
     assert await ann.faults() == []
     await ann.shoot("templates-checked-1280-light")
 
@@ -96,4 +99,5 @@ async def test_a_flow_is_read_selected_and_checked_until_nothing_is_wrong(ann: V
     await page.get_by_role("button", name="Check now").click()
     await expect(answers).to_contain_text("Nothing is wrong.", timeout=30_000)
     await expect(answers).to_contain_text("The Body holds the snippet.")
+    await expect(answers.get_by_role("link", name="Make the template active")).to_be_visible()
     await ann.shoot("templates-checked-well-1280-light")

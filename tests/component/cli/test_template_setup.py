@@ -71,16 +71,16 @@ def test_the_set_up_check_says_whether_the_webhooks_key_lets_it_in(acme: Cli, bo
         box.ask("PATCH", "/flows/FLOW01/actions/70000010", {"headers": {"X-Api-Key": header}})
         return acme.run("template", "lint", "acme", "welcome").stdout
 
-    assert "ok       API key is one that lets it in: The key “webhook”" in said(key)
-    assert "WRONG    API key is one that lets it in: X-Api-Key is no JustAI key" in said(key[:-1])
+    assert "ok       API key is accepted: The key “webhook”" in said(key)
+    assert "WRONG    API key is accepted: X-Api-Key is no JustAI key" in said(key[:-1])
     acme.ok("key", "revoke", "acme", "webhook")
     assert "was revoked" in said(key)
 
     box.switch(header_values="hidden")
-    assert "unknown  API key is one that lets it in: Klaviyo does not show it, and no webhook" in said(key)
+    assert "unknown  API key is accepted: Klaviyo does not show it, and no webhook" in said(key)
     acme.rows(INSERT_REFUSED)
     told = said(key)
-    assert "WRONG    API key is one that lets it in: Klaviyo does not show it, but webhooks were refused" in told
+    assert "WRONG    API key is accepted: Klaviyo does not show it, but webhooks were refused" in told
     assert "WRONG    Webhooks are let in: 12 webhooks of this flow refused" in told
     assert "Flow Welcome: 12 webhooks refused, because their X-Api-Key" in acme.run("check", "acme").stdout
     assert key not in told

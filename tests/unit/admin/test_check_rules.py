@@ -170,6 +170,17 @@ def test_webhooks_that_were_refused_are_told_with_why_and_whether_that_is_over(
     assert finding.do
 
 
+@pytest.mark.parametrize("code", ["missing_user_id", "invalid_user_id", "unrendered_tag"])
+def test_an_id_that_the_gateway_refused_is_a_wrong_profile_id(code: str) -> None:
+    before = (Seen("welcome", NOW - timedelta(hours=1), 90, 0),)
+    facts = replace(HEALTHY, refused=(replace(REFUSED, code=code),), seen=before)
+
+    assert item(facts, "wrong_profile_id").tone == "bad"
+    assert "Flow Welcome: 12 webhooks refused" in told(facts, "wrong_profile_id")
+    assert "None of the newest" not in told(facts, "wrong_profile_id")
+    assert item(replace(facts, refused=(REFUSED,)), "wrong_profile_id").tone == "good"
+
+
 def test_the_key_that_a_refusal_is_about_is_found_among_the_api_keys() -> None:
     facts = replace(HEALTHY, refused=(REFUSED, replace(REFUSED, code="not_json")))
 
