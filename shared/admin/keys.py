@@ -180,5 +180,10 @@ async def _let_expire(connection: Connection, org_id: UUID, key_id: UUID, now: d
     return until
 
 
+def lets_in(key: Key, now: datetime) -> bool:
+    """Whether a webhook may come with it."""
+    return "generate" in key.scopes and key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
+
+
 def _no_key(name: str) -> NotFound:
     return NotFound(f"No active key {name!r}", field="key", next=Next("keys.list"))

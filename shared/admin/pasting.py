@@ -1,7 +1,7 @@
 """What is pasted into Klaviyo: the email's snippet, and the webhook step's URL, headers and body."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from shared.admin.context import Context
 from shared.admin.errors import Next, Refused
@@ -14,6 +14,7 @@ from shared.admin.webhook_attrs import attrs_to_paste, fields_to_paste
 from shared.snippet import marker
 from shared.snippet import snippet as make_snippet
 
+KEY_HEADER: Final = "X-Api-Key"
 SELECT_ATTRIBUTES = """
     SELECT o.attributes AS of_org, t.attributes AS of_template FROM templates t JOIN orgs o USING (org_id)
     WHERE t.org_id = $1 AND t.template_id = $2
@@ -89,7 +90,7 @@ async def webhook(context: Context, asked: AskedWebhook) -> Webhook:
     }
     return Webhook(
         url=f"{asked.base_url.rstrip('/')}/api/generate/{context.org_slug}",
-        headers={"Content-Type": "application/json", "X-Api-Key": "<JUSTAI_API_KEY>"},
+        headers={"Content-Type": "application/json", KEY_HEADER: "<JUSTAI_API_KEY>"},
         body=json.dumps(body, indent=2, ensure_ascii=False),
         reads_attrs=any("|lookup:" in tag for tag in (*attrs.values(), *fields.values())),
         unreadable_attrs=sorted({*unreadable, *unprintable}),

@@ -29,6 +29,7 @@ from tests.browser.walking import (
     export_a_month,
     have_them_approved,
     home_says,
+    join_as_reviewer,
     link_of_the_first_start,
     nav,
     private_key_for,
@@ -66,7 +67,9 @@ async def test_the_public_page_is_followed_to_the_right_email_a_result_and_a_mon
     await create_a_template(page)
     await configure_template_in_justai(page)
     await write_two_variants(page)
-    await have_them_approved(page)
+    reviewer = await visitor_of(chromium, world.console_url, width=390)
+    await join_as_reviewer(page, reviewer.page)
+    await have_them_approved(reviewer.page)
     await configure_the_webhook(page, klaviyo, api_key)
     await configure_the_email_template(page, klaviyo)
     await check_and_go_live(page)
@@ -91,7 +94,7 @@ async def test_the_public_page_is_followed_to_the_right_email_a_result_and_a_mon
     await expect(page.get_by_role("region", name="Set up")).to_have_count(0)
     await expect(page.get_by_role("region", name="What emails showed")).to_contain_text(f"{PEOPLE}")
     await visitor.shoot("walk-home")
-    assert visitor.complaints == []
+    assert visitor.complaints == reviewer.complaints == []
 
 
 PLANS = """plan:

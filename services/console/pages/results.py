@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from services.console.pages import results_charts as charts
+from services.console.pages import template_choice
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.paging import Paging
@@ -20,7 +21,6 @@ from shared.admin.registry import REGISTRY
 from shared.admin.results_models import Results, Segments
 from shared.admin.run import read
 from shared.admin.stops import OneTemplate
-from shared.admin.templates import Template
 from shared.inference.lift import WORTH
 from shared.sentences import ended
 from shared.zones import begin_of, day_in
@@ -155,7 +155,8 @@ async def _show(visit: Visit) -> web.Response:
         "results/one.html", results=found, span=span, spans=_SPANS, by=by, segments=segments,
         how_long=_how_long(found), lift_chart=lift_chart, lift_note=lift_note, rate_chart=charts.rates(found),
         shares_chart=charts.shares(shares) if shares.days else None, query=query, report=found.report,
-        weeks_chart=charts.weeks(found), nobody_is_control=_nobody_is_control(template), lacks_source=lacks_source,
+        weeks_chart=charts.weeks(found), nobody_is_control=template_choice.nobody_is_control(template),
+        lacks_source=lacks_source,
     )  # fmt: skip
 
 
@@ -163,12 +164,6 @@ async def _no_source(visit: Visit) -> bool:
     """Whether nothing can tell what became of emails."""
     there = await visit.run(setting_up.show, Nothing())
     return any(one.name == "source" and not one.done for one in there.steps)
-
-
-def _nobody_is_control(template: Template) -> bool:
-    """As it is set; then no lift will ever be told, however long somebody waits."""
-    ours = template.control_ratio if template.split != "external" else 0
-    return not (ours or template.control_share or (template.split == "external" and template.control_action_id))
 
 
 def _how_long(found: Results) -> results.HowLong | None:

@@ -81,7 +81,7 @@ def _put(form: Form, error: AdminError | Failure) -> None:
         if isinstance(error, Refused) or error.field:
             form.refuse("private_key", form.errors.pop("", error.message).rstrip("."))
     elif isinstance(error, Permanent):
-        form.refuse("private_key", f"is not taken by Klaviyo: {error}. Copy it once more from Settings → API Keys")
+        form.refuse("private_key", f"is not taken by Klaviyo. Copy it once more from Settings → API Keys ({error})")
     else:
         form.refuse("", f"Klaviyo could not be asked: {error}. Try again in a minute.")
 

@@ -88,12 +88,19 @@ def asked_of(template: Template, given: GivenChoice) -> dict[str, Any]:
     return {"template_id": template.template_id, **left}
 
 
+def nobody_is_control(template: Template) -> bool:
+    """As it is set; then no lift will ever be told, however long somebody waits."""
+    ours = template.control_ratio if template.split != "external" else 0
+    return not (ours or template.control_share or (template.split == "external" and template.control_action_id))
+
+
 def in_words(template: Template) -> str:
     """Who is control, and how the others are shared, in a line."""
     policy = Policy.model_validate(template.policy)
     split = next(title for key, title, _ in SPLITS if key == template.split)
     said = [split if template.split == "external" else f"{split}, {100 * template.control_ratio:g} % control"]
     said += [f"{100 * template.control_share:g} % holdout"] if template.control_share else []
+    said += ["nobody is control"] if nobody_is_control(template) else []
     return " · ".join([*said, next(title for key, title, _ in MODELS if key == policy.model)])
 
 

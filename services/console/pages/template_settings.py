@@ -14,7 +14,7 @@ from services.console.web.errors import sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import flows, pasting, template_lint, template_settings, template_writing
+from shared.admin import flows, keys, pasting, template_lint, template_settings, template_writing
 from shared.admin.errors import AdminError, Conflict, Refused
 from shared.admin.flows import EmailStep
 from shared.admin.operation import Nothing
@@ -29,6 +29,7 @@ pages = Pages()
 _Id = Annotated[str, Field(max_length=64)]
 _Number = Annotated[int, Field(ge=1, le=2_592_000)]
 _LONGEST_S: Final = 2_592_000
+_KEYS_NAMED: Final = 3  # the newest; who has more knows them
 
 
 class GivenSettings(BaseModel):
@@ -293,10 +294,12 @@ async def _show(
     except Refused as error:
         no_snippet = "" if error.code == "no_flow_message" else sentence_of(error)
     choice = choice or template_choice.form_of(template)
+    known = (await visit.run(keys.list_keys, Nothing())).keys
     return visit.render(
         "templates/settings.html", 422 if form.faulty or control.faulty or choice.faulty else 200, template=template,
         form=form, choice=choice, test_words=template_choice.in_words(template), **template_choice.shown(template),
         control=control, webhook=webhook, snippet=snippet, no_snippet=no_snippet, synced_at=found.synced_at,
-        states=STATES, tab="settings", units=list(reversed(list(UNITS))),
+        states=STATES, tab="settings", units=list(reversed(list(UNITS))), key_header=pasting.KEY_HEADER,
+        keys=[one for one in known if keys.lets_in(one, visit.now)][-_KEYS_NAMED:],
         test_open="test" in visit.request.query, **_choices(found.steps, form),
     )  # fmt: skip

@@ -9,6 +9,7 @@ from unicodedata import normalize
 from aiohttp import web
 from pydantic import BaseModel, Field
 
+from services.console.pages import template_choice
 from services.console.web.ask_back import agreed, ask_back
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
@@ -203,6 +204,7 @@ async def show_one(visit: Visit, template: Template, refused: str = "") -> web.R
     return visit.render(
         "templates/one.html", 422 if refused else 200, template=template, variants=found.variants,
         states=STATES, refused=refused, tab="variants", ready=_ready(visit, template, found),
+        nobody_is_control=template_choice.nobody_is_control(template),
         drafting=drafting, run_states=RUN_STATES,
     )  # fmt: skip
 

@@ -52,9 +52,9 @@ def _placed(visit: Visit, there: SetUp, step: SetUpStep) -> NextStep:
 
 
 async def what_is_next(visit: Visit) -> NextStep | None:
-    """The first step that is left, while one is that emails need; for who may do it, and elsewhere than here."""
+    """The first step that is left, until the first email was right; for who may do it, and elsewhere than here."""
     there = await visit.run(show, Nothing())
-    if there.ready:
+    if there.ready and next(one.done for one in there.steps if one.name == "right"):
         return None
     found = next(one for one in next_steps(visit, there) if one.step.name == there.next)
     return found if found.path and found.path.partition("#")[0] != visit.request.path else None

@@ -22,6 +22,9 @@ async def test_a_new_org_is_told_what_is_next(stage: Stage, visitor: Browser) ->
     words = (await visitor.get("/acme/")).words
 
     assert "0 of 11 done" in words
+    assert "Needs attention" in words
+    for empty in ("What emails showed", "Last 24 hours"):  # there is nothing to say yet
+        assert empty not in words
     assert "/acme/integration" in (await visitor.get("/acme/")).html
 
 
