@@ -111,7 +111,7 @@ def _webhook(facts: Facts) -> Iterator[CheckFinding]:
 
 def _of_refused(one: RefusedWebhooks, facts: Facts) -> CheckFinding:
     """Bad while none of the flow's was let in after it. Who names no flow of the org may be anybody: a warning."""
-    flow = f"Flow {one.flow_name or one.flow_id}" if one.flow_id else "Requests that name no flow of this org"
+    flow = f"Flow {one.flow_name or one.flow_id!r}" if one.flow_id else "Requests that name no flow of this org"
     meant = refusal_of(one.code)
     here = {place.template_id for place in facts.places if place.flow_id == one.flow_id}
     let_in_at = max((seen.last_at for seen in facts.seen if seen.template_id in here), default=None)

@@ -46,7 +46,7 @@ SCOPE_COSTS: Final[Mapping[str, str]] = {
     "campaigns:read": "Campaigns are not listed.",
     "metrics:read": "Our counts cannot be checked against Klaviyo's own.",
     "accounts:read": "The account's name stays unknown, and orgs of one account do not share its quota.",
-    "events:read": "Events come from SFTP files alone.",
+    "events:read": "Events come from files alone.",
     "lists:write": "No bulk import where single writes would miss the deadline.",
     "lists:read": "Bulk imports cannot be watched, so none are sent.",
     "profiles:read": "Bulk imports cannot be watched, and what is on a profile cannot be read back.",

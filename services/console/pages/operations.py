@@ -17,6 +17,7 @@ from shared.admin import exports, outcomes, quota, sources, stops
 from shared.admin.meanings import WRITES, Meaning
 from shared.admin.operation import Nothing
 from shared.admin.operations_number import AskedNumber, Number, Shows, number
+from shared.admin.refused_store import read_refused
 
 pages = Pages()
 
@@ -118,6 +119,8 @@ async def what_emails_showed(visit: Visit) -> web.StreamResponse:
 @pages.page("GET", "/{org}/operations/attention", role="viewer")
 async def needs_attention(visit: Visit) -> web.StreamResponse:
     """What somebody should look at; the home shows it."""
+    async with visit.transaction() as connection:
+        refused = await read_refused(connection, visit.org.org_id, visit.now)
     found = attention(
         visit.org.slug,
         (await visit.run(stops.list_stops, stops.SomeStops())).stops,
@@ -126,6 +129,7 @@ async def needs_attention(visit: Visit) -> web.StreamResponse:
         (await visit.run(sources.list_sources, Nothing())).sources,
         await visit.run(exports.list_hours, exports.AskedHours(limit=72)),
         visit.now,
+        refused,
     )
     template = "operations/_attention.html" if visit.is_htmx else "operations/attention.html"
     return visit.render(template, found=found)

@@ -10,10 +10,13 @@ from services.console.pages.operations_words import counted
 from shared.admin.exports import Hours
 from shared.admin.operations_number import Number
 from shared.admin.outcomes import Writing
+from shared.admin.refused_store import RefusedWebhooks
 from shared.admin.sources import Source
 from shared.admin.stops import Stop
+from shared.refusals import of as refusal_of
 
 _LATE_AFTER: Final = timedelta(minutes=15)  # a folder whose listings are that much older than they should be
+_REFUSED_LATELY: Final = timedelta(hours=1)
 _RIGHT_SHARE: Final = 0.99  # of what was meant to show our copy; below it, people should know why
 
 Tone = Literal["bad", "warn"]
@@ -32,13 +35,13 @@ class Item:
 
 def attention(
     org_slug: str, stops: Sequence[Stop], writing: Writing, number: Number, sources: Sequence[Source], exports: Hours,
-    now: datetime,
+    now: datetime, refused: Sequence[RefusedWebhooks] = (),
 ) -> list[Item]:  # fmt: skip
     """Nothing where all is well."""
     root = f"/{org_slug}/operations"
     found = [
-        *_stopped(root, stops), *_writing(root, writing), *_emails(root, number), *_sources(root, sources, now),
-        *_exports(root, exports),
+        *_stopped(root, stops), *_refused(org_slug, refused, now), *_writing(root, writing), *_emails(root, number),
+        *_sources(root, sources, now), *_exports(root, exports),
     ]  # fmt: skip
     return sorted(found, key=lambda one: one.tone != "bad")
 
@@ -48,6 +51,17 @@ def _stopped(root: str, stops: Sequence[Stop]) -> Iterator[Item]:
         what = "This org is stopped" if one.template_id is None else f"Template {one.template_id} is stopped"
         why = f" {one.stopped_reason.rstrip('.')}." if one.stopped_reason else ""
         yield Item("bad", what, f"People get the control content until it is resumed.{why}", root, "Live view")
+
+
+def _refused(org_slug: str, refused: Sequence[RefusedWebhooks], now: datetime) -> Iterator[Item]:
+    """Those of the org's own flows: who names none may be anybody. Over, when none came for an hour."""
+    for one in refused:
+        if one.flow_id and now - one.last_at <= _REFUSED_LATELY:
+            yield Item(
+                "bad", f"Webhooks of {one.flow_name or one.flow_id} are refused",
+                f"{counted(one.webhooks, 'webhook')} within two days, because {refusal_of(one.code).means}. "
+                "Klaviyo skips their people.", f"/{org_slug}/troubleshooting", "Troubleshooting",
+            )  # fmt: skip
 
 
 def _writing(root: str, writing: Writing) -> Iterator[Item]:

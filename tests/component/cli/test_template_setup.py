@@ -82,7 +82,7 @@ def test_the_set_up_check_says_whether_the_webhooks_key_lets_it_in(acme: Cli, bo
     told = said(key)
     assert "WRONG    API key is accepted: Klaviyo does not show it, but webhooks were refused" in told
     assert "WRONG    Webhooks are let in: 12 webhooks of this flow refused" in told
-    assert "Flow Welcome: 12 webhooks refused, because their X-Api-Key" in acme.run("check", "acme").stdout
+    assert "Flow 'Welcome': 12 webhooks refused, because their X-Api-Key" in acme.run("check", "acme").stdout
     assert key not in told
 
 

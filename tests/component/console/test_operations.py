@@ -1,6 +1,7 @@
 """What the pages of operations show to whom, without a browser; and what they decide."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -14,6 +15,7 @@ from services.ingest.shown import Pace, StoredShownCounts
 from shared.admin.exports import Hour, Hours
 from shared.admin.operations_number import Number, Shows
 from shared.admin.outcomes import Pause, Writing
+from shared.admin.refused_store import RefusedWebhooks
 from shared.admin.sources import Source
 from shared.admin.stops import Stop
 from shared.clock import FrozenClock
@@ -29,6 +31,10 @@ FINE = Number(
     control_planned=20, control_missed=1, stale=0, unsure=0, replaced=0, pending=0, seen=90,
     rows=[],
 )  # fmt: skip
+INSERT_REFUSED = """
+    INSERT INTO refused_webhooks (org_id, day, flow_id, code, webhooks, last_at)
+    VALUES ($1, $2, 'FLOW01', 'unknown_api_key', $3, $4)
+"""
 NO_EXPORTS = Hours(target=None, hours=[])
 
 
@@ -53,6 +59,34 @@ def test_what_is_worst_comes_first() -> None:
     assert [one.tone for one in found] == ["bad", "bad", "warn"]
     assert found[0].text == "People get the control content until it is resumed. wrong price."
     assert "66.7 % of emails meant to show our copy did" in found[2].title
+
+
+REFUSED = RefusedWebhooks("FLOW01", "Welcome", "revoked_api_key", 12, NOW - timedelta(minutes=5))
+
+
+def test_a_flow_whose_webhooks_are_refused_needs_attention_while_they_come() -> None:
+    over = replace(REFUSED, last_at=NOW - timedelta(hours=2))
+    nobodys = replace(REFUSED, flow_id="", flow_name=None)
+
+    [one] = attention("acme", [], CALM, FINE, [], NO_EXPORTS, NOW, [REFUSED, over, nobodys])
+
+    assert (one.tone, one.title) == ("bad", "Webhooks of Welcome are refused")
+    assert one.text == ("12 webhooks within two days, because their X-Api-Key was revoked. Klaviyo skips their people.")
+    assert one.path == "/acme/troubleshooting"
+
+
+async def test_refused_webhooks_of_this_org_alone_are_on_its_home(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+    async with stage.db.transaction() as connection:
+        for slug, count in (("acme", 3), ("other", 99)):
+            at = datetime.now(UTC)
+            await connection.execute(INSERT_REFUSED, stage.orgs[slug], at.date(), count, at)
+
+    words = (await visitor.get("/acme/operations/attention")).words
+
+    assert "Webhooks of FLOW01 are refused" in words
+    assert "3 webhooks within two days, because their X-Api-Key is a key that does not exist" in words
+    assert "99" not in words
 
 
 def test_a_source_without_new_files_for_too_long_needs_attention() -> None:

@@ -147,7 +147,7 @@ REFUSED = RefusedWebhooks("FLOW01", "Welcome", "unknown_api_key", 12, NOW - time
 @pytest.mark.parametrize(
     ("refused", "let_in_at", "tone", "says"),
     [
-        (REFUSED, NOW - timedelta(hours=1), "bad", "Flow Welcome: 12 webhooks refused, because their X-Api-Key"),
+        (REFUSED, NOW - timedelta(hours=1), "bad", "Flow 'Welcome': 12 webhooks refused, because their X-Api-Key"),
         (REFUSED, NOW, "warn", "others were let in since"),
         (replace(REFUSED, last_at=NOW - timedelta(hours=2)), NOW, "info", "others were let in since"),
         (replace(REFUSED, flow_id="", flow_name=None), NOW, "warn", "Requests that name no flow of this org: 12"),
@@ -176,7 +176,7 @@ def test_an_id_that_the_gateway_refused_is_a_wrong_profile_id(code: str) -> None
     facts = replace(HEALTHY, refused=(replace(REFUSED, code=code),), seen=before)
 
     assert item(facts, "wrong_profile_id").tone == "bad"
-    assert "Flow Welcome: 12 webhooks refused" in told(facts, "wrong_profile_id")
+    assert "Flow 'Welcome': 12 webhooks refused" in told(facts, "wrong_profile_id")
     assert "None of the newest" not in told(facts, "wrong_profile_id")
     assert item(replace(facts, refused=(REFUSED,)), "wrong_profile_id").tone == "good"
 
