@@ -4,7 +4,9 @@ JSON:API, revision 2026-07-15. Each method raises the failure words of `shared.k
 """
 
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -54,10 +56,12 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class FlowAction:
-    """`definition` as Klaviyo gives it: `type`, `links`, `data`; empty where it withholds it."""
+    """`definition` as Klaviyo gives it: `type`, `links`, `data`; empty where it withholds it. `updated_at`: when it was
+    changed last, None where that is not said."""
 
     action_id: str
     definition: Mapping[str, Any]
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +197,9 @@ class KlaviyoClient:
         """The steps of one flow with their definitions, which link them to a graph."""
         url = self._wire.url(f"/api/flows/{flow_id}/flow-actions", {"page[size]": "50"})
         return [
-            FlowAction(item["id"], item["attributes"].get("definition") or {})
+            FlowAction(
+                item["id"], item["attributes"].get("definition") or {}, _moment(item["attributes"].get("updated"))
+            )
             async for item in self._wire.items(url, "get_flow_actions", self._pacer)
         ]
 
@@ -245,3 +251,11 @@ class KlaviyoClient:
 def profile_patch(profile_id: str, properties: Mapping[str, str], unset: Sequence[str]) -> bytes:
     """The body of one profile update. Raises Unsendable as `profile_resource` does, and when it is too large."""
     return check_size(b'{"data":%s}' % profile_resource(profile_id, properties, unset))
+
+
+def _moment(text: object) -> datetime | None:
+    """None for anything but a moment in a zone: no flow goes unread for it."""
+    with suppress(ValueError):
+        at = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return at if at is not None and at.tzinfo is not None else None
+    return None

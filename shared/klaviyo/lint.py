@@ -136,7 +136,7 @@ def _webhook(webhook: FlowAction, wanted: Wanted, flow_id: str) -> Iterator[Answ
     yield _step_live("webhook_live", "Webhook step is live", webhook)
     message = _message(webhook)
     yield _url(str(message.get("url") or ""), wanted.org_slug)
-    yield from let_in(message, wanted.access)
+    yield from let_in(message, wanted.access, webhook.updated_at)
     yield from _body(str(message.get("body") or ""), wanted, flow_id)
 
 

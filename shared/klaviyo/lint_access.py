@@ -15,10 +15,12 @@ from shared.api_keys import well_formed
 from shared.klaviyo.lint_answer import Answer
 from shared.spans import said
 
-_HIDDEN: Final = re.compile(r"[*•●…·xX]{4,}|\.{3,}|redact|hidden|mask", re.IGNORECASE)
+_HIDDEN: Final = re.compile(r"[*•●…·]{4,}|\.{3,}|redact|hidden|mask", re.IGNORECASE)
 _HASH: Final = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})", re.IGNORECASE)
 _SOON: Final = timedelta(days=7)
 _NEW_KEY: Final = "Create a key under API keys and put it into X-Api-Key of the Webhook step."
+
+_LET_ONE_IN: Final = "Let one person enter the flow, then check again; or paste the key again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,11 @@ class Access:
 
 
 def api_key_of(message: Mapping[str, Any]) -> str | None:
-    """The X-Api-Key of a webhook's message, None where it holds none or the place of one."""
-    key = _given(message).get("x-api-key", "").strip()
+    """The API key of a webhook's message, None where it holds none or the place of one. X-Api-Key as the page says, or
+    `Authorization: Bearer`, which the gateway takes as well."""
+    given = _given(message)
+    scheme, _, bearer = given.get("authorization", "").strip().partition(" ")
+    key = given.get("x-api-key", "").strip() or (bearer.strip() if scheme.lower() == "bearer" else "")
     return None if not key or "<" in key else key
 
 
@@ -61,12 +66,12 @@ def hidden(key: str) -> bool:
     return not well_formed(key) and bool(_HIDDEN.search(key) or _HASH.fullmatch(key))
 
 
-def let_in(message: Mapping[str, Any], access: Access) -> Iterator[Answer]:
-    """Headers, key, and what became of the webhooks."""
+def let_in(message: Mapping[str, Any], access: Access, changed_at: datetime | None = None) -> Iterator[Answer]:
+    """Headers, key, and what became of the webhooks. `changed_at`: when the Webhook step was changed last."""
     key = api_key_of(message)
     yield _headers(_given(message), key)
     if key is not None:
-        yield _key(key, access)
+        yield _key(key, access, changed_at)
     yield from _webhooks(access)
 
 
@@ -83,14 +88,14 @@ def _headers(given: Mapping[str, str], key: str | None) -> Answer:
         wrong.append("X-Api-Key: a JustAI API key")
     if wrong:
         return Answer(rule, title, "wrong", f"Missing: {' and '.join(wrong)}.", "Add them in the Webhook step.")
-    return Answer(rule, title, "good", "Content-Type and X-Api-Key are there.")
+    return Answer(rule, title, "good", "Content-Type and the API key are there.")
 
 
-def _key(text: str, access: Access) -> Answer:
+def _key(text: str, access: Access, changed_at: datetime | None) -> Answer:
     """The key's text is nobody's to see: it is named as lists name it."""
     rule, title, key, now = "webhook_api_key", "API key is accepted", access.key, access.now
     if key is None and hidden(text):
-        return _hidden_key(access)
+        return _hidden_key(access, changed_at)
     if key is None:
         what = "no key of this org" if well_formed(text) else "no JustAI key: cut short, mistyped or another one's"
         found = f"X-Api-Key is {what}. Each webhook is refused, and Klaviyo skips its person."
@@ -109,18 +114,21 @@ def _key(text: str, access: Access) -> Answer:
     return Answer(rule, title, "good", f"{name} is this org's, and may generate.")
 
 
-def _hidden_key(access: Access) -> Answer:
+def _hidden_key(access: Access, changed_at: datetime | None) -> Answer:
+    """What came before the step was changed came with whatever it held then."""
     rule, title = "webhook_api_key", "API key is accepted"
     says = "Klaviyo does not show it"
+    of_now = max(filter(None, (access.let_in_at, access.refused_at)), default=None)
+    if changed_at is not None and of_now is not None and of_now < changed_at:
+        return Answer(
+            rule, title, "unknown", f"{says}, and no webhook has come since the step was changed.", _LET_ONE_IN
+        )
     if access.refused_last and refusals.of(access.code).by_key:
         meant = refusals.of(access.code)
         return Answer(rule, title, "wrong", f"{says}, but webhooks were refused because {meant.means}.", meant.do)
     if access.let_in_at is not None and not access.refused_last:
         return Answer(rule, title, "good", f"{says}; a webhook was let in {_ago(access.now, access.let_in_at)}.")
-    return Answer(
-        rule, title, "unknown", f"{says}, and no webhook has come that would tell.",
-        "Let one person enter the flow, then check again; or paste the key again.",
-    )  # fmt: skip
+    return Answer(rule, title, "unknown", f"{says}, and no webhook has come that would tell.", _LET_ONE_IN)
 
 
 def _webhooks(access: Access) -> Iterator[Answer]:

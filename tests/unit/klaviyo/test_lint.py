@@ -197,6 +197,23 @@ def test_where_klaviyo_hides_the_key_the_webhooks_that_came_tell(
     assert bool(answer.fix) == (outcome != "good")
 
 
+def test_a_webhook_that_came_before_the_step_was_changed_says_nothing_of_the_key_that_is_hidden_now() -> None:
+    read = with_key("********")
+    webhook, *others = read.actions
+
+    for minutes, outcome in ((10, "good"), (1, "unknown")):
+        changed = replace(webhook, updated_at=NOW - timedelta(minutes=minutes))
+        answer = said(replace(read, actions=[changed, *others]), replace(WANTED, access=LET_IN))["webhook_api_key"]
+        assert answer.outcome == outcome
+
+
+def test_a_key_may_come_as_a_bearer_as_the_gateway_takes_it() -> None:
+    read = flow({"headers": {"Content-Type": "application/json", "Authorization": f"Bearer {API_KEY}"}})
+
+    assert said(read)["webhook_headers"].outcome == "good"
+    assert said(read)["webhook_api_key"].outcome == "good"
+
+
 @pytest.mark.parametrize(
     ("access", "outcome", "says"),
     [
