@@ -72,7 +72,7 @@ def let_in(message: Mapping[str, Any], access: Access, changed_at: datetime | No
     yield _headers(_given(message), key)
     if key is not None:
         yield _key(key, access, changed_at)
-    yield from _webhooks(access)
+    yield from _webhooks(access, changed_at)
 
 
 def _given(message: Mapping[str, Any]) -> dict[str, str]:
@@ -123,22 +123,28 @@ def _hidden_key(access: Access, changed_at: datetime | None) -> Answer:
         return Answer(
             rule, title, "unknown", f"{says}, and no webhook has come since the step was changed.", _LET_ONE_IN
         )
-    if access.refused_last and refusals.of(access.code).by_key:
+    if access.refused_last:
         meant = refusals.of(access.code)
-        return Answer(rule, title, "wrong", f"{says}, but webhooks were refused because {meant.means}.", meant.do)
-    if access.let_in_at is not None and not access.refused_last:
+        if meant.by_key:
+            return Answer(rule, title, "wrong", f"{says}, but webhooks were refused because {meant.means}.", meant.do)
+        return Answer(rule, title, "good", f"{says}; it was accepted, and the webhook refused for another reason.")
+    if access.let_in_at is not None:
         return Answer(rule, title, "good", f"{says}; a webhook was let in {_ago(access.now, access.let_in_at)}.")
     return Answer(rule, title, "unknown", f"{says}, and no webhook has come that would tell.", _LET_ONE_IN)
 
 
-def _webhooks(access: Access) -> Iterator[Answer]:
+def _webhooks(access: Access, changed_at: datetime | None) -> Iterator[Answer]:
     """Silent where nothing came yet: Troubleshooting says so."""
     rule, title, now = "webhooks_let_in", "Webhooks are let in", access.now
     if access.refused_at is not None:
         meant = refusals.of(access.code)
         number = f"{access.refused:,} webhook{'' if access.refused == 1 else 's'} of this flow"
         found = f"{number} refused within two days, the last {_ago(now, access.refused_at)}, because {meant.means}"
-        if access.refused_last or access.let_in_at is None:
+        if access.refused_last and changed_at is not None and access.refused_at < changed_at:
+            yield Answer(
+                rule, title, "unknown", f"{found}; the step was changed since, and none came yet.", _LET_ONE_IN
+            )
+        elif access.refused_last or access.let_in_at is None:
             yield Answer(rule, title, "wrong", f"{found}. Klaviyo skipped these people.", meant.do)
         else:
             since = f"{found}; since then one was let in, {_ago(now, access.let_in_at)}."

@@ -184,7 +184,7 @@ BY_BODY = replace(REFUSED, code="not_json")
         (LET_IN, "good", "Klaviyo does not show it; a webhook was let in 7 minutes ago."),
         (REFUSED, "wrong", "webhooks were refused because their X-Api-Key was revoked."),
         (replace(REFUSED, let_in_at=NOW), "good", "a webhook was let in within the last minute."),
-        (BY_BODY, "unknown", "no webhook has come that would tell"),
+        (BY_BODY, "good", "it was accepted, and the webhook refused for another reason."),
     ],
 )
 def test_where_klaviyo_hides_the_key_the_webhooks_that_came_tell(
@@ -205,6 +205,18 @@ def test_a_webhook_that_came_before_the_step_was_changed_says_nothing_of_the_key
         changed = replace(webhook, updated_at=NOW - timedelta(minutes=minutes))
         answer = said(replace(read, actions=[changed, *others]), replace(WANTED, access=LET_IN))["webhook_api_key"]
         assert answer.outcome == outcome
+
+
+def test_refusals_from_before_the_step_was_changed_hold_nobody_up() -> None:
+    """Who has put the key right is not told that it is wrong until the next person comes."""
+    read, refused = flow(), replace(WANTED, access=replace(REFUSED, key=ORG_KEY))
+    webhook, *others = read.actions
+    put_right = replace(read, actions=[replace(webhook, updated_at=NOW), *others])
+
+    assert said(read, refused)["webhooks_let_in"].outcome == "wrong"
+    answer = said(put_right, refused)["webhooks_let_in"]
+    assert answer.outcome == "unknown"
+    assert "the step was changed since" in answer.found
 
 
 def test_a_key_may_come_as_a_bearer_as_the_gateway_takes_it() -> None:
