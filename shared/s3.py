@@ -1,7 +1,7 @@
 """How S3 servers are talked to: a client, and what goes wrong in our words."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -113,9 +113,22 @@ async def named(call: Awaitable[T], timeout_s: float) -> T:
     except UNREACHABLE as error:
         raise Transient(f"the S3 server does not answer: {type(error).__name__}", reason="s3_unreachable") from error
     except ResponseParserError:  # which quotes what came, and is none of botocore's other errors
-        raise Transient("the S3 server answers with something that is not S3", reason="s3_unreadable") from None
+        raise _unreadable() from None
     except (BotoCoreError, ValueError) as error:
         raise Permanent(f"this bucket cannot be used: {error}", reason="s3_bad_target") from error
+
+
+def told(answer: Mapping[str, Any], name: str) -> Any:
+    """What every S3 server says here. Raises Transient where it is missing: whatever answers every call with `200 OK`
+    (a web site, a proxy's own page) is none."""
+    try:
+        return answer[name]
+    except KeyError:
+        raise _unreadable() from None
+
+
+def _unreadable() -> Transient:
+    return Transient("the S3 server answers with something that is not S3", reason="s3_unreadable")
 
 
 # Status codes that say "this cannot work", said of things that the next attempt may do right.

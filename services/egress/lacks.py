@@ -78,6 +78,7 @@ _UNNAMED: Final = {
     "s3_404": "Is the bucket's name right, and is it in this region?",
     "s3_400": "Is the bucket in this region, and is the key right?",
     "s3_unreachable": "Is the endpoint right, and open to the exporter?",
+    "s3_unreadable": "Is the endpoint that of an S3 server? Something else answers there.",
     "s3_no_credentials": "Give an access key, or run the exporter with an identity of its own.",
     "folder_not_writable": "The user that the exporter runs as must be able to write there.",
 }

@@ -84,6 +84,10 @@ async def probe(job: ProbeTargetJob, deps: ProbeDeps) -> list[ProbeStep]:
     except TimeoutError:
         said = f"No answer within {TRIES_S:g} seconds."
         steps.append(ProbeStep(name="Go on" if steps else trying, ok=False, says=said))
+    except Exception as error:  # whatever one customer's server answers, who asked is told, and the others' are tried
+        log.error("probe.failed", exc_info=error)
+        said = f"Something happened that nobody foresaw: {type(error).__name__}. The log of the exporter says more."
+        steps.append(ProbeStep(name="Go on" if steps else trying, ok=False, says=said))
     return steps
 
 

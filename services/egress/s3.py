@@ -25,7 +25,7 @@ from services.egress.roles import take_role
 from shared import logs
 from shared.errors import Permanent, Transient
 from shared.hosts import Hosts
-from shared.s3 import UNREACHABLE, BoundedSession, named
+from shared.s3 import UNREACHABLE, BoundedSession, named, told
 from shared.s3_names import endpoint_of
 
 log = logs.get(__name__)
@@ -144,7 +144,7 @@ class Bucket:
                 hint = "finding out what is there needs s3:GetObject, and s3:ListBucket where nothing is"
                 raise Permanent(f"{error}; {hint}", reason="s3_403") from error
             raise
-        return Found(answer["ETag"], dict(answer["Metadata"]), answer.get("ContentLength"))
+        return Found(told(answer, "ETag"), dict(answer["Metadata"]), answer.get("ContentLength"))
 
     async def replace(
         self, key: str, content: IO[bytes], length: int, *, metadata: Mapping[str, str], kind: str, over: Found | None
@@ -156,7 +156,7 @@ class Bucket:
             return await self._replace_in_parts(key, content, length, about, over)
         body = await asyncio.to_thread(_read, content, 0, length)
         answer = await self._conditionally(over, lambda only: self._client.put_object(Body=body, **about, **only))
-        return str(answer["ETag"])
+        return str(told(answer, "ETag"))
 
     async def remove(self, key: str, over: Found) -> None:
         """Delete `over`; servers that know no conditional delete (most) delete what is there."""
@@ -179,13 +179,13 @@ class Bucket:
         """Begin an upload in parts, and end it without an object."""
         about = {"Bucket": self._name, "Key": key}
         created = await self._call(self._client.create_multipart_upload(**about))
-        await self._call(self._client.abort_multipart_upload(UploadId=created["UploadId"], **about))
+        await self._call(self._client.abort_multipart_upload(UploadId=told(created, "UploadId"), **about))
 
     async def _replace_in_parts(
         self, key: str, content: IO[bytes], length: int, about: Mapping[str, Any], over: Found | None
     ) -> str:
         created = await self._call(self._client.create_multipart_upload(**about))
-        upload = {"Bucket": self._name, "Key": key, "UploadId": created["UploadId"]}
+        upload = {"Bucket": self._name, "Key": key, "UploadId": told(created, "UploadId")}
         try:
             parts = []
             for number, start in enumerate(range(0, length, self._options.part_bytes), 1):
@@ -194,15 +194,15 @@ class Bucket:
                 # The checksum that the client sent with the part is named again when the parts are joined.
                 sums = {name: value for name, value in sent.items() if name.startswith("Checksum")}
                 sums.pop("ChecksumType", None)
-                parts.append({"PartNumber": number, "ETag": sent["ETag"], **sums})
+                parts.append({"PartNumber": number, "ETag": told(sent, "ETag"), **sums})
             joined = await self._conditionally(
                 over,
                 lambda only: self._client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **upload, **only),
             )
+            return str(told(joined, "ETag"))
         except BaseException:
             await asyncio.shield(self._abort(upload))
             raise
-        return str(joined["ETag"])
 
     async def _abort(self, upload: Mapping[str, str]) -> None:
         """Parts of an upload that is neither completed nor aborted cost the customer money, unseen."""
@@ -221,8 +221,9 @@ class Bucket:
             )  # fmt: skip
             now = _server_time(answer)
             for upload in answer.get("Uploads", ()):
-                if ours(upload["Key"]) and (now - upload["Initiated"]).total_seconds() > older_than_s:
-                    which = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                key, begun = told(upload, "Key"), told(upload, "Initiated")
+                if ours(key) and (now - begun).total_seconds() > older_than_s:
+                    which = {"Key": key, "UploadId": told(upload, "UploadId")}
                     try:
                         await self._call(self._client.abort_multipart_upload(Bucket=self._name, **which))
                         swept += 1
@@ -231,7 +232,7 @@ class Bucket:
                             raise
             if not answer.get("IsTruncated"):
                 return swept
-            after = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+            after = {"KeyMarker": told(answer, "NextKeyMarker"), "UploadIdMarker": told(answer, "NextUploadIdMarker")}
         raise Permanent(f"the server lists more than {_PAGES_MAX} pages of uploads", reason="s3_endless_pages")
 
     async def _conditionally(self, over: Found | None, call: Callable[[dict[str, str]], Awaitable[T]]) -> T:

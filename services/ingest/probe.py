@@ -67,6 +67,9 @@ async def probe(job: ProbeSourceJob, deps: ProbeDeps) -> SourceProbed:
         trying.failed(ended(str(error)))
     except TimeoutError:
         trying.failed(f"No answer within {TRIES_S:g} seconds. Is a firewall between us and the server?")
+    except Exception as error:  # whatever one customer's server answers, who asked is told, and the others' are tried
+        log.error("probe.failed", exc_info=error)
+        trying.failed(f"Something happened that nobody foresaw: {type(error).__name__}. The log of ingest says more.")
     return SourceProbed(
         steps=trying.steps, files=trying.files, newest=trying.newest, preview=trying.preview if job.preview else None
     )
@@ -88,7 +91,8 @@ class _Trying:
         self.steps.append(ProbeStep(name=self.names[len(self.steps)], ok=True, says=says))
 
     def failed(self, says: str) -> None:
-        self.steps.append(ProbeStep(name=self.names[len(self.steps)], ok=False, says=f"{says[:1].upper()}{says[1:]}"))
+        name = self.names[len(self.steps)] if len(self.steps) < len(self.names) else "Go on"
+        self.steps.append(ProbeStep(name=name, ok=False, says=f"{says[:1].upper()}{says[1:]}"))
 
     async def run(self) -> None:
         """Raises Failure where a step fails."""

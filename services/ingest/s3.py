@@ -10,7 +10,7 @@ from services.ingest.records import Changed, Listed, Listing, Source, SourceRefu
 from shared.crypto import KeyRing, SealError
 from shared.errors import Failure, Permanent, Transient
 from shared.hosts import Hosts
-from shared.s3 import Access, named, open_client
+from shared.s3 import Access, named, open_client, told
 from shared.s3_names import BUCKET, REGION, endpoint_of
 
 _ATTEMPTS: Final = 2
@@ -39,9 +39,9 @@ class Prefix:
         async for page in pages:
             ignored += len(page.get("CommonPrefixes", ()))
             for one in page.get("Contents", ()):
-                name = one["Key"].removeprefix(prefix)
+                name = told(one, "Key").removeprefix(prefix)
                 if fitting(name, self._source.pattern):
-                    files.append(_listed(one["Key"], one["Size"], one))
+                    files.append(_listed(one["Key"], told(one, "Size"), one))
                 elif name:  # else it is the folder itself, as consoles make it
                     ignored += 1
             demand_few(len(files) + ignored, repr(self._source.path))
@@ -51,7 +51,7 @@ class Prefix:
         """See Folder."""
         with _reading(path):
             found = await named(self._client.head_object(Bucket=self._source.bucket, Key=path), self._timeout_s)
-        seen = _listed(path, found["ContentLength"], found)
+            seen = _listed(path, told(found, "ContentLength"), found)
         self._looked_at[path] = seen.tag
         return seen
 
@@ -140,9 +140,9 @@ def _prefix(source: Source) -> str:
     return "" if folder in ("", ".") else f"{folder}/"
 
 
-def _listed(key: str, size: int, told: dict[str, Any]) -> Listed:
+def _listed(key: str, size: int, answer: dict[str, Any]) -> Listed:
     """Whole seconds: some servers know fractions in a listing, none in a header."""
-    return Listed(key, size, told["LastModified"].replace(microsecond=0), told.get("ETag", ""))
+    return Listed(key, size, told(answer, "LastModified").replace(microsecond=0), answer.get("ETag", ""))
 
 
 @contextmanager

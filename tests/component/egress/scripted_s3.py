@@ -21,7 +21,7 @@ Operation = Literal[
 ]
 # An answer: status and code. `lost`: it is done, and nobody is told; `wrong`: it is done, and what is told is not true
 # (another ETag, another upload), or, of an abort, it is not done and said to be.
-Fault = Literal["none", "reset", "silence", "lost", "wrong"] | tuple[int, str]
+Fault = Literal["none", "reset", "silence", "lost", "wrong", "blank"] | tuple[int, str]
 
 _SILENCE_S = 3.0  # longer than the read timeout below
 _ANSWERED = "<{0}><UploadId>{1}</UploadId><ETag>&quot;{2}&quot;</ETag></{0}>"
@@ -86,6 +86,8 @@ class ScriptedS3:
                 case "lost" if request.transport is not None:
                     self._act(operation, request, body)
                     request.transport.abort()
+                    return web.Response()
+                case "blank":  # as something that is no S3 server says `200 OK` to all
                     return web.Response()
                 case "wrong":
                     return self._mislead(operation, request, body)

@@ -22,7 +22,7 @@ KEY = f"/shared/ill/{object_key('', HOUR)}"
 MANIFEST = "/shared/ill/_manifests/2026/11/23/10.json"
 OPERATIONS: list[Operation] = ["Put", "Create", "UploadPart", "Complete", "Abort"]
 FAULTS: list[Fault] = [
-    (429, "SlowDown"), (500, "InternalError"), (503, "SlowDown"), "reset", "silence", "lost", "wrong",
+    (429, "SlowDown"), (500, "InternalError"), (503, "SlowDown"), "reset", "silence", "lost", "wrong", "blank",
     (400, "BadDigest"), (403, "AccessDenied"), (400, "ExpiredToken"),
 ]  # fmt: skip
 MOST_TRIES = 6

@@ -15,7 +15,7 @@ import pytest
 from services.egress.model import Target
 from services.egress.places import Places
 from services.egress.probe import ProbeDeps, probe
-from services.egress.s3 import S3, S3Options
+from services.egress.s3 import S3, Bucket, S3Options
 from shared.errors import Transient
 from shared.hosts import Hosts, PrivateHost
 from shared.messaging.asking import SeldomAsker
@@ -122,6 +122,27 @@ async def test_what_is_no_matter_of_a_right_is_told_and_ends_the_try(
     assert [(step.name, step.ok) for step in steps] == [("Sign in", True), ("Write an object", False)]
     assert told in steps[-1].says
     assert steps[-1].lacks == []
+
+
+async def test_what_answers_and_is_no_s3_server_is_told_from_one(script: ScriptedS3) -> None:
+    script.faults["Put"] = ["blank"] * 3
+
+    steps = await probed(script)
+
+    assert [(step.name, step.ok) for step in steps] == [("Sign in", True), ("Write an object", False)]
+    assert "Is the endpoint that of an S3 server? Something else answers there." in steps[-1].says
+
+
+async def test_what_nobody_foresaw_is_told_to_who_asked(script: ScriptedS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def find(*_: object) -> None:
+        raise LookupError("of some library")
+
+    monkeypatch.setattr(Bucket, "find", find)
+
+    steps = await probed(script)
+
+    assert [(step.name, step.ok) for step in steps][-1] == ("Go on", False)
+    assert "nobody foresaw: LookupError" in steps[-1].says
 
 
 @pytest.mark.parametrize(

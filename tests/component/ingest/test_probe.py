@@ -199,6 +199,21 @@ async def test_a_server_that_falls_silent_is_given_up(bare_rig: Rig, tmp_path: P
     assert "fell silent" in last(found)[2]
 
 
+async def test_what_nobody_foresaw_is_told_to_who_asked(
+    bare_rig: Rig, sshd: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(*_: object) -> None:
+        raise LookupError("of some library")
+
+    monkeypatch.setattr("services.ingest.probe.look", look)
+    (folder / "events.csv").write_bytes(nested_csv(ROWS))
+
+    name, ok, says = last(await tried(bare_rig, await bare_rig.add_source(sshd, str(folder))))
+
+    assert (name, ok) == ("Know its format", False)
+    assert "nobody foresaw: LookupError" in says
+
+
 @asynccontextmanager
 async def running(rig: Rig, database_url: str, amqp_url: str) -> AsyncIterator[None]:
     settings = Settings(
