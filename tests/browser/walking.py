@@ -284,8 +284,7 @@ async def export_a_month(page: Page, world: World) -> None:
     await page.get_by_role("button", name="Test the bucket").click()
     await expect(page.get_by_text("The bucket can be used.")).to_be_visible(timeout=30_000)
     world.clock.leap(AN_HOUR_S)  # the hour of the emails is over
-    await nav(page, "Operations")
-    await page.get_by_role("link", name="Exports", exact=True).click()
+    await page.get_by_role("link", name="Export a range").click()
     await page.get_by_role("button", name="Export the range").click()
     await expect(page.get_by_role("heading", name="What it will touch")).to_be_visible()
     await page.get_by_role("button", name="Export them").click()
