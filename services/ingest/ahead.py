@@ -1,14 +1,15 @@
-"""What one file says of its emails, summed up before its switch and added in it, all at once.
+"""What the fresh rows of one file say of its emails, summed up and added, all at once.
 
-Most emails in a fresh file are new, or were only opened. Both follow from the file alone, so they are computed while
-other files of the org may switch; the switch, which holds the org's lock, then proves for each that it is so:
+Most emails in a file are new, or were only opened. Both follow from the fresh rows alone, once it is proven for each
+that it is so:
 
-- `ready`: emails that the file says were sent. No event and no send of it was there, every row of it in the file is
-  fresh, and no event without a transmission is about its person and message. It becomes a send as it is.
-- `later`: emails of which it only says that they were opened, clicked, … Every row of it is fresh, and its send is
-  there and stays where it was. What the rows come to is added to it: a sum of events is the sum of their sums.
+- `ready`: emails that the file says were sent. No event and no send of it was there, and no event without a
+  transmission is about its person and message. It becomes a send as it is.
+- `later`: emails of which it only says that they were opened, clicked, … Its send is there and stays where it was. What
+  the rows come to is added to it: a sum of events is the sum of their sums.
 
-All others (`apart`) go the way of `attribute`, which computes from the events whatever was touched.
+Rows that are told again change neither, unless they say something else (`touched`). All others (`apart`) go the way of
+`attribute`, which computes from the events whatever was touched.
 """
 
 from datetime import date, timedelta
@@ -24,7 +25,6 @@ from services.ingest.attribute import (
     SUMS,
 )
 from services.ingest.conversions import Orders
-from services.ingest.fresh import FRESH
 from shared.db.pool import Connection
 
 _TALLIED = """
@@ -60,7 +60,7 @@ FORETELL = f"""
     ), sums AS MATERIALIZED (
         SELECT transmission_id, bool_or(sending) AS sent,
             {SUMS},
-            (min(event_at) AT TIME ZONE 'UTC')::date AS first_day,
+            min(day) AS first_day,
             (min(least(event_at, handoff_at)) FILTER (WHERE sending) AT TIME ZONE 'UTC')::date AS since,
             min(handoff_at) AS first_handoff, max(handoff_at) AS last_handoff
         FROM facts GROUP BY transmission_id
@@ -84,16 +84,8 @@ FORETELL = f"""
 
 SELECT_SPAN = """
     SELECT (min(least(event_at, handoff_at)) AT TIME ZONE 'UTC')::date - 1 AS since,
-        (min(event_at) AT TIME ZONE 'UTC')::date AS first
+        min(day) AS first
     FROM staged WHERE transmission_id IS NOT NULL AND metric IN ('Received Email', 'Bounced Email', 'Dropped Email')
-"""
-
-# Of what the attribution above depends on, whatever people may change meanwhile.
-SELECT_SETUP = """
-    SELECT md5(concat(
-        (SELECT string_agg(f::text, ',' ORDER BY f::text) FROM flow_messages f WHERE org_id = $1),
-        (SELECT string_agg(concat_ws(',', template_id, flow_id, treatment_action_id, delay_s, send_window_s), ';'
-            ORDER BY template_id) FROM templates WHERE org_id = $1)))
 """
 
 # Looked for from the first day on that an event of theirs could count.
@@ -112,15 +104,8 @@ DROP_SENDS = """
     )
     INSERT INTO apart SELECT transmission_id FROM dropped
 """
-# Who else says a row of theirs may say it otherwise; and what another file's rows become is told with their own.
-NOTE_REPEATED = """
-    INSERT INTO apart
-    SELECT s.transmission_id FROM again a JOIN staged s ON s.ctid = a.at WHERE s.transmission_id IS NOT NULL
-    UNION SELECT transmission_id FROM touched WHERE transmission_id IS NOT NULL
-"""
-NOTE_ALL = """
-    INSERT INTO apart SELECT transmission_id FROM ready UNION ALL SELECT transmission_id FROM later
-"""
+# Rows that were known, and say something else from now on.
+NOTE_CORRECTED = "INSERT INTO apart SELECT transmission_id FROM touched WHERE transmission_id IS NOT NULL"
 DROP_APART = """
     DELETE FROM {table} r USING (SELECT DISTINCT transmission_id FROM apart) a
     WHERE a.transmission_id = r.transmission_id
@@ -184,14 +169,14 @@ NOTE_MOVED = """
     SELECT l.transmission_id FROM later l
     JOIN sends s ON s.org_id = $1 AND s.transmission_id = l.transmission_id
 """
-TOUCH_APART = f"""
+TOUCH_APART = """
     INSERT INTO touched
     SELECT transmission_id,
         min(least(event_at, handoff_at) AT TIME ZONE 'UTC')
             FILTER (WHERE metric IN ('Received Email', 'Bounced Email', 'Dropped Email'))::date,
         count(*)
-    FROM {FRESH} AND transmission_id IN (SELECT transmission_id FROM apart) GROUP BY transmission_id
-"""  # noqa: S608  # our own text
+    FROM staged WHERE transmission_id IN (SELECT transmission_id FROM apart) GROUP BY transmission_id
+"""
 
 
 class Ahead:
@@ -200,24 +185,15 @@ class Ahead:
     def __init__(self, connection: Connection, org_id: UUID, window: timedelta) -> None:
         self._connection, self._org_id, self._window = connection, org_id, window
         self._since: date | None = None
-        self._setup: str | None = None
 
     async def foretell(self) -> None:
-        """Before the switch, in a transaction of the org's that ends: it must not keep others from new partitions."""
+        """Under the org's lock, once only fresh rows are left and before they are events."""
         span = await self._connection.fetchrow(SELECT_SPAN, timeout=STATEMENT_TIMEOUT_S)
         self._since = span["since"] if span else None
-        self._setup = await self._connection.fetchval(SELECT_SETUP, self._org_id)
         lookback_days: int = await self._connection.fetchval(SELECT_LOOKBACK_DAYS, self._org_id, self._window)
         await self._run(FORETELL, self._since, self._window, lookback_days)
         await self._connection.execute("ANALYZE ready; ANALYZE later")
-
-    async def keep_new(self) -> None:
-        """Under the org's lock, before the file's events are there."""
         if self._since is not None:
-            if self._setup != await self._connection.fetchval(SELECT_SETUP, self._org_id):
-                for statement in (NOTE_ALL, "TRUNCATE ready, later"):
-                    await self._connection.execute(statement, timeout=STATEMENT_TIMEOUT_S)
-                return
             await self._run(DROP_KNOWN, self._since)
             await self._run(DROP_SENDS)
 
@@ -235,7 +211,7 @@ class Ahead:
 
     async def _drop_apart(self) -> None:
         await self._connection.execute("ANALYZE touched")
-        await self._connection.execute(NOTE_REPEATED, timeout=STATEMENT_TIMEOUT_S)
+        await self._connection.execute(NOTE_CORRECTED, timeout=STATEMENT_TIMEOUT_S)
         await self._connection.execute("ANALYZE apart")
         for table in ("ready", "later"):
             await self._connection.execute(DROP_APART.format(table=table), timeout=STATEMENT_TIMEOUT_S)

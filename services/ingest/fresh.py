@@ -2,7 +2,7 @@
 
 Under the org's lock nobody else adds an event of it, so what is known can be asked for first, and the rest is inserted
 plainly. ON CONFLICT would write each row as a doubtful one and look for its id twice. The unique index still stands
-behind it.
+behind it. Rows that are told again leave `staged` for `again`: all that is computed from `staged` is of fresh ones.
 """
 
 from datetime import date
@@ -18,66 +18,69 @@ FIRST_DAILY_PARTITION: Final = date(2026, 1, 1)
 _MOST_DAYS: Final = 8  # that are asked one by one, which reads the file's rows as often; else each row finds its own
 _SHORT_DAY_BYTES: Final = 8 * 230  # for each row of the file: so many events of about so many bytes
 
-# Rows of `staged`, by where they lie: it is only ever added to.
+# `repeated`: rows of `staged`, by where they lie; it is only ever added to until they leave.
 CREATE_AGAIN = """
-    DROP TABLE IF EXISTS pg_temp.again;
-    CREATE TEMP TABLE again (at tid);
+    DROP TABLE IF EXISTS pg_temp.repeated, pg_temp.again;
+    CREATE TEMP TABLE repeated (at tid);
+    CREATE TEMP TABLE again (LIKE pg_temp.staged);
 """
-DROP_AGAIN = "DROP TABLE IF EXISTS pg_temp.again"
+DROP_AGAIN = "DROP TABLE IF EXISTS pg_temp.repeated, pg_temp.again"
 
 HAS_TWICE = """
     SELECT EXISTS (
-        SELECT FROM staged GROUP BY event_id, (event_at AT TIME ZONE 'UTC')::date HAVING count(*) > 1)
+        SELECT FROM staged GROUP BY event_id, day HAVING count(*) > 1)
 """
 # Of one id the first row is inserted.
 NOTE_TWICE = """
-    INSERT INTO again
+    INSERT INTO repeated
     SELECT at FROM (
-        SELECT ctid AS at, row_number() OVER (
-            PARTITION BY event_id, (event_at AT TIME ZONE 'UTC')::date ORDER BY ctid) AS nth
-        FROM staged
+        SELECT ctid AS at, row_number() OVER (PARTITION BY event_id, day ORDER BY ctid) AS nth FROM staged
     ) s WHERE nth > 1
 """
 # Each row is looked for by its id: of a day that has just begun the planner knows nothing, and would join all with all.
 NOTE_KNOWN_OF_DAY = """
-    INSERT INTO again
+    INSERT INTO repeated
     SELECT s.ctid FROM staged s CROSS JOIN LATERAL (
-        SELECT FROM events e WHERE e.org_id = $1 AND e.event_id = s.event_id AND e.day = $2::date OFFSET 0) e
-    WHERE (s.event_at AT TIME ZONE 'UTC')::date = $2::date
+        SELECT FROM events e WHERE e.org_id = $1 AND e.event_id = s.event_id AND e.day = $2 OFFSET 0) e
+    WHERE s.day = $2
 """
 # Where the day is not much longer than the file, reading it through takes less than looking for each row.
 NOTE_KNOWN_IN_SHORT_DAY = """
-    INSERT INTO again
+    INSERT INTO repeated
     SELECT s.ctid FROM staged s JOIN events e ON e.event_id = s.event_id
-    WHERE e.org_id = $1 AND e.day = $2::date AND (s.event_at AT TIME ZONE 'UTC')::date = $2::date
+    WHERE e.org_id = $1 AND e.day = $2 AND s.day = $2
 """
 SELECT_BYTES = "SELECT coalesce(pg_relation_size(to_regclass(to_char($1::date, '\"events_\"YYYYMMDD'))), 0)"
 NOTE_KNOWN_OF_DAYS = """
-    INSERT INTO again
+    INSERT INTO repeated
     SELECT s.ctid FROM staged s CROSS JOIN LATERAL (
         SELECT FROM events e
-        WHERE e.org_id = $1 AND e.event_id = s.event_id AND e.day = (s.event_at AT TIME ZONE 'UTC')::date
-          AND e.day BETWEEN $2 AND $3 OFFSET 0) e
+        WHERE e.org_id = $1 AND e.event_id = s.event_id AND e.day = s.day AND e.day BETWEEN $2 AND $3 OFFSET 0) e
 """
 
-FRESH = "staged s WHERE NOT EXISTS (SELECT FROM again a WHERE a.at = s.ctid)"
-INSERT_EVENTS = f"""
+MOVE_REPEATED = """
+    WITH moved AS (
+        DELETE FROM staged s USING (SELECT DISTINCT at FROM repeated) r WHERE s.ctid = r.at RETURNING s.*
+    )
+    INSERT INTO again SELECT * FROM moved
+"""
+INSERT_EVENTS = """
     INSERT INTO events (day, org_id, event_id, metric, profile_id, event_at, message_id, flow_id, transmission_id,
         handoff_at, machine_open, bot_click, url, value, currency, order_id, file_id, line)
-    SELECT (event_at AT TIME ZONE 'UTC')::date, $1, event_id, metric, profile_id, event_at, message_id, flow_id,
+    SELECT day, $1, event_id, metric, profile_id, event_at, message_id, flow_id,
         transmission_id, handoff_at, machine_open, bot_click, url, value, currency, order_id, $2, line
-    FROM {FRESH}
-"""  # noqa: S608  # our own text
-NOTE_LOOSE = f"""
+    FROM staged
+"""
+NOTE_LOOSE = """
     INSERT INTO loose
-    SELECT profile_id, message_id, event_at, handoff_at FROM {FRESH}
-      AND transmission_id IS NULL AND message_id IS NOT NULL
-"""  # noqa: S608  # our own text
-NOTE_BOUGHT = f"""
+    SELECT profile_id, message_id, event_at, handoff_at FROM staged
+    WHERE transmission_id IS NULL AND message_id IS NOT NULL
+"""
+NOTE_BOUGHT = """
     INSERT INTO bought
-    SELECT event_id, (event_at AT TIME ZONE 'UTC')::date FROM {FRESH}
-      AND transmission_id IS NULL AND lower(metric) = ANY ($1::text[])
-"""  # noqa: S608  # our own text
+    SELECT event_id, day FROM staged
+    WHERE transmission_id IS NULL AND lower(metric) = ANY ($1::text[])
+"""
 
 
 class Fresh:
@@ -91,14 +94,17 @@ class Fresh:
         if await self._connection.fetchval(HAS_TWICE, timeout=STATEMENT_TIMEOUT_S):
             await self._connection.execute(NOTE_TWICE, timeout=STATEMENT_TIMEOUT_S)
 
-    async def note_known(self, days: list[date], rows: int) -> None:
-        """Rows whose ids are known. Under the org's lock, before any is inserted. `days`: of the rows, in order."""
+    async def keep_fresh(self, days: list[date], rows: int) -> None:
+        """Only those whose ids are not known. Under the org's lock, before any is inserted. `days`: of the rows, in
+        order."""
         if len(days) > _MOST_DAYS:
             await self._run(NOTE_KNOWN_OF_DAYS, days[0], days[-1])
         else:
             for day in days:
                 await self._note_known_of(day, rows // len(days))
-        await self._connection.execute("ANALYZE again")
+        if await self._connection.fetchval("SELECT EXISTS (SELECT FROM repeated)"):
+            await self._connection.execute("ANALYZE repeated")
+            await self._connection.execute(MOVE_REPEATED, timeout=STATEMENT_TIMEOUT_S)
 
     async def _note_known_of(self, day: date, rows: int) -> None:
         day_bytes: int = await self._connection.fetchval(SELECT_BYTES, day)
@@ -110,7 +116,7 @@ class Fresh:
             await self._connection.execute("SET LOCAL enable_nestloop = on")
 
     async def insert(self, file_id: UUID, counted: list[str]) -> int:
-        """The others become events. Returns how many; notes those that name no email, and those of metrics that are
+        """They become events. Returns how many; notes those that name no email, and those of metrics that are
         `counted`."""
         status = await self._connection.execute(INSERT_EVENTS, self._org_id, file_id, timeout=STATEMENT_TIMEOUT_S)
         await self._connection.execute(NOTE_LOOSE, timeout=STATEMENT_TIMEOUT_S)

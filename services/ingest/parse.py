@@ -77,7 +77,7 @@ def read_pieces(
     for result in _read(stream, size_bytes, reading, quick=size_bytes >= quick_from_bytes):
         if type(result) is Taken:
             n_events += result.told
-            yield Piece([], [], result.text, result.told)
+            yield Piece([], [], result.copied, result.told)
             continue
         (rejects if type(result) is Reject else events).append(result)  # type: ignore[arg-type]  # told by its type
         if result.line > _MAX_LINE:  # type: ignore[union-attr]  # the same

@@ -1,11 +1,11 @@
-"""Many rows at once: the columns of a plain block (see `plain`) to text for COPY. The one home of pyarrow in ingest.
+"""Many rows at once: the columns of a plain block (see `plain`) to rows for COPY (`copy_rows`).
 
 Rows are taken whose values have the usual shapes, for which it is certain what `mapping` says of them; metrics and
 flags are read by `mapping` itself, once for each distinct text. The others are in doubt, which is no judgement: the
 row-by-row reader sees them.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]  # ships no types
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]  # ships no types
 from numpy.typing import NDArray
 
-from services.ingest import mapping
+from services.ingest import copy_rows, mapping
 from services.ingest.mapping import Columns, Rejected
-from services.ingest.records import Taken
+from services.ingest.records import STAGED, Taken
 
 Mask = NDArray[np.bool_]
 
@@ -88,36 +88,31 @@ class _Block:
         handoff_at = self._handoff_at(objects, internals, event_at, _is_in(metric, mapping.SENDING))
         made = self._bounce_ids(message_id, profile_id, handoff_at, event_at)
         without = pc.and_(pc.is_null(transmission_id), unsent)
-        columns = (
-            pc.cast(pa.array(np.arange(self._count) + self._first_line), _STRING),
-            self._id("event_id", None),
-            metric,
-            profile_id,
-            _said(event_at),
-            message_id,
-            self._id("flow_id", [one.get("$flow") for one in objects]),
-            pc.if_else(without, made, transmission_id),
-            _said(handoff_at),
-            self._flag("machine_open", [one.get("machine_open") for one in objects]),
-            self._flag("bot_click", [one.get("Bot Click") for one in objects]),
-            self._url([one.get("URL") for one in objects]),
-            self._value([one.get("$value") for one in objects]),
-            pa.nulls(self._count, _STRING),
-            self._own_id([one.get("$event_id") for one in objects], _is_in(metric, mapping.OF_EMAILS)),
+        moments, days = copy_rows.moments_and_days(event_at)
+        lines = np.arange(self._first_line, self._first_line + self._count, dtype=np.int32)
+        return self._written(
+            copy_rows.start(len(STAGED), (lines, moments, days)),
+            *copy_rows.text(self._id("event_id", None)),
+            *copy_rows.text(metric),
+            *copy_rows.text(profile_id),
+            *copy_rows.text(message_id),
+            *copy_rows.text(self._id("flow_id", [one.get("$flow") for one in objects])),
+            *copy_rows.text(pc.if_else(without, made, transmission_id)),
+            copy_rows.moment(handoff_at),
+            copy_rows.flag(self._flag("machine_open", [one.get("machine_open") for one in objects])),
+            copy_rows.flag(self._flag("bot_click", [one.get("Bot Click") for one in objects])),
+            *copy_rows.text(self._url([one.get("URL") for one in objects])),
+            copy_rows.number(self._value([one.get("$value") for one in objects])),
+            *copy_rows.text(pa.nulls(self._count, _STRING)),
+            *copy_rows.text(self._own_id([one.get("$event_id") for one in objects], _is_in(metric, mapping.OF_EMAILS))),
         )
-        return self._written(columns)
 
-    def _written(self, columns: Sequence[Any]) -> Taken:
-        certain = ~self._doubt
-        count = int(certain.sum())
+    def _written(self, *parts: Any) -> Taken:
+        found = copy_rows.rows(parts)
+        count = self._count - int(self._doubt.sum())
         if count < self._count:
-            kept = pa.array(certain)
-            columns = [pc.filter(column, kept) for column in columns]
-        lines = pc.binary_join_element_wise(
-            *columns, "\t", null_handling="replace", null_replacement="\\N"
-        )  # fmt: skip
-        ended = pc.binary_join_element_wise(lines, "\n", "")
-        return Taken(_bytes_of(ended), count, np.flatnonzero(self._doubt).tolist())
+            found = pc.filter(found, pa.array(~self._doubt))
+        return Taken(_bytes_of(found), count, np.flatnonzero(self._doubt).tolist())
 
     # --- properties
 
@@ -164,9 +159,9 @@ class _Block:
         return self._short(found, b"!", mapping.MAX_ID)
 
     def _short(self, found: Any, least: bytes, most: int) -> Any:
-        """Printable ASCII without a backslash, which COPY would take for its own."""
+        """Printable ASCII."""
         if not _all_within(found, least[0]):
-            self._doubt |= _mask(pc.invert(pc.match_substring_regex(found, f"^[{least.decode()}-\\[\\]-~]*$")))
+            self._doubt |= _mask(pc.invert(pc.match_substring_regex(found, f"^[{least.decode()}-~]*$")))
         self._doubt |= _mask(pc.greater(pc.binary_length(found), most))
         return found
 
@@ -183,8 +178,6 @@ class _Block:
                 value = read(text)
             except Rejected:
                 value = None
-                fails[number] = True
-            if isinstance(value, str) and "\\" in value:  # COPY would take it for its own
                 fails[number] = True
             values.append(value)
         indices = coded.indices
@@ -248,7 +241,7 @@ class _Block:
         if (flat := self._texts.get(field)) is not None:
             said = self._by_text(flat, mapping.flag_of, pa.bool_())
             found = pc.if_else(pc.equal(flat, ""), found, said)
-        return pc.cast(found, _STRING)
+        return found
 
     def _url(self, nested: list[Any]) -> Any:
         return self._short(self._chosen("url", nested), b" ", mapping.MAX_URL)
@@ -259,7 +252,7 @@ class _Block:
             self._doubt |= _mask(pc.not_equal(flat, ""))
         found = self._numbers(nested, pa.float64(), int, float)
         self._doubt |= _mask(pc.greater_equal(pc.abs(found), 1e15))
-        return pc.cast(found, _STRING)
+        return found
 
     def _own_id(self, nested: list[Any], of_emails: Any) -> Any:
         """The shop's own events name their order by their own id."""
@@ -273,11 +266,6 @@ class _Block:
 def _one(table: pa.Table, name: str) -> Any:
     column = table.column(name)
     return column.chunk(0) if column.num_chunks else pa.array([], _STRING)
-
-
-def _said(moments: Any) -> Any:
-    """In UTC, without saying so, which takes arrow a tenth of the time; the session that copies it is in UTC."""
-    return pc.cast(pc.cast(moments, pa.timestamp("us")), _STRING)
 
 
 def _mask(found: Any) -> Mask:
@@ -295,9 +283,9 @@ def _micros(span: Any) -> int:
 
 
 def _all_within(found: Any, least: int) -> bool:
-    """Whether all bytes of all texts are printable ASCII from `least` on, without a backslash."""
+    """Whether all bytes of all texts are printable ASCII from `least` on."""
     data = np.frombuffer(_bytes_of(found), np.uint8)
-    return bool(((data >= least) & (data <= ord("~")) & (data != ord("\\"))).all())
+    return bool(((data >= least) & (data <= ord("~"))).all())
 
 
 def _bytes_of(found: Any) -> Any:

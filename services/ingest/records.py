@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from shared.errors import Permanent, Transient
@@ -29,6 +29,10 @@ class Event(NamedTuple):
     order_id: str | None = None
 
 
+STAGED: Final = ("line", "event_at", "day", *(name for name in Event._fields if name not in ("line", "event_at")))
+"""The columns of a row on its way in: an event's, the numbers first, and its day in UTC."""
+
+
 class Reject(NamedTuple):
     """One record that is not an event, and why."""
 
@@ -38,11 +42,11 @@ class Reject(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A bounded part of a file. `text`: further events, `told` of them, as COPY reads them."""
+    """A bounded part of a file. `copied`: further events, `told` of them, as rows of STAGED (`copy_rows`)."""
 
     events: list[Event]
     rejects: list[Reject]
-    text: bytes | memoryview = b""
+    copied: bytes | memoryview = b""
     told: int = 0
 
     @property
@@ -51,9 +55,9 @@ class Piece(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What became of a block of rows: `told` events, as text for COPY, and the numbers of the rows in doubt."""
+    """What became of a block of rows: `told` events, as rows for COPY, and the numbers of the rows in doubt."""
 
-    text: bytes | memoryview
+    copied: bytes | memoryview
     told: int
     doubtful: Sequence[int]
 

@@ -96,9 +96,7 @@ NOTE_KNOWN = f"""
     INSERT INTO known
     SELECT DISTINCT ON (s.event_id, s.day) s.event_id, s.day, s.line, e.file_id, d.differs,
         CASE WHEN d.differs THEN {_said("s")} END
-    FROM (
-        SELECT s.*, (s.event_at AT TIME ZONE 'UTC')::date AS day FROM again a JOIN staged s ON s.ctid = a.at
-    ) s
+    FROM again s
     JOIN events e ON e.org_id = $1 AND e.event_id = s.event_id AND e.day = s.day
     CROSS JOIN LATERAL (SELECT ({_row("e")}) IS DISTINCT FROM ({_row("s")}) AS differs) d
     WHERE e.file_id <> $2 OR e.line < s.line OR $3
@@ -108,7 +106,9 @@ COUNT_KNOWN = "SELECT count(*) FROM known WHERE held_by = ANY ($1::uuid[])"
 NOTE_GONE = """
     INSERT INTO doubtful
     SELECT e.event_id, e.day FROM events e
-    LEFT JOIN (SELECT event_id, (event_at AT TIME ZONE 'UTC')::date AS day FROM staged) s USING (event_id, day)
+    LEFT JOIN (
+        SELECT event_id, day FROM staged UNION ALL SELECT event_id, day FROM again
+    ) s USING (event_id, day)
     WHERE e.org_id = $1 AND e.file_id = ANY ($2::uuid[]) AND s.event_id IS NULL
 """
 # What older versions of the file said otherwise, or no longer say.

@@ -1,6 +1,5 @@
 """Rows of one file wait in temporary tables; then one transaction makes them facts, or nothing happened."""
 
-import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,7 +10,7 @@ from services.ingest.ahead import CREATE_READY, DROP_READY, Ahead
 from services.ingest.attribute import STATEMENT_TIMEOUT_S
 from services.ingest.conversions import orders_of
 from services.ingest.fresh import CREATE_AGAIN, DROP_AGAIN, FIRST_DAILY_PARTITION, Fresh
-from services.ingest.records import Claimed, Event, Loaded, Piece, Reject
+from services.ingest.records import STAGED, Claimed, Event, Loaded, Piece, Reject
 from services.ingest.retract import Tellers
 from services.ingest.store import settle
 from shared.db.pool import SCOPE_TO_ORG, Connection, Database
@@ -23,15 +22,15 @@ _FILE_TIMEOUT_S = 2 * 3600.0  # more than a handler gets: its own time limit mus
 CREATE_STAGING = """
     DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_rejects;
     CREATE TEMP TABLE staged (
-        line int, event_id text, metric text, profile_id text, event_at timestamptz, message_id text, flow_id text,
-        transmission_id text, handoff_at timestamptz, machine_open bool, bot_click bool, url text, value float8,
-        currency text, order_id text
+        line int, event_at timestamptz, day date, event_id text, metric text, profile_id text, message_id text,
+        flow_id text, transmission_id text, handoff_at timestamptz, machine_open bool, bot_click bool, url text,
+        value float8, currency text, order_id text
     );
     CREATE TEMP TABLE staged_rejects (line int, reason text, raw text);
 """
 DROP_STAGING = "DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_rejects"
 
-SELECT_DAYS = "SELECT DISTINCT (event_at AT TIME ZONE 'UTC')::date AS day FROM staged"
+SELECT_DAYS = "SELECT DISTINCT day FROM staged"
 ENSURE_PARTITION = "SELECT ensure_partition('events', $1)"
 
 # Locks the ledger's row until the end: whoever claims the file next waits, and finds it done.
@@ -43,6 +42,10 @@ INSERT_REJECTS = """
     SELECT $1, $2, line, reason, raw FROM staged_rejects ORDER BY line LIMIT $3
 """
 _REJECTS_OF_HELD = 1000  # tell what is wrong with the file; it is read again anyway
+
+
+# Around rows in COPY's binary form.
+_COPY_BEGIN, _COPY_END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 
 
 class LeaseLost(Transient):
@@ -61,9 +64,11 @@ class Staged:
     async def add(self, piece: Piece) -> None:
         """Stage a bounded piece."""
         if piece.events:
-            await self._connection.copy_records_to_table("staged", records=piece.events, columns=Event._fields)
-        if piece.text:
-            await self._connection.copy_to_table("staged", source=io.BytesIO(piece.text), columns=Event._fields)
+            days = ((*event, event.event_at.date()) for event in piece.events)
+            await self._connection.copy_records_to_table("staged", records=days, columns=(*Event._fields, "day"))
+        if piece.copied:
+            source = _around(piece.copied)
+            await self._connection.copy_to_table("staged", source=source, columns=STAGED, format="binary")
         if piece.rejects:
             await self._connection.copy_records_to_table(
                 "staged_rejects", records=piece.rejects, columns=Reject._fields
@@ -76,7 +81,6 @@ class Staged:
             await attribute.begin_long_work(self._connection, self._file.source.org_id)
             await self._connection.execute("ANALYZE staged")
             await self._fresh.note_twice()
-            await self._ahead.foretell()
 
     async def switch(self, loaded: Loaded, sha256: str, now: datetime) -> Loaded:
         """Events, sends, rollups, rejects and the ledger change together. Raises LeaseLost, and Changed
@@ -86,9 +90,9 @@ class Staged:
             await attribute.begin_switch(connection, org_id)
             if not await connection.fetchval(KEEP_CLAIM, file_id, self._file.claim_id):
                 raise LeaseLost("another worker took the file over", reason="lease_lost")
-            await self._fresh.note_known(self._days, loaded.rows)
-            await self._ahead.keep_new()
             tellers = await Tellers.look(connection, self._file)
+            await self._fresh.keep_fresh(self._days, loaded.rows)
+            await self._ahead.foretell()
             orders = await orders_of(connection, org_id)
             loaded = replace(loaded, fresh=await self._fresh.insert(file_id, orders.metrics))
             loaded = await tellers.take_over(orders, loaded)
@@ -120,6 +124,11 @@ class Staged:
                 async with self._connection.transaction():
                     await self._connection.execute(attribute.BEGIN_LONG_WORK)
                     await self._connection.execute(ENSURE_PARTITION, day, timeout=STATEMENT_TIMEOUT_S)
+
+
+async def _around(copied: bytes | memoryview) -> AsyncIterator[bytes | memoryview]:
+    for part in (_COPY_BEGIN, copied, _COPY_END):
+        yield part
 
 
 class Stagings:

@@ -1,4 +1,4 @@
-"""Sends that are made ahead of the switch are those that follow from the events."""
+"""Sends that are summed up from the rows of a file are those that follow from the events."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from services.ingest.ahead import Ahead
 from services.ingest.attribute import rebuild_rollups
+from services.ingest.staging import Staged
 from services.ingest.store import settle
 from tests.component.ingest.given import SENT, Mail, Row, again, json_lines, nested_csv
 from tests.component.ingest.rig import Rig
@@ -87,13 +87,13 @@ async def test_what_a_flow_sync_tells_between_staging_and_switch_counts(
     rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await rig.add_generation("P1", copy_id=uuid4())
-    foretell = Ahead.foretell
+    prepare = Staged.prepare
 
-    async def foretell_and_sync(ahead: Ahead) -> None:
-        await foretell(ahead)
+    async def prepare_and_sync(staged: Staged) -> None:
+        await prepare(staged)
         await rig.add_flow_message("ACT9", "MSG1")
 
-    monkeypatch.setattr(Ahead, "foretell", foretell_and_sync)
+    monkeypatch.setattr(Staged, "prepare", prepare_and_sync)
     (folder / "events.csv").write_bytes(nested_csv([Mail("T1").received()]))
 
     await rig.settle()

@@ -77,6 +77,27 @@ async def test_what_later_files_say_of_a_send_is_added_to_it_unless_it_moves(
     assert await _sends(rig) == before
 
 
+async def test_rows_that_are_told_again_and_alike_touch_no_send_and_keep_their_neighbours_simple(
+    rig: Rig, folder: Path
+) -> None:
+    mails = [Mail("T1", profile_id="P1"), Mail("T2", profile_id="P2")]
+    told = [row for mail in mails for row in (mail.received(), mail.opened())]
+    await put(rig, folder / "a.csv", told)
+    versions = "SELECT transmission_id, xmin::text AS version FROM sends ORDER BY transmission_id"
+    before = await rig.rows(versions)
+
+    assert await put(rig, folder / "b.csv", [*told, *told]) == (8, 0)
+    assert await rig.rows(versions) == before
+    assert await put(rig, folder / "c.csv", [*told, mails[0].opened()]) == (5, 1)
+
+    first, second = await _sends(rig)
+    assert (first["human_opens"], second["human_opens"]) == (2, 1)
+    assert (await rig.rows(versions))[1] == before[1]
+    assert (await rig.one("SELECT count(*) AS n FROM event_repeats"))["n"] == 8
+    await rebuild_rollups(rig.database, rig.org_id)
+    assert await _sends(rig) == [first, second]
+
+
 async def test_sends_that_are_added_mark_the_quarters_that_showed_them_and_opens_none(rig: Rig, folder: Path) -> None:
     accepted_at = SENT - timedelta(minutes=20)
     await rig.add_generation("P1", copy_id=uuid4(), accepted_at=accepted_at)

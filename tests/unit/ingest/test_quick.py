@@ -3,8 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.ingest import plain
 from services.ingest.parse import Reading, read_pieces
-from services.ingest.records import Event, Piece, Reject, Unreadable
+from services.ingest.records import STAGED, Event, Piece, Reject, Unreadable
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 HEADER = ("id", "metric", "profile_id", "datetime", "event_properties")
@@ -23,7 +24,6 @@ FLAT = (
     "event_properties.$internal.Transmission ID", "event_properties.$internal.Handoff Time",
 )  # fmt: skip
 LAID_OUT = dict[int, Event | Reject]
-_TIMES, _FLAGS = (4, 8), (9, 10)
 
 ids = st.sampled_from(["E1", "01M2XP7FY7FV3CW6TA32JN1XG2", "a b", " E2 ", "", "é", "back\\slash", "x" * 201, "\x7f"])
 metrics = st.sampled_from(
@@ -100,21 +100,35 @@ def _read(data: bytes, *, quick: bool) -> tuple[LAID_OUT, str]:
 
 
 def _of_piece(piece: Piece) -> Iterable[Event | Reject]:
-    told = [_event(line.split("\t")) for line in bytes(piece.text).decode().split("\n")[:-1]]
+    told = list(_rows(io.BytesIO(bytes(piece.copied))))
     assert len(told) == piece.told
     return [*piece.events, *piece.rejects, *told]
 
 
-def _event(texts: Sequence[str]) -> Event:
-    """As PostgreSQL reads the line: it is in UTC."""
-    values: list[Any] = [None if text == "\\N" else text for text in texts]
-    assert "\\" not in "".join(value or "" for value in values)
-    for index in _TIMES:
-        values[index] = values[index] and datetime.fromisoformat(values[index]).replace(tzinfo=UTC)
-    for index in _FLAGS:
-        values[index] = values[index] and {"true": True, "false": False}[values[index]]
-    values[0], values[12] = int(values[0]), values[12] and float(values[12])
-    return Event(*values)
+def _rows(copied: io.BytesIO) -> Iterator[Event]:
+    """As PostgreSQL reads them."""
+    while fields := copied.read(2):
+        row: dict[str, Any] = {}
+        assert int.from_bytes(fields) == len(STAGED)
+        for name in STAGED:
+            length = int.from_bytes(copied.read(4), signed=True)
+            row[name] = None if length < 0 else _value(name, copied.read(length))
+        assert row.pop("day") == (row["event_at"].date() - date(2000, 1, 1)).days
+        yield Event(**row)
+
+
+def _value(name: str, field: bytes) -> Any:
+    match name:
+        case "line" | "day":
+            return int.from_bytes(field, signed=True)
+        case "event_at" | "handoff_at":
+            return datetime(2000, 1, 1, tzinfo=UTC) + timedelta(microseconds=int.from_bytes(field, signed=True))
+        case "machine_open" | "bot_click":
+            return {b"\0": False, b"\1": True}[field]
+        case "value":
+            return struct.unpack(">d", field)[0]
+        case _:
+            return field.decode()
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]], **form: Any) -> bytes:
