@@ -12,13 +12,14 @@ Rows that are told again change neither, unless they say something else (`touche
 `attribute`, which computes from the events whatever was touched.
 """
 
-from datetime import date, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from services.ingest.attribute import (
+    ALL_GENERATIONS,
     ATTRIBUTION,
+    BEST,
     FACTS,
-    GENERATIONS,
     MARK_UNMATCHED,
     SELECT_LOOKBACK_DAYS,
     STATEMENT_TIMEOUT_S,
@@ -34,21 +35,24 @@ _TALLIED = """
 _ATTRIBUTED = "attribution, generation_id, generation_day, template_id, copy_id, cell"
 
 CREATE_READY = """
-    DROP TABLE IF EXISTS pg_temp.ready, pg_temp.later, pg_temp.apart;
+    DROP TABLE IF EXISTS pg_temp.ready, pg_temp.ready_emails, pg_temp.later, pg_temp.added, pg_temp.apart;
     CREATE TEMP TABLE ready (
         transmission_id text, profile_id text, message_id text, flow_id text, sent_at timestamptz, day date,
         delivered bool, bounced bool, unsubscribed bool, spam bool, first_open_at timestamptz, human_opens int,
         machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, attribution text,
-        generation_id uuid, generation_day date, template_id text, copy_id uuid, cell text, accepted_at timestamptz
+        generation_id uuid, generation_day date, template_id text, copy_id uuid, cell text,
+        fits bool, accepted_at timestamptz, candidate_id uuid
     );
     CREATE TEMP TABLE later (
         transmission_id text, unsubscribed bool, spam bool, first_open_at timestamptz, human_opens int,
         machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, first_day date,
         first_handoff timestamptz, last_handoff timestamptz
     );
+    CREATE TEMP TABLE ready_emails (n bigint);
+    CREATE TEMP TABLE added (transmission_id text);
     CREATE TEMP TABLE apart (transmission_id text);
 """
-DROP_READY = "DROP TABLE IF EXISTS pg_temp.ready, pg_temp.later, pg_temp.apart"
+DROP_READY = "DROP TABLE IF EXISTS pg_temp.ready, pg_temp.ready_emails, pg_temp.later, pg_temp.added, pg_temp.apart"
 
 # Events of more than a day before their send do not count, as where they are read from the events.
 FORETELL = f"""
@@ -71,15 +75,26 @@ FORETELL = f"""
         FROM sums WHERE NOT sent
     ), early AS (
         INSERT INTO apart SELECT transmission_id FROM sums WHERE sent AND first_day < since - 1
+    ), counted AS (
+        INSERT INTO ready_emails SELECT count(*) FROM sums WHERE sent AND first_day >= since - 1
     ), t AS (
         SELECT *, (sent_at AT TIME ZONE 'UTC')::date AS day FROM sums WHERE sent AND first_day >= since - 1
     )
-    INSERT INTO ready ({_TALLIED}, {_ATTRIBUTED}, accepted_at)
+    INSERT INTO ready ({_TALLIED}, {_ATTRIBUTED}, fits, accepted_at, candidate_id)
     SELECT {", ".join(f"t.{name.strip()}" for name in _TALLIED.split(","))},
         {ATTRIBUTION},
-        CASE WHEN g.fits AND NOT g.preview THEN g.accepted_at END
+        g.fits, g.accepted_at, g.generation_id
     FROM t
-    {GENERATIONS}
+    {ALL_GENERATIONS}
+"""  # noqa: S608  # our own text
+# All but the best of those that may have shown several generations.
+_BEST = BEST.replace("generation_id", "candidate_id")
+DROP_OTHERS = f"""
+    DELETE FROM ready r USING (
+        SELECT ctid AS at, row_number() OVER (PARTITION BY transmission_id ORDER BY {_BEST}) AS nth
+        FROM ready
+        WHERE transmission_id IN (SELECT transmission_id FROM ready GROUP BY transmission_id HAVING count(*) > 1)
+    ) o WHERE o.nth > 1 AND r.ctid = o.at
 """  # noqa: S608  # our own text
 
 SELECT_SPAN = """
@@ -88,38 +103,28 @@ SELECT_SPAN = """
     FROM staged WHERE transmission_id IS NOT NULL AND metric IN ('Received Email', 'Bounced Email', 'Dropped Email')
 """
 
-# Looked for from the first day on that an event of theirs could count.
-DROP_KNOWN = """
-    WITH dropped AS (
-        DELETE FROM ready r USING events e
-        WHERE e.org_id = $1 AND e.transmission_id = r.transmission_id AND e.day >= $2
-        RETURNING r.transmission_id
-    )
-    INSERT INTO apart SELECT transmission_id FROM dropped
-"""
-DROP_SENDS = """
-    WITH dropped AS (
-        DELETE FROM ready r USING sends s WHERE s.org_id = $1 AND s.transmission_id = r.transmission_id
-        RETURNING r.transmission_id
-    )
-    INSERT INTO apart SELECT transmission_id FROM dropped
+# Of any of their rows, and of those that came before their delivery: from the first day on that one could count.
+NOTE_KNOWN = """
+    INSERT INTO apart
+    SELECT r.transmission_id FROM ready r CROSS JOIN LATERAL (
+        SELECT FROM events e WHERE e.org_id = $1 AND e.transmission_id = r.transmission_id AND e.day >= $2 LIMIT 1) e
+    UNION ALL
+    SELECT r.transmission_id FROM ready r CROSS JOIN LATERAL (
+        SELECT FROM sends s WHERE s.org_id = $1 AND s.transmission_id = r.transmission_id OFFSET 0) s
 """
 # Rows that were known, and say something else from now on.
 NOTE_CORRECTED = "INSERT INTO apart SELECT transmission_id FROM touched WHERE transmission_id IS NOT NULL"
+SELECT_DAYS = "SELECT min(day) AS first, max(day) + 30 AS last FROM ready"
+NOTE_LOOSE = """
+    INSERT INTO apart
+    SELECT r.transmission_id FROM ready r JOIN (
+        SELECT DISTINCT profile_id, message_id FROM events
+        WHERE org_id = $1 AND transmission_id IS NULL AND message_id IS NOT NULL AND day BETWEEN $2 AND $3
+    ) l ON l.profile_id = r.profile_id AND l.message_id = r.message_id
+"""
 DROP_APART = """
     DELETE FROM {table} r USING (SELECT DISTINCT transmission_id FROM apart) a
     WHERE a.transmission_id = r.transmission_id
-"""
-SELECT_DAYS = "SELECT min(day) AS first, max(day) + 30 AS last FROM ready"
-DROP_LOOSE = """
-    WITH dropped AS (
-        DELETE FROM ready r USING (
-            SELECT DISTINCT profile_id, message_id FROM events
-            WHERE org_id = $1 AND transmission_id IS NULL AND message_id IS NOT NULL AND day BETWEEN $2 AND $3
-        ) l WHERE l.profile_id = r.profile_id AND l.message_id = r.message_id
-        RETURNING r.transmission_id
-    )
-    INSERT INTO apart SELECT transmission_id FROM dropped
 """
 
 INSERT_SENDS = f"""
@@ -134,7 +139,7 @@ NOTE_UNMATCHED = f"""
 MARKED = "SELECT set_config('app.sends_marked', $1, true)"
 MARK = """
     INSERT INTO shown_marks (org_id, at)
-    SELECT DISTINCT $1::uuid, quarter_of(accepted_at) FROM ready WHERE accepted_at IS NOT NULL
+    SELECT DISTINCT $1::uuid, quarter_of(accepted_at) FROM ready WHERE generation_id IS NOT NULL
 """
 NOTE_CELLS = """
     INSERT INTO cells SELECT DISTINCT template_id, copy_id, cell, day FROM ready WHERE template_id IS NOT NULL
@@ -161,13 +166,16 @@ ADD_LATER = """
     ), of_days AS (
         INSERT INTO decided SELECT DISTINCT coalesce(generation_day, day) FROM changed
     )
-    DELETE FROM later l USING changed c WHERE l.transmission_id = c.transmission_id
+    INSERT INTO added SELECT transmission_id FROM changed
 """
+# An update cannot ask row by row in its own words.
+BY_ROW = "SET LOCAL enable_hashjoin = {0}; SET LOCAL enable_mergejoin = {0}"
 # What has no send waits among the events.
 NOTE_MOVED = """
     INSERT INTO apart
-    SELECT l.transmission_id FROM later l
-    JOIN sends s ON s.org_id = $1 AND s.transmission_id = l.transmission_id
+    SELECT l.transmission_id FROM later l CROSS JOIN LATERAL (
+        SELECT FROM sends s WHERE s.org_id = $1 AND s.transmission_id = l.transmission_id OFFSET 0) s
+    WHERE NOT EXISTS (SELECT FROM added a WHERE a.transmission_id = l.transmission_id)
 """
 TOUCH_APART = """
     INSERT INTO touched
@@ -184,48 +192,45 @@ class Ahead:
 
     def __init__(self, connection: Connection, org_id: UUID, window: timedelta) -> None:
         self._connection, self._org_id, self._window = connection, org_id, window
-        self._since: date | None = None
 
     async def foretell(self) -> None:
         """Under the org's lock, once only fresh rows are left and before they are events."""
         span = await self._connection.fetchrow(SELECT_SPAN, timeout=STATEMENT_TIMEOUT_S)
-        self._since = span["since"] if span else None
+        since = span["since"] if span else None
         lookback_days: int = await self._connection.fetchval(SELECT_LOOKBACK_DAYS, self._org_id, self._window)
-        await self._run(FORETELL, self._since, self._window, lookback_days)
-        await self._connection.execute("ANALYZE ready; ANALYZE later")
-        if self._since is not None:
-            await self._run(DROP_KNOWN, self._since)
-            await self._run(DROP_SENDS)
+        status = await self._run(FORETELL, since, self._window, lookback_days)
+        emails: int = await self._connection.fetchval("SELECT n FROM ready_emails")
+        if int(status.rpartition(" ")[2]) > emails:
+            await self._connection.execute(DROP_OTHERS, timeout=STATEMENT_TIMEOUT_S)
+        if since is not None:
+            await self._run(NOTE_KNOWN, since)
 
     async def add(self, orders: Orders) -> None:
         """Once they are: add those sums, and note in `touched` what has to be computed."""
-        await self._drop_apart()
+        days = await self._connection.fetchrow(SELECT_DAYS)
+        if days is not None and days["first"] is not None:
+            await self._run(NOTE_LOOSE, days["first"], days["last"])
+        await self._connection.execute(NOTE_CORRECTED, timeout=STATEMENT_TIMEOUT_S)
+        await self._connection.execute("ANALYZE apart")
+        for table in ("ready", "later"):
+            await self._connection.execute(DROP_APART.format(table=table), timeout=STATEMENT_TIMEOUT_S)
         await self._connection.execute(MARKED, "yes")
-        if self._since is not None:
-            await self._add_ready(orders)
+        await self._add_ready(orders)
+        await self._connection.execute(BY_ROW.format("off"))
         await self._run(ADD_LATER)
+        await self._connection.execute(BY_ROW.format("on"))
         await self._connection.execute(MARKED, "")
         await self._run(NOTE_MOVED)
         await self._connection.execute("ANALYZE apart")
         await self._connection.execute(TOUCH_APART, timeout=STATEMENT_TIMEOUT_S)
 
-    async def _drop_apart(self) -> None:
-        await self._connection.execute("ANALYZE touched")
-        await self._connection.execute(NOTE_CORRECTED, timeout=STATEMENT_TIMEOUT_S)
-        await self._connection.execute("ANALYZE apart")
-        for table in ("ready", "later"):
-            await self._connection.execute(DROP_APART.format(table=table), timeout=STATEMENT_TIMEOUT_S)
-
     async def _add_ready(self, orders: Orders) -> None:
-        days = await self._connection.fetchrow(SELECT_DAYS)
-        if days is None or days["first"] is None:
-            return
-        await self._run(DROP_LOOSE, days["first"], days["last"])
         await self._run(INSERT_SENDS)
         await self._run(NOTE_UNMATCHED)
         await self._run(MARK)
         for statement in (NOTE_CELLS, NOTE_DECIDED, *([NOTE_PLACES] if orders.metrics else [])):
             await self._connection.execute(statement, timeout=STATEMENT_TIMEOUT_S)
 
-    async def _run(self, statement: str, *arguments: object) -> None:
-        await self._connection.execute(statement, self._org_id, *arguments, timeout=STATEMENT_TIMEOUT_S)
+    async def _run(self, statement: str, *arguments: object) -> str:
+        status = await self._connection.execute(statement, self._org_id, *arguments, timeout=STATEMENT_TIMEOUT_S)
+        return str(status)

@@ -69,12 +69,19 @@ TOUCH_NEIGHBOURS = """
     SELECT s.transmission_id, s.day, 0 FROM (
         SELECT profile_id, message_id FROM loose
         UNION SELECT profile_id, message_id FROM tallies WHERE loose > 0
-    ) p JOIN sends s ON s.org_id = $1 AND s.profile_id = p.profile_id AND s.message_id = p.message_id
+    ) p CROSS JOIN LATERAL (
+        SELECT s.transmission_id, s.day FROM sends s
+        WHERE s.org_id = $1 AND s.profile_id = p.profile_id AND s.message_id = p.message_id OFFSET 0
+    ) s
 """
 
+# Whoever looks for what was touched looks row by row (OFFSET 0): of rows that came a minute ago the planner knows
+# nothing, and would read all of the org.
 SELECT_SINCE = """
     SELECT min(least(t.since, s.day)) - 1 FROM touched t
-    LEFT JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
+    LEFT JOIN LATERAL (
+        SELECT s.day FROM sends s WHERE s.org_id = $1 AND s.transmission_id = t.transmission_id OFFSET 0
+    ) s ON true
     WHERE t.transmission_id IS NOT NULL
 """
 
@@ -114,15 +121,18 @@ TALLY = f"""
     INSERT INTO tallies
     WITH known AS MATERIALIZED (
         SELECT t.transmission_id, min(least(t.since, s.day)) - 1 AS since FROM touched t
-        LEFT JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
+        LEFT JOIN LATERAL (
+            SELECT s.day FROM sends s WHERE s.org_id = $1 AND s.transmission_id = t.transmission_id OFFSET 0
+        ) s ON true
         WHERE t.transmission_id IS NOT NULL
         GROUP BY t.transmission_id
     ), facts AS (
         SELECT e.*,
             {FACTS}
-        FROM known t
-        JOIN events e ON e.org_id = $1 AND e.transmission_id = t.transmission_id AND e.day >= t.since
-        WHERE e.day >= $2
+        FROM known t CROSS JOIN LATERAL (
+            SELECT * FROM events e
+            WHERE e.org_id = $1 AND e.transmission_id = t.transmission_id AND e.day >= t.since AND e.day >= $2 OFFSET 0
+        ) e
     ), sums AS (
         SELECT transmission_id,
             {SUMS}
@@ -169,7 +179,7 @@ ATTRIBUTION = """
         CASE WHEN g.fits AND NOT g.preview THEN g.copy_id END,
         CASE WHEN g.fits AND NOT g.preview THEN g.cell ELSE '' END
 """.strip()
-GENERATIONS = """
+_CANDIDATES = """
     LEFT JOIN (
         SELECT message_id, array_agg(action_id) AS actions FROM flow_messages WHERE org_id = $1 GROUP BY message_id
     ) m ON m.message_id = t.message_id
@@ -194,10 +204,15 @@ GENERATIONS = """
         WHERE g.org_id = $1 AND g.user_id = t.profile_id AND (t.flow_id IS NOT NULL OR m.actions IS NOT NULL)
           AND g.accepted_at <= t.sent_at AND g.clean_at >= t.sent_at - $3::interval
           AND g.day BETWEEN t.day - $4::int AND t.day AND g.day >= $2::date - $4::int AND g.decision <> 'preview'
-        -- Of two that were accepted at the very same moment the larger id: any rule will do, if all follow it.
-        ORDER BY fits DESC, g.accepted_at DESC, g.generation_id DESC LIMIT 1
+        {best}
     ) g ON true
 """.strip()
+# Of two that were accepted at the very same moment the larger id: any rule will do, if all follow it.
+BEST = "fits DESC, accepted_at DESC, generation_id DESC"
+GENERATIONS = _CANDIDATES.format(best=f"ORDER BY {BEST} LIMIT 1")
+ALL_GENERATIONS = _CANDIDATES.format(best="")
+"""Each tally once for each generation that it may have shown. Nearly all have but one, and to sort that takes longer
+than to find it; whoever asks so keeps the BEST afterwards."""
 
 # Which messages and days have emails that may be attributed better later: unmatched.py looks at them again, soon where
 # a file brought more of them. Of `kept`, sends as they are stored now.
@@ -237,16 +252,17 @@ UPSERT_SENDS = f"""
 # Asked before the sends change and after: a send may move from one cell to another.
 NOTE_CELLS = """
     INSERT INTO cells
-    SELECT DISTINCT s.template_id, s.copy_id, s.cell, s.day FROM tallies t
-    JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
-    WHERE s.template_id IS NOT NULL
+    SELECT DISTINCT s.template_id, s.copy_id, s.cell, s.day FROM tallies t CROSS JOIN LATERAL (
+        SELECT * FROM sends s WHERE s.org_id = $1 AND s.transmission_id = t.transmission_id OFFSET 0
+    ) s WHERE s.template_id IS NOT NULL
 """
 
 # A send that shows none of our generations may be one of control's: its own day stands for that of its decision.
 NOTE_DECIDED = """
     INSERT INTO decided
-    SELECT DISTINCT coalesce(s.generation_day, s.day) FROM tallies t
-    JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
+    SELECT DISTINCT coalesce(s.generation_day, s.day) FROM tallies t CROSS JOIN LATERAL (
+        SELECT * FROM sends s WHERE s.org_id = $1 AND s.transmission_id = t.transmission_id OFFSET 0
+    ) s
 """
 # Last in their transaction, and in one order: whoever counts waits for these rows.
 RAISE_DAYS = """

@@ -96,8 +96,9 @@ NOTE_KNOWN = f"""
     INSERT INTO known
     SELECT DISTINCT ON (s.event_id, s.day) s.event_id, s.day, s.line, e.file_id, d.differs,
         CASE WHEN d.differs THEN {_said("s")} END
-    FROM again s
-    JOIN events e ON e.org_id = $1 AND e.event_id = s.event_id AND e.day = s.day
+    FROM again s CROSS JOIN LATERAL (
+        SELECT * FROM events e WHERE e.org_id = $1 AND e.event_id = s.event_id AND e.day = s.day OFFSET 0
+    ) e
     CROSS JOIN LATERAL (SELECT ({_row("e")}) IS DISTINCT FROM ({_row("s")}) AS differs) d
     WHERE e.file_id <> $2 OR e.line < s.line OR $3
     ORDER BY s.event_id, s.day, s.line DESC
