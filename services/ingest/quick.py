@@ -9,17 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # ships no types
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]  # ships no types
-from numpy.typing import NDArray
 
 from services.ingest import copy_rows, mapping
 from services.ingest.mapping import Columns, Rejected
+from services.ingest.properties import Mask, Properties, no_properties, read_properties
 from services.ingest.records import STAGED, Taken
-
-Mask = NDArray[np.bool_]
 
 pa.set_memory_pool(pa.system_memory_pool())  # arrow's own keeps what it has freed
 
@@ -29,10 +26,7 @@ _NAIVE = r"^20[2-9]\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?$"
 _UNIX = r"^[1-9]\d{9}$"
 _COHORT = r"^(?P<at>[1-9]\d{9}):"
 _MOST_TEXTS = 1_000  # distinct metrics of one block that are read ahead
-# What orders say, in many spellings: left to the row-by-row reader wherever one of them occurs.
-_OF_ORDERS = frozenset(("$currency_code", "$value_currency", "currency", "Currency", "OrderId", "order_id", "Order ID"))
 _UNUSUAL = ("internal", "currency", "order_id", "own_id")  # as columns of their own
-_EMPTY: dict[str, Any] = {}
 
 
 class PlainReader:
@@ -77,17 +71,15 @@ class _Block:
         self._doubt: Mask = np.zeros(self._count, np.bool_)
 
     def take(self) -> Taken:
-        objects = self._objects()
-        internals = self._kept([one.get("$internal") for one in objects], dict)
+        metric = self._by_text(self._texts["metric"], mapping.metric_of, _STRING)
+        said = self._properties(_is_in(metric, mapping.OF_EMAILS))
         profile_id = self._id("profile_id", None)
         event_at = self._event_at()
-        metric = self._by_text(self._texts["metric"], mapping.metric_of, _STRING)
-        message_id = self._id("message_id", [one.get("$message") for one in objects])
-        transmission_id = self._id("transmission_id", [(one or _EMPTY).get("Transmission ID") for one in internals])
-        unsent = _is_in(metric, mapping.UNSENT)
-        handoff_at = self._handoff_at(objects, internals, event_at, _is_in(metric, mapping.SENDING))
+        message_id = self._id("message_id", said.message_id)
+        transmission_id = self._id("transmission_id", said.transmission_id)
+        handoff_at = self._handoff_at(said, event_at, _is_in(metric, mapping.SENDING))
         made = self._bounce_ids(message_id, profile_id, handoff_at, event_at)
-        without = pc.and_(pc.is_null(transmission_id), unsent)
+        without = pc.and_(pc.is_null(transmission_id), _is_in(metric, mapping.UNSENT))
         moments, days = copy_rows.moments_and_days(event_at)
         lines = np.arange(self._first_line, self._first_line + self._count, dtype=np.int32)
         return self._written(
@@ -96,15 +88,15 @@ class _Block:
             *copy_rows.text(metric),
             *copy_rows.text(profile_id),
             *copy_rows.text(message_id),
-            *copy_rows.text(self._id("flow_id", [one.get("$flow") for one in objects])),
+            *copy_rows.text(self._id("flow_id", said.flow_id)),
             *copy_rows.text(pc.if_else(without, made, transmission_id)),
             copy_rows.moment(handoff_at),
-            copy_rows.flag(self._flag("machine_open", [one.get("machine_open") for one in objects])),
-            copy_rows.flag(self._flag("bot_click", [one.get("Bot Click") for one in objects])),
-            *copy_rows.text(self._url([one.get("URL") for one in objects])),
-            copy_rows.number(self._value([one.get("$value") for one in objects])),
+            copy_rows.flag(self._flag("machine_open", said.machine_open)),
+            copy_rows.flag(self._flag("bot_click", said.bot_click)),
+            *copy_rows.text(self._short(self._chosen("url", said.url), b" ", mapping.MAX_URL)),
+            copy_rows.number(self._value(said.value)),
             *copy_rows.text(pa.nulls(self._count, _STRING)),
-            *copy_rows.text(self._own_id([one.get("$event_id") for one in objects], _is_in(metric, mapping.OF_EMAILS))),
+            *copy_rows.text(self._own_id(said.own_id)),
         )
 
     def _written(self, *parts: Any) -> Taken:
@@ -114,45 +106,24 @@ class _Block:
             found = pc.filter(found, pa.array(~self._doubt))
         return Taken(_bytes_of(found), count, np.flatnonzero(self._doubt).tolist())
 
-    # --- properties
-
-    def _objects(self) -> list[dict[str, Any]]:
+    def _properties(self, of_emails: Any) -> Properties:
         if "properties" not in self._texts:
-            return [_EMPTY] * self._count
-        texts = self._texts["properties"].to_pylist()
-        try:
-            objects = [orjson.loads(text) if text else _EMPTY for text in texts]
-        except orjson.JSONDecodeError:
-            objects = [_loaded(text) for text in texts]
-        of_orders = [type(one) is not dict or not _OF_ORDERS.isdisjoint(one) for one in objects]
-        self._doubt |= np.array(of_orders, np.bool_)
-        return [one if type(one) is dict else _EMPTY for one in objects]
-
-    def _kept(self, values: list[Any], *kinds: type) -> list[Any]:
-        """The values of these kinds; others are in doubt."""
-        allowed = {type(None), *kinds}
-        if set(map(type, values)) <= allowed:
-            return values
-        kept = [one if type(one) in allowed else None for one in values]
-        self._doubt |= np.array([type(one) not in allowed for one in values], np.bool_)
-        return kept
-
-    def _strings(self, values: list[Any]) -> Any:
-        """Texts; what is none (or empty) becomes null, what is something else is in doubt."""
-        found = pa.array(self._kept(values, str), _STRING)
-        return pc.if_else(pc.equal(found, ""), None, found)
+            return no_properties(self._count)
+        said = read_properties(self._texts["properties"], _mask(of_emails))
+        self._doubt |= said.doubt
+        return said
 
     # --- fields
 
-    def _chosen(self, field: str, nested: list[Any] | None) -> Any:
+    def _chosen(self, field: str, nested: Any) -> Any:
         """A column of its own goes before the properties, where it says something."""
         flat = self._texts.get(field)
         if flat is None:
-            return self._strings(nested or [None] * self._count)
+            return nested
         said = pc.if_else(pc.equal(flat, ""), None, flat)
-        return said if not nested else pc.coalesce(said, self._strings(nested))
+        return said if nested is None or nested.null_count == self._count else pc.coalesce(said, nested)
 
-    def _id(self, field: str, nested: list[Any] | None) -> Any:
+    def _id(self, field: str, nested: Any) -> Any:
         found = self._chosen(field, nested)
         if nested is None:
             self._doubt |= _mask(pc.is_null(found))
@@ -160,6 +131,8 @@ class _Block:
 
     def _short(self, found: Any, least: bytes, most: int) -> Any:
         """Printable ASCII."""
+        if found.null_count == self._count:
+            return found
         if not _all_within(found, least[0]):
             self._doubt |= _mask(pc.invert(pc.match_substring_regex(found, f"^[{least.decode()}-~]*$")))
         self._doubt |= _mask(pc.greater(pc.binary_length(found), most))
@@ -194,13 +167,12 @@ class _Block:
         self._doubt |= _mask(outside)
         return found
 
-    def _handoff_at(self, objects: list[dict[str, Any]], internals: list[Any], event_at: Any, sending: Any) -> Any:
+    def _handoff_at(self, said: Properties, event_at: Any, sending: Any) -> Any:
         """Whole seconds, of the hand-over itself or else of the cohort; only a plausible one."""
-        nested = [(one or _EMPTY).get("Handoff Time") for one in internals]
-        seconds = self._seconds(nested)
+        seconds = self._seconds(said.handoff_at)
         if (flat := self._texts.get("handoff_at")) is not None:
             seconds = pc.coalesce(self._unix(flat), seconds)
-        cohort = self._chosen("cohort", [one.get("$_cohort$message_send_cohort") for one in objects])
+        cohort = self._chosen("cohort", said.cohort)
         told = pc.struct_field(pc.extract_regex(cohort, _COHORT), "at")
         self._doubt |= _mask(pc.and_(pc.is_valid(cohort), pc.and_(pc.is_null(told), pc.is_null(seconds))))
         seconds = pc.coalesce(seconds, pc.cast(told, pa.int64()))
@@ -210,19 +182,10 @@ class _Block:
         plausible = pc.and_(pc.less_equal(took, longest), pc.greater_equal(took, _micros(mapping.SKEW)))
         return pc.if_else(plausible, moment, None)
 
-    def _seconds(self, values: list[Any]) -> Any:
-        found = self._numbers(values, pa.int64(), int)
+    def _seconds(self, found: Any) -> Any:
         outside = pc.or_(pc.less(found, 10**9), pc.greater_equal(found, 10**10))
         self._doubt |= _mask(outside)
         return pc.if_else(outside, None, found)
-
-    def _numbers(self, values: list[Any], kind: Any, *kinds: type) -> Any:
-        kept = self._kept(values, *kinds)
-        try:
-            return pa.array(kept, kind, from_pandas=False)
-        except (pa.ArrowInvalid, OverflowError):  # one of them is larger than any that is meant
-            self._doubt |= True
-            return pa.nulls(self._count, kind)
 
     def _unix(self, texts: Any) -> Any:
         said = pc.if_else(pc.equal(texts, ""), None, texts)
@@ -236,28 +199,21 @@ class _Block:
         seconds = pc.cast(pc.divide(moment, 1_000_000), _STRING)
         return pc.binary_join_element_wise("bounce", message_id, profile_id, seconds, ":")
 
-    def _flag(self, field: str, nested: list[Any]) -> Any:
-        found = pa.array(self._kept(nested, bool), pa.bool_())
+    def _flag(self, field: str, found: Any) -> Any:
         if (flat := self._texts.get(field)) is not None:
             said = self._by_text(flat, mapping.flag_of, pa.bool_())
             found = pc.if_else(pc.equal(flat, ""), found, said)
         return found
 
-    def _url(self, nested: list[Any]) -> Any:
-        return self._short(self._chosen("url", nested), b" ", mapping.MAX_URL)
-
-    def _value(self, nested: list[Any]) -> Any:
+    def _value(self, found: Any) -> Any:
         if "value" in self._texts:
             flat = self._texts["value"]
             self._doubt |= _mask(pc.not_equal(flat, ""))
-        found = self._numbers(nested, pa.float64(), int, float)
         self._doubt |= _mask(pc.greater_equal(pc.abs(found), 1e15))
         return found
 
-    def _own_id(self, nested: list[Any], of_emails: Any) -> Any:
+    def _own_id(self, found: Any) -> Any:
         """The shop's own events name their order by their own id."""
-        kept = [None if email else one for email, one in zip(of_emails.to_pylist(), nested, strict=True)]
-        found = self._strings(kept)
         trimmed = pc.utf8_trim_whitespace(found)
         self._doubt |= _mask(pc.not_equal(trimmed, found))
         return self._short(found, b" ", mapping.MAX_ID)
@@ -310,10 +266,3 @@ def _times(texts: Any) -> tuple[Any, Mask]:
     of_unix = pc.cast(pc.cast(seconds, pa.timestamp("s", "UTC")), _TIME)
     found = pc.coalesce(of_iso, of_unix)
     return found, _mask(pc.is_null(found))
-
-
-def _loaded(text: bytes) -> Any:
-    try:
-        return orjson.loads(text) if text else _EMPTY
-    except orjson.JSONDecodeError:
-        return None

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest import plain
+from services.ingest import plain, properties
 from services.ingest.parse import Reading, read_pieces
 from services.ingest.records import STAGED, Event, Piece, Reject, Unreadable
 
@@ -55,7 +55,7 @@ internals = st.one_of(
         },
     ),
 )
-properties = st.fixed_dictionaries(
+said = st.fixed_dictionaries(
     {},
     optional={
         "$internal": internals,
@@ -69,7 +69,7 @@ properties = st.fixed_dictionaries(
     },
 )  # fmt: skip
 nested_values = st.one_of(
-    properties.map(json.dumps), st.sampled_from(["", "{", "[]", "null", '{"$message":"a","$message":"b"}', '{"a":1,}'])
+    said.map(json.dumps), st.sampled_from(["", "{", "[]", "null", '{"$message":"a","$message":"b"}', '{"a":1,}'])
 )
 nested_rows = st.tuples(ids, metrics, st.one_of(ids, st.just("P1")), times, nested_values)
 flat_rows = st.tuples(
@@ -82,7 +82,7 @@ good_nested = st.tuples(
     st.sampled_from(["Received Email", "Opened Email", "Bounced Email", "Viewed Product"]),
     st.just("P1"),
     st.just("2026-11-23T09:00:00Z"),
-    properties.map(json.dumps),
+    said.map(json.dumps),
 )
 
 
@@ -232,3 +232,49 @@ def test_lines_are_counted_on_behind_a_row_that_breaks_lines() -> None:
     found = _demand_alike(_csv(HEADER, [_good(0), broken_row, *map(_good, range(2, 60))]))
 
     assert found[61].line == 61
+
+
+STRANGE = [
+    '{"x":NaN}', '{"x":[1, -Infinity ]}', '{"x":Inf}', '{"x":1e999}', '{"x":99e307}', '{"x":-9.5E+308}',
+    '{"x":' + "9" * 400 + "}", '{"x":' + "9" * 250 + "e99}", '{"x":"6E943"}', "{}{}", "", " ", "{} ",
+    " {}", '{},"x":{}', '{"x":' + "[" * 1500 + "]" * 1500 + "}", '{"x":' * 1100 + "1" + "}" * 1100, '{"x":"\\ud800"}',
+    '{"x":"\\udc00"}', '{"x":"\\ud83d\\ude00"}', '{"$message":"a","$message":"b"}', '{"\\u0024message":"a"}',
+    '{"$internal":{"Transmission ID":"T","Transmission ID":"U"}}', '{"$internal":"T"}', '{"$internal":null}',
+    '{"$internal":{"Handoff Time":1763888400.0}}', '{"$internal":{"Handoff Time":"1763888400"}}', '{"URL":"a\\u0000b"}',
+    '{"$value":1e400}', '{"$value":12345678901234567890}', '{"$value":true}', '{"$value":-0}',
+    '{"machine_open":"true"}', '{"currency":"EUR"}', '{"currency":null}', '{"OrderId":7}', '{"x":"a\tb"}', '{"x":01}',
+    '{"x":.5}', '{"x":1.}', '{"x":+1}', '{"x":1}//', "{'x':1}", '{"x":1,}', '{"x":[}]}', '{"":1}', "[1]", "1", "null",
+    '{"x":"NaN, Inf"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("metric", ["Opened Email", "Viewed Product"])
+@pytest.mark.parametrize("strange", STRANGE)
+def test_both_readers_see_the_same_in_properties_of_any_make_and_in_those_around_them(
+    strange: str, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain, "BLOCK_BYTES", 1 << 20)
+    rows = [_good(0), ("E1", metric, "P1", "2026-11-23T09:00:00Z", strange), *map(_good, range(2, 80))]
+
+    found = _demand_alike(_csv(HEADER, rows))
+
+    assert sum(isinstance(one, Event) and one.transmission_id is not None for one in found.values()) >= 79
+
+
+def test_rows_of_emails_are_read_at_once_and_others_beside_them_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    by_row = properties._by_row
+
+    def counted(texts: Any, of_emails: Any) -> properties.Properties:
+        read.append(len(texts))
+        return by_row(texts, of_emails)
+
+    monkeypatch.setattr(properties, "_by_row", counted)
+    monkeypatch.setattr(plain, "BLOCK_BYTES", 1 << 20)
+    shop = [(f"S{number}", "Viewed Product", *_good(number)[2:4], '{"$event_id":7}') for number in range(20)]
+    mixed = [row for number in range(20) for row in (_good(number), shop[number])]
+
+    _demand_alike(_csv(HEADER, [_good(number) for number in range(100)]))
+    assert read == []
+    _demand_alike(_csv(HEADER, mixed))
+    assert read == [20]
