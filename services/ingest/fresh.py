@@ -16,7 +16,7 @@ FIRST_DAILY_PARTITION: Final = date(2026, 1, 1)
 """Days before this lie in one partition, made by the migration."""
 
 _MOST_DAYS: Final = 8  # that are asked one by one, which reads the file's rows as often; else each row finds its own
-_SHORT_DAY_BYTES: Final = 8 * 230  # for each row of the file: so many events of about so many bytes
+_SHORT_DAY_BYTES: Final = 3 * 230  # for each row of the file: so many events of about so many bytes
 
 # `repeated`: rows of `staged`, by where they lie; it is only ever added to until they leave.
 CREATE_AGAIN = """

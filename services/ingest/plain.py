@@ -23,7 +23,7 @@ Judged = Literal["plain", "whole", "open"]
 ByRow = Callable[[Callable[[int], str], Columns | None, int], Iterator[Event | Reject]]
 """The row-by-row reader: of lines, with these columns (None: the first record is the header), from this number on."""
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 2 << 20  # of twice as many rows each costs a sixth less
 _MOST_QUOTED_ENDS = 500  # of lines in one block: records of more lines are cut by the row-by-row reader
 _QUOTE, _NEWLINE, _RETURN = b'"\n\r'
 

@@ -126,8 +126,8 @@ class Staged:
                     await self._connection.execute(ENSURE_PARTITION, day, timeout=STATEMENT_TIMEOUT_S)
 
 
-async def _around(copied: bytes | memoryview) -> AsyncIterator[bytes | memoryview]:
-    for part in (_COPY_BEGIN, copied, _COPY_END):
+async def _around(copied: bytes | memoryview) -> AsyncIterator[bytes]:
+    for part in (_COPY_BEGIN, bytes(copied), _COPY_END):
         yield part
 
 
