@@ -3,6 +3,7 @@
     python -m tests.chaos.failing generator --report FILE                                  lists where it does so
     python -m tests.chaos.failing generator --report FILE --at 'publish … Publisher.send' --when after --nth 1
     python -m tests.chaos.failing generator --report FILE --refuse 0.01     has PostgreSQL refuse one in a hundred
+    python -m tests.chaos.failing egress --report FILE --part-bytes 5242880     puts what is larger in parts
     python -m tests.chaos.failing cli --report FILE --at … -- dead replay write    kills our own command
 
 Nothing of this is in the services: the calls that leave the process are wrapped here, at the client libraries' own
@@ -20,7 +21,7 @@ import re
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -99,8 +100,8 @@ def _place(frame: FrameType) -> tuple[str, str]:
     return str(Path(code.co_filename).relative_to(ROOT)), code.co_qualname.partition(".<locals>")[0]
 
 
-def install(points: Failpoints) -> None:
-    """Wrap the doors."""
+def install(points: Failpoints, uploads: Collection[str] = UPLOADS) -> None:
+    """Wrap the doors; those of S3 for these calls alone."""
 
     def wrapped(call: Callable[..., Awaitable[Any]], kind: str, wanted: Callable[..., bool]) -> Callable[..., Any]:
         @functools.wraps(call)
@@ -131,15 +132,15 @@ def install(points: Failpoints) -> None:
     put(aio_pika.exchange.Exchange, "publish", "publish")
     for name in ("ack", "nack", "reject"):
         put(aio_pika.message.IncomingMessage, name, "ack")
-    _wrap_uploads(points)
+    _wrap_uploads(points, uploads)
 
 
-def _wrap_uploads(points: Failpoints) -> None:
+def _wrap_uploads(points: Failpoints, uploads: Collection[str]) -> None:
     call = AioBaseClient._make_api_call
 
     def make_api_call(self: Any, operation: str, arguments: Any) -> Any:
         # Named here, not when it is awaited: by then another function may be waiting for it.
-        under_way = points.crossing("upload") if operation in UPLOADS else None
+        under_way = points.crossing("upload") if operation in uploads else None
 
         async def crossing() -> Any:
             result = await call(self, operation, arguments)
@@ -192,6 +193,12 @@ def crash_on(text: str) -> None:
     Consumer._handle = handling  # type: ignore[method-assign]  # that is what this program is for
 
 
+def part(part_bytes: int) -> None:
+    """Have the exporter put what is larger than this in parts: an hour of the size that ships would take hours."""
+    app = importlib.import_module("services.egress.app")
+    vars(app)["S3Options"] = functools.partial(app.S3Options, part_bytes=part_bytes)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("service", help="Or `cli`, which is told what comes after `--`.")
@@ -201,13 +208,17 @@ def main() -> int:
     parser.add_argument("--nth", type=int, default=1)
     parser.add_argument("--poison", help="Die when a job with this text is handled.")
     parser.add_argument("--refuse", type=float, default=0.0, help="The share of statements that PostgreSQL refuses.")
+    parser.add_argument("--upload", choices=UPLOADS, help="Die at this call of S3 alone.")
+    parser.add_argument("--part-bytes", type=int, help="Of an object that is put in parts.")
     told = [*sys.argv[1:], "--"]
     asked = parser.parse_args(told[: told.index("--")])
     if asked.refuse:
         refuse(asked.refuse, seed=sum(asked.service.encode()))
     if asked.poison:
         crash_on(asked.poison)
-    install(Failpoints(asked.report, asked.at, asked.when, asked.nth))
+    if asked.part_bytes:
+        part(asked.part_bytes)
+    install(Failpoints(asked.report, asked.at, asked.when, asked.nth), {asked.upload} if asked.upload else UPLOADS)
     if asked.service == "cli":
         sys.argv[1:] = told[told.index("--") + 1 : -1]
         importlib.import_module("cli.__main__").main()

@@ -61,16 +61,30 @@ def requests_of_the_box(path: Path) -> list[Mapping[str, Any]]:
 
 def exported(endpoints: Endpoints, bucket: str, prefixes: Sequence[str]) -> list[Exported]:
     """The fourth ledger: every row of every object of the table `generations`."""
-    s3 = pyarrow.fs.S3FileSystem(
+    s3 = _open_s3(endpoints)
+    found: list[Exported] = []
+    for path in _objects(s3, bucket, prefixes):
+        with s3.open_input_file(path) as file:
+            ids = pq.read_table(file, columns=["generation_id"]).column("generation_id").to_pylist()
+        found.extend(Exported(one, path) for one in ids)
+    return found
+
+
+def remove_exported(endpoints: Endpoints, bucket: str, prefixes: Sequence[str]) -> None:
+    """As somebody who tidies up the bucket."""
+    s3 = _open_s3(endpoints)
+    for path in _objects(s3, bucket, prefixes):
+        s3.delete_file(path)
+
+
+def _open_s3(endpoints: Endpoints) -> Any:
+    return pyarrow.fs.S3FileSystem(
         endpoint_override=endpoints.s3_endpoint, access_key=endpoints.s3_access_key,
         secret_key=endpoints.s3_secret_key, region="us-east-1", scheme="http",
     )  # fmt: skip
-    found: list[Exported] = []
-    for prefix in prefixes:
-        selector = pyarrow.fs.FileSelector(f"{bucket}/{prefix}", recursive=True, allow_not_found=True)
-        for info in s3.get_file_info(selector):
-            if info.path.endswith(".parquet") and "/_" not in info.path:
-                with s3.open_input_file(info.path) as file:
-                    ids = pq.read_table(file, columns=["generation_id"]).column("generation_id").to_pylist()
-                found.extend(Exported(one, info.path) for one in ids)
-    return found
+
+
+def _objects(s3: Any, bucket: str, prefixes: Sequence[str]) -> list[str]:
+    selectors = [pyarrow.fs.FileSelector(f"{bucket}/{one}", recursive=True, allow_not_found=True) for one in prefixes]
+    paths = [info.path for selector in selectors for info in s3.get_file_info(selector)]
+    return [path for path in paths if path.endswith(".parquet") and "/_" not in path]

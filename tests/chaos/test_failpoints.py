@@ -52,7 +52,8 @@ _TOGETHER = (("gateway",), ("generator", "profile_writer"), ("ingest", "egress",
 
 def known() -> dict[str, dict[str, list[str]]]:
     """`reached`: sites by service. `by_import`: those of the writer's bulk road. `by_trouble`: by what leads there.
-    `by_import_trouble`: both. `by_command`: those of our own command. `unreached`: by the reason why not."""
+    `by_import_trouble`: both. `by_part`: those of a large hour. `by_command`: those of our own command. `unreached`: by
+    the reason why not."""
     content: dict[str, dict[str, list[str]]] = yaml.safe_load(SITES.read_text())
     return content
 

@@ -12,7 +12,8 @@ from tests.chaos.failing import EXIT_CODE
 from tests.chaos.oracle import Violation
 from tests.chaos.rig import Rig, open_rig, seed_of
 from tests.chaos.test_failpoints import failing, known
-from tests.chaos.troubles import TROUBLES, Trouble
+from tests.chaos.trouble import Trouble
+from tests.chaos.troubles import TROUBLES
 from tests.support.servers import Servers
 
 pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]

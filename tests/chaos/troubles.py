@@ -3,35 +3,36 @@ template that nobody has fitted yet. Each is made by what an administrator, a cu
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack
 from datetime import timedelta
-from itertools import count
-from typing import Any, ClassVar
 from uuid import uuid4
 
 import aiohttp
 
 from devstack.seeds import INSERT_ORG
-from devstack.services import CommandFailed, run_justai
-from shared.clock import FrozenClock
-from shared.crypto import KeyRing
-from simulator.people.hooks import signed_batch
-from simulator.world import World
-from tests.chaos.client import webhooks
+from devstack.services import run_justai
 from tests.chaos.oracle import Violation
-from tests.chaos.orgs import INSERT_VARIANT, INSERT_VERSION, Org
-from tests.chaos.rig import Rig
-from tests.support.klaviyo_events import Mail
+from tests.chaos.orgs import INSERT_VARIANT, INSERT_VERSION
+from tests.chaos.trouble import HOUR_S, WITHIN_S, Somebody, Trouble
+from tests.chaos.troubles_events import (
+    BatchOfEvents,
+    BatchToRead,
+    EventsOfKlaviyo,
+    HourOfComparing,
+    PreviewedFile,
+    TotalsThatFail,
+)
+from tests.support.link import link_to
 from tests.support.waiting import eventually
-
-_HOUR_S = 3600
-_WITHIN_S = 60.0
-_ASKED = slice(0, 150)
-_entries = count()
 
 SET_ACCESS_KEY = "UPDATE export_targets SET access_key = $2 WHERE org_id = $1"
 SET_TABLES = "UPDATE export_targets SET tables = $2 WHERE org_id = $1"
+CHANGE_LAYOUT = """
+    UPDATE export_targets SET layout = CASE layout WHEN 'plain' THEN 'hive' ELSE 'plain' END WHERE org_id = $1
+"""
 COUNT_FOLDERS = "SELECT count(*) FROM export_targets WHERE org_id = $1 AND bucket = ''"
 RENAME_QUOTA = "UPDATE integrations SET account_key = account_key || '.' WHERE org_id = $1"
 COUNT_LEFT_BEHIND = """
@@ -40,6 +41,7 @@ COUNT_LEFT_BEHIND = """
          + (SELECT count(*) FROM pending_writes p JOIN integrations i USING (org_id)
             WHERE p.account_key <> i.account_key)
 """
+COUNT_REFUSED = "SELECT count(*) FROM refused_webhooks WHERE org_id = $1"
 PUT_ASIDE = """
     WITH gone AS (DELETE FROM integrations WHERE org_id = $1 RETURNING *)
     SELECT to_jsonb(gone) FROM gone
@@ -50,57 +52,6 @@ COUNT_UNFITTED = """
     SELECT count(*) FROM templates t LEFT JOIN policy_fits p USING (org_id, template_id)
     WHERE t.org_id = $1 AND (p.fitted_at IS NULL OR p.fitted_at < $2 OR p.error IS NOT NULL)
 """
-COUNT_UNCOMPARED = "SELECT count(*) FROM reconcile_orgs WHERE compared_at IS NULL OR compared_at < $1"
-INSERT_SOURCE = "INSERT INTO sources (source_id, org_id, name, kind, poll_s) VALUES ($1, $2, $3, $4, 1)"
-SWITCH_OFF = "UPDATE sources SET enabled = false WHERE source_id = $1"
-SELECT_RECEIVED = """
-    SELECT count(*) FROM events e JOIN ingest_files f USING (file_id)
-    WHERE f.source_id = $1 AND e.metric = 'Received Email'
-"""
-INSERT_HOOK = "INSERT INTO event_hooks VALUES ($1, $2, $3, $4, NULL, NULL, $5)"
-SELECT_BATCHES = "SELECT count(*) FROM event_batches WHERE source_id = $1"
-COUNT_REFUSED = "SELECT count(*) FROM refused_webhooks WHERE org_id = $1"
-SELECT_LOADED = """
-    SELECT coalesce(sum(rows), 0)::int FROM ingest_files
-    WHERE source_id = $1 AND state = 'done' AND superseded_by IS NULL
-"""
-
-
-class Trouble:
-    """One kind. In this order: `before` the service is started so that it dies, `during` until it has, `after` it was
-    started again. `allowed`: what the oracle finds and this trouble asks for."""
-
-    env: Mapping[str, str] = {}
-
-    def __init__(self, rig: Rig, seed: int) -> None:
-        self.rig, self.seed = rig, seed
-
-    async def before(self) -> None: ...
-    async def during(self) -> None: ...
-    async def after(self) -> None: ...
-
-    def allowed(self, one: Violation) -> bool:
-        return False
-
-    @property
-    def org(self) -> Org:
-        return self.rig.orgs[0]
-
-    async def ask(self) -> None:
-        await self.rig.client.load(webhooks(self.rig.orgs, 6, self.seed, people=_ASKED), 40)
-
-    async def emailed(self) -> None:
-        """Others enter the flows, and their emails leave."""
-        number = next(_entries)
-        await self.rig.enter(slice(_ASKED.stop + 2 * number, _ASKED.stop + 2 * (number + 1)))
-        await self.rig.settled()
-        await self.rig.emails_left()
-
-    async def none_left(self, statement: str, *values: object) -> None:
-        async def done() -> None:
-            assert await self.rig.fetchval(statement, *values) == 0
-
-        await eventually(done, within_s=_WITHIN_S, every_s=0.25)
 
 
 class RefusingBucket(Trouble):
@@ -149,7 +100,27 @@ class OrgWithoutBucket(Trouble):
         async def given() -> None:
             assert await self.rig.fetchval(COUNT_FOLDERS, self._org_id) == 1
 
-        await eventually(given, within_s=_WITHIN_S, every_s=0.25)
+        await eventually(given, within_s=WITHIN_S, every_s=0.25)
+
+
+class ChangedLayout(Trouble):
+    """Folders are to be called otherwise, and an hour that lies under its old name is exported again."""
+
+    async def before(self) -> None:
+        await self.ask()
+        await self.rig.settled()
+        self._until = self.rig.leap_to_the_next_hour()
+        await self.rig.exported(self._until)
+        await self.rig.execute(CHANGE_LAYOUT, self.org.org_id)
+
+    async def during(self) -> None:
+        start, end = (f"{at:%Y-%m-%dT%H}" for at in (self._until - timedelta(hours=1), self._until))
+        told = ("export", "backfill", self.org.slug, "--from", start, "--to", end)
+        self._told = asyncio.create_task(run_justai(self.rig.env, *told))  # it ends when the hour is there
+
+    async def after(self) -> None:
+        await self._told
+        await self.rig.exported(self._until)
 
 
 class UnfittedTemplate(Trouble):
@@ -209,95 +180,57 @@ class WrongPolicy(Trouble):
         since = self.rig.clock.now()
         mended = {"window_h": 24 + self.seed % 100}  # another one than the last that was fitted
         await self.rig.execute(SET_POLICY, self.org.org_id, json.dumps(mended))
-        self.rig.leap(_HOUR_S)
+        self.rig.leap(HOUR_S)
         await self.none_left(COUNT_UNFITTED, self.org.org_id, since)
 
 
-class HourOfComparing(Trouble):
-    """Counts are due to be compared with Klaviyo's own."""
+class Stop(Trouble):
+    """A writer that has work in hand is asked to stop, and dies on its way out."""
 
-    fault: ClassVar[Mapping[str, Any] | None] = None
+    async def during(self) -> None:
+        await self.rig.ready("profile_writer", within_s=WITHIN_S)
+        await self.ask()
+        os.kill(self.rig.pid("profile_writer"), signal.SIGTERM)
+
+
+class StopWithoutDatabase(Trouble):
+    """A generator that waits for its database with jobs in hand is asked to stop, and gives them back."""
 
     async def before(self) -> None:
-        if self.fault is not None:
-            await self.org.box.break_down(**self.fault)
+        self._stack = AsyncExitStack()
+        self._link, through = await self._stack.enter_async_context(link_to(self.rig.database_url))
+        self.env = {"JUSTAI_DATABASE_URL": through}
 
     async def during(self) -> None:
-        self._since = self.rig.clock.now()
-        self.rig.leap(_HOUR_S)
+        rig = self.rig
+        await rig.ready("generator", within_s=WITHIN_S)
+        self._link.cut()
+        await self.ask()
+        log = rig.folder / "logs" / "generator.log"
+        await eventually(lambda: "consumer.outage" in log.read_text(), within_s=WITHIN_S, every_s=0.1)
+        os.kill(rig.pid("generator"), signal.SIGTERM)
+        await eventually(lambda: rig.processes.exit_code("generator") is not None, within_s=WITHIN_S, every_s=0.05)
+        self._link.mend()
 
     async def after(self) -> None:
-        await self.org.box.mend()
-        self.rig.leap(_HOUR_S)  # past the lease of who died, and the wait of who was put off
-        await self.none_left(COUNT_UNCOMPARED, self._since)
-
-
-class TotalsThatFail(HourOfComparing):
-    """The same, and Klaviyo does not answer."""
-
-    fault: ClassVar = {"kind": "status", "status": 500, "operation": "get_metrics"}
-
-
-class BatchOfEvents(Trouble):
-    """Klaviyo's system webhook brings a batch, and brings it again until it is accepted."""
-
-    async def before(self) -> None:
-        rig, now = self.rig, self.rig.clock.now()
-        self._source_id, self._hook_id, secret = uuid4(), uuid4(), "s" * 43
-        sealed = KeyRing(rig.env["JUSTAI_SEAL_KEYS"]).seal(secret, f"{self.org.org_id}/hook/{self._hook_id}")
-        await rig.execute(INSERT_SOURCE, self._source_id, self.org.org_id, f"{self._hook_id}", "webhook")
-        await rig.execute(INSERT_HOOK, self._source_id, self.org.org_id, self._hook_id, sealed, now)
-        account = World(FrozenClock()).add_account("Corner Shop")
-        mails = [Mail(account, now - timedelta(minutes=5), f"01P{one}{self._hook_id}") for one in range(2)]
-        self._batch = signed_batch(account.id, [one.received() for one in mails], secret, "hook1", now)
-
-    async def during(self) -> None:
-        self._sent = asyncio.create_task(self._send())
-
-    async def after(self) -> None:
-        await self._sent
-        assert await self.rig.fetchval(SELECT_BATCHES, self._source_id) == 1
-        self.rig.leap(120)  # its minute is over, and looked at unchanged
-
-        async def loaded() -> None:
-            assert await self.rig.fetchval(SELECT_LOADED, self._source_id) == 2
-
-        await eventually(loaded, within_s=_WITHIN_S, every_s=0.25)
-
-    async def _send(self) -> None:
-        url = f"{self.rig.gateway_url}/api/klaviyo-events/{self.org.slug}/{self._hook_id}"
-
-        async def accepted() -> None:
-            try:
-                async with self.rig.http.post(url, data=self._batch.body, headers=self._batch.headers) as answer:
-                    assert answer.status == 202, await answer.text()
-            except aiohttp.ClientError as failure:
-                raise AssertionError(str(failure)) from failure
-
-        await eventually(accepted, within_s=_WITHIN_S, every_s=0.25)
-
-
-class BatchToRead(BatchOfEvents):
-    """The same, and it is read at once: the reader is who dies."""
-
-    async def during(self) -> None:
-        await super().during()
-        await self._sent
-        self.rig.leap(120)
+        await self.rig.settled()
+        await self.rig.processes.end("generator")
+        await self.rig.start("generator")  # by its own line
+        await self._stack.aclose()
 
 
 class RefusedWebhook(Trouble):
     """A flow's webhook brings no key, and is told so for as long as it comes: what the org is told has that kind."""
 
     async def during(self) -> None:
-        await eventually(self._refused, within_s=_WITHIN_S, every_s=0.25)
+        await eventually(self._refused, within_s=WITHIN_S, every_s=0.25)
 
     async def after(self) -> None:
         async def told() -> None:
             await self._refused()
             assert await self.rig.fetchval(COUNT_REFUSED, self.org.org_id) > 0
 
-        await eventually(told, within_s=_WITHIN_S, every_s=0.25)
+        await eventually(told, within_s=WITHIN_S, every_s=0.25)
 
     async def _refused(self) -> None:
         url = f"{self.rig.gateway_url}/api/generate/{self.org.slug}"
@@ -308,52 +241,11 @@ class RefusedWebhook(Trouble):
             raise AssertionError(str(failure)) from failure
 
 
-class EventsOfKlaviyo(Trouble):
-    """An org's events are read from Klaviyo itself."""
-
-    async def before(self) -> None:
-        self._source_id = uuid4()
-        await self.rig.execute(INSERT_SOURCE, self._source_id, self.org.org_id, f"{self._source_id}", "klaviyo")
-
-    async def after(self) -> None:
-        await self.emailed()
-        self.rig.leap(_HOUR_S)  # the window of those emails is closed
-
-        async def received() -> None:
-            assert await self.rig.fetchval(SELECT_RECEIVED, self._source_id) == 2
-
-        await eventually(received, within_s=_WITHIN_S, every_s=0.25)
-        await self.rig.execute(SWITCH_OFF, self._source_id)
-
-
-class Somebody(Trouble):
-    """Tries something by a command, which a service answers: another try says how it is."""
-
-    told: tuple[str, ...] = ()
-
-    async def during(self) -> None:
-        self._first = asyncio.create_task(run_justai(self.rig.env, *self.told))
-
-    async def after(self) -> None:
-        with suppress(CommandFailed):
-            await self._first
-        assert await run_justai(self.rig.env, *self.told)
-
-
 class TriedBucket(Somebody):
     """An administrator has the exporter try a bucket."""
 
     async def before(self) -> None:
         self.told = ("export", "test", self.org.slug)
-
-
-class PreviewedFile(Somebody):
-    """An analyst looks how a file would be read."""
-
-    async def before(self) -> None:
-        await self.emailed()
-        await self.org.box.export(".", layout="nested", format="csv")
-        self.told = ("source", "preview", self.org.slug, "sftp")
 
 
 TROUBLES: Mapping[str, tuple[str, type[Trouble]]] = {
@@ -363,7 +255,10 @@ TROUBLES: Mapping[str, tuple[str, type[Trouble]]] = {
     "a template that nobody has fitted": ("generator", UnfittedTemplate),
     "an org without a connection": ("profile_writer", NoConnection),
     "a key of another account": ("profile_writer", OtherQuota),
+    "a layout that is changed": ("egress", ChangedLayout),
     "a policy that is wrong": ("ranker", WrongPolicy),
+    "a stop": ("profile_writer", Stop),
+    "a stop without a database": ("generator", StopWithoutDatabase),
     "an hour that is compared": ("ingest", HourOfComparing),
     "totals that fail": ("ingest", TotalsThatFail),
     "a batch of events": ("gateway", BatchOfEvents),

@@ -14,6 +14,14 @@ from shared.db.pool import Database, open_database
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 ACCOUNT = "acct:A"
 
+PEND = """
+    INSERT INTO pending_writes (account_key, profile_id, prefix, org_id, action, lane, day, generation_id, written_for,
+                                accepted_at, deadline_at, clean_at, next_attempt_at)
+    SELECT $1, 'P' || person, 'jai', $2, 'write', 1, $3::timestamptz::date, gen_random_uuid(), 'w.F.A', $3,
+           $3 + interval '1 hour', $3 + interval '2 hours', $3
+    FROM generate_series(1, 2) AS person
+"""
+
 
 @pytest.fixture
 async def org_id(database_url: str) -> UUID:
@@ -100,3 +108,15 @@ async def test_what_klaviyo_asked_for_is_not_shortened_by_a_second_look(database
         await bulk.creating(ACCOUNT, after(600), 2)
         await bulk.creating(ACCOUNT, after(1), 0)
         assert (await bulk.road(ACCOUNT, NOW, NOW)).create_at == after(600)
+
+
+async def test_of_what_no_import_can_be_made_is_left_to_single_writes(database_url: str, org_id: UUID) -> None:
+    async with open_database(database_url, name="test") as database:
+        bulk = BulkStore(database, Store(database))
+        async with database.connection() as connection:
+            await connection.execute(PEND, ACCOUNT, org_id, NOW)
+        found = await bulk.candidates(ACCOUNT, org_id, NOW, after(3601), NOW, 10)
+        await bulk.unfit(ACCOUNT, found[:1])
+
+        assert len(found) == 2
+        assert await bulk.candidates(ACCOUNT, org_id, NOW, after(3601), NOW, 10) == found[1:]
