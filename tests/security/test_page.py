@@ -1,33 +1,20 @@
 """docs/security.md promises nothing that no test holds it to."""
 
-import ast
 import re
-from functools import cache
 from pathlib import Path
+
+from tests.support.named_tests import called_long, declared_in, named_in
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text()
-NAMED = re.findall(r"`(tests/[a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`", PAGE)
-
-
-@cache
-def declared_in(path: str) -> dict[str, bool]:
-    """The tests of a file; whether each, or the whole file, is a long one."""
-    source = (ROOT / path).read_text()
-    all_long = "pytestmark" in source and "mark.long" in source.partition("pytestmark")[2].partition("\n")[0]
-    tree = ast.parse(source)
-    return {
-        one.name: all_long or any(ast.unparse(mark) == "pytest.mark.long" for mark in one.decorator_list)
-        for one in tree.body
-        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
+NAMED = named_in(PAGE)
 
 
 def test_every_test_that_is_named_exists_and_is_called_long_where_it_is() -> None:
     assert len(NAMED) > 40
     for path, name in NAMED:
         assert name in declared_in(path), f"{path}::{name}"
-        assert (f"*long* `{path}::{name}`" in PAGE) is declared_in(path)[name], f"{path}::{name}"
+        assert called_long(PAGE, path, name) is declared_in(path)[name], f"{path}::{name}"
 
 
 def test_every_promise_names_a_test() -> None:
