@@ -288,8 +288,9 @@ async def open_rig(
         database_url, amqp_url, bucket = await _corners(endpoints, own, stack)
         env = environment(
             database_url=database_url, amqp_url=amqp_url, clock=spec, gateway_linger_s="0.1",
-            egress_settle_s=f"{SETTLE_S:g}", egress_tick_s="5", egress_requeue_s="6", egress_lease_s="6",
-            writer_lease_s="5", ingest_stable_s="2", ingest_lease_s="10", ingest_requeue_s="20", **settings,
+            egress_settle_s=f"{SETTLE_S:g}", egress_tick_s="2", egress_requeue_s="6", egress_lease_s="6",
+            writer_lease_s="5", ingest_stable_s="1", ingest_tick_s="1", ingest_lease_s="6", ingest_requeue_s="10",
+            **settings,
         )  # fmt: skip
         (simulator_port,) = free_ports(1)
         simulator_url = f"http://{LOOPBACK}:{simulator_port}"

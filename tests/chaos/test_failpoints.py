@@ -6,7 +6,9 @@ has and the run does not reach stands in `sites.yaml`, with the reason.
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -39,6 +41,8 @@ SHORT = {
     ("profile_writer", "commit services/profile_writer/turn.py Turns.close", "before"),
 }
 """Accepted and not told; stored and not published; written at Klaviyo and not recorded."""
+AT_A_STOP = "commit services/gateway/store.py Store.mark_used"
+"""Once a minute, and while it stops: a story is shorter."""
 _PEOPLE, _FLOW_PEOPLE, _MOST_STORIES = 4, 2, 200
 COUNT_HELD = "SELECT count(*) FROM profile_state WHERE org_id = $1 AND state <> 'clean'"
 COUNT_SETTLED = """
@@ -80,6 +84,8 @@ class Story:
     async def webhooks(self, seed: int) -> None:
         """To their writes' ends. Somebody waits for the copy, and a message is among them that nobody can read."""
         rig = self._rig
+        if rig.clock.now().minute < 10:  # so that the next hour comes within an hour of the first
+            rig.leap(600)
         self._asked = webhooks(rig.orgs, 12, seed, people=self._people)
         waiting = [replace(one, wait_s=1) for one in webhooks(rig.orgs, 2, seed + 1, people=self._people)]
         async with open_publisher(rig.amqp_url, "story") as publisher:
@@ -142,6 +148,10 @@ async def kill_at(rig: Rig, tmp_path: Path, *points: Point) -> None:
     again = {service: asyncio.create_task(brought_back(service)) for service, _, _ in points}
     try:
         await story.webhooks(seed)
+        for service, site, _ in points:
+            if site == AT_A_STOP:
+                os.kill(rig.pid(service), signal.SIGTERM)
+                await again[service]
         if not (again.keys() <= _REACHED_BY_WEBHOOKS and all(one.done() for one in again.values())):
             await story.hour()
         assert {service: await one for service, one in again.items()} == dict.fromkeys(again, EXIT_CODE)
