@@ -211,8 +211,8 @@ _CANDIDATES = """
 BEST = "fits DESC, accepted_at DESC, generation_id DESC"
 GENERATIONS = _CANDIDATES.format(best=f"ORDER BY {BEST} LIMIT 1")
 ALL_GENERATIONS = _CANDIDATES.format(best="OFFSET 0")
-"""Each tally once for each generation that it may have shown. Nearly all have but one, and to sort that takes longer
-than to find it; whoever asks so keeps the BEST afterwards."""
+"""Each tally once for each generation that it may have shown. Most have but one, which need not be sorted; whoever asks
+so keeps the BEST afterwards."""
 
 # Which messages and days have emails that may be attributed better later: unmatched.py looks at them again, soon where
 # a file brought more of them. Of `kept`, sends as they are stored now.
