@@ -16,8 +16,11 @@ TIMEOUT_S: Final = 10.0
 """Real seconds for a look-up or a batch, its turn included."""
 MOST_WAITING: Final = 64
 """For their turn; some milliseconds each, unless batches are large."""
+MOST_STRANGERS: Final = 16
+"""Of those that wait: look-ups of addresses of which no hook is known. Anybody may make such addresses up, and whoever
+does shall leave room for the hooks that there are."""
 _REMEMBERED: Final = timedelta(seconds=5)  # a hook that was rotated or switched off; also one that is not there
-_HOOKS_MAX: Final = 1000
+_STRANGERS_REMEMBERED: Final = 1000
 
 SELECT_HOOK: Final = """
     SELECT h.hook_id, h.org_id, h.source_id, o.slug, h.sealed_secret, h.sealed_before, h.before_until
@@ -50,22 +53,29 @@ class HookStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._turns, self._waiting = asyncio.Semaphore(1), 0
-        self._known: OrderedDict[UUID, tuple[datetime, Hook | None]] = OrderedDict()
+        self._turns, self._waiting, self._strangers = asyncio.Semaphore(1), 0, 0
+        self._hooks: dict[UUID, tuple[datetime, Hook]] = {}
+        self._none: OrderedDict[UUID, datetime] = OrderedDict()
 
     async def find(self, hook_id: UUID, now: datetime) -> Hook | None:
         """None: there is no such hook, or its source is switched off. Raises Failure."""
-        found = self._known.get(hook_id)
-        if found is not None and now - found[0] < _REMEMBERED:
-            return found[1]
-        async with self._turn(), self._database.connection(TIMEOUT_S) as connection:
+        known, missed_at = self._hooks.get(hook_id), self._none.get(hook_id)
+        if known is not None and now - known[0] < _REMEMBERED:
+            return known[1]
+        if missed_at is not None and now - missed_at < _REMEMBERED:
+            return None
+        turn = self._turn() if known is not None else self._turn_of_stranger()
+        async with turn, self._database.connection(TIMEOUT_S) as connection:
             row = await connection.fetchrow(SELECT_HOOK, hook_id)
-        hook = Hook(*row) if row is not None else None
-        self._known[hook_id] = (now, hook)
-        self._known.move_to_end(hook_id)
-        if len(self._known) > _HOOKS_MAX:
-            self._known.popitem(last=False)
-        return hook
+        self._hooks.pop(hook_id, None)
+        self._none.pop(hook_id, None)
+        if row is not None:
+            self._hooks[hook_id] = now, (hook := Hook(*row))
+            return hook
+        self._none[hook_id] = now
+        if len(self._none) > _STRANGERS_REMEMBERED:
+            self._none.popitem(last=False)
+        return None
 
     async def add(self, hook: Hook, batch_id: UUID, signature: str, lines: bytes, now: datetime) -> None:
         """Return when the batch is stored durably; one with the same signature was stored before. Raises Failure."""
@@ -74,6 +84,17 @@ class HookStore:
             await connection.execute(
                 INSERT_BATCH, batch_id, hook.org_id, hook.source_id, key, now, len(lines), lines
             )  # fmt: skip
+
+    @asynccontextmanager
+    async def _turn_of_stranger(self) -> AsyncIterator[None]:
+        if self._strangers >= MOST_STRANGERS:
+            raise Outage("too many hooks that are not known are asked for at once", reason="hooks_busy")
+        self._strangers += 1
+        try:
+            async with self._turn():
+                yield
+        finally:
+            self._strangers -= 1
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
