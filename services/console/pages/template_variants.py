@@ -352,7 +352,7 @@ async def review(visit: Visit) -> web.StreamResponse:
 def _inbox(waiting: variant_queue.WaitingReview) -> tuple[str, str]:
     """Subject and preview text as somebody with every field sees them; as they are written, where they cannot be."""
     headers = preview_grid.Variant(
-        waiting.copy_id, waiting.name, "draft", waiting.version, waiting.subject, waiting.preheader, "<p></p>"
+        waiting.copy_id, waiting.name, "draft", waiting.version, waiting.subject, waiting.preheader, "<p>…</p>"
     )
     [cell] = preview_grid.grid([headers], [previewing.person_of("example", sorted(preview_grid.fields_of(headers)))])
     return (cell.shown.subject, cell.shown.preheader) if cell.shown else (waiting.subject, waiting.preheader)
