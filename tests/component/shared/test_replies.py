@@ -114,7 +114,11 @@ async def test_a_sender_whose_broker_hangs_and_goes_gives_up_and_sends_again_aft
 
 async def test_a_slow_asker_fills_neither_the_broker_nor_the_sender(amqp_url: str, sender: ReplySender) -> None:
     sent = 1_500
-    async with link_to(amqp_url) as (link, through), receiving(through, most_s=60) as replies:
+    async with (
+        link_to(amqp_url) as (link, through),
+        receiving(through, most_s=60) as replies,
+        receiving(amqp_url) as others,
+    ):
         address = address_of(replies)
         with ExitStack() as waiting:
             coming = [waiting.enter_context(replies.expect(str(number))) for number in range(sent)]
@@ -122,6 +126,9 @@ async def test_a_slow_asker_fills_neither_the_broker_nor_the_sender(amqp_url: st
             async with asyncio.timeout(30):
                 for number in range(sent):
                     await sender.send(address, str(number), b"x" * 20_000)
+                with others.expect("last") as routed:  # what is sent before it on one channel is in its queue by then
+                    await sender.send(address_of(others), "last", b"")
+                    assert await routed == b""
             link.mend()
             async with asyncio.timeout(30):
                 await coming[-1]
