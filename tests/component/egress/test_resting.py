@@ -1,8 +1,6 @@
 """One customer's server takes no other's time: orgs whose place fails again and again rest."""
 
-import resource
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +15,7 @@ from shared.messaging.topology import EXPORT_HOUR
 from shared.messaging.verdict import Later, decide
 from tests.component.egress.scripted_s3 import ScriptedS3, scripted_s3
 from tests.component.egress.shop import HOUR, Shop, World, job, people
+from tests.support.full_disk import files_end_at
 
 
 @pytest.fixture
@@ -92,17 +91,6 @@ async def test_thousands_of_hours_of_one_org_keep_no_others_from_being_asked_for
 
     assert len(due) == 10
     assert quiet.org_id in {one.org_id for one in due}
-
-
-@contextmanager
-def files_end_at(size: int) -> Iterator[None]:
-    """No file of this process grows beyond it, as on a disk that is full there."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_a_full_disk_and_a_folder_that_is_not_there_say_what_to_do(

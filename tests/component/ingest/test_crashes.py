@@ -8,9 +8,8 @@ commits in processes that are killed, among all services: tests/chaos/test_failp
 
 import asyncio
 import os
-import resource
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from tests.chaos.sites import in_the_code
 from tests.component.ingest.given import SENT, Mail, Row, nested_csv
 from tests.component.ingest.rig import Rig
 from tests.component.ingest.test_counting import PACE
+from tests.support.full_disk import files_end_at
 from tests.support.servers import Servers
 
 COPY = UUID("00000000-0000-4000-8000-000000000001")
@@ -126,16 +126,6 @@ def install(points: Points, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     for cls, name, wanted in doors:
         monkeypatch.setattr(cls, name, wrapped(getattr(cls, name), wanted))
-
-
-@contextmanager
-def a_full_disk() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class World:
@@ -252,7 +242,7 @@ async def story(world: World) -> dict[str, list[dict[str, Any]]]:
     await world.through(world.poll)
     world.clock.advance(61)
     await world.through(world.poll)
-    with a_full_disk():
+    with files_end_at(64):
         await world.through(_once(world))  # fails, and is tried again
     (world.folder / "late.csv").unlink()  # gone between listing and reading
     await world.quiet()

@@ -3,11 +3,10 @@ rows are those of the final file, each once."""
 
 import asyncio
 import os
-import resource
 import signal
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +22,7 @@ from shared.crypto import KeyRing
 from shared.hosts import Hosts
 from tests.component.ingest.given import Mail, Row, nested_csv
 from tests.component.ingest.rig import RING, Rig, Server
+from tests.support.full_disk import files_end_at
 
 # Larger than some reads, of few rows: what happens in the middle is the matter, not how many there are.
 ROWS = [Mail(f"L{number}").received(Subject="x" * 20_000) for number in range(200)]
@@ -248,17 +248,6 @@ async def test_a_rewrite_within_the_second_and_of_the_same_size_is_what_is_read(
     await faulty.settle()
 
     assert await faulty.event_ids() == ids(new)
-
-
-@contextmanager
-def files_end_at(size: int) -> Iterator[None]:
-    """No file of this process grows beyond it, as on a disk that is full there."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_a_disk_that_is_full_for_a_small_file_says_so_too(faulty: Rig, tmp_path: Path) -> None:
