@@ -17,6 +17,7 @@ from simulator.app import Box, serving
 from simulator.settings import SimulatorSettings
 from simulator.world import World
 from tests.contract.klaviyo_spec import check_request, load_spec
+from tests.support.loopback import hosted
 
 PAGE_SCOPES = {"flows:read", "campaigns:read", "metrics:read", "profiles:write"}
 
@@ -65,10 +66,5 @@ def add_flows(box: Box, account: Account, count: int) -> None:
 async def serving_with(handler: Any) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with hosted(app) as url:
+        yield url

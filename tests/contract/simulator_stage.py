@@ -16,6 +16,7 @@ from simulator.account import Account
 from simulator.ledger_file import LedgerFile
 from simulator.settings import SimulatorSettings
 from tests.contract.simulator_box import Caller, profile_body, running_box
+from tests.support.loopback import hosted
 from tests.support.waiting import eventually
 
 DELAY_S = 120.0
@@ -60,15 +61,9 @@ async def receiving(clock: FrozenClock) -> AsyncIterator[Gateway]:
     gateway = Gateway(clock)
     app = web.Application()
     app.router.add_post("/api/generate/shop", gateway.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    gateway.url = f"http://127.0.0.1:{runner.addresses[0][1]}/api/generate/shop"
-    try:
+    async with hosted(app) as url:
+        gateway.url = f"{url}/api/generate/shop"
         yield gateway
-    finally:
-        await runner.cleanup()
 
 
 @dataclass

@@ -12,6 +12,7 @@ from shared.clock import FrozenClock
 from simulator.account import Account
 from tests.contract.simulator_box import Caller
 from tests.support.klaviyo_events import Mail
+from tests.support.loopback import hosted
 
 SECRET = "s" * 20
 
@@ -30,12 +31,9 @@ class Receiver:
 async def receiver() -> AsyncIterator[Receiver]:
     made, app = Receiver(), web.Application()
     app.router.add_post("/hook", made.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield made
-    await runner.cleanup()
+    async with hosted(app) as url:
+        made.url = f"{url}/hook"
+        yield made
 
 
 async def test_events_come_signed_in_batches_until_they_are_taken(

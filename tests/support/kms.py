@@ -12,6 +12,8 @@ from aiohttp import web
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from tests.support.loopback import hosted
+
 ARN = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 ALIAS = "alias/justai"
 
@@ -63,11 +65,5 @@ async def kms_serving() -> AsyncIterator[Kms]:
     kms = Kms()
     app = web.Application()
     app.router.add_post("/", kms.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        kms.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with hosted(app) as kms.url:
         yield kms
-    finally:
-        await runner.cleanup()

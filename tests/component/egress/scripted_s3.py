@@ -15,6 +15,7 @@ from aiohttp import web
 
 from services.egress.model import Target
 from services.egress.s3 import S3, Bucket, S3Options
+from tests.support.loopback import hosted
 
 Operation = Literal[
     "Head", "Put", "Create", "UploadPart", "Complete", "Abort", "Delete", "AssumeRole", "ListUploads", "Get"
@@ -239,15 +240,8 @@ async def scripted_s3() -> AsyncIterator[ScriptedS3]:
     script = ScriptedS3()
     app = web.Application(client_max_size=64 << 20)
     app.router.add_route("*", "/{tail:.*}", script.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        script.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with hosted(app) as script.url:
         yield script
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

@@ -8,6 +8,8 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from tests.support.loopback import hosted
+
 ROLE = "arn:aws:iam::111122223333:role/justai-exports"
 
 
@@ -62,11 +64,5 @@ async def scripted_sts(
     script = ScriptedSts(external_id, hands_out, lasts_s)
     app = web.Application()
     app.router.add_post("/", script.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        script.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with hosted(app) as script.url:
         yield script
-    finally:
-        await runner.cleanup()

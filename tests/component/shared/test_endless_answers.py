@@ -11,6 +11,7 @@ from services.egress.s3 import S3, S3Options
 from shared.errors import Transient
 from shared.hosts import Hosts
 from shared.s3 import ANSWER_BYTES, Access, named, open_client
+from tests.support.loopback import hosted
 
 _MOST = 256 << 20  # what the server would send
 
@@ -34,14 +35,8 @@ class Endless:
 async def endless() -> AsyncIterator[Endless]:
     server, app = Endless(), web.Application()
     app.router.add_route("*", "/{path:.*}", server.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with hosted(app) as server.url:
         yield server
-    finally:
-        await runner.cleanup()
 
 
 @pytest.mark.parametrize("status", [200, 403])
