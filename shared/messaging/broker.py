@@ -47,11 +47,13 @@ async def connect(amqp_url: str, name: str) -> AsyncIterator[AbstractRobustConne
             pass  # a frozen broker answers no farewell; the socket closes with the process
 
 
-async def open_channel(connection: AbstractRobustConnection, *, prefetch: int | None = None) -> AbstractRobustChannel:
+async def open_channel(
+    connection: AbstractRobustConnection, *, prefetch: int | None = None, confirms: bool = True
+) -> AbstractRobustChannel:
     """A channel with confirms on and returns raised: without the latter, publishing to a missing queue
-    succeeds silently (measured on aio-pika 10.2.1)."""
+    succeeds silently (measured on aio-pika 10.2.1). Who only looks can do without `confirms`."""
     async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        channel = await connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
         if prefetch is not None:
             await channel.set_qos(prefetch_count=prefetch)
     return channel
