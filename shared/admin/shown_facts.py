@@ -24,7 +24,13 @@ _TOLD: Final = """
 _ENDED: Final = """
         LEFT JOIN write_outcomes w ON w.day = g.day AND w.generation_id = g.generation_id AND w.day BETWEEN $4 AND $5
 """
-_JUDGING: Final = """
+_BECAUSE: Final = """CASE
+                WHEN decision = 'control' THEN decided
+                WHEN outcome IS NULL THEN CASE WHEN deadline_at <= $6 THEN 'not_settled' ELSE '' END
+                WHEN outcome = 'written' AND sent_at < told.at THEN 'email_left_first'
+                WHEN outcome = 'written' AND reason IS NULL THEN 'written'
+                ELSE coalesce(reason, outcome) END"""
+_JUDGING: Final = f"""
     judged AS (
         SELECT told.*, older.waits_from, older.waits_to, CASE
             WHEN hangs AND older.shows THEN 'stale'
@@ -36,12 +42,7 @@ _JUDGING: Final = """
             WHEN outcome = 'written' THEN 'right'
             WHEN outcome IS NULL AND deadline_at > $6 THEN 'pending'
             ELSE 'control_missed' END AS shown,
-            CASE
-                WHEN decision = 'control' THEN decided
-                WHEN outcome IS NULL THEN CASE WHEN deadline_at <= $6 THEN 'not_settled' ELSE '' END
-                WHEN outcome = 'written' AND sent_at < told.at THEN 'email_left_first'
-                WHEN outcome = 'written' AND reason IS NULL THEN 'written'
-                ELSE coalesce(reason, outcome) END AS because
+            {_BECAUSE} AS because
         FROM told LEFT JOIN LATERAL (
             SELECT bool_or(shows) FILTER (WHERE through AND place = 1) AS shows,
                 min(day) FILTER (WHERE open AND place = 0) AS waits_from,
@@ -60,7 +61,7 @@ _JUDGING: Final = """
                   AND p.property_prefix = told.property_prefix AND p.written_for = told.written_for
             ) earlier) older ON true
     )
-"""
+"""  # noqa: S608  # the text above
 JUDGED: Final = f"""
     told AS MATERIALIZED (
         {_TOLD}
@@ -75,11 +76,12 @@ JUDGED: Final = f"""
     )
 """  # noqa: S608  # the texts above
 # The newest that showed the same for the same reason, of one time: each row is judged when it is come to, from the
-# newest on, and none after the last that is wanted. Most reasons are those of the write's end; nothing more is asked of
-# generations whose write did not end so. $2 and $3 are the time, $8 because, $9 shown or null, $10 a
-# template or null, $11 how many.
+# newest on, and none after the last that is wanted. What showed is the dearest to know: without a wish for it, it is
+# asked of those that are wanted alone. Most reasons are those of the write's end; nothing more is asked of generations
+# whose write did not end so. $2 and $3 are the time, $8 because, $9 shown or null, $10 a template or null, $11 how
+# many. `there`: how many there were, where {_COUNT} counts them, which comes to all of them.
 _NEWEST: Final = f"""
-    WITH told AS NOT MATERIALIZED (
+    WITH known AS NOT MATERIALIZED (
         {_TOLD}
         FROM {{_FROM}}
         WHERE g.org_id = $1 AND g.accepted_at >= $2 AND g.accepted_at < $3 AND g.day BETWEEN $4 AND $5
@@ -87,20 +89,25 @@ _NEWEST: Final = f"""
           AND ($10::text IS NULL OR g.template_id = $10)
           AND (g.decision = 'control' OR coalesce(w.reason, w.outcome) = $8
             OR $8 IN ('', 'not_settled', 'written', 'email_left_first'))
+    ), told AS NOT MATERIALIZED (
+        SELECT *, {{_COUNT}} AS known_there FROM known told WHERE {_BECAUSE} = $8
+        ORDER BY accepted_at DESC LIMIT CASE WHEN $9::text IS NULL THEN $11::bigint END
     ), {_JUDGING}
-    SELECT generation_id, accepted_at, template_id, user_id, decision, decided, outcome, reason, at, sent_at, shown
-    FROM judged WHERE because = $8 AND ($9::text IS NULL OR shown = $9)
+    SELECT generation_id, accepted_at, template_id, user_id, decision, decided, outcome, reason, at, sent_at, shown,
+        CASE WHEN $9::text IS NULL THEN known_there ELSE {{_COUNT}} END AS there
+    FROM judged WHERE ($9::text IS NULL OR shown = $9)
     ORDER BY accepted_at DESC LIMIT $11
 """  # noqa: S608  # the texts above
-NEWEST_JUDGED: Final = _NEWEST.format(_FROM=f"generations g {_ENDED}")
+NEWEST_JUDGED: Final = _NEWEST.format(_COUNT="NULL::bigint", _FROM=f"generations g {_ENDED}")
 # The same for reasons of a write's end that few have, from those ends: as far as they came within $12 of the time.
 NEWEST_OF_FEW: Final = _NEWEST.format(
+    _COUNT="count(*) OVER ()",
     _FROM="""
         write_outcomes w JOIN generations g ON g.day = w.day AND g.generation_id = w.generation_id
             AND w.org_id = $1 AND w.day BETWEEN $4 AND $5 AND coalesce(w.reason, w.outcome) = $8
             AND w.outcome NOT IN ('written', 'cleared', 'nothing_to_clear')
             AND w.at >= $2::timestamptz - $12::interval AND w.at < $3::timestamptz + $12::interval
-    """
+    """,
 )
 OWN_WORDS: Final = ("", "not_settled", "written", "email_left_first")
 """Reasons that are no write's end's."""

@@ -50,15 +50,15 @@ async def newest(connection: Connection, reading: Reading, wanted: Wanted) -> Se
         asked = (
             org_id, since, until, first, last, now, missed, wanted.because, wanted.shown, wanted.template_id,
         )  # fmt: skip
-        left = wanted.limit - len(found)
+        # After the last there is nothing to look for.
+        left = min(wanted.limit - len(found), most if most is not None else wanted.limit)
         rows: Sequence[Any] = ()
         if most is not None and most <= _FEW and wanted.because not in OWN_WORDS:
-            # All of them, so that the newest are among them; where some are missing, it is not known which.
-            rows = await connection.fetch(NEWEST_OF_FEW, *asked, most, _SOON)
-        if most is None or len(rows) < most:
-            # After the last there is nothing to look for.
-            rows = await connection.fetch(NEWEST_JUDGED, *asked, left if most is None else min(most, left))
-        found += rows[:left]
+            rows = await connection.fetch(NEWEST_OF_FEW, *asked, left, _SOON)
+        if most is None or not rows or rows[0]["there"] < most:
+            # Where some are missing, it is not known which: the newest may be among them.
+            rows = await connection.fetch(NEWEST_JUDGED, *asked, left)
+        found += rows
         if len(found) >= wanted.limit:
             break
     return found
