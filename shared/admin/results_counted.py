@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,13 +14,16 @@ from shared.inference import lift
 from shared.inference.lift import WORTH
 from shared.inference.sequence import ALPHA, NotEnough
 
+_counts_of: Final = itemgetter(*COUNTS)
 MOST_SEGMENTS: Final = 20  # more comparisons than that at once and none of them would ever be decided
 
 
 def arm_of(rows: Iterable[Mapping[str, Any]], *, control: bool) -> Arm:
     """The sum of one arm's rows."""
-    mine = [row for row in rows if row["control"] is control]
-    return Arm.model_construct(**{name: sum([row[name] for row in mine]) for name in COUNTS})
+    mine = [_counts_of(row) for row in rows if row["control"] is control]
+    sums = map(sum, zip(*mine, strict=True)) if mine else [0] * len(COUNTS)
+    counts: dict[str, Any] = dict(zip(COUNTS, sums, strict=True))
+    return Arm.model_construct(**counts)
 
 
 def lift_of(treatment: Arm, control: Arm, design: float, alpha: float = ALPHA) -> LiftSaid:

@@ -1,6 +1,8 @@
 """Running an operation: may they, is it well asked, do it and remember it in one transaction."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -35,13 +37,46 @@ async def run(asking: Asking, operation: Operation[A, R], asked: A | Mapping[str
             if changed:
                 await audit.remember(context, operation, wish, result)
     except AdminError as error:
-        log.info("operation.refused", operation=operation.name, code=error.code, request_id=asking.request_id)
+        _tell(asking, operation, error)
         raise
     for act in context.afterwards:
         await act()
     if changed:
         log.info("operation.done", operation=operation.name, actor=asking.actor.kind, request_id=asking.request_id)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Reads, one after the other in one transaction: what they answer is of one moment."""
+
+    _asking: Asking
+    _context: Context
+
+    async def run(self, operation: Operation[A, R], asked: A | Mapping[str, Any]) -> R:
+        """What the operation answers. Only for one that changes nothing and does nothing before its transaction.
+
+        Raises AdminError, as `run` does.
+        """
+        if operation.changes:
+            raise ValueError(f"{operation.name} is no read")
+        try:
+            return await within(self._context, operation, asked)
+        except AdminError as error:
+            _tell(self._asking, operation, error)
+            raise
+
+
+@asynccontextmanager
+async def together(asking: Asking) -> AsyncIterator[Together]:
+    """For pages made of several answers: a transaction for each would cost more than many of them."""
+    async with asking.means.database.transaction(asking.org_id) as connection:
+        await connection.execute(READ_ONLY)
+        yield Together(asking, Context.inside(asking, connection, asking.means.clock.now()))
+
+
+def _tell(asking: Asking, operation: Operation[Any, Any], error: AdminError) -> None:
+    log.info("operation.refused", operation=operation.name, code=error.code, request_id=asking.request_id)
 
 
 async def within(context: Context, operation: Operation[A, R], asked: A | Mapping[str, Any]) -> R:

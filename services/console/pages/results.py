@@ -141,15 +141,16 @@ async def archive_variant(visit: Visit) -> web.StreamResponse:
 
 async def _show(visit: Visit) -> web.Response:
     asked, span = _asked(visit)
-    found = await visit.run(results.show, asked)
-    shares = await visit.run(policies.shares, _shares_asked(visit, asked))
     by = visit.request.query.get("by", "")
     segments: Segments | None = None
-    if by in found.attrs:
-        segments = await visit.run(results.segments, {**asked, "by": by})
+    async with visit.together() as reads:
+        found = await reads.run(results.show, asked)
+        shares = await reads.run(policies.shares, _shares_asked(visit, asked))
+        template = await reads.run(templates.show, OneTemplate(template_id=found.template_id))
+        if by in found.attrs:
+            segments = await reads.run(results.segments, {**asked, "by": by})
     query = {name: value for name, value in visit.request.query.items() if name in ("since", "until", "days")}
     lift_chart, lift_note = charts.lift(found)
-    template = await visit.run(templates.show, OneTemplate(template_id=found.template_id))
     lacks_source = not found.treatment.delivered + found.control.delivered and await _no_source(visit)
     return visit.render(
         "results/one.html", results=found, span=span, spans=_SPANS, by=by, segments=segments,

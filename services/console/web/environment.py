@@ -1,12 +1,13 @@
 """Jinja: everything escaped, nothing undefined. Only our own templates are rendered with it, never what people write.
 
 Every template sees `visit`, `account`, `org`, `memberships`, `notices`, `here` (the path), `zone`, `now`; the filters
-`moment`, `ago`, `real_ago`, `day`, `epoch_day`, `number`, `percent`, `span`, `ended`, `scope_title`; and
+`moment`, `ago`, `real_ago`, `day`, `epoch_day`, `number`, `chart_rows`, `percent`, `span`, `ended`, `scope_title`; and
 the function `asset(name)`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,6 +68,7 @@ class Templates:
             "day": _day,
             "epoch_day": _epoch_day,
             "number": number,
+            "chart_rows": _chart_rows,
             "percent": percent,
             "span": said,
             "ended": ended,
@@ -103,6 +105,24 @@ def _day(context: Context, at: datetime) -> str:
 @pass_context
 def _epoch_day(context: Context, epoch_s: float) -> str:
     return times.day(datetime.fromtimestamp(epoch_s, UTC), context["zone"])
+
+
+@pass_context
+def _chart_rows(context: Context, data: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    return chart_rows(data, partial(_epoch_day, context) if data.get("time") else str)
+
+
+def chart_rows(data: Mapping[str, Any], name_of: Callable[[Any], str]) -> list[tuple[str, list[str]]]:
+    """What a chart's table says (see `chart` in _macros.html): each x by name, and its figures. Made here, for a chart
+    may have a thousand."""
+    after = f" {unit}" if (unit := data.get("unit")) else ""
+    drawn = [one.get(name) for one in data["series"] for name in ("y", "low", "high")]
+    columns = [[_cell(value, after) for value in column] for column in drawn if column]
+    return [(name, list(figures)) for name, *figures in zip(map(name_of, data["x"]), *columns, strict=True)]
+
+
+def _cell(value: float | None, after: str) -> str:
+    return "–" if value is None else number(value) + after
 
 
 def number(value: float) -> str:

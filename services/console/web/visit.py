@@ -20,7 +20,7 @@ from services.console.web.errors import not_found
 from shared.admin.context import Actor, Asking
 from shared.admin.context import Means as AdminMeans
 from shared.admin.operation import A, Operation, R
-from shared.admin.run import run
+from shared.admin.run import Together, run, together
 from shared.clock import Clock
 from shared.crypto import KeyRing
 from shared.db.pool import Connection, Database
@@ -115,10 +115,19 @@ class Visit:
     async def run(self, operation: Operation[A, R], asked: A | Mapping[str, Any]) -> R:
         """What the operation answers to this person, in this org. Raises AdminError: what a page does not catch
         becomes an answer of its own (`web/errors.py`); a form shows it with `form.refuse_all`."""
+        return await run(self._asking(), operation, asked)
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[Together]:
+        """Several reads in one transaction, for a page that is made of them."""
+        async with together(self._asking()) as reads:
+            yield reads
+
+    def _asking(self) -> Asking:
         org = self.org
         # The address, not the name: who wrote a copy may not approve it, and two people may have one name.
         actor = Actor(self.account.email, "person", org.role, org.org_id, org.slug)
-        return await run(Asking(self.console.means, actor, self.request[REQUEST_ID]), operation, asked)
+        return Asking(self.console.means, actor, self.request[REQUEST_ID])
 
     # --- the database
 

@@ -7,10 +7,11 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from shared.admin import audit, keys
-from shared.admin.context import Context
+from shared.admin import audit, keys, operations_examples
+from shared.admin.context import Asking, Context
 from shared.admin.errors import Forbidden, Refused
-from shared.admin.operation import AskedModel, Nothing, ResultModel, operation
+from shared.admin.operation import AskedModel, Nothing, Operation, ResultModel, operation
+from shared.admin.run import together
 from shared.errors import Outage
 from shared.people.roles import ROLES, Role
 from tests.component.admin.rig import START, Rig
@@ -54,6 +55,11 @@ async def peek(context: Context, _: Nothing) -> Made:
 @operation("things.all", "GET", "/things/all", "viewer", "Names of all orgs that can be seen.")
 async def see_all(context: Context, _: Nothing) -> Names:
     return Names(names=[row["slug"] for row in await context.connection.fetch("SELECT slug FROM orgs")])
+
+
+@operation("things.transaction", "GET", "/things/transaction", "viewer", "When the transaction began.")
+async def transaction(context: Context, _: Nothing) -> Names:
+    return Names(names=[str(await context.connection.fetchval("SELECT transaction_timestamp()"))])
 
 
 async def entries(acme: Rig) -> list[audit.Entry]:
@@ -195,3 +201,24 @@ async def test_long_texts_and_lists_are_cut_in_the_log(acme: Rig) -> None:
     [entry] = await entries(acme)
     assert entry.asked["note"] == "a" * 500 + "… (2000 characters)"
     assert (len(entry.asked["others"]), entry.asked["others"][-1]) == (201, "… (300 entries)")
+
+
+async def test_reads_together_are_of_one_moment_and_see_this_org_alone(acme: Rig) -> None:
+    await acme.other()
+    async with together(Asking(acme.means, acme.actor("viewer"), "request-1")) as reads:
+        first = await reads.run(transaction, {})
+        assert (await reads.run(see_all, {})).names == ["acme"]
+        assert await reads.run(transaction, Nothing()) == first
+
+
+async def test_reads_together_change_nothing_and_ask_for_the_role(acme: Rig) -> None:
+    async def look(operation: Operation[Any, Any], asked: object) -> None:
+        async with together(Asking(acme.means, acme.actor("viewer"), "request-1")) as reads:
+            await reads.run(operation, asked)
+
+    with pytest.raises(ValueError, match=r"things\.make"):
+        await look(make, {"name": "x", "secret": SECRET})
+    with pytest.raises(Forbidden):
+        await look(operations_examples.examples, {"because": "quota"})
+    with pytest.raises(Outage, match="ReadOnlySQLTransactionError"):
+        await look(peek, {})

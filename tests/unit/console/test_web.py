@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.console.settings import Settings
 from services.console.web import times
 from services.console.web.assets import Assets
-from services.console.web.environment import number, percent
+from services.console.web.environment import chart_rows, number, percent
 from services.console.web.navigation import Area, areas, is_inside
 from services.console.web.paging import Paging
 from services.console.web.security import caller_address, local_path
@@ -94,6 +94,19 @@ def test_a_list_knows_what_is_beside_its_part() -> None:
 
 def test_figures_are_grouped() -> None:
     assert [number(12_345), number(1234.5), percent(0.1234), percent(None)] == ["12,345", "1,234.5", "12.3 %", "–"]
+
+
+def test_a_charts_table_has_a_row_for_each_day_and_a_dash_for_what_is_not_known() -> None:
+    data = {
+        "unit": "%", "x": [1, 2],
+        "series": [{"label": "Lift", "y": [10, None], "low": [9.5, None], "high": [11, None]}, {"y": [1234, 0]}],
+    }  # fmt: skip
+
+    assert chart_rows(data, "day {}".format) == [
+        ("day 1", ["10 %", "9.5 %", "11 %", "1,234 %"]),
+        ("day 2", ["–", "–", "–", "0 %"]),
+    ]
+    assert chart_rows({"x": [], "series": [{"label": "Lift", "y": []}]}, str) == []
 
 
 def test_an_area_is_shown_where_it_has_a_page() -> None:
