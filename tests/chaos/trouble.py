@@ -1,7 +1,7 @@
 """What every trouble has in common; see `troubles`."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 
@@ -41,12 +41,14 @@ class Trouble:
     async def ask(self) -> None:
         await self.rig.client.load(webhooks(self.rig.orgs, 6, self.seed, people=_ASKED), 40)
 
-    async def emailed(self) -> None:
-        """Others enter the flows, and their emails leave."""
+    async def emailed(self) -> Sequence[str]:
+        """Others enter the flows, and their emails leave; who they are in our org."""
         number = next(_entries)
-        await self.rig.enter(slice(_ASKED.stop + 2 * number, _ASKED.stop + 2 * (number + 1)))
+        people = slice(_ASKED.stop + 2 * number, _ASKED.stop + 2 * (number + 1))
+        await self.rig.enter(people)
         await self.rig.settled()
         await self.rig.emails_left()
+        return self.org.people[people]
 
     async def none_left(self, statement: str, *values: object) -> None:
         async def done() -> None:

@@ -137,7 +137,7 @@ def reader(
     cli.rows(f'CREATE DATABASE "{name}"')
     fresh = cli.with_settings(database_url=urlsplit(database_url)._replace(path=f"/{name}").geturl())
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "deploy" / "env").mkdir(parents=True)
+    (tmp_path / "deploy" / "secrets" / "drop" / "keys").mkdir(parents=True)  # as deploy/make-secrets.sh does
     (tmp_path / "secret").write_text(servers.need("s3").s3_secret_key)
     try:
         fresh.ok("migrate")
@@ -173,6 +173,6 @@ def test_each_command_on_the_page_works_one_after_the_other(reader: Reader, tmp_
                 said[command] = reader.run(command)
 
     assert "klaviyo" in said["justai source list acme"]
-    assert "a.csv" in said["justai source files acme klaviyo --follow"]
+    assert "a.csv" in said["justai source files acme events --follow"]
     assert EVENT in said[f"justai email acme {EMAIL}"]
     assert "a.csv line 3" in said[f"justai event acme {EVENT}"]
