@@ -21,7 +21,7 @@ from tests.chaos.oracle import Ledgers, written_again
 from tests.chaos.rig import Rig, open_rig, seed_of
 from tests.chaos.servers import OwnServers
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(600)]
 
 SHARE = float(os.environ.get("LOAD_SHARE", "1"))
 ORGS, PEOPLE, BODY_BYTES, CONNECTIONS = 20, 400, 1_024, 64

@@ -193,6 +193,7 @@ async def test_a_body_that_does_not_come_ends_in_a_503_and_costs_nobody_else_any
     assert {job.template_id for job in await rig.queued()} == {"neighbour"}
 
 
+@pytest.mark.alone
 @pytest.mark.long
 async def test_headers_that_do_not_come_and_sockets_that_say_nothing_are_closed_and_keep_nobody_out(rig: Rig) -> None:
     key = await rig.new_key(rig.acme)

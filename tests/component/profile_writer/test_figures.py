@@ -28,6 +28,7 @@ def result() -> Result:
     return Result(real=False)
 
 
+@pytest.mark.alone
 @pytest.mark.long
 async def test_a_burst_that_fits_is_all_right_and_beyond_it_the_quota_is_used_up(
     servers: Servers, tmp_path: Path, result: Result
@@ -46,6 +47,7 @@ async def test_a_burst_that_fits_is_all_right_and_beyond_it_the_quota_is_used_up
     assert "expired quota" in reasons
 
 
+@pytest.mark.alone
 @pytest.mark.long
 async def test_a_burst_far_beyond_the_quota_is_right_by_import(
     servers: Servers, tmp_path: Path, result: Result
@@ -58,6 +60,7 @@ async def test_a_burst_far_beyond_the_quota_is_right_by_import(
     assert result.faults == 0
 
 
+@pytest.mark.alone
 @pytest.mark.long
 async def test_a_loud_account_delays_no_quiet_one(servers: Servers, tmp_path: Path, result: Result) -> None:
     await writer_acts.noisy(servers.need("postgres", "rabbitmq"), tmp_path, SMALL, result)
@@ -74,6 +77,7 @@ async def test_what_waits_costs_no_memory(servers: Servers, tmp_path: Path, resu
     assert result.figures["written_beside_million"] > 0
 
 
+@pytest.mark.alone
 @pytest.mark.long
 async def test_the_official_sdk_meets_the_same_burst(result: Result) -> None:
     await writer_acts.peer(Size(delay_s=20, small=200), result)

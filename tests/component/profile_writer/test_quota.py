@@ -16,6 +16,7 @@ SELECT_BREAKER = "SELECT breaker_writes, blocked_reason FROM klaviyo_accounts WH
 SLOWER = 5.0  # than the other tests' clock, so that a busy machine carries a minute's quota within its minute
 
 
+@pytest.mark.alone
 @pytest.mark.long
 async def test_two_replicas_use_the_minute_to_its_edge_and_are_never_refused(database_url: str, amqp_url: str) -> None:
     """Three of the account's minutes: the first tells its phase, the second is whole, the third takes the rest."""

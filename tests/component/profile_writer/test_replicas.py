@@ -116,6 +116,7 @@ async def test_claimers_are_granted_the_whole_room_and_no_token_more(
     assert refilled == 630
 
 
+@pytest.mark.alone
 @pytest.mark.long
 async def test_replicas_grant_the_tokens_of_two_hundred_accounts_once_each(database_url: str, amqp_url: str) -> None:
     """How many a second is printed; docs/reliability.md says what was asked."""
