@@ -1,4 +1,4 @@
-"""`--as NAME`: who acts, until people sign in to the console."""
+"""`--as NAME`: who acts, as the history and reviews know them."""
 
 import getpass
 from collections.abc import Callable
@@ -29,6 +29,6 @@ def acting(work: Callable[..., Any]) -> Callable[..., Any]:
         "actor",
         metavar="NAME",
         callback=_named,
-        help="Who acts, for the history and for reviews; without it, the name you are logged in with. It is taken at "
-        "its word: whoever may run this command is trusted, until people sign in to the console.",
+        help="Who acts, for the history and for reviews; without it, the name you are logged in with. It is believed: "
+        "whoever may run this command is trusted.",
     )(work)

@@ -24,8 +24,8 @@ from shared.admin.outcomes import AskedOutcomes, AskedPerson, Count, PersonsOutc
 async def outcomes(org_slug: str, hours: float, template_id: str | None, user_id: str | None) -> None:
     """Show what became of recent generations: decided for what and why, written or not and why.
 
-    First, whether anything is stopped, or writing is paused or held up right now.
-    `docs/runbooks/emails-show-control.md` says what each reason means.
+    First, whether anything is stopped, or writing is paused or held up right now. What each reason means:
+    docs/runbooks/emails-show-control.md
     """
     async with session() as s:
         await stops.say_stops(s, org_slug, template_id)

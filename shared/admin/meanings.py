@@ -18,13 +18,13 @@ class Meaning:
     do: str
 
 
-_BY_PLAN = Meaning("by plan", "set `state: active` in its file, `justai template import`")
+_BY_PLAN = Meaning("by plan", "activate it, in the console or by `justai template state ORG TEMPLATE active`")
 _LOOKED_AT = (
     "somebody looked at it; nothing was written, and it counts nowhere",
     "somebody looked at it and had it written; it counts nowhere",
 )
 _VALUE = Meaning("a person's value would break the email", "look at what the webhook puts in `fields`")
-_VARIANT = Meaning("the variant itself", "import checks this: correct and import it again")
+_VARIANT = Meaning("the variant itself", "its checks look for this: correct it and have it approved again")
 
 DECISIONS: Mapping[str, Meaning] = {
     "control_split": Meaning("control by the template's own split, so that there is a comparison", "nothing"),
@@ -32,7 +32,9 @@ DECISIONS: Mapping[str, Meaning] = {
     "stopped": Meaning("somebody threw the kill switch", "docs/runbooks/wrong-copy.md"),
     "template_draft": _BY_PLAN,
     "template_archived": _BY_PLAN,
-    "no_approved_variant": Meaning("none to draw", "`approved: true` on a variant, import"),
+    "no_approved_variant": Meaning(
+        "none to draw", "approve one, in the console or by `justai variant approve ORG TEMPLATE VARIANT`"
+    ),
     "unknown_template": Meaning(
         "the webhook's `template_id` is none of ours", "correct the webhook: `justai webhook ORG TEMPLATE`"
     ),

@@ -13,7 +13,7 @@ from deploy.check import ROOT as DEPLOY
 from deploy.generate_env import required_secrets
 from devstack import Endpoints
 from devstack.given import env_lines
-from tests.unit.cli.test_runbooks import resolve
+from tests.unit.docs.pages import resolve
 
 ROOT = DEPLOY.parent
 TEXT = (ROOT / "docs" / "install.md").read_text()
