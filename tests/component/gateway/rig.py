@@ -100,6 +100,15 @@ class Rig:
             rows = await connection.fetch(SELECT_REFUSED)
         return {(row["slug"], row["flow_id"], row["code"]): row["webhooks"] for row in rows}
 
+    async def listens(self) -> None:
+        """Once it has said at the broker where answers go."""
+
+        async def has_said() -> bool:
+            async with self.http.get(f"{self.url}/metrics") as answer:
+                return "jai_reply_queue 1.0" in await answer.text()
+
+        await eventually(has_said)
+
     async def queued(self) -> list[GenerateJob]:
         """Every job in every shard; reading them as jobs proves that nothing poisonous is there."""
         jobs: list[GenerateJob] = []

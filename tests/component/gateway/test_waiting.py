@@ -55,18 +55,8 @@ async def pipeline(database_url: str, amqp_url: str) -> AsyncIterator[Pipeline]:
     ):
         org_id, copy_ids = await generator_rig.shop(generator)
         [row] = await generator.rows("SELECT slug FROM orgs WHERE org_id = $1", org_id)
-        await listening(gateway)
+        await gateway.listens()
         yield Pipeline(gateway, generator, org_id, row["slug"], copy_ids, await gateway.new_key(org_id))
-
-
-async def listening(gateway: Gateway) -> None:
-    """Once the gateway has said at the broker where answers go."""
-
-    async def has_one() -> bool:
-        async with gateway.http.get(f"{gateway.url}/metrics") as answer:
-            return "jai_reply_queue 1.0" in await answer.text()
-
-    await eventually(has_one)
 
 
 @pytest.fixture
@@ -171,7 +161,7 @@ async def test_replies_to_a_gateway_that_is_gone_harm_nobody(database_url: str, 
 @asynccontextmanager
 async def open_gateway_again(database_url: str, amqp_url: str) -> AsyncIterator[Gateway]:
     async with open_gateway(database_url, amqp_url, orgs=False) as gateway:
-        await listening(gateway)
+        await gateway.listens()
         yield gateway
 
 

@@ -32,8 +32,8 @@ def services() -> set[str]:
 
 def check_justai(words: list[str]) -> None:
     command, rest = resolve(words)
-    known = {option for parameter in command.params for option in parameter.opts}
-    assert not isinstance(command, click.Group), words
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    assert not isinstance(command, click.Group) or rest == ["--help"], words
     assert {word for word in rest if word.startswith("--")} <= known, words
 
 
