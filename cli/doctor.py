@@ -18,8 +18,9 @@ import click
 
 from cli import doctor_rules as rules
 from cli.display import printable
-from cli.doctor_rules import DatabaseSeen, Finding, SealedSeen, UrlSeen
+from cli.doctor_rules import DatabaseSeen, Finding, SealedSeen, UrlSeen, Waits
 from cli.session import command
+from shared.admin.sources import MENDED
 from shared.api_keys import Peppers
 from shared.crypto import KeyRing, SealError, key_name
 from shared.db import migrate
@@ -48,6 +49,19 @@ SELECT_ROLE: Final = """
 SELECT_LEDGER: Final = "SELECT to_regclass('schema_migrations')"
 SELECT_PEPPERS: Final = "SELECT DISTINCT pepper FROM api_keys WHERE revoked_at IS NULL"
 SELECT_REFUSED: Final = "SELECT slug FROM write_pauses JOIN orgs USING (org_id) ORDER BY slug"
+SELECT_WAITING: Final = f"""
+    SELECT slug, what, found.name, n::int FROM (
+        SELECT org_id, 'org' AS what, '' AS name, 1 AS n FROM orgs WHERE stopped_at IS NOT NULL
+        UNION ALL SELECT org_id, 'template', template_id, 1 FROM templates WHERE stopped_at IS NOT NULL
+        UNION ALL SELECT org_id, 'variants', template_id, count(*) FROM variants WHERE state = 'paused' GROUP BY 1, 3
+        UNION ALL SELECT s.org_id, 'files', s.name, count(*) FROM ingest_files f JOIN sources s USING (source_id)
+            WHERE f.state IN ('held', 'failed') AND s.removed_at IS NULL AND NOT {MENDED} GROUP BY 1, 3
+        UNION ALL SELECT org_id, 'webhooks', '', sum(webhooks) FROM refused_webhooks
+            WHERE flow_id <> '' GROUP BY 1 HAVING max(last_at) > $1
+        UNION ALL SELECT org_id, 'hours', '', count(*) FROM export_hours
+            WHERE state = 'blocked' AND coalesce(error, '') NOT LIKE 'rows_are_gone%' GROUP BY 1
+    ) found JOIN orgs USING (org_id) ORDER BY slug, what, found.name LIMIT {rules.MOST_WAITING + 1}
+"""  # noqa: S608  # our own text
 
 
 @click.command("doctor")
@@ -55,15 +69,15 @@ SELECT_REFUSED: Final = "SELECT slug FROM write_pauses JOIN orgs USING (org_id) 
 @click.option("--json", "as_json", is_flag=True, help="One JSON array of findings in place of the lines.")
 @command
 async def doctor(url: str | None, as_json: bool) -> None:
-    """Check configuration, servers, schema, queues, keys, clocks and room, and say what to do.
+    """Check settings, servers, schema, queues, keys, clocks, room, orgs, and say what to do.
 
     \b
     ok  it is well
     !   it works, and should be looked at
     !!  it does not work
 
-    Changes nothing. Ends with status 1 when something does not work (!!), so that a script can watch it. What goes on
-    within one org is checked by `justai check ORG`.
+    Changes nothing. Ends with status 1 when something does not work (!!), so that a script can watch it. Orgs are named
+    in which something waits for somebody; more of one org tells `justai check ORG`.
     """
     found = [finding async for finding in _look(url)]
     if as_json:
@@ -181,9 +195,10 @@ async def _stored(connection: Any, settings: ServiceSettings) -> Sequence[Findin
     peppers = {row["pepper"] for row in await connection.fetch(SELECT_PEPPERS)}
     known = Peppers(settings.api_key_peppers.get_secret_value()).numbers
     refused = [row["slug"] for row in await connection.fetch(SELECT_REFUSED)]
+    waiting = [Waits(*row) for row in await connection.fetch(SELECT_WAITING, datetime.now(UTC) - rules.LATELY)]
     return [
         *rules.of_secrets(sealed, ring.names[0]), *rules.of_holders(held, ring.names[0]),
-        rules.of_peppers(peppers, known), *rules.of_accounts(refused),
+        rules.of_peppers(peppers, known), *rules.of_accounts(refused), *rules.of_orgs(waiting),
     ]  # fmt: skip
 
 

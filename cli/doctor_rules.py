@@ -17,11 +17,23 @@ _LONG_TRANSACTION: Final = timedelta(minutes=15)
 _LONG_QUEUE: Final = 10_000
 _ROOM_BYTES: Final = 5 << 30
 _CERTIFICATE_WARN: Final = timedelta(days=14)
+MOST_WAITING: Final = 50
+LATELY: Final = timedelta(hours=1)  # refused webhooks that nobody put right yet
 # Who takes which jobs; what nobody takes waits without end.
 CONSUMERS: Final = {
     "generate": "generator", "write": "profile_writer", "ingest_file": "ingest", "probe_source": "ingest",
     "export_hour": "egress", "probe_target": "egress",
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What stands still in an org until somebody does something: `n` of it, in the template or source `name`."""
+
+    slug: str
+    what: Literal["org", "template", "variants", "files", "hours", "webhooks"]
+    name: str = ""
+    n: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +229,26 @@ def of_accounts(refused: Sequence[str]) -> Iterator[Finding]:
                       f"Store a new one: `justai klaviyo connect {slug}`.")  # fmt: skip
     if not refused:
         yield Finding("klaviyo", "ok", "No key is refused")
+
+
+def of_orgs(waiting: Sequence[Waits]) -> Iterator[Finding]:
+    """Orgs in which something waits for a person: whoever is woken by an alert learns here whose it is."""
+    for one in waiting[:MOST_WAITING]:
+        match one.what:
+            case "org":
+                says, do = "is stopped", f"org show {one.slug}"
+            case "template":
+                says, do = f"template {one.name} is stopped", f"template list {one.slug}"
+            case "variants":
+                says, do = f"{one.n} paused in template {one.name}", f"variant list {one.slug} {one.name}"
+            case "files":
+                says, do = f"{one.n} event files of source {one.name} are held", f"source files {one.slug} {one.name}"
+            case "webhooks":
+                says, do = f"{one.n} webhooks of its flows were refused, the last within the hour", f"check {one.slug}"
+            case "hours":
+                says, do = f"{one.n} hours cannot be exported", f"export hours {one.slug}"
+        yield Finding("orgs", "warn", f"{one.slug}: {says}", f"See `justai {do}`.")
+    if len(waiting) > MOST_WAITING:
+        yield Finding("orgs", "warn", "There are more, which are not listed here", "Mend these first.")
+    if not waiting:
+        yield Finding("orgs", "ok", "Nothing waits for a person in any org")

@@ -16,6 +16,21 @@ from shared.messaging.topology import ALL, WRITE
 from tests.component.cli.rig import OTHER_KEY, PEPPER, Cli, settings
 from tests.component.cli.test_dead import bury
 
+WAITING = (
+    "INSERT INTO sources (source_id, org_id, name, kind) "
+    "SELECT gen_random_uuid(), org_id, 'drop', 'folder' FROM orgs WHERE slug = 'acme'",
+    "INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, state, first_seen_at, last_seen_at) "
+    "SELECT gen_random_uuid(), org_id, source_id, 'a.csv', 1, now(), 'held', now(), now() FROM sources",
+    "INSERT INTO export_hours (org_id, table_name, hour, state, reason, due_at, error) "
+    "SELECT org_id, 'generations', hour, 'blocked', 'schedule', hour, error FROM orgs, (VALUES "
+    "('2026-11-23T10:00Z'::timestamptz, 's3_403: denied'), ('2026-08-23T10:00Z', 'rows_are_gone: for good')) "
+    "AS two (hour, error) WHERE slug = 'acme'",
+    "INSERT INTO refused_webhooks (org_id, day, flow_id, code, webhooks, last_at) "
+    "SELECT org_id, current_date, 'FLOW01', 'revoked_api_key', 7, now() FROM orgs WHERE slug = 'bolt'",
+    "UPDATE variants SET state = 'paused' WHERE copy_id = (SELECT copy_id FROM variants ORDER BY name LIMIT 1)",
+)
+"""What stands still until somebody does something, and an hour for which nothing can be done."""
+
 
 @pytest.fixture
 def well(database_url: str, amqp_url: str) -> Cli:
@@ -51,12 +66,35 @@ def test_servers_schema_keys_and_room_are_well(well: Cli) -> None:
         "schema",
         "keys",
         "klaviyo",
+        "orgs",
         "broker",
         "queues",
         "disk",
     }
     assert [one for one in found if one["tone"] == "bad" and one["area"] != "queues"] == []
     assert "RabbitMQ" in next(one["says"] for one in found if one["area"] == "broker")
+
+
+def test_whoever_is_woken_learns_whose_files_hours_variants_webhooks_and_stops_wait(well: Cli) -> None:
+    well.ok("org", "create", "acme", "Acme Coffee")
+    well.ok("org", "create", "bolt", "Bolt Bikes")
+    well.ok("template", "import", "acme", "demo/shop/welcome.yaml")
+    nobody = [one["says"] for one in findings(well) if one["area"] == "orgs"]
+
+    for sql in WAITING:
+        well.rows(sql)
+    well.ok("org", "stop", "bolt", "--reason", "looking")
+    well.ok("template", "stop", "acme", "welcome")
+
+    assert nobody == ["Nothing waits for a person in any org"]
+    assert [(one["tone"], one["says"]) for one in findings(well) if one["area"] == "orgs"] == [
+        ("warn", "acme: 1 event files of source drop are held"),
+        ("warn", "acme: 1 hours cannot be exported"),
+        ("warn", "acme: template welcome is stopped"),
+        ("warn", "acme: 1 paused in template welcome"),
+        ("warn", "bolt: is stopped"),
+        ("warn", "bolt: 7 webhooks of its flows were refused, the last within the hour"),
+    ]
 
 
 def test_queues_that_nobody_takes_from_end_it_with_status_one(well: Cli) -> None:
