@@ -1,7 +1,9 @@
 """The runbooks: one page each, every alert in its own, every reason in the words of the program."""
 
 import re
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -30,6 +32,26 @@ def test_a_runbook_is_one_page_and_says_how_to_verify(runbook: Path) -> None:
     assert re.search(r"`justai [a-z]", text)
 
 
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_what_a_runbook_has_people_look_for_in_logs_is_written_there(runbook: Path) -> None:
+    sought = set(re.findall(r"`([a-z]+\.[a-z_]+)`", runbook.read_text()))
+
+    assert [name for name in sought if f'"{name}"' not in sources()] == []
+
+
+@cache
+def sources() -> str:
+    """All that services say."""
+    folders = ("services", "shared")
+    return "\n".join(path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def alerts() -> list[dict[str, Any]]:
+    """The rules of Prometheus that wake somebody or wait for the morning."""
+    groups = yaml.safe_load((ROOT / "deploy" / "observability" / "alerts.yaml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
 def symptoms(runbook: Path) -> set[str]:
     """The alerts that a runbook begins with."""
     symptom = runbook.read_text().partition("**Symptom.**")[2].partition("\n\n")[0]
@@ -37,10 +59,18 @@ def symptoms(runbook: Path) -> set[str]:
 
 
 def test_whoever_is_woken_finds_the_alert_named_where_it_leads() -> None:
-    groups = yaml.safe_load((ROOT / "deploy" / "observability" / "alerts.yaml").read_text())["groups"]
-    alerts = {(rule["annotations"]["runbook"], rule["alert"]) for group in groups for rule in group["rules"]}
+    told = {(rule["annotations"]["runbook"], rule["alert"]) for rule in alerts()}
 
-    assert {(runbook.name, alert) for runbook in RUNBOOKS for alert in symptoms(runbook)} == alerts
+    assert {(runbook.name, alert) for runbook in RUNBOOKS for alert in symptoms(runbook)} == told
+
+
+def test_the_index_of_symptoms_has_every_alert_with_how_urgent_it_is_and_where_it_leads() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| (\w+) \| \[.+\]\(runbooks/(.+)\) \|$", page, re.MULTILINE)
+
+    assert listed == sorted(
+        (rule["alert"], rule["labels"]["severity"], rule["annotations"]["runbook"]) for rule in alerts()
+    )
 
 
 def rows(page: Path, headers: list[str]) -> list[list[str]]:
