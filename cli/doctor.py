@@ -54,6 +54,7 @@ SELECT_WAITING: Final = f"""
         SELECT org_id, 'org' AS what, '' AS name, 1 AS n FROM orgs WHERE stopped_at IS NOT NULL
         UNION ALL SELECT org_id, 'template', template_id, 1 FROM templates WHERE stopped_at IS NOT NULL
         UNION ALL SELECT org_id, 'variants', template_id, count(*) FROM variants WHERE state = 'paused' GROUP BY 1, 3
+        UNION ALL SELECT org_id, 'fit', template_id, 1 FROM policy_fits WHERE error IS NOT NULL
         UNION ALL SELECT s.org_id, 'files', s.name, count(*) FROM ingest_files f JOIN sources s USING (source_id)
             WHERE f.state IN ('held', 'failed') AND s.removed_at IS NULL AND NOT {MENDED} GROUP BY 1, 3
         UNION ALL SELECT org_id, 'webhooks', '', sum(webhooks) FROM refused_webhooks

@@ -74,6 +74,13 @@ def test_every_metric_exists(page: Path) -> None:
 
 
 @every_page
+def test_every_health_path_exists(page: Path) -> None:
+    said = {found for one in code(text_of(page)) for found in re.findall(r"/([a-z]+z)\b", one)}
+
+    assert said <= {"healthz", "readyz"}
+
+
+@every_page
 def test_every_path_of_the_api_exists(page: Path) -> None:
     known = {
         re.sub(r"\{\w+\}", "X", path) + f" {method.upper()}"
