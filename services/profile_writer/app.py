@@ -11,6 +11,7 @@ from services.profile_writer.bulk_making import Making
 from services.profile_writer.bulk_store import BulkStore
 from services.profile_writer.content import Contents, Integration
 from services.profile_writer.handler import Intake
+from services.profile_writer.move_store import MoveStore
 from services.profile_writer.scheduler import Scheduler
 from services.profile_writer.sender import Patch, Sender
 from services.profile_writer.settings import Settings
@@ -72,7 +73,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         clock,
         side_by_side=_BULK_SIDE_BY_SIDE,
     )
-    upkeep = Upkeep(UpkeepStore(database, store), clock, wake=scheduler.wake, second_road=settings.writer_import_road)
+    moves = MoveStore(database, store, margin_s=margin_s)
+    upkeep = Upkeep(
+        UpkeepStore(database, store), moves, clock, wake=scheduler.wake, second_road=settings.writer_import_road
+    )
     intake = Intake(store, clock, margin_s=margin_s, wake=scheduler.wake)
     gathered = Gather(intake, most_jobs=_INTAKE_JOBS, at_once=_INTAKES_AT_ONCE)
     consumer = Consumer(connection, publisher, WRITE, WriteJob, gathered, clock)

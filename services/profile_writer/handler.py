@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.profile_writer.intake_rules import place
 from services.profile_writer.rows import Outcome, Ref
-from services.profile_writer.store import Known, Store
+from services.profile_writer.store import Desk, Known, Store
 from shared.clock import Clock
 from shared.errors import Outage, Permanent, Transient
 from shared.schemas.jobs import WriteJob
@@ -59,6 +59,7 @@ class Intake:
         now = self._clock.now()
         accounts = {account_key for account_key, _ in jobs}
         async with self._store.desk(accounts) as desk:
+            await self._demand_current(desk, jobs)
             known = await desk.known(jobs)
             wanted = [one.wanted for one in known if one.wanted is not None and not one.ended]
             book = await desk.open_book({one.key for one in wanted})
@@ -67,6 +68,13 @@ class Intake:
             await desk.save(book, now)
             await desk.wake(accounts, now)
         return {job.generation_id for (_, job), one in zip(jobs, known, strict=True) if _unknown(one)}
+
+    async def _demand_current(self, desk: Desk, jobs: Sequence[tuple[str, WriteJob]]) -> None:
+        """Raises Outage where an org has got another quota since it was asked for: its rows may have followed while we
+        waited for the account, and what came in under the earlier one now would be known to nobody."""
+        current = await desk.account_keys({job.org_id for _, job in jobs})
+        if any(current.get(job.org_id) != account_key for account_key, job in jobs):
+            raise Outage("an org was connected anew meanwhile", reason="account_changed")
 
     async def _reject(self, jobs: Sequence[WriteJob], reason: str) -> None:
         """An org without a connection to Klaviyo, an id that no profile has: nothing can be written, and that is to be

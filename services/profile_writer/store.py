@@ -41,13 +41,10 @@ class Store:
         self._accounts: set[str] = set()
         self._days: set[date] = set()
 
-    SELECT_ACCOUNT_KEYS = "SELECT org_id, account_key FROM integrations WHERE org_id = ANY($1)"
-
     async def account_keys(self, org_ids: Collection[UUID]) -> dict[UUID, str]:
         """The quota that each org writes on; orgs without an integration are missing."""
         async with self._db.connection() as connection:
-            rows = await connection.fetch(self.SELECT_ACCOUNT_KEYS, list(org_ids))
-        return {row["org_id"]: row["account_key"] for row in rows}
+            return await Desk(connection).account_keys(org_ids)
 
     ENSURE_OUTCOMES = "SELECT ensure_partition('write_outcomes', $1)"
 
@@ -91,6 +88,13 @@ class Desk:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+
+    SELECT_ACCOUNT_KEYS = "SELECT org_id, account_key FROM integrations WHERE org_id = ANY($1)"
+
+    async def account_keys(self, org_ids: Collection[UUID]) -> dict[UUID, str]:
+        """The quota that each org writes on; orgs without an integration are missing."""
+        rows = await self.connection.fetch(self.SELECT_ACCOUNT_KEYS, list(org_ids))
+        return {row["org_id"]: row["account_key"] for row in rows}
 
     SELECT_KNOWN = """
         SELECT k.ord, g.written_for, g.deadline_at, g.clean_at, o.generation_id IS NOT NULL AS ended,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
+from services.profile_writer.move_store import MoveStore
 from services.profile_writer.rows import Lane
 from services.profile_writer.upkeep_store import UpkeepStore
 from shared import logs, metrics
@@ -20,9 +21,15 @@ class Upkeep:
     """`run` until stopped; `changed` when an org's integration was."""
 
     def __init__(
-        self, store: UpkeepStore, clock: Clock, *, wake: Callable[[], None], second_road: bool = False
+        self,
+        store: UpkeepStore,
+        moves: MoveStore,
+        clock: Clock,
+        *,
+        wake: Callable[[], None],
+        second_road: bool = False,
     ) -> None:
-        self._store, self._clock, self._wake, self._second_road = store, clock, wake, second_road
+        self._store, self._moves, self._clock, self._wake, self._second_road = store, moves, clock, wake, second_road
         self._due = asyncio.Event()
         self._changed: set[UUID | None] = {None}  # at the start nobody knows what was missed
 
@@ -54,7 +61,7 @@ class Upkeep:
             await self._store.end_pauses(now)
             self._wake()
             left = sum(
-                [await self._store.follow_accounts(one, now) for one in ({None} if None in changed else changed)]
+                [await self._moves.follow_accounts(one, now) for one in ({None} if None in changed else changed)]
             )
             self._wake()
         finally:

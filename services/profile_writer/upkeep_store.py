@@ -1,14 +1,13 @@
-"""SQL of the upkeep: rows under the quota of an earlier key, forgotten accounts, the backlog."""
+"""SQL of the upkeep: forgotten accounts, pauses, the backlog."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from services.profile_writer.budget import Budget
 from services.profile_writer.live_view import LiveView, Quota, Waiting, live_view
 from services.profile_writer.phase import MINUTE_S
 from services.profile_writer.store import Store
-from shared.db.pool import Connection, Database
+from shared.db.pool import Database
 
 LATE = timedelta(seconds=5)
 """A runnable account is served within a fraction of this, where there are writers enough."""
@@ -19,26 +18,6 @@ class UpkeepStore:
 
     def __init__(self, db: Database, store: Store) -> None:
         self._db, self._store = db, store
-
-    SELECT_MOVED = """
-        SELECT DISTINCT i.org_id, found.account_key AS was, i.account_key AS becomes
-        FROM integrations i
-        JOIN (SELECT org_id, account_key FROM pending_writes UNION SELECT org_id, account_key FROM profile_state) found
-          ON found.org_id = i.org_id AND found.account_key <> i.account_key
-        WHERE $1::uuid IS NULL OR i.org_id = $1
-    """
-
-    async def follow_accounts(self, org_id: UUID | None, now: datetime) -> int:
-        """Bring the rows of orgs (None: all) whose integration names another quota now under that one, so that what
-        their profiles hold stays known. What is in flight stays behind; returns how many rows did."""
-        async with self._db.connection() as connection:
-            moves = await connection.fetch(self.SELECT_MOVED, org_id)
-        left = 0
-        for move in moves:
-            async with self._store.desk({move["was"], move["becomes"]}) as desk:
-                left += await _move(desk.connection, move["org_id"], move["was"], move["becomes"], now)
-                await desk.wake({move["becomes"]}, now)
-        return left
 
     WAKE_FORGOTTEN = """
         UPDATE klaviyo_accounts SET runnable_at = $1
@@ -153,53 +132,3 @@ class UpkeepStore:
         async with self._db.connection() as connection:
             rows = await connection.fetch(self.SELECT_VERDICTS)
         return {row["verdict"]: row["accounts"] for row in rows}
-
-
-# One transaction that holds both accounts. A key that is under both quotas is one profile; what came in under the new
-# one is newer. Rows in flight stay, and so does what their profiles hold.
-END_OVERTAKEN = """
-    WITH gone AS (
-        DELETE FROM pending_writes o USING pending_writes n
-        WHERE o.org_id = $1 AND o.account_key = $2 AND o.taken_by IS NULL
-          AND n.account_key = $3 AND n.profile_id = o.profile_id AND n.prefix = o.prefix
-        RETURNING o.day, o.generation_id, o.org_id, o.attempt)
-    INSERT INTO write_outcomes (day, generation_id, org_id, outcome, reason, at, attempts)
-    SELECT day, generation_id, org_id, 'superseded', 'account_changed', $4, attempt FROM gone
-    ON CONFLICT (day, generation_id) DO NOTHING
-"""
-MERGE_HELD = """
-    UPDATE profile_state n SET older_for = n.older_for || o.older_for || o.written_for,
-        stale_for = n.stale_for || o.stale_for
-    FROM profile_state o
-    WHERE o.org_id = $1 AND o.account_key = $2 AND o.state <> 'clean'
-      AND n.account_key = $3 AND n.profile_id = o.profile_id AND n.prefix = o.prefix AND n.state = 'unknown'
-"""
-DELETE_MERGED_HELD = """
-    DELETE FROM profile_state o USING profile_state n
-    WHERE o.org_id = $1 AND o.account_key = $2
-      AND n.account_key = $3 AND n.profile_id = o.profile_id AND n.prefix = o.prefix AND n.state <> 'clean'
-"""
-DELETE_CLEAN = """
-    DELETE FROM profile_state n USING profile_state o
-    WHERE o.org_id = $1 AND o.account_key = $2
-      AND n.account_key = $3 AND n.profile_id = o.profile_id AND n.prefix = o.prefix AND n.state = 'clean'
-"""
-MOVE_HELD = """
-    UPDATE profile_state o SET account_key = $3
-    WHERE o.org_id = $1 AND o.account_key = $2
-      AND NOT EXISTS (SELECT FROM pending_writes p
-                      WHERE p.account_key = $2 AND p.profile_id = o.profile_id AND p.prefix = o.prefix
-                        AND p.taken_by IS NOT NULL)
-"""
-MOVE_PENDING = """
-    UPDATE pending_writes SET account_key = $3 WHERE org_id = $1 AND account_key = $2 AND taken_by IS NULL
-"""
-COUNT_LEFT = "SELECT count(*) FROM pending_writes WHERE org_id = $1 AND account_key = $2"
-
-
-async def _move(connection: Connection, org_id: UUID, was: str, becomes: str, now: datetime) -> int:
-    await connection.execute(END_OVERTAKEN, org_id, was, becomes, now)
-    for statement in (MERGE_HELD, DELETE_MERGED_HELD, DELETE_CLEAN, MOVE_HELD, MOVE_PENDING):
-        await connection.execute(statement, org_id, was, becomes)
-    left: int = await connection.fetchval(COUNT_LEFT, org_id, was)
-    return left

@@ -1,0 +1,148 @@
+"""A key that may not read its account names its own quota: with another key, what is known of profiles moves over."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from services.profile_writer.handler import Intake
+from services.profile_writer.move_store import MoveStore
+from services.profile_writer.rows import Held, Key, Lane, Pending, Ref, Verdict
+from services.profile_writer.store import Store
+from shared.errors import Outage
+from shared.schemas.jobs import WriteJob
+from tests.component.profile_writer.rig import MESSAGE, Rig, rigged
+from tests.support.waiting import eventually
+
+NEW = "key:new"
+RECONNECT = "UPDATE integrations SET account_key = $2 WHERE org_id = $1"
+COUNT_WAITERS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+SELECT_WAITING = "SELECT account_key, generation_id, action, lane FROM pending_writes"
+SELECT_HELD = "SELECT account_key, generation_id, stale_for FROM profile_state"
+
+
+async def test_copy_that_is_decided_for_control_while_the_key_changes_is_taken_off_first(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        [person] = rig.people(1)
+        shown = await rig.generate(person)
+        await holding(rig, shown)
+        control = await rig.generate(person, control=True)
+        await reconnect(rig)
+        await intake(rig)([control])
+
+        assert await moves(rig).follow_accounts(rig.org_id, rig.clock.now()) == 0
+
+        assert await rows(rig, SELECT_WAITING) == [(NEW, control.generation_id, "clear", Lane.DIRTY)]
+        assert await rows(rig, SELECT_HELD) == [(NEW, shown.generation_id, [MESSAGE])]
+
+
+async def test_what_waited_under_the_earlier_key_is_not_written_over_what_came_since(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        [person, other] = rig.people(2)
+        older, alone = await rig.generate(person), await rig.generate(other)
+        await intake(rig)([older, alone])
+        newer = await rig.generate(person)
+        await reconnect(rig)
+        await holding(rig, newer, account_key=NEW)
+
+        await moves(rig).follow_accounts(rig.org_id, rig.clock.now())
+
+        assert await rows(rig, SELECT_WAITING) == [(NEW, alone.generation_id, "write", Lane.FRESH)]
+        outcomes = await rig.outcomes(1)
+        assert outcomes[older.generation_id]["outcome"] == "superseded"
+
+
+async def test_what_is_in_flight_stays_with_what_its_profile_holds_and_follows_when_it_has_landed(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        [person] = rig.people(1)
+        job = await rig.generate(person)
+        await intake(rig)([job])
+        await change_row(rig, job, taken=True)
+        await reconnect(rig)
+
+        assert await moves(rig).follow_accounts(rig.org_id, rig.clock.now()) == 1
+        await change_row(rig, job, taken=False)
+        assert await moves(rig).follow_accounts(rig.org_id, rig.clock.now()) == 0
+
+        assert await rows(rig, SELECT_WAITING) == [(NEW, job.generation_id, "write", Lane.FRESH)]
+
+
+async def test_a_batch_that_waited_while_the_key_changed_is_taken_in_under_the_new_one(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        job = await rig.generate(rig.people(1)[0])
+        store = Store(rig.db)
+        async with asyncio.TaskGroup() as tasks:
+            async with store.desk({account_key(rig)}):
+                waiting = tasks.create_task(refused(rig, job))
+                await eventually(lambda: somebody_waits(rig))
+                await reconnect(rig)
+            assert await waiting == "account_changed"
+        await intake(rig)([job])
+
+        assert await rows(rig, SELECT_WAITING) == [(NEW, job.generation_id, "write", Lane.FRESH)]
+
+
+async def refused(rig: Rig, job: WriteJob) -> str:
+    with pytest.raises(Outage) as caught:
+        await intake(rig)([job])
+    return caught.value.reason
+
+
+async def somebody_waits(rig: Rig) -> None:
+    async with rig.db.connection() as connection:
+        assert await connection.fetchval(COUNT_WAITERS) == 1
+
+
+def account_key(rig: Rig) -> str:
+    return f"acct:{rig.account.id}"
+
+
+def intake(rig: Rig) -> Intake:
+    return Intake(Store(rig.db), rig.clock, margin_s=2, wake=lambda: None)
+
+
+def moves(rig: Rig) -> MoveStore:
+    return MoveStore(rig.db, Store(rig.db), margin_s=2)
+
+
+async def reconnect(rig: Rig) -> None:
+    """Another key, which may not read the account."""
+    async with rig.db.connection() as connection:
+        await connection.execute(RECONNECT, rig.org_id, NEW)
+
+
+async def holding(rig: Rig, job: WriteJob, *, account_key: str | None = None) -> None:
+    """The job's copy is on its profile."""
+    key = Key(account_key or f"acct:{rig.account.id}", job.profile_id, job.prefix)
+    clean_at = job.deadline_at + timedelta(minutes=10)
+    ref = Ref(job.day, job.generation_id, job.org_id)
+    held = Held(key, ref, "holding", MESSAGE, (), job.accepted_at, clean_at, job.accepted_at, clean_at)
+    async with Store(rig.db).desk({key.account_key}) as desk:
+        book = await desk.open_book({key})
+        book.record(key, Verdict(None, held))
+        await desk.save(book, rig.clock.now())
+
+
+async def change_row(rig: Rig, job: WriteJob, *, taken: bool) -> None:
+    key = Key(account_key(rig), job.profile_id, job.prefix)
+    async with Store(rig.db).desk({key.account_key}) as desk:
+        book = await desk.open_book({key})
+        row = book.pending(key)
+        assert isinstance(row, Pending)
+        book.record(key, Verdict(replace(row, taken_by=uuid4() if taken else None), book.held(key)))
+        await desk.save(book, rig.clock.now())
+
+
+async def rows(rig: Rig, statement: str) -> list[tuple[object, ...]]:
+    async with rig.db.connection() as connection:
+        return [tuple(row) for row in await connection.fetch(statement)]
