@@ -79,7 +79,8 @@ def _org_slug(request: web.BaseRequest) -> str | None:
     raw = request.raw_path
     if raw.startswith(_GENERATE) and _SLUG.fullmatch(raw, len(_GENERATE)):
         return raw[len(_GENERATE) :]
-    start, found, org_slug = request.path.partition(_GENERATE)  # decoded, without query and host
+    start, found, rest = request.path.partition(_GENERATE)  # decoded, without query and host
+    org_slug = rest.removesuffix("/")  # who typed one more would have every person skipped, and hear of it nowhere
     return org_slug if found and not start and org_slug and "/" not in org_slug else None
 
 

@@ -23,8 +23,8 @@ async def _status(rig: Rig, line: str, *, body: bytes = b"", header: str = "") -
 @pytest.mark.parametrize(
     "target",
     ["/api/generate/acme", "/api/generate/acme?source=flow", "http://hooks.example/api/generate/acme",
-     "/api/generate/%61cme"],
-    ids=["plain", "query", "absolute", "encoded"],
+     "/api/generate/%61cme", "/api/generate/acme/", "/api/generate/acme/?source=flow"],
+    ids=["plain", "query", "absolute", "encoded", "slash", "slash and query"],
 )  # fmt: skip
 async def test_a_webhook_finds_its_way_however_the_path_is_spelt(rig: Rig, target: str) -> None:
     key = await rig.new_key(rig.acme)
@@ -40,6 +40,8 @@ async def test_a_webhook_finds_its_way_however_the_path_is_spelt(rig: Rig, targe
         ("GET /api/generate/acme", 401, None),
         ("PUT /api/generate/acme", 405, "GET, POST"),
         ("POST /api/generate/", 404, None),
+        ("POST /api/generate//", 404, None),
+        ("POST /api/generate/acme//", 404, None),
         ("POST /api/generate/acme/more", 404, None),
         ("POST /api/generate/acme%2Fmore", 404, None),
         ("POST /x/api/generate/acme", 404, None),
