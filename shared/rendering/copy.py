@@ -11,9 +11,9 @@ import orjson
 from liquid import BoundTemplate
 from liquid.exceptions import ResourceLimitError, UndefinedError
 
-from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces, surely_shown
+from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces, shown_to_some, surely_shown
 from shared.rendering.places import UnsafePlace, links_are_safe, value_may_start_link
-from shared.rendering.sight import says_something, shows_something
+from shared.rendering.sight import may_hide, says_something, shows_something
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.jobs import Fields
 
@@ -70,7 +70,8 @@ def compile_copy(source: VariantSource) -> CompiledCopy:
     try:
         subject, preheader = parse_header(source.subject), parse_header(source.preheader)
         body = parse_body(source.body)
-        check_links, check_sight = value_may_start_link(pieces(source.body)), not shows_something(surely_shown(body))
+        check_links = value_may_start_link(pieces(source.body))
+        check_sight = not shows_something(surely_shown(body)) or may_hide(shown_to_some(body))
         return CompiledCopy(subject, preheader, body, check_links, check_sight)
     except NotInTheLanguage as error:
         raise RenderError("copy_broken", str(error)) from error

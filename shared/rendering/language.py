@@ -233,6 +233,26 @@ def surely_shown(template: BoundTemplate) -> str:
     return "".join(node.text for node in template.nodes if isinstance(node, ContentNode))
 
 
+def shown_to_some(template: BoundTemplate) -> str:
+    """The rest: what stands inside of tags, and what leads to one in the middle of an element."""
+    context = _Context(template)
+
+    def texts(node: Node) -> Iterator[str]:
+        for inner in node.children(context, include_partials=False):
+            if isinstance(inner, ContentNode):
+                yield inner.text
+            else:
+                yield from texts(inner)
+
+    parts: list[str] = []
+    for node in template.nodes:
+        if isinstance(node, ContentNode):
+            parts.append(node.text[at:] if (at := node.text.rfind("<")) > node.text.rfind(">") else "")
+        else:
+            parts += texts(node)
+    return " ".join(parts)
+
+
 def _parse(environment: Environment, text: str) -> BoundTemplate:
     if len(text) > _SOURCE_CHARS:
         raise NotInTheLanguage(f"longer than {_SOURCE_CHARS:,} characters")

@@ -192,6 +192,12 @@ def test_copy_that_would_run_away_is_stopped(body: str, expected: str) -> None:
         ("<table><tr><td>{% if vip %}<p>For you</p>{% endif %}</td></tr></table>", "empty_body"),
         ("<style>@media print { p { color: red } }</style><p>&nbsp;{{ name }}</p><br>", "empty_body"),
         ('<div style="display:none">Only a preheader<br></div><p>{{ name }}</p>', "empty_body"),
+        ('<div style="max-height:0;overflow:hidden">Only a preheader</div><p>{{ name }}</p>', "empty_body"),
+        ('<div style="visibility: hidden">Hello</div><p style="opacity:0.0">Hello</p>', "empty_body"),
+        ("{% if name %}<div style='display:none'>{% endif %}Hello{% if name %}</div>{% endif %}", "empty_body"),
+        ("<p style='display:{% if name %}none{% else %}block{% endif %}'>Hello</p>", "empty_body"),
+        ('<p>{{ name }}</p><img src="https://shop.example/open.gif" width="1" height="1" alt="">', "empty_body"),
+        ('<p>{{ name }}</p><img src="{{ picture | default: \'\' }}" alt="">', "empty_body"),
         ("{% raw %}{{ name }}{% endraw %}", "unfilled_tag"),
         ("<p>{{ name }}</p>" + "ü" * (BODY_BYTES // 2), "body_too_large"),
         ("<p>{{ name }}</p>" + '"' * (BODY_JSON_BYTES // 2), "body_too_large"),
@@ -212,7 +218,10 @@ def test_an_empty_subject_is_control_and_an_empty_preheader_is_not() -> None:
     assert render({"name": " "}, preheader="{{ name }}").preheader == ""
 
 
-@pytest.mark.parametrize("unseen", ["\u200b", "\ufeff\u2060", "\u00ad \u200d", "\u3164", "\u2800", "\u034f\u00a0"])
+@pytest.mark.parametrize(
+    "unseen",
+    ["\u200b", "\ufeff\u2060", "\u00ad \u200d", "\u3164", "\u2800", "\u034f\u00a0", "\ufe0f", "\U000e0100\u17b4"],
+)
 def test_what_nobody_sees_is_no_subject_and_no_body(unseen: str) -> None:
     assert reason({"name": unseen}, subject="{{ name }}") == "empty_subject"
     assert reason({"name": unseen}, body="<p>{{ name }}</p>") == "empty_body"
@@ -224,6 +233,8 @@ def test_what_nobody_sees_is_no_subject_and_no_body(unseen: str) -> None:
         "<p>{% if vip %}For you{% else %}For all{% endif %}</p>",
         '<div style="display: none">{{ name }}</div><p>{{ name }}Hello</p>',
         '<p>{{ name }}</p><img src="https://shop.example/a.png" alt="">',
+        '<p>{{ name }}</p><img src="https://shop.example/{{ name | strip }}" width="100" alt="">',
+        "<p style='opacity:0.5; max-height:0.5em'>Hi</p>{% if name %}<b style='display:block'>{{ name }}</b>{% endif %}",
         "<p>{{ name | default: '·' }}{% for part in (1..2) %}{{ part }}{% endfor %}</p>",
     ],
 )
