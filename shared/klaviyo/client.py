@@ -16,10 +16,10 @@ from shared.clock import Clock, SystemClock
 from shared.errors import Permanent
 from shared.klaviyo.bulk import job_body
 from shared.klaviyo.campaigns import QUERIES
-from shared.klaviyo.errors import KeyRefused
+from shared.klaviyo.errors import KeyRefused, MaybeApplied
 from shared.klaviyo.limits import Pacer, RateLimit
 from shared.klaviyo.profile import check_size, checked_id, profile_resource
-from shared.klaviyo.wire import REVISION, Wire
+from shared.klaviyo.wire import REVISION, Answer, Wire, parsed
 
 log = logs.get(__name__)
 
@@ -92,11 +92,11 @@ class KlaviyoClient:
     ) -> RateLimit:
         """Set these custom properties and take those away; others stay. Repeating it changes nothing.
 
-        Raises Unsendable before anything is sent, Permanent, KeyRefused, Throttled, Unreachable, MaybeApplied.
+        Raises Unsendable before anything is sent, Permanent, KeyRefused, Throttled, Transient, MaybeApplied.
         """
         body = profile_patch(profile_id, properties or {}, unset)
         url = self._wire.url(f"/api/profiles/{profile_id}", {"fields[profile]": "updated"})
-        return (await self._wire.call("PATCH", url, "update_profile", body=body, resource="profile")).limit
+        return _seen(await self._wire.call("PATCH", url, "update_profile", body=body, resource="profile")).limit
 
     async def import_profile(self, profile_id: str, *, properties: Mapping[str, str]) -> RateLimit:
         """Set these custom properties by the upsert operation, which Klaviyo counts apart; others stay. Repeating it
@@ -106,7 +106,7 @@ class KlaviyoClient:
         """
         body = profile_patch(profile_id, properties, ())
         url = self._wire.url("/api/profile-import", {"fields[profile]": "updated"})
-        answer = await self._wire.call("POST", url, "create_or_update_profile", body=body, resource="profile")
+        answer = _seen(await self._wire.call("POST", url, "create_or_update_profile", body=body, resource="profile"))
         if answer.status == 201:  # an id that is not there answers 404, as far as anybody knows
             log.warning("klaviyo.profile_made", profile_id=profile_id)
         return answer.limit
@@ -246,6 +246,17 @@ class KlaviyoClient:
         except Permanent as error:
             return error.reason == "resource_not_found"
         return True
+
+
+def _seen(answer: Answer) -> Answer:
+    """The same answer. Raises MaybeApplied where it is a page: whoever stands before Klaviyo may say 200 too, and copy
+    that was never taken off would be forgotten. Nothing at all is believed; Klaviyo need not repeat the profile."""
+    try:
+        if answer.body:
+            parsed(answer.body)
+    except Permanent as error:
+        raise MaybeApplied(str(error), reason=error.reason) from error
+    return answer
 
 
 def profile_patch(profile_id: str, properties: Mapping[str, str], unset: Sequence[str]) -> bytes:

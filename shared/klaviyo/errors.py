@@ -1,10 +1,11 @@
 """What a Klaviyo answer means, in the house's failure words.
 
 Failure
-├── Permanent              400, 404, 405, 409, 410, 413, 415, 422, a redirect: this request can never succeed
+├── Permanent              400, 404, 405, 409, 410, 413, 415, 422: this request can never succeed
 │   ├── KeyRefused         401, 403 with a JSON:API body: no request with this key can
 │   └── Unsendable         nothing was sent, nor ever can be
-├── Transient              403 without one (an edge challenge page), 408, 425
+├── Transient              408, 425, a redirect; 400, 403, 404, 405, 409, 410, 422 without one: what stands before
+│   │                      Klaviyo has answered (a challenge, a page of maintenance), who has not seen the request
 │   ├── Unreachable        nothing was sent
 │   └── MaybeApplied       5xx, no answer, a broken answer: the write may or may not have happened
 └── Throttled              429
@@ -36,6 +37,10 @@ class MaybeApplied(Transient):
 
 
 _KEY_CODES = {"not_authenticated", "authentication_failed", "invalid_api_key", "missing_api_key"}
+_EDGE = frozenset({400, 404, 405, 409, 410, 422})
+"""What Klaviyo says with a JSON:API body. Taken at its word, a page of the edge would end writes, and as a 404
+have us forget what profiles hold. Not 413 and 415: whoever says so has looked at the request, which stays as it is."""
+
 _REASONS = {409: "conflict", 413: "body_too_large", 422: "unprocessable"}
 _CODE = re.compile(r"[a-z0-9_.-]{1,64}")
 
@@ -61,8 +66,10 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, *, resource
         if error is None:
             return Transient(f"{said} without a JSON:API body: its edge blocked us", reason="klaviyo_edge_blocked")
         return KeyRefused(f"{said}: the key lacks a scope", reason="scope_missing")
-    if status in (408, 425):
+    if status in (408, 425) or status < 400:
         return Transient(said, reason=f"klaviyo_{status}")
+    if error is None and status in _EDGE:
+        return Transient(f"{said} without a JSON:API body: its edge answered", reason="klaviyo_edge_answered")
     if status == 404:
         return Permanent(said, reason=f"{resource}_not_found")
     return Permanent(said, reason=_REASONS.get(status) or (code if status == 400 and code else f"klaviyo_{status}"))

@@ -97,6 +97,26 @@ async def test_an_import_that_made_a_profile_counts_as_applied_and_is_noticed(ca
     ]
 
 
+@pytest.mark.parametrize(
+    ("body", "believed"), [(b"", True), (b'{"data": {}}', True), (b"<html>Soon back</html>", False)]
+)
+async def test_a_page_that_says_200_is_no_answer_of_klaviyos(body: bytes, believed: bool) -> None:
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    async with serving_with(page) as url, aiohttp.ClientSession() as session:
+        client = KlaviyoClient(session, url, "pk_1")
+        for write in (
+            client.patch_profile("ABC123", unset=["jai_body"]),
+            client.import_profile("ABC123", properties=COPY),
+        ):
+            if believed:
+                await write
+            else:
+                with pytest.raises(MaybeApplied):
+                    await write
+
+
 async def test_a_body_that_is_too_large_is_never_imported() -> None:
     async with account_in_a_box() as (client, box, account):
         with pytest.raises(Permanent) as caught:
@@ -185,7 +205,7 @@ async def test_redirects_are_not_followed() -> None:
         return web.json_response({})
 
     async with serving_with(redirect) as url, aiohttp.ClientSession() as session:
-        with pytest.raises(Permanent) as caught:
+        with pytest.raises(Transient) as caught:
             await KlaviyoClient(session, url, "pk_1").patch_profile("ABC123", properties=COPY)
 
     assert caught.value.reason == "klaviyo_307"
