@@ -117,7 +117,7 @@ def _applied(sent: Sent, row: Pending, held: Held | None, now: datetime) -> tupl
             row.key, row.ref, "holding", row.written_for, (), row.accepted_at, row.clean_at,
             known.decided_at, known.decided_until, stale_for=stale_for,
         )  # fmt: skip
-        reason = ANSWERED_LATE if now > row.deadline_at else None
+        reason = ANSWERED_LATE if now > sent.row.deadline_at else None
         return holding, (Outcome(row.ref, "written", reason, row.attempt + 1, waited_s),)
     # Until its send window is over we remember what was decided; afterwards nothing older can come.
     clean = remembered(row, replace(held, state="clean") if held else None)

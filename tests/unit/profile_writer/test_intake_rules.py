@@ -4,6 +4,7 @@ import pytest
 
 from services.profile_writer.intake_rules import leave, noted, place
 from services.profile_writer.rows import Lane
+from services.profile_writer.turn_rules import over
 from tests.unit.profile_writer.given import MARGIN_S, NOW, TURN, endings, held, pending, ref, seconds, taken, wanted
 
 
@@ -153,6 +154,16 @@ def test_copy_that_is_there_stays_for_the_later_email_of_a_repeated_webhook() ->
 
     assert verdict.pending is None
     assert verdict.held == held(2, accepted_at=again.accepted_at, clean_at=again.clean_at)
+
+
+def test_what_waits_is_worth_writing_until_the_later_email_of_a_repeated_webhook() -> None:
+    waiting = pending(2, accepted_at=NOW - seconds(60), deadline_at=NOW + seconds(5))
+
+    verdict = place(wanted(2), waiting, None, NOW, MARGIN_S)
+
+    assert verdict.pending is not None
+    assert not over(verdict.pending, NOW + seconds(60), MARGIN_S)
+    assert (verdict.pending.lane, verdict.pending.clean_at) == (waiting.lane, wanted(2).clean_at)
 
 
 def test_a_write_that_arrives_late_is_not_sent_and_is_remembered() -> None:
