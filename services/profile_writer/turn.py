@@ -19,7 +19,17 @@ from services.profile_writer.rows import Key, Pending, Road
 from services.profile_writer.settings import Settings
 from services.profile_writer.standing import Answers, Standing, after
 from services.profile_writer.store import Desk, Store
-from services.profile_writer.turn_rules import GIVE_UP_AFTER, Sent, clean_up, expire, over, settle, take
+from services.profile_writer.turn_rules import (
+    GIVE_UP_AFTER,
+    Sent,
+    accepted_keys,
+    clean_up,
+    expire,
+    one_of_each,
+    over,
+    settle,
+    take,
+)
 from services.profile_writer.turn_store import AT_ONCE, Agenda, Claim, Moments, TurnStore
 from shared import logs, metrics
 from shared.clock import Clock
@@ -62,6 +72,7 @@ class Turn:
     spacing_s: float
     in_flight_max: int
     second: Part | None = None  # of what goes by the second road
+    asked: frozenset[UUID] = frozenset()  # orgs whose refused key one of the sends tries again
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +138,10 @@ class Turns:
         for key in agenda.clean:
             if (held := book.held(key)) is not None:
                 book.record(key, clean_up(held, book.pending(key), now))
-        turn = self._take(book, agenda.send, claim.standing, second, payable, now)
+        turn = self._take(book, agenda.send, claim, second, payable, now)
         await desk.save(book, now)
+        if turn.asked:
+            await rows.asking(turn.asked, now)
         standing = self._paid(claim.standing, turn, now)
         if second is not None and turn.second is not None:
             second = second.paid(_count(turn, "import"), looks=turn.second.looks, now=now)
@@ -151,6 +164,9 @@ class Turns:
                     margin_s = self._settings.writer_deadline_margin_s
                     book.record(sent.row.key, settle(sent, result, row, held, now, margin_s, self._rng))
             await desk.save(book, now)
+            if accepted := turn.asked & accepted_keys(turn.sends, report.results):
+                await rows.accepted(accepted)
+                log.info("klaviyo.key_accepted", account_key=turn.account_key, orgs=len(accepted))
             for refusal in report.refusals:
                 await rows.pause(
                     refusal.org_id, turn.account_key, refusal.reason, refusal.message, now, refusal.integration_at
@@ -206,13 +222,13 @@ class Turns:
                 book.record(key, expire(row, book.held(key), now, _why_late(row, claim, now)))
 
     def _take(
-        self, book: Book, keys: Sequence[Key], standing: Standing, second: SecondRoad | None, payable: Means,
-        now: datetime,
+        self, book: Book, keys: Sequence[Key], claim: Claim, second: SecondRoad | None, payable: Means, now: datetime
     ) -> Turn:  # fmt: skip
-        turn_id, lease_s = self._new_id(), self._settings.writer_lease_s
+        turn_id, lease_s, standing = self._new_id(), self._settings.writer_lease_s, claim.standing
         sends: list[Sent] = []
         waiting = [row for key in keys if (row := book.pending(key)) is not None]
-        due = [row for row in waiting if not over(row, now, self._settings.writer_deadline_margin_s)]
+        sendable = [row for row in waiting if not over(row, now, self._settings.writer_deadline_margin_s)]
+        due = one_of_each(sendable, claim.asked)
         roads, part = share_out([row.action for row in due], payable, standing, second, now)
         for row, road in zip(due, roads, strict=True):
             if road is None:
@@ -239,6 +255,7 @@ class Turns:
             spacing_s=budget.spacing_s,
             in_flight_max=budget.in_flight_max,
             second=part,
+            asked=frozenset(sent.row.ref.org_id for sent in sends).intersection(claim.asked),
         )
 
     @staticmethod
@@ -256,7 +273,7 @@ class Turns:
     ) -> datetime | None:  # fmt: skip
         """When this account is next worth a look. May be early, never late."""
         settings = self._settings
-        due: list[datetime | None] = []
+        due: list[datetime | None] = [claim.ask_at]
         if claim.open:
             open_at = standing.closed_until(now)
             room_at = now + timedelta(seconds=standing.budget.wait_s(now))
@@ -309,7 +326,7 @@ def _why_late(row: Pending, claim: Claim, now: datetime) -> str:
     """The reason of an expired write, one of three: `key_refused`; `outage`, when it was tried and Klaviyo did not
     answer, or nobody served its account; else `quota`: it was served, but could not carry this one in time."""
     standing = claim.standing
-    if row.ref.org_id in claim.paused:
+    if row.ref.org_id in (*claim.paused, *claim.asked):
         return "key_refused"
     if row.attempt > 0:
         return "outage"

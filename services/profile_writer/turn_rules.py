@@ -1,5 +1,6 @@
 """What becomes of a pending write when its turn comes, when it was sent, and when its time is over. Pure."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -9,7 +10,7 @@ from services.profile_writer.intake_rules import as_clean_up, leave, noted, reme
 from services.profile_writer.rows import Held, Lane, Outcome, Pending, Road, Verdict
 from services.profile_writer.stops import end
 from shared.errors import Failure, Permanent, Throttled, Transient
-from shared.klaviyo.errors import KeyRefused, MaybeApplied
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unsendable
 
 GIVE_UP_AFTER = timedelta(hours=24)
 """How long a clear is tried; after that it counts as one to be found again a day later. Klaviyo itself retries a
@@ -37,6 +38,28 @@ class Sent:
     row: Pending
     before: Held | None
     road: Road = "patch"
+
+
+def one_of_each(rows: Sequence[Pending], asked: Collection[UUID]) -> list[Pending]:
+    """The rows without all but the first of each org that is `asked`: one is enough to try a refused key."""
+    tried: set[UUID] = set()
+    found = []
+    for row in rows:
+        if row.ref.org_id in asked:
+            if row.ref.org_id in tried:
+                continue
+            tried.add(row.ref.org_id)
+        found.append(row)
+    return found
+
+
+def accepted_keys(sends: Sequence[Sent], results: Sequence[Failure | None]) -> set[UUID]:
+    """The orgs whose key was accepted, whatever Klaviyo said to the write."""
+    return {
+        sent.row.ref.org_id
+        for sent, result in zip(sends, results, strict=True)
+        if result is None or (isinstance(result, Permanent) and not isinstance(result, KeyRefused | Unsendable))
+    }
 
 
 def take(row: Pending, held: Held | None, turn_id: UUID, lease_until: datetime) -> Verdict:

@@ -1,7 +1,8 @@
 """What a turn reads and writes of its account's row, and which rows it is about."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -19,16 +20,24 @@ from shared.klaviyo.limits import RateLimit
 AT_ONCE = 500
 """Rows that one turn expires, and cleans up after: the bound on how long it holds the account."""
 
+_ASK_FIRST = timedelta(seconds=5)
+"""After so long a refused key is tried again by one write, and then each time after twice as long."""
+
+_ASK_AT_LEAST_EVERY = timedelta(minutes=5)
+
 _SENDABLE = ("fresh", "retry", "clean_up")  # what the branches of SELECT_AGENDA are called
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The account whose turn it is. `paused`: its orgs whose key is refused; `open`: there is one whose key is not."""
+    """The account whose turn it is. `paused`: its orgs whose key is refused; `asked`: those of them whose key one write
+    is to try again, the next one at `ask_at`; `open`: there is one that may send."""
 
     standing: Standing
     paused: tuple[UUID, ...]
     open: bool
+    asked: tuple[UUID, ...] = ()
+    ask_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ class TurnStore:
     """
     # A pause holds for the integration that was refused; a newer one ends it.
     SELECT_PAUSED = """
-        SELECT p.org_id
+        SELECT p.org_id, coalesce(p.ask_at, p.paused_at) AS ask_at
         FROM write_pauses p LEFT JOIN integrations i ON i.org_id = p.org_id
         WHERE p.account_key = $1 AND p.integration_at IS NOT DISTINCT FROM i.updated_at
     """
@@ -86,9 +95,14 @@ class TurnStore:
         if row is None:
             return None
         account_key = row["account_key"]
-        paused = tuple(found["org_id"] for found in await self._connection.fetch(self.SELECT_PAUSED, account_key))
+        ask_at = {
+            found["org_id"]: found["ask_at"] for found in await self._connection.fetch(self.SELECT_PAUSED, account_key)
+        }
+        paused = tuple(org_id for org_id, at in ask_at.items() if at > now)
+        asked = tuple(org_id for org_id, at in ask_at.items() if at <= now)
         is_open = not paused or await self._connection.fetchval(self.SELECT_OPEN, account_key, paused)
-        return Claim(_standing(row), paused, is_open)
+        next_at = min((at for at in ask_at.values() if at > now), default=None)
+        return Claim(_standing(row), paused, is_open, asked, next_at)
 
     SELECT_ACCOUNT = """
         SELECT account_key, burst_limit, steady_limit, factor, factor_at, newest_slot, slots, phase_low_s,
@@ -227,19 +241,42 @@ class TurnStore:
         moment: datetime | None = await self._connection.fetchval(self.SELECT_NEXT_LOOK)
         return moment
 
+    # Refused again, it is paused since the first time, and asked when it would have been.
     UPSERT_PAUSES = """
-        INSERT INTO write_pauses (org_id, account_key, reason, message, paused_at, integration_at)
-        SELECT org_id, $2, $3, $4, $5, $6 FROM orgs WHERE org_id = $1
+        INSERT INTO write_pauses AS p (org_id, account_key, reason, message, paused_at, integration_at, ask_at)
+        SELECT org_id, $2, $3, $4, $5, $6, $7 FROM orgs WHERE org_id = $1
         ON CONFLICT (org_id) DO UPDATE SET
             account_key = excluded.account_key, reason = excluded.reason, message = excluded.message,
-            paused_at = excluded.paused_at, integration_at = excluded.integration_at
+            integration_at = excluded.integration_at,
+            paused_at = CASE WHEN p.integration_at IS NOT DISTINCT FROM excluded.integration_at
+                             THEN p.paused_at ELSE excluded.paused_at END,
+            ask_at = CASE WHEN p.integration_at IS NOT DISTINCT FROM excluded.integration_at
+                          THEN coalesce(p.ask_at, excluded.ask_at) ELSE excluded.ask_at END
     """
 
     async def pause(
         self, org_id: UUID, account_key: str, reason: str, message: str, now: datetime, integration_at: datetime | None
     ) -> None:
-        """Let this org's writes wait until it has another integration than the one of `integration_at`."""
-        await self._connection.execute(self.UPSERT_PAUSES, org_id, account_key, reason, message, now, integration_at)
+        """Let this org's writes wait until it has another integration than the one of `integration_at`, or that one's
+        key is accepted again."""
+        await self._connection.execute(
+            self.UPSERT_PAUSES, org_id, account_key, reason, message, now, integration_at, now + _ASK_FIRST
+        )
+
+    UPDATE_ASKED = """
+        UPDATE write_pauses SET ask_at = $2::timestamptz + least(greatest($2 - paused_at, $3::interval), $4::interval)
+        WHERE org_id = ANY($1)
+    """
+
+    async def asking(self, org_ids: Collection[UUID], now: datetime) -> None:
+        """One write of each of these leaves to try its key; whatever comes of it, the next one does so later."""
+        await self._connection.execute(self.UPDATE_ASKED, list(org_ids), now, _ASK_FIRST, _ASK_AT_LEAST_EVERY)
+
+    DELETE_PAUSES = "DELETE FROM write_pauses WHERE org_id = ANY($1)"
+
+    async def accepted(self, org_ids: Collection[UUID]) -> None:
+        """The keys of these are accepted again."""
+        await self._connection.execute(self.DELETE_PAUSES, list(org_ids))
 
 
 def budget_of(row: asyncpg.Record) -> Budget:

@@ -207,6 +207,19 @@ async def test_a_refused_key_pauses_the_org_and_a_new_key_drains_it(database_url
         assert tried <= 5
 
 
+async def test_a_key_that_was_refused_in_passing_drains_without_anybody(database_url: str, amqp_url: str) -> None:
+    async with rigged(database_url, amqp_url) as rig, writing(rig):
+        people = rig.people(30)
+        rig.key.revoked = True
+        await rig.send(*[await rig.generate(person, delay_s=600) for person in people])
+        await eventually(lambda: paused(rig))
+        rig.key.revoked = False
+        outcomes = await rig.outcomes(30)
+
+        assert Counter(row["outcome"] for row in outcomes.values()) == {"written": 30}
+        assert not await paused(rig)
+
+
 async def test_a_profile_that_is_gone_parks_its_own_write_only(database_url: str, amqp_url: str) -> None:
     async with rigged(database_url, amqp_url) as rig, writing(rig):
         [gone, there] = rig.people(2)

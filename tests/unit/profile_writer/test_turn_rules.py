@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from random import Random
+from uuid import UUID
 
 import pytest
 
@@ -12,17 +13,20 @@ from services.profile_writer.turn_rules import (
     NotSent,
     Sent,
     Stopped,
+    accepted_keys,
     clean_up,
     expire,
+    one_of_each,
     over,
     settle,
     take,
 )
 from shared.errors import Failure, Permanent, Throttled, Transient
-from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable, Unsendable
 from tests.unit.profile_writer.given import (
     MARGIN_S,
     NOW,
+    ORG,
     OTHER_TURN,
     TURN,
     endings,
@@ -271,3 +275,27 @@ def test_clean_up_is_last_in_line_and_relies_on_a_row_that_waits_already() -> No
 
 def test_what_was_only_remembered_is_forgotten() -> None:
     assert clean_up(held(1, state="clean"), None, NOW) == Verdict(None, None)
+
+
+def test_one_write_is_enough_to_try_a_refused_key_and_others_lose_nothing() -> None:
+    asked, other = UUID(int=5), UUID(int=6)
+    rows = [pending(number, ref=ref(number)._replace(org_id=org)) for number, org in enumerate([asked, other] * 2)]
+
+    assert [row.ref.generation_id.int for row in one_of_each(rows, {asked})] == [0, 1, 3]
+    assert one_of_each(rows, ()) == rows
+
+
+@pytest.mark.parametrize(
+    ("result", "accepted"),
+    [
+        (None, True),
+        (Permanent("404", reason="profile_not_found"), True),
+        (KeyRefused("401", reason="key_refused"), False),
+        (Unsendable("too large"), False),
+        (Throttled("429", wait_s=1), False),
+        (MaybeApplied("500"), False),
+        (NotSent("late"), False),
+    ],
+)
+def test_a_key_is_accepted_again_once_klaviyo_has_looked_at_a_write(result: Failure | None, accepted: bool) -> None:
+    assert accepted_keys([Sent(taken(1), None)], [result]) == ({ORG} if accepted else set())
