@@ -10,10 +10,10 @@ import unicodedata
 from shared.html_reader import HtmlReader
 
 # What hides an element with all that is in it. Not font-size: 0, which frames of columns have, whose inside shows.
-_HIDDEN = re.compile(
-    r"(?<![a-z-])(?:display\s*:\s*none|visibility\s*:\s*hidden|(?:opacity|max-height)\s*:\s*0(?:\.0*)?(?:px|%)?\s*(?:[;!]|$))",
-    re.IGNORECASE,
-)
+_NONE = r"0(?:\.0*)?(?:px|%)?\s*(?:[;!]|$)"
+_HIDDEN = re.compile(rf"(?<![a-z-])(?:display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*{_NONE})", re.IGNORECASE)
+_FLAT = re.compile(rf"(?<![a-z-])max-height\s*:\s*{_NONE}", re.IGNORECASE)
+_CUT = re.compile(r"(?<![a-z-])overflow\s*:\s*hidden", re.IGNORECASE)  # else what is flat shows beyond its edge
 _MAY_HIDE = re.compile(r"display|visibility|opacity|max-height|<!--", re.IGNORECASE)
 _VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -60,7 +60,7 @@ class _Sight(HtmlReader):
         self._hidden = 0  # elements that are open, from the hidden one on
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        hides = any(name == "style" and value is not None and _HIDDEN.search(value) for name, value in attrs)
+        hides = any(name == "style" and value is not None and _hides(value) for name, value in attrs)
         if (self._hidden or hides) and tag not in _VOID:
             self._hidden += 1
         elif not self._hidden and not hides and _is_picture(tag, dict(attrs)):
@@ -73,6 +73,10 @@ class _Sight(HtmlReader):
     def handle_data(self, data: str) -> None:
         if not self._hidden and self.cdata_elem is None and says_something(data):
             raise _Seen
+
+
+def _hides(style: str) -> bool:
+    return bool(_HIDDEN.search(style) or (_FLAT.search(style) and _CUT.search(style)))
 
 
 def _is_picture(tag: str, attrs: dict[str, str | None]) -> bool:

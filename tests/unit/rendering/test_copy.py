@@ -234,6 +234,7 @@ def test_what_nobody_sees_is_no_subject_and_no_body(unseen: str) -> None:
         '<div style="display: none">{{ name }}</div><p>{{ name }}Hello</p>',
         '<p>{{ name }}</p><img src="https://shop.example/a.png" alt="">',
         '<p>{{ name }}</p><img src="https://shop.example/{{ name | strip }}" width="100" alt="">',
+        '<div style="max-height:0;opacity:0.999">Laid over a picture</div>',
         "<p style='opacity:0.5;max-height:0.5em'>Hi</p>{% if name %}<b style='display:block'>{{ name }}</b>{% endif %}",
         "<p>{{ name | default: '·' }}{% for part in (1..2) %}{{ part }}{% endfor %}</p>",
     ],
