@@ -22,10 +22,10 @@ from services.ingest.attribute import (
     FACTS,
     MARK_UNMATCHED,
     SELECT_LOOKBACK_DAYS,
-    STATEMENT_TIMEOUT_S,
     SUMS,
 )
 from services.ingest.conversions import Orders
+from services.ingest.switch import STATEMENT_TIMEOUT_S
 from shared.db.pool import Connection
 
 _TALLIED = """

@@ -1,4 +1,6 @@
-"""From events to sends to rollups, in SQL: always computed from the facts, for exactly what was touched.
+"""From events to sends, in SQL: always computed from the facts, for exactly what was touched.
+
+The statements work on the tables of switch.py.
 
 A send is one real email, known by its Transmission ID, which its delivery, opens and clicks share. It showed the
 newest generation of the person that was accepted before it was handed over and that was made for its flow message:
@@ -12,55 +14,15 @@ newest generation of the person that was accepted before it was handed over and 
 
 An unsubscribe or a complaint that names no transmission belongs to the person's newest send of its message, or to the
 one whose hand-over it names.
-
-The statements work on temporary tables: `touched` says which transmissions, `loose` which events name none, `tallies`
-what the events of a transmission say together, `cells` which rollups that concerns, `decided` which days of decisions
-(counting.py counts those anew); `bought` and `placed` are those of
-conversions.py.
 """
 
 from datetime import date, timedelta
 from uuid import UUID
 
-from services.ingest.conversions import Orders, orders_of
-from shared.db.pool import SCOPE_TO_ORG, Connection, Database
-
-STATEMENT_TIMEOUT_S = 600.0  # of one statement over all that one file, or one day, touched
-_REBUILD_TIMEOUT_S = 6 * 3600.0
-
-CREATE_WORK_TABLES = """
-    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells, pg_temp.decided,
-        pg_temp.bought, pg_temp.placed;
-    CREATE TEMP TABLE touched (transmission_id text, since date, n bigint) ON COMMIT DELETE ROWS;
-    CREATE TEMP TABLE loose (
-        profile_id text, message_id text, event_at timestamptz, handoff_at timestamptz
-    ) ON COMMIT DELETE ROWS;
-    CREATE TEMP TABLE tallies (
-        transmission_id text, profile_id text, message_id text, flow_id text, sent_at timestamptz, day date,
-        delivered bool, bounced bool, unsubscribed bool, spam bool, first_open_at timestamptz, human_opens int,
-        machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, loose int
-    ) ON COMMIT DELETE ROWS;
-    CREATE TEMP TABLE cells (template_id text, copy_id uuid, cell text, day date) ON COMMIT DELETE ROWS;
-    CREATE TEMP TABLE decided (day date) ON COMMIT DELETE ROWS;
-    CREATE TEMP TABLE bought (event_id text, day date) ON COMMIT DELETE ROWS;
-    CREATE TEMP TABLE placed (
-        transmission_id text, profile_id text, sent_at timestamptz, template_id text, message_id text, delivered bool,
-        sign int
-    ) ON COMMIT DELETE ROWS;
-"""
-DROP_WORK_TABLES = """
-    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells, pg_temp.decided,
-        pg_temp.bought, pg_temp.placed
-"""
-
-# What we ANALYZE are work tables, of which the planner need only know how long they are.
-BEGIN_LONG_WORK = """
-    SET LOCAL statement_timeout = '600s'; SET LOCAL lock_timeout = '300s'; SET LOCAL work_mem = '64MB';
-    SET LOCAL default_statistics_target = 10
-"""
-
-# Several orgs switch at once; within one, two files could each miss what the other is about to commit.
-LOCK_ORG = "SELECT pg_advisory_xact_lock(hashtextextended('ingest:' || $1, 0))"
+from services.ingest.conversions import Orders
+from services.ingest.rollups import note_counted, roll_up
+from services.ingest.switch import STATEMENT_TIMEOUT_S
+from shared.db.pool import Connection
 
 # Which send an event without transmission belongs to shows only when all sends of its person and message are there,
 # those of this very file too; and one that comes late may take the event from another.
@@ -249,69 +211,6 @@ UPSERT_SENDS = f"""
     {MARK_UNMATCHED}
 """  # noqa: S608  # our own text
 
-# Asked before the sends change and after: a send may move from one cell to another.
-NOTE_CELLS = """
-    INSERT INTO cells
-    SELECT DISTINCT s.template_id, s.copy_id, s.cell, s.day FROM tallies t CROSS JOIN LATERAL (
-        SELECT * FROM sends s WHERE s.org_id = $1 AND s.transmission_id = t.transmission_id OFFSET 0
-    ) s WHERE s.template_id IS NOT NULL
-"""
-
-# A send that shows none of our generations may be one of control's: its own day stands for that of its decision.
-NOTE_DECIDED = """
-    INSERT INTO decided
-    SELECT DISTINCT coalesce(s.generation_day, s.day) FROM tallies t CROSS JOIN LATERAL (
-        SELECT * FROM sends s WHERE s.org_id = $1 AND s.transmission_id = t.transmission_id OFFSET 0
-    ) s
-"""
-# Last in their transaction, and in one order: whoever counts waits for these rows.
-RAISE_DAYS = """
-    INSERT INTO result_days AS r (org_id, day) SELECT DISTINCT $1::uuid, day FROM decided ORDER BY 2
-    ON CONFLICT (org_id, day) DO UPDATE SET revision = r.revision + 1
-"""
-RAISE_REPORTS = """
-    INSERT INTO result_reports AS r (org_id, template_id) SELECT DISTINCT $1::uuid, template_id FROM cells ORDER BY 2
-    ON CONFLICT (org_id, template_id) DO UPDATE SET revision = r.revision + 1
-"""
-
-NOTE_ALL_CELLS = """
-    INSERT INTO cells
-    SELECT template_id, copy_id, cell, day FROM sends WHERE org_id = $1 AND template_id IS NOT NULL
-    UNION
-    SELECT template_id, copy_id, cell, day FROM rollups WHERE org_id = $1
-"""
-
-DELETE_ROLLUPS = """
-    DELETE FROM rollups r USING cells c
-    WHERE r.org_id = $1 AND r.template_id = c.template_id AND r.day = c.day
-      AND r.copy_id IS NOT DISTINCT FROM c.copy_id AND r.cell = c.cell
-"""
-
-# Each day of a template is read once, then its cells are chosen: a join by cell would read the day once per cell.
-INSERT_ROLLUPS = """
-    INSERT INTO rollups (org_id, template_id, copy_id, cell, day, sends, delivered, human_opens, machine_opens,
-        human_clicks, bot_clicks, unsubscribes, bounces, spam, conversions, revenue)
-    SELECT $1, s.template_id, s.copy_id, s.cell, s.day, count(*),
-        count(*) FILTER (WHERE s.delivered), count(*) FILTER (WHERE s.human_opens > 0),
-        count(*) FILTER (WHERE s.machine_opens > 0), count(*) FILTER (WHERE s.human_clicks > 0),
-        count(*) FILTER (WHERE s.bot_clicks > 0), count(*) FILTER (WHERE s.unsubscribed),
-        count(*) FILTER (WHERE s.bounced), count(*) FILTER (WHERE s.spam), count(e.converted_at), sum(e.revenue)
-    FROM (SELECT DISTINCT template_id, day FROM cells) d
-    JOIN sends s ON s.org_id = $1 AND s.template_id = d.template_id AND s.day = d.day
-    CROSS JOIN LATERAL earned($1, s.template_id, s.transmission_id, 'infinity') e
-    GROUP BY s.template_id, s.copy_id, s.cell, s.day
-    HAVING EXISTS (SELECT FROM cells c WHERE c.template_id = s.template_id AND c.day = s.day
-        AND c.copy_id IS NOT DISTINCT FROM s.copy_id AND c.cell = s.cell)
-"""
-
-
-# Asked for every send of a day; most orgs count no orders.
-SELECT_CONVERTED = "SELECT EXISTS (SELECT FROM conversions WHERE org_id = $1)"
-INSERT_ROLLUPS_WITHOUT_ORDERS = INSERT_ROLLUPS.replace(
-    "CROSS JOIN LATERAL earned($1, s.template_id, s.transmission_id, 'infinity') e",
-    "CROSS JOIN (SELECT NULL::timestamptz AS converted_at, 0::numeric AS revenue) e",
-)
-
 
 async def recompute_sends(connection: Connection, orders: Orders, org_id: UUID, window: timedelta) -> None:
     """Bring the sends in `touched`, their conversions, and the rollups they are and were part of, to what the events
@@ -324,7 +223,7 @@ async def recompute_sends(connection: Connection, orders: Orders, org_id: UUID, 
         await connection.execute("TRUNCATE tallies")
         await _recompute_touched(connection, orders, org_id, window)
     await orders.recount()
-    await _roll_up(connection, org_id)
+    await roll_up(connection, org_id)
 
 
 async def _recompute_touched(connection: Connection, orders: Orders, org_id: UUID, window: timedelta) -> None:
@@ -335,88 +234,8 @@ async def _recompute_touched(connection: Connection, orders: Orders, org_id: UUI
     await connection.execute(TALLY, org_id, since, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute("ANALYZE tallies")
     lookback_days: int = await connection.fetchval(SELECT_LOOKBACK_DAYS, org_id, window)
-    await connection.execute(NOTE_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
-    await connection.execute(NOTE_DECIDED, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await note_counted(connection, org_id)
     await orders.note_places(-1)
     await connection.execute(UPSERT_SENDS, org_id, since, window, lookback_days, timeout=STATEMENT_TIMEOUT_S)
-    await connection.execute(NOTE_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
-    await connection.execute(NOTE_DECIDED, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await note_counted(connection, org_id)
     await orders.note_places(1)
-
-
-async def _roll_up(connection: Connection, org_id: UUID) -> None:
-    """Count what is in `cells` anew."""
-    await connection.execute("ANALYZE cells")
-    await connection.execute(DELETE_ROLLUPS, org_id, timeout=STATEMENT_TIMEOUT_S)
-    converted = await connection.fetchval(SELECT_CONVERTED, org_id)
-    insert = INSERT_ROLLUPS if converted else INSERT_ROLLUPS_WITHOUT_ORDERS
-    await connection.execute("SET LOCAL enable_sort = off")  # sends are many and cells few, which it cannot know
-    await connection.execute(insert, org_id, timeout=STATEMENT_TIMEOUT_S)
-    await connection.execute("SET LOCAL enable_sort = on")
-    await connection.execute(RAISE_DAYS, org_id, timeout=STATEMENT_TIMEOUT_S)
-    await connection.execute(RAISE_REPORTS, org_id, timeout=STATEMENT_TIMEOUT_S)
-
-
-SELECT_SEND_DAYS = """
-    SELECT DISTINCT day FROM events
-    WHERE org_id = $1 AND transmission_id IS NOT NULL
-      AND metric IN ('Received Email', 'Bounced Email', 'Dropped Email')
-    ORDER BY day
-"""
-
-TOUCH_DAY = """
-    INSERT INTO touched
-    SELECT transmission_id, min(least(day, (handoff_at AT TIME ZONE 'UTC')::date)), count(*) FROM events
-    WHERE org_id = $1 AND day = $2 AND transmission_id IS NOT NULL
-      AND metric IN ('Received Email', 'Bounced Email', 'Dropped Email')
-    GROUP BY transmission_id
-"""
-
-COUNT_ROLLUPS = "SELECT count(*) FROM rollups WHERE org_id = $1"
-
-
-async def rebuild_rollups(database: Database, org_id: UUID, window: timedelta = timedelta(days=1)) -> int:
-    """Compute all sends and rollups of an org anew from its events, day by day, as after a flow sync that told more
-    about its messages. Files may be loaded meanwhile. Returns the number of rollup rows."""
-    async with database.connection(_REBUILD_TIMEOUT_S) as connection:
-        async with connection.transaction():
-            await connection.execute(SCOPE_TO_ORG, str(org_id))
-            await connection.execute(CREATE_WORK_TABLES)
-            days = [row["day"] for row in await connection.fetch(SELECT_SEND_DAYS, org_id, timeout=STATEMENT_TIMEOUT_S)]
-        for day in days:
-            async with connection.transaction():
-                await begin_switch(connection, org_id)
-                await connection.execute(TOUCH_DAY, org_id, day, timeout=STATEMENT_TIMEOUT_S)
-                await recompute_sends(connection, await orders_of(connection, org_id), org_id, window)
-        async with connection.transaction():
-            await begin_switch(connection, org_id)
-            await connection.execute(NOTE_ALL_CELLS, org_id, timeout=STATEMENT_TIMEOUT_S)
-            await recount_orders(connection, org_id)
-            count: int = await connection.fetchval(COUNT_ROLLUPS, org_id)
-        await connection.execute(DROP_WORK_TABLES)
-    return count
-
-
-async def recount_orders(connection: Connection, org_id: UUID) -> None:
-    """Attribute all orders of an org anew, as after a change of what its templates count. Within the caller's
-    transaction, which holds LOCK_ORG and made the work tables."""
-    orders = await orders_of(connection, org_id)
-    await orders.recount_all()
-    await _roll_up(connection, org_id)
-
-
-async def begin_switch(connection: Connection, org_id: UUID) -> None:
-    """At the start of a transaction that changes what follows from events: this org only, one at a time."""
-    await begin_long_work(connection, org_id)
-    await lock_org(connection, org_id)
-
-
-async def begin_long_work(connection: Connection, org_id: UUID) -> None:
-    """At the start of a transaction of this org's that may take minutes."""
-    await connection.execute(SCOPE_TO_ORG, str(org_id))
-    await connection.execute(BEGIN_LONG_WORK)
-
-
-async def lock_org(connection: Connection, org_id: UUID) -> None:
-    """Until the end of the transaction nobody else changes what follows from the org's events."""
-    await connection.execute(LOCK_ORG, str(org_id), timeout=STATEMENT_TIMEOUT_S)

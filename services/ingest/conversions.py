@@ -18,12 +18,11 @@ split. A refund belongs to the send of its order: the newest one of the same per
 from datetime import date, timedelta
 from uuid import UUID
 
+from services.ingest.switch import STATEMENT_TIMEOUT_S
 from shared.db.pool import Connection
 
 REFUND_DAYS, EARLY_DAYS = 90, 7
 """Most days that a refund comes after its order, and, where clocks or zones are wrong, before it."""
-
-_TIMEOUT_S = 600.0
 
 SELECT_METRICS = """
     SELECT
@@ -212,7 +211,7 @@ class Orders:
         await self._run(NOTE_CELLS)
 
     async def _run(self, statement: str, *arguments: object) -> None:
-        await self._connection.execute(statement, self._org_id, *arguments, timeout=_TIMEOUT_S)
+        await self._connection.execute(statement, self._org_id, *arguments, timeout=STATEMENT_TIMEOUT_S)
 
 
 async def orders_of(connection: Connection, org_id: UUID) -> Orders:

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Final
 from uuid import UUID
 
-from services.ingest.attribute import STATEMENT_TIMEOUT_S
+from services.ingest.switch import STATEMENT_TIMEOUT_S
 from shared.db.pool import Connection
 
 FIRST_DAILY_PARTITION: Final = date(2026, 1, 1)

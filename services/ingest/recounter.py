@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from services.ingest import attribute
+from services.ingest.rebuild import recount_orders
+from services.ingest.switch import CREATE_WORK_TABLES, DROP_WORK_TABLES, begin_switch
 from shared import logs
 from shared.clock import Clock, first_of
 from shared.db.pool import Database
@@ -28,13 +29,13 @@ async def recount_one(database: Database) -> UUID | None:
         if org_id is None:
             return None
         async with connection.transaction():
-            await attribute.begin_switch(connection, org_id)
-            await connection.execute(attribute.CREATE_WORK_TABLES)
+            await begin_switch(connection, org_id)
+            await connection.execute(CREATE_WORK_TABLES)
             waiting = [row["template_id"] for row in await connection.fetch(TAKE_STALE, org_id)]
             if waiting:
-                await attribute.recount_orders(connection, org_id)
+                await recount_orders(connection, org_id)
                 await connection.execute(SETTLE_STALE, org_id, waiting)
-            await connection.execute(attribute.DROP_WORK_TABLES)
+            await connection.execute(DROP_WORK_TABLES)
     return org_id
 
 

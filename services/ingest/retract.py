@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from services.ingest.attribute import STATEMENT_TIMEOUT_S
 from services.ingest.conversions import Orders
 from services.ingest.records import Changed, Claimed, Loaded
+from services.ingest.switch import STATEMENT_TIMEOUT_S
 from services.ingest.unsent import drop_unsent
 from shared.db.pool import Connection
 

@@ -5,14 +5,21 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
-from services.ingest import attribute
 from services.ingest.ahead import CREATE_READY, DROP_READY, Ahead
-from services.ingest.attribute import STATEMENT_TIMEOUT_S
+from services.ingest.attribute import recompute_sends
 from services.ingest.conversions import orders_of
 from services.ingest.fresh import CREATE_AGAIN, DROP_AGAIN, FIRST_DAILY_PARTITION, Fresh
 from services.ingest.records import STAGED, Claimed, Event, Loaded, Piece, Reject
 from services.ingest.retract import Tellers
 from services.ingest.store import settle
+from services.ingest.switch import (
+    BEGIN_LONG_WORK,
+    CREATE_WORK_TABLES,
+    DROP_WORK_TABLES,
+    STATEMENT_TIMEOUT_S,
+    begin_long_work,
+    begin_switch,
+)
 from shared.db.pool import SCOPE_TO_ORG, Connection, Database
 from shared.errors import Transient
 
@@ -78,7 +85,7 @@ class Staged:
         """What of the switch need not hold its locks; once all pieces are there. It may take minutes."""
         await self._make_partitions()
         async with self._connection.transaction():
-            await attribute.begin_long_work(self._connection, self._file.source.org_id)
+            await begin_long_work(self._connection, self._file.source.org_id)
             await self._connection.execute("ANALYZE staged")
             await self._fresh.note_twice()
 
@@ -87,7 +94,7 @@ class Staged:
         when a later version of the file was loaded meanwhile."""
         connection, org_id, file_id = self._connection, self._file.source.org_id, self._file.file_id
         async with connection.transaction():
-            await attribute.begin_switch(connection, org_id)
+            await begin_switch(connection, org_id)
             if not await connection.fetchval(KEEP_CLAIM, file_id, self._file.claim_id):
                 raise LeaseLost("another worker took the file over", reason="lease_lost")
             tellers = await Tellers.look(connection, self._file)
@@ -97,7 +104,7 @@ class Staged:
             loaded = replace(loaded, fresh=await self._fresh.insert(file_id, orders.metrics))
             loaded = await tellers.take_over(orders, loaded)
             await self._ahead.add(orders)
-            await attribute.recompute_sends(connection, orders, org_id, self._window)
+            await recompute_sends(connection, orders, org_id, self._window)
             await self._keep_rejects(None)
             await settle(connection, self._file, "done", now, sha256=sha256, loaded=loaded)
         return loaded
@@ -122,7 +129,7 @@ class Staged:
         for day in self._days:
             if day >= FIRST_DAILY_PARTITION:
                 async with self._connection.transaction():
-                    await self._connection.execute(attribute.BEGIN_LONG_WORK)
+                    await self._connection.execute(BEGIN_LONG_WORK)
                     await self._connection.execute(ENSURE_PARTITION, day, timeout=STATEMENT_TIMEOUT_S)
 
 
@@ -146,7 +153,7 @@ class Stagings:
                 await connection.execute(CREATE_STAGING)
                 await connection.execute(CREATE_READY)
                 await connection.execute(CREATE_AGAIN)
-                await connection.execute(attribute.CREATE_WORK_TABLES)
+                await connection.execute(CREATE_WORK_TABLES)
             try:
                 yield Staged(connection, file, self._window)
             finally:
@@ -154,4 +161,4 @@ class Stagings:
                     await connection.execute(DROP_STAGING)
                     await connection.execute(DROP_READY)
                     await connection.execute(DROP_AGAIN)
-                    await connection.execute(attribute.DROP_WORK_TABLES)
+                    await connection.execute(DROP_WORK_TABLES)

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.ingest.attribute import STATEMENT_TIMEOUT_S, begin_switch
 from services.ingest.records import Claimed, Got, Listed, Listing, Loaded, Source
 from services.ingest.retract import SUPERSEDE
+from services.ingest.switch import STATEMENT_TIMEOUT_S, begin_switch
 from shared.db.pool import Database
 from shared.errors import Throttled
 from shared.source_silence import GAPS, silent_since

@@ -24,9 +24,15 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from services.ingest import attribute
-from services.ingest.attribute import ATTRIBUTION, GENERATIONS, SELECT_LOOKBACK_DAYS, STATEMENT_TIMEOUT_S
+from services.ingest.attribute import ATTRIBUTION, GENERATIONS, SELECT_LOOKBACK_DAYS, recompute_sends
 from services.ingest.conversions import orders_of
+from services.ingest.switch import (
+    BEGIN_LONG_WORK,
+    CREATE_WORK_TABLES,
+    DROP_WORK_TABLES,
+    STATEMENT_TIMEOUT_S,
+    begin_switch,
+)
 from shared import logs, metrics
 from shared.clock import Clock, first_of
 from shared.db.pool import Connection, Database
@@ -38,7 +44,7 @@ log = logs.get(__name__)
 
 EVERY: Final = timedelta(minutes=5)
 """Between the first two looks; each that finds nothing makes the next rest twice as long, up to LONGEST. The same in
-attribute.MARK_UNMATCHED."""
+MARK_UNMATCHED of attribute.py."""
 LONGEST: Final = timedelta(hours=6)
 BATCH: Final = 5_000
 """Emails that one statement looks at."""
@@ -258,7 +264,7 @@ class StoredUnmatched:
         waiting = 0
         for day in _days(now):
             async with self._database.transaction(org_id, _TIMEOUT_S) as connection:
-                await connection.execute(attribute.BEGIN_LONG_WORK)
+                await connection.execute(BEGIN_LONG_WORK)
                 waiting += await connection.fetchval(COUNT_NO_DELIVERY, org_id, day, timeout=STATEMENT_TIMEOUT_S)
         async with self._database.transaction(org_id) as connection:
             await connection.execute(SETTLE_ORG, org_id, claim_id, now, waiting)
@@ -308,7 +314,7 @@ class StoredUnmatched:
             await self._extend(claim)
 
     async def _asked(self, connection: Connection, claim: _Claim) -> tuple[Any, ...]:
-        await connection.execute(attribute.BEGIN_LONG_WORK)
+        await connection.execute(BEGIN_LONG_WORK)
         lookback: int = await connection.fetchval(SELECT_LOOKBACK_DAYS, claim.org_id, self._window)
         templates: list[str] = await connection.fetchval(SELECT_TEMPLATES, claim.org_id)
         since = claim.day - timedelta(days=1)
@@ -317,13 +323,13 @@ class StoredUnmatched:
     async def _match(self, claim: _Claim, transmissions: list[str], found: _Found) -> None:
         """Compute them anew from their events, with all that hangs on them."""
         async with self._database.connection(_TIMEOUT_S) as connection, connection.transaction():
-            await attribute.begin_switch(connection, claim.org_id)
-            await connection.execute(attribute.CREATE_WORK_TABLES)
+            await begin_switch(connection, claim.org_id)
+            await connection.execute(CREATE_WORK_TABLES)
             await connection.execute(TOUCH, transmissions)
             orders = await orders_of(connection, claim.org_id)
-            await attribute.recompute_sends(connection, orders, claim.org_id, self._window)
+            await recompute_sends(connection, orders, claim.org_id, self._window)
             anew = await connection.fetch(COUNT_ANEW, claim.org_id, transmissions)
-            await connection.execute(attribute.DROP_WORK_TABLES)
+            await connection.execute(DROP_WORK_TABLES)
         by = {row["attribution"]: row["emails"] for row in anew}
         matched = sum(by.get(name, 0) for name in _MATCHED)
         found.matched += matched

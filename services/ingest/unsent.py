@@ -2,8 +2,9 @@
 
 from uuid import UUID
 
-from services.ingest import attribute
 from services.ingest.conversions import Orders
+from services.ingest.rollups import note_counted
+from services.ingest.switch import STATEMENT_TIMEOUT_S
 from shared.db.pool import Connection
 
 # As tallies, for whoever notes cells and places asks there.
@@ -30,11 +31,10 @@ async def drop_unsent(connection: Connection, orders: Orders, org_id: UUID) -> N
     """Delete sends that have lost their delivery, and note what they were part of. Before `recompute_sends`, within its
     transaction; looks at what was touched without a fresh event."""
     await connection.execute("ANALYZE touched")
-    await connection.execute(NOTE_UNSENT, org_id, timeout=attribute.STATEMENT_TIMEOUT_S)
+    await connection.execute(NOTE_UNSENT, org_id, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute("ANALYZE tallies")
-    await connection.execute(attribute.NOTE_CELLS, org_id, timeout=attribute.STATEMENT_TIMEOUT_S)
-    await connection.execute(attribute.NOTE_DECIDED, org_id, timeout=attribute.STATEMENT_TIMEOUT_S)
+    await note_counted(connection, org_id)
     await orders.note_places(-1)
-    await connection.execute(NOTE_LOOSE, org_id, timeout=attribute.STATEMENT_TIMEOUT_S)
-    await connection.execute(DELETE_SENDS, org_id, timeout=attribute.STATEMENT_TIMEOUT_S)
+    await connection.execute(NOTE_LOOSE, org_id, timeout=STATEMENT_TIMEOUT_S)
+    await connection.execute(DELETE_SENDS, org_id, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute("TRUNCATE tallies")

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.ingest.attribute import rebuild_rollups
+from services.ingest.rebuild import rebuild_rollups
 from services.ingest.staging import Staged
 from services.ingest.store import settle
 from tests.component.ingest.given import SENT, Mail, Row, again, json_lines, nested_csv

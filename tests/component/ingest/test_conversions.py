@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.ingest.attribute import rebuild_rollups
+from services.ingest.rebuild import rebuild_rollups
 from services.ingest.recounter import recount_one
 from shared.schemas.conversions import Conversions, stored
 from tests.component.ingest.given import SENT, Mail, Row, again, nested_csv

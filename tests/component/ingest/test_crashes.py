@@ -21,11 +21,11 @@ import pytest
 
 from devstack.isolation import fresh_database
 from services.ingest import unmatched
-from services.ingest.attribute import rebuild_rollups
 from services.ingest.counting import StoredCounts
 from services.ingest.folder import LocalFolders
 from services.ingest.folders import Folders
 from services.ingest.handler import ingest_files
+from services.ingest.rebuild import rebuild_rollups
 from services.ingest.recounter import recount_one
 from services.ingest.shown import Pace as ShownPace
 from services.ingest.shown import StoredShownCounts

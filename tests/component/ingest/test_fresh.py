@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from services.ingest import fresh
-from services.ingest.attribute import rebuild_rollups
+from services.ingest.rebuild import rebuild_rollups
 from tests.component.ingest.given import SENT, Mail, Row, nested_csv
 from tests.component.ingest.rig import Rig
 

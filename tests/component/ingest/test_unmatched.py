@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.ingest import unmatched
-from services.ingest.attribute import rebuild_rollups
+from services.ingest.rebuild import rebuild_rollups
 from services.ingest.unmatched import EVERY, LONGEST, StoredUnmatched
 from shared import metrics
 from tests.component.ingest.given import SENT, Mail, Row, nested_csv
