@@ -20,7 +20,7 @@ import asyncpg.transaction
 import pytest
 
 from devstack.isolation import fresh_database
-from services.ingest import unmatched
+from services.ingest import looks
 from services.ingest.counting import StoredCounts
 from services.ingest.folder import LocalFolders
 from services.ingest.folders import Folders
@@ -290,9 +290,9 @@ async def told(url: str, at: Path, site: str | None, when: When) -> tuple[Points
         await begin(world)
         with pytest.MonkeyPatch.context() as watched:
             install(points, watched)
-            watched.setattr(unmatched, "BATCH", 1)  # so that looks have several
-            looks = {named: unmatched._look(unmatched._OPEN, named=named) for named in (True, False)}
-            watched.setattr(unmatched, "LOOK_OPEN", looks)
+            watched.setattr(looks, "BATCH", 1)  # so that looks have several
+            in_ones = {named: looks._look(looks._OPEN, named=named) for named in (True, False)}
+            watched.setattr(looks, "LOOK_OPEN", in_ones)
             found = await story(world)
     return points, found
 

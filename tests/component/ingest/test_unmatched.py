@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.ingest import unmatched
+from services.ingest import looks
+from services.ingest.looks import EVERY, LONGEST
 from services.ingest.rebuild import rebuild_rollups
-from services.ingest.unmatched import EVERY, LONGEST, StoredUnmatched
+from services.ingest.unmatched import StoredUnmatched
 from shared import metrics
 from tests.component.ingest.given import SENT, Mail, Row, nested_csv
 from tests.component.ingest.rig import Rig
@@ -121,12 +122,12 @@ async def test_looks_that_find_nothing_become_seldom_and_a_file_with_more_makes_
     rig: Rig, folder: Path
 ) -> None:
     await load(rig, folder, Mail("T1").received())
-    looks = []
+    looked_at = []
     for _ in range(int(timedelta(hours=24) / EVERY)):
         if await look(rig):
-            looks.append(rig.clock.now())
+            looked_at.append(rig.clock.now())
         rig.clock.advance(EVERY.total_seconds())
-    rests = [(later - earlier) / EVERY for earlier, later in pairwise(looks)]
+    rests = [(later - earlier) / EVERY for earlier, later in pairwise(looked_at)]
     await load(rig, folder, Mail("T2").received(), name="more.csv")
     soon = await look(rig)
 
@@ -158,9 +159,9 @@ async def test_after_a_week_an_email_is_given_up_and_said_to_be(rig: Rig, folder
 async def test_many_emails_of_one_day_are_looked_at_in_batches(
     rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unmatched, "BATCH", 7)
-    looks = {named: unmatched._look(unmatched._OPEN, named=named) for named in (True, False)}
-    monkeypatch.setattr(unmatched, "LOOK_OPEN", looks)
+    monkeypatch.setattr(looks, "BATCH", 7)
+    in_sevens = {named: looks._look(looks._OPEN, named=named) for named in (True, False)}
+    monkeypatch.setattr(looks, "LOOK_OPEN", in_sevens)
     mails = [Mail(f"T{number:02}", f"P{number}", message_id=None) for number in range(30)]
     await load(rig, folder, *(mail.received() for mail in mails))
     for number in range(0, 30, 2):
@@ -184,7 +185,7 @@ async def test_who_dies_while_looking_leaves_the_message_for_another(
         raise RuntimeError("killed")
 
     with monkeypatch.context() as broken:
-        broken.setattr(StoredUnmatched, "_settle", die)
+        broken.setattr(looks.Looks, "_settle", die)
         with pytest.raises(RuntimeError):
             await look(rig)
     held = await look(rig)
