@@ -14,10 +14,12 @@ from typing import Any, BinaryIO, Final, NamedTuple, TextIO, cast
 import orjson
 
 from services.ingest import arrays, parse
+from services.ingest.delimited import header_of
 from services.ingest.klaviyo_event import Names, flat, is_event, metric_names
+from services.ingest.lines import MAX_ROW_CHARS
 from services.ingest.mapping import FIELDS, located
 from services.ingest.parquet import PARQUET, open_table
-from services.ingest.parse import Reading
+from services.ingest.reading import Reading
 from services.ingest.records import Event, Listed, Reject, Unreadable
 from services.ingest.text import OpenedText, open_text
 from services.ingest.unpack import DAMAGE, Packing, damaged, directory_bytes, packing_of, the_member, unpacked
@@ -217,7 +219,7 @@ def _with_hole(data: bytes, end: bytes, size: int) -> BinaryIO:
 
 def _metric_names(pages: TextIO) -> Names:
     try:
-        return metric_names(arrays.elements(pages.read, parse.MAX_ROW_CHARS))
+        return metric_names(arrays.elements(pages.read, MAX_ROW_CHARS))
     except Unreadable:
         return {}  # who reads the events will say it
 
@@ -225,7 +227,7 @@ def _metric_names(pages: TextIO) -> Names:
 def _columns(head: str, kind: str, reading: Reading) -> tuple[list[str], str]:
     """The names of the columns, and what is said of a CSV file's delimiter."""
     if kind == "CSV":
-        names, delimiter = parse.header_of(head, reading)
+        names, delimiter = header_of(head, reading)
         return names, f"separated by {_DELIMITERS[delimiter]}"
     keys: dict[str, None] = {}
     for text in islice(_objects(head, kind), _OBJECTS):
@@ -243,7 +245,7 @@ def _objects(head: str, kind: str) -> Iterator[str]:
         yield from io.StringIO(head)
         return
     with suppress(Unreadable):  # it ends somewhere in the array
-        for element in arrays.elements(io.StringIO(head).read, parse.MAX_ROW_CHARS):
+        for element in arrays.elements(io.StringIO(head).read, MAX_ROW_CHARS):
             if element.part == "data":
                 yield element.text
 

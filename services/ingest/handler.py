@@ -22,7 +22,8 @@ from typing import BinaryIO, Protocol
 from uuid import UUID
 
 from services.ingest.mapping import check_mapping
-from services.ingest.parse import Reading, read_pieces
+from services.ingest.parse import read_pieces
+from services.ingest.reading import Reading
 from services.ingest.records import (
     Changed,
     Claimed,

@@ -6,65 +6,29 @@ understood. Each record becomes an event or a reject; a line of text that cannot
 only itself. Records of lines have the number of their first line, those of arrays and tables are counted.
 """
 
-import csv
-import io
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
-from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, cast
+from typing import Any, BinaryIO, Literal, Protocol, cast
 
 import orjson
 
 from services.ingest import arrays
+from services.ingest.delimited import Dialect, dialect_of, header_in, read_csv
 from services.ingest.klaviyo_event import Names, metric_names
+from services.ingest.lines import MAX_ROW_CHARS, Lines, ReadLine, TooLong
 from services.ingest.mapping import Columns, Rejected
-from services.ingest.objects import MAX_RAW_BYTES as MAX_RAW_BYTES
-from services.ingest.objects import Objects
-from services.ingest.objects import raw_text as _raw
+from services.ingest.objects import Objects, raw_text
 from services.ingest.parquet import PARQUET, Table, open_table
+from services.ingest.reading import Reading
 from services.ingest.records import Event, Piece, Reject, Taken, Unreadable
-from services.ingest.text import Limits, OpenedText, open_text
+from services.ingest.text import OpenedText, open_text
 
 PIECE_ROWS = 5000
-MAX_ROW_CHARS = 1 << 20
-MAX_ROW_LINES = 1000
 QUICK_FROM_BYTES = 1 << 16
 """Smaller files are read row by row: whoever has only those never loads what the quick reader needs."""
 _BOMS = {"utf-8": 0, "utf-8-sig": 3}  # encodings of which the quick reader reads bytes, and how many come before
-_FEW_EMPTY_LINES, _EMPTY_LINES_PER_RECORD = 100_000, 10  # more than both together cost time and say nothing
-_SAMPLE_LINES = 200
 _MAX_LINE = 2**31 - 1  # what the database's line column holds
 _HOPELESS = 20_000  # so many rejects, and more than events: the rest would not change the verdict
-
-_DELIMITERS = (",", ";", "\t", "|")
-
-# A limit of the whole process; ours is the smaller one, held by _Records.
-csv.field_size_limit(MAX_ROW_CHARS + 1)
-
-_LIMITS = Limits()
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How to read one file: the source's saved mapping, the present moment, the limits. `accepted`: to its end,
-    however many of its rows are no events."""
-
-    saved: Mapping[str, str]
-    now: datetime
-    limits: Limits = _LIMITS
-    accepted: bool = False
-
-
-class _Dialect(NamedTuple):
-    delimiter: str
-    escape: str | None
-
-
-ReadLine = Callable[[int], str]
-"""The next line, or so many characters of it; empty at the end."""
 
 
 def read_pieces(
@@ -112,7 +76,7 @@ def _read(
     opened = open_again()
     kind = kind_of(opened.head)
     if quick and opened.encoding in _BOMS and kind == "CSV":
-        dialect = _dialect_of(opened.head, reading)
+        dialect = dialect_of(opened.head, reading)
         if dialect.escape is None:
             return _read_quickly(opened, dialect, reading)
     names: dict[str, str] = {}
@@ -122,15 +86,15 @@ def _read(
     return read_text(opened.text, opened.head, reading, names)
 
 
-def _read_quickly(opened: OpenedText, dialect: _Dialect, reading: Reading) -> "Iterator[Event | Reject | Taken]":
+def _read_quickly(opened: OpenedText, dialect: Dialect, reading: Reading) -> "Iterator[Event | Reject | Taken]":
     from services.ingest.plain import read_plain  # arrow and numpy, only where there is much to read
 
     def columns_of(header: str) -> Columns | None:
-        names = _header([header], dialect)
-        return Columns(names, reading.saved, reading.now) if names else None
+        names = header_in([header], dialect)
+        return reading.columns(names) if names else None
 
     def by_row(readline: ReadLine, columns: Columns | None, number: int) -> Iterator[Event | Reject]:
-        return _read_csv(readline, dialect, reading, columns, number)
+        return read_csv(readline, dialect, reading, columns, number)
 
     stream = cast(BinaryIO, opened.text.detach())  # the reader that `text` put there
     stream.read(_BOMS[opened.encoding])
@@ -156,193 +120,25 @@ def read_text(text: Text, head: str, reading: Reading, names: Names) -> Iterator
         case "":
             return iter(())
         case "JSON lines":
-            return _read_json_lines(text.readline, Objects(reading.saved, reading.now, names))
+            return _read_json_lines(text.readline, reading.objects(names))
         case "JSON array" | "JSON pages":
-            return _read_elements(text, Objects(reading.saved, reading.now, names))
+            return _read_elements(text, reading.objects(names))
         case "CSV":
-            return _read_csv(text.readline, _dialect_of(head, reading), reading)
-
-
-# --- CSV
-
-
-class _TooLong(Exception):
-    """No record is this long: a quote that never closes, or no text at all."""
-
-
-class _Cut(str):
-    """The first part of a line that is too long; the rest was skipped."""
-
-    __slots__ = ()
-
-
-class _Lines:
-    """The physical lines of a record, handed to csv.reader one at a time and remembered until the record is whole."""
-
-    def __init__(self, readline: ReadLine, number: int = 1) -> None:
-        self._readline = readline
-        self._waiting: deque[str] = deque()
-        self._chars = 0
-        self.pulled: list[str] = []
-        self.number = self._first = number  # of the first line pulled
-        self._empty = 0
-
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        line = self._waiting.popleft() if self._waiting else self._next_line()
-        if not line:
-            raise StopIteration
-        self.pulled.append(line)
-        self._chars += len(line)
-        if self._chars > MAX_ROW_CHARS or len(self.pulled) > MAX_ROW_LINES or type(line) is _Cut:
-            raise _TooLong
-        return line
-
-    def skip(self) -> None:
-        """What was pulled is an empty line. Raises Unreadable for a file of nothing else."""
-        self._empty += 1
-        records = self.number - self._first + 1 - self._empty
-        if self._empty > _FEW_EMPTY_LINES + _EMPTY_LINES_PER_RECORD * records:
-            raise Unreadable(f"{self._empty} empty lines among {records} others", reason="empty_lines")
-
-    def done(self) -> None:
-        """What was pulled has been dealt with."""
-        self.number += len(self.pulled)
-        self.pulled.clear()
-        self._chars = 0
-
-    def give_back(self) -> str:
-        """Deal with the first line alone; the others will come again."""
-        first = self.pulled[0]
-        self._waiting.extendleft(reversed(self.pulled[1:]))
-        del self.pulled[1:]
-        self.done()
-        return first
-
-    def _next_line(self) -> str:
-        line = self._readline(MAX_ROW_CHARS + 1)
-        if len(line) <= MAX_ROW_CHARS:
-            return line
-        rest = line
-        while rest and rest[-1] not in "\r\n":
-            rest = self._readline(MAX_ROW_CHARS)
-        return _Cut(line[:MAX_RAW_BYTES])
-
-
-def _rows(lines: _Lines, dialect: _Dialect) -> Iterator[list[str] | Reject]:
-    """Each record, or the line that is none. Whoever takes a record calls lines.done()."""
-    reader = _reader(lines, dialect)
-    while True:
-        try:
-            yield next(reader)
-        except StopIteration:
-            return
-        except (csv.Error, _TooLong) as error:
-            reason = "the quoting is broken" if isinstance(error, csv.Error) else "too long, or a quote never closes"
-            number = lines.number
-            yield Reject(number, reason, _raw([lines.give_back()]))
-            reader = _reader(lines, dialect)
-
-
-def _reader(lines: Iterator[str], dialect: _Dialect) -> "Iterator[list[str]]":
-    return csv.reader(
-        lines,
-        delimiter=dialect.delimiter,
-        escapechar=dialect.escape,
-        doublequote=True,
-        strict=True,  # else a stray quote silently swallows the rows that follow
-    )
-
-
-def _read_csv(
-    readline: ReadLine, dialect: _Dialect, reading: Reading, columns: Columns | None = None, number: int = 1
-) -> Iterator[Event | Reject]:
-    """With columns: records from the line of this number on; else the first one is the header."""
-    lines = _Lines(readline, number)
-    for row in _rows(lines, dialect):
-        if type(row) is Reject:
-            if columns is None:
-                raise Unreadable(f"the header cannot be read: {row.reason}", reason="unknown_layout")
-            yield row
-            continue
-        assert isinstance(row, list)  # noqa: S101  # for the type checker
-        if any(row) if len(row) < 2 else True:  # an empty line is no record
-            if columns is None:
-                columns = Columns(row, reading.saved, reading.now)
-            else:
-                yield _event_or_reject(columns, row, lines)
-        else:
-            lines.skip()
-        lines.done()
-
-
-def _event_or_reject(columns: Columns, row: Sequence[Any], lines: _Lines) -> Event | Reject:
-    try:
-        return columns.read(row, lines.number)
-    except Rejected as rejected:
-        return Reject(lines.number, str(rejected), _raw(lines.pulled))
-
-
-def _dialect_of(head: str, reading: Reading) -> _Dialect:
-    """The delimiter under which the header says where the fields are, and whether `\\` escapes. Raises Unreadable
-    with what the header says."""
-    sample = _sample(head)
-    problems: list[tuple[int, Unreadable]] = []
-    for delimiter in _DELIMITERS:
-        names = _header(sample, _Dialect(delimiter, None))
-        try:
-            Columns(names, reading.saved, reading.now)
-        except Unreadable as problem:
-            problems.append((len(names), problem))
-            continue
-        choices = [_Dialect(delimiter, escape) for escape in ((None, "\\") if '\\"' in head else (None,))]
-        return min(choices, key=lambda dialect: _faults(head, dialect, reading))
-    raise max(problems, key=lambda found: found[0])[1]  # what the most likely delimiter found
-
-
-def header_of(head: str, reading: Reading) -> tuple[list[str], str]:
-    """The names of the columns and the delimiter: under which the header is understood, else the likeliest."""
-    try:
-        delimiters: tuple[str, ...] = (_dialect_of(head, reading).delimiter,)
-    except Unreadable:
-        delimiters = _DELIMITERS
-    sample = _sample(head)
-    headers = [(_header(sample, _Dialect(delimiter, None)), delimiter) for delimiter in delimiters]
-    return max(headers, key=lambda found: len(found[0]))
-
-
-def _sample(head: str) -> list[str]:
-    return list(islice(io.StringIO(head, newline=""), _SAMPLE_LINES))
-
-
-def _header(sample: Sequence[str], dialect: _Dialect) -> list[str]:
-    try:
-        return next((row for row in _reader(iter(sample), dialect) if any(row)), [])
-    except csv.Error:
-        return []
-
-
-def _faults(head: str, dialect: _Dialect, reading: Reading) -> int:
-    """How many records of the sample are no events; its last line may be cut and does not count."""
-    whole = head[: max(head.rfind("\n"), head.rfind("\r")) + 1] or head
-    readline = io.StringIO(whole, newline="").readline
-    return sum(type(result) is Reject for result in _read_csv(readline, dialect, reading))
+            return read_csv(text.readline, dialect_of(head, reading), reading)
 
 
 # --- JSON
 
 
 def _read_json_lines(readline: ReadLine, objects: Objects) -> Iterator[Event | Reject]:
-    lines = _Lines(readline)
+    lines = Lines(readline)
     while True:
         try:
             line = next(lines)
         except StopIteration:
             return
-        except _TooLong:
-            yield Reject(lines.number, "too long", _raw(lines.pulled))
+        except TooLong:
+            yield Reject(lines.number, "too long", raw_text(lines.pulled))
             lines.done()
             continue
         if line.isspace():
@@ -358,7 +154,7 @@ def _read_elements(text: Text, objects: Objects) -> Iterator[Event | Reject]:
         if element.whole:
             yield objects.read(element.text, number, [element.text])
         else:
-            yield Reject(number, "too long", _raw([element.text]))
+            yield Reject(number, "too long", raw_text([element.text]))
 
 
 # --- Parquet
@@ -372,7 +168,7 @@ def _read_parquet(stream: BinaryIO, size_bytes: int, reading: Reading) -> Iterat
 def check_table(names: Sequence[str], reading: Reading) -> Iterator[Event | Reject]:
     """No row, but Unreadable if these columns do not tell where the fields are."""
     if not _is_klaviyo_table(names):
-        Columns(names, reading.saved, reading.now)
+        reading.columns(names)
     return iter(())
 
 
@@ -383,9 +179,9 @@ def _is_klaviyo_table(names: Sequence[str]) -> bool:
 def read_table(table: Table, reading: Reading) -> Iterator[Event | Reject]:
     """Its rows; only the columns that say something to us are read. Raises Unreadable."""
     if _is_klaviyo_table(table.names):
-        yield from _read_klaviyo_table(table, Objects(reading.saved, reading.now, {}))
+        yield from _read_klaviyo_table(table, reading.objects({}))
         return
-    columns = Columns(table.names, reading.saved, reading.now)
+    columns = reading.columns(table.names)
     wanted = sorted(set(columns.at.values()))
     values: list[Any] = [None] * len(table.names)
     for number, row in enumerate(table.rows(wanted), 1):
@@ -397,7 +193,7 @@ def read_table(table: Table, reading: Reading) -> Iterator[Event | Reject]:
         try:
             yield columns.read(values, number)
         except Rejected as rejected:
-            yield Reject(number, str(rejected), _raw([_shown(table, wanted, row)]))
+            yield Reject(number, str(rejected), raw_text([_shown(table, wanted, row)]))
 
 
 def _read_klaviyo_table(table: Table, objects: Objects) -> Iterator[Event | Reject]:

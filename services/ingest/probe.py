@@ -13,7 +13,7 @@ from uuid import UUID
 from services.ingest.beginning import BEGINNING_BYTES, MOST_TABLE_BYTES, end_bytes, look
 from services.ingest.folders import Folder, Folders
 from services.ingest.mapping import check_mapping
-from services.ingest.parse import Reading
+from services.ingest.reading import Reading
 from services.ingest.records import Listed, Source, Unreadable
 from services.ingest.text import Limits
 from shared import logs

@@ -13,7 +13,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest import arrays, parse
+from services.ingest import arrays
+from services.ingest.lines import MAX_ROW_CHARS
 from services.ingest.records import Unreadable
 from services.ingest.text import Limits, open_text
 from tests.unit.ingest.given_files import (
@@ -68,8 +69,8 @@ def test_several_arrays_and_pages_may_follow_each_other() -> None:
         ('{"id": "\\ud800"}', "not JSON"),
         ('{"id": ' + "[" * 2000 + "]" * 2000 + "}", "not JSON"),
         (json.dumps(event(9, datetime="never")), "event_at is not a time"),
-        (json.dumps(event(9, note="x" * (parse.MAX_ROW_CHARS + 1))), "too long"),
-        ('"' + "\\\\" * parse.MAX_ROW_CHARS + '"', "too long"),
+        (json.dumps(event(9, note="x" * (MAX_ROW_CHARS + 1))), "too long"),
+        ('"' + "\\\\" * MAX_ROW_CHARS + '"', "too long"),
     ],
 )
 def test_a_bad_element_costs_only_itself(bad: str, said: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from services.ingest.beginning import look
-from services.ingest.parse import Reading, read_pieces
+from services.ingest.parse import read_pieces
+from services.ingest.reading import Reading
 from services.ingest.records import Event, Listed, Unreadable
 from shared.admin.sources import known_fields
 from shared.event_fields import HASH

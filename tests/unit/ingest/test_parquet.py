@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.parse import Reading
+from services.ingest.reading import Reading
 from services.ingest.records import Unreadable
 from services.ingest.text import Limits
 from tests.unit.ingest.given_files import (

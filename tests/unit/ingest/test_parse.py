@@ -16,8 +16,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest import parse
-from services.ingest.parse import Reading, read_pieces
+from services.ingest.lines import MAX_ROW_CHARS
+from services.ingest.objects import MAX_RAW_BYTES
+from services.ingest.parse import read_pieces
+from services.ingest.reading import Reading
 from services.ingest.records import Event, Reject, Unreadable
 from services.ingest.text import Limits
 from tests.unit.ingest.given_files import zipped
@@ -134,7 +136,7 @@ def test_a_quoted_line_break_does_not_disturb_line_numbers() -> None:
         ("E9,Opened Email,P1,99999999999999999999999999,\n", "event_at is not a time"),
         ("E9,Opened Email,P1,2026-11-23T09:00:00Z,nope\n", "event_properties is not JSON"),
         (HEADER, "event_properties is not JSON"),
-        ("x" * (parse.MAX_ROW_CHARS + 5) + "\n", "too long, or a quote never closes"),
+        ("x" * (MAX_ROW_CHARS + 5) + "\n", "too long, or a quote never closes"),
     ],
 )
 @pytest.mark.parametrize("place", ["first", "middle", "last", "last without line end"])
@@ -159,7 +161,7 @@ def test_one_bad_row_costs_only_itself(bad: str, reason: str, place: str) -> Non
         (json_line(9, id=10**400), "not JSON"),
         (json_line(9, datetime=10**30), "event_at is not a time"),
         ("{}\n", "no column for event_id, metric, profile_id, event_at"),
-        ('{"x": "' + "y" * parse.MAX_ROW_CHARS + '"}\n', "too long"),
+        ('{"x": "' + "y" * MAX_ROW_CHARS + '"}\n', "too long"),
         (json_line(9, datetime="never"), "event_at is not a time"),
     ],
 )
@@ -219,7 +221,7 @@ def test_an_empty_file_has_no_rows(data: bytes) -> None:
 def test_raw_text_of_a_reject_is_short_and_storable() -> None:
     _, rejects = read(HEADER.encode() + row(1).encode() + "\0é".encode() * 9000 + b"\xff\n")
 
-    assert len(rejects[0].raw.encode()) <= parse.MAX_RAW_BYTES
+    assert len(rejects[0].raw.encode()) <= MAX_RAW_BYTES
     assert "\0" not in rejects[0].raw
 
 
