@@ -76,6 +76,11 @@ def again(row: Row, **changes: Any) -> Row:
 _FLAT = ("$message", "$flow", "machine_open", "Bot Click", "URL")
 
 
+def mails(count: int) -> list[Mail]:
+    """T0 of P0, T1 of P1, …"""
+    return [Mail(f"T{number}", f"P{number}") for number in range(count)]
+
+
 def nested_csv(rows: Iterable[Row]) -> bytes:
     """Properties as JSON in one column."""
     table = [[row.event_id, row.metric, row.profile_id, row.at.isoformat(), json.dumps(row.properties)] for row in rows]
