@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.ingest.rebuild import rebuild_rollups
-from tests.component.ingest.given import SENT, Mail, Row, again, flat_csv, json_lines, nested_csv
+from tests.component.ingest.given import SENT, Mail, Row, again, flat_csv, json_lines, mails, nested_csv
 from tests.component.ingest.rig import Rig
 
 COPY = UUID("00000000-0000-4000-8000-000000000001")
@@ -80,18 +80,18 @@ async def test_a_rollup_counts_each_send_once_per_variant_cell_and_day(rig: Rig,
     other = uuid4()
     for number, (copy_id, cell) in enumerate([(COPY, "gold"), (COPY, "gold"), (COPY, ""), (other, "gold"), (None, "")]):
         await rig.add_generation(f"P{number}", copy_id=copy_id, cell=cell)
-    mails = [Mail(f"T{number}", f"P{number}") for number in range(5)]
+    sent = mails(5)
 
     await load(
         rig,
         folder,
-        *(mail.received() for mail in mails),
-        mails[0].opened(),
-        mails[0].opened(after=timedelta(hours=1)),
-        mails[1].clicked(),
-        mails[2].happened("Marked Email as Spam"),
-        mails[3].happened("Unsubscribed from Email Marketing"),
-        mails[4].opened(),
+        *(mail.received() for mail in sent),
+        sent[0].opened(),
+        sent[0].opened(after=timedelta(hours=1)),
+        sent[1].clicked(),
+        sent[2].happened("Marked Email as Spam"),
+        sent[3].happened("Unsubscribed from Email Marketing"),
+        sent[4].opened(),
     )
 
     found = await rig.rows("SELECT * FROM rollups")
@@ -221,11 +221,11 @@ async def test_of_two_generations_of_one_moment_the_larger_id_is_taken_whichever
             await rig.add_generation(person, copy_id=uuid4(), accepted_at=SENT - timedelta(minutes=3)) for _ in "12"
         ]
         expected[person] = max(both)
-    mails = [Mail(f"T{person}", person) for person in people]
+    sent = [Mail(f"T{person}", person) for person in people]
     if how == "known before":
-        await load(rig, folder, *(mail.opened() for mail in mails), name="0.csv")
+        await load(rig, folder, *(mail.opened() for mail in sent), name="0.csv")
 
-    await load(rig, folder, *(mail.received() for mail in mails))
+    await load(rig, folder, *(mail.received() for mail in sent))
 
     sends = await rig.rows("SELECT profile_id, generation_id FROM sends")
     assert {send["profile_id"]: send["generation_id"] for send in sends} == expected
@@ -309,8 +309,8 @@ async def test_other_orgs_generations_are_never_taken(rig: Rig, folder: Path) ->
 async def test_rebuilding_gives_what_loading_gave(rig: Rig, folder: Path) -> None:
     for number in range(6):
         await rig.add_generation(f"P{number}", copy_id=COPY if number % 2 else None, cell=f"c{number % 3}")
-    mails = [Mail(f"T{number}", f"P{number}", sent_at=SENT + timedelta(hours=number)) for number in range(6)]
-    await load(rig, folder, *(mail.received() for mail in mails), mails[1].opened(), mails[2].clicked())
+    sent = [Mail(f"T{number}", f"P{number}", sent_at=SENT + timedelta(hours=number)) for number in range(6)]
+    await load(rig, folder, *(mail.received() for mail in sent), sent[1].opened(), sent[2].clicked())
     everything = "SELECT * FROM rollups ORDER BY template_id, copy_id, cell, day"
     sends = await rig.rows("SELECT * FROM sends ORDER BY transmission_id")
     rollups = await rig.rows(everything)

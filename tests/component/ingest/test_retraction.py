@@ -13,7 +13,7 @@ import pytest
 
 from services.ingest.rebuild import rebuild_rollups
 from shared.schemas.conversions import Conversions, stored
-from tests.component.ingest.given import SENT, Mail, Row, again, nested_csv
+from tests.component.ingest.given import SENT, Row, again, mails, nested_csv
 from tests.component.ingest.rig import Rig
 
 COPY = UUID("00000000-0000-4000-8000-000000000001")
@@ -59,7 +59,7 @@ async def shop(rig: Rig) -> Rig:
     return rig
 
 
-MAILS = [Mail(f"T{number}", f"P{number}") for number in range(3)]
+MAILS = mails(3)
 
 
 async def test_a_replaced_file_takes_back_the_rows_it_no_longer_has(shop: Rig, folder: Path) -> None:
