@@ -1,0 +1,132 @@
+"""What needs attention, which reasons are told, and the hours of an export, decided without a page."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from services.console.pages.operations import by_reason
+from services.console.pages.operations_attention import attention
+from services.console.pages.operations_exports import heat_map, month_of
+from services.console.pages.operations_words import advice, moment_of
+from shared.admin.exports import Hour, Hours
+from shared.admin.operations_number import Number, Shows
+from shared.admin.outcomes import Pause, Writing
+from shared.admin.refused_store import RefusedWebhooks
+from shared.admin.sources import Source
+from shared.admin.stops import Stop
+
+NOW = datetime(2026, 11, 23, 10, 30, tzinfo=UTC)
+CALM = Writing(pause=None, blocked_until=None, blocked_reason=None, writes=0, clears=0, first_deadline_at=None)
+FINE = Number(
+    hours=24, since=NOW - timedelta(hours=24), as_of=None, right=100,
+    control_planned=20, control_missed=1, stale=0, unsure=0, replaced=0, pending=0, seen=90,
+    rows=[],
+)  # fmt: skip
+NO_EXPORTS = Hours(target=None, hours=[])
+REFUSED = RefusedWebhooks("FLOW01", "Welcome", "revoked_api_key", 12, NOW - timedelta(minutes=5))
+
+
+def an_hour(hour: datetime, rows: int, state: str = "exported") -> Hour:
+    return Hour.model_validate(
+        {"hour": hour, "state": state, "reason": "schedule", "rows": rows, "bytes": 1, "revision": 1,
+         "exported_at": hour, "due_at": None, "error": None}
+    )  # fmt: skip
+
+
+def test_nothing_needs_attention_where_all_is_well() -> None:
+    assert attention("acme", [], CALM, FINE, [], NO_EXPORTS, NOW) == []
+
+
+def test_what_is_worst_comes_first() -> None:
+    paused = CALM.model_copy(update={"pause": Pause(reason="key_refused", message="401", paused_at=NOW)})
+    missed = FINE.model_copy(update={"control_missed": 50})
+    stop = Stop(template_id="welcome", stopped_at=NOW, stopped_reason="wrong price")
+
+    found = attention("acme", [stop], paused, missed, [], NO_EXPORTS, NOW)
+
+    assert [one.tone for one in found] == ["bad", "bad", "warn"]
+    assert found[0].text == "People get the control content until it is resumed. wrong price."
+    assert "66.7 % of emails meant to show our copy did" in found[2].title
+
+
+def test_a_flow_whose_webhooks_are_refused_needs_attention_while_they_come() -> None:
+    over = replace(REFUSED, last_at=NOW - timedelta(hours=2))
+    nobodys = replace(REFUSED, flow_id="", flow_name=None)
+
+    [one] = attention("acme", [], CALM, FINE, [], NO_EXPORTS, NOW, [REFUSED, over, nobodys])
+
+    assert (one.tone, one.title) == ("bad", "Webhooks of Welcome are refused")
+    assert one.text == ("12 webhooks within two days, because their X-Api-Key was revoked. Klaviyo skips their people.")
+    assert one.path == "/acme/troubleshooting"
+
+
+def test_a_source_without_new_files_for_too_long_needs_attention() -> None:
+    source = Source(
+        source_id=uuid4(), name="events", kind="sftp", place="u@h:22", bucket="", region="", endpoint_url="",
+        access_key="", host="h", port=22, username="u", path=".", pattern="*", host_key="k",
+        poll_s=60, enabled=True, mapping=None, last_polled_at=NOW, listed=3, ignored=0, last_error=None,
+        last_error_at=None,
+        refused_at=None, done=3, troubled=0, waiting=0, waiting_since=None, silent_since=NOW - timedelta(hours=60),
+        usual_gap_s=86_400,
+    )  # fmt: skip
+
+    [one] = attention("acme", [], CALM, FINE, [source], NO_EXPORTS, NOW)
+
+    assert (one.title, one.path) == ("No new file in events for 60 hours", "/acme/operations/sources/events")
+    assert "usually come within 24.0 hours of each other" in one.text
+    assert attention("acme", [], CALM, FINE, [source.model_copy(update={"silent_since": None})], NO_EXPORTS, NOW) == []
+
+
+def test_a_fault_is_said_as_what_it_is() -> None:
+    [one] = attention("acme", [], CALM, FINE.model_copy(update={"right": 1000, "stale": 1}), [], NO_EXPORTS, NOW)
+
+    assert (one.tone, one.title) == ("bad", "1 email showed an older copy within 24 hours")
+
+
+def test_reasons_are_told_once_for_all_templates() -> None:
+    rows = [
+        Shows(template_id=f"t{n}", shown="right", because="written", emails=10 - n, seen=0, means="", do="nothing")
+        for n in range(5)
+    ]
+    late = Shows(template_id="t0", shown="control_missed", because="quota", emails=50, seen=0, means="", do="wait")
+
+    first, second = by_reason([*rows, late])
+
+    assert (first.first.because, first.emails, second.emails) == ("quota", 50, 40)
+    assert ([one.template_id for one in second.templates], second.more) == (["t0", "t1", "t2"], 2)
+
+
+def test_templates_that_are_not_named_are_counted_with_their_reason() -> None:
+    rows = [
+        Shows(template_id=name, shown="right", because="written", emails=emails, seen=0, templates=templates, means="",
+              do="nothing")
+        for name, emails, templates in (("", 500, 40), ("t1", 300, 1), ("t2", 200, 1))
+    ]  # fmt: skip
+
+    [one] = by_reason(rows)
+
+    assert (one.emails, [named.template_id for named in one.templates], one.more) == (1000, ["t1", "t2"], 40)
+    assert one.first.template_id == "t1"
+
+
+def test_the_heat_map_has_every_hour_of_every_day_so_far() -> None:
+    first = month_of("2026-11", NOW)
+    hours = [an_hour(first, 0), an_hour(first + timedelta(hours=1), 10), an_hour(first + timedelta(hours=2), 1000)]
+
+    days = heat_map(hours, first, datetime(2026, 12, 1, tzinfo=UTC), NOW)
+
+    assert (len(days), days[0][0].day, days[-1][0].day) == (23, 23, 1)
+    assert [cell.look for cell in days[-1][1][:4]] == ["exported l0", "exported l1", "exported l4", "none"]
+    assert [cell.look for cell in days[0][1][10:12]] == ["none", "to-come"]
+
+
+@pytest.mark.parametrize("text", ["", "november", "2026-13", "2026-11-01"])
+def test_what_is_no_month_is_this_month(text: str) -> None:
+    assert month_of(text, NOW) == datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def test_advice_names_the_org_and_runs_nothing() -> None:
+    assert advice("`justai quota ORG` <b>", "acme") == "<code>justai quota acme</code> &lt;b&gt;"
+    assert moment_of("yesterday") is None
