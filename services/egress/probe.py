@@ -14,7 +14,7 @@ from io import BytesIO
 from typing import Protocol
 from uuid import UUID
 
-from services.egress import handler
+from services.egress import writing
 from services.egress.lacks import Lack, lack_of
 from services.egress.layout import probe_key
 from services.egress.model import Found, Target
@@ -32,7 +32,7 @@ _FIRST = b"JustAI tried whether it can write here. This object may be deleted.\n
 _SECOND = b"JustAI tried whether it can overwrite here. This object may be deleted.\n"
 
 
-class Bucket(handler.Bucket, Protocol):
+class Bucket(writing.Bucket, Protocol):
     """What a try asks of a place besides; see s3.Bucket."""
 
     async def read(self, key: str, most: int) -> bytes: ...

@@ -22,8 +22,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from services.egress.handler import Bucket, Deps, export_hour
+from services.egress.handler import Deps, export_hour
 from services.egress.model import Found, Superseded, Target
+from services.egress.writing import Bucket
 from shared.clock import FrozenClock
 from shared.errors import Throttled
 from tests.component.egress.shop import HOUR, Person, Shop, World, job, open_world

@@ -10,8 +10,9 @@ from typing import IO
 import asyncpg
 import pytest
 
-from services.egress.handler import Bucket, Deps, Reader, Rows, export_hour
+from services.egress.handler import Deps, Reader, Rows, export_hour
 from services.egress.model import Found, Lease, Superseded, Target
+from services.egress.writing import Bucket
 from shared.clock import FrozenClock
 from shared.errors import Throttled
 from shared.exports import Record
