@@ -7,7 +7,7 @@ out. The first cause that fits is named; a difference may well have two.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 Basis = Literal["sent", "happened"]
 Measure = Literal["delivered", "opens", "clicks", "bounced", "unsubscribes", "spam_complaints", "conversions"]
@@ -28,8 +28,6 @@ Cause = Literal[
     "klaviyo_late",
     "unexplained",
 ]
-CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
-MEASURES: Final[tuple[Measure, ...]] = get_args(Measure)
 
 MEANINGS: Final[Mapping[Cause, tuple[str, str]]] = {
     "agrees": ("Nothing wrong", "Both say the same, within 1 % or 2 events."),

@@ -36,7 +36,6 @@ Kind = Literal["sftp", "folder", "s3", "klaviyo"]
 """A folder on somebody's SFTP server, one that the operator lends, a prefix in a bucket, or Klaviyo's Events API, which
 is read with the org's own key."""
 
-ANY_KIND: Final = ("sftp", "folder", "s3", "klaviyo", "webhook")
 SECRET_OF: Final[Mapping[str, str]] = {"sftp": "private_key", "s3": "secret_key"}
 DEFAULT_REGION: Final = "us-east-1"
 

@@ -102,14 +102,6 @@ async def withdraw_invite(connection: Connection, org_id: UUID, invite_id: UUID)
     return cast(str | None, await connection.fetchval(DELETE_INVITE, org_id, invite_id))
 
 
-DELETE_INVITE_OF = "DELETE FROM invites WHERE org_id = $1 AND email = $2 AND used_at IS NULL"
-
-
-async def withdraw_invite_of(connection: Connection, org_id: UUID, email: str) -> bool:
-    """Whether there was one."""
-    return await connection.execute(DELETE_INVITE_OF, org_id, email) != "DELETE 0"
-
-
 # Owners are locked in the same order, so that two who demote each other at once cannot both succeed.
 SELECT_OWNERS = "SELECT user_id FROM memberships WHERE org_id = $1 AND role = 'owner' ORDER BY user_id FOR UPDATE"
 UPDATE_ROLE = "UPDATE memberships SET role = $3, by_group = $4 WHERE org_id = $1 AND user_id = $2"

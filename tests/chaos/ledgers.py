@@ -53,12 +53,6 @@ def seen_by_the_box(path: Path) -> tuple[list[Write], list[Email]]:
     return writes, emails
 
 
-def requests_of_the_box(path: Path) -> list[Mapping[str, Any]]:
-    """Every request that the box admitted or refused."""
-    lines = (orjson.loads(text) for text in path.read_bytes().splitlines())
-    return [line for line in lines if line["kind"] == "request"]
-
-
 def exported(endpoints: Endpoints, bucket: str, prefixes: Sequence[str]) -> list[Exported]:
     """The fourth ledger: every row of every object of the table `generations`."""
     s3 = _open_s3(endpoints)

@@ -102,17 +102,6 @@ class Rig:
         if wait:
             await self.processes.ready(name, within_s=_READY_S)
 
-    async def kill(self, name: str) -> None:
-        """SIGKILL."""
-        await self.processes.end(name, kill=True)
-
-    async def restart_killed(self, name: str) -> float:
-        """Kill and start one; the seconds from its start until it is ready."""
-        await self.kill(name)
-        started_s = time.monotonic()
-        await self.start(name)
-        return time.monotonic() - started_s
-
     async def ready(self, name: str, *, within_s: float) -> float:
         """The seconds until it says that it can do its work."""
         started_s = time.monotonic()

@@ -39,7 +39,6 @@ NOBODY: Final = Problem(
     401, "authentication_failed", "missing_api_key", "Send an API key with the scope `admin` in the header X-Api-Key."
 )
 NO_ORG: Final = Problem(404, "not_found", "no_such_org", "There is no such org, or it is not yours.")
-NO_ROUTE: Final = Problem(404, "not_found", "no_such_route", "There is nothing at this address.")
 UNEXPECTED: Final = Problem(
     500, "unavailable", "unexpected", "Something unforeseen happened; the request id names it in the logs."
 )

@@ -20,7 +20,6 @@ class Page:
     status: int
     headers: Mapping[str, str]
     html: str
-    set_cookies: list[str]
 
     @property
     def words(self) -> str:
@@ -85,7 +84,7 @@ class Browser:
             method, self.url + path, headers={**self._headers, **(headers or {})}, data=form, allow_redirects=False
         ) as answer:
             html = await answer.text()
-            return Page(answer.status, dict(answer.headers), html, answer.headers.getall("Set-Cookie", []))
+            return Page(answer.status, dict(answer.headers), html)
 
     async def sign_in(self, email: str, password: str = PASSWORD, next_path: str = "/") -> Page:
         return await self.post("/_sign-in", email=email, password=password, next=next_path)
