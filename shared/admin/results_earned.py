@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from shared.admin.results_earned_store import Arm, Earned
+from shared.admin.results_earned_store import Earned
 from shared.inference import lift, variants
 from shared.inference.sequence import Moments, NotEnough
 from shared.inference.variants import Estimate
@@ -49,9 +49,11 @@ def conversion_design(known: Earned) -> float:
 
 def revenue_design(known: Earned) -> float:
     """The same for revenue."""
-    events = known.treatment.converted + known.control.converted
-    typical = (known.treatment.squares + known.control.squares) / max(1, events)
-    return max(_effect(arm, _moments(arm, typical)) for arm in (known.treatment, known.control))
+    arms = (known.treatment, known.control)
+    return max(
+        lift.person_effect(moments, arm.sends_squared, arm.sends_revenue, arm.revenue_squared)
+        for arm, moments in zip(arms, _moments(known), strict=True)
+    )
 
 
 def why_no_revenue(known: Earned) -> str | None:
@@ -66,24 +68,17 @@ def why_no_revenue(known: Earned) -> str | None:
 def _revenue(known: Earned, worth: float) -> lift.Lift | NotEnough | str:
     if why := why_no_revenue(known):
         return why
-    events = known.treatment.converted + known.control.converted
-    typical = (known.treatment.squares + known.control.squares) / max(1, events)
     design = revenue_design(known)
-    one, other = (
-        replace(moments, variance=moments.variance * design)
-        for moments in (_moments(known.treatment, typical), _moments(known.control, typical))
-    )
-    return lift.of_amounts(one, other, events, worth=worth)
+    treatment, control = (replace(moments, variance=moments.variance * design) for moments in _moments(known))
+    return lift.of_amounts(treatment, control, _events(known), worth=worth)
 
 
-def _moments(arm: Arm, typical_square: float) -> Moments:
-    """With one more typical order and one more send without in the variance: with none seen it would be zero."""
-    if not arm.sends:
-        return Moments(0, 0.0, 0.0)
-    mean = arm.revenue / arm.sends
-    variance = (arm.squares + typical_square) / (arm.sends + 2) - mean * mean
-    return Moments(arm.sends, mean, max(0.0, variance))
+def _moments(known: Earned) -> list[Moments]:
+    """Of treatment and control; a typical order is one of both."""
+    arms = (known.treatment, known.control)
+    typical = sum(arm.squares for arm in arms) / max(1, _events(known))
+    return [Moments.of_amounts(arm.sends, arm.revenue, arm.squares, typical) for arm in arms]
 
 
-def _effect(arm: Arm, moments: Moments) -> float:
-    return lift.person_effect(moments, arm.sends_squared, arm.sends_revenue, arm.revenue_squared)
+def _events(known: Earned) -> int:
+    return known.treatment.converted + known.control.converted

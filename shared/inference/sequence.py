@@ -63,10 +63,13 @@ class Moments:
         return cls(n, events / n, padded * (1 - padded))
 
     @classmethod
-    def of_values(cls, n: int, total: float, squares: float) -> "Moments":
-        """`n` > 1 values of a measure like revenue, by their sum and the sum of their squares."""
+    def of_amounts(cls, n: int, total: float, squares: float, typical_square: float) -> "Moments":
+        """What `n` sends came to, by the sum of their orders and that of the orders' squares. One more typical order
+        and one more send without in the variance: with none seen it would be zero."""
+        if not n:
+            return cls(0, 0.0, 0.0)
         mean = total / n
-        return cls(n, mean, max(0.0, squares / n - mean * mean) * n / (n - 1))
+        return cls(n, mean, max(0.0, (squares + typical_square) / (n + 2) - mean * mean))
 
 
 def mixing(tuned_for: float, alpha: float = ALPHA) -> float:

@@ -55,13 +55,15 @@ def test_a_walk_without_drift_hardly_ever_leaves_the_line_at_any_step() -> None:
     assert left / walks <= 0.05
 
 
-def test_moments_of_values_are_their_mean_and_variance() -> None:
-    values = [0.0, 0.0, 12.5, 40.0]
+def test_moments_of_amounts_are_the_mean_and_the_variance_with_a_typical_order_more() -> None:
+    amounts = [0.0, 0.0, 12.5, 40.0]
 
-    found = Moments.of_values(4, sum(values), sum(value * value for value in values))
+    found = Moments.of_amounts(4, sum(amounts), sum(amount * amount for amount in amounts), 900.0)
 
     assert found.mean == 13.125
-    assert found.variance == pytest.approx(sum((value - 13.125) ** 2 for value in values) / 3)
+    assert found.variance == pytest.approx((12.5**2 + 40.0**2 + 30.0**2) / 6 - 13.125**2)
+    assert Moments.of_amounts(4, 0.0, 0.0, 900.0).variance > 0
+    assert Moments.of_amounts(0, 0.0, 0.0, 900.0).n == 0
     assert Moments.of_rate(0, 10).variance > 0
 
 
@@ -281,8 +283,10 @@ def test_looking_at_money_every_day_hardly_ever_finds_what_is_not_there() -> Non
                 arm[:] = [
                     arm[0] + 300, arm[1] + sum(amounts), arm[2] + sum(a * a for a in amounts), arm[3] + len(amounts),
                 ]  # fmt: skip
-            one, other = (Moments.of_values(int(n), total, squares) for n, total, squares, _ in sums)
-            if isinstance(of_amounts(one, other, int(sums[0][3] + sums[1][3])), Lift):
+            orders = int(sums[0][3] + sums[1][3])
+            typical = (sums[0][2] + sums[1][2]) / max(1, orders)
+            one, other = (Moments.of_amounts(int(n), total, squares, typical) for n, total, squares, _ in sums)
+            if isinstance(of_amounts(one, other, orders), Lift):
                 found += 1
                 break
     assert found <= 0.05 * tests
