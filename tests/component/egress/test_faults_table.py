@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -17,6 +17,7 @@ from services.egress.s3 import S3, S3Options
 from services.egress.sweep import Sweeper
 from tests.component.egress.scripted_s3 import Fault, Operation, ScriptedS3, scripted_s3
 from tests.component.egress.shop import HOUR, Shop, World, job, people
+from tests.support.waiting import eventually
 
 KEY = f"/shared/ill/{object_key('', HOUR)}"
 MANIFEST = "/shared/ill/_manifests/2026/11/23/10.json"
@@ -166,10 +167,12 @@ async def test_a_real_server_lists_and_ends_uploads_too(world: World) -> None:
     key = "jai/2026/11/23/10/part-000.parquet"
     await world.s3.create_multipart_upload(Bucket=world.bucket, Key=key)
     bucket = await world.deps.buckets.bucket(await world.store.target(shop.org_id))
-    await asyncio.sleep(1.1)  # the server's clock has whole seconds
 
-    young = await bucket.sweep("jai/", lambda name: name == key, 3600)  # type: ignore[attr-defined]
-    swept = await bucket.sweep("jai/", lambda name: name == key, 0)  # type: ignore[attr-defined]
+    def sweep(older_than_s: float) -> Awaitable[int]:
+        return bucket.sweep("jai/", lambda name: name == key, older_than_s)  # type: ignore[attr-defined,no-any-return]
+
+    young = await sweep(3600)
+    swept = await eventually(lambda: sweep(0))  # the server's clock has whole seconds
 
     left = await world.s3.list_multipart_uploads(Bucket=world.bucket)
     assert (young, swept, left.get("Uploads", [])) == (0, 1, [])

@@ -138,17 +138,18 @@ async def test_a_connection_that_was_given_back_as_the_time_ran_out_is_an_outage
     """As in a process that was frozen while it gave the connection back."""
     monkeypatch.setattr("shared.db.pool._GIVE_BACK_TIMEOUT_S", 0.1)
     async with open_database(database_url, name="test") as db:
-        release = asyncpg.Pool.release
+        release, thawed = asyncpg.Pool.release, asyncio.Event()
 
         async def freezes(pool: "asyncpg.Pool[asyncpg.Record]", connection: Connection, *, timeout: float) -> None:
             await release(pool, connection, timeout=timeout)
-            await asyncio.sleep(0.3)
+            await thawed.wait()
 
         monkeypatch.setattr(asyncpg.Pool, "release", freezes)
         with pytest.raises(Outage) as outage:
             async with db.connection() as connection:
                 await connection.execute("SELECT 1")
 
+        thawed.set()
         monkeypatch.setattr(asyncpg.Pool, "release", release)
         await db.ping()
     assert outage.value.reason == "database_timeout"

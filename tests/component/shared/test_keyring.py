@@ -76,14 +76,14 @@ async def test_a_ring_follows_its_file_without_a_restart(quickly: None, database
 
 @pytest.mark.parametrize("bad", ["", "k1", f"{OTHER_K1}\n{K2}\n", f"{K1}\n{K1}\n"])
 async def test_a_file_that_is_damaged_or_gives_a_name_to_another_key_changes_nothing(
-    quickly: None, database: Database, tmp_path: Path, bad: str
+    quickly: None, database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: str
 ) -> None:
     file = tmp_path / "ring"
     file.write_text(K1)
     async with kept(f"file:{file}", database) as ring:
         sealed = ring.seal("secret", PLACE)
         file.write_text(bad)
-        await asyncio.sleep(0.2)
+        await eventually(lambda: "keyring.not_taken" in caplog.messages)
         assert (ring.names, ring.open(sealed, PLACE)) == (("k1",), "secret")
 
         file.unlink()
