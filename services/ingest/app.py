@@ -28,8 +28,9 @@ from services.ingest.sftp import Servers
 from services.ingest.shown import Pace as ShownPace
 from services.ingest.shown import ShownCounter, StoredShownCounts
 from services.ingest.silence import SilenceWatch
+from services.ingest.source_store import Sources
 from services.ingest.staging import Stagings
-from services.ingest.store import Ledger, Sources
+from services.ingest.store import Ledger
 from services.ingest.text import Limits
 from services.ingest.unmatched import Retrier, StoredUnmatched
 from shared.clock import Clock

@@ -9,8 +9,9 @@ from uuid import UUID, uuid4
 from services.ingest.handler import Deps, ingest_files
 from services.ingest.poller import Pace, Poller
 from services.ingest.sftp import Servers
+from services.ingest.source_store import Sources
 from services.ingest.staging import Stagings
-from services.ingest.store import Ledger, Sources
+from services.ingest.store import Ledger
 from services.ingest.text import Limits
 from shared.clock import FrozenClock
 from shared.crypto import KeyRing

@@ -48,7 +48,7 @@ ORG = UUID("00000000-0000-4000-8000-0000000000aa")
 NOT_OF_FILES = ("batches", "klaviyo_store", "reconcile_store", "lake/inputs")
 """Other kinds of source, the hourly comparison and an export of history: tests/component/ingest/test_batches.py,
 test_klaviyo_events.py, test_reconciling.py, test_lake.py."""
-NOT_HERE = {"commit services/ingest/store.py Sources.find"}  # only who previews a file asks for it
+NOT_HERE = {"commit services/ingest/source_store.py Sources.find"}  # only who previews a file asks for it
 SITES = sorted(
     site
     for site in in_the_code() - NOT_HERE
