@@ -7,10 +7,11 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from services.ingest.lines import MAX_ROW_CHARS, Lines, ReadLine, TooLong
-from services.ingest.mapping import Columns, Rejected
+from services.ingest.mapping import Columns
 from services.ingest.objects import raw_text
 from services.ingest.reading import Reading
 from services.ingest.records import Event, Reject, Unreadable
+from services.ingest.values import Rejected
 
 _SAMPLE_LINES = 200
 _DELIMITERS = (",", ";", "\t", "|")

@@ -19,8 +19,8 @@ from yarl import URL
 
 from services.ingest.klaviyo_store import EventSources
 from services.ingest.klaviyo_windows import WindowTimes, list_windows, listed, window_of
-from services.ingest.mapping import read_time
 from services.ingest.records import Listed, Listing, Source, SourceUnreachable
+from services.ingest.values import read_time
 from shared import logs
 from shared.clock import Clock
 from shared.crypto import KeyRing, SealError

@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 
 from services.ingest.klaviyo_event import Names, flat, is_event
-from services.ingest.mapping import Columns, Rejected
+from services.ingest.mapping import Columns
 from services.ingest.records import Event, Reject, Unreadable
+from services.ingest.values import Rejected
 
 MAX_RAW_BYTES = 2048
 _MAX_SHAPES = 1000  # distinct key sets that are remembered

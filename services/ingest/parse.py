@@ -16,12 +16,13 @@ from services.ingest import arrays
 from services.ingest.delimited import Dialect, dialect_of, header_in, read_csv
 from services.ingest.klaviyo_event import Names, metric_names
 from services.ingest.lines import MAX_ROW_CHARS, Lines, ReadLine, TooLong
-from services.ingest.mapping import Columns, Rejected
+from services.ingest.mapping import Columns
 from services.ingest.objects import Objects, raw_text
 from services.ingest.parquet import PARQUET, Table, open_table
 from services.ingest.reading import Reading
 from services.ingest.records import Event, Piece, Reject, Taken, Unreadable
 from services.ingest.text import OpenedText, open_text
+from services.ingest.values import Rejected
 
 PIECE_ROWS = 5000
 QUICK_FROM_BYTES = 1 << 16

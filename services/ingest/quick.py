@@ -1,7 +1,7 @@
 """Many rows at once: the columns of a plain block (see `plain`) to rows for COPY (`copy_rows`).
 
 Rows are taken whose values have the usual shapes, for which it is certain what `mapping` says of them; metrics and
-flags are read by `mapping` itself, once for each distinct text. The others are in doubt, which is no judgement: the
+flags are read by `values` itself, once for each distinct text. The others are in doubt, which is no judgement: the
 row-by-row reader sees them.
 """
 
@@ -13,10 +13,11 @@ import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # ships no types
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]  # ships no types
 
-from services.ingest import copy_rows, mapping
-from services.ingest.mapping import Columns, Rejected
+from services.ingest import copy_rows, values
+from services.ingest.mapping import Columns
 from services.ingest.properties import Mask, Properties, no_properties, read_properties
 from services.ingest.records import STAGED, Taken
+from services.ingest.values import Rejected
 
 pa.set_memory_pool(pa.system_memory_pool())  # arrow's own keeps what it has freed
 
@@ -71,15 +72,15 @@ class _Block:
         self._doubt: Mask = np.zeros(self._count, np.bool_)
 
     def take(self) -> Taken:
-        metric = self._by_text(self._texts["metric"], mapping.metric_of, _STRING)
-        said = self._properties(_is_in(metric, mapping.OF_EMAILS))
+        metric = self._by_text(self._texts["metric"], values.metric_of, _STRING)
+        said = self._properties(_is_in(metric, values.OF_EMAILS))
         profile_id = self._id("profile_id", None)
         event_at = self._event_at()
         message_id = self._id("message_id", said.message_id)
         transmission_id = self._id("transmission_id", said.transmission_id)
-        handoff_at = self._handoff_at(said, event_at, _is_in(metric, mapping.SENDING))
+        handoff_at = self._handoff_at(said, event_at, _is_in(metric, values.SENDING))
         made = self._bounce_ids(message_id, profile_id, handoff_at, event_at)
-        without = pc.and_(pc.is_null(transmission_id), _is_in(metric, mapping.UNSENT))
+        without = pc.and_(pc.is_null(transmission_id), _is_in(metric, values.UNSENT))
         moments, days = copy_rows.moments_and_days(event_at)
         lines = np.arange(self._first_line, self._first_line + self._count, dtype=np.int32)
         return self._written(
@@ -93,7 +94,7 @@ class _Block:
             copy_rows.moment(handoff_at),
             copy_rows.flag(self._flag("machine_open", said.machine_open)),
             copy_rows.flag(self._flag("bot_click", said.bot_click)),
-            *copy_rows.text(self._short(self._chosen("url", said.url), b" ", mapping.MAX_URL)),
+            *copy_rows.text(self._short(self._chosen("url", said.url), b" ", values.MAX_URL)),
             copy_rows.number(self._value(said.value)),
             *copy_rows.text(pa.nulls(self._count, _STRING)),
             *copy_rows.text(self._own_id(said.own_id)),
@@ -127,7 +128,7 @@ class _Block:
         found = self._chosen(field, nested)
         if nested is None:
             self._doubt |= _mask(pc.is_null(found))
-        return self._short(found, b"!", mapping.MAX_ID)
+        return self._short(found, b"!", values.MAX_ID)
 
     def _short(self, found: Any, least: bytes, most: int) -> Any:
         """Printable ASCII."""
@@ -145,23 +146,23 @@ class _Block:
         if len(distinct) > _MOST_TEXTS:
             self._doubt |= True
             return pa.nulls(self._count, kind)
-        values, fails = [], np.zeros(len(distinct) + 1, np.bool_)
+        found, fails = [], np.zeros(len(distinct) + 1, np.bool_)
         for number, text in enumerate(distinct):
             try:
                 value = read(text)
             except Rejected:
                 value = None
                 fails[number] = True
-            values.append(value)
+            found.append(value)
         indices = coded.indices
         self._doubt |= fails[indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)]
-        return pc.take(pa.array(values, kind), indices)
+        return pc.take(pa.array(found, kind), indices)
 
     def _event_at(self) -> Any:
         found, failed = _times(self._texts["event_at"])
         self._doubt |= failed
         outside = pc.or_(
-            pc.less(found, pa.scalar(mapping.EARLIEST, _TIME)),
+            pc.less(found, pa.scalar(values.EARLIEST, _TIME)),
             pc.greater(found, pa.scalar(self._columns.latest, _TIME)),
         )
         self._doubt |= _mask(outside)
@@ -178,8 +179,8 @@ class _Block:
         seconds = pc.coalesce(seconds, pc.cast(told, pa.int64()))
         moment = pc.cast(pc.cast(seconds, pa.timestamp("s", "UTC")), _TIME)
         took = pc.cast(pc.subtract(event_at, moment), pa.int64())
-        longest = pc.if_else(sending, _micros(mapping.LONGEST_DELIVERY), _micros(mapping.LONGEST_INTEREST))
-        plausible = pc.and_(pc.less_equal(took, longest), pc.greater_equal(took, _micros(mapping.SKEW)))
+        longest = pc.if_else(sending, _micros(values.LONGEST_DELIVERY), _micros(values.LONGEST_INTEREST))
+        plausible = pc.and_(pc.less_equal(took, longest), pc.greater_equal(took, _micros(values.SKEW)))
         return pc.if_else(plausible, moment, None)
 
     def _seconds(self, found: Any) -> Any:
@@ -201,7 +202,7 @@ class _Block:
 
     def _flag(self, field: str, found: Any) -> Any:
         if (flat := self._texts.get(field)) is not None:
-            said = self._by_text(flat, mapping.flag_of, pa.bool_())
+            said = self._by_text(flat, values.flag_of, pa.bool_())
             found = pc.if_else(pc.equal(flat, ""), found, said)
         return found
 
@@ -216,7 +217,7 @@ class _Block:
         """The shop's own events name their order by their own id."""
         trimmed = pc.utf8_trim_whitespace(found)
         self._doubt |= _mask(pc.not_equal(trimmed, found))
-        return self._short(found, b" ", mapping.MAX_ID)
+        return self._short(found, b" ", values.MAX_ID)
 
 
 def _one(table: pa.Table, name: str) -> Any:

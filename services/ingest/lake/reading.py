@@ -141,7 +141,7 @@ def select_rows(shape: Shape, dialect: Dialect, source: str, file: str) -> str:
 
 
 def _us(text: str, dialect: Dialect) -> str:
-    """A moment in any of the ways that are read (mapping.read_time). Spark says a JSON number as 1.79542434E9."""
+    """A moment in any of the ways that are read (values.read_time). Spark says a JSON number as 1.79542434E9."""
     plain = f"regexp_replace(trim({text}), ' (UTC|GMT)$', '')"
     return (
         f"CASE WHEN regexp_like({plain}, '^([0-9]{{5}}|[0-9]([.][0-9]+)?E[0-9]+$)') THEN {dialect.number_us(plain)} "
