@@ -6,7 +6,7 @@ from cli.display import moment, printable
 from cli.operations import COMMANDS
 from cli.session import command, session
 from shared.admin import checks
-from shared.admin.check_rules import CheckFinding
+from shared.admin.check_finding import CheckFinding
 from shared.admin.operation import Nothing
 
 _MARKS = {"good": "ok", "info": "--", "warn": "!", "bad": "!!"}
