@@ -1,23 +1,19 @@
-"""Variants: written beside a live preview, checked while they are, reviewed, taken back; and all of them as a grid."""
+"""Variants: written beside a live preview, checked while they are, reviewed, taken back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from html import escape
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlencode
 from uuid import UUID
 
 from aiohttp import web
 from pydantic import BaseModel, Field
 
+from services.console.pages.email_frame import email, email_of
 from services.console.pages.templates import STATES, as_written, refuse, template_of
 from services.console.web.errors import not_found, sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
-from services.console.web.paging import Paging
-from services.console.web.security import PREVIEW_HEADERS
 from services.console.web.visit import Visit
-from shared.admin import content_rules, preview_grid, previewing, variant_queue, variant_saving, variants
+from shared.admin import content_rules, previewing, variant_saving, variants
 from shared.admin.errors import AdminError, Conflict, NotFound, Refused
 from shared.admin.meanings import of_decision
 from shared.admin.operation import Nothing, Operation
@@ -33,9 +29,6 @@ PEOPLE: Final[Mapping[str, str]] = {
     "nobody": "Somebody without any field",
     "long": "Somebody with very long values",
 }
-_IN_REVIEW: Final = 10
-_CELLS: Final = 24  # on one page; each has a frame of its own
-_SAMPLES: Final = (5, 20, 50, 100)
 _USUAL_FIELDS: Final = ("first_name", "last_name", "city")  # chips, beside those that the copy prints
 _SENT: Final = "sent into review. It waits under Review."
 _TEXT = Annotated[str, Field(max_length=200_000)]
@@ -196,28 +189,7 @@ async def preview_text(visit: Visit) -> web.StreamResponse:
     given, form = await read_form(visit.request, Texts)
     if given is None:
         return email("<p>This cannot be shown: a text is too long.</p>", 422)
-    return _email_of(await _tried(visit, template, form, None))
-
-
-# --- what strangers wrote, in a frame that may do nothing ------------------------------------------------------------
-
-
-def email(body: str, status: int = 200) -> web.Response:
-    """A page of its own, which runs nothing, for an `<iframe sandbox>`."""
-    html = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        "<title>Preview</title><style>:root{color-scheme:light}body{margin:0;padding:16px;background:#fff;color:#111;"
-        "font:16px/1.5 Arial,sans-serif;overflow-wrap:anywhere}img{max-width:100%}</style></head>"
-        f"<body>{body}</body></html>"
-    )
-    return web.Response(text=html, status=status, content_type="text/html", headers=dict(PREVIEW_HEADERS))
-
-
-def _email_of(tried: previewing.Tried) -> web.Response:
-    if tried.shown:
-        return email(tried.body)
-    why = of_decision("control", tried.reason or "").means if tried.reason != "not_served" else "the checks refuse it"
-    return email(f'<p style="color:#666">Control content is shown instead: {escape(why)}.</p>')
+    return email_of(await _tried(visit, template, form, None))
 
 
 @pages.page("GET", "/{org}/templates/{template}/variants/{variant}/email", role="viewer")
@@ -235,43 +207,7 @@ async def variant_email(visit: Visit) -> web.StreamResponse:
         {"template_id": template.template_id, "variant": asked["variant"], **texts,
          "person": person if person in PEOPLE else "example"},
     )  # fmt: skip
-    return _email_of(tried)
-
-
-@pages.page("GET", "/{org}/templates/{template}/preview", role="viewer")
-async def grid(visit: Visit) -> web.StreamResponse:
-    """Every variant for every kind of person, the worst first."""
-    template, query = await template_of(visit), visit.request.query
-    paging = Paging.of(query, _CELLS)
-    sample = next((one for one in _SAMPLES if query.get("sample") == str(one)), _SAMPLES[0])
-    variant = query.get("variant", "")
-    variant = variant if variant in {one.name for one in template.variants if one.state != "archived"} else ""
-    asked: dict[str, Any] = {
-        "template_id": template.template_id, "sample": sample, "variant": variant or None,
-        "who": query.getall("who", [])[:100], "offset": paging.offset, "limit": paging.limit,
-    }  # fmt: skip
-    found = await _grid_of(visit, asked)
-    if found is None and asked["who"]:  # who was chosen has not come for a while
-        asked["who"] = []
-        found = await _grid_of(visit, asked)
-    kept = urlencode([("sample", sample), ("variant", variant), *(("who", one) for one in asked["who"])])
-    part = paging.cut(found.cells if found else [], "", {})
-    part = replace(
-        part, before=part.before and f"{part.before}&{kept}", after=part.after and f"{part.after}&{kept}"
-    )  # fmt: skip
-    return visit.render(
-        "templates/preview.html", template=template, found=found, part=part, sample=sample, variant=variant,
-        samples=_SAMPLES, states=STATES, tab="preview", means=of_decision,
-        kinds={"example": "example", "nobody's fields": "nobody", "long values": "long"},
-    )  # fmt: skip
-
-
-async def _grid_of(visit: Visit, asked: Mapping[str, Any]) -> previewing.PreviewGrid | None:
-    """None: there is no variant, or nobody of those who were chosen."""
-    try:
-        return await visit.run(previewing.preview, asked)
-    except NotFound:
-        return None
+    return email_of(tried)
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -332,30 +268,6 @@ async def diff(visit: Visit) -> web.StreamResponse:
         "templates/diff.html", template=template, variant=variant, found=found, states=STATES, tab="variants",
         versions=range(variant.newest, 0, -1),
     )  # fmt: skip
-
-
-@pages.page("GET", "/{org}/review", role="viewer")
-async def review(visit: Visit) -> web.StreamResponse:
-    """What waits for somebody's approval, with what would change; a few at a time, since each is read as a whole."""
-    paging = Paging.of(visit.request.query, _IN_REVIEW)
-    asked = variant_queue.AskedQueue(limit=paging.limit, offset=paging.offset)
-    part = paging.cut((await visit.run(variant_queue.queue, asked)).waiting, visit.path("review"), {})
-    diffs = {
-        one.copy_id: await visit.run(variants.diff, {"template_id": one.template_id, "variant": str(one.copy_id)})
-        for one in part.rows
-        if one.version > 1  # the first has nothing before it
-    }
-    inbox = {one.copy_id: _inbox(one) for one in part.rows}
-    return visit.render("templates/review.html", part=part, diffs=diffs, inbox=inbox)
-
-
-def _inbox(waiting: variant_queue.WaitingReview) -> tuple[str, str]:
-    """Subject and preview text as somebody with every field sees them; as they are written, where they cannot be."""
-    headers = preview_grid.Variant(
-        waiting.copy_id, waiting.name, "draft", waiting.version, waiting.subject, waiting.preheader, "<p>…</p>"
-    )
-    [cell] = preview_grid.grid([headers], [previewing.person_of("example", sorted(preview_grid.fields_of(headers)))])
-    return (cell.shown.subject, cell.shown.preheader) if cell.shown else (waiting.subject, waiting.preheader)
 
 
 # --- the path --------------------------------------------------------------------------------------------------------
