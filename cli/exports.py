@@ -11,7 +11,7 @@ from cli import export_access
 from cli.actor import acting
 from cli.display import console, moment, printable, show_table
 from cli.session import Session, command, read_secret, session
-from shared.admin import exports, loading
+from shared.admin import exported_hours, exports, loading
 from shared.admin.operation import Nothing
 from shared.export_access import Encryption
 from shared.exports import Layout, Record
@@ -140,7 +140,7 @@ async def export_loader(engine: Engine, org_slug: str, month: str | None, folder
 async def export_hours(org_slug: str, limit: int) -> None:
     """List the newest hours: what was exported, and what went wrong."""
     async with session() as s:
-        found = await s.run(exports.list_hours, exports.AskedHours(limit=limit), org_slug)
+        found = await s.run(exported_hours.list_hours, exported_hours.AskedHours(limit=limit), org_slug)
     if found.target is None:
         click.echo(f"There is no export target yet: justai export target {org_slug} --bucket …")
     else:
@@ -179,16 +179,16 @@ async def export_backfill(
     first, last = _moment("--from", start), _moment("--to", end)
     if last <= first:
         raise click.ClickException(f"--to: {end} is not after --from {start}; it is exclusive.")
-    wanted = exports.Range(start=first, end=last)
+    wanted = exported_hours.Range(start=first, end=last)
     if dry_run:
         async with session() as s:
-            click.echo(_previewed(await s.run(exports.preview, wanted, org_slug)))
+            click.echo(_previewed(await s.run(exported_hours.preview, wanted, org_slug)))
         return
     async with session() as s, s.publisher(EXPORT_HOUR) as publisher:
         if not resume:
-            click.echo(_previewed(await s.run(exports.preview, wanted, org_slug)), err=True)
-        asked = exports.AskedBackfill(start=first, end=last, resume=resume)
-        done = await s.run(exports.backfill, asked, org_slug, actor, publisher=publisher)
+            click.echo(_previewed(await s.run(exported_hours.preview, wanted, org_slug)), err=True)
+        asked = exported_hours.AskedBackfill(start=first, end=last, resume=resume)
+        done = await s.run(exported_hours.backfill, asked, org_slug, actor, publisher=publisher)
         if not done.exports:
             click.echo("Nothing of this range waits to be exported.")
             return
@@ -204,7 +204,7 @@ async def export_backfill(
         raise click.ClickException(f"{reached.blocked} hours are blocked; mend the cause above and run it again.")
 
 
-def _previewed(found: exports.Preview) -> str:
+def _previewed(found: exported_hours.Preview) -> str:
     said = f"{found.hours} hours of {' and '.join(found.tables)}: {found.exports} exports"
     said += f", which overwrite {found.objects} objects with {found.rows} rows and {found.bytes} bytes"
     if found.gone:
@@ -214,7 +214,7 @@ def _previewed(found: exports.Preview) -> str:
     return f"{said}."
 
 
-async def _watch(s: Session, org_slug: str, wanted: exports.Range) -> exports.Progress:
+async def _watch(s: Session, org_slug: str, wanted: exported_hours.Range) -> exported_hours.Progress:
     """A progress bar until every hour is exported or blocked."""
     columns = (TextColumn("Exporting"), BarColumn(), MofNCompleteColumn(), TextColumn("hours"), TimeRemainingColumn())
     bar = Progress(*columns, console=console(stderr=True))
@@ -223,7 +223,7 @@ async def _watch(s: Session, org_slug: str, wanted: exports.Range) -> exports.Pr
     with bar:
         task = bar.add_task("", total=None)
         while True:
-            reached = await s.run(exports.progress, wanted, org_slug)
+            reached = await s.run(exported_hours.progress, wanted, org_slug)
             if reached.exported + reached.blocked != settled:
                 moved_at, settled = now(), reached.exported + reached.blocked
             bar.update(task, completed=settled, total=reached.asked)

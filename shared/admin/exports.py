@@ -1,12 +1,12 @@
-"""Where an org's records go, what became of each hour, and sending a range of hours there again."""
+"""Where an org's records go, and whether that place can be used."""
 
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Literal
+from typing import Literal
 from uuid import UUID
 
 import asyncpg
-from pydantic import AwareDatetime, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from shared import exports as ledger
 from shared.admin.context import Asking, Context
@@ -14,9 +14,9 @@ from shared.admin.errors import Conflict, Next, NotFound, Refused
 from shared.admin.export_faults import wrong_in_access, wrong_in_prefix
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation, operation_after
 from shared.export_access import Encryption
-from shared.exports import HOUR, UNPUBLISHED_AFTER, VARIANTS_HOUR, Layout, Record, Table, hours_between, publish_hours
+from shared.exports import Layout, Record
 from shared.messaging.topology import PROBE_TARGET
-from shared.schemas.jobs import ProbeTargetJob, hour_of
+from shared.schemas.jobs import ProbeTargetJob
 from shared.schemas.probes import Probed, ProbeStep
 
 UPSERT_TARGET = """
@@ -39,19 +39,9 @@ SELECT_TARGET = """
            t.layout, t.success_file, t.enabled, t.switched_at, t.updated_at
     FROM export_targets t JOIN orgs o USING (org_id) WHERE t.org_id = $1
 """
-SELECT_HOURS = """
-    SELECT hour, CASE WHEN dirty_seq > exported_seq AND state = 'exported' THEN 'pending' ELSE state END AS state,
-           reason, rows, bytes, revision, exported_at, nullif(due_at, '-infinity') AS due_at, error
-    FROM export_hours
-    WHERE org_id = $1 AND table_name = 'generations' AND ($3::timestamptz IS NULL OR hour < $3)
-    ORDER BY hour DESC LIMIT $2
-"""
-_TABLE: Literal["generations"] = "generations"
 Cadence = Literal["daily", "hourly"]
 MoreTable = Literal["variants", "outcomes"]
 """What is exported beside the record where somebody asks for it."""
-HourTable = Literal["generations", "outcomes"]
-"""What is exported by hours; the table of variants is one object."""
 TAKEN = "this bucket and prefix, or one around or below it, are in use already; choose another prefix"
 OWNER_SAYS = "The AWS account that the bucket must belong to, 12 digits; null: the role's, without one anybody's."
 ENCRYPTION_SAYS = (
@@ -124,82 +114,6 @@ class TargetTested(ResultModel):
     at: datetime
 
 
-class AskedHours(AskedModel):
-    """The newest so many, of those before a moment."""
-
-    limit: Annotated[int, Field(ge=1, le=5000)] = 24
-    before: AwareDatetime | None = None
-
-
-class Hour(ResultModel):
-    """One UTC hour. `due_at`: when it is exported (again) while it is not; null: now."""
-
-    hour: datetime
-    state: Literal["pending", "exporting", "exported", "blocked"]
-    reason: str
-    rows: int | None
-    bytes: int | None
-    revision: int | None
-    exported_at: datetime | None
-    due_at: datetime | None
-    error: str | None
-
-
-class Hours(ResultModel):
-    """Newest first. `target`: null while it is not known where exports go."""
-
-    target: Target | None
-    hours: list[Hour]
-
-
-class Range(AskedModel):
-    """The hours that [start, end) touches, of all tables that the org exports by hours."""
-
-    start: AwareDatetime
-    end: AwareDatetime
-
-
-class AskedBackfill(Range):
-    """`resume`: only what still waits, as after a backfill that was interrupted; what is exported stays."""
-
-    resume: bool = False
-
-
-class Backfill(ResultModel):
-    """The hours that are exported again, in order; `exports`: so many objects, over all `tables`."""
-
-    hours: list[datetime]
-    tables: list[HourTable]
-    exports: int
-    changed: bool
-
-
-class Preview(ResultModel):
-    """What a backfill would do. `objects`: that are there now and are overwritten, with their rows and bytes; `gone`:
-    those whose rows we no longer keep, which stay as they are; `waiting`: of the exports, those that are asked for
-    already."""
-
-    hours: int
-    tables: list[HourTable]
-    exports: int
-    objects: int
-    rows: int
-    bytes: int
-    gone: int
-    waiting: int
-
-
-class Progress(ResultModel):
-    """How far the exports of a range are, one for each hour and table; `errors`: the newest, at most ten."""
-
-    asked: int
-    exported: int
-    blocked: int
-    rows: int
-    bytes: int
-    errors: dict[datetime, str]
-
-
 @operation(
     "exports.target", "PUT", "/exports/target", "owner",
     "Say where the records go; what was said before is replaced.", target=("bucket", "prefix"),
@@ -221,7 +135,7 @@ async def set_target(context: Context, asked: SetTarget) -> Target:
     except (asyncpg.UniqueViolationError, asyncpg.ExclusionViolationError):
         # Also where the other org is not ours to know: it would write among our hours, and we among its.
         raise Conflict(TAKEN, field="prefix") from None
-    found = await _target(context)
+    found = await target_of(context)
     if found is None:
         raise AssertionError("it was just stored")
     return found
@@ -229,7 +143,7 @@ async def set_target(context: Context, asked: SetTarget) -> Target:
 
 async def _demand_folder(context: Context, asked: SetTarget) -> None:
     """Without a bucket, what is exported may be said of the installation's folder, where the org has it."""
-    found = await _target(context)
+    found = await target_of(context)
     if found is None or found.bucket:
         raise Refused("is empty", field="bucket")
     for name in ("prefix", "endpoint_url", "access_key", "secret_key", "role_arn", "bucket_owner", "kms_key_id"):
@@ -253,7 +167,7 @@ def _check(asked: SetTarget) -> None:
 
 @operation("exports.show", "GET", "/exports/target", "viewer", "Show where the records go; its secret stays sealed.")
 async def show(context: Context, _: Nothing) -> Target:
-    found = await _target(context)
+    found = await target_of(context)
     if found is None:
         raise no_target()
     return found
@@ -285,88 +199,8 @@ async def try_target(context: Context, _: Nothing, probed: Probed | None) -> Tar
     )
 
 
-@operation("exports.hours", "GET", "/exports/hours", "viewer", "List hours: what was exported, and what went wrong.")
-async def list_hours(context: Context, asked: AskedHours) -> Hours:
-    rows = await context.connection.fetch(SELECT_HOURS, context.org_id, asked.limit, asked.before)
-    return Hours(target=await _target(context), hours=[Hour(**dict(row)) for row in rows])
-
-
-@operation(
-    "exports.backfill", "POST", "/exports/backfill", "editor",
-    "Export every hour of a range again; what is there is overwritten.", target=("start", "end"),
-)  # fmt: skip
-async def backfill(context: Context, asked: AskedBackfill) -> Backfill:
-    """Marked in the transaction, published after it: what is marked and never published, the scheduler takes."""
-    connection, org_id, publisher = context.connection, context.org_id, context.means.need_publisher()
-    tables, hours = await _wanted(context, asked)
-    if await connection.fetchval(ledger.SELECT_IS_OFF, org_id):
-        raise Conflict(
-            "Exports are off; switch them on first", code="exports_are_off", next=Next("exports.on", instead=True)
-        )
-    due_at = context.now + UNPUBLISHED_AFTER
-    if asked.resume:
-        rows = await connection.fetch(ledger.RESUME_HOURS, org_id, tables, hours[0], hours[-1] + HOUR, due_at)
-        marked: list[tuple[Table, datetime]] = sorted((row["table_name"], row["hour"]) for row in rows)
-    else:
-        for table in tables:
-            await connection.execute(ledger.MARK_HOURS, org_id, table, hours, "backfill", due_at)
-        if await connection.fetchval(ledger.SELECT_HAS_TABLE, org_id, "variants"):
-            await connection.execute(ledger.MARK_HOURS, org_id, "variants", [VARIANTS_HOUR], "backfill", context.now)
-        marked = [(table, hour) for table in tables for hour in hours]
-
-    async def publish() -> None:
-        for table in tables:
-            await publish_hours(publisher, org_id, [hour for of, hour in marked if of == table], table=table)
-
-    context.after_commit(publish)
-    return Backfill(
-        hours=sorted({hour for _, hour in marked}), tables=tables, exports=len(marked), changed=bool(marked)
-    )
-
-
-@operation(
-    "exports.preview", "GET", "/exports/backfill", "viewer",
-    "Count what a backfill of a range would export, and what it would overwrite.",
-)  # fmt: skip
-async def preview(context: Context, asked: Range) -> Preview:
-    tables, hours = await _wanted(context, asked)
-    args = (context.org_id, tables, hours[0], hours[-1] + HOUR)
-    (row,) = await context.connection.fetch(ledger.SELECT_OVERWRITTEN, *args)
-    return Preview(hours=len(hours), tables=tables, exports=len(hours) * len(tables), **dict(row))
-
-
-async def _wanted(context: Context, asked: Range) -> tuple[list[HourTable], list[datetime]]:
-    """The tables and the hours that a backfill is about. Raises AdminError when there is nothing to export."""
-    connection, org_id = context.connection, context.org_id
-    if asked.end <= asked.start:
-        raise Refused("is not after the start; it is exclusive", field="end")
-    if not await connection.fetchval(ledger.SELECT_HAS_TARGET, org_id):
-        raise no_target()
-    first: datetime | None = await connection.fetchval(ledger.SELECT_FIRST, org_id, _TABLE)
-    end = min(asked.end, hour_of(context.now) + HOUR)
-    hours = [] if first is None else hours_between(max(asked.start, hour_of(first)), end)
-    if not hours:
-        raise Refused(
-            f"No hour from {asked.start:%Y-%m-%d %H:%M} to {asked.end:%Y-%m-%d %H:%M} UTC holds anything yet",
-            code="nothing_to_export",
-        )
-    return await _tables(context), hours
-
-
-async def _tables(context: Context) -> list[HourTable]:
-    has_outcomes = await context.connection.fetchval(ledger.SELECT_HAS_TABLE, context.org_id, "outcomes")
-    return ["generations", "outcomes"] if has_outcomes else ["generations"]
-
-
-@operation("exports.progress", "GET", "/exports/progress", "viewer", "Tell how far the hours of a range are.")
-async def progress(context: Context, asked: Range) -> Progress:
-    args = (context.org_id, await _tables(context), asked.start, asked.end)
-    (row,) = await context.connection.fetch(ledger.SELECT_PROGRESS, *args)
-    errors = await context.connection.fetch(ledger.SELECT_ERRORS, *args)
-    return Progress(**dict(row), errors={error["hour"]: error["error"] for error in errors})
-
-
-async def _target(context: Context) -> Target | None:
+async def target_of(context: Context) -> Target | None:
+    """Where the org's records go; None: nobody said."""
     row = await context.connection.fetchrow(SELECT_TARGET, context.org_id)
     return None if row is None else Target(**dict(row))
 

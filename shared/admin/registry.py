@@ -15,6 +15,7 @@ from shared.admin import (
     export_policies,
     export_removal,
     export_switch,
+    exported_hours,
     exports,
     flows,
     hooks,
@@ -60,10 +61,10 @@ from shared.admin.operation import Operation, Registry
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, setting_up, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving,
     content_rules, stops, sources, source_files, source_trying, source_accepting, backfilling, hooks, reconciliation,
-    exports, export_removal, export_switch, export_policies, loading, outcomes, operations_number, operations_examples,
-    quota, why, operations_person, dead, audit, people, people_reset, checks, results, what_if, policies,
-    template_search, template_writing, template_lint, previewing, variant_queue, variant_csv, drafts, config, tracing,
-    unmatched, sends,
+    exports, exported_hours, export_removal, export_switch, export_policies, loading, outcomes, operations_number,
+    operations_examples, quota, why, operations_person, dead, audit, people, people_reset, checks, results, what_if,
+    policies, template_search, template_writing, template_lint, previewing, variant_queue, variant_csv, drafts, config,
+    tracing, unmatched, sends,
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from services.console.pages.operations_words import advice, counted
 from services.console.web.forms import read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import exports, outcomes, quota, sources, stops
+from shared.admin import exported_hours, outcomes, quota, sources, stops
 from shared.admin.meanings import WRITES, Meaning
 from shared.admin.operation import Nothing
 from shared.admin.operations_number import AskedNumber, Number, Shows, number
@@ -127,7 +127,7 @@ async def needs_attention(visit: Visit) -> web.StreamResponse:
         (await visit.run(outcomes.list_outcomes, _WRITING)).writing,
         await visit.run(number, AskedNumber(hours=24, most=0)),
         (await visit.run(sources.list_sources, Nothing())).sources,
-        await visit.run(exports.list_hours, exports.AskedHours(limit=72)),
+        await visit.run(exported_hours.list_hours, exported_hours.AskedHours(limit=72)),
         visit.now,
         refused,
     )

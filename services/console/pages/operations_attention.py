@@ -7,7 +7,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from services.console.pages.operations_words import counted
-from shared.admin.exports import Hours
+from shared.admin.exported_hours import Hours
 from shared.admin.operations_number import Number
 from shared.admin.outcomes import Writing
 from shared.admin.refused_store import RefusedWebhooks

@@ -14,9 +14,9 @@ from services.console.web.ask_back import agreed, ask_back
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import export_removal, export_switch, exports
+from shared.admin import export_removal, export_switch, exported_hours
 from shared.admin.errors import AdminError
-from shared.admin.exports import AskedHours, Hour, Range
+from shared.admin.exported_hours import AskedHours, Hour, Range
 from shared.admin.operation import Nothing
 from shared.errors import Failure
 from shared.exports import HOUR
@@ -80,8 +80,8 @@ async def backfill(visit: Visit) -> web.StreamResponse:
             )
     try:
         if given.count:
-            return await _show(visit, form, await visit.run(exports.preview, asked))
-        hours = (await visit.run(exports.backfill, asked)).hours
+            return await _show(visit, form, await visit.run(exported_hours.preview, asked))
+        hours = (await visit.run(exported_hours.backfill, asked)).hours
     except AdminError as error:
         form.refuse_all(error)
         return await _show(visit, form)
@@ -158,14 +158,14 @@ async def remove(visit: Visit) -> web.StreamResponse:
 async def _touched(visit: Visit, given: NewBackfill) -> list[str]:
     """Nothing where the operation refuses the range anyhow."""
     asked = Range(start=_moment(given.start), end=_moment(given.end))
-    found = await visit.run(exports.list_hours, AskedHours(limit=1))
+    found = await visit.run(exported_hours.list_hours, AskedHours(limit=1))
     if found.target is None or asked.end <= asked.start:
         return []
     try:
-        hours = (await visit.run(exports.preview, asked)).hours
+        hours = (await visit.run(exported_hours.preview, asked)).hours
     except AdminError:
         return []
-    there = await visit.run(exports.progress, asked)
+    there = await visit.run(exported_hours.progress, asked)
     told = [
         f"{counted(hours, 'hour')} from {asked.start:%-d %b %Y, %H:%M} to {asked.end:%-d %b %Y, %H:%M} UTC, "
         f"none before the first record, {'is' if hours == 1 else 'are'} exported to {found.target.place}."
@@ -184,7 +184,7 @@ async def progress(visit: Visit) -> web.StreamResponse:
     asked = _asked_range(visit)
     if asked is None or not visit.is_htmx:
         return visit.see_other(visit.path("operations", "exports"))
-    now = await visit.run(exports.progress, asked)
+    now = await visit.run(exported_hours.progress, asked)
     if now.exported + now.blocked < now.asked:
         return visit.render("operations/_progress.html", range=asked, progress=now)
     return visit.render("operations/_progress_done.html", range=asked, progress=now, **await _map(visit, asked.start))
@@ -194,7 +194,7 @@ async def _map(visit: Visit, at: datetime) -> dict[str, Any]:
     """The month of a moment, as the heat map shows it."""
     first = month_of(f"{at:%Y-%m}", visit.now)
     after = _next_month(first)
-    found = await visit.run(exports.list_hours, AskedHours(limit=_MONTH_HOURS, before=after))
+    found = await visit.run(exported_hours.list_hours, AskedHours(limit=_MONTH_HOURS, before=after))
     hours = [one for one in found.hours if one.hour >= first]
     return {
         "target": found.target, "hours": hours, "hours_of_day": range(24), "month": first,
@@ -203,7 +203,7 @@ async def _map(visit: Visit, at: datetime) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def _show(visit: Visit, form: Form, preview: exports.Preview | None = None) -> web.Response:
+async def _show(visit: Visit, form: Form, preview: exported_hours.Preview | None = None) -> web.Response:
     shown = await _map(visit, month_of(visit.request.query.get("month", ""), visit.now))
     asked = _asked_range(visit)
     return visit.render(
@@ -215,7 +215,7 @@ async def _show(visit: Visit, form: Form, preview: exports.Preview | None = None
         engines=ENGINES,
         trouble=[one for one in shown["hours"] if one.error or one.state == "blocked"][:50],
         range=asked,
-        progress=await visit.run(exports.progress, asked) if asked else None,
+        progress=await visit.run(exported_hours.progress, asked) if asked else None,
         **shown,
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.admin import export_policies, export_removal, export_switch, exports
+from shared.admin import export_policies, export_removal, export_switch, exported_hours, exports
 from shared.admin.errors import Conflict, Forbidden, NotFound, Refused
 from tests.component.admin.rig import START, Rig, SentJobs
 
@@ -137,11 +137,11 @@ async def test_a_backfill_is_refused_while_exports_are_off_and_marks_nothing(acm
     await acme.run(export_switch.switch_off, {})
 
     with pytest.raises(Conflict, match="Exports are off") as refused:
-        await acme.with_publisher(SentJobs(acme)).run(exports.backfill, HOURS)
+        await acme.with_publisher(SentJobs(acme)).run(exported_hours.backfill, HOURS)
 
     assert refused.value.code == "exports_are_off"
     assert await acme.rows("SELECT dirty_seq FROM export_hours") == [{"dirty_seq": 1}]
-    assert (await acme.run(exports.preview, HOURS)).exports == 2
+    assert (await acme.run(exported_hours.preview, HOURS)).exports == 2
 
 
 async def test_a_viewer_switches_nothing_and_without_a_target_there_is_nothing_to_switch(acme: Rig) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.admin import exports
+from shared.admin import exported_hours, exports
 from shared.admin.errors import Conflict, Refused
 from shared.messaging.topology import EXPORT_HOUR
 from tests.component.admin.rig import START, Rig, SentJobs
@@ -69,15 +69,15 @@ async def test_a_backfill_is_published_after_it_is_stored_and_refused_without_a_
     asked = {"start": START - timedelta(days=1), "end": START}
 
     with pytest.raises(Refused) as alone:
-        await acme.run(exports.backfill, asked)
+        await acme.run(exported_hours.backfill, asked)
     sent = SentJobs(acme)
-    done = await acme.with_publisher(sent).run(exports.backfill, asked)
+    done = await acme.with_publisher(sent).run(exported_hours.backfill, asked)
 
     assert alone.value.code == "broker_not_set_up"
     assert done.hours == [START - timedelta(hours=2), START - timedelta(hours=1)]
     assert [(spec, job.hour) for spec, job in sent.jobs] == [(EXPORT_HOUR, hour) for hour in done.hours]
     assert sent.entries_seen == {"exports.backfill"}
-    assert (await acme.run(exports.progress, asked)).asked == 2
+    assert (await acme.run(exported_hours.progress, asked)).asked == 2
 
 
 async def test_what_is_exported_beside_the_record_is_said_with_the_target(acme: Rig) -> None:
@@ -108,8 +108,8 @@ async def test_a_backfill_is_counted_before_it_overwrites_anything(acme: Rig) ->
     await exported(acme, "generations", START - timedelta(hours=1), 0, waits=True)
     await exported(acme, "generations", long_ago, 9)  # its partition is not there any more
 
-    found = await acme.run(exports.preview, {"start": START - timedelta(hours=3), "end": START}, "viewer")
-    whole = await acme.run(exports.preview, {"start": long_ago, "end": long_ago + timedelta(hours=1)}, "viewer")
+    found = await acme.run(exported_hours.preview, {"start": START - timedelta(hours=3), "end": START}, "viewer")
+    whole = await acme.run(exported_hours.preview, {"start": long_ago, "end": long_ago + timedelta(hours=1)}, "viewer")
 
     assert (found.hours, found.tables, found.exports) == (3, ["generations", "outcomes"], 6)
     assert (found.objects, found.rows, found.bytes, found.gone, found.waiting) == (2, 14, 140, 0, 1)
@@ -124,11 +124,11 @@ async def test_a_backfill_covers_every_table_and_is_resumed_without_asking_anew(
         await exported(acme, "generations", START - timedelta(hours=n), 5)
     sent, again = SentJobs(acme), SentJobs(acme)
 
-    done = await acme.with_publisher(sent).run(exports.backfill, asked)
+    done = await acme.with_publisher(sent).run(exported_hours.backfill, asked)
     await acme.rows("UPDATE export_hours SET exported_seq = dirty_seq WHERE table_name = 'generations'")
-    resumed = await acme.with_publisher(again).run(exports.backfill, asked | {"resume": True})
+    resumed = await acme.with_publisher(again).run(exported_hours.backfill, asked | {"resume": True})
     await acme.rows("UPDATE export_hours SET exported_seq = dirty_seq")
-    nothing = await acme.with_publisher(again).run(exports.backfill, asked | {"resume": True})
+    nothing = await acme.with_publisher(again).run(exported_hours.backfill, asked | {"resume": True})
 
     hours = [START - timedelta(hours=2), START - timedelta(hours=1)]
     assert (done.hours, done.exports, done.changed) == (hours, 4, True)

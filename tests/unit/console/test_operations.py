@@ -10,7 +10,7 @@ from services.console.pages.operations import by_reason
 from services.console.pages.operations_attention import attention
 from services.console.pages.operations_exports import heat_map, month_of
 from services.console.pages.operations_words import advice, moment_of
-from shared.admin.exports import Hour, Hours
+from shared.admin.exported_hours import Hour, Hours
 from shared.admin.operations_number import Number, Shows
 from shared.admin.outcomes import Pause, Writing
 from shared.admin.refused_store import RefusedWebhooks
