@@ -20,7 +20,7 @@ NAMES = ("events", "inputs", "out")
 def arguments(argv: Sequence[str]) -> dict[str, str]:
     """What the job was told, on Glue or on a command line."""
     try:
-        from awsglue.utils import getResolvedOptions  # type: ignore[import-not-found]
+        from awsglue.utils import getResolvedOptions  # type: ignore[import-not-found]  # of its own lane
     except ImportError:
         parser = argparse.ArgumentParser()
         for name in NAMES:

@@ -7,6 +7,7 @@ from functools import partial
 from urllib.parse import urlencode
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from services.console.api.api_key import ApiKeys, presented
 from services.console.api.routes import add_api
@@ -227,7 +228,7 @@ def _headers(over_https: bool) -> Callable[[web.Request, web.StreamResponse], Aw
     return prepare
 
 
-def _answering(console: Console):  # type: ignore[no-untyped-def]
+def _answering(console: Console) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: Serve) -> web.StreamResponse:
         started = time.perf_counter()
@@ -257,7 +258,7 @@ def _refusal(console: Console, request: web.Request, error: Exception) -> web.St
     return response
 
 
-def _own_forms_only(console: Console):  # type: ignore[no-untyped-def]
+def _own_forms_only(console: Console) -> Middleware:
     """A foreign page must not act in the name of who is signed in. The HTTP API with a key is in nobody's name that a
     browser would lend."""
 

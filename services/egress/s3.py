@@ -15,10 +15,10 @@ from functools import partial
 from typing import IO, Any, Literal, TypeVar
 
 # botocore and aiobotocore ship no types, hence the ignores.
-from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
-from aiobotocore.session import AioSession  # type: ignore[import-untyped]
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
-from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
+from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # ships no types
+from aiobotocore.session import AioSession  # type: ignore[import-untyped]  # the same
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # the same
+from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]  # the same
 
 from services.egress.model import Found, Superseded, Target
 from services.egress.roles import take_role

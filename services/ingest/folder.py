@@ -68,7 +68,7 @@ class LocalFolder:
             offset, end = start, start + at_most
             while offset < end:
                 size = min(READ_BYTES, end - offset)
-                block = await self._within(path, lambda size=size, at=offset: os.pread(fd, size, at))  # type: ignore[misc]
+                block = await self._within(path, partial(os.pread, fd, size, offset))
                 if not block:
                     return
                 offset += len(block)

@@ -25,7 +25,7 @@ TAKE_POLL_SLOT = f"""
     RETURNING {SOURCE_COLUMNS}
 """  # noqa: S608  # our own text
 
-SELECT_SOURCE = f"SELECT {SOURCE_COLUMNS} FROM sources s WHERE s.org_id = $1 AND s.source_id = $2"  # noqa: S608
+SELECT_SOURCE = f"SELECT {SOURCE_COLUMNS} FROM sources s WHERE s.org_id = $1 AND s.source_id = $2"  # noqa: S608  # the same
 
 SELECT_GAPS = f"""
     SELECT seen.* FROM sources s CROSS JOIN LATERAL ({GAPS.format(source_id="s.source_id")}) seen WHERE s.enabled

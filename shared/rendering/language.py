@@ -97,7 +97,7 @@ class _Block(BlockNode):
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
         context.steps += 1 + len(self.nodes)  # type: ignore[attr-defined]  # always a _Context
-        if context.steps > _STEPS:  # type: ignore[attr-defined]
+        if context.steps > _STEPS:  # type: ignore[attr-defined]  # the same
             raise ResourceLimitError("too many steps", token=None)
         return super().render_to_output(context, buffer)
 

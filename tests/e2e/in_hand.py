@@ -71,6 +71,6 @@ class InHand:
     async def bounded(self) -> None:
         """Nothing comes again that nobody had in hand, and never more than a consumer takes at once."""
         again = await self.delivered_again()
-        print(f"\ndelivered again: {again}; at most in hand: {dict(self.most)}")  # noqa: T201
+        print(f"\ndelivered again: {again}; at most in hand: {dict(self.most)}")  # noqa: T201  # a figure for who reads the run
         assert {name: number for name, number in again.items() if number > self.most[name]} == {}
         assert all(number <= QUEUES[name].prefetch for name, number in again.items())

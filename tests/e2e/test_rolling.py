@@ -167,8 +167,8 @@ async def test_a_rolling_restart_of_everything_is_seen_by_nobody(servers: Server
         await run.in_hand.bounded()
         await all_right(run, 15)
         again = await redelivered(servers.need("rabbitmq").amqp_management_url, run.stage.env["JUSTAI_AMQP_URL"])
-        print(f"\n{len(run.entered)} webhooks, {again} messages delivered again;", end=" ")  # noqa: T201
-        print(f"seconds to end: { ({n: round(s, 1) for n, s in took.items()}) }")  # noqa: T201
+        print(f"\n{len(run.entered)} webhooks, {again} messages delivered again;", end=" ")  # noqa: T201  # a figure for who reads the run
+        print(f"seconds to end: { ({n: round(s, 1) for n, s in took.items()}) }")  # noqa: T201  # a figure for who reads the run
         assert again <= sum(spec.prefetch for spec in topology.ALL)  # of one shard each; what was in hand, at most
 
 

@@ -75,7 +75,7 @@ async def test_the_gateway(rig: Rig, tmp_path: Path) -> None:
     )
 
     operations, requests = asked(told)
-    print(f"\n{operations} operations, {requests} requests")  # noqa: T201
+    print(f"\n{operations} operations, {requests} requests")  # noqa: T201  # a figure for who reads the run
     assert operations >= 6
     assert len(await rig.queued()) > 0  # reading them as jobs proves that nothing poisonous is there
 
@@ -90,5 +90,5 @@ async def test_the_console(database_url: str, amqp_url: str, tmp_path: Path) -> 
         )  # fmt: skip
 
     operations, requests = asked(told)
-    print(f"\n{operations} operations, {requests} requests")  # noqa: T201
+    print(f"\n{operations} operations, {requests} requests")  # noqa: T201  # a figure for who reads the run
     assert operations >= 115

@@ -144,12 +144,12 @@ async def test_a_bucket_that_may_not_be_swept_keeps_no_other_from_it(
     ill, well = await two_shops(world, script, 3)
     for shop, prefix in ((ill, "ill"), (well, "well")):
         bucket = await deps.buckets.bucket(await world.store.target(shop.org_id))
-        client = bucket._client  # type: ignore[attr-defined]
+        client = bucket._client  # type: ignore[attr-defined]  # an S3 bucket
         await client.create_multipart_upload(Bucket="shared", Key=f"{prefix}/2026/11/23/10/part-000.parquet")
     script.grow_old()
     script.faults["ListUploads"] = [(403, "AccessDenied")]
 
-    assert await Sweeper(world.store, deps.buckets.bucket, world.clock).sweep() == 1  # type: ignore[arg-type]
+    assert await Sweeper(world.store, deps.buckets.bucket, world.clock).sweep() == 1  # type: ignore[arg-type]  # a bucket that sweeps, too
 
 
 async def test_a_server_that_lists_uploads_for_ever_keeps_no_other_from_being_swept(
@@ -159,7 +159,7 @@ async def test_a_server_that_lists_uploads_for_ever_keeps_no_other_from_being_sw
     script.more_for_ever = True
 
     async with asyncio.timeout(60):
-        assert await Sweeper(world.store, deps.buckets.bucket, world.clock).sweep() == 0  # type: ignore[arg-type]
+        assert await Sweeper(world.store, deps.buckets.bucket, world.clock).sweep() == 0  # type: ignore[arg-type]  # a bucket that sweeps, too
 
 
 async def test_a_real_server_lists_and_ends_uploads_too(world: World) -> None:
@@ -169,7 +169,7 @@ async def test_a_real_server_lists_and_ends_uploads_too(world: World) -> None:
     bucket = await world.deps.buckets.bucket(await world.store.target(shop.org_id))
 
     def sweep(older_than_s: float) -> Awaitable[int]:
-        return bucket.sweep("jai/", lambda name: name == key, older_than_s)  # type: ignore[attr-defined,no-any-return]
+        return bucket.sweep("jai/", lambda name: name == key, older_than_s)  # type: ignore[attr-defined,no-any-return]  # the same
 
     young = await sweep(3600)
     swept = await eventually(lambda: sweep(0))  # the server's clock has whole seconds

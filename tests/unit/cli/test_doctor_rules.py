@@ -40,7 +40,7 @@ def told(findings: Iterable[Finding]) -> list[str]:
 
 
 def database(**changes: object) -> list[str]:
-    return told(of_database(replace(WELL, **changes), FILES, NOW, real_time=True))  # type: ignore[arg-type]
+    return told(of_database(replace(WELL, **changes), FILES, NOW, real_time=True))  # type: ignore[arg-type]  # of its own fields
 
 
 def test_a_database_that_is_well_has_nothing_to_do() -> None:

@@ -173,7 +173,7 @@ def test_settings_of_a_provider_that_would_let_in_nobody_or_anybody_stop_the_sta
 
 
 def test_the_clients_secret_is_shown_nowhere() -> None:
-    settings = Settings(**{**GIVEN, **PROVIDED, "console_oidc_client_secret": "very-secret"})  # type: ignore[arg-type]
+    settings = Settings(**{**GIVEN, **PROVIDED, "console_oidc_client_secret": "very-secret"})  # type: ignore[arg-type]  # texts, as an environment has them
 
     assert settings.summary()["console_oidc_client_secret"] == "set"
     assert "very-secret" not in repr(settings)

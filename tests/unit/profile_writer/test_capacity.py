@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
 def budget(phase_s: float | None = 0.0, **others: float) -> Budget:
     phase = None if phase_s is None else Phase(phase_s, 1.0, NOW)
-    return Budget(75, 750, 1.0, phase=phase, others=Others(**others)).at(NOW)  # type: ignore[arg-type]
+    return Budget(75, 750, 1.0, phase=phase, others=Others(**others)).at(NOW)  # type: ignore[arg-type]  # of its own fields
 
 
 def after(seconds: float) -> datetime:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from botocore import xform_name  # type: ignore[import-untyped]  # ships no types
-from botocore.session import get_session  # type: ignore[import-untyped]
+from botocore.session import get_session  # type: ignore[import-untyped]  # ships no types
 
 from shared.export_access import (
     CALLS,
