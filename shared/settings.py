@@ -9,10 +9,10 @@ import re
 import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.api_keys import Peppers
@@ -35,6 +35,23 @@ _SHARED_ENVIRONMENT = (
 )
 _READ_ELSEWHERE = {"JUSTAI_SECRETS_DIR"}
 _KEY_SHAPE = "must be `{}:<32 bytes, base64>`, several separated by commas; `justai keyring new {}` prints one"
+
+
+def host_and_port(listen: str) -> tuple[str, int]:
+    """`host:port` taken apart; raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"expected host:port, not {listen!r}")
+    return host, int(port)
+
+
+def _listening(listen: str) -> str:
+    host_and_port(listen)
+    return listen
+
+
+Listen = Annotated[str, AfterValidator(_listening)]
+"""`host:port` on which something is served."""
 
 
 class SettingsError(Exception):
@@ -72,7 +89,9 @@ class ServiceSettings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
     log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for a terminal.")
-    health_listen: str = Field("127.0.0.1:0", description="host:port of /healthz, /readyz and /metrics; port 0: any.")
+    health_listen: Listen = Field(
+        "127.0.0.1:0", description="host:port of /healthz, /readyz and /metrics; port 0: any."
+    )
     drain_s: float = Field(20, gt=0, description="Real seconds that work in hand gets to finish after SIGTERM.")
     otlp_url: str | None = Field(
         None,
@@ -122,12 +141,6 @@ class ServiceSettings(BaseSettings):
         clock_from_spec(spec)
         return spec
 
-    @field_validator("health_listen")
-    @classmethod
-    def _listen_is_host_and_port(cls, listen: str) -> str:
-        host_and_port(listen)
-        return listen
-
     def make_clock(self) -> Clock:
         """The clock that this process passes everywhere."""
         return clock_from_spec(self.clock)
@@ -159,14 +172,6 @@ class ServiceSettings(BaseSettings):
 
 
 S = TypeVar("S", bound=ServiceSettings)
-
-
-def host_and_port(listen: str) -> tuple[str, int]:
-    """`host:port` taken apart; raises ValueError."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"expected host:port, not {listen!r}")
-    return host, int(port)
 
 
 def read_or_exit(model: type[S]) -> S:

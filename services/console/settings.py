@@ -8,13 +8,13 @@ from pydantic import Field, field_validator, model_validator
 
 from services.console.oidc.settings import OidcSettings
 from shared.drafting.settings import DraftingSettings
-from shared.settings import host_and_port
+from shared.settings import Listen
 
 
 class Settings(OidcSettings, DraftingSettings):
     """Settings of the console; with those of the model, drafts are asked for in it, and worked off by it."""
 
-    console_listen: str = Field("127.0.0.1:8081", description="host:port of the pages; TLS ends in front of it.")
+    console_listen: Listen = Field("127.0.0.1:8081", description="host:port of the pages; TLS ends in front of it.")
     console_url: str = Field(
         "http://127.0.0.1:8081",
         description="Where people reach the console, without a slash at the end; links to it are made of it. https, "
@@ -50,12 +50,6 @@ class Settings(OidcSettings, DraftingSettings):
     console_dev: bool = Field(
         False, description="For who builds pages: templates are read again when they change, and /_gallery is there."
     )
-
-    @field_validator("console_listen")
-    @classmethod
-    def _console_listen_is_host_and_port(cls, listen: str) -> str:
-        host_and_port(listen)
-        return listen
 
     @field_validator("console_url")
     @classmethod

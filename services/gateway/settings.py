@@ -2,15 +2,15 @@
 
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from shared.settings import ServiceSettings, host_and_port
+from shared.settings import Listen, ServiceSettings
 
 
 class Settings(ServiceSettings):
     """Settings of the gateway."""
 
-    gateway_listen: str = Field(
+    gateway_listen: Listen = Field(
         "127.0.0.1:8080", description="host:port where webhooks arrive; TLS ends in front of it."
     )
     gateway_linger_s: float = Field(
@@ -26,12 +26,6 @@ class Settings(ServiceSettings):
         description="Most real seconds for which a caller may wait for the copy (`Prefer: wait=N`), and what it waits "
         "without an N; 0: nobody waits.",
     )
-
-    @field_validator("gateway_listen")
-    @classmethod
-    def _gateway_listen_is_host_and_port(cls, listen: str) -> str:
-        host_and_port(listen)
-        return listen
 
     @model_validator(mode="after")
     def _lingering_leaves_time_to_drain(self) -> Self:
