@@ -6,7 +6,7 @@ from functools import partial
 
 from services.egress.handler import Deps, export_hours
 from services.egress.places import Places
-from services.egress.probe import ProbeDeps, probe_targets
+from services.egress.probe import ProbeDeps, probe_target
 from services.egress.retention import Retention, StoredDays
 from services.egress.rows import Reader
 from services.egress.s3 import S3, S3Options, quickly
@@ -18,6 +18,7 @@ from shared.db import migrate
 from shared.db.pool import open_database
 from shared.hosts import Hosts
 from shared.keyring import KeptRing
+from shared.messaging.asking import answer_each
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import open_publisher
@@ -56,10 +57,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     places = Places(S3(options, stack), folder)
     deps = Deps(store, Reader(db), places, clock, settings.egress_lease_s, settings.egress_spool_dir)
     consumer = Consumer(connection, publisher, EXPORT_HOUR, ExportHourJob, partial(export_hours, deps=deps), clock)
-    probing = ProbeDeps(store.target, Places(S3(quickly(options), stack), folder).bucket, ReplySender(replying).send)
-    probes = Consumer(
-        connection, publisher, PROBE_TARGET, ProbeTargetJob, partial(probe_targets, deps=probing), clock
-    )  # fmt: skip
+    tried = partial(probe_target, deps=ProbeDeps(store.target, Places(S3(quickly(options), stack), folder).bucket))
+    answering = partial(answer_each, answer=tried, send=ReplySender(replying).send)
+    probes = Consumer(connection, publisher, PROBE_TARGET, ProbeTargetJob, answering, clock)
     scheduler = Scheduler(
         store,
         publisher,

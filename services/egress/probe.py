@@ -6,7 +6,7 @@ leaves the bucket as it was.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -42,27 +42,19 @@ class Bucket(writing.Bucket, Protocol):
 
 FindTarget = Callable[[UUID], Awaitable[Target]]
 OpenBucket = Callable[[Target], Awaitable[Bucket]]
-Send = Callable[[str, str, bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeDeps:
-    """`send`: an answer to an address under a correlation id."""
+    """What a try needs."""
 
     target: FindTarget
     bucket: OpenBucket
-    send: Send
 
 
-async def probe_targets(jobs: Sequence[ProbeTargetJob], deps: ProbeDeps) -> Sequence[Exception | None]:
-    """Each job is answered once, whatever came of it."""
-    for job in jobs:
-        steps = await probe(job, deps)
-        try:
-            await deps.send(job.reply_to, str(job.probe_id), Probed(steps=steps).model_dump_json().encode())
-        except Failure as error:
-            log.info("probe.unanswered", error=error.reason)
-    return [None] * len(jobs)
+async def probe_target(job: ProbeTargetJob, deps: ProbeDeps) -> Probed:
+    """The answer to whoever asks."""
+    return Probed(steps=await probe(job, deps))
 
 
 async def probe(job: ProbeTargetJob, deps: ProbeDeps) -> list[ProbeStep]:

@@ -18,7 +18,7 @@ from services.ingest.klaviyo_events import EventServers
 from services.ingest.klaviyo_store import EventSources
 from services.ingest.klaviyo_windows import WindowTimes
 from services.ingest.poller import Pace, Poller
-from services.ingest.probe import ProbeDeps, probe_sources
+from services.ingest.probe import ProbeDeps, probe
 from services.ingest.reconcile_store import Comparisons
 from services.ingest.reconciler import Reconciler
 from services.ingest.recounter import Recounter, recount_one
@@ -42,6 +42,7 @@ from shared.hosts import Hosts
 from shared.keyring import KeptRing
 from shared.klaviyo.reports import Reports
 from shared.klaviyo.wire import open_session
+from shared.messaging.asking import answer_each
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher, open_publisher
@@ -85,10 +86,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         max_file_bytes=settings.ingest_max_file_bytes,
         spool_dir=settings.ingest_spool_dir,
     )
-    probing = ProbeDeps(sources.find, folders, ReplySender(replying).send, clock, deps.limits)
-    probes = Consumer(
-        connection, publisher, PROBE_SOURCE, ProbeSourceJob, partial(probe_sources, deps=probing), clock
-    )  # fmt: skip
+    tried = partial(probe, deps=ProbeDeps(sources.find, folders, clock, deps.limits))
+    answering = partial(answer_each, answer=tried, send=ReplySender(replying).send)
+    probes = Consumer(connection, publisher, PROBE_SOURCE, ProbeSourceJob, answering, clock)
     poller = Poller(sources, ledger, folders, partial(_publish, publisher), clock, uuid4, _pace(settings))
     recounter = Recounter(partial(recount_one, database), clock, settings.ingest_tick_s)
     counter = Counter(StoredCounts(database, uuid4, _count_pace(settings)), clock, _count_pace(settings).tick)

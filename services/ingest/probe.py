@@ -32,29 +32,15 @@ TRIES_S = 20.0
 _NEWEST = 50
 _ALWAYS = ("List the folder", "Read the newest file", "Know its format", "Find the columns")
 
-Send = Callable[[str, str, bytes], Awaitable[None]]
-
 
 @dataclass(frozen=True, slots=True)
 class ProbeDeps:
-    """`find`: an org's stored source; `send`: an answer to an address under a correlation id."""
+    """`find`: an org's stored source."""
 
     find: Callable[[UUID, UUID], Awaitable[Source | None]]
     folders: Folders
-    send: Send
     clock: Clock
     limits: Limits
-
-
-async def probe_sources(jobs: Sequence[ProbeSourceJob], deps: ProbeDeps) -> Sequence[Exception | None]:
-    """Each job is answered once, whatever came of it."""
-    for job in jobs:
-        answer = await probe(job, deps)
-        try:
-            await deps.send(job.reply_to, str(job.probe_id), answer.model_dump_json().encode())
-        except Failure as error:
-            log.info("probe.unanswered", error=error.reason)
-    return [None] * len(jobs)
 
 
 async def probe(job: ProbeSourceJob, deps: ProbeDeps) -> SourceProbed:

@@ -2,16 +2,22 @@
 seldom: each question has a connection of its own, and needs no broker until it is asked."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from aio_pika.abc import AbstractIncomingMessage
 from pamqp.common import FieldTable
+from pydantic import BaseModel
 
+from shared import logs
+from shared.errors import Failure
 from shared.messaging.broker import connect, declare
 from shared.messaging.publisher import Publisher, outages
 from shared.messaging.topology import QueueSpec
 from shared.schemas.jobs import J
+
+log = logs.get(__name__)
 
 _MESSAGES = 4
 _OPENING_S = 15
@@ -57,3 +63,30 @@ async def _within(coming: "asyncio.Future[bytes]", wait_s: float) -> bytes | Non
             return await coming
     except TimeoutError:
         return None
+
+
+class Question(Protocol):
+    """A job whose answer somebody waits for."""
+
+    @property
+    def reply_to(self) -> str: ...
+    @property
+    def probe_id(self) -> UUID: ...
+
+
+Q = TypeVar("Q", bound=Question)
+Send = Callable[[str, str, bytes], Awaitable[None]]
+"""An answer to an address, under a correlation id."""
+
+
+async def answer_each(
+    jobs: Sequence[Q], answer: Callable[[Q], Awaitable[BaseModel]], send: Send
+) -> Sequence[Exception | None]:
+    """The other end: each is answered once, whatever came of it. Best effort, for whoever asked may be gone."""
+    for job in jobs:
+        told = await answer(job)
+        try:
+            await send(job.reply_to, str(job.probe_id), told.model_dump_json().encode())
+        except Failure as error:
+            log.info("probe.unanswered", error=error.reason)
+    return [None] * len(jobs)

@@ -54,12 +54,10 @@ async def probed(world: World, prefix: str) -> dict[str, list[str]]:
     async def of_org(_: UUID) -> Target:
         return target
 
-    async def send(*_: object) -> None: ...
-
     async with AsyncExitStack() as stack:
         s3 = S3(S3Options(connect_timeout_s=2, read_timeout_s=5, attempts=1), stack)
         asked = ProbeTargetJob(org_id=uuid4(), probe_id=uuid4(), reply_to="nobody")
-        return {step.name: step.lacks for step in await probe(asked, ProbeDeps(of_org, s3.bucket, send)) if step.lacks}
+        return {step.name: step.lacks for step in await probe(asked, ProbeDeps(of_org, s3.bucket)) if step.lacks}
 
 
 async def test_a_real_server_lets_exports_in_by_the_policy_that_is_printed_and_nowhere_else(world: World) -> None:

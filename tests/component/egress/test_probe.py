@@ -49,15 +49,12 @@ async def probed(script: ScriptedS3, **more: Any) -> list[ProbeStep]:
     async def of_org(_: UUID) -> Target:
         return target
 
-    async def send(*_: object) -> None:
-        raise AssertionError("nobody is answered here")
-
     async with AsyncExitStack() as stack:
         options = S3Options(
             connect_timeout_s=1, read_timeout_s=1, attempts=1, sts_endpoint_url=script.url, part_bytes=5 << 20
         )
         job = ProbeTargetJob(org_id=uuid4(), probe_id=uuid4(), reply_to="nobody")
-        return await probe(job, ProbeDeps(of_org, S3(options, stack).bucket, send))
+        return await probe(job, ProbeDeps(of_org, S3(options, stack).bucket))
 
 
 def failed(steps: list[ProbeStep]) -> dict[str, list[str]]:
@@ -202,12 +199,10 @@ async def test_the_folder_of_the_installation_is_tried_as_a_bucket_is(tmp_path: 
     async def of_org(_: UUID) -> Target:
         return target
 
-    async def send(*_: object) -> None: ...
-
     async with AsyncExitStack() as stack:
         places = Places(S3(S3Options(), stack), tmp_path)
         job = ProbeTargetJob(org_id=uuid4(), probe_id=uuid4(), reply_to="nobody")
-        steps = await probe(job, ProbeDeps(of_org, places.bucket, send))
+        steps = await probe(job, ProbeDeps(of_org, places.bucket))
 
     assert [(step.name, step.ok) for step in steps] == [(name, True) for name in STEPS]
     assert steps[0].says == "Into the folder of this installation."

@@ -47,10 +47,7 @@ def folders_of(rig: Rig, root: Path | None = None) -> Folders:
 
 
 async def tried(rig: Rig, source_id: UUID | None, **more: Any) -> SourceProbed:
-    async def send(*_: object) -> None:
-        raise AssertionError("nobody waits here")
-
-    deps = ProbeDeps(rig.sources.find, folders_of(rig), send, rig.clock, rig.deps.limits)
+    deps = ProbeDeps(rig.sources.find, folders_of(rig), rig.clock, rig.deps.limits)
     job = ProbeSourceJob(org_id=rig.org_id, probe_id=uuid4(), reply_to="x", source_id=source_id, **more)
     return await probe(job, deps)
 
@@ -152,7 +149,7 @@ async def test_what_was_only_typed_is_tried_with_its_sealed_key(bare_rig: Rig, s
         host=sshd.host, port=sshd.port, username=sshd.user, path=str(folder), host_key=sshd.host_key,
         sealed_key=KeyRing(RING).seal(sshd.private_key, place),
     )  # fmt: skip
-    deps = ProbeDeps(bare_rig.sources.find, folders_of(bare_rig), _nowhere, bare_rig.clock, bare_rig.deps.limits)
+    deps = ProbeDeps(bare_rig.sources.find, folders_of(bare_rig), bare_rig.clock, bare_rig.deps.limits)
 
     found = await probe(ProbeSourceJob(org_id=bare_rig.org_id, probe_id=probe_id, reply_to="x", typed=typed), deps)
     stolen = await probe(ProbeSourceJob(org_id=uuid4(), probe_id=probe_id, reply_to="x", typed=typed), deps)
@@ -160,10 +157,6 @@ async def test_what_was_only_typed_is_tried_with_its_sealed_key(bare_rig: Rig, s
     assert all(step.ok for step in found.steps)
     assert last(stolen)[:2] == ("Log in", False)
     assert "our private key is unusable" in last(stolen)[2].lower()
-
-
-async def _nowhere(*_: object) -> None:
-    """Nobody waits."""
 
 
 async def test_a_preview_reads_the_newest_file_or_the_one_that_is_named_and_stores_nothing(
@@ -270,9 +263,7 @@ async def test_a_folder_of_ours_and_a_bucket_are_tried_in_steps_of_their_own(
     )  # fmt: skip
 
     async def tell(typed: TypedPlace) -> list[tuple[str, bool, str]]:
-        deps = ProbeDeps(
-            bare_rig.sources.find, folders_of(bare_rig, tmp_path), _nowhere, bare_rig.clock, bare_rig.deps.limits
-        )
+        deps = ProbeDeps(bare_rig.sources.find, folders_of(bare_rig, tmp_path), bare_rig.clock, bare_rig.deps.limits)
         job = ProbeSourceJob(org_id=bare_rig.org_id, probe_id=probe_id, reply_to="x", typed=typed)
         return [(step.name, step.ok, step.says) for step in (await probe(job, deps)).steps]
 
