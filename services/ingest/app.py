@@ -30,6 +30,7 @@ from services.ingest.shown import ShownCounter, StoredShownCounts
 from services.ingest.silence import SilenceWatch
 from services.ingest.source_store import Sources
 from services.ingest.staging import Stagings
+from services.ingest.stepper import Stepper
 from services.ingest.store import Ledger
 from services.ingest.text import Limits
 from services.ingest.unmatched import Retrier, StoredUnmatched
@@ -80,9 +81,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         clock=clock,
         new_id=uuid4,
         lease_s=settings.ingest_lease_s,
-        limits=Limits(
-            settings.ingest_max_unpacked_bytes, settings.ingest_max_ratio, max_rejects=settings.ingest_max_rejects
-        ),
+        limits=_limits(settings),
         max_file_bytes=settings.ingest_max_file_bytes,
         spool_dir=settings.ingest_spool_dir,
     )
@@ -90,21 +89,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     answering = partial(answer_each, answer=tried, send=ReplySender(replying).send)
     probes = Consumer(connection, publisher, PROBE_SOURCE, ProbeSourceJob, answering, clock)
     poller = Poller(sources, ledger, folders, partial(_publish, publisher), clock, uuid4, _pace(settings))
-    recounter = Recounter(partial(recount_one, database), clock, settings.ingest_tick_s)
-    counter = Counter(StoredCounts(database, uuid4, _count_pace(settings)), clock, _count_pace(settings).tick)
-    shown_pace = _shown_pace(settings)
-    shown = ShownCounter(StoredShownCounts(database, uuid4, shown_pace), clock, shown_pace.tick)
-    window, tick = timedelta(seconds=settings.ingest_window_s), timedelta(seconds=settings.ingest_tick_s)
-    retrier = Retrier(StoredUnmatched(database, uuid4, clock, window), clock, tick)
-    reconciler = Reconciler(
-        Comparisons(database),
-        lambda base_url, key: Reports(session, base_url, key, clock),
-        ring,
-        clock,
-        uuid4,
-        every=timedelta(seconds=settings.ingest_reconcile_s),
-        tick_s=settings.ingest_tick_s,
-    )
+    reconciler = _reconciler(settings, session, database, ring, clock)
     # Several consumers, each with one file in hand: a long file holds up few others.
     consumers = {
         f"files_{number}": Consumer(
@@ -116,14 +101,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         name="ingest",
         runners={
             "poller": poller.run,
-            "recounter": recounter.run,
-            "counter": counter.run,
             "probes": probes.run,
             "silence": SilenceWatch(sources.count_silent, sources.lags, clock).run,
-            "shown": shown.run,
             "reconciler": reconciler.run,
-            "unmatched": retrier.run,
             "keyring": kept.run,
+            **{name: stepper.run for name, stepper in _steppers(settings, database, clock).items()},
             **{name: consumer.run for name, consumer in consumers.items()},
         },
         checks={
@@ -132,6 +114,38 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             **{name: consumer.attached for name, consumer in consumers.items()},
         },
     )
+
+
+def _reconciler(
+    settings: Settings, session: aiohttp.ClientSession, database: Database, ring: KeyRing, clock: Clock
+) -> Reconciler:
+    return Reconciler(
+        Comparisons(database),
+        lambda base_url, key: Reports(session, base_url, key, clock),
+        ring,
+        clock,
+        uuid4,
+        every=timedelta(seconds=settings.ingest_reconcile_s),
+        tick_s=settings.ingest_tick_s,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        settings.ingest_max_unpacked_bytes, settings.ingest_max_ratio, max_rejects=settings.ingest_max_rejects
+    )
+
+
+def _steppers(settings: Settings, database: Database, clock: Clock) -> dict[str, Stepper]:
+    """What counts, and tries again, what files have told."""
+    window, tick = timedelta(seconds=settings.ingest_window_s), timedelta(seconds=settings.ingest_tick_s)
+    count_pace, shown_pace = _count_pace(settings), _shown_pace(settings)
+    return {
+        "recounter": Recounter(partial(recount_one, database), clock, tick),
+        "counter": Counter(StoredCounts(database, uuid4, count_pace), clock, count_pace.tick),
+        "shown": ShownCounter(StoredShownCounts(database, uuid4, shown_pace), clock, shown_pace.tick),
+        "unmatched": Retrier(StoredUnmatched(database, uuid4, clock, window), clock, tick),
+    }
 
 
 def _klaviyo(

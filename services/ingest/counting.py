@@ -12,10 +12,11 @@ from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
+from services.ingest.stepper import AT_ONCE, Stepper
 from shared import logs, metrics
 from shared.admin import results_days
 from shared.admin.results_report import make_report
-from shared.clock import Clock, first_of
+from shared.clock import Clock
 from shared.db.pool import Database
 from shared.errors import Failure
 from shared.schemas.ids import generation_day
@@ -159,25 +160,22 @@ def _open_until(day: date, last_on_profile: datetime | None, now: datetime) -> d
     return max(ends, last_on_profile + _DAY) if last_on_profile else ends
 
 
-class Counter:
-    """A runner."""
+class Counter(Stepper):
+    """Days first, then reports. A day that fails is kept back by its lease."""
+
+    failed = "results.count_failed"
 
     def __init__(self, counts: Counts, clock: Clock, tick: timedelta) -> None:
-        self._counts, self._clock, self._tick = counts, clock, tick
+        super().__init__(clock, tick)
+        self._counts = counts
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; what is in hand is finished."""
-        while not stop.is_set():
-            try:
-                await self._counts.open_days(self._clock.now())
-                if await self._counts.count_day(self._clock.now()):
-                    metrics.count("results_counted_total", what="day")
-                    continue
-                if await self._counts.report(self._clock.now()):
-                    metrics.count("results_counted_total", what="report")
-                    continue
-            except Failure as error:
-                log.warning("results.count_failed", reason=error.reason)
-            except Exception as error:  # of one org's day, whose lease keeps it back; the others are counted
-                log.error("results.count_failed", exc_info=error)
-            await first_of(self._clock.sleep(self._tick.total_seconds()), stop.wait())
+    async def step(self) -> timedelta | None:
+        """See Stepper."""
+        await self._counts.open_days(self._clock.now())
+        if await self._counts.count_day(self._clock.now()):
+            metrics.count("results_counted_total", what="day")
+            return AT_ONCE
+        if await self._counts.report(self._clock.now()):
+            metrics.count("results_counted_total", what="report")
+            return AT_ONCE
+        return None

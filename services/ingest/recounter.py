@@ -1,15 +1,15 @@
 """Counts conversions anew where what a template counts has changed: files alone would tell of orders to come only."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from uuid import UUID
 
 from services.ingest.rebuild import recount_orders
+from services.ingest.stepper import AT_ONCE, Stepper
 from services.ingest.switch import CREATE_WORK_TABLES, DROP_WORK_TABLES, begin_switch
 from shared import logs
-from shared.clock import Clock, first_of
+from shared.clock import Clock
 from shared.db.pool import Database
-from shared.errors import Failure
 
 log = logs.get(__name__)
 
@@ -39,24 +39,19 @@ async def recount_one(database: Database) -> UUID | None:
     return org_id
 
 
-class Recounter:
-    """A runner. Replicas may run it at once: an org's lock lets one of them count."""
+class Recounter(Stepper):
+    """An org's lock lets one replica count."""
 
-    def __init__(self, recount: Callable[[], Awaitable[UUID | None]], clock: Clock, tick_s: float) -> None:
-        self._recount, self._clock, self._tick_s = recount, clock, tick_s
+    failed = "conversions.look_failed"
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; the org in hand is finished."""
-        while not stop.is_set():
-            try:
-                org_id = await self._recount()
-            except Failure as error:
-                log.warning("conversions.look_failed", reason=error.reason)
-                org_id = None
-            except Exception as error:  # of one org; it must not end what is done for the others
-                log.error("conversions.look_failed", exc_info=error)
-                org_id = None
-            if org_id is not None:
-                log.info("conversions.counted_anew", org_id=org_id)
-                continue
-            await first_of(self._clock.sleep(self._tick_s), stop.wait())
+    def __init__(self, recount: Callable[[], Awaitable[UUID | None]], clock: Clock, tick: timedelta) -> None:
+        super().__init__(clock, tick)
+        self._recount = recount
+
+    async def step(self) -> timedelta | None:
+        """See Stepper."""
+        org_id = await self._recount()
+        if org_id is None:
+            return None
+        log.info("conversions.counted_anew", org_id=org_id)
+        return AT_ONCE

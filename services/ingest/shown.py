@@ -5,20 +5,19 @@ a raised quarter is counted anew as a whole. Its revision is read before its fac
 is missed. Any number of replicas may run it.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from services.ingest.stepper import AT_ONCE, Stepper
 from shared import logs, metrics
 from shared.admin.shown_facts import JUDGED
 from shared.admin.shown_spans import QUARTER, SPANS, minutes, span_start
 from shared.admin.shown_store import SET_FOR_FEW, facts_of
-from shared.clock import Clock, first_of
+from shared.clock import Clock
 from shared.db.pool import Connection, Database
-from shared.errors import Failure
 
 log = logs.get(__name__)
 
@@ -235,28 +234,21 @@ async def _sum_up(connection: Connection, org_id: UUID, at: datetime) -> None:
         below = span
 
 
-class ShownCounter:
-    """A runner."""
+class ShownCounter(Stepper):
+    """Marks first, then a quarter. A quarter that fails is kept back by its lease."""
+
+    failed = "shown.count_failed"
 
     def __init__(self, counts: ShownCounts, clock: Clock, tick: timedelta) -> None:
-        self._counts, self._clock, self._tick = counts, clock, tick
+        super().__init__(clock, tick)
+        self._counts = counts
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; what is in hand is finished."""
-        while not stop.is_set():
-            try:
-                more = await self._counts.take_marks(self._clock.now())
-                started_s = self._clock.monotonic()
-                if await self._counts.count_quarter(self._clock.now()):
-                    metrics.count("results_counted_total", what="quarter")
-                    # Where everything misses, a count is dear; the database has more to do than counting.
-                    rest_s = self._clock.monotonic() - started_s
-                    await first_of(self._clock.sleep(rest_s), stop.wait())
-                    continue
-                if more:
-                    continue
-            except Failure as error:
-                log.warning("shown.count_failed", reason=error.reason)
-            except Exception as error:  # of one org's quarter, whose lease keeps it back; the others are counted
-                log.error("shown.count_failed", exc_info=error)
-            await first_of(self._clock.sleep(self._tick.total_seconds()), stop.wait())
+    async def step(self) -> timedelta | None:
+        """See Stepper. It rests as long as it worked: where everything misses, a count is dear, and the database has
+        more to do than counting."""
+        more = await self._counts.take_marks(self._clock.now())
+        started_s = self._clock.monotonic()
+        if await self._counts.count_quarter(self._clock.now()):
+            metrics.count("results_counted_total", what="quarter")
+            return timedelta(seconds=self._clock.monotonic() - started_s)
+        return AT_ONCE if more else None

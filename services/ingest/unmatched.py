@@ -17,20 +17,17 @@ Any number of replicas may run it. A generation that is stored late and newer th
 does not move it: `rebuild_rollups` would.
 """
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
 from services.ingest.looks import LEASE, TIMEOUT_S, Looks, days_tried
+from services.ingest.stepper import Stepper
 from services.ingest.switch import BEGIN_LONG_WORK, STATEMENT_TIMEOUT_S
-from shared import logs, metrics
-from shared.clock import Clock, first_of
+from shared import metrics
+from shared.clock import Clock
 from shared.db.pool import Database
-from shared.errors import Failure
-
-log = logs.get(__name__)
 
 _LOOK_EVERY: Final = timedelta(minutes=1)
 _COUNT_EVERY: Final = timedelta(hours=1)
@@ -154,29 +151,23 @@ class StoredUnmatched:
         return await self._looks.try_one(now)
 
 
-class Retrier:
-    """A runner."""
+class Retrier(Stepper):
+    """Follows what has changed, then tries or counts."""
+
+    failed = "unmatched.look_failed"
 
     def __init__(self, unmatched: Unmatched, clock: Clock, tick: timedelta) -> None:
-        self._unmatched, self._clock, self._tick = unmatched, clock, tick
+        super().__init__(clock, tick)
+        self._unmatched = unmatched
         self._look_at: datetime | None = None
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; what is in hand is finished."""
-        while not stop.is_set():
-            worked = False
-            try:
-                now = self._clock.now()
-                if self._look_at is None or now >= self._look_at:
-                    self._look_at = now + _LOOK_EVERY
-                    await self._unmatched.follow(now)
-                started_s = self._clock.monotonic()
-                worked = await self._unmatched.try_one(now) or await self._unmatched.count_one(now)
-                if worked:  # it rests as long as it worked: the database has more to do than that
-                    await first_of(self._clock.sleep(self._clock.monotonic() - started_s), stop.wait())
-            except Failure as error:
-                log.warning("unmatched.look_failed", reason=error.reason)
-            except Exception as error:  # of one org; the others' emails are tried
-                log.error("unmatched.look_failed", exc_info=error)
-            if not worked:
-                await first_of(self._clock.sleep(self._tick.total_seconds()), stop.wait())
+    async def step(self) -> timedelta | None:
+        """See Stepper. It rests as long as it worked: the database has more to do than that."""
+        now = self._clock.now()
+        if self._look_at is None or now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY
+            await self._unmatched.follow(now)
+        started_s = self._clock.monotonic()
+        if await self._unmatched.try_one(now) or await self._unmatched.count_one(now):
+            return timedelta(seconds=self._clock.monotonic() - started_s)
+        return None

@@ -37,7 +37,7 @@ def recounter(look: Look) -> Recounter:
     async def recount() -> None:
         await look()
 
-    return Recounter(recount, SystemClock(), TICK.total_seconds())
+    return Recounter(recount, SystemClock(), TICK)
 
 
 RUNNERS: dict[str, Callable[[Look], Any]] = {
