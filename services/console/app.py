@@ -77,15 +77,9 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
     )
     shown = areas(page.path for page in all_pages(dev=settings.console_dev))
     templates = Templates(assets, shown, dev=settings.console_dev)
-    clock, amqp_url = settings.make_clock(), settings.amqp_url.get_secret_value()
+    clock = settings.make_clock()
     http = await stack.enter_async_context(open_session())
-    means = AdminMeans(
-        database, clock, ring, Peppers(settings.api_key_peppers.get_secret_value()), new_id=uuid4,
-        random_bytes=os.urandom, klaviyo=partial(_klaviyo, http, clock), klaviyo_url=settings.console_klaviyo_url,
-        publisher=SeldomPublisher(amqp_url, "console"), letters=Graveyard(amqp_url, "console"),
-        wall=people.clock, asker=SeldomAsker(amqp_url, "console", token=partial(token_hex, 8)),
-        drafting=Drafting.of(settings), export_principal=settings.export_principal,
-    )  # fmt: skip
+    means = _admin_means(settings, people, clock, http)
     sign_on = await _single_sign_on(settings, people.clock, stack)
     console = Console(settings, database, clock, ring, people, templates, means, sign_on)
     runner = _Runner(
@@ -114,6 +108,18 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
         },
         checks={"database": database.ping},
     )
+
+
+def _admin_means(settings: Settings, people: Means, clock: Clock, http: aiohttp.ClientSession) -> AdminMeans:
+    """What people's operations on an org need."""
+    amqp_url = settings.amqp_url.get_secret_value()
+    return AdminMeans(
+        people.database, clock, people.ring, Peppers(settings.api_key_peppers.get_secret_value()), new_id=uuid4,
+        random_bytes=os.urandom, klaviyo=partial(_klaviyo, http, clock), klaviyo_url=settings.console_klaviyo_url,
+        publisher=SeldomPublisher(amqp_url, "console"), letters=Graveyard(amqp_url, "console"),
+        wall=people.clock, asker=SeldomAsker(amqp_url, "console", token=partial(token_hex, 8)),
+        drafting=Drafting.of(settings), export_principal=settings.export_principal,
+    )  # fmt: skip
 
 
 class _Runner(web.AppRunner):

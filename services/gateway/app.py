@@ -50,13 +50,6 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         seconds=seconds,
         random_bytes=os.urandom,
     )
-    listener = ConfigListener(
-        database_url,
-        frozenset({"api_keys", "orgs"}),
-        name="gateway.listen",
-        on_change=lambda _: keys.changed(),
-        on_listening=lambda listening: keys.listen(listening=listening),
-    )
     wait_s = settings.gateway_wait_s
     replies = ReplyQueue(
         settings.amqp_url.get_secret_value(), "gateway", token=partial(token_hex, 8), most_s=max(wait_s, 1)
@@ -83,11 +76,21 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "http": serve,
             "keys": keys.run,
             "refusals": refusals.run,
-            "listen": listener.run,
+            "listen": _listener(database_url, keys).run,
             "replies": replies.run,
             "keyring": kept.run,
         },
         checks=checks,
+    )
+
+
+def _listener(database_url: str, keys: Keys) -> ConfigListener:
+    return ConfigListener(
+        database_url,
+        frozenset({"api_keys", "orgs"}),
+        name="gateway.listen",
+        on_change=lambda _: keys.changed(),
+        on_listening=lambda listening: keys.listen(listening=listening),
     )
 
 
