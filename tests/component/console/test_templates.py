@@ -1,8 +1,6 @@
 """Pages of templates: their roles' buttons, what is refused, other orgs' ids, previews behind their own policy."""
 
 import re
-import time
-from uuid import uuid4
 
 from shared.admin import templates
 from shared.admin.stops import OneTemplate
@@ -273,7 +271,7 @@ async def test_what_is_typed_stands_for_itself_in_a_search(stage: Stage, visitor
     assert (wrong.status, "Winback" in wrong.html) == (200, True)
 
 
-async def test_a_list_of_a_thousand_templates_is_fast(stage: Stage, visitor: Browser) -> None:
+async def test_a_thousand_templates_are_listed_a_page_at_a_time_and_each_once(stage: Stage, visitor: Browser) -> None:
     await ann(stage, visitor)
     async with stage.db.transaction() as connection:
         await connection.execute(
@@ -282,15 +280,12 @@ async def test_a_list_of_a_thousand_templates_is_fast(stage: Stage, visitor: Bro
             "FROM generate_series(1, 1000) n",
             stage.orgs["acme"], stage.now,
         )  # fmt: skip
-    took = []
-    for page in range(1, 21):
-        began = time.perf_counter()
-        answer = await visitor.get(f"/acme/templates?page={page}&search=template")
-        took.append(time.perf_counter() - began)
-        assert answer.status == 200
 
-    assert sorted(took)[len(took) // 2] < 0.25  # loose, for machines that do other things; it takes a tenth of that
-    assert (await visitor.get(f"/acme/templates/welcome/variants/{uuid4()}")).status == 404
+    found = [await visitor.get(f"/acme/templates?page={page}&search=template") for page in range(1, 21)]
+
+    listed = [set(re.findall(r"/acme/templates/(t-\d+)\b", page.html)) for page in found]
+    assert [len(ids) for ids in listed] == [50] * 20
+    assert len(set[str]().union(*listed)) == 1000
 
 
 async def test_the_review_queue_is_read_a_few_at_a_time_the_longest_waiting_first(
