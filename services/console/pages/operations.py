@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from services.console.pages.operations_attention import attention
+from services.console.pages.operations_attention import Observed, attention
 from services.console.pages.operations_words import advice, counted
 from services.console.web.forms import read_form
 from services.console.web.page import Pages
@@ -121,18 +121,17 @@ async def needs_attention(visit: Visit) -> web.StreamResponse:
     """What somebody should look at; the home shows it."""
     async with visit.transaction() as connection:
         refused = await read_refused(connection, visit.org.org_id, visit.now)
-    found = attention(
-        visit.org.slug,
-        (await visit.run(stops.list_stops, stops.SomeStops())).stops,
-        (await visit.run(outcomes.list_outcomes, _WRITING)).writing,
-        await visit.run(number, AskedNumber(hours=24, most=0)),
-        (await visit.run(sources.list_sources, Nothing())).sources,
-        await visit.run(exported_hours.list_hours, exported_hours.AskedHours(limit=72)),
-        visit.now,
-        refused,
+    org = Observed(
+        org_slug=visit.org.slug,
+        stops=(await visit.run(stops.list_stops, stops.SomeStops())).stops,
+        refused=refused,
+        writing=(await visit.run(outcomes.list_outcomes, _WRITING)).writing,
+        number=await visit.run(number, AskedNumber(hours=24, most=0)),
+        sources=(await visit.run(sources.list_sources, Nothing())).sources,
+        exports=await visit.run(exported_hours.list_hours, exported_hours.AskedHours(limit=72)),
     )
     template = "operations/_attention.html" if visit.is_htmx else "operations/attention.html"
-    return visit.render(template, found=found)
+    return visit.render(template, found=attention(org, visit.now))
 
 
 async def _live(visit: Visit) -> dict[str, Any]:

@@ -33,15 +33,25 @@ class Item:
     link: str
 
 
-def attention(
-    org_slug: str, stops: Sequence[Stop], writing: Writing, number: Number, sources: Sequence[Source], exports: Hours,
-    now: datetime, refused: Sequence[RefusedWebhooks] = (),
-) -> list[Item]:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """How the parts of an org are."""
+
+    org_slug: str
+    stops: Sequence[Stop]
+    refused: Sequence[RefusedWebhooks]
+    writing: Writing
+    number: Number
+    sources: Sequence[Source]
+    exports: Hours
+
+
+def attention(org: Observed, now: datetime) -> list[Item]:
     """Nothing where all is well."""
-    root = f"/{org_slug}/operations"
+    root = f"/{org.org_slug}/operations"
     found = [
-        *_stopped(root, stops), *_refused(org_slug, refused, now), *_writing(root, writing), *_emails(root, number),
-        *_sources(root, sources, now), *_exports(root, exports),
+        *_stopped(root, org.stops), *_refused(org.org_slug, org.refused, now), *_writing(root, org.writing),
+        *_emails(root, org.number), *_sources(root, org.sources, now), *_exports(root, org.exports),
     ]  # fmt: skip
     return sorted(found, key=lambda one: one.tone != "bad")
 

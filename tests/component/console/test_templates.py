@@ -1,4 +1,4 @@
-"""Pages of templates: their roles' buttons, what is refused, other orgs' ids, previews behind their own policy."""
+"""Pages of templates: their roles' buttons, what is refused, and other orgs' ids."""
 
 import re
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from services.console.pages.operations import by_reason
-from services.console.pages.operations_attention import attention
+from services.console.pages.operations_attention import Observed, attention
 from services.console.pages.operations_exports import heat_map, month_of
 from services.console.pages.operations_words import advice, moment_of
 from shared.admin.exported_hours import Hour, Hours
@@ -24,7 +24,10 @@ FINE = Number(
     control_planned=20, control_missed=1, stale=0, unsure=0, replaced=0, pending=0, seen=90,
     rows=[],
 )  # fmt: skip
-NO_EXPORTS = Hours(target=None, hours=[])
+WELL = Observed(
+    org_slug="acme", stops=[], refused=[], writing=CALM, number=FINE, sources=[],
+    exports=Hours(target=None, hours=[]),
+)  # fmt: skip
 REFUSED = RefusedWebhooks("FLOW01", "Welcome", "revoked_api_key", 12, NOW - timedelta(minutes=5))
 
 
@@ -36,7 +39,7 @@ def an_hour(hour: datetime, rows: int, state: str = "exported") -> Hour:
 
 
 def test_nothing_needs_attention_where_all_is_well() -> None:
-    assert attention("acme", [], CALM, FINE, [], NO_EXPORTS, NOW) == []
+    assert attention(WELL, NOW) == []
 
 
 def test_what_is_worst_comes_first() -> None:
@@ -44,7 +47,7 @@ def test_what_is_worst_comes_first() -> None:
     missed = FINE.model_copy(update={"control_missed": 50})
     stop = Stop(template_id="welcome", stopped_at=NOW, stopped_reason="wrong price")
 
-    found = attention("acme", [stop], paused, missed, [], NO_EXPORTS, NOW)
+    found = attention(replace(WELL, stops=[stop], writing=paused, number=missed), NOW)
 
     assert [one.tone for one in found] == ["bad", "bad", "warn"]
     assert found[0].text == "People get the control content until it is resumed. wrong price."
@@ -55,7 +58,7 @@ def test_a_flow_whose_webhooks_are_refused_needs_attention_while_they_come() -> 
     over = replace(REFUSED, last_at=NOW - timedelta(hours=2))
     nobodys = replace(REFUSED, flow_id="", flow_name=None)
 
-    [one] = attention("acme", [], CALM, FINE, [], NO_EXPORTS, NOW, [REFUSED, over, nobodys])
+    [one] = attention(replace(WELL, refused=[REFUSED, over, nobodys]), NOW)
 
     assert (one.tone, one.title) == ("bad", "Webhooks of Welcome are refused")
     assert one.text == ("12 webhooks within two days, because their X-Api-Key was revoked. Klaviyo skips their people.")
@@ -72,15 +75,16 @@ def test_a_source_without_new_files_for_too_long_needs_attention() -> None:
         usual_gap_s=86_400,
     )  # fmt: skip
 
-    [one] = attention("acme", [], CALM, FINE, [source], NO_EXPORTS, NOW)
+    [one] = attention(replace(WELL, sources=[source]), NOW)
 
     assert (one.title, one.path) == ("No new file in events for 60 hours", "/acme/operations/sources/events")
     assert "usually come within 24.0 hours of each other" in one.text
-    assert attention("acme", [], CALM, FINE, [source.model_copy(update={"silent_since": None})], NO_EXPORTS, NOW) == []
+    loud = source.model_copy(update={"silent_since": None})
+    assert attention(replace(WELL, sources=[loud]), NOW) == []
 
 
 def test_a_fault_is_said_as_what_it_is() -> None:
-    [one] = attention("acme", [], CALM, FINE.model_copy(update={"right": 1000, "stale": 1}), [], NO_EXPORTS, NOW)
+    [one] = attention(replace(WELL, number=FINE.model_copy(update={"right": 1000, "stale": 1})), NOW)
 
     assert (one.tone, one.title) == ("bad", "1 email showed an older copy within 24 hours")
 
