@@ -286,7 +286,7 @@ async def test_a_model_that_talks_in_the_place_of_its_tool_has_not_drafted() -> 
     assert isinstance(failure, NotThisApi)
 
 
-async def test_an_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_without_end_is_cut() -> None:
     with fake_model(Reply(200, b" " * 5_000_000)) as server:
         failure, _ = await attempt(server, "openai", tries=1)
 

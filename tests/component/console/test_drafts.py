@@ -77,7 +77,7 @@ async def test_a_run_is_begun_followed_and_read_without_script(stage: Stage, vis
     assert {tuple(row) for row in states} == {("Two cups", "draft", "in_review"), ("Map", "draft", "in_review")}
 
 
-async def test_what_would_be_sent_is_shown_and_is_not_sent(stage: Stage, visitor: Browser, model: FakeModel) -> None:
+async def test_what_would_be_sent_is_shown_and_is_not_sent(visitor: Browser, model: FakeModel) -> None:
     await visitor.sign_in("ann@example.com")
 
     shown = await visitor.post(f"{NEW}/prompt", **FORM)
@@ -106,7 +106,7 @@ async def test_variants_that_are_ticked_go_along_as_examples(stage: Stage, visit
 
 
 async def test_what_is_wrong_with_a_brief_stands_at_its_field_and_no_model_is_asked(
-    stage: Stage, visitor: Browser, model: FakeModel
+    visitor: Browser, model: FakeModel
 ) -> None:
     await visitor.sign_in("ann@example.com")
     wrong = {**FORM, "goal": "", "audience": "like ann@shop.example", "links": "https://a.example\njavascript:x"}
@@ -156,7 +156,7 @@ async def test_what_a_hostile_model_answers_is_shown_as_text_and_is_not_served(
 
 
 async def test_a_run_that_failed_says_why_and_what_is_missing_is_asked_for_again(
-    stage: Stage, visitor: Browser, model: FakeModel
+    visitor: Browser, model: FakeModel
 ) -> None:
     model.replies[:] = [completion(draft(0)), Reply(503), completion(draft(1))]
     await visitor.sign_in("ann@example.com")
@@ -178,9 +178,7 @@ async def test_a_run_that_failed_says_why_and_what_is_missing_is_asked_for_again
     assert "What was missing was asked for again" in told.words
 
 
-async def test_a_run_that_waits_is_asked_for_by_the_page_and_cancelled(
-    stage: Stage, visitor: Browser, wall: FrozenClock
-) -> None:
+async def test_a_run_that_waits_is_asked_for_by_the_page_and_cancelled(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in("ann@example.com")
     waiting = await _waiting_run(stage)
     path = f"/acme/templates/welcome/drafts/{waiting}"

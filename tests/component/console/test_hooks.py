@@ -18,7 +18,7 @@ async def stage(database_url: str) -> AsyncIterator[Stage]:
         yield running
 
 
-async def test_a_hook_is_made_its_secret_shown_once_and_rotated(stage: Stage, visitor: Browser) -> None:
+async def test_a_hook_is_made_its_secret_shown_once_and_rotated(visitor: Browser) -> None:
     await visitor.sign_in("ann@example.com")
 
     made = await visitor.post(HOOKS, name="hook")
@@ -32,7 +32,7 @@ async def test_a_hook_is_made_its_secret_shown_once_and_rotated(stage: Stage, vi
     assert "The old secret works for 24 more hours" in rotated.words
 
 
-async def test_a_viewer_sees_the_address_and_makes_none(stage: Stage, visitor: Browser) -> None:
+async def test_a_viewer_sees_the_address_and_makes_none(visitor: Browser) -> None:
     await visitor.sign_in("ann@example.com")
     await visitor.post(HOOKS, name="hook")
     await visitor.sign_in("cleo@example.com")

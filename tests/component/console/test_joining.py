@@ -187,9 +187,7 @@ def first(stage: Stage) -> dict[str, str]:
     return {**NEW, "email": "Dan@Example.com ", "org": str(stage.orgs["acme"])}
 
 
-async def test_the_first_person_sets_the_console_up_and_owns_the_org(
-    stage: Stage, visitor: Browser, first: dict[str, str]
-) -> None:
+async def test_the_first_person_sets_the_console_up_and_owns_the_org(visitor: Browser, first: dict[str, str]) -> None:
     assert "Nobody is here yet" in (await visitor.get("/")).words
     assert (await visitor.get(SETUP)).status == 200
 
@@ -216,9 +214,7 @@ async def test_the_set_up_page_works_once(stage: Stage, visitor: Browser, first:
     assert (await visitor.get(SETUP)).status == 404
 
 
-async def test_the_set_up_page_needs_the_token_of_the_log(
-    stage: Stage, visitor: Browser, first: dict[str, str]
-) -> None:
+async def test_the_set_up_page_needs_the_token_of_the_log(visitor: Browser, first: dict[str, str]) -> None:
     assert (await visitor.get("/_setup/" + "0" * 64)).status == 404
     assert (await visitor.post("/_setup/" + "0" * 64, **first)).status == 404
 

@@ -71,9 +71,7 @@ async def test_one_session_of_mine_can_be_ended_and_nobody_elses(stage: Stage, v
         assert (await stranger.get("/acme/")).status == 200
 
 
-async def test_the_last_sign_ins_are_shown_with_how_and_from_where(
-    stage: Stage, visitor: Browser, wall: FrozenClock
-) -> None:
+async def test_the_last_sign_ins_are_shown_with_how_and_from_where(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
     await visitor.sign_in("ann@example.com", "wrong")
 

@@ -210,9 +210,7 @@ async def test_guessing_codes_is_slowed_down_whatever_session_asks(
     assert (right.status, right.headers["Retry-After"]) == (429, "30")
 
 
-async def test_turning_it_on_takes_the_password_and_the_right_code(
-    stage: Stage, visitor: Browser, wall: FrozenClock
-) -> None:
+async def test_turning_it_on_takes_the_password_and_the_right_code(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
 
     without = await visitor.post("/_account/two-factor", code="123456")
@@ -268,9 +266,7 @@ async def test_the_secret_is_sealed_at_rest(stage: Stage, visitor: Browser, wall
 # --- floods ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_flood_of_sign_ins_for_one_account_ends_in_429_and_leaves_others_alone(
-    stage: Stage, wall: FrozenClock
-) -> None:
+async def test_a_flood_of_sign_ins_for_one_account_ends_in_429_and_leaves_others_alone(stage: Stage) -> None:
     """ASVS 5.0 V6.3.1."""
     ann, bob = await stage.person("Ann", acme="owner"), await stage.person("Bob", acme="viewer")
 
@@ -306,7 +302,7 @@ async def test_the_wait_grows_with_each_failure_and_is_forgotten_in_time(
     assert (await visitor.sign_in(ann)).status == 303
 
 
-async def test_one_address_cannot_try_many_accounts(stage: Stage, visitor: Browser) -> None:
+async def test_one_address_cannot_try_many_accounts(visitor: Browser) -> None:
     statuses = [
         (await visitor.sign_in(f"person{number}@example.com", "spring is in the air")).status for number in range(22)
     ]

@@ -34,7 +34,7 @@ def typed(servers: Servers, bucket: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-async def test_each_kind_has_a_form_of_its_own(stage: Stage, visitor: Browser) -> None:
+async def test_each_kind_has_a_form_of_its_own(visitor: Browser) -> None:
     await visitor.sign_in("ann@example.com")
 
     pages = {

@@ -273,7 +273,7 @@ async def test_an_unforeseen_error_shows_an_id_and_nothing_else(stage: Stage, vi
     assert "integrations" not in answer.html
 
 
-async def test_assets_are_kept_for_ever_and_named_after_what_is_in_them(stage: Stage, visitor: Browser) -> None:
+async def test_assets_are_kept_for_ever_and_named_after_what_is_in_them(visitor: Browser) -> None:
     html = (await visitor.get("/_sign-in")).html
     paths = re.findall(r'(?:src|href)="(/_static/[^"]+)"', html)
 

@@ -230,7 +230,7 @@ async def test_a_host_key_that_changes_between_listing_and_reading_gives_nothing
     ],
 )
 async def test_a_source_that_cannot_be_read_says_in_one_line_what_to_do(
-    bare_rig: Rig, server: Server, tmp_path: Path, sshd: Server, folder: Path, change: dict[str, str],
+    bare_rig: Rig, server: Server, sshd: Server, folder: Path, change: dict[str, str],
     said: str, refused: bool,
 ) -> None:  # fmt: skip
     if change.get("private_key") == "other":

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -54,7 +53,7 @@ async def test_a_failing_file_leaves_nothing_and_many_migrators_do_not_collide(d
     assert sorted(ran, key=len) == [[], [], [], ["9998_half"]]
 
 
-def test_an_edited_file_is_refused(tmp_path: Path) -> None:
+def test_an_edited_file_is_refused() -> None:
     file = Migration("0001_x", "SELECT 2")
 
     with pytest.raises(MigrationError, match="0001_x was edited"):
