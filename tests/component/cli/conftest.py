@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.component.cli.facts import add_template, cli_at_now
 from tests.component.cli.rig import Box, Cli, klaviyo_box, settings
 
 NOWHERE = "amqp://127.0.0.1:1/"
@@ -19,6 +20,15 @@ def cli(database_url: str) -> Cli:
 def acme(cli: Cli) -> Cli:
     """The same, with an org."""
     cli.ok("org", "create", "acme", "Acme Coffee")
+    return cli
+
+
+@pytest.fixture
+def shop(database_url: str) -> Cli:
+    """For which it is the moment of facts.py, with an org that has one template of two variants, active."""
+    cli = cli_at_now(database_url)
+    cli.ok("org", "create", "acme", "Acme Coffee")
+    add_template(cli)
     return cli
 
 

@@ -9,21 +9,15 @@ from uuid import UUID
 import pytest
 
 from shared.schemas.conversions import Conversions, stored
-from tests.component.cli.facts import NOW, SHORT, WARM, add_template, cli_at_now, decide, found, told
+from tests.component.cli.facts import NOW, SHORT, WARM, decide, found, told
 from tests.component.cli.rig import Cli
 
 
 @pytest.fixture
-def cli(database_url: str) -> Cli:
-    return cli_at_now(database_url)
-
-
-@pytest.fixture
-def shop(acme: Cli) -> Cli:
-    """An org with one template of two variants, active, that counts conversions; a send counts as 100 at most."""
-    add_template(acme)
-    counts(acme, {"revenue_cap": 100})
-    return acme
+def shop(shop: Cli) -> Cli:
+    """Its template counts conversions; a send counts as 100 at most."""
+    counts(shop, {"revenue_cap": 100})
+    return shop
 
 
 def counts(cli: Cli, policy: dict[str, Any], **defined: Any) -> None:

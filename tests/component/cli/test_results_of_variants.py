@@ -4,21 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.component.cli.facts import NOW, SHORT, TODAY, WARM, add_template, cli_at_now, decide, found, told
+from tests.component.cli.facts import NOW, SHORT, TODAY, WARM, decide, found, told
 from tests.component.cli.rig import Cli
-
-
-@pytest.fixture
-def cli(database_url: str) -> Cli:
-    return cli_at_now(database_url)
-
-
-@pytest.fixture
-def shop(acme: Cli) -> Cli:
-    """An org with one template of two variants, active."""
-    add_template(acme)
-    return acme
-
 
 # --- variants --------------------------------------------------------------------------------------------------------
 

@@ -5,21 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.component.cli.facts import SHORT, WARM, add_template, cli_at_now, decide
+from tests.component.cli.facts import SHORT, WARM, decide
 from tests.component.cli.rig import Cli
-
-
-@pytest.fixture
-def cli(database_url: str) -> Cli:
-    return cli_at_now(database_url)
-
-
-@pytest.fixture
-def shop(acme: Cli) -> Cli:
-    """An org with one template of two variants, active."""
-    add_template(acme)
-    return acme
-
 
 # --- what if ---------------------------------------------------------------------------------------------------------
 
