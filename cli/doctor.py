@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -165,13 +165,13 @@ async def _database(settings: ServiceSettings) -> Iterable[Finding]:
         await connection.close()
 
 
-async def _applied(connection: Any) -> dict[str, str]:
+async def _applied(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, str]:
     if await connection.fetchval(SELECT_LEDGER) is None:
         return {}
     return {row["name"]: row["sha256"] for row in await connection.fetch(migrate.SELECT_APPLIED)}
 
 
-async def _role_problem(connection: Any, role: str) -> str | None:
+async def _role_problem(connection: "asyncpg.Connection[asyncpg.Record]", role: str) -> str | None:
     row = await connection.fetchrow(SELECT_ROLE, role)
     if row is None:
         return f"The role {role} does not exist"
@@ -180,7 +180,7 @@ async def _role_problem(connection: Any, role: str) -> str | None:
     return None
 
 
-async def _stored(connection: Any, settings: ServiceSettings) -> Sequence[Finding]:
+async def _stored(connection: "asyncpg.Connection[asyncpg.Record]", settings: ServiceSettings) -> Sequence[Finding]:
     """Secrets, API keys and accounts, as services see them."""
     await connection.execute("SELECT set_config('role', $1, false)", settings.database_role)
     try:

@@ -14,7 +14,7 @@ import numpy as np
 
 from services.egress.copying import CopyOut, columns_of
 from services.egress.model import Details, Lease, OutcomeRow, StoredRows, VariantRow, VersionRow
-from shared.db.pool import SCOPE_TO_ORG, Connection, Database
+from shared.db.pool import SCOPE_TO_ORG, Connection, Database, Row
 from shared.exports import HOUR, Record
 from shared.schemas.copy import VariantSource, Vars
 from shared.vars_codec import opener
@@ -170,7 +170,7 @@ class PlainRows:
         return [self._read(row) for row in await self._cursor.fetch(_FETCH_ROWS, timeout=_FETCH_TIMEOUT_S)]
 
 
-def _variant(row: Any) -> VariantRow:
+def _variant(row: Row) -> VariantRow:
     versions = [VersionRow(*one) for one in zip(row["numbers"], row["hashes"], row["made"], strict=True)]
     copy = Vars(row["subject"], row["preheader"], row["body"])
     return VariantRow(

@@ -1,11 +1,11 @@
 """SQL of the sources: which is due, how it went, and who has fallen silent or behind."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from services.ingest.records import Listing, Source
-from shared.db.pool import Database
+from shared.db.pool import Database, Row
 from shared.source_silence import GAPS, silent_since
 
 MAX_ERROR: Final = 1000
@@ -111,7 +111,7 @@ class Sources:
             )
 
 
-def source_of(row: Any) -> Source:
+def source_of(row: Row) -> Source:
     """From a row of SOURCE_COLUMNS."""
     return Source(
         org_id=row["org_id"],

@@ -1,7 +1,7 @@
 """Events of Klaviyo's API from before a source was added: days that are asked for, and how far they are."""
 
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from pydantic import Field
@@ -10,6 +10,7 @@ from shared.admin.context import Context
 from shared.admin.errors import Conflict, Next, Refused
 from shared.admin.operation import ResultModel, operation
 from shared.admin.sources import LIST_NOW, OneSource, kind_of, source_id_of
+from shared.db.pool import Row
 from shared.event_windows import asked_name, days_of
 
 MOST_DAYS: Final = 1100  # each is a window that every listing shows
@@ -126,6 +127,7 @@ async def _finished(context: Context, source_id: UUID, asked: AskedDays, at: dat
     return bool(found["done"] >= (asked.until - asked.since).days)
 
 
-async def _read(context: Context, source_id: UUID, asked: AskedDays, at: datetime) -> Any:
+async def _read(context: Context, source_id: UUID, asked: AskedDays, at: datetime) -> Row:
     paths = [asked_name(day, at) for day in days_of(asked.since, asked.until)]
-    return await context.connection.fetchrow(SELECT_PROGRESS, source_id, paths)
+    (row,) = await context.connection.fetch(SELECT_PROGRESS, source_id, paths)
+    return row

@@ -11,7 +11,7 @@ from shared.admin.draft_keeping import Known, keep_draft, read_known
 from shared.admin.draft_models import Outcome, Result
 from shared.admin.draft_steps import Claim, Ended, Next, Tried
 from shared.admin.variants import rows_of
-from shared.db.pool import Connection, Database
+from shared.db.pool import Connection, Database, Row
 from shared.drafting.brief import Brief
 from shared.drafting.usage import Usage
 from shared.errors import Transient
@@ -147,7 +147,7 @@ class RunStore:
             await connection.execute(RELEASE, claim.org_id, claim.run_id, claim.epoch)
 
 
-def _claim(row: Any) -> Claim:
+def _claim(row: Row) -> Claim:
     known = dict(row)
     return Claim(**{**known, "brief": Brief.model_validate(known["brief"])})
 

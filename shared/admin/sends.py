@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -15,6 +15,7 @@ from shared.admin.results import SELECT_TEMPLATE
 from shared.admin.results_days import SELECT_CONTROL_MESSAGES, pairs, zone_of_org
 from shared.admin.stops import no_template
 from shared.admin.tracing import OfSend
+from shared.db.pool import Row
 from shared.schemas.decisions import OUTSIDE, PLANNED_CONTROL
 from shared.schemas.ids import generation_day
 from shared.zones import begin_of, day_in
@@ -233,7 +234,7 @@ async def list_sends(context: Context, asked: AskedSends) -> Sends:
 
 async def _of_day(
     context: Context, asked: AskedSends, place: _Place, zone: ZoneInfo, copy_id: UUID | None, limit: int
-) -> Sequence[Any]:
+) -> Sequence[Row]:
     """Up to so many emails of one day, behind the place."""
     connection, org_id = context.connection, context.org_id
     begin, end = begin_of(place.day, zone), begin_of(place.day + timedelta(days=1), zone)
@@ -294,7 +295,7 @@ def _place_of(after: str | None, since: date, until: date) -> _Place:
     return place
 
 
-def _send(row: Any, day: date, names: dict[UUID, str]) -> ListedSend:
+def _send(row: Row, day: date, names: dict[UUID, str]) -> ListedSend:
     copy_id = None if row["control"] else row["copy_id"]
     return ListedSend(
         **{name: row[name] for name in ListedSend.model_fields if name in row.keys()},  # noqa: SIM118  # a record has values

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from shared.content.lifecycle import Event, Move, Standing
 from shared.content.rules import DEFAULT, OrgRules
-from shared.db.pool import Connection
+from shared.db.pool import Connection, Row
 from shared.schemas.copy import Vars
 from shared.schemas.template_file import VariantCopy
 
@@ -120,7 +119,7 @@ async def read_variants(connection: Connection, org_id: UUID, template_id: str, 
     ]
 
 
-def _version(row: Any, name: str, theme: str) -> Version:
+def _version(row: Row, name: str, theme: str) -> Version:
     source = row["body"] if row["source_body"] is None else row["source_body"]
     is_mjml = row["source_kind"] == "mjml"
     copy = VariantCopy.model_construct(  # stored by whichever rules held then
@@ -134,12 +133,12 @@ def _version(row: Any, name: str, theme: str) -> Version:
     return Version(row["version"], copy, row["body"], row["author"], row["created_at"])
 
 
-async def history(connection: Connection, org_id: UUID, copy_id: UUID) -> list[Any]:
+async def history(connection: Connection, org_id: UUID, copy_id: UUID) -> list[Row]:
     """The rows of a variant's events, oldest first."""
     return list(await connection.fetch(SELECT_HISTORY, org_id, copy_id))
 
 
-def events(rows: Sequence[Any]) -> list[Event]:
+def events(rows: Sequence[Row]) -> list[Event]:
     """The same, as far as decisions look at them."""
     return [Event(row["version"], row["event"], row["actor"]) for row in rows]
 

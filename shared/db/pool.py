@@ -17,6 +17,7 @@ STATEMENT_TIMEOUT_S = 30
 """Real seconds of one use of a connection, where nobody says otherwise."""
 
 Connection = asyncpg.pool.PoolConnectionProxy
+Row = asyncpg.Record
 OUTAGE_ERRORS = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
