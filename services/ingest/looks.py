@@ -27,8 +27,6 @@ EVERY: Final = timedelta(minutes=5)
 """Between the first two looks; each that finds nothing makes the next rest twice as long, up to LONGEST. The same in
 MARK_UNMATCHED of attribute.py."""
 LONGEST: Final = timedelta(hours=6)
-BATCH: Final = 5_000
-"""Emails that one statement looks at."""
 
 LEASE: Final = timedelta(minutes=10)
 TIMEOUT_S: Final = 900.0
@@ -65,14 +63,14 @@ _OPEN: Final = "s.template_id IS NULL"
 _BY_FLOW: Final = "s.template_id = ANY ($7::text[]) AND s.attribution = 'flow'"
 
 
-def _look(which: str, *, named: bool) -> str:
+def _look(which: str, *, named: bool, batch: int) -> str:
     """$1 to $4: see ATTRIBUTION. $5: the day; $6: the message; $7: the org's templates; $8: after this transmission."""
     return f"""
     WITH t AS MATERIALIZED (
         SELECT {_COLUMNS}, {_SHOWN} FROM sends s
         WHERE s.org_id = $1 AND s.day = $5 AND {which} AND {_OF_MESSAGE[named]} AND s.transmission_id > $8
           AND $7::text[] IS NOT NULL
-        ORDER BY s.transmission_id LIMIT {BATCH}
+        ORDER BY s.transmission_id LIMIT {batch}
     ), looked AS (
         SELECT t.transmission_id, t.attribution, ROW(t.attribution, t.generation_id, t.generation_day, t.template_id,
             t.copy_id, t.cell) IS DISTINCT FROM ROW({ATTRIBUTION}) AS differs
@@ -88,8 +86,6 @@ def _look(which: str, *, named: bool) -> str:
     """  # noqa: S608  # our own text
 
 
-LOOK_OPEN: Final = {named: _look(_OPEN, named=named) for named in _OF_MESSAGE}
-LOOK_BY_FLOW: Final = {named: _look(_BY_FLOW, named=named) for named in _OF_MESSAGE}
 COUNT_BY_FLOW: Final = {
     named: f"""
         SELECT count(*) FROM sends s
@@ -144,10 +140,15 @@ def days_tried(now: datetime) -> list[date]:
 
 
 class Looks:
-    """On PostgreSQL. `window`: as attribution has it."""
+    """On PostgreSQL. `window`: as attribution has it; `batch`: emails that one statement looks at."""
 
-    def __init__(self, database: Database, new_id: Callable[[], UUID], clock: Clock, window: timedelta) -> None:
+    def __init__(
+        self, database: Database, new_id: Callable[[], UUID], clock: Clock, window: timedelta, batch: int
+    ) -> None:
         self._database, self._new_id, self._clock, self._window = database, new_id, clock, window
+        self._batch = batch
+        self._open = {named: _look(_OPEN, named=named, batch=batch) for named in _OF_MESSAGE}
+        self._by_flow = {named: _look(_BY_FLOW, named=named, batch=batch) for named in _OF_MESSAGE}
 
     async def try_one(self, now: datetime) -> bool:
         """Look at the emails of one message and day, batch by batch."""
@@ -167,9 +168,9 @@ class Looks:
 
     async def _look(self, claim: _Claim) -> _Found:
         found, named = _Found(), claim.message_id != ""
-        await self._look_all(claim, LOOK_OPEN[named], found)
+        await self._look_all(claim, self._open[named], found)
         if claim.setup != claim.setup_now:
-            await self._look_all(claim, LOOK_BY_FLOW[named], found)
+            await self._look_all(claim, self._by_flow[named], found)
         async with self._database.transaction(claim.org_id, TIMEOUT_S) as connection:
             asked = await self._asked(connection, claim)
             found.not_synced = await connection.fetchval(COUNT_BY_FLOW[named], *asked, timeout=STATEMENT_TIMEOUT_S)
@@ -187,7 +188,7 @@ class Looks:
             found.other_message += row["other_message"]
             if row["differing"]:
                 await self._match(claim, row["differing"], found)
-            if row["looked"] < BATCH:
+            if row["looked"] < self._batch:
                 return
             after = row["last"]
             await self._extend(claim)

@@ -109,11 +109,13 @@ class Unmatched(Protocol):
 
 
 class StoredUnmatched:
-    """On PostgreSQL. `window`: as attribution has it."""
+    """On PostgreSQL. `window`: as attribution has it; `batch`: emails that one statement looks at."""
 
-    def __init__(self, database: Database, new_id: Callable[[], UUID], clock: Clock, window: timedelta) -> None:
+    def __init__(
+        self, database: Database, new_id: Callable[[], UUID], clock: Clock, window: timedelta, batch: int = 5_000
+    ) -> None:
         self._database, self._new_id = database, new_id
-        self._looks = Looks(database, new_id, clock, window)
+        self._looks = Looks(database, new_id, clock, window, batch)
 
     async def follow(self, now: datetime) -> None:
         """Give up what is a week old, have tried at once what a change of flows or templates may have changed, and say

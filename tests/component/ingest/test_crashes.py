@@ -20,7 +20,6 @@ import asyncpg.transaction
 import pytest
 
 from devstack.isolation import fresh_database
-from services.ingest import looks
 from services.ingest.counting import StoredCounts
 from services.ingest.folder import LocalFolders
 from services.ingest.folders import Folders
@@ -172,7 +171,7 @@ class World:
     async def follow(self) -> None:
         """All runners, until none has anything to do."""
         database, clock = self.rig.database, self.clock
-        waiting = StoredUnmatched(database, uuid4, clock, timedelta(days=1))
+        waiting = StoredUnmatched(database, uuid4, clock, timedelta(days=1), batch=1)  # so that looks have several
         counts, shown = StoredCounts(database, uuid4, PACE), StoredShownCounts(database, uuid4, SHOWN)
         while await recount_one(database):
             pass
@@ -290,9 +289,6 @@ async def told(url: str, at: Path, site: str | None, when: When) -> tuple[Points
         await begin(world)
         with pytest.MonkeyPatch.context() as watched:
             install(points, watched)
-            watched.setattr(looks, "BATCH", 1)  # so that looks have several
-            in_ones = {named: looks._look(looks._OPEN, named=named) for named in (True, False)}
-            watched.setattr(looks, "LOOK_OPEN", in_ones)
             found = await story(world)
     return points, found
 

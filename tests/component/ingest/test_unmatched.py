@@ -9,8 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.ingest import looks
-from services.ingest.looks import EVERY, LONGEST
+from services.ingest.looks import EVERY, LONGEST, Looks
 from services.ingest.rebuild import rebuild_rollups
 from services.ingest.unmatched import StoredUnmatched
 from shared import metrics
@@ -29,13 +28,13 @@ def given_up() -> float:
     return metrics.REGISTRY.get_sample_value("jai_ingest_unmatched_total", {"outcome": "given_up"}) or 0
 
 
-def retried(rig: Rig) -> StoredUnmatched:
-    return StoredUnmatched(rig.database, uuid4, rig.clock, timedelta(days=1))
+def retried(rig: Rig, batch: int = 1000) -> StoredUnmatched:
+    return StoredUnmatched(rig.database, uuid4, rig.clock, timedelta(days=1), batch)
 
 
-async def look(rig: Rig) -> int:
+async def look(rig: Rig, batch: int = 1000) -> int:
     """What the runner does until nothing is due; how many messages' days were looked at."""
-    stored, done = retried(rig), 0
+    stored, done = retried(rig, batch), 0
     await stored.follow(rig.clock.now())
     while await stored.try_one(rig.clock.now()):
         done += 1
@@ -156,18 +155,13 @@ async def test_after_a_week_an_email_is_given_up_and_said_to_be(rig: Rig, folder
 
 
 @pytest.mark.long
-async def test_many_emails_of_one_day_are_looked_at_in_batches(
-    rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(looks, "BATCH", 7)
-    in_sevens = {named: looks._look(looks._OPEN, named=named) for named in (True, False)}
-    monkeypatch.setattr(looks, "LOOK_OPEN", in_sevens)
+async def test_many_emails_of_one_day_are_looked_at_in_batches(rig: Rig, folder: Path) -> None:
     mails = [Mail(f"T{number:02}", f"P{number}", message_id=None) for number in range(30)]
     await load(rig, folder, *(mail.received() for mail in mails))
     for number in range(0, 30, 2):
         await rig.add_generation(f"P{number}", copy_id=COPY)
 
-    assert await look(rig) == 1
+    assert await look(rig, batch=7) == 1
 
     matched = await rig.rows("SELECT profile_id FROM sends WHERE template_id IS NOT NULL")
     assert {row["profile_id"] for row in matched} == {f"P{number}" for number in range(0, 30, 2)}
@@ -185,7 +179,7 @@ async def test_who_dies_while_looking_leaves_the_message_for_another(
         raise RuntimeError("killed")
 
     with monkeypatch.context() as broken:
-        broken.setattr(looks.Looks, "_settle", die)
+        broken.setattr(Looks, "_settle", die)
         with pytest.raises(RuntimeError):
             await look(rig)
     held = await look(rig)
