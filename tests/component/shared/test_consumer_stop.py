@@ -8,7 +8,7 @@ from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer, Outcome
 from shared.messaging.publisher import open_publisher
 from shared.schemas.jobs import GenerateJob
-from tests.component.shared.test_consumer import ORG, SPEC, Recorder, consuming, job
+from tests.component.shared.consuming import ORG, SPEC, Recorder, consuming, job
 from tests.support.waiting import eventually
 
 

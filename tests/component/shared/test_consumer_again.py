@@ -1,0 +1,128 @@
+"""A consumer takes jobs again: of queues that were deleted, of a process that died, over a channel that is dead."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import aiormq
+import pytest
+from aio_pika.exceptions import ChannelNotFoundEntity
+
+from shared.clock import FrozenClock
+from shared.errors import Outage
+from shared.messaging.broker import connect, open_channel
+from shared.messaging.consumer import Consumer, Outcome
+from shared.messaging.publisher import open_publisher
+from shared.schemas.jobs import GenerateJob
+from tests.component.shared.consuming import ORG, SPEC, Recorder, consuming, job
+from tests.support.waiting import eventually
+
+
+async def test_a_deleted_queue_is_there_and_consumed_again_within_seconds(amqp_url: str) -> None:
+    handler = Recorder(lambda *_: None)
+
+    async with consuming(amqp_url, handler) as (publisher, _), connect(amqp_url, "admin") as admin:
+        channel = await admin.channel()
+        for name in (*SPEC.queues, SPEC.dead):
+            await channel.queue_delete(name)
+
+        async def consumed() -> None:
+            with suppress(Outage):  # the first one is refused, and makes the queues be declared
+                await publisher.send_jobs(SPEC, ORG, [job("after")])
+            assert handler.done
+
+        await eventually(consumed, within_s=20, every_s=0.1)
+        await eventually(lambda: _declared(amqp_url, SPEC.dead))
+
+
+async def test_what_was_in_hand_when_a_process_died_is_taken_one_by_one(amqp_url: str) -> None:
+    sizes: list[int] = []
+    handler = Recorder(lambda *_: None)
+
+    async def sized(jobs: Sequence[GenerateJob]) -> Sequence[Outcome]:
+        sizes.append(len(jobs))
+        return await handler(jobs)
+
+    async with open_publisher(amqp_url, "test", SPEC) as publisher, connect(amqp_url, "died") as died:
+        for number in range(10):
+            await publisher.send_jobs(SPEC, ORG, [job(f"old {number}")])
+        queue = await (await open_channel(died, prefetch=10)).declare_queue(SPEC.queue_for(ORG), passive=True)
+        held: list[object] = []
+        await queue.consume(held.append, timeout=5)
+        await eventually(lambda: len(held) == 10)
+
+    async with open_publisher(amqp_url, "test", SPEC) as publisher, connect(amqp_url, "test") as connection:
+        consumer = Consumer(connection, publisher, SPEC, GenerateJob, sized, FrozenClock())
+        stop = asyncio.Event()
+        running = asyncio.create_task(consumer.run(stop))
+        await eventually(lambda: len(handler.done) == 10)
+        assert sizes == [1] * 10
+        stop.set()
+        await running
+
+
+async def test_jobs_that_came_back_several_times_part_company(amqp_url: str) -> None:
+    """So that one which crashes the process does not bury those that the gateway sent together with it."""
+    sizes: list[int] = []
+    handler = Recorder(lambda *_: None)
+
+    async def sized(jobs: Sequence[GenerateJob]) -> Sequence[Outcome]:
+        sizes.append(len(jobs))
+        return await handler(jobs)
+
+    async with open_publisher(amqp_url, "test", SPEC) as publisher, connect(amqp_url, "died") as died:
+        await publisher.send_jobs(SPEC, ORG, [job(f"{number}") for number in range(5)])
+        channel = await open_channel(died, prefetch=1)
+        queue = await channel.declare_queue(SPEC.queue_for(ORG), passive=True)
+        for _ in range(4):
+            message = await eventually(lambda: queue.get(fail=False))
+            assert message is not None
+            await message.reject(requeue=True)
+
+    async with open_publisher(amqp_url, "test", SPEC) as publisher, connect(amqp_url, "test") as connection:
+        consumer = Consumer(connection, publisher, SPEC, GenerateJob, sized, FrozenClock())
+        stop = asyncio.Event()
+        running = asyncio.create_task(consumer.run(stop))
+        await eventually(lambda: sorted(handler.done) == [f"{number}" for number in range(5)])
+        assert sizes[0] == 1
+        stop.set()
+        await running
+
+
+async def _declared(amqp_url: str, name: str) -> None:
+    async with connect(amqp_url, "look") as connection:
+        try:
+            await (await connection.channel()).declare_queue(name, passive=True)
+        except ChannelNotFoundEntity as error:
+            raise AssertionError(name) from error
+
+
+async def _cancel_behind_its_back(channel: aiormq.Channel) -> None:
+    """As a broker that forgets a consumer: nobody is told."""
+    for tag in [*channel.consumers]:
+        await channel.basic_cancel(tag)
+
+
+async def _close_by_an_error(channel: aiormq.Channel) -> None:
+    """As PRECONDITION_FAILED (406) does it."""
+    await channel.basic_ack(delivery_tag=999_999)
+
+
+@pytest.mark.parametrize("harm", [_cancel_behind_its_back, _close_by_an_error])
+async def test_a_consumer_whose_channel_is_dead_takes_jobs_again(
+    amqp_url: str, harm: Callable[[aiormq.Channel], Awaitable[None]]
+) -> None:
+    handler = Recorder(lambda *_: None)
+
+    async with consuming(amqp_url, handler) as (publisher, consumer):
+        transport = consumer._connection.transport
+        assert transport is not None
+        channels = [
+            one for one in transport.connection.channels.values() if isinstance(one, aiormq.Channel) and one.consumers
+        ]
+        assert len(channels) == SPEC.shards
+        for channel in channels:
+            await harm(channel)
+        await publisher.send_jobs(SPEC, ORG, [job("after")])
+
+        await eventually(lambda: "after" in handler.done, within_s=30)
