@@ -31,14 +31,16 @@ def job(template_id: str) -> GenerateJob:
 
 
 class Recorder:
-    """A handler that answers as told and remembers every try, by template id."""
+    """A handler that answers as told and remembers every try, by template id, and how many jobs came at once."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self.tries: list[str] = []
         self.done: list[str] = []
+        self.sizes: list[int] = []
 
     async def __call__(self, jobs: Sequence[GenerateJob]) -> Sequence[Outcome]:
+        self.sizes.append(len(jobs))
         outcomes: list[Outcome] = []
         for given in jobs:
             self.tries.append(given.template_id)

@@ -1,19 +1,15 @@
 """A consumer takes jobs again: of queues that were deleted, of a process that died, over a channel that is dead."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import aiormq
 import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity
 
-from shared.clock import FrozenClock
 from shared.errors import Outage
 from shared.messaging.broker import connect, open_channel
-from shared.messaging.consumer import Consumer, Outcome
 from shared.messaging.publisher import open_publisher
-from shared.schemas.jobs import GenerateJob
 from tests.component.shared.consuming import ORG, SPEC, Recorder, consuming, job
 from tests.support.waiting import eventually
 
@@ -36,12 +32,7 @@ async def test_a_deleted_queue_is_there_and_consumed_again_within_seconds(amqp_u
 
 
 async def test_what_was_in_hand_when_a_process_died_is_taken_one_by_one(amqp_url: str) -> None:
-    sizes: list[int] = []
     handler = Recorder(lambda *_: None)
-
-    async def sized(jobs: Sequence[GenerateJob]) -> Sequence[Outcome]:
-        sizes.append(len(jobs))
-        return await handler(jobs)
 
     async with open_publisher(amqp_url, "test", SPEC) as publisher, connect(amqp_url, "died") as died:
         for number in range(10):
@@ -51,24 +42,15 @@ async def test_what_was_in_hand_when_a_process_died_is_taken_one_by_one(amqp_url
         await queue.consume(held.append, timeout=5)
         await eventually(lambda: len(held) == 10)
 
-    async with open_publisher(amqp_url, "test", SPEC) as publisher, connect(amqp_url, "test") as connection:
-        consumer = Consumer(connection, publisher, SPEC, GenerateJob, sized, FrozenClock())
-        stop = asyncio.Event()
-        running = asyncio.create_task(consumer.run(stop))
+    async with consuming(amqp_url, handler):
         await eventually(lambda: len(handler.done) == 10)
-        assert sizes == [1] * 10
-        stop.set()
-        await running
+
+    assert handler.sizes == [1] * 10
 
 
 async def test_jobs_that_came_back_several_times_part_company(amqp_url: str) -> None:
     """So that one which crashes the process does not bury those that the gateway sent together with it."""
-    sizes: list[int] = []
     handler = Recorder(lambda *_: None)
-
-    async def sized(jobs: Sequence[GenerateJob]) -> Sequence[Outcome]:
-        sizes.append(len(jobs))
-        return await handler(jobs)
 
     async with open_publisher(amqp_url, "test", SPEC) as publisher, connect(amqp_url, "died") as died:
         await publisher.send_jobs(SPEC, ORG, [job(f"{number}") for number in range(5)])
@@ -79,14 +61,10 @@ async def test_jobs_that_came_back_several_times_part_company(amqp_url: str) -> 
             assert message is not None
             await message.reject(requeue=True)
 
-    async with open_publisher(amqp_url, "test", SPEC) as publisher, connect(amqp_url, "test") as connection:
-        consumer = Consumer(connection, publisher, SPEC, GenerateJob, sized, FrozenClock())
-        stop = asyncio.Event()
-        running = asyncio.create_task(consumer.run(stop))
+    async with consuming(amqp_url, handler):
         await eventually(lambda: sorted(handler.done) == [f"{number}" for number in range(5)])
-        assert sizes[0] == 1
-        stop.set()
-        await running
+
+    assert handler.sizes[0] == 1
 
 
 async def _declared(amqp_url: str, name: str) -> None:
