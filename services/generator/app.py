@@ -13,7 +13,7 @@ from services.generator.settings import Settings
 from services.generator.store import Store
 from shared.db.listen import ConfigListener
 from shared.db.migrate import require
-from shared.db.pool import open_database
+from shared.db.pool import BY_KEY, open_database
 from shared.errors import Outage
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
@@ -37,7 +37,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     clock = settings.make_clock()
     await require(database_url)
     database = await stack.enter_async_context(
-        open_database(database_url, name="generator", role=settings.database_role, max_size=settings.database_pool)
+        open_database(
+            database_url, name="generator", role=settings.database_role, max_size=settings.database_pool, planner=BY_KEY
+        )
     )
     publisher = await stack.enter_async_context(open_publisher(amqp_url, "generator", GENERATE, WRITE))
     connection = await stack.enter_async_context(connect(amqp_url, "generator.consume"))

@@ -1,6 +1,7 @@
 """The composition root of the profile writer."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 from random import SystemRandom
 from uuid import UUID, uuid4
 
@@ -23,7 +24,7 @@ from services.profile_writer.upkeep import Upkeep
 from services.profile_writer.upkeep_store import UpkeepStore
 from shared.db.listen import ConfigListener
 from shared.db.migrate import require
-from shared.db.pool import open_database
+from shared.db.pool import BY_KEY, open_database
 from shared.keyring import KeptRing
 from shared.klaviyo.bulk import BulkImports
 from shared.klaviyo.client import KlaviyoClient
@@ -38,6 +39,7 @@ from shared.schemas.jobs import WriteJob
 
 _BULK_SIDE_BY_SIDE = 2  # accounts whose bulk road is looked at at the same time; each may hold 40 MB of bodies
 _INTAKES_AT_ONCE = 2
+_RARE_CONNECTIONS = 2  # beside the pool of the setting: what reads whole tables, rarely, is planned like any statement
 _INTAKE_JOBS = 1000  # of all shards together: one transaction, which turns of its accounts wait for
 
 
@@ -45,9 +47,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     database_url, amqp_url = settings.database_url.get_secret_value(), settings.amqp_url.get_secret_value()
     clock = settings.make_clock()
     await require(database_url)
-    database = await stack.enter_async_context(
-        open_database(database_url, name="profile_writer", role=settings.database_role, max_size=settings.database_pool)
-    )
+    opening = partial(open_database, database_url, name="profile_writer", role=settings.database_role)
+    database = await stack.enter_async_context(opening(max_size=settings.database_pool, planner=BY_KEY))
+    whole_tables = await stack.enter_async_context(opening(max_size=_RARE_CONNECTIONS))
     publisher = await stack.enter_async_context(open_publisher(amqp_url, "profile_writer", WRITE))
     connection = await stack.enter_async_context(connect(amqp_url, "profile_writer.consume"))
     session = await stack.enter_async_context(open_session(connections=0))
@@ -73,9 +75,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         clock,
         side_by_side=_BULK_SIDE_BY_SIDE,
     )
-    moves = MoveStore(database, store, margin_s=margin_s)
+    moves = MoveStore(whole_tables, store, margin_s=margin_s)
     upkeep = Upkeep(
-        UpkeepStore(database, store), moves, clock, wake=scheduler.wake, second_road=settings.writer_import_road
+        UpkeepStore(whole_tables, store), moves, clock, wake=scheduler.wake, second_road=settings.writer_import_road
     )
     intake = Intake(store, clock, margin_s=margin_s, wake=scheduler.wake)
     gathered = Gather(intake, most_jobs=_INTAKE_JOBS, at_once=_INTAKES_AT_ONCE)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from services.profile_writer.bulk_rules import ROW_REFUSED, TRIES_MAX, Job
-from services.profile_writer.by_key import AT_KEY, BY_KEY_ONLY, in_flight, row_at_key
+from services.profile_writer.by_key import AT_KEY, in_flight, row_at_key
 from services.profile_writer.rows import Pending
 from services.profile_writer.standing import Standing
 from services.profile_writer.store import Store, pending_of
@@ -155,8 +155,7 @@ class BulkStore:
 
     async def due(self, account_key: str, after: datetime, paused: Sequence[UUID]) -> Due:
         """What waits and can be sent; writes by deadlines, rounded down to some seconds."""
-        async with self._db.transaction() as connection:
-            await connection.execute(BY_KEY_ONLY)
+        async with self._db.connection() as connection:
             rows = await connection.fetch(
                 self.SELECT_DUE, account_key, after, after + _LOOKED_AHEAD, _LOOKED_AT_MOST, _BUCKET_S, paused
             )
@@ -188,8 +187,7 @@ class BulkStore:
         self, account_key: str, org_id: UUID, after: datetime, until: datetime, now: datetime, rows: int
     ) -> list[Pending]:
         """Writes of one org that may go by import, one per profile."""
-        async with self._db.transaction() as connection:
-            await connection.execute(BY_KEY_ONLY)
+        async with self._db.connection() as connection:
             found = await connection.fetch(
                 self.SELECT_CANDIDATES, account_key, after, until, now, org_id, TRIES_MAX, ROW_REFUSED, rows
             )

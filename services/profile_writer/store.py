@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from services.profile_writer.book import Book
-from services.profile_writer.by_key import AT_KEY, BY_KEY_ONLY, delete_at_keys, keyed, row_at_key
+from services.profile_writer.by_key import AT_KEY, delete_at_keys, keyed, row_at_key
 from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Wanted
 from shared import metrics, tracing
 from shared.db.pool import Connection, Database
@@ -68,7 +68,6 @@ class Store:
         """A transaction that holds these accounts; waits for turns and other intakes that hold them."""
         keys = sorted(set(account_keys))
         async with self._db.transaction() as connection:
-            await connection.execute(BY_KEY_ONLY)
             if not self._accounts.issuperset(keys):
                 await connection.execute(self.INSERT_ACCOUNTS, keys)
             await connection.fetch(self.LOCK_ACCOUNTS, keys)
@@ -79,7 +78,6 @@ class Store:
     async def free_desk(self) -> AsyncIterator["Desk"]:
         """A transaction that holds no account yet; for a turn, which claims one."""
         async with self._db.transaction() as connection:
-            await connection.execute(BY_KEY_ONLY)
             yield Desk(connection)
 
 

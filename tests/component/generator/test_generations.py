@@ -12,6 +12,9 @@ from tests.component.generator.rig import AT, Rig, running, shop
 from tests.support.waiting import eventually
 from tests.unit.generator.given import job
 
+SELECT_SCANS = """
+    SELECT seq_tup_read AS read_through, idx_scan AS by_key FROM pg_stat_user_tables WHERE relname = $1
+"""
 EDGE = window_start(AT) + timedelta(hours=1)
 
 
@@ -37,6 +40,24 @@ async def test_a_webhook_becomes_a_stored_generation_and_a_write(rig: Rig) -> No
     assert decode_vars(row["vars"], source) == ("Hello <Ann>", "News", "<p>Hello &lt;Ann&gt;</p>")
     assert (write.action, write.profile_id, write.prefix) == ("write", "ABC123", "jai_welcome")
     assert (write.generation_id, write.deadline_at) == (webhook.generation_id, row["deadline_at"])
+
+
+async def test_a_new_days_generations_are_never_read_through(rig: Rig) -> None:
+    """The statements' plans are made while the day's partition is empty, and kept."""
+    org_id, _ = await shop(rig)
+    webhooks = [job(AT, org_id=org_id, user_id=f"P{number}") for number in range(48)]
+
+    async with running(rig):
+        for first in range(0, len(webhooks), 4):
+            await rig.send(*webhooks[first : first + 4])
+            assert len(await rig.writes(4)) == 4
+
+    async def told() -> None:  # a connection tells what it did when it ends
+        [row] = await rig.rows(SELECT_SCANS, f"generations_{AT:%Y%m%d}")
+        assert row["by_key"] >= len(webhooks)
+        assert row["read_through"] == 0
+
+    await eventually(told)
 
 
 async def test_a_repeated_delivery_changes_nothing_and_asks_for_the_same_write_again(rig: Rig) -> None:
@@ -260,7 +281,7 @@ async def nothing_remembered(rig: Rig) -> None:
 async def test_planned_control_is_a_clear_and_the_same_again_when_it_is_delivered_again(rig: Rig) -> None:
     org_id, _ = await shop(rig)
     await rig.rows("UPDATE templates SET split = 'random', control_ratio = 0.5, control_share = 0.2")
-    webhooks = [job(AT, org_id=org_id, user_id=f"USR{number:03}") for number in range(60)]
+    webhooks = [job(AT, org_id=org_id, user_id=f"USR{number:03}") for number in range(48)]
 
     async with running(rig):
         await rig.send(*webhooks)

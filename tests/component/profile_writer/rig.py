@@ -22,7 +22,7 @@ from services.profile_writer.app import build
 from services.profile_writer.settings import Settings
 from shared.clock import Clock, clock_from_spec
 from shared.crypto import KeyRing
-from shared.db.pool import Database, open_database
+from shared.db.pool import BY_KEY, Database, open_database
 from shared.messaging.publisher import Publisher, open_publisher
 from shared.messaging.topology import WRITE
 from shared.schemas.copy import VariantSource, Vars
@@ -208,7 +208,7 @@ async def rigged(
     world = World(clock, settings or SimulatorSettings(), 1, None)
     async with (
         serving(world) as box,
-        open_database(database_url, name="rig") as db,
+        open_database(database_url, name="rig", planner=BY_KEY) as db,
         open_publisher(amqp_url, "rig", WRITE) as publisher,
     ):
         account, key = _account(world, "shop", phase_s=random.Random(3).uniform(0, 59), scopes=scopes)

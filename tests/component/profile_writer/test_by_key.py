@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from services.profile_writer.bulk_store import BulkStore
-from services.profile_writer.by_key import BY_KEY_ONLY
+from services.profile_writer.content import Contents
 from services.profile_writer.store import Desk
 from services.profile_writer.turn_store import TurnStore
 from tests.component.profile_writer.rig import rigged
@@ -21,6 +21,8 @@ STATEMENTS = {
     "held": (Desk.SELECT_HELD, KEYS),
     "delete_pending": (Desk.DELETE_PENDING, KEYS),
     "delete_held": (Desk.DELETE_HELD, KEYS),
+    "known": (Desk.SELECT_KNOWN, "date[], uuid[]"),
+    "vars": (Contents.SELECT_VARS, "date[], uuid[]"),
     "agenda": (TurnStore.SELECT_AGENDA, "text, timestamptz, timestamptz, timestamptz, int, int, int, uuid[]"),
     "candidates": (
         BulkStore.SELECT_CANDIDATES, "text, timestamptz, timestamptz, timestamptz, uuid, int, text, int",
@@ -33,7 +35,8 @@ STATEMENTS = {
 async def test_no_account_is_read_through_for_one_of_its_rows(name: str, database_url: str, amqp_url: str) -> None:
     statement, types = STATEMENTS[name]
     async with rigged(database_url, amqp_url) as rig, rig.db.transaction() as connection:
-        await connection.execute(BY_KEY_ONLY)
+        for table in ("generations", "write_outcomes"):
+            await connection.execute("SELECT ensure_partition($1, $2)", table, rig.clock.now().date())
         await connection.execute(f"PREPARE found ({types}) AS {statement}")
         nothing = ", ".join("NULL" for _ in types.split(","))
         answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE found ({nothing})")
@@ -55,7 +58,6 @@ INSERT_WAITING = """
 
 async def test_what_a_turn_reads_does_not_grow_with_what_waits(database_url: str, amqp_url: str) -> None:
     async with rigged(database_url, amqp_url) as rig, rig.db.transaction() as connection:
-        await connection.execute(BY_KEY_ONLY)
         await connection.execute(f"PREPARE turn ({STATEMENTS['agenda'][1]}) AS {TurnStore.SELECT_AGENDA}")
         now = rig.clock.now()
         asked = f"EXECUTE turn ('acct:A', '{now}', '{now}', '{now - timedelta(days=1)}', 500, 25, 5, '{{}}')"

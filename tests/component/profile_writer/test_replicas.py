@@ -19,7 +19,7 @@ from services.profile_writer.store import Store
 from services.profile_writer.turn import Report, Turn, Turns
 from services.profile_writer.turn_rules import NotSent
 from shared.clock import FrozenClock
-from shared.db.pool import open_database
+from shared.db.pool import BY_KEY, open_database
 from shared.klaviyo.limits import RateLimit
 from tests.component.profile_writer.rig import Rig, rigged, settings_of
 
@@ -90,10 +90,11 @@ async def fleet(database_url: str, amqp_url: str, *, writes: int = WRITES, lease
         rig = await stack.enter_async_context(rigged(database_url, amqp_url, factor=1))
         clock = FrozenClock(rig.clock.now())
         settings = settings_of(rig).model_copy(update={"writer_lease_s": lease_s})
-        stores = [
-            Store(await stack.enter_async_context(open_database(database_url, name=f"replica{number}", max_size=6)))
+        opening = [
+            open_database(database_url, name=f"replica{number}", max_size=6, planner=BY_KEY)
             for number in range(REPLICAS)
         ]
+        stores = [Store(await stack.enter_async_context(one)) for one in opening]
         jobs = await rig.generate_many(writes)
         await Intake(stores[0], clock, margin_s=settings.writer_deadline_margin_s, wake=lambda: None)(jobs)
         yield Fleet(rig, clock, settings, [Turns(store, settings, clock, Random(1), uuid4) for store in stores])

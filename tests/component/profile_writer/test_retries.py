@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from services.profile_writer.by_key import BY_KEY_ONLY
 from services.profile_writer.turn_store import AT_ONCE, TurnStore
 from shared.schemas.jobs import WriteJob
 from tests.component.profile_writer.rig import Rig, rigged, writing
@@ -44,7 +43,6 @@ async def test_a_storm_of_retries_leaves_four_fifths_to_fresh_writes(database_ur
 
 async def test_what_a_turn_is_about_is_found_by_index_in_its_order(database_url: str, amqp_url: str) -> None:
     async with rigged(database_url, amqp_url) as rig, rig.db.transaction() as connection:
-        await connection.execute(BY_KEY_ONLY)
         now = rig.clock.now()
         answer = await connection.fetchval(
             f"EXPLAIN (FORMAT JSON) {TurnStore.SELECT_AGENDA}", "acct:A", now, now, now - timedelta(days=1), AT_ONCE,
