@@ -14,6 +14,7 @@ from services.profile_writer.by_key import AT_KEY, delete_at_keys, keyed, row_at
 from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Wanted
 from shared import metrics, tracing
 from shared.db.pool import Connection, Database
+from shared.klaviyo.bulk import SCOPES
 from shared.schemas.jobs import WriteJob
 
 _SEPARATOR = "\x1f"  # of messages on their way: PostgreSQL has no ragged arrays of arrays
@@ -200,16 +201,18 @@ class Desk:
                 if outcome.waited_s is not None:
                     metrics.observe("job_end_to_end_seconds", outcome.waited_s)
 
-    # The bulk road is looked at for a second's arrivals together.
+    # The bulk road is looked at for a second's arrivals together, where a key may take it at all.
     WAKE_ACCOUNTS = """
-        UPDATE klaviyo_accounts SET runnable_at = least(runnable_at, $2),
-            bulk_look_at = least(bulk_look_at, $2 + interval '1 second')
+        UPDATE klaviyo_accounts a SET runnable_at = least(runnable_at, $2),
+            bulk_look_at = CASE WHEN EXISTS (SELECT FROM integrations i
+                                             WHERE i.account_key = a.account_key AND i.scopes @> $3::text[])
+                           THEN least(bulk_look_at, $2 + interval '1 second') ELSE bulk_look_at END
         WHERE account_key = ANY($1)
     """
 
     async def wake(self, account_keys: Collection[str], at: datetime) -> None:
         """Have these accounts looked at no later than then."""
-        await self.connection.execute(self.WAKE_ACCOUNTS, list(account_keys), at)
+        await self.connection.execute(self.WAKE_ACCOUNTS, list(account_keys), at, sorted(SCOPES))
 
 
 def _counted(reason: str | None) -> str:

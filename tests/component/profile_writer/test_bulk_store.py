@@ -9,11 +9,16 @@ import pytest
 from services.profile_writer.bulk_job_store import JobStore
 from services.profile_writer.bulk_store import BulkStore
 from services.profile_writer.store import Store
-from shared.db.pool import Database, open_database
+from shared.db.pool import BY_KEY, Database, open_database
+from shared.klaviyo.bulk import SCOPES
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 ACCOUNT = "acct:A"
 
+CONNECT = """
+    INSERT INTO integrations (org_id, account_key, sealed_key, last4, scopes, updated_at)
+    VALUES ($1, $2, '-', '....', $3, $4)
+"""
 PEND = """
     INSERT INTO pending_writes (account_key, profile_id, prefix, org_id, action, lane, day, generation_id, written_for,
                                 accepted_at, deadline_at, clean_at, next_attempt_at)
@@ -28,6 +33,7 @@ async def org_id(database_url: str) -> UUID:
     connection = await asyncpg.connect(database_url)
     org_id = uuid4()
     await connection.execute("INSERT INTO orgs VALUES ($1, 'acme', 'Acme', $2)", org_id, NOW)
+    await connection.execute(CONNECT, org_id, ACCOUNT, sorted(SCOPES), NOW)
     await connection.execute("INSERT INTO klaviyo_accounts (account_key, bulk_look_at) VALUES ($1, $2)", ACCOUNT, NOW)
     await connection.close()
     return org_id
@@ -43,7 +49,7 @@ async def wake(database: Database, at: datetime) -> None:
 
 
 async def test_an_account_that_is_looked_at_is_due_to_nobody_else(database_url: str, org_id: UUID) -> None:
-    async with open_database(database_url, name="test") as database:
+    async with open_database(database_url, name="test", planner=BY_KEY) as database:
         bulk = BulkStore(database, Store(database))
         claimed = await bulk.claim(NOW)
         assert claimed is not None
@@ -56,7 +62,7 @@ async def test_an_account_that_is_looked_at_is_due_to_nobody_else(database_url: 
 
 
 async def test_who_is_woken_during_a_look_is_looked_at_again(database_url: str, org_id: UUID) -> None:
-    async with open_database(database_url, name="test") as database:
+    async with open_database(database_url, name="test", planner=BY_KEY) as database:
         bulk = BulkStore(database, Store(database))
         claimed = await bulk.claim(NOW)
         assert claimed is not None
@@ -70,8 +76,25 @@ async def test_who_is_woken_during_a_look_is_looked_at_again(database_url: str, 
         assert await bulk.next_look() is None
 
 
+async def test_an_account_none_of_whose_keys_may_import_is_not_looked_at(database_url: str, org_id: UUID) -> None:
+    async with open_database(database_url, name="test", planner=BY_KEY) as database:
+        bulk = BulkStore(database, Store(database))
+        claimed = await bulk.claim(NOW)
+        assert claimed is not None
+        await bulk.release(*claimed, None)
+        async with database.connection() as connection:
+            await connection.execute("UPDATE integrations SET scopes = '{profiles:write}'")
+        await wake(database, after(1))
+        assert await bulk.next_look() is None
+
+        async with database.connection() as connection:
+            await connection.execute("UPDATE integrations SET scopes = $1", sorted(SCOPES))
+        await wake(database, after(2))
+        assert await bulk.next_look() == after(3)
+
+
 async def test_a_hold_that_is_over_releases_nobody_elses(database_url: str, org_id: UUID) -> None:
-    async with open_database(database_url, name="test") as database:
+    async with open_database(database_url, name="test", planner=BY_KEY) as database:
         bulk = BulkStore(database, Store(database))
         slow = await bulk.claim(NOW)
         other = await bulk.claim(after(91))
@@ -82,7 +105,7 @@ async def test_a_hold_that_is_over_releases_nobody_elses(database_url: str, org_
 
 
 async def test_a_job_that_has_ended_is_not_brought_back_by_a_late_answer(database_url: str, org_id: UUID) -> None:
-    async with open_database(database_url, name="test") as database:
+    async with open_database(database_url, name="test", planner=BY_KEY) as database:
         store = Store(database)
         bulk, jobs = BulkStore(database, store), JobStore(database, store)
         job_id = uuid4()
@@ -103,7 +126,7 @@ async def test_a_job_that_has_ended_is_not_brought_back_by_a_late_answer(databas
 
 
 async def test_what_klaviyo_asked_for_is_not_shortened_by_a_second_look(database_url: str, org_id: UUID) -> None:
-    async with open_database(database_url, name="test") as database:
+    async with open_database(database_url, name="test", planner=BY_KEY) as database:
         bulk = BulkStore(database, Store(database))
         await bulk.creating(ACCOUNT, after(600), 2)
         await bulk.creating(ACCOUNT, after(1), 0)
@@ -111,7 +134,7 @@ async def test_what_klaviyo_asked_for_is_not_shortened_by_a_second_look(database
 
 
 async def test_of_what_no_import_can_be_made_is_left_to_single_writes(database_url: str, org_id: UUID) -> None:
-    async with open_database(database_url, name="test") as database:
+    async with open_database(database_url, name="test", planner=BY_KEY) as database:
         bulk = BulkStore(database, Store(database))
         async with database.connection() as connection:
             await connection.execute(PEND, ACCOUNT, org_id, NOW)
