@@ -52,7 +52,7 @@ INSERT_TARGET = """
 
 INSERT_SOURCE = """
     INSERT INTO sources (source_id, org_id, host, port, username, path, pattern, host_key, sealed_key, poll_s)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 
 
@@ -89,7 +89,7 @@ class Places:
 
 async def add_org(
     database: "asyncpg.Pool[asyncpg.Record]", http: aiohttp.ClientSession, clock: Clock, places: Places, slug: str,
-    people: int, *, imports: bool = False,
+    people: int, *, imports: bool = False, poll_s: int = 1,
 ) -> Org:  # fmt: skip
     """An org with a served template, an account with people and a flow for it, and a bucket. `imports`: its key may
     also make import jobs."""
@@ -125,7 +125,7 @@ async def add_org(
         (
             INSERT_SOURCE,
             (source_id, org_id, at.sftp_host, at.sftp_port, at.sftp_user, places.event_folder,
-             f"klaviyo_events_{account_id}*", at.sftp_host_key, key),
+             f"klaviyo_events_{account_id}*", at.sftp_host_key, key, poll_s),
         ),
     ]  # fmt: skip
     async with database.acquire() as connection, connection.transaction():

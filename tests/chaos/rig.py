@@ -262,10 +262,10 @@ async def _entries(org: Org) -> list[Answer]:
 @asynccontextmanager
 async def open_rig(
     endpoints: Endpoints, folder: Path, *, own: OwnServers | None = None, names: Sequence[str] = SERVICES,
-    orgs: int = 2, people: int = 60, imports: bool = False, **settings: str,
+    orgs: int = 2, people: int = 60, imports: bool = False, poll_s: int = 1, **settings: str,
 ) -> AsyncIterator[Rig]:  # fmt: skip
     """Everything running and ready. With `own` servers their data is this rig's alone from here on. `imports`: the
-    orgs' keys may make import jobs."""
+    orgs' keys may make import jobs; `poll_s`: how often each org's folder of events is listed."""
     leaps, ledger, event_folder = folder / "leaps", folder / "box.jsonl", _made(endpoints, folder)
     LeapingClock.start(leaps)
     spec = f"scaled:1:{time.time()}:{datetime.now(UTC).isoformat()}@{leaps}"
@@ -311,7 +311,9 @@ async def open_rig(
         )  # fmt: skip
         async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as database:
             for number in range(orgs):
-                org = await add_org(database, http, clock, places, f"shop-{number}", people, imports=imports)
+                org = await add_org(
+                    database, http, clock, places, f"shop-{number}", people, imports=imports, poll_s=poll_s
+                )
                 rig.orgs.append(org)
         yield rig
 

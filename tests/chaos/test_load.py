@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(600)]
 
 SHARE = float(os.environ.get("LOAD_SHARE", "1"))
 ORGS, PEOPLE, BODY_BYTES, CONNECTIONS = 20, 400, 1_024, 64
+POLL_S = 60  # as by default: a log-in a second to each org's SFTP server would be a third of the machine
 
 
 async def test_l01_the_gateway_alone_accepts_eight_hundred_a_second(own: OwnServers, tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ async def test_l02_a_burst_is_accepted_or_told_when_to_come_again_and_soon_done(
     own: OwnServers, tmp_path: Path
 ) -> None:
     seed = seed_of("l02")
-    async with open_rig(own.endpoints, tmp_path, own=own, orgs=ORGS, people=PEOPLE) as rig:
+    async with open_rig(own.endpoints, tmp_path, own=own, orgs=ORGS, people=PEOPLE, poll_s=POLL_S) as rig:
         await rig.client.load(webhooks(rig.orgs, 2 * ORGS, seed), 40)
         await rig.settled()
         since, most_mb = len(rig.client.answers), asyncio.create_task(_most_mb(rig, "gateway"))
@@ -73,7 +74,8 @@ async def test_l02_a_burst_is_accepted_or_told_when_to_come_again_and_soon_done(
 
 async def test_l03_two_hundred_a_second_are_on_their_profiles_within_a_second(own: OwnServers, tmp_path: Path) -> None:
     per_s, seconds, seed = 200, 300 * SHARE, seed_of("l03")
-    async with open_rig(own.endpoints, tmp_path, own=own, orgs=ORGS + 4, people=PEOPLE) as rig:  # below their quotas
+    orgs = ORGS + 4  # so that all of them stay below their quotas
+    async with open_rig(own.endpoints, tmp_path, own=own, orgs=orgs, people=PEOPLE, poll_s=POLL_S) as rig:
         await rig.client.load(webhooks(rig.orgs, 2 * len(rig.orgs), seed), 40)
         await rig.settled()
         since = rig.clock.now()
