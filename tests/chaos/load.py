@@ -30,7 +30,7 @@ async def loaded(own: OwnServers, folder: Path, seed: int, **settings: str) -> A
     """A rig whose keys and templates are known to the services already; the load begins with `start`."""
     names = (*SERVICES, "console") if "console_listen" in settings else SERVICES
     async with open_rig(
-        own.endpoints, folder, own=own, names=names, orgs=ORGS, people=500, imports=False, **settings
+        own.endpoints, folder, own=own, names=names, orgs=ORGS, people=500, imports=False, poll_s=1, **settings
     ) as rig:
         await rig.client.load(webhooks(rig.orgs, 2 * ORGS, seed + 1, people=slice(20, None)), 20)
         await rig.settled()
