@@ -70,8 +70,10 @@ def take(row: Pending, held: Held | None, turn_id: UUID, lease_until: datetime) 
     if row.action != "write":
         return Verdict(taken, held, outcomes)
     known = remembered(row, held)
-    # That an older copy of this very message may lie beneath is in `older_for`; noted from here on is what is newer.
-    stale_for = tuple(message for message in known.stale_for if message != row.written_for)
+    # That an older copy of this very message may lie beneath is in `older_for`; noted from here on is what is newer,
+    # and that one may lie beneath what the profile was last believed to hold, for another message than this one's.
+    before = {known.written_for} if known.dirty and known.written_for in known.older_for else set()
+    stale_for = tuple(sorted({*known.stale_for, *before} - {row.written_for}))
     after = Held(
         row.key, row.ref, "unknown", row.written_for, _older_for(row, held), row.accepted_at, row.clean_at,
         known.decided_at, known.decided_until, stale_for=stale_for,

@@ -299,3 +299,20 @@ def test_one_write_is_enough_to_try_a_refused_key_and_others_lose_nothing() -> N
 )
 def test_a_key_is_accepted_again_once_klaviyo_has_looked_at_a_write(result: Failure | None, accepted: bool) -> None:
     assert accepted_keys([Sent(taken(1), None)], [result]) == ({ORG} if accepted else set())
+
+
+def test_an_older_copy_that_may_lie_beneath_stays_noted_when_another_messages_write_is_taken() -> None:
+    """B's write is on its way; beneath it A's newest may be there, or the older copy that it was to replace."""
+    unconfirmed = held(2, state="unknown", written_for="A", older_for=("A",))
+    other = pending(3, written_for="B", lane=Lane.DIRTY)
+
+    taken_over = take(other, unconfirmed, TURN, LEASE_UNTIL)
+    assert taken_over.held is not None
+    assert taken_over.held.stale_for == ("A",)
+    assert taken_over.held.stale
+
+    assert taken_over.pending is not None
+    sent = Sent(taken_over.pending, unconfirmed)
+    lost = settle(sent, MaybeApplied("reset"), taken_over.pending, taken_over.held, NOW, MARGIN_S, Random(1))
+    assert lost.pending is not None
+    assert lost.pending.lane == Lane.DIRTY
