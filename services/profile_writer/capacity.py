@@ -15,6 +15,11 @@ missing in the last seconds is too late for an import. What this leaves to impor
 _LAG_S = 1.0  # from a token to the profile
 
 
+MARKS = (0, *(25 * 2**n for n in range(11)))
+"""Places in a queue, up to 25,600, whose deadlines tell enough of it: a group is taken for as large as it may be, and
+its first deadline for that of all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Excess:
     """`rows` more than can be carried have their deadline by `until`."""
@@ -63,3 +68,16 @@ def excess(
         if over > 0:
             most, until = max(most, over), deadline
     return Excess(most, until) if most else None
+
+
+def can_wait(
+    deadlines: Sequence[datetime | None], budget: Budget, now: datetime, open_at: datetime, margin_s: float
+) -> bool:
+    """Whether a queue would be served in time with half of all requests. `deadlines`: of who waits at each of `MARKS`,
+    None where nobody does."""
+    groups = [
+        (deadline, 2 * (behind - mark))
+        for mark, behind, deadline in zip(MARKS, MARKS[1:], deadlines, strict=False)
+        if deadline is not None
+    ]
+    return deadlines[-1] is None and excess(groups, 0, budget, now, open_at, margin_s) is None

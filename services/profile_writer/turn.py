@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from random import Random
 from uuid import UUID
 
+from services.profile_writer.agenda_store import AT_ONCE, Agenda, AgendaStore, Moments
 from services.profile_writer.book import Book
 from services.profile_writer.budget import SLACK_S
 from services.profile_writer.phase import Phase
@@ -30,7 +31,7 @@ from services.profile_writer.turn_rules import (
     settle,
     take,
 )
-from services.profile_writer.turn_store import AT_ONCE, Agenda, Claim, Moments, TurnStore
+from services.profile_writer.turn_store import Claim, TurnStore
 from shared import logs, metrics
 from shared.clock import Clock
 from shared.db.pool import Connection
@@ -132,7 +133,8 @@ class Turns:
         """The turn of an account that this transaction has claimed."""
         second = await self._second_road(desk.connection, claim, now)
         payable = self._means(claim, second, now)
-        agenda = await self._agenda(rows, claim, payable, now)
+        agendas = AgendaStore(desk.connection)
+        agenda = await self._agenda(agendas, claim, payable, now)
         book = await desk.open_book({*agenda.over, *agenda.clean, *agenda.send})
         self._expire(book, agenda.over, claim, now)
         for key in agenda.clean:
@@ -146,7 +148,7 @@ class Turns:
         if second is not None and turn.second is not None:
             second = second.paid(_count(turn, "import"), looks=turn.second.looks, now=now)
             await RoadStore(desk.connection).save(second)
-        moments = await rows.moments(claim)
+        moments = await agendas.moments(claim)
         agenda = replace(agenda, send=tuple(sent.row.key for sent in turn.sends))
         runnable_at = self._runnable_at(claim, standing, second, agenda, moments, now)
         await rows.save(replace(standing, runnable_at=runnable_at))
@@ -204,11 +206,11 @@ class Turns:
             return Means(0, 0, 0)
         return means(claim.standing, second, settings.writer_turn_writes, settings.writer_clean_up_share, now)
 
-    async def _agenda(self, rows: TurnStore, claim: Claim, payable: Means, now: datetime) -> Agenda:
-        return await rows.agenda(
+    async def _agenda(self, agendas: AgendaStore, claim: Claim, payable: Means, now: datetime) -> Agenda:
+        return await agendas.agenda(
             claim,
             now,
-            over_before=now + timedelta(seconds=self._settings.writer_deadline_margin_s),
+            margin_s=self._settings.writer_deadline_margin_s,
             given_up_before=now - GIVE_UP_AFTER,
             tokens=payable.patch + payable.imports,
             clean_up_tokens=payable.clean_up,

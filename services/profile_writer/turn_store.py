@@ -1,4 +1,4 @@
-"""What a turn reads and writes of its account's row, and which rows it is about."""
+"""What a turn reads and writes of its account's row."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,23 +9,15 @@ import asyncpg
 
 from services.profile_writer.breaker import Breaker
 from services.profile_writer.budget import Budget, Others
-from services.profile_writer.by_key import in_flight
 from services.profile_writer.phase import Phase
-from services.profile_writer.rows import Key
-from services.profile_writer.shares import shared_out
 from services.profile_writer.standing import Standing
 from shared.db.pool import Connection
 from shared.klaviyo.limits import RateLimit
-
-AT_ONCE = 500
-"""Rows that one turn expires, and cleans up after: the bound on how long it holds the account."""
 
 _ASK_FIRST = timedelta(seconds=5)
 """After so long a refused key is tried again by one write, and then each time after twice as long."""
 
 _ASK_AT_LEAST_EVERY = timedelta(minutes=5)
-
-_SENDABLE = ("fresh", "retry", "clean_up")  # what the branches of SELECT_AGENDA are called
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +30,6 @@ class Claim:
     open: bool
     asked: tuple[UUID, ...] = ()
     ask_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Agenda:
-    """The keys that a turn is about; `send` in the order of sending, one per profile."""
-
-    over: tuple[Key, ...]
-    clean: tuple[Key, ...]
-    send: tuple[Key, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """When something of an account is next due; None: never."""
-
-    write_at: datetime | None  # a row of lanes 0 to 2 may be tried, or its lease ends
-    clean_up_at: datetime | None  # the same of lane 3
-    deadline_at: datetime | None  # of the first write
-    clear_wanted_at: datetime | None  # of the oldest clear
-    clean_at: datetime | None  # the first send window ends
 
 
 class TurnStore:
@@ -146,93 +118,6 @@ class TurnStore:
     async def put_off(self, account_key: str, now: datetime, until: datetime) -> None:
         """Behind all others, and not before then unless something comes in for it."""
         await self._connection.execute(self.PUT_OFF, account_key, now, until)
-
-    # Five scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
-    # whose send window is over; and what could be sent now, by lane and deadline, no profile twice at a time. Retries
-    # and clean-ups are asked for on their own, since they have shares of their own. Retries that are not due yet are
-    # passed over one by one, 2 µs each; the breaker keeps them few.
-    SELECT_AGENDA = f"""
-        (SELECT 'over' AS what, first.profile_id, first.prefix
-         FROM unnest('{{0,1,2}}'::smallint[]) AS lanes (lane),
-              LATERAL (SELECT profile_id, prefix FROM pending_writes p
-                       WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.deadline_at <= $3 AND p.action = 'write'
-                         AND (p.taken_by IS NULL OR p.next_attempt_at <= $2)
-                       ORDER BY p.deadline_at LIMIT $5) first
-         LIMIT $5)
-        UNION ALL
-        (SELECT 'over', first.profile_id, first.prefix
-         FROM unnest('{{0,2,3}}'::smallint[]) AS lanes (lane),
-              LATERAL (SELECT profile_id, prefix FROM pending_writes p
-                       WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.deadline_at <= $4 AND p.action <> 'write'
-                         AND (p.taken_by IS NULL OR p.next_attempt_at <= $2)
-                       ORDER BY p.deadline_at LIMIT $5) first
-         LIMIT $5)
-        UNION ALL
-        (SELECT 'clean', profile_id, prefix FROM profile_state
-         WHERE account_key = $1 AND NOT clean_queued AND clean_at <= $2
-         ORDER BY clean_at LIMIT $5)
-        UNION ALL
-        (SELECT 'fresh', p.profile_id, p.prefix FROM pending_writes p
-         WHERE p.account_key = $1 AND p.lane < 2 AND p.next_attempt_at <= $2
-           AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
-           AND NOT EXISTS ({in_flight("$1", "$2")})
-         ORDER BY p.lane, p.deadline_at LIMIT $6)
-        UNION ALL
-        (SELECT 'retry', p.profile_id, p.prefix FROM pending_writes p
-         WHERE p.account_key = $1 AND p.lane = 2 AND p.next_attempt_at <= $2
-           AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
-           AND NOT EXISTS ({in_flight("$1", "$2")})
-         ORDER BY p.deadline_at LIMIT $6)
-        UNION ALL
-        (SELECT 'clean_up', p.profile_id, p.prefix FROM pending_writes p
-         WHERE p.account_key = $1 AND p.lane = 3 AND p.next_attempt_at <= $2 AND p.org_id <> ALL($8::uuid[])
-           AND NOT EXISTS ({in_flight("$1", "$2")})
-         ORDER BY p.deadline_at LIMIT $7)
-    """  # noqa: S608 - our own names
-
-    async def agenda(
-        self, claim: Claim, now: datetime, *, over_before: datetime, given_up_before: datetime, tokens: int,
-        clean_up_tokens: int, chance: float,
-    ) -> Agenda:  # fmt: skip
-        """What this turn is about. `over_before`: writes with an earlier deadline are not sent; `chance`: see
-        `shared_out`."""
-        account_key = claim.standing.account_key
-        rows = await self._connection.fetch(
-            self.SELECT_AGENDA, account_key, now, over_before, given_up_before, AT_ONCE, tokens, clean_up_tokens,
-            claim.paused,
-        )  # fmt: skip
-        found: dict[str, list[Key]] = {what: [] for what in ("over", "clean", *_SENDABLE)}
-        for row in rows:
-            found[row["what"]].append(Key(account_key, row["profile_id"], row["prefix"]))
-        over = set(found["over"])
-        fresh, retries, clean_ups = ([key for key in found[what] if key not in over] for what in _SENDABLE)
-        send = shared_out(fresh, retries, clean_ups, tokens, chance)
-        return Agenda(tuple(found["over"]), tuple(found["clean"]), send)
-
-    SELECT_MOMENTS = """
-        SELECT
-            (SELECT next_attempt_at FROM pending_writes
-             WHERE account_key = $1 AND lane < 3 AND org_id <> ALL($2::uuid[])
-             ORDER BY next_attempt_at LIMIT 1) AS write_at,
-            (SELECT next_attempt_at FROM pending_writes
-             WHERE account_key = $1 AND lane = 3 AND org_id <> ALL($2::uuid[])
-             ORDER BY next_attempt_at LIMIT 1) AS clean_up_at,
-            (SELECT min(first.deadline_at) FROM unnest('{0,1,2}'::smallint[]) AS lanes (lane),
-                LATERAL (SELECT deadline_at FROM pending_writes p
-                         WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.action = 'write' AND p.taken_by IS NULL
-                         ORDER BY deadline_at LIMIT 1) first) AS deadline_at,
-            (SELECT min(first.deadline_at) FROM unnest('{0,2,3}'::smallint[]) AS lanes (lane),
-                LATERAL (SELECT deadline_at FROM pending_writes p
-                         WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.action <> 'write' AND p.taken_by IS NULL
-                         ORDER BY deadline_at LIMIT 1) first) AS clear_wanted_at,
-            (SELECT clean_at FROM profile_state WHERE account_key = $1 AND NOT clean_queued
-             ORDER BY clean_at LIMIT 1) AS clean_at
-    """
-
-    async def moments(self, claim: Claim) -> Moments:
-        """When this account is next of interest; what paused orgs could send is left out."""
-        (row,) = await self._connection.fetch(self.SELECT_MOMENTS, claim.standing.account_key, claim.paused)
-        return Moments(**row)
 
     SELECT_NEXT_LOOK = "SELECT min(runnable_at) FROM klaviyo_accounts"
 

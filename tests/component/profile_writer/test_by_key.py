@@ -8,12 +8,12 @@ from datetime import timedelta
 
 import pytest
 
+from services.profile_writer.agenda_store import AgendaStore
 from services.profile_writer.bulk_store import BulkStore
 from services.profile_writer.content import Contents
 from services.profile_writer.store import Desk
-from services.profile_writer.turn_store import TurnStore
 from tests.component.profile_writer.rig import rigged
-from tests.component.profile_writer.test_retries import nodes_of
+from tests.component.profile_writer.test_lanes import nodes_of
 
 KEYS = "text[], text[], text[]"
 STATEMENTS = {
@@ -23,7 +23,8 @@ STATEMENTS = {
     "delete_held": (Desk.DELETE_HELD, KEYS),
     "known": (Desk.SELECT_KNOWN, "date[], uuid[]"),
     "vars": (Contents.SELECT_VARS, "date[], uuid[]"),
-    "agenda": (TurnStore.SELECT_AGENDA, "text, timestamptz, timestamptz, timestamptz, int, int, int, uuid[]"),
+    "agenda": (AgendaStore.SELECT_AGENDA, "text, timestamptz, timestamptz, timestamptz, int, int, int, uuid[]"),
+    "dirty": (AgendaStore.SELECT_DIRTY_DEADLINES, "text, uuid[], int[]"),
     "candidates": (
         BulkStore.SELECT_CANDIDATES, "text, timestamptz, timestamptz, timestamptz, uuid, int, text, int",
     ),
@@ -58,7 +59,7 @@ INSERT_WAITING = """
 
 async def test_what_a_turn_reads_does_not_grow_with_what_waits(database_url: str, amqp_url: str) -> None:
     async with rigged(database_url, amqp_url) as rig, rig.db.transaction() as connection:
-        await connection.execute(f"PREPARE turn ({STATEMENTS['agenda'][1]}) AS {TurnStore.SELECT_AGENDA}")
+        await connection.execute(f"PREPARE turn ({STATEMENTS['agenda'][1]}) AS {AgendaStore.SELECT_AGENDA}")
         now = rig.clock.now()
         asked = f"EXECUTE turn ('acct:A', '{now}', '{now}', '{now - timedelta(days=1)}', 500, 25, 5, '{{}}')"
         await connection.execute(asked)  # planned now, and kept

@@ -1,13 +1,14 @@
 """What single writes can carry, held against the limiter itself."""
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.profile_writer.budget import Budget, Others
-from services.profile_writer.capacity import carried, excess
+from services.profile_writer.capacity import MARKS, can_wait, carried, excess
 from services.profile_writer.phase import Phase
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -90,3 +91,27 @@ def test_a_day_of_deadlines_is_counted_in_no_time() -> None:
     started = time.process_time()
     assert excess(due, 0, budget(0.5), NOW, NOW, 2) is None
     assert time.process_time() - started < 2
+
+
+def at_marks(deadlines: Sequence[datetime]) -> list[datetime | None]:
+    """What is read of a queue, as the database answers."""
+    return [deadlines[mark] if mark < len(deadlines) else None for mark in MARKS]
+
+
+def test_a_queue_with_hours_of_time_can_wait_and_one_with_minutes_cannot() -> None:
+    people = 5_000
+    assert can_wait(at_marks([after(7_200)] * people), budget(0.5), NOW, NOW, 2)
+    assert not can_wait(at_marks([after(300)] * people), budget(0.5), NOW, NOW, 2)
+    assert not can_wait(at_marks([after(60)] * 500 + [after(7_200)] * people), budget(0.5), NOW, NOW, 2)
+
+
+def test_nobody_waits_behind_whom_nobody_can_count_to() -> None:
+    assert not can_wait(at_marks([after(86_400)] * (MARKS[-1] + 1)), budget(0.5), NOW, NOW, 2)
+    assert can_wait(at_marks([]), budget(0.5), NOW, NOW, 2)
+
+
+@given(st.lists(st.floats(0, 7_200), max_size=400).map(sorted), st.floats(0, 59.9))
+def test_who_can_wait_is_carried_by_half_of_all_requests(seconds: list[float], phase_s: float) -> None:
+    deadlines, one = [after(value) for value in seconds], budget(phase_s)
+    if can_wait(at_marks(deadlines), one, NOW, NOW, 2):
+        assert excess([(deadline, 2) for deadline in deadlines], 0, one, NOW, NOW, 2) is None

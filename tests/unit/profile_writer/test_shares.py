@@ -1,10 +1,11 @@
-"""Retries have a fifth of a turn: no less while they wait, no more while others do."""
+"""Retries have a fifth of a turn, fresh writes half of it beside dirty profiles that can wait: no less while they wait,
+no more while others do."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.profile_writer.rows import Key
-from services.profile_writer.shares import RETRY_SHARE, shared_out
+from services.profile_writer.shares import RETRY_SHARE, crowded_out, shared_out, side_by_side
 
 TOKENS = st.integers(0, 40)
 WAITING = st.integers(0, 60)
@@ -67,3 +68,32 @@ def test_a_profile_that_waits_in_two_lanes_is_sent_once_and_its_place_is_not_los
     sent = shared_out(keys("f", 2), twice, twice[:1], 25, 0.0)
 
     assert sorted(key.profile_id for key in sent) == ["f0", "f1", "r0", "r1", "r2"]
+
+
+@given(WAITING, WAITING, TOKENS, CHANCE)
+def test_dirty_and_fresh_have_half_each_and_keep_their_order(
+    dirty: int, fresh: int, tokens: int, chance: float
+) -> None:
+    lanes = [keys("d", dirty), keys("f", fresh)]
+
+    order = side_by_side(lanes[0], lanes[1], tokens, chance)
+
+    assert sorted(order) == sorted(lanes[0] + lanes[1])
+    for lane in lanes:
+        assert [key for key in order if key in lane] == lane
+    sent = kinds(order[:tokens])
+    assert sent.count("d") >= min(dirty, tokens // 2)
+    assert sent.count("f") >= min(fresh, tokens // 2)
+
+
+@given(WAITING, WAITING, TOKENS)
+def test_only_who_gets_less_than_half_of_a_turn_is_crowded_out(dirty: int, fresh: int, tokens: int) -> None:
+    strictly = kinds(tuple((keys("d", dirty) + keys("f", fresh))[:tokens])).count("f")
+
+    assert crowded_out(keys("d", dirty), keys("f", fresh), tokens) == (strictly < min(fresh, (tokens + 1) // 2))
+
+
+def test_one_token_is_fresh_every_other_time() -> None:
+    turns = [side_by_side(keys("d", 9), keys("f", 9), 1, number / 100)[0] for number in range(100)]
+
+    assert kinds(tuple(turns)).count("f") == 50
