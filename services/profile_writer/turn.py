@@ -13,6 +13,8 @@ from uuid import UUID
 from services.profile_writer.agenda_store import AT_ONCE, Agenda, AgendaStore, Moments
 from services.profile_writer.book import Book
 from services.profile_writer.budget import SLACK_S
+from services.profile_writer.late import uncover
+from services.profile_writer.late_rules import hidden, may_have_landed
 from services.profile_writer.phase import Phase
 from services.profile_writer.road_store import RoadStore
 from services.profile_writer.roads import Heard, Means, Part, SecondRoad, by_import, by_patch, means, share_out
@@ -155,16 +157,14 @@ class Turns:
         return turn
 
     async def close(self, turn: Turn, report: Report) -> None:
-        """Record what was answered. Rows that another turn has taken over meanwhile are left to it."""
+        """Record what was answered. Rows that another turn has taken over meanwhile are left to it, but for what landed
+        late and may lie over something newer."""
         now = self._clock.now()
         async with self._store.desk({turn.account_key}) as desk:
             rows = TurnStore(desk.connection)
             book = await desk.open_book({sent.row.key for sent in turn.sends})
-            for sent, result in zip(turn.sends, report.results, strict=True):
-                row, held = book.pending(sent.row.key), book.held(sent.row.key)
-                if row is not None and row.taken_by == turn.turn_id:
-                    margin_s = self._settings.writer_deadline_margin_s
-                    book.record(sent.row.key, settle(sent, result, row, held, now, margin_s, self._rng))
+            if late := self._settle(book, turn, report, now):
+                await uncover(desk, book, late, now)
             await desk.save(book, now)
             if accepted := turn.asked & accepted_keys(turn.sends, report.results):
                 await rows.accepted(accepted)
@@ -183,6 +183,18 @@ class Turns:
             if standing.busy_by == turn.turn_id:
                 standing = replace(standing, busy_until=_next_slot(turn, report), busy_by=None)
             await rows.save(replace(standing, runnable_at=now))  # the next look works out when it is really due
+
+    def _settle(self, book: Book, turn: Turn, report: Report, now: datetime) -> list[Sent]:
+        """What follows from each answer; returns what may have landed after the turn had lost its row."""
+        late: list[Sent] = []
+        for sent, result in zip(turn.sends, report.results, strict=True):
+            row, held = book.pending(sent.row.key), book.held(sent.row.key)
+            if row is not None and row.taken_by == turn.turn_id:
+                margin_s = self._settings.writer_deadline_margin_s
+                book.record(sent.row.key, settle(sent, result, row, held, now, margin_s, self._rng))
+            elif may_have_landed(result) and hidden(sent, row, held):
+                late.append(sent)
+        return late
 
     async def _close_second(
         self, roads: RoadStore, turn: Turn, part: Part, report: Report, first: Standing, now: datetime

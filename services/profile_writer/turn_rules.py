@@ -113,11 +113,14 @@ def settle(
     """
     newer = row.ref.generation_id != sent.row.ref.generation_id or row.action != sent.row.action
     if not isinstance(result, MaybeApplied) and result is not None and sent.row.action == "write":
-        held = _restored(sent.before, held)
+        held = _restored(sent, held)
     match result:
         case None:
-            held, outcomes = _applied(sent, row if not newer else sent.row, held, now)
-            return _due_again(row, held, now, outcomes) if newer else Verdict(None, held, outcomes)
+            after, outcomes = _applied(sent, row if not newer else sent.row, held, now)
+            if landed_meanwhile(sent, held):  # before it or after it, so once more
+                again = replace(_released(row, now), lane=Lane.DIRTY)
+                return _due_again(row, held, now, outcomes) if newer else Verdict(again, held, outcomes)
+            return _due_again(row, after, now, outcomes) if newer else Verdict(None, after, outcomes)
         case Stopped() if newer:
             return _due_again(row, held, now, (Outcome(sent.row.ref, "stopped", None, sent.row.attempt),))
         case Stopped():
@@ -150,8 +153,19 @@ def _applied(sent: Sent, row: Pending, held: Held | None, now: datetime) -> tupl
     return (clean if clean.clean_at > now else None), outcomes
 
 
-def _restored(before: Held | None, held: Held | None) -> Held | None:
+def landed_meanwhile(sent: Sent, held: Held | None) -> bool:
+    """Whether a request of an earlier turn may have landed while this one was in flight (`late_rules.uncovered`)."""
+    if held is None:
+        return False
+    taken = _older_for(sent.row, sent.before) if sent.row.action == "write" else sent.before and sent.before.older_for
+    return not set(held.older_for) <= set(taken or ())
+
+
+def _restored(sent: Sent, held: Held | None) -> Held | None:
     """What the profile held before a write that was certainly not applied, but for what was decided meanwhile."""
+    before = sent.before
+    if landed_meanwhile(sent, held):
+        return held
     if before is None or held is None:
         return before
     may_show = {before.written_for, *before.older_for} if before.dirty else set()

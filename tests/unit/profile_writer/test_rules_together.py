@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from services.profile_writer.intake_rules import place
+from services.profile_writer.late_rules import hidden, may_have_landed, uncovered
 from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Verdict, Wanted
 from services.profile_writer.stops import Stops, sweep
 from services.profile_writer.turn_rules import NotSent, Sent, Stopped, clean_up, expire, over, settle, take
@@ -52,7 +53,9 @@ class OneProfile(RuleBasedStateMachine):
         self.pending: Pending | None = None
         self.held: Held | None = None
         self.really: Copy | None = None
+        self.gone = False  # then nothing is written there ever again
         self.turn: Sent | None = None
+        self.frozen: list[Sent] = []
         self.turn_ids = 0
         self.accepted: list[Wanted] = []
         self.undelivered: list[Wanted] = []
@@ -185,8 +188,43 @@ class OneProfile(RuleBasedStateMachine):
 
     @precondition(lambda self: self.turn is not None)
     @rule()
+    def the_worker_is_frozen(self) -> None:
+        """Before its request left; its lease ends without it."""
+        assert self.turn is not None
+        self.frozen.append(self.turn)
+        self.turn = None
+        self.now += timedelta(seconds=LEASE_S)
+        self.landed()
+
+    @precondition(lambda self: self.turn is None)
+    @rule(
+        first=st.sampled_from(["A", "B"]), then=st.sampled_from(["A", "B"]), action=st.sampled_from(["write", "clear"])
+    )
+    def a_worker_is_frozen_while_something_newer_is_done(self, first: str, then: str, action: str) -> None:
+        """What chance seldom puts in a row."""
+        self.a_webhook_is_accepted("write", first, at_once=True)
+        self.a_turn_begins()
+        if self.turn is not None:
+            self.the_worker_is_frozen()
+        self.a_webhook_is_accepted(action, then, at_once=True)
+        self.a_whole_turn(None)
+
+    @precondition(lambda self: self.frozen)
+    @rule(which=st.integers(0, 100), answered=st.booleans())
+    def a_frozen_worker_goes_on(self, which: int, answered: bool) -> None:
+        """Its request leaves now, and lands."""
+        late = self.frozen.pop(which % len(self.frozen))
+        self.really_apply(late)
+        assert may_have_landed(None if answered else MaybeApplied("lease_over"))
+        if hidden(late, self.pending, self.held):
+            emails = {job.ref.generation_id: job.deadline_at for job in self.accepted if job.action == "write"}
+            known = None if self.held is None else emails.get(self.held.ref.generation_id)
+            self.apply(uncovered(late, self.pending, self.held, known, self.now))
+
+    @precondition(lambda self: self.turn is not None)
+    @rule()
     def the_profile_is_gone(self) -> None:
-        self.really = None
+        self.really, self.gone = None, True
         self.close(Permanent("404", reason="profile_not_found"))
 
     # --- what must hold ----------------------------------------------------------------------------------------------
@@ -273,9 +311,12 @@ class OneProfile(RuleBasedStateMachine):
         if self.held is not None and not self.held.clean_queued and self.held.clean_at <= self.now:
             self.apply(clean_up(self.held, self.pending, self.now))
 
-    def really_apply(self) -> None:
-        assert self.turn is not None
-        row = self.turn.row
+    def really_apply(self, sent: Sent | None = None) -> None:
+        sent = sent or self.turn
+        assert sent is not None
+        row = sent.row
+        if self.gone:
+            return
         written = Copy(row.ref.generation_id, row.written_for, row.accepted_at)
         self.really = written if row.action == "write" else None
 

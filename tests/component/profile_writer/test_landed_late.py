@@ -1,0 +1,112 @@
+"""A writer that was frozen before its request left sends when it goes on: what that wrote over is made right."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from services.profile_writer.handler import Intake
+from services.profile_writer.store import Store
+from services.profile_writer.turn import Report, Turn, Turns
+from shared.clock import FrozenClock
+from shared.errors import Failure
+from shared.klaviyo.errors import MaybeApplied, Unreachable
+from shared.schemas.jobs import WriteJob
+from tests.component.profile_writer.rig import Rig, rigged, settings_of
+
+LEASE_S = 30.0
+SELECT_PENDING = "SELECT generation_id, action, lane FROM pending_writes WHERE taken_by IS NULL"
+SELECT_HELD = "SELECT generation_id, state FROM profile_state"
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """Two of them on a clock that stands still, without anything that sends: a test says what was answered."""
+
+    rig: Rig
+    clock: FrozenClock
+    intake: Intake
+    frozen: Turns
+    other: Turns
+
+    async def accept(self, person: str, *, control: bool = False) -> WriteJob:
+        job = await self.rig.generate(person, delay_s=600, control=control)
+        await self.intake([job])
+        return job
+
+    async def answered(self, turns: Turns, turn: Turn, result: Failure | None) -> None:
+        await turns.close(turn, Report([result] * len(turn.sends), None, (), None))
+
+    async def row(self, statement: str) -> tuple[Any, ...] | None:
+        async with self.rig.db.connection() as connection:
+            found = await connection.fetchrow(statement)
+        return None if found is None else tuple(found)
+
+
+@asynccontextmanager
+async def writers(database_url: str, amqp_url: str) -> AsyncIterator[Writers]:
+    async with rigged(database_url, amqp_url, factor=1) as rig:
+        clock, settings, store = FrozenClock(rig.clock.now()), settings_of(rig), Store(rig.db)
+        intake = Intake(store, clock, margin_s=settings.writer_deadline_margin_s, wake=lambda: None)
+        yield Writers(rig, clock, intake, *(Turns(store, settings, clock, Random(1), uuid4) for _ in range(2)))
+
+
+async def opened(turns: Turns) -> Turn:
+    turn = await turns.open()
+    assert isinstance(turn, Turn)
+    assert len(turn.sends) == 1
+    return turn
+
+
+async def overtaken(test: Writers, person: str, *, control: bool = False) -> tuple[Turn, WriteJob]:
+    """A turn that is frozen with its write, and the newer decision that another writer brought to its end meanwhile."""
+    await test.accept(person)
+    turn = await opened(test.frozen)
+    test.clock.advance(LEASE_S + 5)
+    newer = await test.accept(person, control=control)
+    await test.answered(test.other, await opened(test.other), None)
+    assert await test.row(SELECT_PENDING) is None
+    return turn, newer
+
+
+@pytest.mark.parametrize("result", [None, MaybeApplied("no answer within the lease", reason="lease_over")])
+async def test_newer_copy_beneath_a_late_write_is_written_again_before_all_others(
+    database_url: str, amqp_url: str, result: Failure | None
+) -> None:
+    async with writers(database_url, amqp_url) as test:
+        [person] = test.rig.people(1)
+        turn, newer = await overtaken(test, person)
+        await test.answered(test.frozen, turn, result)
+        waiting, held = await test.row(SELECT_PENDING), await test.row(SELECT_HELD)
+        test.clock.advance(1)
+        await test.answered(test.other, await opened(test.other), None)
+        at_the_end = await test.row(SELECT_HELD)
+
+    assert waiting == (newer.generation_id, "write", 0)
+    assert held == (newer.generation_id, "unknown")
+    assert at_the_end == (newer.generation_id, "holding")
+
+
+async def test_late_copy_of_somebody_who_is_control_by_now_is_taken_off(database_url: str, amqp_url: str) -> None:
+    async with writers(database_url, amqp_url) as test:
+        [person] = test.rig.people(1)
+        turn, _ = await overtaken(test, person, control=True)
+        await test.answered(test.frozen, turn, None)
+        waiting = await test.row(SELECT_PENDING)
+
+    assert waiting is not None
+    assert waiting[1:] == ("clean_up", 0)
+
+
+async def test_what_surely_did_not_land_changes_nothing(database_url: str, amqp_url: str) -> None:
+    async with writers(database_url, amqp_url) as test:
+        [person] = test.rig.people(1)
+        turn, newer = await overtaken(test, person)
+        await test.answered(test.frozen, turn, Unreachable("refused"))
+
+        assert await test.row(SELECT_PENDING) is None
+        assert await test.row(SELECT_HELD) == (newer.generation_id, "holding")
