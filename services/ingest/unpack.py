@@ -160,4 +160,5 @@ def _is_file(member: zipfile.ZipInfo) -> bool:
     mode = stat.S_IFMT(member.external_attr >> 16)
     name = member.filename.rpartition("/")[2]
     about_files = member.filename.startswith("__MACOSX/") or name == ".DS_Store"
-    return not member.is_dir() and mode in (0, stat.S_IFREG) and not about_files
+    named = bool(member.filename)  # of a name that begins with a NUL nothing is left, and the library trips over it
+    return named and not member.is_dir() and mode in (0, stat.S_IFREG) and not about_files
