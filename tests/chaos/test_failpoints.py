@@ -84,8 +84,8 @@ class Story:
     async def webhooks(self, seed: int) -> None:
         """To their writes' ends. Somebody waits for the copy, and a message is among them that nobody can read."""
         rig = self._rig
-        if rig.clock.now().minute < 10:  # so that the next hour comes within an hour of the first
-            rig.leap(600)
+        if not 10 <= (minute := rig.clock.now().minute) < 45:  # so that the next hour comes within an hour of the first
+            rig.leap((10 - minute) % 60 * 60)
         self._asked = webhooks(rig.orgs, 12, seed, people=self._people)
         waiting = [replace(one, wait_s=1) for one in webhooks(rig.orgs, 2, seed + 1, people=self._people)]
         async with open_publisher(rig.amqp_url, "story") as publisher:
