@@ -41,8 +41,7 @@ def uncovered(
     | a newer one is in flight | whoever settles it is told (`landed_meanwhile`) |
     """
     if held is not None and row is not None and row.taken_by is not None:
-        above = _above(sent.row, held)
-        return Verdict(row, replace(above, older_for=tuple(sorted({*held.older_for, sent.row.written_for}))))
+        return Verdict(row, _above(sent.row, held))
     if held is None or not held.dirty:
         return _taken_off(sent, row, held, now)
     held = replace(held, state="unknown")
@@ -63,9 +62,9 @@ def uncovered(
 
 def _above(late: Pending, held: Held) -> Held:
     """That this lies on top: out of date for its message, as far as anybody knows."""
-    if late.written_for == held.written_for:
-        return replace(held, older_for=tuple(sorted({*held.older_for, late.written_for})))
-    return replace(held, stale_for=tuple(sorted({*held.stale_for, late.written_for})))
+    others = {late.written_for} - {held.written_for}
+    older_for, stale_for = {*held.older_for, late.written_for}, {*held.stale_for, *others}
+    return replace(held, older_for=tuple(sorted(older_for)), stale_for=tuple(sorted(stale_for)))
 
 
 def _taken_off(sent: Sent, row: Pending | None, held: Held | None, now: datetime) -> Verdict:
