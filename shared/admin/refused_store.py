@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from shared.admin.shown_store import SET_FOR_FEW
 from shared.db.pool import Connection
 from shared.klaviyo.lint_access import Access, OrgKey
 from shared.schemas.ids import generation_day
@@ -60,6 +61,7 @@ async def read_access(
     """Of the flow of one template. `digests`: those under which the key in its webhook may be stored."""
     since = now - LATELY
     key = await connection.fetchrow(SELECT_KEY, org_id, digests)
+    await connection.execute(SET_FOR_FEW)
     let_in_at = await connection.fetchval(SELECT_LET_IN, org_id, since, generation_day(since), SAMPLE, template_id)
     refused = [one for one in await read_refused(connection, org_id, now) if one.flow_id == flow_id]
     return Access(

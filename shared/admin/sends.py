@@ -13,6 +13,7 @@ from shared.admin.errors import NotFound, Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
 from shared.admin.results import SELECT_TEMPLATE
 from shared.admin.results_days import SELECT_CONTROL_MESSAGES, pairs, zone_of_org
+from shared.admin.shown_store import SET_PLANNED_ANEW
 from shared.admin.stops import no_template
 from shared.admin.tracing import OfSend
 from shared.db.pool import Row
@@ -40,11 +41,15 @@ _FACTS: Final = """
     s.transmission_id, s.profile_id, s.message_id, s.sent_at, s.delivered, s.bounced, s.human_opens, s.machine_opens,
     s.human_clicks, s.bot_clicks, s.unsubscribed, s.spam, s.generation_id, s.copy_id, s.cell
 """.strip()
-# One day of decisions. Which of control's own branch were decided is not known: their day is that of sending.
+# One day of decisions. Which of control's own branch were decided is not known: their day is that of sending. Each
+# send's generation is looked up by itself: of a day that has just begun the planner knows nothing, and would read all
+# of it for every send.
 SELECT_DECIDED: Final = f"""
     SELECT {_FACTS}, g.accepted_at AS at, g.decision = 'control' AND g.reason = ANY ($9::text[]) AS control,
         false AS external
-    FROM sends s JOIN generations g ON g.day = s.generation_day AND g.generation_id = s.generation_id
+    FROM sends s CROSS JOIN LATERAL (
+        SELECT g.accepted_at, g.decision, g.reason FROM generations g
+        WHERE g.day = s.generation_day AND g.day BETWEEN $3 AND $4 AND g.generation_id = s.generation_id LIMIT 1) g
     WHERE s.org_id = $1 AND s.template_id = $2 AND s.generation_day BETWEEN $3 AND $4
       AND g.accepted_at >= $5 AND g.accepted_at < $6 AND s.transmission_id > $7
       AND g.decision IN ('treatment', 'control') AND NOT (g.decision = 'control' AND g.reason = ANY ($10::text[]))
@@ -74,9 +79,12 @@ SELECT_SEND: Final = f"""
     WHERE s.org_id = $1 AND s.transmission_id = $2
 """  # noqa: S608  # our own text
 # An event that names no transmission is this email's as attribution has it: it follows it, or names its hand-over.
+# None is days before the email, but that a refund may be told before its order (EARLY_DAYS of ingest's conversions);
+# each day before is a partition to plan for and to look into.
 SELECT_EVENTS: Final = """
     WITH mine AS (
-        SELECT e.event_id, e.day, 'names it' AS why FROM events e WHERE e.org_id = $1 AND e.transmission_id = $2
+        SELECT e.event_id, e.day, 'names it' AS why FROM events e
+        WHERE e.org_id = $1 AND e.transmission_id = $2 AND e.day >= $6::date - 7
         UNION ALL
         SELECT e.event_id, e.day, 'follows it' FROM events e
         WHERE $4::text IS NOT NULL AND e.org_id = $1 AND e.transmission_id IS NULL AND e.profile_id = $3
@@ -91,7 +99,9 @@ SELECT_EVENTS: Final = """
     )
     SELECT DISTINCT ON (e.event_at, e.event_id) e.event_id, e.metric, e.event_at, e.machine_open, e.bot_click, e.url,
         m.why, o.name AS source, f.path, e.line, f.superseded_by IS NOT NULL AS replaced
-    FROM mine m JOIN events e ON e.org_id = $1 AND e.event_id = m.event_id AND e.day = m.day
+    FROM mine m CROSS JOIN LATERAL (
+        SELECT * FROM events e
+        WHERE e.org_id = $1 AND e.event_id = m.event_id AND e.day = m.day AND e.day >= $6::date - 7 LIMIT 1) e
     LEFT JOIN ingest_files f ON f.file_id = e.file_id LEFT JOIN sources o ON o.source_id = f.source_id
     ORDER BY e.event_at, e.event_id LIMIT 200
 """
@@ -205,6 +215,7 @@ class _Place(NamedTuple):
 )  # fmt: skip
 async def list_sends(context: Context, asked: AskedSends) -> Sends:
     connection, org_id = context.connection, context.org_id
+    await connection.execute(SET_PLANNED_ANEW)
     if await connection.fetchrow(SELECT_TEMPLATE, org_id, asked.template_id) is None:
         raise no_template(asked.template_id)
     zone = await zone_of_org(connection, org_id)
@@ -310,6 +321,7 @@ def _send(row: Row, day: date, names: dict[UUID, str]) -> ListedSend:
 )  # fmt: skip
 async def show(context: Context, asked: AskedSend) -> OneSend:
     connection, org_id = context.connection, context.org_id
+    await connection.execute(SET_PLANNED_ANEW)
     row = await connection.fetchrow(SELECT_SEND, org_id, asked.transmission_id)
     if row is None:
         raise NotFound(

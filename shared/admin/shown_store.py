@@ -59,6 +59,11 @@ SET_FOR_FEW: Final = """
 # Of one person, behind narrow indexes of every day: three months of them take longer to plan than to read.
 SET_PLANNED_ONCE: Final = "SET LOCAL plan_cache_mode = force_generic_plan"
 
+# By key, of tables that grow. To a plan that was made while a table, or today's part of it, was empty, every index that
+# begins with the org is as good as any other; such a plan is kept for as long as its connection, and reads the org
+# through for one row until the table is analyzed.
+SET_PLANNED_ANEW: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

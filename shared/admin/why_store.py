@@ -12,7 +12,7 @@ import zstandard
 from shared.admin.meanings import Meaning, of_decision, of_write
 from shared.admin.outcomes import SELECT_ACCOUNT, SELECT_PAUSE, shows
 from shared.admin.quota import LANES
-from shared.admin.shown_store import SET_PLANNED_ONCE
+from shared.admin.shown_store import SET_PLANNED_ANEW, SET_PLANNED_ONCE
 from shared.admin.story import (
     MOST_EVENTS,
     Account,
@@ -116,6 +116,8 @@ SELECT_COPY = """
     WHERE g.day = $1 AND g.generation_id = $2 AND g.vars IS NOT NULL
 """
 
+_PLANNED_DAYS = timedelta(days=7)  # events of more days than these are planned once: for each day it takes longer
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -140,6 +142,7 @@ class WhyStore:
         today = self._clock.now().date()
         first, last = today - timedelta(days=days), today + timedelta(days=1)
         async with self._database.transaction(self._org_id) as connection:
+            await connection.execute(SET_PLANNED_ANEW)
             rows = await connection.fetch(SELECT_BY_ID, first, last, asked_id)
             rows = rows or await connection.fetch(SELECT_BY_ALIAS, asked_id)
         return [Found(row["org_id"], row["slug"], row["day"], row["generation_id"], row.get("seen_at")) for row in rows]
@@ -154,15 +157,17 @@ class WhyStore:
         """Everything but what Klaviyo itself says."""
         now = self._clock.now()
         async with self._database.transaction(found.org_id) as connection:
+            await connection.execute(SET_PLANNED_ANEW)
             row = await connection.fetchrow(SELECT_GENERATION, found.day, found.generation_id)
             assert row is not None  # noqa: S101  # it was found
             decided = await _decision(connection, row)
             ended = _ended(row, await connection.fetchrow(SELECT_OUTCOME, found.day, found.generation_id))
             newer = await _newer(connection, row)
             since = row["accepted_at"] - timedelta(days=1)
-            sends = await _sends(connection, row, since)
             content = await _content(connection, found)
-        async with self._database.connection() as connection:
+            sends = await _sends(connection, row, since, now)
+        async with self._database.transaction() as connection:
+            await connection.execute(SET_PLANNED_ANEW)
             waiting = await _waiting(connection, row)
             believed = await _believed(connection, row)
             account = await _account(connection, found.org_id, now)
@@ -195,6 +200,7 @@ class WhyStore:
     async def copy(self, found: Found, prefix: str) -> dict[str, str] | None:
         """The five properties that a generation writes; None where its stored copy cannot be read."""
         async with self._database.transaction(found.org_id) as connection:
+            await connection.execute(SET_PLANNED_ANEW)
             content = await _content(connection, found)
         if content is None:
             return None
@@ -214,14 +220,16 @@ async def _content(connection: Connection, found: Found) -> tuple[Vars, str] | N
         return None
 
 
-async def _sends(connection: Connection, row: asyncpg.Record, since: datetime) -> list[Send]:
+async def _sends(connection: Connection, row: asyncpg.Record, since: datetime, now: datetime) -> list[Send]:
     rows = await connection.fetch(SELECT_SENDS, row["org_id"], row["user_id"], since, row["generation_id"])
     if not rows:
         return []
-    await connection.execute(SET_PLANNED_ONCE)
+    first = rows[0]["sent_at"].date() - timedelta(days=2)
+    if first < now.date() - _PLANNED_DAYS:
+        await connection.execute(SET_PLANNED_ONCE)
     events = await connection.fetch(
         SELECT_EVENTS, row["org_id"], [one["transmission_id"] for one in rows], [one["message_id"] for one in rows],
-        row["user_id"], rows[0]["sent_at"].date() - timedelta(days=2), MOST_EVENTS,
+        row["user_id"], first, MOST_EVENTS,
     )  # fmt: skip
     told: dict[str, list[Event]] = {one["transmission_id"]: [] for one in rows}
     for event in map(dict, events):
