@@ -9,7 +9,7 @@ from simulator.flow.definitions import Flow, FlowAction, FlowMessage
 from simulator.foreign import Foreign
 from simulator.people.behaviour import Behaviour
 from simulator.people.events import METRIC_NAMES, EventStore
-from simulator.profile import Profile, ProfileState, copies_in, markers_of
+from simulator.profile import Carried, Profile, ProfileState, copies_in, markers_of
 from simulator.windows import Quota, Windows
 
 
@@ -146,7 +146,7 @@ class Account:
         if self.recorder is not None and by is not None:
             markers = markers_of(given, person.state.properties, state.properties)
             self.recorder.write(at, self.id, person.id, markers, by)
-        copies = copies_in(given, at)
+        copies = copies_in(person.id, given, at)
         person.become(state, at, copies)
         for copy in copies:
             self.first_written_at.setdefault(copy.generation_id, at)
@@ -157,8 +157,13 @@ class Account:
         if email := person.state.fields.get("email"):
             self.by_email[email.lower()] = person.id
 
+    def merge(self, profile_id: str, into: str, carried: Carried, at: datetime) -> None:
+        """Merge a profile into another, which takes over what is `carried`."""
+        self.profiles[into].take_over(self.profiles[profile_id], carried, at)
+        self.remove(profile_id, into)
+
     def remove(self, profile_id: str, merged_into: str | None) -> None:
-        """Delete a profile, or merge it into another; either way its id answers 404 from now on."""
+        """Delete a profile, or merge it into another, which takes nothing over. Its id answers 404 from now on."""
         person = self.profiles.pop(profile_id)
         self.gone[profile_id] = merged_into
         if email := person.state.fields.get("email"):

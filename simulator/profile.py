@@ -6,9 +6,9 @@ their due moment, so a busy machine can never let a late write look punctual.
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 IDENTITY_FIELDS = (
     "email",
@@ -24,7 +24,11 @@ IDENTITY_FIELDS = (
 )
 STATES_KEPT = 32
 COPIES_KEPT = 32
-COPY_SUFFIXES = ("_subject", "_preheader", "_body", "_generation", "_for")
+COPY_SUFFIXES = ("_subject", "_preheader", "_body", "_generation", "_for", "_person")
+
+Carried = Literal["none", "missing", "all"]
+"""Which custom properties of a profile that is merged go along: none, those that the one that stays has no value for,
+or all, over its own. What Klaviyo does is not documented."""
 
 
 class InvalidWrite(ValueError):
@@ -45,8 +49,10 @@ class ProfileState:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Generated content that arrived in one write: the properties `<prefix>_…` beside their markers."""
+    """Generated content that arrived in one write: the properties `<prefix>_…` beside their markers. `profile_id` is
+    whom it was written to, also where a merge has carried it to another profile since."""
 
+    profile_id: str
     generation_id: str
     written_for: str
     written_at: datetime
@@ -80,13 +86,19 @@ class Profile:
         self.copies.extend(copies)
         self.updated_at = at
 
+    def take_over(self, other: "Profile", carried: Carried, at: datetime) -> None:
+        """What becomes of this profile when the other one is merged into it."""
+        if carried != "none":
+            copies = [replace(copy, written_at=at) for copy in other.copies]
+            self.become(_with_properties_of(self.state, other.state, carried), at, copies)
+
 
 def new_profile(profile_id: str, attributes: Mapping[str, Any], at: datetime, *, keep_nulls: bool = False) -> Profile:
     """A person with these attributes; `keep_nulls` as in `written`. Raises `InvalidWrite`."""
     empty = ProfileState({}, {})
     state = written(empty, attributes, {}, keep_nulls=keep_nulls)
     profile = Profile(profile_id, at, at, deque([(at, state)], maxlen=STATES_KEPT))
-    profile.copies.extend(copies_in(attributes.get("properties") or {}, at))
+    profile.copies.extend(copies_in(profile_id, attributes.get("properties") or {}, at))
     return profile
 
 
@@ -152,8 +164,13 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def copies_in(properties: Mapping[str, Any], at: datetime) -> list[Copy]:
-    """The generated contents that a write brings, one per `<prefix>_generation` marker in it."""
+def _with_properties_of(stays: ProfileState, gone: ProfileState, carried: Carried) -> ProfileState:
+    own = {name: value for name, value in stays.properties.items() if carried == "missing" and value is not None}
+    return ProfileState(stays.fields, {**stays.properties, **gone.properties, **own})
+
+
+def copies_in(profile_id: str, properties: Mapping[str, Any], at: datetime) -> list[Copy]:
+    """The generated contents that a write to this profile brings, one per `<prefix>_generation` marker in it."""
     found = []
     for name, generation_id in properties.items():
         if not name.endswith("_generation") or not isinstance(generation_id, str) or not generation_id:
@@ -161,7 +178,7 @@ def copies_in(properties: Mapping[str, Any], at: datetime) -> list[Copy]:
         prefix = name.removesuffix("_generation")
         texts = (str(properties.get(f"{prefix}_{part}") or "") for part in ("for", "subject", "preheader", "body"))
         written_for, subject, preheader, body = texts
-        found.append(Copy(generation_id, written_for, at, prefix, subject, preheader, body))
+        found.append(Copy(profile_id, generation_id, written_for, at, prefix, subject, preheader, body))
     return found
 
 

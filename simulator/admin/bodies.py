@@ -9,6 +9,7 @@ from simulator.flow.definitions import DelayUnit, Status
 from simulator.foreign import Pattern
 from simulator.people.export import Format, Layout
 from simulator.people.hooks import Stamp
+from simulator.profile import Carried
 
 
 class Body(BaseModel):
@@ -42,6 +43,7 @@ class ProfilesBody(Body):
 
 class MergeBody(Body):
     into: str | None = Field(None, description="The profile that stays; None deletes.")
+    carried: Carried = Field("none", description="Which custom properties go along, which Klaviyo does not document.")
 
 
 class WebhookBody(Body):

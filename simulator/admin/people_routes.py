@@ -57,9 +57,10 @@ class People:
     async def merge(self, request: web.Request) -> Any:
         wanted, account = bodies.MergeBody.model_validate_json(await request.read()), self._account(request)
         person = self._person(account, request.match_info["profile"])
-        if wanted.into is not None:
-            self._person(account, wanted.into)
-        account.remove(person.id, wanted.into)
+        if wanted.into is None:
+            account.remove(person.id, None)
+        else:
+            account.merge(person.id, self._person(account, wanted.into).id, wanted.carried, self._world.clock.now())
         return {"gone": person.id, "into": wanted.into}
 
     async def behaviour(self, request: web.Request) -> Any:

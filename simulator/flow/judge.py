@@ -10,7 +10,7 @@ write that was missing came after all and whether control was planned. Exactly o
 | control_missed | control, although copy was due; the reason says what did not happen in time |
 | blank | no subject, or no text and no picture in the body |
 | stale | copy of an older generation of the same message |
-| foreign | copy that was made for another message |
+| foreign | copy that was made for another message, or for another person |
 | broken | the render failed, a tag is left over, a value stands unescaped or escaped twice, or texts are mixed |
 """
 
@@ -104,7 +104,7 @@ def look(shown: Rendered, control: Rendered | None, copies: Sequence[Copy], valu
 
 def judge(sight: Sight, due: Due) -> Outcome:
     """The one outcome. Where equal texts fit several, the newest generation is believed first, then control, then the
-    same message's older copy, then another message's."""
+    same message's older copy, then another message's or person's."""
     if sight.broken:
         return Outcome(Kind.BROKEN, sight.broken)
     if sight.blank:

@@ -101,7 +101,9 @@ def _unasked(
     witnesses = [
         copy
         for copy in moment.copies
-        if names_message(copy.written_for, message) and copy.generation_id not in ledger.known
+        if copy.profile_id == moment.profile_id
+        and names_message(copy.written_for, message)
+        and copy.generation_id not in ledger.known
     ]
     if newest is None:
         since_entry = [copy for copy in witnesses if copy.written_at >= entry.entered_at]

@@ -27,7 +27,7 @@ CONTROL = Rendered("Your weekly update", "", "<html><p>Our best sellers</p><foot
 def copy(
     generation_id: str, subject: str = "Hi Ann", body: str = "<p>Boots for Ann</p>", written_for: str = "M"
 ) -> Copy:
-    return Copy(generation_id, written_for, AT, "jai", subject, "pre", body)
+    return Copy("P", generation_id, written_for, AT, "jai", subject, "pre", body)
 
 
 def email(subject: str = "Hi Ann", preview_text: str = "pre", body: str = "<p>Boots for Ann</p>") -> Rendered:
@@ -114,14 +114,14 @@ def test_equal_text_does_not_make_an_old_copy_right_before_the_new_one_is_writte
 
 
 def test_a_copy_equal_to_control_is_right_once_written_and_control_before() -> None:
-    twin = Copy("new", "M", AT, "jai", CONTROL.subject, "", "<p>Our best sellers</p>")
+    twin = Copy("P", "new", "M", AT, "jai", CONTROL.subject, "", "<p>Our best sellers</p>")
 
     assert outcome(CONTROL, [twin]).kind is Kind.RIGHT
     assert outcome(CONTROL, []).kind is Kind.CONTROL_MISSED
 
 
 def test_an_old_copy_equal_to_control_counts_as_control() -> None:
-    twin = Copy("old", "M", AT, "jai", CONTROL.subject, "", "<p>Our best sellers</p>")
+    twin = Copy("P", "old", "M", AT, "jai", CONTROL.subject, "", "<p>Our best sellers</p>")
 
     assert outcome(CONTROL, [twin]).kind is Kind.CONTROL_MISSED
 

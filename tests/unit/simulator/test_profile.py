@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.profile import (
+    Carried,
     InvalidWrite,
     ProfileState,
     copies_in,
@@ -118,6 +119,31 @@ def test_a_profile_remembers_what_it_was_at_any_recent_moment() -> None:
     assert profile.as_of(AT + timedelta(days=1)).properties == {"n": 3}
 
 
+@pytest.mark.parametrize(
+    ("carried", "expected"),
+    [
+        ("none", {"both": "own", "own": 1, "cleared": None}),
+        ("missing", {"both": "own", "own": 1, "cleared": "other", "other": 2, "jai_generation": "g1"}),
+        ("all", {"both": "other", "own": 1, "cleared": "other", "other": 2, "jai_generation": "g1"}),
+    ],
+)
+def test_a_merge_carries_over_what_it_is_set_to_and_whose_copy_it_was(
+    carried: Carried, expected: dict[str, Any]
+) -> None:
+    held = {"both": "other", "cleared": "other", "other": 2, "jai_generation": "g1"}
+    gone = new_profile("gone01", {"email": "gone@x.example", "properties": held}, AT)
+    own = {"both": "own", "own": 1, "cleared": None}
+    stays = new_profile("stays1", {"email": "stays@x.example", "properties": own}, AT)
+    later = AT + timedelta(minutes=1)
+
+    stays.take_over(gone, carried, later)
+
+    assert stays.state == ProfileState({"email": "stays@x.example"}, expected)
+    assert stays.as_of(AT).properties == own
+    copies = [(copy.profile_id, copy.generation_id, copy.written_at) for copy in stays.copies]
+    assert copies == ([] if carried == "none" else [("gone01", "g1", later)])
+
+
 def test_a_write_with_markers_is_recognised_under_any_prefix() -> None:
     given_properties = {
         "shop_subject": "Hi", "shop_preheader": "p", "shop_body": "<p>b</p>", "shop_generation": "g1",
@@ -125,9 +151,10 @@ def test_a_write_with_markers_is_recognised_under_any_prefix() -> None:
         "jai_generation": None, "generation": "not a marker", "jai_body": "x",
     }  # fmt: skip
 
-    (copy,) = copies_in(given_properties, AT)
+    (copy,) = copies_in("abc123", given_properties, AT)
 
     assert (copy.prefix, copy.generation_id, copy.written_for) == ("shop", "g1", "MSG")
+    assert copy.profile_id == "abc123"
     assert (copy.subject, copy.preheader, copy.body) == ("Hi", "p", "<p>b</p>")
 
 
