@@ -212,7 +212,11 @@ async def _through_the_sdk(shop: Shop, url: str, now: datetime) -> dict[str, flo
             "from": one.accepted_at.timestamp(),
             "until": one.leaves_at.timestamp(),
             "properties": dict(
-                zip(names, (*copy_of(shop.source, one.profile_id), str(one.generation_id), MESSAGE), strict=True)
+                zip(
+                    names,
+                    (*copy_of(shop.source, one.profile_id), str(one.generation_id), MESSAGE, one.profile_id),
+                    strict=True,
+                )
             ),
         }
         for one in shop.emails

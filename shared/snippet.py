@@ -1,8 +1,9 @@
-"""The email snippet that we hand out: it shows our copy only when the marker on the profile fits this flow message.
+"""The email snippet that we hand out: it shows our copy only when the markers on the profile fit this flow message and
+this person.
 
-Klaviyo's template language has no clock and knows no generation, so the snippet can tell *for which message* the
-copy on the profile is (that keeps foreign copy out), but not *how old* it is: that it is not an older generation's
-is kept by clean-up after the send window and by serving people who come back first. Pure.
+Klaviyo's template language has no clock and knows no generation, so the snippet can tell *for which message* and *for
+whom* the copy on the profile is (that keeps foreign copy out), but not *how old* it is: that it is not an older
+generation's is kept by clean-up after the send window and by serving people who come back first. Pure.
 """
 
 import re
@@ -12,7 +13,7 @@ IDENTIFIER = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 """Template, flow and action ids as markers take them: no dot, which parts a marker, no quote, which would end it."""
 
 PREFIX = r"[a-z][a-z0-9_]{0,31}"
-"""Of the five profile properties."""
+"""Of the six profile properties."""
 
 _FITS = re.compile(rf"{IDENTIFIER}\.{IDENTIFIER}\.{IDENTIFIER}")
 _PLACE = re.compile(rf"{IDENTIFIER}\.{IDENTIFIER}")
@@ -60,9 +61,10 @@ def marker(template_id: str, flow_id: str, action_id: str) -> str:
     return f"{template_id}.{flow_id}.{action_id}"
 
 
-def properties(prefix: str) -> tuple[str, str, str, str, str]:
-    """The five profile properties of one prefix: subject, preheader, body, generation, for."""
-    return tuple(f"{prefix}_{name}" for name in ("subject", "preheader", "body", "generation", "for"))  # type: ignore[return-value]  # five names
+def properties(prefix: str) -> tuple[str, str, str, str, str, str]:
+    """The six profile properties of one prefix: subject, preheader, body, generation, for, person."""
+    names = ("subject", "preheader", "body", "generation", "for", "person")
+    return tuple(f"{prefix}_{name}" for name in names)  # type: ignore[return-value]  # six names
 
 
 def snippet(prefix: str, fits: str, control: Control) -> Snippet:
@@ -73,15 +75,33 @@ def snippet(prefix: str, fits: str, control: Control) -> Snippet:
     body are asked for as well, because something else may have taken them away, and a blank email is the worst of all.
     A preheader of ours may be empty.
 
+    Whose copy it is, is asked too, because a merge of two profiles may carry one's properties to the other. A release
+    before did not write it, and some flows may not fill `person.KlaviyoID`: where either is missing, the message alone
+    decides. There are no brackets in the language, hence three times the same question, and not its negation with the
+    contents swapped, which is shorter: what Klaviyo cannot evaluate is false, and then the email shows control.
+
     The subject is a header, never HTML, so `|safe` is right whether or not Klaviyo escapes there. Preview text ends up
     inside the HTML: there Klaviyo's own rule stands.
     """
+    return _guarded(prefix, fits, control, asks_person=True)
+
+
+def earlier_snippet(prefix: str, fits: str, control: Control) -> Snippet:
+    """What releases before handed out: guarded by the message, it does not ask whose copy it is. Many are pasted."""
+    return _guarded(prefix, fits, control, asks_person=False)
+
+
+def _guarded(prefix: str, fits: str, control: Control, *, asks_person: bool) -> Snippet:
     if not re.fullmatch(PREFIX, prefix):
         raise ValueError(f"{prefix!r} is no property prefix: lower-case letters, digits and _, at most 32")
     if not _FITS.fullmatch(fits):
         raise ValueError(f"{fits!r} is no marker: <template_id>.<flow_id>.<action_id>")
-    subject, preheader, body, _, written = properties(prefix)
+    subject, preheader, body, _, written, person = properties(prefix)
     fitting = f"person|lookup:'{written}' == '{fits}' and person|lookup:'{subject}' and person|lookup:'{body}'"
+    if asks_person:
+        whose = f"person|lookup:'{person}'"
+        theirs = (f"{whose} == person.KlaviyoID", f"not {whose}", "not person.KlaviyoID")
+        fitting = " or ".join(f"{fitting} and {one}" for one in theirs)
 
     def guarded(ours: str, filters: str, otherwise: str) -> str:
         if fault := control_fault(otherwise):

@@ -35,7 +35,7 @@ class Integration:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What some writes say: by generation id, the five properties of each. A generation that is `stopped` (its template
+    """What some writes say: by generation id, the six properties of each. A generation that is `stopped` (its template
     or org is, as of this look) is not handed out; one that is in neither has no readable copy."""
 
     by_id: Mapping[UUID, dict[str, str]]
@@ -136,5 +136,6 @@ class Contents:
     @staticmethod
     def _properties(row: Pending, blob: bytes, source: VariantSource) -> dict[str, str]:
         copy = decode_vars(blob, source)
-        values = (*copy, str(row.ref.generation_id), row.written_for)
+        # Whose copy it is, is the very id that the write goes to, as the webhook's {{ person.KlaviyoID }} said it.
+        values = (*copy, str(row.ref.generation_id), row.written_for, row.key.profile_id)
         return dict(zip(properties(row.key.prefix), values, strict=True))

@@ -86,7 +86,7 @@ def take_away(held: Held, pending: Pending | None, email_at: datetime, now: date
         )  # fmt: skip
         return Verdict(row, queued)
     if pending.action == "write":
-        # Of something that is not stopped, so it takes the stopped copy's place, all five properties at once. Should it
+        # Of something that is not stopped, so it takes the stopped copy's place, all six properties at once. Should it
         # fall back to another lane (a retry, a newer one in its place), the next sweep hurries it on again.
         return Verdict(replace(pending, lane=Lane.DIRTY), queued)
     return Verdict(replace(pending, lane=Lane.DIRTY, deadline_at=min(pending.deadline_at, urgent)), queued)

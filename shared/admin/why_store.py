@@ -111,7 +111,7 @@ SELECT_HELD = """
 """
 SELECT_ACCOUNT_KEY = "SELECT account_key FROM integrations WHERE org_id = $1"
 SELECT_COPY = """
-    SELECT g.written_for, g.vars, v.copy_id, v.version, v.subject, v.preheader, v.body
+    SELECT g.written_for, g.user_id, g.vars, v.copy_id, v.version, v.subject, v.preheader, v.body
     FROM generations g JOIN variant_versions v ON v.copy_id = g.copy_id AND v.version = g.variant_version
     WHERE g.day = $1 AND g.generation_id = $2 AND g.vars IS NOT NULL
 """
@@ -198,24 +198,24 @@ class WhyStore:
         )
 
     async def copy(self, found: Found, prefix: str) -> dict[str, str] | None:
-        """The five properties that a generation writes; None where its stored copy cannot be read."""
+        """The six properties that a generation writes; None where its stored copy cannot be read."""
         async with self._database.transaction(found.org_id) as connection:
             await connection.execute(SET_PLANNED_ANEW)
             content = await _content(connection, found)
         if content is None:
             return None
-        copy, written_for = content
-        return dict(zip(properties(prefix), (*copy, str(found.generation_id), written_for), strict=True))
+        copy, *whose = content
+        return dict(zip(properties(prefix), (*copy, str(found.generation_id), *whose), strict=True))
 
 
-async def _content(connection: Connection, found: Found) -> tuple[Vars, str] | None:
-    """The three texts as they were rendered, and for which message."""
+async def _content(connection: Connection, found: Found) -> tuple[Vars, str, str] | None:
+    """The three texts as they were rendered, for which message and for whom."""
     row = await connection.fetchrow(SELECT_COPY, found.day, found.generation_id)
     if row is None:
         return None
     source = VariantSource(row["copy_id"], row["version"], row["subject"], row["preheader"], row["body"])
     try:
-        return decode_vars(row["vars"], source), row["written_for"]
+        return decode_vars(row["vars"], source), row["written_for"], row["user_id"]
     except (zstandard.ZstdError, ValueError):
         return None
 

@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 
 from demo.box import FlowIds
-from shared.snippet import properties
 from simulator.faults import Fault
 from simulator.flow.judge import FAULTS
 from tests.e2e.stage import DELAY_S, FACTOR, ORG, Stage, dead_url, staged
@@ -66,7 +65,8 @@ async def day(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Day
 
 
 STORIES = (
-    "own", "shared", "after", "before", "merged", "merged early", "survivor", "invisible", "unanswered", "held", "gone",
+    "own", "shared", "after", "before", "merged", "merged early", "survivor", "joined", "joining", "invisible",
+    "unanswered", "held", "gone",
 )  # fmt: skip
 
 
@@ -87,6 +87,7 @@ async def _first_day(stage: Stage, flows: Flows, people: dict[str, str]) -> None
         stories.create_task(_comes_back(stage, flows.welcome, people["after"], cleaned=True))
         stories.create_task(_comes_back(stage, flows.welcome, people["before"], cleaned=False))
         stories.create_task(_merged(stage, flows.welcome, people))
+        stories.create_task(_joined(stage, flows.welcome, people))
         stories.create_task(_unheard(stage, flows.later, people))
     await _seen_too_late(stage, flows.welcome, people["invisible"])
     await _answered_too_late(stage, flows.welcome, people["unanswered"])
@@ -115,10 +116,18 @@ async def _merged(stage: Stage, flow: FlowIds, people: dict[str, str]) -> None:
     await stage.accepted(early)
     stage.account.remove(early.profile_id, people["survivor"])
     await stage.written(written)
-    copy = {name: value for name, value in stage.held(written.profile_id).items() if name in properties("jai")}
-    stage.account.remove(written.profile_id, people["survivor"])
-    await stage.box.change(stage.private_key, people["survivor"], {"properties": copy})
+    stage.account.merge(written.profile_id, people["survivor"], "missing", stage.clock.now())
     await stage.finished(await stage.enter(flow, people["survivor"]), written, early)
+
+
+async def _joined(stage: Stage, flow: FlowIds, people: dict[str, str]) -> None:
+    """Two people in the same flow turn out to be one, and the other one's copy goes over the survivor's own."""
+    stays, gone = await stage.enter(flow, people["joined"]), await stage.enter(flow, people["joining"])
+    await stage.written(stays)
+    await stage.written(gone)
+    stage.account.merge(people["joining"], people["joined"], "all", stage.clock.now())
+    assert stage.held(people["joined"])["jai_person"] == people["joining"]
+    await stage.finished(stays, gone)
 
 
 async def _unheard(stage: Stage, flow: FlowIds, people: dict[str, str]) -> None:
@@ -164,7 +173,7 @@ async def test_no_email_showed_anything_wrong(day: Day) -> None:
 
     assert shown == {"right", "control_missed"}
     assert shown.isdisjoint(FAULTS)
-    assert day.summary["messages"] == 15
+    assert day.summary["messages"] == 16
 
 
 async def test_the_pages_literal_snippet_would_have_shown_wrong_things_on_the_same_day(day: Day) -> None:
@@ -199,6 +208,10 @@ async def test_a_person_who_is_not_held_sees_control_and_the_next_day_only_the_n
 async def test_people_merged_before_their_email_get_none_and_the_one_they_became_sees_their_own_copy(day: Day) -> None:
     assert (day.shown["merged"], day.shown["merged early"]) == ([], [])
     assert day.shown["survivor"] == ["right"]
+
+
+async def test_copy_that_a_merge_put_over_the_survivors_own_is_not_shown(day: Day) -> None:
+    assert (day.shown["joined"], day.shown["joining"]) == (["control_missed"], [])
 
 
 async def test_a_write_that_succeeds_when_the_email_has_left_shows_in_no_later_one(day: Day) -> None:

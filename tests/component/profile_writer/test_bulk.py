@@ -45,6 +45,7 @@ def shown(rig: Rig, jobs: list[WriteJob]) -> Counter[bool]:
     return Counter(
         rig.properties(job.profile_id).get("jai_generation") == str(job.generation_id)
         and rig.properties(job.profile_id).get("jai_subject") == "Hi Ann"
+        and rig.properties(job.profile_id).get("jai_person") == job.profile_id
         for job in jobs
     )
 

@@ -26,6 +26,7 @@ async def test_copy_and_markers_reach_the_profile_in_one_write(database_url: str
             "jai_body": "<p>Hello Ann</p>",
             "jai_generation": str(job.generation_id),
             "jai_for": MESSAGE,
+            "jai_person": person,
         }
         assert len(rig.patches()) == 1
 

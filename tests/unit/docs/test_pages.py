@@ -67,7 +67,7 @@ def test_every_setting_exists_and_has_its_whole_name(page: Path) -> None:
 @every_page
 def test_every_metric_exists(page: Path) -> None:
     names = {f"jai_{name}" for name in metrics.names()}
-    properties = {f"jai_{name}" for name in ("subject", "preheader", "body", "for", "generation")}
+    properties = {f"jai_{name}" for name in ("subject", "preheader", "body", "for", "generation", "person")}
     said = set(re.findall(r"\bjai_[a-z0-9_]*[a-z0-9]\b", text_of(page)))
 
     assert {re.sub(r"_(bucket|sum|count)$", "", one) for one in said} <= names | properties

@@ -221,7 +221,15 @@ def test_a_refusal_names_the_member_and_never_repeats_what_was_pasted(name: str,
     assert "canary" not in str(refused.value)
 
 
-@pytest.mark.parametrize("value", ["", "customer-4711", "{{ person.id }}"])
+@pytest.mark.parametrize("person", ["aBc123", "ABC123", "abc123", "700012", "01HZY6Q3V9C5W0K7M2N4P8R1ST"])
+def test_a_profile_id_is_taken_as_it_is_so_that_copy_names_whom_the_email_names(person: str) -> None:
+    ids = {**IDS, "user_id": f" {person} ", "tracking_id": f"{person}.WFzxH9.92841733"}
+
+    assert read(ids).user_id == person
+    assert read({**ids, "user_id": person}).user_id == person
+
+
+@pytest.mark.parametrize("value", ["", "customer-4711", "{{ person.id }}", "01hzy6q3v9c5w0k7m2n4p8r1st"])
 def test_a_wrong_user_id_is_told_which_tag_is_right(value: str) -> None:
     with pytest.raises(Unusable, match=re.escape("{{ person.KlaviyoID }}")):
         read({**IDS, "user_id": value})

@@ -6,13 +6,26 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from shared.snippet import IDENTIFIER, Control, Snippet, control_fault, marker, page_snippet, snippet, written_for
+from shared.snippet import (
+    IDENTIFIER,
+    Control,
+    Snippet,
+    control_fault,
+    earlier_snippet,
+    marker,
+    page_snippet,
+    snippet,
+    written_for,
+)
 from simulator.flow.templating import person_variables, render
 from simulator.profile import ProfileState
 
 FITS = marker("welcome", "WELC01", "70000012")
 CONTROL = Control("Control subject", "Control preheader", "<p>Control body</p>")
-OURS = {"jai_for": FITS, "jai_subject": "Ours", "jai_preheader": "Ours too", "jai_body": "<p>Ours</p>"}
+WHO = "01PROFILE"
+OURS = {
+    "jai_for": FITS, "jai_person": WHO, "jai_subject": "Ours", "jai_preheader": "Ours too", "jai_body": "<p>Ours</p>"
+}  # fmt: skip
 
 ids = st.from_regex(IDENTIFIER, fullmatch=True)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -24,11 +37,12 @@ anything = st.one_of(
     st.dictionaries(text, text, max_size=2),
 )  # fmt: skip
 markers = st.one_of(st.just(FITS), st.just(FITS), st.just([FITS]), st.just(FITS.lower()), st.just(f"{FITS} "), anything)
+persons = st.one_of(st.just(WHO), st.just(WHO), st.sampled_from(["01OTHER", WHO.lower(), f"{WHO} ", WHO[1:]]), anything)
 profiles = st.fixed_dictionaries(
     {},
     optional={
-        "jai_for": markers, "jai_subject": anything, "jai_preheader": anything, "jai_body": anything,
-        "jai_generation": anything, "other_body": anything,
+        "jai_for": markers, "jai_person": persons, "jai_subject": anything, "jai_preheader": anything,
+        "jai_body": anything, "jai_generation": anything, "other_body": anything,
     },
 )  # fmt: skip
 control_tags = st.sampled_from(
@@ -39,10 +53,14 @@ sound_texts = control_texts.filter(lambda one: control_fault(one) is None)
 controls = st.builds(Control, sound_texts, sound_texts, sound_texts)
 
 
-def rendered(made: Snippet, properties: dict[str, Any], missing: str | None = "", escapes: bool = False) -> Snippet:
+def rendered(
+    made: Snippet, properties: dict[str, Any], missing: str | None = "", escapes: bool = False, who: str | None = WHO
+) -> Snippet:
     """What a mail client gets. `missing` is what a lookup of nothing gives, `escapes` whether headers escape values:
-    of neither is it known what Klaviyo does."""
-    person = person_variables("01PROFILE", ProfileState({"first_name": "D'Arcy & Söhne"}, properties), missing)
+    of neither is it known what Klaviyo does. `who` is what `person.KlaviyoID` gives, None where nothing does."""
+    person = person_variables(who or "", ProfileState({"first_name": "D'Arcy & Söhne"}, properties), missing)
+    if who is None:
+        del person["KlaviyoID"]
     return Snippet(
         render(made.subject, {"person": person}, autoescape=escapes),
         render(made.preheader, {"person": person}, autoescape=False),
@@ -55,18 +73,28 @@ def control_alone(control: Control, properties: dict[str, Any]) -> Snippet:
     return rendered(Snippet(control.subject, control.preheader, control.body), properties)
 
 
-@given(properties=profiles, control=controls, missing=st.sampled_from(["", None]))
-@settings(max_examples=200)
-@example(properties=OURS, control=CONTROL, missing="")
-@example(properties=OURS | {"jai_body": ""}, control=CONTROL, missing="")
-@example(properties=OURS | {"jai_subject": None}, control=CONTROL, missing="")
-@example(properties=OURS | {"jai_preheader": None}, control=CONTROL, missing=None)
-def test_all_three_places_show_ours_when_the_marker_fits_and_else_exactly_the_control_content(
-    properties: dict[str, Any], control: Control, missing: str | None
+@given(
+    properties=profiles, control=controls, missing=st.sampled_from(["", None]),
+    who=st.sampled_from([WHO, WHO, "", None]),
+)  # fmt: skip
+@settings(max_examples=300)
+@example(properties=OURS, control=CONTROL, missing="", who=WHO)
+@example(properties=OURS | {"jai_body": ""}, control=CONTROL, missing="", who=WHO)
+@example(properties=OURS | {"jai_subject": None}, control=CONTROL, missing="", who=WHO)
+@example(properties=OURS | {"jai_preheader": None}, control=CONTROL, missing=None, who=WHO)
+@example(properties=OURS | {"jai_person": "01OTHER"}, control=CONTROL, missing="", who=WHO)
+@example(properties=OURS | {"jai_person": "01OTHER"}, control=CONTROL, missing="", who="")
+@example(properties=OURS | {"jai_person": "01OTHER"}, control=CONTROL, missing="", who=None)
+@example(properties=OURS | {"jai_person": None}, control=CONTROL, missing=None, who=WHO)
+def test_all_three_places_show_ours_when_message_and_person_fit_and_else_exactly_the_control_content(
+    properties: dict[str, Any], control: Control, missing: str | None, who: str | None
 ) -> None:
-    shown = rendered(snippet("jai", FITS, control), properties, missing)
+    shown = rendered(snippet("jai", FITS, control), properties, missing, who=who)
 
-    if properties.get("jai_for") == FITS and properties.get("jai_subject") and properties.get("jai_body"):
+    written_to = properties.get("jai_person")
+    anothers = written_to and who and written_to != who
+    there = properties.get("jai_for") == FITS and properties.get("jai_subject") and properties.get("jai_body")
+    if there and not anothers:
         preheader = properties.get("jai_preheader") or ""
         assert shown == Snippet(str(properties["jai_subject"]), str(preheader), str(properties["jai_body"]))
     else:
@@ -82,9 +110,44 @@ def test_an_email_is_never_blank_and_never_mixed_whatever_is_gone_from_the_profi
     shown = rendered(snippet("jai", FITS, CONTROL), held)
 
     ours = Snippet(OURS["jai_subject"], held.get("jai_preheader", ""), OURS["jai_body"])
-    assert shown == (ours if gone == {"jai_preheader"} else control_alone(CONTROL, {}))
+    assert shown == (ours if gone <= {"jai_preheader", "jai_person"} else control_alone(CONTROL, {}))
     assert shown.subject
     assert shown.body
+
+
+@given(properties=profiles, who=st.sampled_from([WHO, "", None]))
+@example(properties=OURS, who=WHO)
+@example(properties=OURS | {"jai_person": "01OTHER"}, who=WHO)
+def test_it_shows_ours_only_where_the_snippet_of_the_release_before_did(
+    properties: dict[str, Any], who: str | None
+) -> None:
+    shown, before = (rendered(made("jai", FITS, CONTROL), properties, who=who) for made in (snippet, earlier_snippet))
+
+    assert shown in (before, control_alone(CONTROL, properties))
+    if not properties.get("jai_person") or not who or properties["jai_person"] == who:
+        assert shown == before
+
+
+def test_only_the_newer_snippet_keeps_another_persons_copy_from_showing() -> None:
+    carried = OURS | {"jai_person": "01OTHER"}
+
+    assert rendered(snippet("jai", FITS, CONTROL), carried) == control_alone(CONTROL, {})
+    assert rendered(earlier_snippet("jai", FITS, CONTROL), carried).subject == "Ours"
+
+
+@given(
+    who=st.one_of(
+        st.from_regex(r"[A-Za-z0-9]{6}", fullmatch=True), st.from_regex(r"01[0-9A-HJKMNP-TV-Z]{24}", fullmatch=True)
+    )
+)
+@example(who="aBc123")
+@example(who="700012")
+def test_a_profile_id_of_either_length_is_compared_letter_by_letter(who: str) -> None:
+    made = snippet("jai", FITS, CONTROL)
+
+    assert rendered(made, OURS | {"jai_person": who}, who=who).subject == "Ours"
+    if who.swapcase() != who:
+        assert rendered(made, OURS | {"jai_person": who.swapcase()}, who=who) == control_alone(CONTROL, {})
 
 
 @given(own=st.tuples(ids, ids, ids), other=st.tuples(ids, ids, ids))
@@ -133,7 +196,7 @@ def test_a_prefix_that_is_no_property_name_is_refused(prefix: str) -> None:
 
 def test_a_template_with_its_own_prefix_neither_shows_nor_needs_what_another_prefix_holds() -> None:
     own = {name.replace("jai_", "jai_welcome_"): value for name, value in OURS.items()}
-    foreign = dict.fromkeys(OURS, "foreign") | {"jai_for": FITS}
+    foreign = dict.fromkeys(OURS, "foreign") | {"jai_for": FITS, "jai_person": WHO}
 
     made = snippet("jai_welcome", FITS, CONTROL)
 
