@@ -17,6 +17,7 @@ _FINDINGS = {
     "as_written": "as written",
     "taken_away": "taken away: nothing of ours is there",
     "another_generation": "another generation of ours is there",
+    "another_person": "copy of another profile is there, as after a merge into this one",
     "overwritten": "overwritten by someone else",
     "profile_gone": "the profile is not there any more: merged or deleted",
     "not_comparable": "something is there, but the stored copy to compare it with cannot be read",

@@ -79,5 +79,6 @@ async def _read_back(asking: Asking, found: Found, story: Story, days: int) -> R
     if named is not None and named not in copies:
         copies |= {one.generation_id: await store.copy(one, story.prefix) for one in await store.find(named, days)}
     return compare(
-        story.prefix, story.generation_id, held, copies, wrote=wrote(story.decided.decision, story.decided.reason)
-    )
+        story.prefix, story.generation_id, held, copies,
+        person=story.user_id, wrote=wrote(story.decided.decision, story.decided.reason),
+    )  # fmt: skip

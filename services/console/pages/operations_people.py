@@ -25,6 +25,7 @@ FINDINGS: Final = {
     "as_written": "as written",
     "taken_away": "nothing of ours is there, it was taken away",
     "another_generation": "another generation of ours is there",
+    "another_person": "copy of another profile is there, as after a merge into this one",
     "overwritten": "somebody else changed it",
     "profile_gone": "the profile is gone, merged or deleted",
     "not_comparable": "something is there, but our stored copy cannot be read",
