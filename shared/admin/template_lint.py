@@ -19,7 +19,7 @@ from shared.klaviyo import lint as rules
 from shared.klaviyo.client import KlaviyoClient
 from shared.klaviyo.lint import Read, webhook_message
 from shared.klaviyo.lint_access import api_key_of
-from shared.snippet import marker
+from shared.snippet import earlier_snippet, marker
 from shared.snippet import snippet as make_snippet
 
 _MEASURED_H = 24
@@ -84,7 +84,8 @@ async def lint(context: Context, asked: OneTemplate, seen: tuple[Read, float | N
     if place is None:
         raise no_template(template_id)
     try:
-        snippet = make_snippet(place.property_prefix, marker(template_id, flow_id, action_id), place.control)
+        of_message = place.property_prefix, marker(template_id, flow_id, action_id), place.control
+        snippet, earlier = make_snippet(*of_message), earlier_snippet(*of_message)
     except ValueError as error:
         raise Refused(f"No snippet can be made of template {template_id!r}: {error}") from None
     rows = await connection.fetch(SELECT_VARIANTS, org_id, template_id)
@@ -96,7 +97,7 @@ async def lint(context: Context, asked: OneTemplate, seen: tuple[Read, float | N
         digests=context.means.peppers.digests(presented) if presented else [],
     )  # fmt: skip
     wanted = rules.Wanted(
-        template_id, context.org_slug, action_id, snippet, frozenset().union(*printed),
+        template_id, context.org_slug, action_id, snippet, earlier, frozenset().union(*printed),
         frozenset({**defined["of_org"], **defined["of_template"]} if defined else ()), p99_s,
         None if p99_s is None else quota.recommended_delay_s(p99_s), access,
     )  # fmt: skip

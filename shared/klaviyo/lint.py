@@ -27,14 +27,15 @@ _EMAILS = {"send-email", "ab-test", "content-experiment"}
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the template says. `fields`: those that its copy prints; `attributes`: names that are defined for choosing.
-    `p99_s`: within which 99 of 100 writes were on the profile, None before the first. `access`: what our side knows of
-    the webhook's key and of the webhooks that came."""
+    """What the template says. `earlier`: the snippet that releases before handed out; `fields`: those that its copy
+    prints; `attributes`: names that are defined for choosing. `p99_s`: within which 99 of 100 writes were on the
+    profile, None before the first. `access`: what our side knows of the webhook's key and of the webhooks that came."""
 
     template_id: str
     org_slug: str
     treatment_action_id: str
     snippet: Snippet
+    earlier: Snippet
     fields: frozenset[str]
     attributes: frozenset[str]
     p99_s: float | None
@@ -229,24 +230,35 @@ def _delay(delay_s: int, wanted: Wanted) -> Answer:
 
 def _email(treatment: FlowAction, wanted: Wanted, body: str | None) -> Iterator[Answer]:
     message = _message(treatment)
+    subject, preview = (str(message.get(name) or "") for name in ("subject_line", "preview_text"))
+    newest, earlier = wanted.snippet, wanted.earlier
     places = (
-        ("subject", "Subject Line", str(message.get("subject_line") or ""), wanted.snippet.subject),
-        ("preheader", "Preview Text", str(message.get("preview_text") or ""), wanted.snippet.preheader),
+        ("subject", "Subject Line", subject, newest.subject, earlier.subject),
+        ("preheader", "Preview Text", preview, newest.preheader, earlier.preheader),
+        ("body", "Body", body, newest.body, earlier.body),
     )
-    for name, label, there, snippet in places:
-        yield _pasted(f"snippet_{name}", label, there, snippet)
-    if body is None:
+    for name, label, there, *guarded in places:
+        yield _unread_body() if there is None else _pasted(f"snippet_{name}", label, there, guarded)
+    if old := [label for _, label, there, _, before in places if there is not None and _holds(there, before)]:
         yield Answer(
-            "snippet_body", "Snippet is in the Body", "unknown", "The key may not read email templates.",
-            "Give the key the scope Templates: Read, or look yourself that the Body holds the snippet.",
+            "snippet_person", "Snippet asks whose copy it is", "warning",
+            f"{', '.join(old)}: of an earlier release, which does not ask. Where Klaviyo merges two profiles, one "
+            "could be shown the other's copy.",
+            "Paste all three parts of the email snippet from Integration Settings again.",
         )  # fmt: skip
-    else:
-        yield _pasted("snippet_body", "Body", body, wanted.snippet.body)
 
 
-def _pasted(rule: str, label: str, there: str, snippet: str) -> Answer:
+def _unread_body() -> Answer:
+    return Answer(
+        "snippet_body", "Snippet is in the Body", "unknown", "The key may not read email templates.",
+        "Give the key the scope Templates: Read, or look yourself that the Body holds the snippet.",
+    )  # fmt: skip
+
+
+def _pasted(rule: str, label: str, there: str, guarded: Sequence[str]) -> Answer:
+    """`guarded`: the snippets that keep other messages' copy out, of this release and of those before."""
     title, fix = f"Snippet is in the {label}", f"Paste the {label} of the email snippet from Integration Settings."
-    if _plain(snippet) in _plain(there):
+    if any(_holds(there, snippet) for snippet in guarded):
         return Answer(rule, title, "good", f"The {label} holds the snippet.")
     if "person|lookup" in _plain(there):
         return Answer(
@@ -254,6 +266,10 @@ def _pasted(rule: str, label: str, there: str, snippet: str) -> Answer:
             "it can show old or foreign copy.", fix,
         )  # fmt: skip
     return Answer(rule, title, "wrong", f"The {label} does not hold the snippet.", fix)
+
+
+def _holds(there: str, snippet: str) -> bool:
+    return _plain(snippet) in _plain(there)
 
 
 def _plain(text: str) -> str:

@@ -12,14 +12,17 @@ from shared.klaviyo.client import Flow, FlowAction
 from shared.klaviyo.lint import Read, Wanted, lint
 from shared.klaviyo.lint_access import Access, OrgKey
 from shared.klaviyo.lint_answer import Answer, Outcome
-from shared.snippet import Control, marker, snippet
+from shared.snippet import Control, earlier_snippet, marker, snippet
 
-SNIPPET = snippet("jai", marker("welcome", "FLOW01", "3"), Control("Hello", "", "<p>Hello</p>"))
+PLACE = "jai", marker("welcome", "FLOW01", "3"), Control("Hello", "", "<p>Hello</p>")
+SNIPPET, EARLIER = snippet(*PLACE), earlier_snippet(*PLACE)
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 API_KEY = "jai_live_" + "k" * 38
 ORG_KEY = OrgKey("Klaviyo webhook", "jai_live_…kkkk", may_generate=True, expires_at=None, revoked_at=None)
 ACCESS = Access(now=NOW, key=ORG_KEY)
-WANTED = Wanted("welcome", "acme", "3", SNIPPET, frozenset({"first_name"}), frozenset({"plan"}), 4.0, 120, ACCESS)
+WANTED = Wanted(
+    "welcome", "acme", "3", SNIPPET, EARLIER, frozenset({"first_name"}), frozenset({"plan"}), 4.0, 120, ACCESS
+)  # fmt: skip
 BODY: dict[str, Any] = {
     "template_id": "welcome",
     "user_id": "{{ person.KlaviyoID }}",
@@ -106,6 +109,28 @@ def test_each_mistake_is_found_with_its_fix(read: Read, rule: str, outcome: Outc
 
     assert answer.outcome == outcome
     assert bool(answer.fix) == (outcome != "good")
+
+
+@pytest.mark.parametrize(
+    ("read", "says"),
+    [
+        (
+            flow(email={"subject_line": EARLIER.subject, "preview_text": EARLIER.preheader}, body=EARLIER.body),
+            "Subject Line, Preview Text, Body: of an earlier release",
+        ),
+        (flow(body=f"<div>{EARLIER.body}</div>"), "Body: of an earlier release"),
+        (flow(email={"subject_line": EARLIER.subject}, body=None), "Subject Line: of"),
+    ],
+)
+def test_a_snippet_of_an_earlier_release_is_guarded_and_a_newer_one_is_said_once(read: Read, says: str) -> None:
+    answers = lint(WANTED, read)
+
+    [newer] = [one for one in answers if one.outcome == "warning"]
+    assert (newer.rule, newer.outcome) == ("snippet_person", "warning")
+    assert newer.found.startswith(says)
+    assert "merges two profiles" in newer.found
+    assert "all three" in newer.fix
+    assert {one.outcome for one in answers if one.rule != newer.rule} <= {"good", "unknown"}
 
 
 def test_a_webhook_after_the_email_or_none_is_told_apart() -> None:
