@@ -8,8 +8,8 @@ import yaml
 from cli.actor import acting
 from cli.session import command, session
 from cli.template_file import BadFile, read_attributes
-from shared.admin import content_rules
 from shared.admin.operation import Nothing
+from shared.admin.orgs import content_rules
 
 
 @click.group()

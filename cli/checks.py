@@ -5,8 +5,8 @@ import click
 from cli.display import moment, printable
 from cli.operations import COMMANDS
 from cli.session import command, session
-from shared.admin import checks
-from shared.admin.check_finding import CheckFinding
+from shared.admin.checks import checks
+from shared.admin.checks.finding import CheckFinding
 from shared.admin.operation import Nothing
 
 _MARKS = {"good": "ok", "info": "--", "warn": "!", "bad": "!!"}

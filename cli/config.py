@@ -12,9 +12,9 @@ from cli.display import printable
 from cli.operations import told
 from cli.session import command, session
 from cli.template_file import BadFile, read_text
-from shared.admin import config
-from shared.admin.config_plan import ConfigChange
-from shared.admin.config_reading import slug_of
+from shared.admin.config import config
+from shared.admin.config.plan import ConfigChange
+from shared.admin.config.reading import slug_of
 from shared.admin.errors import AdminError, Refused
 from shared.admin.operation import Nothing
 

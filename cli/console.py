@@ -10,7 +10,7 @@ from cli.session import command, session
 from services.console.oidc.errors import SignInRefused
 from services.console.oidc.provider import look
 from services.console.settings import Settings
-from shared.admin import people, people_reset
+from shared.admin.access import people, people_reset
 from shared.admin.errors import Refused
 from shared.admin.operation import Nothing
 from shared.people import links

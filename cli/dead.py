@@ -5,7 +5,7 @@ import click
 from cli.actor import acting
 from cli.display import printable, show_table
 from cli.session import command, reaching, read_settings, session
-from shared.admin import dead as admin_dead
+from shared.admin.queues import dead as admin_dead
 from shared.messaging import dead as letters
 from shared.messaging import topology
 from shared.messaging.broker import connect, declare

@@ -20,7 +20,7 @@ from cli import doctor_rules as rules
 from cli.display import printable
 from cli.doctor_rules import DatabaseSeen, Finding, SealedSeen, UrlSeen, Waits
 from cli.session import command
-from shared.admin.sources import MENDED
+from shared.admin.sources.sources import MENDED
 from shared.api_keys import Peppers
 from shared.crypto import KeyRing, SealError, key_name
 from shared.db import migrate

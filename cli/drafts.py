@@ -15,12 +15,12 @@ from cli.actor import acting
 from cli.display import moment, printable, show_table
 from cli.session import Session, command, session
 from cli.template_file import BadFile, bad_file, lines, read_yaml
-from shared.admin import drafts
 from shared.admin.context import Drafting
-from shared.admin.draft_models import AskedDrafts, AskedRuns, OneRun, PromptShown, Result, Run
-from shared.admin.draft_store import RunStore
-from shared.admin.draft_work import DraftWorker
-from shared.admin.template_reading import faults_of
+from shared.admin.drafts import drafts
+from shared.admin.drafts.models import AskedDrafts, AskedRuns, OneRun, PromptShown, Result, Run
+from shared.admin.drafts.store import RunStore
+from shared.admin.drafts.work import DraftWorker
+from shared.admin.templates.reading import faults_of
 from shared.admin.wording import what_is_wrong
 from shared.drafting.brief import MOST_DRAFTS, Brief, Theme
 from shared.drafting.opening import open_drafter

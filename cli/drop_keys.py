@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from cli.session import command, session
-from shared.admin.ssh_keys import BadKey, host_key
+from shared.admin.sources.ssh_keys import BadKey, host_key
 
 
 def fingerprint(key: str) -> str:

@@ -7,9 +7,9 @@ import click
 
 from cli.display import printable, show_table
 from cli.results_view import sentence, within
-from shared.admin.results_earned import Earnings
-from shared.admin.results_earned_store import Arm
-from shared.admin.results_json import by_conversions
+from shared.admin.results.as_json import by_conversions
+from shared.admin.results.earned import Earnings
+from shared.admin.results.earned_store import Arm
 from shared.inference.sequence import NotEnough
 from shared.inference.variants import Estimate
 

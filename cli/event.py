@@ -4,7 +4,7 @@ import click
 
 from cli.display import moment, printable
 from cli.session import command, session
-from shared.admin import tracing
+from shared.admin.sources import tracing
 
 _HOW = {
     "row": "is stored as it says", "same": "says the same", "other": "says something else, and is older",

@@ -8,8 +8,10 @@ import orjson
 
 from cli.actor import acting
 from cli.session import command, session
-from shared.admin import export_policies, export_removal, export_switch
-from shared.admin.export_policies import AskedLifecycle, AskedPolicy
+from shared.admin.exports import policies as export_policies
+from shared.admin.exports import removal as export_removal
+from shared.admin.exports import switch as export_switch
+from shared.admin.exports.policies import AskedLifecycle, AskedPolicy
 from shared.admin.operation import Nothing
 
 _PRINCIPAL = click.option(

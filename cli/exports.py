@@ -11,7 +11,7 @@ from cli import export_access
 from cli.actor import acting
 from cli.display import console, moment, printable, show_table
 from cli.session import Session, command, read_secret, session
-from shared.admin import exported_hours, exports, loading
+from shared.admin.exports import exported_hours, exports, loading
 from shared.admin.operation import Nothing
 from shared.export_access import Encryption
 from shared.exports import Layout, Record

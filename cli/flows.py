@@ -9,10 +9,10 @@ from pydantic import SecretStr
 from cli.actor import acting
 from cli.display import console, moment, show_table
 from cli.session import command, read_secret, session
-from shared.admin import flows as admin_flows
-from shared.admin import klaviyo as admin_klaviyo
-from shared.admin.klaviyo import WRITE, Connection
 from shared.admin.operation import Nothing
+from shared.admin.orgs import flows as admin_flows
+from shared.admin.orgs import klaviyo as admin_klaviyo
+from shared.admin.orgs.klaviyo import WRITE, Connection
 
 _ASKING = "Asking Klaviyo what the key may do…"
 

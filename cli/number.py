@@ -4,9 +4,9 @@ import click
 
 from cli.display import moment, show_table
 from cli.session import command, session
-from shared.admin import operations_number as admin_number
-from shared.admin.operations_examples import AskedExamples, ShownExamples, examples
-from shared.admin.operations_number import Number, Shown
+from shared.admin.outcomes import number as admin_number
+from shared.admin.outcomes.examples import AskedExamples, ShownExamples, examples
+from shared.admin.outcomes.number import Number, Shown
 
 _LABELS = {
     "right": "right",

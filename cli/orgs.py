@@ -11,9 +11,10 @@ from cli.attributes import attributes
 from cli.display import moment, printable, show_table
 from cli.operations import COMMANDS
 from cli.session import command, session
-from shared.admin import keys, orgs, setting_up
 from shared.admin import stops as admin_stops
+from shared.admin.access import keys
 from shared.admin.operation import Nothing
+from shared.admin.orgs import orgs, setting_up
 
 
 class _Org(click.Group):

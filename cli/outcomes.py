@@ -5,8 +5,8 @@ import click
 from cli import stops
 from cli.display import moment, show_table
 from cli.session import command, session
-from shared.admin import outcomes as admin_outcomes
-from shared.admin.outcomes import AskedOutcomes, AskedPerson, Count, PersonsOutcomes, Writing
+from shared.admin.outcomes import outcomes as admin_outcomes
+from shared.admin.outcomes.outcomes import AskedOutcomes, AskedPerson, Count, PersonsOutcomes, Writing
 
 
 @click.command()

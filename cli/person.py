@@ -6,8 +6,8 @@ from pydantic import SecretStr
 from cli.actor import acting
 from cli.display import moment
 from cli.session import command, session
-from shared.admin import operations_person as admin_person
-from shared.admin.operations_person import Deleted, Held
+from shared.admin.person import person as admin_person
+from shared.admin.person.person import Deleted, Held
 
 profile_argument = click.argument("profile_id", metavar="PROFILE")
 

@@ -11,9 +11,9 @@ import orjson
 from cli.display import moment, show_table
 from cli.moment import Moment
 from cli.session import Session, command, session
-from shared.admin import policies
 from shared.admin.errors import NotFound
-from shared.admin.policies import in_order
+from shared.admin.results import policies
+from shared.admin.results.policies import in_order
 from shared.schemas.policy import Policy
 from shared.zones import day_in, zone_of
 

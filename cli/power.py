@@ -4,7 +4,7 @@ import click
 import orjson
 
 from cli.session import command, session
-from shared.admin import results
+from shared.admin.results import results
 from shared.inference import power
 from shared.inference.lift import WORTH
 

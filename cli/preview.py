@@ -10,9 +10,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from cli.display import show_table
 from cli.preview_page import notes_of, page
 from cli.session import command, session
-from shared.admin import previewing
-from shared.admin.preview_grid import Cell, Person, Variant
-from shared.admin.previewing import MOST_PEOPLE, GivenPerson, PreviewCell
+from shared.admin.variants import previewing
+from shared.admin.variants.preview_grid import Cell, Person, Variant
+from shared.admin.variants.previewing import MOST_PEOPLE, GivenPerson, PreviewCell
 from shared.schemas.copy import Vars
 
 _ROWS_SHOWN = 40

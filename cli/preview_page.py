@@ -7,8 +7,8 @@ and a link that is touched leads nowhere.
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from shared.admin.meanings import of_decision
-from shared.admin.preview_grid import Cell
+from shared.admin.outcomes.meanings import of_decision
+from shared.admin.variants.preview_grid import Cell
 
 MOST_CELLS = 200
 """The worst ones; a file of more could weigh tens of megabytes."""

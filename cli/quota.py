@@ -8,9 +8,9 @@ import orjson
 
 from cli.display import moment
 from cli.session import command, session
-from shared.admin import quota as admin_quota
-from shared.admin.bulk_road import BulkRoad
-from shared.admin.quota import MINUTE_S, Quota
+from shared.admin.queues import quota as admin_quota
+from shared.admin.queues.bulk_road import BulkRoad
+from shared.admin.queues.quota import MINUTE_S, Quota
 
 
 @click.command()

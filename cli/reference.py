@@ -95,7 +95,7 @@ def admin_api() -> str:
 
 def config_schema() -> str:
     """The JSON Schema of a configuration file, for editors."""
-    models = importlib.import_module("shared.admin.config_file")
+    models = importlib.import_module("shared.admin.config.file")
     schema = models.schema()
     return orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 

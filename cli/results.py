@@ -14,12 +14,12 @@ from cli.earnings_view import show_earnings
 from cli.results_advice import sentence
 from cli.results_view import show_results
 from cli.session import Session, command, session
-from shared.admin.results_days import zone_of_org
-from shared.admin.results_earned import judge_earned
-from shared.admin.results_earned_store import read_earned
-from shared.admin.results_json import earnings_json, results_json
-from shared.admin.results_judging import judge_results
-from shared.admin.results_store import SELECT_TEMPLATE, Asked, read
+from shared.admin.results.as_json import earnings_json, results_json
+from shared.admin.results.days import zone_of_org
+from shared.admin.results.earned import judge_earned
+from shared.admin.results.earned_store import read_earned
+from shared.admin.results.judging import judge_results
+from shared.admin.results.store import SELECT_TEMPLATE, Asked, read
 from shared.inference.lift import WORTH
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -1,6 +1,6 @@
 """Suggestions as this command line says them, with its commands."""
 
-from shared.admin.results_advice import Suggestion
+from shared.admin.results.advice import Suggestion
 
 
 def sentence(one: Suggestion) -> str:

@@ -7,17 +7,8 @@ import orjson
 
 from cli.display import moment, show_table
 from cli.session import session
-from shared.admin import results
-from shared.admin.results_models import (
-    Arm,
-    LiftInterval,
-    LiftSaid,
-    Rate,
-    Results,
-    Segments,
-    TemplateResults,
-    Themes,
-)
+from shared.admin.results import results
+from shared.admin.results.models import Arm, LiftInterval, LiftSaid, Rate, Results, Segments, TemplateResults, Themes
 from shared.admin.run import as_json as as_json_of
 from shared.admin.stops import OneTemplate
 

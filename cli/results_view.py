@@ -6,9 +6,9 @@ import click
 
 from cli.display import moment, printable, show_table
 from cli.results_advice import sentence as advised
-from shared.admin.results_judging import Results, Segment, Variant
-from shared.admin.results_store import Fact
-from shared.admin.results_themes import Theme
+from shared.admin.results.judging import Results, Segment, Variant
+from shared.admin.results.store import Fact
+from shared.admin.results.themes import Theme
 from shared.inference.decay import Week
 from shared.inference.lift import Lift, Undecided
 from shared.inference.ratio import SampleRatio

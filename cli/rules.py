@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from cli.actor import acting
 from cli.session import command, session
 from cli.template_file import BadFile, load_yaml
-from shared.admin import content_rules
 from shared.admin.operation import Nothing
-from shared.admin.template_reading import place_in
+from shared.admin.orgs import content_rules
+from shared.admin.templates.reading import place_in
 from shared.admin.wording import what_is_wrong
 from shared.content.rules import OrgRules
 

@@ -6,8 +6,8 @@ import click
 
 from cli.display import moment, printable, show_table
 from cli.session import command, session
-from shared.admin import sends as admin_sends
-from shared.admin.sends import AskedSend, AskedSends, OneSend
+from shared.admin.results import sends as admin_sends
+from shared.admin.results.sends import AskedSend, AskedSends, OneSend
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _WHAT = ("sent", "delivered", "opened", "machine_opened", "clicked", "bot_clicked", "unsubscribed", "spam")

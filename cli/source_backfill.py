@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.actor import acting
 from cli.display import console, printable
 from cli.session import Session, command, session
-from shared.admin import backfilling
-from shared.admin.backfilling import AskedDays, Backfilling
+from shared.admin.sources import backfilling
+from shared.admin.sources.backfilling import AskedDays, Backfilling
 
 _LOOK_S = 1.0  # real seconds between looks
 _STALL_S = 600.0  # without a row or a day more

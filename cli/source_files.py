@@ -8,8 +8,10 @@ from cli.actor import acting
 from cli.display import moment, show_table
 from cli.session import Session, command, session
 from cli.source_progress import follow_files, how_far
-from shared.admin import source_accepting, source_files, sources
 from shared.admin.operation import A, Nothing, Operation, R
+from shared.admin.sources import accepting as source_accepting
+from shared.admin.sources import files as source_files
+from shared.admin.sources import sources
 from shared.messaging.topology import INGEST_FILE
 
 _RAW_CHARS = 120

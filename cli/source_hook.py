@@ -5,8 +5,8 @@ import click
 from cli.actor import acting
 from cli.display import moment
 from cli.session import command, session
-from shared.admin import hooks
-from shared.admin.sources import OneSource
+from shared.admin.sources import hooks
+from shared.admin.sources.sources import OneSource
 
 _HOURS = click.FloatRange(0, 24 * 30)
 

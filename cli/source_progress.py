@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from cli.display import console, printable
-from shared.admin.source_files import SourceFile
+from shared.admin.sources.files import SourceFile
 
 _LOOK_S = 1.0  # real seconds
 _UNITS = ("bytes", "KB", "MB", "GB", "TB")

@@ -8,8 +8,8 @@ from cli.actor import acting
 from cli.display import printable
 from cli.session import Session, command, session
 from cli.source_progress import size
-from shared.admin import sources
 from shared.admin.operation import Nothing
+from shared.admin.sources import sources
 
 _LOOK_S = 0.5  # real seconds between looks at a listing that was asked for
 

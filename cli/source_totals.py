@@ -8,9 +8,9 @@ import orjson
 from cli.actor import acting
 from cli.display import moment, printable, show_table
 from cli.session import Session, command, session
-from shared.admin import reconciliation
 from shared.admin.operation import Nothing
-from shared.admin.reconciliation import BASES, UNITS, AskedTotals, Totals
+from shared.admin.sources import reconciliation
+from shared.admin.sources.reconciliation import BASES, UNITS, AskedTotals, Totals
 
 _LOOK_S = 1.0  # real seconds between looks at a comparison that was asked for
 

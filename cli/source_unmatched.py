@@ -4,7 +4,7 @@ import click
 
 from cli.display import moment, printable, show_table
 from cli.session import command, session
-from shared.admin import unmatched
+from shared.admin.sources import unmatched
 from shared.unmatched import KEPT_DAYS
 
 

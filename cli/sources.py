@@ -11,9 +11,10 @@ from cli.actor import acting
 from cli.display import moment, printable, show_table
 from cli.session import command, session
 from cli.source_preview import show_preview
-from shared.admin import source_trying, sources
 from shared.admin.operation import Nothing
-from shared.admin.source_kinds import Kind
+from shared.admin.sources import sources
+from shared.admin.sources import trying as source_trying
+from shared.admin.sources.kinds import Kind
 
 _PORT, _POLL_S = click.IntRange(1, 65_535), click.IntRange(1, 86_400)
 _KEY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from shared.admin.errors import Fault
-from shared.admin.template_reading import faults_of, judge
+from shared.admin.templates.reading import faults_of, judge
 from shared.admin.yaml_text import BadYaml, one_document
 from shared.content.faults import Finding
 from shared.content.rules import DEFAULT, OrgRules

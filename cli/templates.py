@@ -13,14 +13,15 @@ from cli.display import printable, show_table
 from cli.session import command, session
 from cli.template_file import BadFile, bad_file, lines, load_yaml, read_template
 from cli.template_setup import template_control, template_create, template_export, template_lint_command
-from shared.admin import pasting, template_settings, templates
 from shared.admin import stops as admin_stops
 from shared.admin.errors import Refused
 from shared.admin.operation import Nothing
 from shared.admin.stops import OneTemplate
-from shared.admin.template_search import SearchTemplates
-from shared.admin.template_search import search as search_templates
-from shared.admin.templates import ImportedTemplate, Templates
+from shared.admin.templates import pasting, templates
+from shared.admin.templates import settings as template_settings
+from shared.admin.templates.search import SearchTemplates
+from shared.admin.templates.search import search as search_templates
+from shared.admin.templates.templates import ImportedTemplate, Templates
 from shared.content.rules import DEFAULT
 from shared.schemas.policy import Model, Reward
 from shared.snippet import page_snippet

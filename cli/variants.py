@@ -11,12 +11,14 @@ from cli.display import moment, printable, show_table
 from cli.operations import told
 from cli.session import command, session
 from cli.template_file import BadFile, load_yaml
-from shared.admin import previewing, variant_csv, variant_saving, variants
-from shared.admin import variant_queue as variant_queue_of
 from shared.admin.errors import AdminError
 from shared.admin.operation import Operation
 from shared.admin.stops import OneTemplate
-from shared.admin.variants import Blocked, Finding, Step, Stepped
+from shared.admin.variants import as_csv as variant_csv
+from shared.admin.variants import previewing, variants
+from shared.admin.variants import queue as variant_queue_of
+from shared.admin.variants import saving as variant_saving
+from shared.admin.variants.variants import Blocked, Finding, Step, Stepped
 
 
 @click.group()

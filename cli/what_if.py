@@ -9,9 +9,9 @@ from cli.display import printable
 from cli.results import asked_for, over_time
 from cli.session import command, session
 from shared.admin.errors import Refused
-from shared.admin.results_earned_store import read_earned
-from shared.admin.results_store import read
-from shared.admin.results_what_if import Asked, Rewarded, parse_policy, rewarded, value_json
+from shared.admin.results.earned_store import read_earned
+from shared.admin.results.store import read
+from shared.admin.results.what_if_log import Asked, Rewarded, parse_policy, rewarded, value_json
 from shared.inference import policy
 from shared.inference.sequence import NotEnough
 

@@ -8,8 +8,8 @@ import orjson
 
 from cli.session import command, session
 from cli.why_story import lines
-from shared.admin import why as admin_why
-from shared.admin.why_store import Found, WhyStore
+from shared.admin.person import why as admin_why
+from shared.admin.person.why_store import Found, WhyStore
 
 
 @click.command()

@@ -7,9 +7,9 @@ from datetime import datetime
 import orjson
 
 from cli.display import moment, printable
-from shared.admin.meanings import Meaning
-from shared.admin.read_back import ReadBack
-from shared.admin.story import Account, Event, Send, Story
+from shared.admin.outcomes.meanings import Meaning
+from shared.admin.person.read_back import ReadBack
+from shared.admin.person.story import Account, Event, Send, Story
 from shared.schemas.decisions import wrote
 
 _LABEL, _WIDTH = 10, 110

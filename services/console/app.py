@@ -28,8 +28,8 @@ from services.console.web.visit import Console
 from shared import logs
 from shared.admin.context import Drafting
 from shared.admin.context import Means as AdminMeans
-from shared.admin.draft_store import RunStore
-from shared.admin.draft_work import DraftWorker
+from shared.admin.drafts.store import RunStore
+from shared.admin.drafts.work import DraftWorker
 from shared.api_keys import Peppers
 from shared.clock import Clock, SystemClock, first_of
 from shared.db import migrate

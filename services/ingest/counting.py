@@ -14,8 +14,8 @@ from uuid import UUID
 
 from services.ingest.stepper import AT_ONCE, Stepper
 from shared import logs, metrics
-from shared.admin import results_days
-from shared.admin.results_report import make_report
+from shared.admin.results import days as results_days
+from shared.admin.results.report import make_report
 from shared.clock import Clock
 from shared.db.pool import Database
 from shared.errors import Failure

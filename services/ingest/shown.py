@@ -13,9 +13,9 @@ from uuid import UUID
 
 from services.ingest.stepper import AT_ONCE, Stepper
 from shared import logs, metrics
-from shared.admin.shown_facts import JUDGED
-from shared.admin.shown_spans import QUARTER, SPANS, minutes, span_start
-from shared.admin.shown_store import SET_FOR_FEW, facts_of
+from shared.admin.outcomes.shown_facts import JUDGED
+from shared.admin.outcomes.shown_spans import QUARTER, SPANS, minutes, span_start
+from shared.admin.outcomes.shown_store import SET_FOR_FEW, facts_of
 from shared.clock import Clock
 from shared.db.pool import Connection, Database
 

@@ -4,59 +4,37 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Final
 
-from shared.admin import (
-    audit,
-    backfilling,
-    checks,
-    config,
-    content_rules,
-    dead,
-    drafts,
-    export_policies,
-    export_removal,
-    export_switch,
-    exported_hours,
-    exports,
-    flows,
-    hooks,
-    keys,
-    klaviyo,
-    loading,
-    operations_examples,
-    operations_number,
-    operations_person,
-    orgs,
-    outcomes,
-    pasting,
-    people,
-    people_reset,
-    policies,
-    previewing,
-    quota,
-    reconciliation,
-    results,
-    sends,
-    setting_up,
-    source_accepting,
-    source_files,
-    source_trying,
-    sources,
-    stops,
-    template_lint,
-    template_search,
-    template_settings,
-    template_writing,
-    templates,
-    tracing,
-    unmatched,
-    variant_csv,
-    variant_queue,
-    variant_saving,
-    variants,
-    what_if,
-    why,
-)
+from shared.admin import audit, stops
+from shared.admin.access import keys, people, people_reset
+from shared.admin.checks import checks
+from shared.admin.config import config
+from shared.admin.drafts import drafts
+from shared.admin.exports import exported_hours, exports, loading
+from shared.admin.exports import policies as export_policies
+from shared.admin.exports import removal as export_removal
+from shared.admin.exports import switch as export_switch
 from shared.admin.operation import Operation, Registry
+from shared.admin.orgs import content_rules, flows, klaviyo, orgs, setting_up
+from shared.admin.outcomes import examples as operations_examples
+from shared.admin.outcomes import number as operations_number
+from shared.admin.outcomes import outcomes
+from shared.admin.person import person as operations_person
+from shared.admin.person import why
+from shared.admin.queues import dead, quota
+from shared.admin.results import policies, results, sends, what_if
+from shared.admin.sources import accepting as source_accepting
+from shared.admin.sources import backfilling, hooks, reconciliation, sources, tracing, unmatched
+from shared.admin.sources import files as source_files
+from shared.admin.sources import trying as source_trying
+from shared.admin.templates import lint as template_lint
+from shared.admin.templates import pasting, templates
+from shared.admin.templates import search as template_search
+from shared.admin.templates import settings as template_settings
+from shared.admin.templates import writing as template_writing
+from shared.admin.variants import as_csv as variant_csv
+from shared.admin.variants import previewing, variants
+from shared.admin.variants import queue as variant_queue
+from shared.admin.variants import saving as variant_saving
 
 AREAS: Final[tuple[ModuleType, ...]] = (
     orgs, setting_up, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving,

@@ -8,7 +8,7 @@ from tests.chaos.failing import CHANGES, PASSED_THROUGH, ROOT
 
 SERVICES = ("gateway", "generator", "profile_writer", "ingest", "ranker", "egress")
 _FOLDERS = (*(f"services/{name}" for name in SERVICES), "shared/db", "shared/messaging")
-_MORE = ("exports.py", "keyring.py", "s3.py", "admin/results_store.py", "admin/results_earned_store.py")
+_MORE = ("exports.py", "keyring.py", "s3.py", "admin/results/store.py", "admin/results/earned_store.py")
 _STATEMENTS = {"execute", "executemany", "fetch", "fetchrow", "fetchval"}
 _UPLOADS = {"put_object", "create_multipart_upload", "upload_part", "complete_multipart_upload", "delete_object"}
 _DOORS = {

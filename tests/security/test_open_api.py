@@ -17,7 +17,7 @@ import pytest
 from yarl import URL
 
 from shared import api_keys
-from shared.admin import keys
+from shared.admin.access import keys
 from shared.admin.context import Actor, Asking, Means
 from shared.admin.run import run
 from shared.api_keys import Peppers

@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid4
 
-from shared.admin import dead, keys, variant_saving
+from shared.admin.access import keys
 from shared.admin.context import Actor, Asking, Means
+from shared.admin.queues import dead
 from shared.admin.run import run
+from shared.admin.variants import saving as variant_saving
 from shared.api_keys import Peppers
 from shared.crypto import KeyRing
 from shared.messaging.dead import Graveyard

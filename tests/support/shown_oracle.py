@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from shared.admin.shown_facts import MISSED_BY_DECISION
+from shared.admin.outcomes.shown_facts import MISSED_BY_DECISION
 from shared.db.pool import Database
 from shared.schemas.ids import generation_day
 

@@ -4,10 +4,12 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from shared.admin import templates, variant_saving, variants
 from shared.admin.context import Actor, Asking, Means
 from shared.admin.operation import A, Operation, R
 from shared.admin.run import run
+from shared.admin.templates import templates
+from shared.admin.variants import saving as variant_saving
+from shared.admin.variants import variants
 from shared.api_keys import Peppers
 from shared.crypto import KeyRing
 from tests.support.console import KEY, Stage

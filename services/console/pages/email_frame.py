@@ -5,8 +5,8 @@ from html import escape
 from aiohttp import web
 
 from services.console.web.security import PREVIEW_HEADERS
-from shared.admin import previewing
-from shared.admin.meanings import of_decision
+from shared.admin.outcomes.meanings import of_decision
+from shared.admin.variants import previewing
 
 
 def email(body: str, status: int = 200) -> web.Response:

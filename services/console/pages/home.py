@@ -5,9 +5,9 @@ from aiohttp import web
 from services.console.web.next_steps import next_steps
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import setting_up
 from shared.admin.operation import Nothing
-from shared.admin.shown_store import reading_of
+from shared.admin.orgs import setting_up
+from shared.admin.outcomes.shown_store import reading_of
 
 pages = Pages()
 

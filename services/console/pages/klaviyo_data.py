@@ -4,9 +4,9 @@ import asyncio
 from typing import Final
 
 from services.console.web.visit import Visit
-from shared.admin import flows
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
+from shared.admin.orgs import flows
 from shared.errors import Failure
 
 _AT_MOST_S: Final = 5.0  # an account with many flows takes longer: there the button is left to whoever asks

@@ -13,11 +13,15 @@ from services.console.pages.operations_words import advice, counted
 from services.console.web.forms import read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import exported_hours, outcomes, quota, sources, stops
-from shared.admin.meanings import WRITES, Meaning
+from shared.admin import stops
+from shared.admin.checks.refused_store import read_refused
+from shared.admin.exports import exported_hours
 from shared.admin.operation import Nothing
-from shared.admin.operations_number import AskedNumber, Number, Shows, number
-from shared.admin.refused_store import read_refused
+from shared.admin.outcomes import outcomes
+from shared.admin.outcomes.meanings import WRITES, Meaning
+from shared.admin.outcomes.number import AskedNumber, Number, Shows, number
+from shared.admin.queues import quota
+from shared.admin.sources import sources
 
 pages = Pages()
 

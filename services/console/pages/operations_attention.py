@@ -7,11 +7,11 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from services.console.pages.operations_words import counted
-from shared.admin.exported_hours import Hours
-from shared.admin.operations_number import Number
-from shared.admin.outcomes import Writing
-from shared.admin.refused_store import RefusedWebhooks
-from shared.admin.sources import Source
+from shared.admin.checks.refused_store import RefusedWebhooks
+from shared.admin.exports.exported_hours import Hours
+from shared.admin.outcomes.number import Number
+from shared.admin.outcomes.outcomes import Writing
+from shared.admin.sources.sources import Source
 from shared.admin.stops import Stop
 from shared.refusals import of as refusal_of
 

@@ -10,8 +10,8 @@ from services.console.pages.operations_sources import show_source
 from services.console.web.forms import read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import backfilling
 from shared.admin.errors import AdminError
+from shared.admin.sources import backfilling
 
 pages = Pages()
 

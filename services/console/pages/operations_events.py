@@ -6,7 +6,7 @@ from aiohttp import web
 
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import tracing
+from shared.admin.sources import tracing
 
 pages = Pages()
 

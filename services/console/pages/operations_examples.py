@@ -10,7 +10,7 @@ from services.console.web.errors import not_found
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
 from shared.admin.errors import Refused
-from shared.admin.operations_examples import AskedExamples, examples
+from shared.admin.outcomes.examples import AskedExamples, examples
 from shared.admin.run import read
 
 pages = Pages()

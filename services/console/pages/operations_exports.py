@@ -14,9 +14,11 @@ from services.console.web.ask_back import agreed, ask_back
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import export_removal, export_switch, exported_hours
 from shared.admin.errors import AdminError
-from shared.admin.exported_hours import AskedHours, Hour, Range
+from shared.admin.exports import exported_hours
+from shared.admin.exports import removal as export_removal
+from shared.admin.exports import switch as export_switch
+from shared.admin.exports.exported_hours import AskedHours, Hour, Range
 from shared.admin.operation import Nothing
 from shared.errors import Failure
 from shared.exports import HOUR

@@ -10,8 +10,8 @@ from services.console.web.errors import not_found
 from services.console.web.forms import read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import dead
 from shared.admin.errors import AdminError
+from shared.admin.queues import dead
 from shared.errors import Failure
 from shared.sentences import ended
 

@@ -4,8 +4,8 @@ from aiohttp import web
 
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import exports, loading
 from shared.admin.errors import AdminError, NotFound
+from shared.admin.exports import exports, loading
 from shared.admin.operation import Nothing
 from shared.loaders.recipe import ENGINES
 

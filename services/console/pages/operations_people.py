@@ -12,12 +12,14 @@ from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import operations_person, outcomes, why
 from shared.admin.errors import NotFound
-from shared.admin.operations_person import DeletePerson, OnePerson
-from shared.admin.outcomes import AskedPerson
-from shared.admin.story import MOST_EVENTS
-from shared.admin.why import AskedStory
+from shared.admin.outcomes import outcomes
+from shared.admin.outcomes.outcomes import AskedPerson
+from shared.admin.person import person as operations_person
+from shared.admin.person import why
+from shared.admin.person.person import DeletePerson, OnePerson
+from shared.admin.person.story import MOST_EVENTS
+from shared.admin.person.why import AskedStory
 
 pages = Pages()
 

@@ -8,12 +8,14 @@ from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import source_accepting, source_files, sources, unmatched
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
-from shared.admin.source_accepting import AcceptFile
-from shared.admin.source_files import AskedFiles, AskedRejects, RetryFiles
-from shared.admin.sources import RescanSource, Source
+from shared.admin.sources import accepting as source_accepting
+from shared.admin.sources import files as source_files
+from shared.admin.sources import sources, unmatched
+from shared.admin.sources.accepting import AcceptFile
+from shared.admin.sources.files import AskedFiles, AskedRejects, RetryFiles
+from shared.admin.sources.sources import RescanSource, Source
 from shared.errors import Failure
 from shared.sentences import ended
 from shared.unmatched import KEPT_DAYS

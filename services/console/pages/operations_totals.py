@@ -6,10 +6,10 @@ from aiohttp import web
 
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import reconciliation
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
-from shared.admin.reconciliation import BASES, UNITS, AskedTotals
+from shared.admin.sources import reconciliation
+from shared.admin.sources.reconciliation import BASES, UNITS, AskedTotals
 from shared.sentences import ended
 
 pages = Pages()

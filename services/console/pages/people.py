@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import people, people_reset
+from shared.admin.access import people, people_reset
 from shared.admin.errors import Conflict, Refused
 from shared.admin.operation import Nothing
 from shared.people.links import email_of

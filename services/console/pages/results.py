@@ -13,14 +13,17 @@ from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.paging import Paging
 from services.console.web.visit import Visit
-from shared.admin import policies, results, setting_up, template_settings, templates, what_if
 from shared.admin.csv_text import csv_lines
 from shared.admin.errors import Conflict, Refused
 from shared.admin.operation import Nothing
+from shared.admin.orgs import setting_up
 from shared.admin.registry import REGISTRY
-from shared.admin.results_models import Results, Segments
+from shared.admin.results import policies, results, what_if
+from shared.admin.results.models import Results, Segments
 from shared.admin.run import read
 from shared.admin.stops import OneTemplate
+from shared.admin.templates import settings as template_settings
+from shared.admin.templates import templates
 from shared.inference.lift import WORTH
 from shared.sentences import ended
 from shared.zones import begin_of, day_in

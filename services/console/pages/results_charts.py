@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
-from shared.admin.policies import Shares
-from shared.admin.results_models import Arm, LiftInterval, LiftSaid, Results, Segments
+from shared.admin.results.models import Arm, LiftInterval, LiftSaid, Results, Segments
+from shared.admin.results.policies import Shares
 from shared.zones import day_in, zone_of
 
 Rows = list[tuple[object, ...]]

@@ -7,9 +7,9 @@ from aiohttp import web
 
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import sends
 from shared.admin.errors import NotFound, Refused
-from shared.admin.sends import AskedSend
+from shared.admin.results import sends
+from shared.admin.results.sends import AskedSend
 
 pages = Pages()
 

@@ -7,7 +7,8 @@ from aiohttp import web
 from services.console.web.page import Pages
 from services.console.web.paging import Paging
 from services.console.web.visit import Visit
-from shared.admin import preview_grid, previewing, variant_queue, variants
+from shared.admin.variants import preview_grid, previewing, variants
+from shared.admin.variants import queue as variant_queue
 
 pages = Pages()
 

@@ -10,8 +10,8 @@ from services.console.web.forms import Form
 from services.console.web.page import Pages
 from services.console.web.uploads import Posted, one_way, posted_of, uploaded
 from services.console.web.visit import Visit
-from shared.admin import config
-from shared.admin.config import AppliedConfig, GivenFile
+from shared.admin.config import config
+from shared.admin.config.config import AppliedConfig, GivenFile
 from shared.admin.errors import AdminError, Conflict, Fault, Forbidden, Refused
 from shared.admin.operation import Nothing
 

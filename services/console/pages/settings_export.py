@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field, SecretStr
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import exports
 from shared.admin.errors import AdminError, NotFound
+from shared.admin.exports import exports
 from shared.admin.operation import Nothing
 from shared.errors import Failure
 from shared.export_access import Encryption

@@ -8,8 +8,9 @@ from aiohttp import web
 
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import export_policies, exports
 from shared.admin.errors import AdminError, NotFound, Refused
+from shared.admin.exports import exports
+from shared.admin.exports import policies as export_policies
 from shared.admin.operation import Nothing
 
 pages = Pages()

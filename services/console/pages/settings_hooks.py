@@ -8,10 +8,10 @@ from pydantic import BaseModel, Field
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import hooks, sources
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
-from shared.admin.sources import OneSource
+from shared.admin.sources import hooks, sources
+from shared.admin.sources.sources import OneSource
 
 pages = Pages()
 

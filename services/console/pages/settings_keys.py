@@ -11,7 +11,7 @@ from services.console.web.forms import Form, read_form
 from services.console.web.next_steps import NextStep, what_is_next
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import keys
+from shared.admin.access import keys
 from shared.admin.errors import Refused
 from shared.admin.operation import Nothing
 

@@ -7,10 +7,10 @@ from services.console.pages.klaviyo_data import counted, read_by_the_way
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import klaviyo
 from shared.admin.errors import AdminError, NotFound, Refused
-from shared.admin.klaviyo import Connection
 from shared.admin.operation import Nothing
+from shared.admin.orgs import klaviyo
+from shared.admin.orgs.klaviyo import Connection
 from shared.errors import Failure, Permanent
 
 pages = Pages()

@@ -12,9 +12,9 @@ from services.console.web.ask_back import agreed, ask_back
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import content_rules, orgs
 from shared.admin.errors import AdminError, Refused
 from shared.admin.operation import Nothing
+from shared.admin.orgs import content_rules, orgs
 from shared.admin.yaml_text import BadYaml, one_document
 from shared.content.rules import OrgRules
 

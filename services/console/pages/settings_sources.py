@@ -9,10 +9,11 @@ from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import source_trying, sources
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
-from shared.admin.source_kinds import DEFAULT_REGION, Bucket, Endpoint, Kind, Region
+from shared.admin.sources import sources
+from shared.admin.sources import trying as source_trying
+from shared.admin.sources.kinds import DEFAULT_REGION, Bucket, Endpoint, Kind, Region
 from shared.errors import Failure
 from shared.sentences import ended
 

@@ -10,9 +10,10 @@ from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import source_trying, sources
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
+from shared.admin.sources import sources
+from shared.admin.sources import trying as source_trying
 from shared.errors import Failure
 from shared.event_fields import EVENT_FIELDS, HASH, REQUIRED_FIELDS
 from shared.sentences import ended

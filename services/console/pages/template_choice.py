@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from services.console.web.forms import Form
 from shared.admin.errors import AdminError, Conflict, Refused
-from shared.admin.template_choice import locked
-from shared.admin.templates import Template
+from shared.admin.templates.choice import locked
+from shared.admin.templates.templates import Template
 from shared.schemas.policy import Model, Policy, Reward
 
 SPLITS: Final = (

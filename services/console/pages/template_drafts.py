@@ -12,10 +12,11 @@ from services.console.web.errors import not_found, sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import drafts, variants
-from shared.admin.draft_models import PromptShown, Run
+from shared.admin.drafts import drafts
+from shared.admin.drafts.models import PromptShown, Run
 from shared.admin.errors import AdminError, Conflict, NotFound, Refused
-from shared.admin.templates import Template
+from shared.admin.templates.templates import Template
+from shared.admin.variants import variants
 from shared.drafting.brief import MOST_DRAFTS, MOST_EXAMPLES
 from shared.drafting.prompt import LEAST_DELIVERED
 

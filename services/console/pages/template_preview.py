@@ -11,9 +11,9 @@ from services.console.pages.templates import STATES, template_of
 from services.console.web.page import Pages
 from services.console.web.paging import Paging
 from services.console.web.visit import Visit
-from shared.admin import previewing
 from shared.admin.errors import NotFound
-from shared.admin.meanings import of_decision
+from shared.admin.outcomes.meanings import of_decision
+from shared.admin.variants import previewing
 
 pages = Pages()
 

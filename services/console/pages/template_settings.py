@@ -14,12 +14,17 @@ from services.console.web.errors import sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import flows, keys, pasting, template_lint, template_settings, template_writing
+from shared.admin.access import keys
 from shared.admin.errors import AdminError, Conflict, Refused
-from shared.admin.flows import EmailStep
 from shared.admin.operation import Nothing
+from shared.admin.orgs import flows
+from shared.admin.orgs.flows import EmailStep
 from shared.admin.stops import OneTemplate
-from shared.admin.templates import Template
+from shared.admin.templates import lint as template_lint
+from shared.admin.templates import pasting
+from shared.admin.templates import settings as template_settings
+from shared.admin.templates import writing as template_writing
+from shared.admin.templates.templates import Template
 from shared.errors import Failure
 from shared.sentences import ended
 from shared.spans import UNITS, Unit, in_one_unit, said

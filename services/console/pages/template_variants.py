@@ -13,12 +13,14 @@ from services.console.web.errors import not_found, sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import content_rules, previewing, variant_saving, variants
 from shared.admin.errors import AdminError, Conflict, NotFound, Refused
-from shared.admin.meanings import of_decision
 from shared.admin.operation import Nothing, Operation
-from shared.admin.templates import Template
-from shared.admin.variants import Finding, HistoryRow, Step, Stepped, Variant
+from shared.admin.orgs import content_rules
+from shared.admin.outcomes.meanings import of_decision
+from shared.admin.templates.templates import Template
+from shared.admin.variants import previewing, variants
+from shared.admin.variants import saving as variant_saving
+from shared.admin.variants.variants import Finding, HistoryRow, Step, Stepped, Variant
 from shared.content.klaviyo_tags import with_fields
 
 pages = Pages()

@@ -15,12 +15,17 @@ from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.paging import Paging
 from services.console.web.visit import Visit
-from shared.admin import drafts, stops, template_search, template_settings, template_writing, templates
+from shared.admin import stops
+from shared.admin.drafts import drafts
 from shared.admin.errors import AdminError, Conflict, NotFound, Refused
 from shared.admin.operation import Nothing
 from shared.admin.stops import OneTemplate
-from shared.admin.templates import State, Template
-from shared.admin.variants import Variants, list_variants
+from shared.admin.templates import search as template_search
+from shared.admin.templates import settings as template_settings
+from shared.admin.templates import templates
+from shared.admin.templates import writing as template_writing
+from shared.admin.templates.templates import State, Template
+from shared.admin.variants.variants import Variants, list_variants
 from shared.admin.yaml_text import BadYaml, one_document
 from shared.sentences import ended
 

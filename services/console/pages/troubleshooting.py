@@ -6,9 +6,10 @@ from aiohttp import web
 
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin import checks, flows
+from shared.admin.checks import checks
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
+from shared.admin.orgs import flows
 from shared.errors import Failure
 from shared.sentences import ended
 

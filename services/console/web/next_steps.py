@@ -6,7 +6,7 @@ from typing import Final
 
 from services.console.web.visit import Visit
 from shared.admin.operation import Nothing
-from shared.admin.setting_up import SetUp, SetUpStep, StepName, show
+from shared.admin.orgs.setting_up import SetUp, SetUpStep, StepName, show
 
 _OF_THE_ORG: Final[Mapping[StepName, tuple[str, str]]] = {
     "klaviyo": ("integration", "Open Org Integration Settings"),

@@ -6,8 +6,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from shared.admin import config
-from shared.admin.config import AppliedConfig
+from shared.admin.config import config
+from shared.admin.config.config import AppliedConfig
 from shared.admin.errors import Refused
 from shared.people.roles import Role
 from tests.component.admin.rig import Rig

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.admin import templates
+from shared.admin.templates import templates
 from shared.db.pool import open_database
 from tests.component.admin.draft_stage import DRAFTING, TEMPLATE, Held
 from tests.component.admin.rig import Rig, Servers, new_org

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-from shared.admin import drafts
 from shared.admin.context import Drafting
-from shared.admin.draft_models import Run
-from shared.admin.draft_store import RunStore
-from shared.admin.draft_work import DraftWorker, Pace
+from shared.admin.drafts import drafts
+from shared.admin.drafts.models import Run
+from shared.admin.drafts.store import RunStore
+from shared.admin.drafts.work import DraftWorker, Pace
 from shared.drafting.drafter import Drafter
 from shared.drafting.model import Model
 from shared.drafting.opening import open_drafter

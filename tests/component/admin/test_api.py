@@ -10,7 +10,7 @@ from openapi_core import OpenAPI
 
 from services.console.api.openapi import document
 from services.console.api.routes import DOCUMENT_PATH
-from shared.admin import keys
+from shared.admin.access import keys
 from shared.admin.operation import PREFIX, Operation, has_body
 from shared.admin.registry import REGISTRY
 from shared.people.roles import ROLES

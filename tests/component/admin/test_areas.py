@@ -10,25 +10,22 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from shared.admin import (
-    orgs,
-    outcomes,
-    pasting,
-    quota,
-    source_accepting,
-    source_files,
-    source_trying,
-    sources,
-    stops,
-    template_settings,
-    templates,
-    variant_saving,
-    variants,
-    why,
-)
+from shared.admin import stops
 from shared.admin.errors import AdminError, Conflict, Forbidden, NotFound, Refused
 from shared.admin.operation import Operation
+from shared.admin.orgs import orgs
+from shared.admin.outcomes import outcomes
+from shared.admin.person import why
+from shared.admin.queues import quota
 from shared.admin.registry import REGISTRY
+from shared.admin.sources import accepting as source_accepting
+from shared.admin.sources import files as source_files
+from shared.admin.sources import sources
+from shared.admin.sources import trying as source_trying
+from shared.admin.templates import pasting, templates
+from shared.admin.templates import settings as template_settings
+from shared.admin.variants import saving as variant_saving
+from shared.admin.variants import variants
 from shared.crypto import KeyRing
 from tests.component.admin.rig import START, Rig, Silent
 from tests.component.cli.rig import KEY

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from shared.admin import backfilling, sources
 from shared.admin.errors import Refused
+from shared.admin.sources import backfilling, sources
 from shared.event_windows import asked_name, days_of
 from tests.component.admin.rig import START, Rig
 

@@ -3,8 +3,8 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from shared.admin import checks
-from shared.admin.check_rules import Item
+from shared.admin.checks import checks
+from shared.admin.checks.rules import Item
 from shared.admin.operation import Nothing
 from tests.component.admin.rig import START, Rig
 

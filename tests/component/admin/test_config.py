@@ -3,8 +3,14 @@
 import pytest
 from pydantic import SecretStr
 
-from shared.admin import content_rules, exports, sources, template_settings, templates, variant_saving, variants
 from shared.admin.errors import Conflict, Forbidden
+from shared.admin.exports import exports
+from shared.admin.orgs import content_rules
+from shared.admin.sources import sources
+from shared.admin.templates import settings as template_settings
+from shared.admin.templates import templates
+from shared.admin.variants import saving as variant_saving
+from shared.admin.variants import variants
 from shared.admin.yaml_text import one_document
 from tests.component.admin.config_files import HOST_KEY, PRIVATE_KEY, applied, files, refused, shown
 from tests.component.admin.rig import Rig

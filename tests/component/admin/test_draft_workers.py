@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.admin import content_rules, drafts
-from shared.admin.draft_steps import Ended
-from shared.admin.draft_store import RunStore
-from shared.admin.drafts import LEASE
+from shared.admin.drafts import drafts
+from shared.admin.drafts.drafts import LEASE
+from shared.admin.drafts.steps import Ended
+from shared.admin.drafts.store import RunStore
 from shared.admin.errors import Conflict
+from shared.admin.orgs import content_rules
 from shared.drafting.drafter import Answer
 from shared.drafting.prompt import Prompt
 from tests.component.admin.draft_stage import (

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from shared.admin import drafts, templates
+from shared.admin.drafts import drafts
 from shared.admin.errors import NotFound, Refused
+from shared.admin.templates import templates
 from tests.component.admin.draft_stage import (
     ASKED,
     TEMPLATE,

@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
-from shared.admin import export_policies, export_removal, export_switch, exported_hours, exports
 from shared.admin.errors import Conflict, Forbidden, NotFound, Refused
+from shared.admin.exports import exported_hours, exports
+from shared.admin.exports import policies as export_policies
+from shared.admin.exports import removal as export_removal
+from shared.admin.exports import switch as export_switch
 from tests.component.admin.rig import START, Rig, SentJobs
 
 ROLE, OTHER_ROLE = "arn:aws:iam::111122223333:role/exports", "arn:aws:iam::111122223333:role/other"

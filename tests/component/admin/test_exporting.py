@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from shared.admin import exported_hours, exports
 from shared.admin.errors import Conflict, Refused
+from shared.admin.exports import exported_hours, exports
 from shared.messaging.topology import EXPORT_HOUR
 from tests.component.admin.rig import START, Rig, SentJobs
 

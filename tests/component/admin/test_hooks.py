@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from shared.admin import hooks, sources
 from shared.admin.errors import Conflict, Refused
+from shared.admin.sources import hooks, sources
 from shared.crypto import KeyRing
 from tests.component.admin.rig import START, Rig
 from tests.component.cli.rig import KEY

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.admin import keys
+from shared.admin.access import keys
 from shared.admin.errors import Conflict, NotFound, Refused
 from shared.api_keys import well_formed
 from tests.component.admin.rig import START, Rig

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from shared.admin import exports, loading
 from shared.admin.errors import NotFound, Refused
+from shared.admin.exports import exports, loading
 from tests.component.admin.rig import START, Rig
 
 

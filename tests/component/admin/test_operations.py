@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from shared.admin import operations_number, operations_person, quota
 from shared.admin.errors import Forbidden
+from shared.admin.outcomes import number as operations_number
+from shared.admin.person import person as operations_person
+from shared.admin.queues import quota
 from shared.schemas.jobs import hour_of
 from tests.component.admin.rig import START, Rig
 from tests.support.operations import Facts

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from shared.admin import refused_store, sends, tracing
-from shared.admin.why_store import WhyStore
+from shared.admin.checks import refused_store
+from shared.admin.person.why_store import WhyStore
+from shared.admin.results import sends
+from shared.admin.sources import tracing
 from shared.db.pool import open_database
 from tests.component.admin.rig import Rig, new_org
 from tests.support.operations import Facts

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from shared.admin import reconciliation
 from shared.admin.errors import NotFound
+from shared.admin.sources import reconciliation
 from tests.component.admin.rig import START, Rig
 
 

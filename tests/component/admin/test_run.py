@@ -7,10 +7,12 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from shared.admin import audit, keys, operations_examples
+from shared.admin import audit
+from shared.admin.access import keys
 from shared.admin.context import Asking, Context
 from shared.admin.errors import Forbidden, Refused
 from shared.admin.operation import AskedModel, Nothing, Operation, ResultModel, operation
+from shared.admin.outcomes import examples as operations_examples
 from shared.admin.run import together
 from shared.errors import Outage
 from shared.people.roles import ROLES, Role

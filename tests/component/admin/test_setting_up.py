@@ -1,8 +1,13 @@
 """What is set up of an org, and what is next, from nothing to the first right email."""
 
-from shared.admin import keys, setting_up, template_settings, template_writing, variant_saving, variants
+from shared.admin.access import keys
 from shared.admin.operation import Nothing
-from shared.admin.setting_up import SetUp
+from shared.admin.orgs import setting_up
+from shared.admin.orgs.setting_up import SetUp
+from shared.admin.templates import settings as template_settings
+from shared.admin.templates import writing as template_writing
+from shared.admin.variants import saving as variant_saving
+from shared.admin.variants import variants
 from tests.component.admin.rig import Rig
 from tests.support.operations import Facts
 

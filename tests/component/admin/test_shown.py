@@ -9,8 +9,11 @@ from uuid import uuid4
 import pytest
 
 from services.ingest.shown import SETTLE, Pace, StoredShownCounts
-from shared.admin import operations_examples, operations_number, operations_person, outcomes, shown_store
-from shared.admin.shown_spans import QUARTER, span_start
+from shared.admin.outcomes import examples as operations_examples
+from shared.admin.outcomes import number as operations_number
+from shared.admin.outcomes import outcomes, shown_store
+from shared.admin.outcomes.shown_spans import QUARTER, span_start
+from shared.admin.person import person as operations_person
 from shared.schemas.ids import generation_day
 from tests.component.admin.rig import START, Rig
 from tests.support import shown_oracle

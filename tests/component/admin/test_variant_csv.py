@@ -2,10 +2,12 @@
 
 import pytest
 
-from shared.admin import templates, variant_csv, variants
 from shared.admin.csv_text import csv_lines
 from shared.admin.errors import NotFound, Refused
-from shared.admin.variant_csv import ImportedVariants
+from shared.admin.templates import templates
+from shared.admin.variants import as_csv as variant_csv
+from shared.admin.variants import variants
+from shared.admin.variants.as_csv import ImportedVariants
 from tests.component.admin.rig import Rig
 
 WARM = "<p>Hello {{ first_name | default: 'there' }},\n\"come in\"; =1+1 is on us.</p>\n"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.admin.klaviyo import SCOPE_BUYS
+from shared.admin.orgs.klaviyo import SCOPE_BUYS
 from shared.crypto import KeyRing
 from tests.component.cli.rig import KEY, OTHER_KEY, Box, Cli
 

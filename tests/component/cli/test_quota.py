@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.admin.quota import recommended_delay_s, used
+from shared.admin.queues.quota import recommended_delay_s, used
 from tests.component.cli.facts import NOW, a_generation, cli_at_now
 from tests.component.cli.rig import Cli
 

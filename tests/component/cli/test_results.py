@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.admin.results_store import SELECT_DRAWS, SELECT_FACTS
+from shared.admin.results.store import SELECT_DRAWS, SELECT_FACTS
 from tests.component.cli.facts import NOW, SHORT, TODAY, WARM, decide, found, told
 from tests.component.cli.rig import Cli
 

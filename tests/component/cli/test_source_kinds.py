@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from cli.source_progress import how_far, size
-from shared.admin.source_files import SourceFile
+from shared.admin.sources.files import SourceFile
 from shared.crypto import KeyRing
 from tests.component.cli.rig import KEY, Cli
 

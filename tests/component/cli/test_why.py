@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from shared.admin.why_store import SELECT_BY_ID
+from shared.admin.person.why_store import SELECT_BY_ID
 from shared.schemas.copy import VariantSource, Vars
 from shared.vars_codec import encode_vars
 from tests.component.cli import facts

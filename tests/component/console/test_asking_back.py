@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
-from shared.admin import content_rules, exports, template_settings, template_writing, templates, variants
+from shared.admin.exports import exports
+from shared.admin.orgs import content_rules
 from shared.admin.stops import OneTemplate
+from shared.admin.templates import settings as template_settings
+from shared.admin.templates import templates
+from shared.admin.templates import writing as template_writing
+from shared.admin.variants import variants
 from tests.component.console.browser import Browser, Page
 from tests.support.console import Stage
 from tests.support.operations import Facts

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from shared.admin import export_switch, exports
+from shared.admin.exports import exports
+from shared.admin.exports import switch as export_switch
 from tests.component.console.browser import Browser
 from tests.component.console.test_asking_back import hidden
 from tests.support.console import Stage

@@ -6,7 +6,8 @@ from html import unescape
 
 import pytest
 
-from shared.admin import template_settings, variant_saving
+from shared.admin.templates import settings as template_settings
+from shared.admin.variants import saving as variant_saving
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
 from tests.support.operations import Facts

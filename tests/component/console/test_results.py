@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from shared.admin import orgs, policies, results, what_if
 from shared.admin.errors import NotFound, Refused
-from shared.admin.results_report import make_report
+from shared.admin.orgs import orgs
+from shared.admin.results import policies, results, what_if
+from shared.admin.results.report import make_report
 from shared.schemas.ids import generation_day
 from shared.zones import zone_of
 from tests.component.admin.rig import Rig, Servers

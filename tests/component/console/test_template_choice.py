@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from shared.admin import template_settings, templates
 from shared.admin.errors import Refused
-from shared.admin.template_choice import locked
+from shared.admin.templates import settings as template_settings
+from shared.admin.templates import templates
+from shared.admin.templates.choice import locked
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
 from tests.support.templates import do, make_template

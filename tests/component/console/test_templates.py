@@ -2,8 +2,8 @@
 
 import re
 
-from shared.admin import templates
 from shared.admin.stops import OneTemplate
+from shared.admin.templates import templates
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
 from tests.support.templates import do, make_template, read_flows

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from services.egress.handler import export_hour
-from shared.admin import operations_person
+from shared.admin.person import person as operations_person
 from shared.schemas.jobs import ExportHourJob
 from tests.component.admin.rig import Rig, SetClock
 from tests.component.egress.mail import bought, changed, ended, sent

@@ -18,9 +18,13 @@ from services.generator.compose import compose
 from services.generator.render import Renderer
 from services.generator.store import Store
 from services.ranker.guard import ACTOR, INSERT_EVENT, PAUSE
-from shared.admin import content_rules, stops, templates, variant_saving, variants
+from shared.admin import stops
 from shared.admin.errors import Conflict, NotFound, Refused
 from shared.admin.operation import Operation, R
+from shared.admin.orgs import content_rules
+from shared.admin.templates import templates
+from shared.admin.variants import saving as variant_saving
+from shared.admin.variants import variants
 from shared.content.lifecycle import Action
 from shared.db.pool import open_database
 from shared.vars_codec import decode_vars

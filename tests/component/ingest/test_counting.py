@@ -9,7 +9,7 @@ import pytest
 from asyncpg import NumericValueOutOfRangeError
 
 from services.ingest.counting import Pace, StoredCounts
-from shared.admin import results_days
+from shared.admin.results import days as results_days
 from shared.db.pool import Connection
 from shared.errors import Outage
 from tests.component.ingest.given import SENT, Mail, nested_csv

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from shared.admin import sends
 from shared.admin.errors import NotFound, Refused
-from shared.admin.results import show as show_results
-from shared.admin.sends import OneSend, Sends
+from shared.admin.results import sends
+from shared.admin.results.results import show as show_results
+from shared.admin.results.sends import OneSend, Sends
 from tests.component.admin.rig import Rig as AdminRig
 from tests.component.ingest.given import SENT, Mail, nested_csv
 from tests.component.ingest.rig import Rig

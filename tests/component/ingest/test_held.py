@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.admin import source_accepting, source_files, sources
+from shared.admin.sources import accepting as source_accepting
+from shared.admin.sources import files as source_files
+from shared.admin.sources import sources
 from tests.component.ingest.given import Mail, nested_csv
 from tests.component.ingest.rig import STABLE_S, Rig
 

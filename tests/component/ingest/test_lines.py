@@ -11,7 +11,7 @@ import pytest
 
 from cli.sources import trouble_of
 from devstack.isolation import SftpFolder
-from shared.admin.sources import Source
+from shared.admin.sources.sources import Source
 from shared.source_silence import silent_since
 from tests.component.ingest.given import SENT, Mail, nested_csv
 from tests.component.ingest.rig import Rig, Server

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from shared.admin.errors import NotFound
-from shared.admin.tracing import Traced, show
+from shared.admin.sources.tracing import Traced, show
 from tests.component.admin.rig import Rig as AdminRig
 from tests.component.ingest.given import Mail, Row, again, nested_csv
 from tests.component.ingest.rig import Rig

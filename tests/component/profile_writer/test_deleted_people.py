@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from shared.admin import operations_person
 from shared.admin.context import Actor, Asking, Means
-from shared.admin.operations_person import Deleted
+from shared.admin.person import person as operations_person
+from shared.admin.person.person import Deleted
 from shared.admin.run import run
 from shared.api_keys import Peppers
 from tests.component.cli.rig import PEPPER

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.admin.check_facts import Ended, Facts, Place, Seen, WrongId
-from shared.admin.check_rules import Item, judge
-from shared.admin.refused_store import RefusedWebhooks
+from shared.admin.checks.facts import Ended, Facts, Place, Seen, WrongId
+from shared.admin.checks.refused_store import RefusedWebhooks
+from shared.admin.checks.rules import Item, judge
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 PAGE_SCOPES = frozenset({"profiles:write", "flows:read", "campaigns:read", "metrics:read"})

@@ -8,8 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # jsonschema ships no types
 
 from shared.admin import yaml_text
-from shared.admin.config_file import schema
-from shared.admin.config_reading import read, slug_of
+from shared.admin.config.file import schema
+from shared.admin.config.reading import read, slug_of
 
 ROOT = Path(__file__).parents[3]
 

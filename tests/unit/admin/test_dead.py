@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.admin.dead import Replay, has_reason, orgs_of
+from shared.admin.queues.dead import Replay, has_reason, orgs_of
 from shared.messaging.dead import DeadLetter
 
 ONE, OTHER = UUID(int=1), UUID(int=2)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.admin.draft_steps import (
+from shared.admin.drafts.steps import (
     ARCHIVED,
     MOST_CLAIMS,
     TOO_LATE,

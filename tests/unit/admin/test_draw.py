@@ -2,7 +2,7 @@
 
 from uuid import UUID, uuid4
 
-from shared.admin.why_store import draw_of
+from shared.admin.person.why_store import draw_of
 from shared.draw import drawn_index, fraction
 
 COPIES = [UUID(int=1), UUID(int=2)]

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from shared.admin.results_store import Fact
-from shared.admin.results_themes import by_theme
+from shared.admin.results.store import Fact
+from shared.admin.results.themes import by_theme
 from shared.inference.sequence import NotEnough
 from shared.inference.variants import Draws, Estimate
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.admin.shown_spans import QUARTER, parts_of, span_start
+from shared.admin.outcomes.shown_spans import QUARTER, parts_of, span_start
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
 QUARTERS = st.integers(0, 4 * 24 * 6)

@@ -7,7 +7,7 @@ import pytest
 
 from cli.preview_page import MOST_CELLS, page
 from services.generator.render import Renderer
-from shared.admin.preview_grid import LONG_VALUE, Cell, Person, Variant, example, fields_of, grid, sampled
+from shared.admin.variants.preview_grid import LONG_VALUE, Cell, Person, Variant, example, fields_of, grid, sampled
 from shared.schemas.copy import VariantSource
 
 HOSTILE = '"></iframe><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 }}'

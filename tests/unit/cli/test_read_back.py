@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.admin.read_back import ReadBack, compare
+from shared.admin.person.read_back import ReadBack, compare
 
 ASKED, OTHER, STRANGER, MERGED = UUID(int=1), UUID(int=2), UUID(int=3), UUID(int=4)
 

@@ -10,11 +10,11 @@ from services.console.pages.operations import by_reason
 from services.console.pages.operations_attention import Observed, attention
 from services.console.pages.operations_exports import heat_map, month_of
 from services.console.pages.operations_words import advice, moment_of
-from shared.admin.exported_hours import Hour, Hours
-from shared.admin.operations_number import Number, Shows
-from shared.admin.outcomes import Pause, Writing
-from shared.admin.refused_store import RefusedWebhooks
-from shared.admin.sources import Source
+from shared.admin.checks.refused_store import RefusedWebhooks
+from shared.admin.exports.exported_hours import Hour, Hours
+from shared.admin.outcomes.number import Number, Shows
+from shared.admin.outcomes.outcomes import Pause, Writing
+from shared.admin.sources.sources import Source
 from shared.admin.stops import Stop
 
 NOW = datetime(2026, 11, 23, 10, 30, tzinfo=UTC)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.console.pages import results_charts
-from shared.admin.results_models import Day, LiftInterval, LiftSaid, Report, Results, Week
+from shared.admin.results.models import Day, LiftInterval, LiftSaid, Report, Results, Week
 
 
 def part_of(model: Any, **values: object) -> Any:

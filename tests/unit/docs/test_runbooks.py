@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.admin.meanings import DECISIONS, WRITES, Meaning, of_decision
+from shared.admin.outcomes.meanings import DECISIONS, WRITES, Meaning, of_decision
 from shared.schemas.decisions import PREVIEWED, REASONS, TREATMENT
 
 ROOT = Path(__file__).parents[3]

@@ -12,7 +12,7 @@ from services.ingest.beginning import look
 from services.ingest.parse import read_pieces
 from services.ingest.reading import Reading
 from services.ingest.records import Event, Listed, Unreadable
-from shared.admin.sources import known_fields
+from shared.admin.sources.sources import known_fields
 from shared.event_fields import HASH
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Who gets in: the people of an org and its API keys."""

@@ -1,0 +1,1 @@
+"""What became of generations and what their emails showed: the number above all, and examples of each reason."""

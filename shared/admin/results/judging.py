@@ -1,0 +1,241 @@
+"""From facts to what may be said of them. Pure; the arithmetic is in shared/inference."""
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from urllib.parse import unquote
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from shared.admin.results.advice import Suggestion, advice
+from shared.admin.results.store import Asked, Fact, People, Read, total
+from shared.admin.results.themes import Theme, by_theme
+from shared.inference import decay, guardrail, lift, variants
+from shared.inference.ratio import SampleRatio, draws_fit, sample_ratio
+from shared.inference.sequence import ALPHA, NotEnough
+from shared.inference.variants import Estimate, Sums
+from shared.zones import day_in
+
+NO_VALUE = "(none)"
+_MOST_SEGMENTS = 20  # more comparisons than that at once and none of them would ever be decided
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One variant's row. `fits`: it was drawn as often as its logged probabilities say."""
+
+    copy_id: UUID
+    name: str
+    sends: int
+    clicks: int
+    share: float
+    rate: Estimate | NotEnough
+    best: float | None
+    guard: guardrail.Guard
+    fits: bool
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One value of an attr, delivered sends of both arms. Its interval is that much wider as there are segments.
+
+    `mostly`: the variant that these people were sent most, and its share.
+    """
+
+    value: str
+    treatment: int
+    control: int
+    mostly: tuple[str, float] | None
+    result: lift.Lift | NotEnough
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All that is said of one template over a time."""
+
+    template_id: str
+    state: str
+    since: datetime
+    until: datetime
+    shipped_at: datetime | None
+    treatment: Fact
+    control: Fact
+    lift: lift.Lift | NotEnough
+    split: SampleRatio | None  # people assigned, against the planned share
+    delivery: SampleRatio | None  # people delivered to, against the share among the assigned
+    variants: Sequence[Variant]
+    themes: Sequence[Theme]
+    external: bool  # control is Klaviyo's own branch: how many were assigned to it is not known
+    unlogged: int  # delivered treatment without usable probabilities: in the lift, not in the variants' rates
+    attr: str | None
+    segments: Sequence[Segment]
+    weeks: Sequence[decay.Week]
+    worn_off: bool
+    advice: Sequence[Suggestion]
+
+
+def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share: float | None, worth: float) -> Results:
+    """Everything at once."""
+    treatment, control = arms_of(known.facts)
+    design = design_of(treatment, control, known.people)
+    found = of_facts(treatment, control, worth, design)
+    tally = variants.tally(known.draws)
+    rows = _variants(known, tally, design)
+    weeks, worn_off = _decay(known, asked.zone, worth, design)
+    split, delivery = _ratios(known, control_share or known.planned_control)
+    logged = sum(one.sends for one in tally.of.values())
+    return Results(
+        template_id=asked.template_id,
+        state=known.state,
+        since=asked.since,
+        until=asked.until,
+        shipped_at=known.shipped_at,
+        treatment=treatment,
+        control=control,
+        lift=found,
+        split=split,
+        delivery=delivery,
+        variants=rows,
+        themes=by_theme(known.facts, known.draws, known.themes, design),
+        external=known.external,
+        unlogged=max(0, treatment.delivered - logged),
+        attr=attr,
+        segments=_segments(known, attr, worth, design) if attr else [],
+        weeks=weeks,
+        worn_off=worn_off,
+        advice=advice(
+            found, rows=rows, alarms=[one for one in (split, delivery) if one is not None and one.alarm],
+            state=known.state, worn_off=worn_off,
+        ),
+    )  # fmt: skip
+
+
+def arms_of(facts: Sequence[Fact]) -> tuple[Fact, Fact]:
+    """Treatment and control, all together."""
+    return total(fact for fact in facts if not fact.control), total(fact for fact in facts if fact.control)
+
+
+def of_facts(
+    treatment: Fact, control: Fact, worth: float, design: float, alpha: float = ALPHA
+) -> lift.Lift | NotEnough:
+    """The lift of clicks over delivered generations."""
+    counts = (treatment.delivered, treatment.clicked, control.delivered, control.clicked)
+    return lift.of_rates(*counts, worth=worth, alpha=alpha, design=design)
+
+
+def design_of(treatment: Fact, control: Fact, people: Iterable[People]) -> float:
+    """The larger design effect of both arms."""
+    arms = {True: control, False: treatment}
+    return max(
+        (
+            lift.design_effect(
+                arms[one.control].delivered, arms[one.control].clicked, one.sends_squared, one.sends_clicks,
+                one.clicks_squared,
+            )
+            for one in people
+        ),
+        default=1.0,
+    )  # fmt: skip
+
+
+def _ratios(known: Read, control_share: float | None) -> tuple[SampleRatio | None, SampleRatio | None]:
+    """Of people, by their first decision. Where the control branch never calls us, what was sent stands for it."""
+    control, treatment = (
+        next((one for one in known.people if one.control is arm), People(arm, 0, 0, 0, 0, 0, 0))
+        for arm in (True, False)
+    )
+    controls, treated = (control.sent, treatment.sent) if known.external else (control.people, treatment.people)
+    split = sample_ratio(controls, treated, control_share) if control_share else None
+    if not controls or not treated:
+        return split, None
+    return split, sample_ratio(control.delivered, treatment.delivered, controls / (controls + treated))
+
+
+def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant]:
+    rates = {copy_id: variants.judged(sums, tally.pooled, design) for copy_id, sums in tally.of.items()}
+    known_rates = {copy_id: rate for copy_id, rate in rates.items() if isinstance(rate, Estimate)}
+    # The best of one says nothing, least of all beside others that are not known yet.
+    chances = variants.chances_of_being_best(known_rates) if len(known_rates) > 1 else {}
+    delivered = sum(sums.sends for sums in tally.of.values())
+    guards = _guards(known.facts, tally.of)
+    rows = [
+        Variant(
+            copy_id,
+            known.names.get(copy_id, str(copy_id)),
+            sums.sends,
+            int(sums.clicks),
+            sums.sends / delivered if delivered else 0.0,
+            rates[copy_id],
+            chances.get(copy_id),
+            guards[copy_id],
+            _fits(sums),
+            copy_id in known.paused,
+        )
+        for copy_id, sums in tally.of.items()
+    ]
+    return sorted(rows, key=lambda row: (-(row.best or 0.0), -row.sends, row.name))
+
+
+def _fits(sums: Sums) -> bool:
+    return draws_fit(sums.sends - sums.expected, sums.spread)
+
+
+def _guards(facts: Iterable[Fact], copy_ids: Iterable[UUID]) -> dict[UUID, guardrail.Guard]:
+    """Each variant against control, and against the others, by day and cell."""
+    strata: dict[tuple[date, str], dict[UUID | None, tuple[int, int]]] = defaultdict(dict)
+    for fact in facts:
+        if fact.control or fact.copy_id is not None:
+            stratum = strata[fact.day, fact.cell]
+            sends, away = stratum.get(fact.copy_id, (0, 0))  # control may be there twice: ours, and Klaviyo's branch
+            stratum[fact.copy_id] = (sends + fact.delivered, away + fact.driven_away)
+    return guardrail.judge_variants(strata, copy_ids)
+
+
+def value_of(cell: str, attr: str) -> str:
+    """The attr's value in a canonical cell, as a person reads it."""
+    wanted = " ".join(unicodedata.normalize("NFKC", attr).lower().split())
+    for pair in cell.split("&"):
+        name, _, value = pair.partition("=")
+        if unquote(name) == wanted and value:
+            return unquote(value)
+    return NO_VALUE
+
+
+def _segments(known: Read, attr: str, worth: float, design: float) -> list[Segment]:
+    by_value: dict[str, list[Fact]] = defaultdict(list)
+    for fact in known.facts:
+        by_value[value_of(fact.cell, attr)].append(fact)
+    largest = sorted(by_value.items(), key=lambda item: (-total(item[1]).delivered, item[0]))[:_MOST_SEGMENTS]
+    segments = []
+    for value, of_value in largest:
+        treatment, control = arms_of(of_value)
+        result = of_facts(treatment, control, worth, design, ALPHA / len(largest))
+        mostly = _mostly(of_value, known.names)
+        segments.append(Segment(value, treatment.delivered, control.delivered, mostly, result))
+    return segments
+
+
+def _mostly(facts: Iterable[Fact], names: Mapping[UUID, str]) -> tuple[str, float] | None:
+    sends: Counter[UUID] = Counter()
+    for fact in facts:
+        if fact.copy_id is not None:
+            sends[fact.copy_id] += fact.delivered
+    if not sends.total():
+        return None
+    copy_id = max(sends, key=lambda one: (sends[one], str(one)))
+    return names.get(copy_id, str(copy_id)), sends[copy_id] / sends.total()
+
+
+def _decay(known: Read, zone: ZoneInfo, worth: float, design: float) -> tuple[list[decay.Week], bool]:
+    if known.shipped_at is None:
+        return [], False
+    shipped = day_in(zone, known.shipped_at)
+    weeks = decay.by_week(
+        (decay.Day(one.day, one.control, one.delivered, one.clicked) for one in known.facts), shipped, worth, design
+    )
+    before = [fact for fact in known.facts if fact.day < shipped]
+    won = of_facts(*arms_of(before), worth, design)
+    return weeks, isinstance(won, lift.Lift) and won.lift > 0 and decay.worn_off(weeks, won.lift)

@@ -1,0 +1,106 @@
+"""The set-up linter: what the live flow in Klaviyo does, beside what the template needs."""
+
+from dataclasses import asdict
+from typing import Literal
+
+from shared.admin.checks.refused_store import read_access
+from shared.admin.context import Asking, Context
+from shared.admin.errors import Next, Refused
+from shared.admin.operation import ResultModel, operation_after
+from shared.admin.orgs.klaviyo import client, stored_key
+from shared.admin.queues import quota
+from shared.admin.run import run
+from shared.admin.stops import OneTemplate, no_template
+from shared.admin.templates.pasting import SELECT_ATTRIBUTES
+from shared.admin.templates.store import Place, place_of
+from shared.admin.variants import preview_grid
+from shared.admin.variants.preview_grid import Variant
+from shared.admin.variants.previewing import SELECT_VARIANTS
+from shared.klaviyo import lint as rules
+from shared.klaviyo.client import KlaviyoClient
+from shared.klaviyo.lint import Read, webhook_message
+from shared.klaviyo.lint_access import api_key_of
+from shared.snippet import earlier_snippet, marker
+from shared.snippet import snippet as make_snippet
+
+_MEASURED_H = 24
+
+
+class LintAnswer(ResultModel):
+    """One rule: what was found, and how to put it right. `unknown`: the key may not read it."""
+
+    rule: str
+    title: str
+    outcome: Literal["good", "wrong", "warning", "unknown"]
+    found: str
+    fix: str
+
+
+class Linted(ResultModel):
+    """In the order of the flow. `passes`: nothing is wrong."""
+
+    answers: list[LintAnswer]
+    passes: bool
+
+
+async def _read(asking: Asking, asked: OneTemplate) -> tuple[Read, float | None]:
+    """What Klaviyo says, before any transaction: it may take seconds."""
+    async with asking.means.database.transaction(asking.org_id) as connection:
+        place = await place_of(connection, asking.org_id, asked.template_id)
+    flow_id, action_id = _needed(place, asked.template_id)
+    klaviyo = client(asking, *await stored_key(asking))
+    flow = await klaviyo.flow(flow_id)
+    actions = await klaviyo.flow_actions(flow_id) if flow is not None else []
+    body = await _body(klaviyo, action_id) if any(one.action_id == action_id for one in actions) else None
+    measured = await run(asking, quota.show, quota.AskedQuota(hours=_MEASURED_H))
+    p99_s = next((one.written_p99_s for one in measured.accounts if one.written_p99_s is not None), None)
+    return Read(flow, actions, body), p99_s
+
+
+async def _body(klaviyo: KlaviyoClient, action_id: str) -> str | None:
+    messages = await klaviyo.flow_messages(action_id)
+    return await klaviyo.message_html(messages[0].message_id) if messages else None
+
+
+def _needed(place: Place | None, template_id: str) -> tuple[str, str]:
+    if place is None:
+        raise no_template(template_id)
+    if place.flow_id is None or place.treatment_action_id is None:
+        raise Refused(
+            "the template has no flow and Treatment Message yet, so there is nothing to check",
+            code="no_flow_message", next=Next("templates.set", (template_id,)),
+        )  # fmt: skip
+    return place.flow_id, place.treatment_action_id
+
+
+@operation_after(
+    _read, "templates.lint", "POST", "/templates/{template_id}/lint", "viewer",
+    "Check the live flow in Klaviyo against what the template needs, with a fix for each finding.", changes=False,
+)  # fmt: skip
+async def lint(context: Context, asked: OneTemplate, seen: tuple[Read, float | None]) -> Linted:
+    read, p99_s = seen
+    connection, org_id, template_id = context.connection, context.org_id, asked.template_id
+    place = await place_of(connection, org_id, template_id)
+    flow_id, action_id = _needed(place, template_id)
+    if place is None:
+        raise no_template(template_id)
+    try:
+        of_message = place.property_prefix, marker(template_id, flow_id, action_id), place.control
+        snippet, earlier = make_snippet(*of_message), earlier_snippet(*of_message)
+    except ValueError as error:
+        raise Refused(f"No snippet can be made of template {template_id!r}: {error}") from None
+    rows = await connection.fetch(SELECT_VARIANTS, org_id, template_id)
+    printed = [preview_grid.fields_of(Variant(**dict(row))) for row in rows if row["state"] != "archived"]
+    defined = await connection.fetchrow(SELECT_ATTRIBUTES, org_id, template_id)
+    presented = api_key_of(webhook_message(read, action_id))
+    access = await read_access(
+        connection, org_id, context.now, template_id=template_id, flow_id=flow_id,
+        digests=context.means.peppers.digests(presented) if presented else [],
+    )  # fmt: skip
+    wanted = rules.Wanted(
+        template_id, context.org_slug, action_id, snippet, earlier, frozenset().union(*printed),
+        frozenset({**defined["of_org"], **defined["of_template"]} if defined else ()), p99_s,
+        None if p99_s is None else quota.recommended_delay_s(p99_s), access,
+    )  # fmt: skip
+    answers = [LintAnswer(**asdict(one)) for one in rules.lint(wanted, read)]
+    return Linted(answers=answers, passes=not any(one.outcome == "wrong" for one in answers))
