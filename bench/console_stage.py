@@ -7,9 +7,9 @@ from uuid import UUID, uuid4, uuid5
 
 import asyncpg
 
-from services.ingest.counting import Pace, StoredCounts
-from services.ingest.shown import Pace as ShownPace
-from services.ingest.shown import StoredShownCounts
+from services.ingest.counting.results import Pace, StoredCounts
+from services.ingest.counting.shown import Pace as ShownPace
+from services.ingest.counting.shown import StoredShownCounts
 from shared.db.pool import Database
 
 DAYS, TEMPLATES, VARIANTS = 90, 1_000, 6

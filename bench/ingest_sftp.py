@@ -14,7 +14,7 @@ from uuid import uuid4
 from bench.report import Report
 from devstack import Endpoints
 from services.ingest.records import Source
-from services.ingest.sftp import Servers
+from services.ingest.sources.sftp import Servers
 from shared.crypto import KeyRing
 from shared.hosts import Hosts
 

@@ -1,5 +1,5 @@
 """The fields of an event that a column of a file may be: what a source's mapping may name. Ingest finds them
-(`services/ingest/mapping.py`), people set them by hand where it cannot."""
+(`services/ingest/reading/mapping.py`), people set them by hand where it cannot."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,5 +1,5 @@
-"""How long an email that shows no generation yet is tried again. Ingest tries (services/ingest/unmatched.py), people
-are told (shared/admin)."""
+"""How long an email that shows no generation yet is tried again. Ingest tries
+(services/ingest/attribution/unmatched.py), people are told (shared/admin/sources/unmatched.py)."""
 
 from typing import Final
 

@@ -8,32 +8,32 @@ from uuid import uuid4
 
 import aiohttp
 
-from services.ingest.batches import BatchFolders
-from services.ingest.counting import Counter, StoredCounts
-from services.ingest.counting import Pace as CountPace
-from services.ingest.folder import LocalFolders
-from services.ingest.folders import Folders, Opener
+from services.ingest.attribution.recounter import Recounter, recount_one
+from services.ingest.attribution.unmatched import Retrier, StoredUnmatched
+from services.ingest.counting.results import Counter, StoredCounts
+from services.ingest.counting.results import Pace as CountPace
+from services.ingest.counting.shown import Pace as ShownPace
+from services.ingest.counting.shown import ShownCounter, StoredShownCounts
 from services.ingest.handler import Deps, ingest_files
-from services.ingest.klaviyo_events import EventServers
-from services.ingest.klaviyo_store import EventSources
-from services.ingest.klaviyo_windows import WindowTimes
-from services.ingest.poller import Pace, Poller
-from services.ingest.probe import ProbeDeps, probe
-from services.ingest.reconcile_store import Comparisons
-from services.ingest.reconciler import Reconciler
-from services.ingest.recounter import Recounter, recount_one
-from services.ingest.s3 import Buckets
+from services.ingest.loading.staging import Stagings
+from services.ingest.reading.text import Limits
+from services.ingest.reconciling.reconciler import Reconciler
+from services.ingest.reconciling.store import Comparisons
 from services.ingest.settings import Settings
-from services.ingest.sftp import Servers
-from services.ingest.shown import Pace as ShownPace
-from services.ingest.shown import ShownCounter, StoredShownCounts
-from services.ingest.silence import SilenceWatch
-from services.ingest.source_store import Sources
-from services.ingest.staging import Stagings
+from services.ingest.sources.batches import BatchFolders
+from services.ingest.sources.folder import LocalFolders
+from services.ingest.sources.folders import Folders, Opener
+from services.ingest.sources.klaviyo_events import EventServers
+from services.ingest.sources.klaviyo_store import EventSources
+from services.ingest.sources.klaviyo_windows import WindowTimes
+from services.ingest.sources.poller import Pace, Poller
+from services.ingest.sources.probe import ProbeDeps, probe
+from services.ingest.sources.s3 import Buckets
+from services.ingest.sources.sftp import Servers
+from services.ingest.sources.silence import SilenceWatch
+from services.ingest.sources.store import Sources
 from services.ingest.stepper import Stepper
 from services.ingest.store import Ledger
-from services.ingest.text import Limits
-from services.ingest.unmatched import Retrier, StoredUnmatched
 from shared.clock import Clock
 from shared.crypto import KeyRing
 from shared.db.migrate import require

@@ -21,9 +21,10 @@ from time import monotonic
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
-from services.ingest.mapping import check_mapping
-from services.ingest.parse import read_pieces
-from services.ingest.reading import Reading
+from services.ingest.reading.mapping import check_mapping
+from services.ingest.reading.parse import read_pieces
+from services.ingest.reading.reading import Reading
+from services.ingest.reading.text import Limits
 from services.ingest.records import (
     Changed,
     Claimed,
@@ -36,7 +37,6 @@ from services.ingest.records import (
     SourceUnreachable,
     Unreadable,
 )
-from services.ingest.text import Limits
 from shared import logs, metrics
 from shared.clock import Clock
 from shared.errors import Conflict, Failure, Outage, Transient

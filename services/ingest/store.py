@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from services.ingest.loading.retract import SUPERSEDE
+from services.ingest.loading.switch import STATEMENT_TIMEOUT_S, begin_switch
 from services.ingest.records import Claimed, Got, Listed, Loaded, Source
-from services.ingest.retract import SUPERSEDE
-from services.ingest.source_store import MAX_ERROR, SOURCE_COLUMNS, source_of
-from services.ingest.switch import STATEMENT_TIMEOUT_S, begin_switch
+from services.ingest.sources.store import MAX_ERROR, SOURCE_COLUMNS, source_of
 from shared.db.pool import Connection, Database
 from shared.errors import Throttled
 

@@ -19,7 +19,7 @@ from liquid.exceptions import LiquidError
 
 from services.gateway.hook_batches import BadBatch, lines_of
 from services.gateway.reader import Unusable, read_webhook
-from services.ingest.parse import read_pieces
+from services.ingest.reading.parse import read_pieces
 from services.ingest.records import Unreadable
 from shared.content.served import CannotServe, serve
 from shared.rendering.copy import RenderError, compile_copy

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID, uuid4, uuid5
 
-from services.ingest.counting import Pace, StoredCounts
+from services.ingest.counting.results import Pace, StoredCounts
 from shared.db.pool import Database
 
 NAMES = ("Warm welcome", "Short and bold", "Story first")

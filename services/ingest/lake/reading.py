@@ -15,7 +15,7 @@ import orjson
 
 from services.ingest.lake.engine import Place
 from services.ingest.lake.remote import Remote
-from services.ingest.mapping import FIELDS, located
+from services.ingest.reading.mapping import FIELDS, located
 from services.ingest.records import Unreadable
 from shared.event_fields import REQUIRED_FIELDS
 

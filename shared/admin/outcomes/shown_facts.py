@@ -13,7 +13,7 @@ MISSED_BY_DECISION: Final = (*sorted(NOT_RENDERED), "unknown_template")
 # Older copy shows where a generation did not get through (`expired`, `rejected`) and the last that had got through for
 # the same message was written and not yet due to be taken away. Few rows are asked so, each by the person's index.
 # `place`: how many had got through from the newest on; an older one without an end yet may still become the last.
-# A send is of the person of its generation (services/ingest/attribute.py), so the person's index finds it.
+# A send is of the person of its generation (services/ingest/attribution/attribute.py), so the person's index finds it.
 _TOLD: Final = """
         SELECT g.generation_id, g.template_id, g.day, g.decision, g.reason AS decided, g.user_id, g.property_prefix,
                g.written_for, g.accepted_at, g.deadline_at, w.outcome, w.reason, w.at,

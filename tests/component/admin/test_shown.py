@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.ingest.shown import SETTLE, Pace, StoredShownCounts
+from services.ingest.counting.shown import SETTLE, Pace, StoredShownCounts
 from shared.admin.outcomes import examples as operations_examples
 from shared.admin.outcomes import number as operations_number
 from shared.admin.outcomes import outcomes, shown_store
@@ -318,7 +318,7 @@ async def test_a_count_whose_claim_was_lost_is_not_stored(
 ) -> None:
     await facts.generation()
     await counts.take_marks(START)
-    monkeypatch.setattr("services.ingest.shown.SETTLE", f"{SETTLE} AND false")
+    monkeypatch.setattr("services.ingest.counting.shown.SETTLE", f"{SETTLE} AND false")
 
     assert await counts.count_quarter(START) is True
 

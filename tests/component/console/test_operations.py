@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from services.ingest.shown import Pace, StoredShownCounts
+from services.ingest.counting.shown import Pace, StoredShownCounts
 from shared.clock import FrozenClock
 from tests.component.console.browser import Browser
 from tests.support.console import Stage

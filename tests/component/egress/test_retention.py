@@ -14,7 +14,8 @@ from services.egress import retention
 from services.egress.handler import export_hour
 from services.egress.retention import Retention, StoredDays, dropped_before
 from services.egress.scheduler import Scheduler
-from services.ingest import counting, shown
+from services.ingest.counting import results as counting
+from services.ingest.counting import shown
 from shared.exports import hours_between
 from shared.schemas.jobs import ExportHourJob
 from tests.component.egress.mail import changed, ended, sent

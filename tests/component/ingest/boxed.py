@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 import aiohttp
 
-from services.ingest.reconcile_store import Comparisons
-from services.ingest.reconciler import Reconciler
+from services.ingest.reconciling.reconciler import Reconciler
+from services.ingest.reconciling.store import Comparisons
 from shared.clock import FrozenClock
 from shared.crypto import KeyRing
 from shared.klaviyo.reports import Reports

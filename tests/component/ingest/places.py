@@ -9,11 +9,11 @@ from uuid import uuid4
 
 from aiobotocore.session import get_session  # type: ignore[import-untyped]  # ships no types
 
-from services.ingest.folder import LocalFolders
-from services.ingest.folders import Folder, Opener
 from services.ingest.records import Source
-from services.ingest.s3 import Buckets
-from services.ingest.sftp import Servers
+from services.ingest.sources.folder import LocalFolders
+from services.ingest.sources.folders import Folder, Opener
+from services.ingest.sources.s3 import Buckets
+from services.ingest.sources.sftp import Servers
 from shared.crypto import KeyRing
 from tests.component.ingest.rig import HERE, RING, Server
 

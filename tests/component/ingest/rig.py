@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from services.ingest.handler import Deps, ingest_files
-from services.ingest.poller import Pace, Poller
-from services.ingest.sftp import Servers
-from services.ingest.source_store import Sources
-from services.ingest.staging import Stagings
+from services.ingest.loading.staging import Stagings
+from services.ingest.reading.text import Limits
+from services.ingest.sources.poller import Pace, Poller
+from services.ingest.sources.sftp import Servers
+from services.ingest.sources.store import Sources
 from services.ingest.store import Ledger
-from services.ingest.text import Limits
 from shared.clock import FrozenClock
 from shared.crypto import KeyRing
 from shared.db.pool import Database

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from services.ingest.rebuild import rebuild_rollups
-from services.ingest.staging import Staged
+from services.ingest.attribution.rebuild import rebuild_rollups
+from services.ingest.loading.staging import Staged
 from services.ingest.store import settle
 from tests.component.ingest.given import SENT, Mail, Row, again, json_lines, nested_csv
 from tests.component.ingest.rig import Rig
@@ -113,7 +113,7 @@ async def test_a_listing_does_not_wait_for_a_switch(rig: Rig, folder: Path, monk
 
     await rig.list_twice()
     rig.clock.advance(60)
-    monkeypatch.setattr("services.ingest.staging.settle", poll_and_settle)
+    monkeypatch.setattr("services.ingest.loading.staging.settle", poll_and_settle)
     await rig.work()
 
     assert polled == [None]

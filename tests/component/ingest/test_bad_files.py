@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.ingest.text import Limits
+from services.ingest.reading.text import Limits
 from tests.component.ingest.given import Mail, nested_csv
 from tests.component.ingest.rig import Rig
 from tests.unit.ingest.bad_files import BAD_FILES, Bad

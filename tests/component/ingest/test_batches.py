@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 
 from services.gateway.hook_batches import lines_of
-from services.ingest.batches import BatchFolders
-from services.ingest.folders import Folders
+from services.ingest.sources.batches import BatchFolders
+from services.ingest.sources.folders import Folders
 from shared.clock import FrozenClock
 from simulator.account import Account
 from simulator.people.hooks import signed_batch

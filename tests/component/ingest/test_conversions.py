@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.ingest.rebuild import rebuild_rollups
-from services.ingest.recounter import recount_one
+from services.ingest.attribution.rebuild import rebuild_rollups
+from services.ingest.attribution.recounter import recount_one
 from shared.schemas.conversions import Conversions, stored
 from tests.component.ingest.given import SENT, Mail, Row, again, nested_csv
 from tests.component.ingest.rig import Rig

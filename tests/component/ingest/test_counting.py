@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from asyncpg import NumericValueOutOfRangeError
 
-from services.ingest.counting import Pace, StoredCounts
+from services.ingest.counting.results import Pace, StoredCounts
 from shared.admin.results import days as results_days
 from shared.db.pool import Connection
 from shared.errors import Outage
@@ -179,7 +179,7 @@ async def test_a_report_that_fails_says_so_and_is_tried_again_later(
         async def fails(*_: object, failure: Exception = failure) -> dict[str, Any]:
             raise failure
 
-        monkeypatch.setattr("services.ingest.counting.make_report", fails)
+        monkeypatch.setattr("services.ingest.counting.results.make_report", fails)
         assert await counts_of(rig).report(rig.clock.now()) is True
         monkeypatch.undo()
 

@@ -20,15 +20,15 @@ import asyncpg.transaction
 import pytest
 
 from devstack.isolation import fresh_database
-from services.ingest.counting import StoredCounts
-from services.ingest.folder import LocalFolders
-from services.ingest.folders import Folders
+from services.ingest.attribution.rebuild import rebuild_rollups
+from services.ingest.attribution.recounter import recount_one
+from services.ingest.attribution.unmatched import StoredUnmatched
+from services.ingest.counting.results import StoredCounts
+from services.ingest.counting.shown import Pace as ShownPace
+from services.ingest.counting.shown import StoredShownCounts
 from services.ingest.handler import ingest_files
-from services.ingest.rebuild import rebuild_rollups
-from services.ingest.recounter import recount_one
-from services.ingest.shown import Pace as ShownPace
-from services.ingest.shown import StoredShownCounts
-from services.ingest.unmatched import StoredUnmatched
+from services.ingest.sources.folder import LocalFolders
+from services.ingest.sources.folders import Folders
 from shared.clock import FrozenClock
 from shared.db.pool import open_database
 from shared.errors import Failure
@@ -44,10 +44,10 @@ from tests.support.servers import Servers
 
 COPY = UUID("00000000-0000-4000-8000-000000000001")
 ORG = UUID("00000000-0000-4000-8000-0000000000aa")
-NOT_OF_FILES = ("batches", "klaviyo_store", "reconcile_store", "lake/inputs")
+NOT_OF_FILES = ("batches", "klaviyo_store", "reconciling/store", "lake/inputs")
 """Other kinds of source, the hourly comparison and an export of history: tests/component/ingest/test_batches.py,
 test_klaviyo_events.py, test_reconciling.py, test_lake.py."""
-NOT_HERE = {"commit services/ingest/source_store.py Sources.find"}  # only who previews a file asks for it
+NOT_HERE = {"commit services/ingest/sources/store.py Sources.find"}  # only who previews a file asks for it
 SITES = sorted(
     site
     for site in in_the_code() - NOT_HERE

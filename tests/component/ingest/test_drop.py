@@ -14,7 +14,7 @@ import pytest
 
 from cli import drop_keys
 from devstack.ports import free_ports
-from services.ingest.folder import LocalFolders
+from services.ingest.sources.folder import LocalFolders
 from tests.component.ingest.given import Mail, nested_csv
 from tests.component.ingest.places import source
 from tests.support.waiting import eventually

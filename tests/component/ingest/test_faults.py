@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from devstack import local, sshd
-from services.ingest import sftp
 from services.ingest.records import Listed, Source
+from services.ingest.sources import sftp
 from services.ingest.store import Ledger
 from shared.crypto import KeyRing
 from shared.hosts import Hosts

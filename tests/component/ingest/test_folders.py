@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from devstack.isolation import SftpFolder, fresh_bucket
-from services.ingest import folders
-from services.ingest.folder import LocalFolders
-from services.ingest.folders import READ_BYTES, Folder, Folders
 from services.ingest.records import Changed, SourceRefused, SourceUnreachable
-from services.ingest.s3 import Buckets
-from services.ingest.sftp import Servers
+from services.ingest.sources import folders
+from services.ingest.sources.folder import LocalFolders
+from services.ingest.sources.folders import READ_BYTES, Folder, Folders
+from services.ingest.sources.s3 import Buckets
+from services.ingest.sources.sftp import Servers
 from shared.crypto import KeyRing
 from shared.hosts import Hosts
 from tests.component.ingest.places import OnDisk, Place, in_bucket, on_disk, on_sftp, opened, source

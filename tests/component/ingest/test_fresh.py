@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from services.ingest import fresh
-from services.ingest.rebuild import rebuild_rollups
+from services.ingest.attribution.rebuild import rebuild_rollups
+from services.ingest.loading import fresh
 from tests.component.ingest.given import SENT, Mail, Row, nested_csv
 from tests.component.ingest.rig import Rig
 

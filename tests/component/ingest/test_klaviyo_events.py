@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 import pytest
 from yarl import URL
 
-from services.ingest.folders import Folders
-from services.ingest.klaviyo_events import EventFolder, EventServers
-from services.ingest.klaviyo_store import EventSources
-from services.ingest.klaviyo_windows import WindowTimes
 from services.ingest.records import Source
+from services.ingest.sources.folders import Folders
+from services.ingest.sources.klaviyo_events import EventFolder, EventServers
+from services.ingest.sources.klaviyo_store import EventSources
+from services.ingest.sources.klaviyo_windows import WindowTimes
 from shared.crypto import KeyRing
 from shared.errors import Outage
 from simulator.api.operations import ALL_SCOPES

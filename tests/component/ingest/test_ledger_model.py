@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from services.ingest.poller import Pace, Poller
+from services.ingest.loading.staging import Staged, Stagings
 from services.ingest.records import Changed, Claimed, Listed, Listing, Loaded, Source
-from services.ingest.staging import Staged, Stagings
+from services.ingest.sources.poller import Pace, Poller
 from shared.errors import Outage
 from tests.component.ingest.given import Mail, Row, again, nested_csv
 from tests.component.ingest.rig import STABLE_S, Rig, Server

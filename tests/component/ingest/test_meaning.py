@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.ingest.rebuild import rebuild_rollups
+from services.ingest.attribution.rebuild import rebuild_rollups
 from tests.component.ingest.given import SENT, Mail, Row, again, flat_csv, json_lines, mails, nested_csv
 from tests.component.ingest.rig import Rig
 

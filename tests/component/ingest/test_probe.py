@@ -17,11 +17,11 @@ import pytest
 from pydantic import SecretStr
 
 from services.ingest.app import build
-from services.ingest.folder import LocalFolders
-from services.ingest.folders import Folders
-from services.ingest.probe import ProbeDeps, probe
-from services.ingest.s3 import Buckets
 from services.ingest.settings import Settings
+from services.ingest.sources.folder import LocalFolders
+from services.ingest.sources.folders import Folders
+from services.ingest.sources.probe import ProbeDeps, probe
+from services.ingest.sources.s3 import Buckets
 from shared.crypto import KeyRing
 from shared.messaging.asking import SeldomAsker
 from shared.messaging.topology import PROBE_SOURCE
@@ -198,7 +198,7 @@ async def test_what_nobody_foresaw_is_told_to_who_asked(
     def look(*_: object) -> None:
         raise LookupError("of some library")
 
-    monkeypatch.setattr("services.ingest.probe.look", look)
+    monkeypatch.setattr("services.ingest.sources.probe.look", look)
     (folder / "events.csv").write_bytes(nested_csv(ROWS))
 
     name, ok, says = last(await tried(bare_rig, await bare_rig.add_source(sshd, str(folder))))

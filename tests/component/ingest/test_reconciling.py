@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.ingest.reconciler import next_due
+from services.ingest.reconciling.reconciler import next_due
 from simulator.api.operations import PAGE_SCOPES
 from simulator.people.events import Event
 from simulator.people.export import export_file

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.ingest.rebuild import rebuild_rollups
+from services.ingest.attribution.rebuild import rebuild_rollups
 from shared.schemas.conversions import Conversions, stored
 from tests.component.ingest.given import SENT, Row, again, mails, nested_csv
 from tests.component.ingest.rig import Rig

@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from services.ingest.folders import READ_BYTES
-from services.ingest.sftp import Servers
+from services.ingest.sources.folders import READ_BYTES
+from services.ingest.sources.sftp import Servers
 from shared.crypto import KeyRing
 from shared.errors import Transient
 from tests.component.ingest.faulty import Faults, faulty_server

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.ingest.looks import EVERY, LONGEST, Looks
-from services.ingest.rebuild import rebuild_rollups
-from services.ingest.unmatched import StoredUnmatched
+from services.ingest.attribution.looks import EVERY, LONGEST, Looks
+from services.ingest.attribution.rebuild import rebuild_rollups
+from services.ingest.attribution.unmatched import StoredUnmatched
 from shared import metrics
 from tests.component.ingest.given import SENT, Mail, Row, nested_csv
 from tests.component.ingest.rig import Rig

@@ -11,8 +11,8 @@ import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # the same
 import pytest
 
-from services.ingest.parse import read_pieces
-from services.ingest.reading import Reading
+from services.ingest.reading.parse import read_pieces
+from services.ingest.reading.reading import Reading
 from services.ingest.records import Event, Reject, Unreadable
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)

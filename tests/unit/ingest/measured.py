@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from services.ingest.parse import read_pieces
-from services.ingest.reading import Reading
+from services.ingest.reading.parse import read_pieces
+from services.ingest.reading.reading import Reading
 from services.ingest.records import Unreadable
 
 _SAMPLE_S = 0.02

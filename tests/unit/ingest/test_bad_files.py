@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.ingest.parse import read_pieces
+from services.ingest.reading.parse import read_pieces
 from services.ingest.records import Unreadable
 from tests.unit.ingest.bad_files import BAD_FILES, BRACKETS, ENDLESS
 from tests.unit.ingest.given_files import READING, read

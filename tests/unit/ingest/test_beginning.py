@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 import pytest
 import zstandard
 
-from services.ingest.beginning import BEGINNING_BYTES, MOST_TABLE_BYTES, end_bytes, look
-from services.ingest.mapping import FIELDS
-from services.ingest.parse import read_pieces
-from services.ingest.reading import Reading
+from services.ingest.reading.beginning import BEGINNING_BYTES, MOST_TABLE_BYTES, end_bytes, look
+from services.ingest.reading.mapping import FIELDS
+from services.ingest.reading.parse import read_pieces
+from services.ingest.reading.reading import Reading
 from services.ingest.records import Listed
 from shared.event_fields import EVENT_FIELDS
 from shared.schemas.probes import FilePreview

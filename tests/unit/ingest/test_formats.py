@@ -13,10 +13,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest import arrays
-from services.ingest.lines import MAX_ROW_CHARS
+from services.ingest.reading import arrays
+from services.ingest.reading.lines import MAX_ROW_CHARS
+from services.ingest.reading.text import Limits, open_text
 from services.ingest.records import Unreadable
-from services.ingest.text import Limits, open_text
 from tests.unit.ingest.given_files import (
     METRIC,
     NAMED,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from services.ingest.beginning import look
-from services.ingest.parse import read_pieces
-from services.ingest.reading import Reading
+from services.ingest.reading.beginning import look
+from services.ingest.reading.parse import read_pieces
+from services.ingest.reading.reading import Reading
 from services.ingest.records import Event, Listed, Unreadable
 from shared.admin.sources.sources import known_fields
 from shared.event_fields import HASH

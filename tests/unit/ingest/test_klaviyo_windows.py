@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from services.ingest.klaviyo_windows import Backfill, WindowTimes, list_windows, listed, window_of
 from services.ingest.records import Changed
+from services.ingest.sources.klaviyo_windows import Backfill, WindowTimes, list_windows, listed, window_of
 
 TIMES = WindowTimes(window=timedelta(hours=6), overlap=timedelta(hours=2), late=timedelta(hours=24))
 BEGAN = date(2026, 11, 22)

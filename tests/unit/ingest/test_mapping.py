@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.mapping import Columns, check_mapping
+from services.ingest.reading.mapping import Columns, check_mapping
+from services.ingest.reading.values import Rejected, read_time
 from services.ingest.records import Event, Unreadable
-from services.ingest.values import Rejected, read_time
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 AT = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.reading import Reading
+from services.ingest.reading.reading import Reading
+from services.ingest.reading.text import Limits
 from services.ingest.records import Unreadable
-from services.ingest.text import Limits
 from tests.unit.ingest.given_files import (
     NAMED,
     NOW,

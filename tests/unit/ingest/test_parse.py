@@ -16,12 +16,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.lines import MAX_ROW_CHARS
-from services.ingest.objects import MAX_RAW_BYTES
-from services.ingest.parse import read_pieces
-from services.ingest.reading import Reading
+from services.ingest.reading.lines import MAX_ROW_CHARS
+from services.ingest.reading.objects import MAX_RAW_BYTES
+from services.ingest.reading.parse import read_pieces
+from services.ingest.reading.reading import Reading
+from services.ingest.reading.text import Limits
 from services.ingest.records import Event, Reject, Unreadable
-from services.ingest.text import Limits
 from tests.unit.ingest.given_files import zipped
 
 READING = Reading({}, datetime(2026, 11, 23, 10, 0, tzinfo=UTC))

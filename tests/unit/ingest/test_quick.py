@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest import plain, properties
-from services.ingest.parse import read_pieces
-from services.ingest.reading import Reading
+from services.ingest.reading import plain, properties
+from services.ingest.reading.parse import read_pieces
+from services.ingest.reading.reading import Reading
 from services.ingest.records import STAGED, Event, Piece, Reject, Unreadable
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from services.ingest.counting import Counter
-from services.ingest.recounter import Recounter
-from services.ingest.shown import ShownCounter
-from services.ingest.unmatched import Retrier
+from services.ingest.attribution.recounter import Recounter
+from services.ingest.attribution.unmatched import Retrier
+from services.ingest.counting.results import Counter
+from services.ingest.counting.shown import ShownCounter
 from shared.clock import SystemClock
 from shared.errors import Outage
 

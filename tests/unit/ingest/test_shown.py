@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.ingest.shown import ShownCounter, raised_by
+from services.ingest.counting.shown import ShownCounter, raised_by
 from shared.clock import FrozenClock
 from shared.errors import Outage
 from tests.support.waiting import eventually

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.ingest import folder
-from services.ingest.folder import LocalFolders
 from services.ingest.records import SourceUnreachable
+from services.ingest.sources import folder
+from services.ingest.sources.folder import LocalFolders
 from shared.errors import Transient
 from tests.component.ingest.places import on_disk
 from tests.support.waiting import eventually

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-from services.ingest.poller import Ledger, Pace, Poller
-from services.ingest.reconcile_store import Comparisons, Due
-from services.ingest.reconciler import Reconciler, Totals
+from services.ingest.reconciling.reconciler import Reconciler, Totals
+from services.ingest.reconciling.store import Comparisons, Due
 from services.ingest.records import Listing, Source
+from services.ingest.sources.poller import Ledger, Pace, Poller
 from shared.clock import FrozenClock
 from shared.crypto import KeyRing
 

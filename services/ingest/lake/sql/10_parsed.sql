@@ -1,5 +1,5 @@
 -- Each row as it is understood, or why it is no event. Times are microseconds since 1970, UTC: integers mean the same to
--- every engine. What the words mean is said in services/ingest/mapping.py.
+-- every engine. What the words mean is said in services/ingest/reading/mapping.py.
 WITH named AS (
     SELECT
         r.file,

@@ -1,5 +1,5 @@
 -- The generation that each send showed: the newest of its person that was accepted before it was handed over and made
--- for its message. The words of `attribution` are those of services/ingest/attribute.py.
+-- for its message. The words of `attribution` are those of services/ingest/attribution/attribute.py.
 WITH synced AS (
     SELECT DISTINCT message_id FROM flow_messages
 ), candidates AS (

@@ -1,0 +1,59 @@
+"""All of an org's sends, conversions and rollups, computed anew from its events."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from services.ingest.attribution.attribute import recompute_sends
+from services.ingest.attribution.conversions import orders_of
+from services.ingest.counting.rollups import note_all_cells, roll_up
+from services.ingest.loading.switch import CREATE_WORK_TABLES, DROP_WORK_TABLES, STATEMENT_TIMEOUT_S, begin_switch
+from shared.db.pool import SCOPE_TO_ORG, Connection, Database
+
+_TIMEOUT_S = 6 * 3600.0
+
+SELECT_SEND_DAYS = """
+    SELECT DISTINCT day FROM events
+    WHERE org_id = $1 AND transmission_id IS NOT NULL
+      AND metric IN ('Received Email', 'Bounced Email', 'Dropped Email')
+    ORDER BY day
+"""
+
+TOUCH_DAY = """
+    INSERT INTO touched
+    SELECT transmission_id, min(least(day, (handoff_at AT TIME ZONE 'UTC')::date)), count(*) FROM events
+    WHERE org_id = $1 AND day = $2 AND transmission_id IS NOT NULL
+      AND metric IN ('Received Email', 'Bounced Email', 'Dropped Email')
+    GROUP BY transmission_id
+"""
+
+COUNT_ROLLUPS = "SELECT count(*) FROM rollups WHERE org_id = $1"
+
+
+async def rebuild_rollups(database: Database, org_id: UUID, window: timedelta = timedelta(days=1)) -> int:
+    """Compute all sends and rollups of an org anew from its events, day by day, as after a flow sync that told more
+    about its messages. Files may be loaded meanwhile. Returns the number of rollup rows."""
+    async with database.connection(_TIMEOUT_S) as connection:
+        async with connection.transaction():
+            await connection.execute(SCOPE_TO_ORG, str(org_id))
+            await connection.execute(CREATE_WORK_TABLES)
+            days = [row["day"] for row in await connection.fetch(SELECT_SEND_DAYS, org_id, timeout=STATEMENT_TIMEOUT_S)]
+        for day in days:
+            async with connection.transaction():
+                await begin_switch(connection, org_id)
+                await connection.execute(TOUCH_DAY, org_id, day, timeout=STATEMENT_TIMEOUT_S)
+                await recompute_sends(connection, await orders_of(connection, org_id), org_id, window)
+        async with connection.transaction():
+            await begin_switch(connection, org_id)
+            await note_all_cells(connection, org_id)
+            await recount_orders(connection, org_id)
+            count: int = await connection.fetchval(COUNT_ROLLUPS, org_id)
+        await connection.execute(DROP_WORK_TABLES)
+    return count
+
+
+async def recount_orders(connection: Connection, org_id: UUID) -> None:
+    """Attribute all orders of an org anew, as after a change of what its templates count. Within the caller's
+    transaction, which holds LOCK_ORG and made the work tables."""
+    orders = await orders_of(connection, org_id)
+    await orders.recount_all()
+    await roll_up(connection, org_id)

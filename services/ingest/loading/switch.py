@@ -1,0 +1,58 @@
+"""The transaction that brings what follows from an org's events to what they say, and its work tables.
+
+`touched` says which transmissions, `loose` which events name none, `tallies` what the events of a transmission say
+together (attribute.py); `cells` which rollups that concerns, `decided` which days of decisions (rollups.py;
+counting/results.py counts those anew); `bought` and `placed` are those of conversions.py.
+"""
+
+from uuid import UUID
+
+from shared.db.pool import SCOPE_TO_ORG, Connection
+
+STATEMENT_TIMEOUT_S = 600.0  # of one statement over all that one file, or one day, touched
+
+CREATE_WORK_TABLES = """
+    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells, pg_temp.decided,
+        pg_temp.bought, pg_temp.placed;
+    CREATE TEMP TABLE touched (transmission_id text, since date, n bigint) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE loose (
+        profile_id text, message_id text, event_at timestamptz, handoff_at timestamptz
+    ) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE tallies (
+        transmission_id text, profile_id text, message_id text, flow_id text, sent_at timestamptz, day date,
+        delivered bool, bounced bool, unsubscribed bool, spam bool, first_open_at timestamptz, human_opens int,
+        machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, loose int
+    ) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE cells (template_id text, copy_id uuid, cell text, day date) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE decided (day date) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE bought (event_id text, day date) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE placed (
+        transmission_id text, profile_id text, sent_at timestamptz, template_id text, message_id text, delivered bool,
+        sign int
+    ) ON COMMIT DELETE ROWS;
+"""
+DROP_WORK_TABLES = """
+    DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells, pg_temp.decided,
+        pg_temp.bought, pg_temp.placed
+"""
+
+# What we ANALYZE are work tables, of which the planner need only know how long they are.
+BEGIN_LONG_WORK = """
+    SET LOCAL statement_timeout = '600s'; SET LOCAL lock_timeout = '300s'; SET LOCAL work_mem = '64MB';
+    SET LOCAL default_statistics_target = 10
+"""
+
+# Several orgs switch at once; within one, two files could each miss what the other is about to commit.
+LOCK_ORG = "SELECT pg_advisory_xact_lock(hashtextextended('ingest:' || $1, 0))"
+
+
+async def begin_switch(connection: Connection, org_id: UUID) -> None:
+    """At the start of a transaction that changes what follows from events: this org only, one at a time."""
+    await begin_long_work(connection, org_id)
+    await connection.execute(LOCK_ORG, str(org_id), timeout=STATEMENT_TIMEOUT_S)
+
+
+async def begin_long_work(connection: Connection, org_id: UUID) -> None:
+    """At the start of a transaction of this org's that may take minutes."""
+    await connection.execute(SCOPE_TO_ORG, str(org_id))
+    await connection.execute(BEGIN_LONG_WORK)

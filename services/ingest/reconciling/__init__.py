@@ -1,0 +1,1 @@
+"""Our counts beside Klaviyo's own totals."""
