@@ -105,12 +105,6 @@ INSERT_SNAPSHOT = """
 """
 
 
-# A plan that was made before the first order looks through all orders of the org for each send.
-SET_FOR_FACTS = f"""
-    SET LOCAL statement_timeout = '{_FACTS_TIMEOUT_S:.0f}s'; SET LOCAL plan_cache_mode = force_custom_plan
-"""
-
-
 class Store:
     """The templates of all orgs."""
 
@@ -168,7 +162,7 @@ async def read_facts(
 ) -> list[Fact]:
     """What was sent until then, and what was clicked or earned of it until then, as the events that are loaded now
     tell it. `policy` as it is `in_force`."""
-    await connection.execute(SET_FOR_FACTS)
+    await connection.execute(f"SET LOCAL statement_timeout = '{_FACTS_TIMEOUT_S:.0f}s'")
     cap = [policy.revenue_cap] if policy.reward == "revenue" else []
     rows = await connection.fetch(
         SELECT_FACTS[policy.reward], org_id, template_id, until, edges_of(policy.window_h), policy.window_h,
