@@ -281,7 +281,7 @@ async def nothing_remembered(rig: Rig) -> None:
 async def test_planned_control_is_a_clear_and_the_same_again_when_it_is_delivered_again(rig: Rig) -> None:
     org_id, _ = await shop(rig)
     await rig.rows("UPDATE templates SET split = 'random', control_ratio = 0.5, control_share = 0.2")
-    webhooks = [job(AT, org_id=org_id, user_id=f"USR{number:03}") for number in range(48)]
+    webhooks = [job(AT, org_id=org_id, user_id=f"USR{number:03}") for number in range(60)]
 
     async with running(rig):
         await rig.send(*webhooks)
