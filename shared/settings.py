@@ -99,7 +99,13 @@ class ServiceSettings(BaseSettings):
     )
     trace_share: float = Field(1.0, ge=0, le=1, description="Of all webhooks, how many are traced.")
     database_role: str = Field("justai_worker", description="The PostgreSQL role to work as; never the tables' owner.")
-    database_pool: int = Field(8, ge=1, le=100, description="Most database connections of this process.")
+    database_pool: int = Field(
+        8,
+        ge=1,
+        le=100,
+        description="Most database connections of this process; the profile writer has two more, for what it reads "
+        "rarely.",
+    )
 
     @field_validator("database_url", "amqp_url")
     @classmethod

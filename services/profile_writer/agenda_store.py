@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from services.profile_writer.by_key import in_flight
 from services.profile_writer.capacity import MARKS, can_wait
-from services.profile_writer.rows import Key
+from services.profile_writer.rows import Key, Lane
 from services.profile_writer.shares import crowded_out, shared_out, side_by_side
 from services.profile_writer.turn_store import Claim
 from shared.db.pool import Connection
@@ -13,7 +13,16 @@ from shared.db.pool import Connection
 AT_ONCE = 500
 """Rows that one turn expires, and cleans up after: the bound on how long it holds the account."""
 
-_SENDABLE = ("dirty", "fresh", "retry", "clean_up")  # what the branches of SELECT_AGENDA are called
+
+def _due(lane: Lane, most: str) -> str:
+    """The branch of SELECT_AGENDA with what could be sent now of a lane, which it is called after."""
+    return f"""
+        (SELECT '{lane.name.lower()}', p.profile_id, p.prefix FROM pending_writes p
+         WHERE p.account_key = $1 AND p.lane = {lane:d} AND p.next_attempt_at <= $2
+           AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
+           AND NOT EXISTS ({in_flight("$1", "$2")})
+         ORDER BY p.deadline_at LIMIT {most})
+    """  # noqa: S608 - our own names
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +51,10 @@ class AgendaStore:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    # Six scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
-    # whose send window is over; and what could be sent now, by lane and deadline, no profile twice at a time. Retries
-    # and clean-ups are asked for on their own, since they have shares of their own. Retries that are not due yet are
-    # passed over one by one, 2 µs each; the breaker keeps them few.
+    # Seven scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
+    # whose send window is over; and what could be sent now, lane by lane since each has a share of its own, by
+    # deadline, no profile twice at a time. Retries that are not due yet are passed over one by one, 2 µs each; the
+    # breaker keeps them few.
     SELECT_AGENDA = f"""
         (SELECT 'over' AS what, first.profile_id, first.prefix
          FROM unnest('{{0,1,2}}'::smallint[]) AS lanes (lane),
@@ -67,28 +76,13 @@ class AgendaStore:
          WHERE account_key = $1 AND NOT clean_queued AND clean_at <= $2
          ORDER BY clean_at LIMIT $5)
         UNION ALL
-        (SELECT 'dirty', p.profile_id, p.prefix FROM pending_writes p
-         WHERE p.account_key = $1 AND p.lane = 0 AND p.next_attempt_at <= $2
-           AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
-           AND NOT EXISTS ({in_flight("$1", "$2")})
-         ORDER BY p.deadline_at LIMIT $6)
+        {_due(Lane.DIRTY, "$6")}
         UNION ALL
-        (SELECT 'fresh', p.profile_id, p.prefix FROM pending_writes p
-         WHERE p.account_key = $1 AND p.lane = 1 AND p.next_attempt_at <= $2
-           AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
-           AND NOT EXISTS ({in_flight("$1", "$2")})
-         ORDER BY p.deadline_at LIMIT $6)
+        {_due(Lane.FRESH, "$6")}
         UNION ALL
-        (SELECT 'retry', p.profile_id, p.prefix FROM pending_writes p
-         WHERE p.account_key = $1 AND p.lane = 2 AND p.next_attempt_at <= $2
-           AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
-           AND NOT EXISTS ({in_flight("$1", "$2")})
-         ORDER BY p.deadline_at LIMIT $6)
+        {_due(Lane.RETRY, "$6")}
         UNION ALL
-        (SELECT 'clean_up', p.profile_id, p.prefix FROM pending_writes p
-         WHERE p.account_key = $1 AND p.lane = 3 AND p.next_attempt_at <= $2 AND p.org_id <> ALL($8::uuid[])
-           AND NOT EXISTS ({in_flight("$1", "$2")})
-         ORDER BY p.deadline_at LIMIT $7)
+        {_due(Lane.CLEAN_UP, "$7")}
     """  # noqa: S608 - our own names
 
     async def agenda(
@@ -103,11 +97,12 @@ class AgendaStore:
             self.SELECT_AGENDA, account_key, now, over_before, given_up_before, AT_ONCE, tokens, clean_up_tokens,
             claim.paused,
         )  # fmt: skip
-        found: dict[str, list[Key]] = {what: [] for what in ("over", "clean", *_SENDABLE)}
+        lanes = [lane.name.lower() for lane in Lane]
+        found: dict[str, list[Key]] = {what: [] for what in ("over", "clean", *lanes)}
         for row in rows:
             found[row["what"]].append(Key(account_key, row["profile_id"], row["prefix"]))
         over = set(found["over"])
-        dirty, fresh, retries, clean_ups = ([key for key in found[what] if key not in over] for what in _SENDABLE)
+        dirty, fresh, retries, clean_ups = ([key for key in found[what] if key not in over] for what in lanes)
         first = (*dirty, *fresh)
         if crowded_out(dirty, fresh, tokens) and await self._dirty_can_wait(claim, now, margin_s):
             first = side_by_side(dirty, fresh, tokens, chance)

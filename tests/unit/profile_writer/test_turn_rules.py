@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from services.profile_writer.intake_rules import noted
+from services.profile_writer.late_rules import uncovered
 from services.profile_writer.rows import Held, Lane, Pending, Verdict
 from services.profile_writer.turn_rules import (
     GIVE_UP_AFTER,
@@ -316,3 +317,20 @@ def test_an_older_copy_that_may_lie_beneath_stays_noted_when_another_messages_wr
     lost = settle(sent, MaybeApplied("reset"), taken_over.pending, taken_over.held, NOW, MARGIN_S, Random(1))
     assert lost.pending is not None
     assert lost.pending.lane == Lane.DIRTY
+
+
+@pytest.mark.parametrize("result", [None, Unreachable("refused")])
+def test_what_landed_while_a_write_was_in_flight_has_it_written_once_more(result: Failure | None) -> None:
+    """Before it or after it: nobody knows which of the two lies on top."""
+    frozen = Sent(taken(1, accepted_at=NOW - seconds(60)), None)
+    in_flight = take(pending(2, taken_by=None), None, OTHER_TURN, LEASE_UNTIL)
+    assert in_flight.pending is not None
+    told = uncovered(frozen, in_flight.pending, in_flight.held, None, NOW)
+    assert told.pending == in_flight.pending
+
+    settled = settle(Sent(in_flight.pending, None), result, in_flight.pending, told.held, NOW, MARGIN_S, Random(1))
+
+    assert settled.pending is not None
+    assert (settled.pending.action, settled.pending.lane, settled.pending.taken_by) == ("write", Lane.DIRTY, None)
+    assert settled.held is not None
+    assert settled.held.state == "unknown"
