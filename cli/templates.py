@@ -271,8 +271,8 @@ async def template_show(org_slug: str, template_id: str) -> None:
 async def snippet(org_slug: str, template_id: str, as_json: bool, page: bool) -> None:
     """Print what to paste into the treatment email: subject line, preview text, body.
 
-    The email then shows our copy only when the profile holds copy for exactly this flow message; otherwise it shows
-    the template's control content. It is never blank and never another template's copy.
+    The email then shows our copy only when the profile holds copy for exactly this flow message and person; otherwise
+    it shows the template's control content. It is never blank and never another template's copy.
     """
     if page:
         page_made = page_snippet()

@@ -30,7 +30,7 @@ class AskedWebhook(AskedModel):
 
 class EmailSnippet(ResultModel):
     """Paste each where it belongs. The email shows our copy only where the profile holds copy for exactly this flow
-    message, else the control content."""
+    message and person, else the control content."""
 
     subject: str
     preheader: str
