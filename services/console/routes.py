@@ -12,42 +12,35 @@ from aiohttp.typedefs import Middleware
 from services.console.api.api_key import ApiKeys, presented
 from services.console.api.routes import add_api
 from services.console.oidc import pages as oidc_pages
-from services.console.pages import (
-    account,
-    gallery,
-    home,
-    operations,
-    operations_audit,
-    operations_backfill,
-    operations_events,
-    operations_examples,
-    operations_exports,
-    operations_letters,
-    operations_loaders,
-    operations_people,
-    operations_sources,
-    operations_totals,
-    people,
-    results,
-    results_sends,
-    review,
-    settings_config,
-    settings_export,
-    settings_export_access,
-    settings_hooks,
-    settings_keys,
-    settings_klaviyo,
-    settings_org,
-    settings_sources,
-    source_preview,
-    template_csv,
-    template_drafts,
-    template_preview,
-    template_settings,
-    template_variants,
-    templates,
-    troubleshooting,
-)
+from services.console.pages import account, gallery, home, people
+from services.console.pages.operations import audit as operations_audit
+from services.console.pages.operations import backfill as operations_backfill
+from services.console.pages.operations import events as operations_events
+from services.console.pages.operations import examples as operations_examples
+from services.console.pages.operations import exports as operations_exports
+from services.console.pages.operations import letters as operations_letters
+from services.console.pages.operations import loaders as operations_loaders
+from services.console.pages.operations import operations
+from services.console.pages.operations import people as operations_people
+from services.console.pages.operations import sources as operations_sources
+from services.console.pages.operations import totals as operations_totals
+from services.console.pages.results import results
+from services.console.pages.results import sends as results_sends
+from services.console.pages.settings import config as settings_config
+from services.console.pages.settings import export as settings_export
+from services.console.pages.settings import export_access as settings_export_access
+from services.console.pages.settings import hooks as settings_hooks
+from services.console.pages.settings import keys as settings_keys
+from services.console.pages.settings import klaviyo as settings_klaviyo
+from services.console.pages.settings import org as settings_org
+from services.console.pages.settings import source_preview, troubleshooting
+from services.console.pages.settings import sources as settings_sources
+from services.console.pages.templates import as_csv as template_csv
+from services.console.pages.templates import drafts as template_drafts
+from services.console.pages.templates import preview as template_preview
+from services.console.pages.templates import review, templates
+from services.console.pages.templates import settings as template_settings
+from services.console.pages.templates import variants as template_variants
 from services.console.people import join_pages, let_in_pages, signin_pages
 from services.console.people.sessions import agent_in_words
 from services.console.people.signing_in import Caller

@@ -1,1 +1,1 @@
-"""The pages, one file per area."""
+"""The pages, by area; beside the rooms, what belongs to none or to several."""

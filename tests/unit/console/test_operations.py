@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from services.console.pages.operations import by_reason
-from services.console.pages.operations_attention import Observed, attention
-from services.console.pages.operations_exports import heat_map, month_of
-from services.console.pages.operations_words import advice, moment_of
+from services.console.pages.operations.attention import Observed, attention
+from services.console.pages.operations.exports import heat_map, month_of
+from services.console.pages.operations.operations import by_reason
+from services.console.pages.operations.words import advice, moment_of
 from shared.admin.checks.refused_store import RefusedWebhooks
 from shared.admin.exports.exported_hours import Hour, Hours
 from shared.admin.outcomes.number import Number, Shows

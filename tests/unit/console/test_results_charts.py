@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.console.pages import results_charts
+from services.console.pages.results import charts as results_charts
 from shared.admin.results.models import Day, LiftInterval, LiftSaid, Report, Results, Week
 
 

@@ -36,7 +36,8 @@ NO_COMMAND: Final[Mapping[str, str]] = {
 
 
 def modules_of(package: ModuleType) -> Iterator[ModuleType]:
-    return (import_module(f"{package.__name__}.{one.name}") for one in pkgutil.iter_modules(package.__path__))
+    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    return (import_module(one.name) for one in found if not one.name.endswith("__main__"))
 
 
 def operations_in(module: ModuleType) -> Iterator[str]:

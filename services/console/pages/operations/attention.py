@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 from urllib.parse import quote
 
-from services.console.pages.operations_words import counted
+from services.console.pages.operations.words import counted
 from shared.admin.checks.refused_store import RefusedWebhooks
 from shared.admin.exports.exported_hours import Hours
 from shared.admin.outcomes.number import Number

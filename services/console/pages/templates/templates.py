@@ -9,7 +9,7 @@ from unicodedata import normalize
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from services.console.pages import template_choice
+from services.console.pages.templates import choice as template_choice
 from services.console.web.ask_back import agreed, ask_back
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages

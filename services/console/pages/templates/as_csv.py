@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from services.console.pages.templates import STATES, template_of
+from services.console.pages.templates.templates import STATES, template_of
 from services.console.web.forms import Form
 from services.console.web.page import Pages
 from services.console.web.uploads import posted_of, uploaded

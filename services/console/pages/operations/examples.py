@@ -4,8 +4,8 @@ from typing import Final
 
 from aiohttp import web
 
-from services.console.pages.operations import span_of, spans
-from services.console.pages.operations_words import advice
+from services.console.pages.operations.operations import span_of, spans
+from services.console.pages.operations.words import advice
 from services.console.web.errors import not_found
 from services.console.web.page import Pages
 from services.console.web.visit import Visit

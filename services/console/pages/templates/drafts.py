@@ -7,7 +7,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from services.console.pages.templates import RUN_STATES, template_of
+from services.console.pages.templates.templates import RUN_STATES, template_of
 from services.console.web.errors import not_found, sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages

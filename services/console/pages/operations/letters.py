@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from services.console.pages.operations_words import counted, moment_of
+from services.console.pages.operations.words import counted, moment_of
 from services.console.web.errors import not_found
 from services.console.web.forms import read_form
 from services.console.web.page import Pages

@@ -3,7 +3,7 @@
 from aiohttp import web
 from pydantic import BaseModel
 
-from services.console.pages.operations_words import counted
+from services.console.pages.operations.words import counted
 from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages

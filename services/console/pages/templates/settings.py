@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from services.console.pages import template_choice
 from services.console.pages.klaviyo_data import counted, read_by_the_way
-from services.console.pages.templates import LIVE, STATES, as_written, refuse, template_of
+from services.console.pages.templates import choice as template_choice
+from services.console.pages.templates.templates import LIVE, STATES, as_written, refuse, template_of
 from services.console.web.ask_back import agreed, ask_back
 from services.console.web.errors import sentence_of
 from services.console.web.forms import Form, read_form

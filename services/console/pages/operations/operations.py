@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from services.console.pages.operations_attention import Observed, attention
-from services.console.pages.operations_words import advice, counted
+from services.console.pages.operations.attention import Observed, attention
+from services.console.pages.operations.words import advice, counted
 from services.console.web.forms import read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit

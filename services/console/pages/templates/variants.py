@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from services.console.pages.email_frame import email, email_of
-from services.console.pages.templates import STATES, as_written, refuse, template_of
+from services.console.pages.templates.templates import STATES, as_written, refuse, template_of
 from services.console.web.errors import not_found, sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from services.console.pages.templates import STATES, template_of
+from services.console.pages.templates.templates import STATES, template_of
 from services.console.web.page import Pages
 from services.console.web.paging import Paging
 from services.console.web.visit import Visit

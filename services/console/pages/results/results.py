@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 from aiohttp import web
 from pydantic import BaseModel
 
-from services.console.pages import results_charts as charts
-from services.console.pages import template_choice
+from services.console.pages.results import charts
+from services.console.pages.templates import choice as template_choice
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.paging import Paging
