@@ -5,23 +5,23 @@ from functools import partial
 from random import SystemRandom
 from uuid import UUID, uuid4
 
-from services.profile_writer.bulk import BulkRoad
-from services.profile_writer.bulk_following import Following
-from services.profile_writer.bulk_job_store import JobStore
-from services.profile_writer.bulk_making import Making
-from services.profile_writer.bulk_store import BulkStore
+from services.profile_writer.bulk.bulk import BulkRoad
+from services.profile_writer.bulk.following import Following
+from services.profile_writer.bulk.job_store import JobStore
+from services.profile_writer.bulk.making import Making
+from services.profile_writer.bulk.store import BulkStore
 from services.profile_writer.content import Contents, Integration
 from services.profile_writer.handler import Intake
-from services.profile_writer.move_store import MoveStore
-from services.profile_writer.scheduler import Scheduler
-from services.profile_writer.sender import Patch, Sender
 from services.profile_writer.settings import Settings
 from services.profile_writer.store import Store
-from services.profile_writer.sweep_store import SweepStore
-from services.profile_writer.sweeper import Sweeper
-from services.profile_writer.turn import Turns
-from services.profile_writer.upkeep import Upkeep
-from services.profile_writer.upkeep_store import UpkeepStore
+from services.profile_writer.turns.scheduler import Scheduler
+from services.profile_writer.turns.sender import Patch, Sender
+from services.profile_writer.turns.turn import Turns
+from services.profile_writer.upkeep.move_store import MoveStore
+from services.profile_writer.upkeep.store import UpkeepStore
+from services.profile_writer.upkeep.sweep_store import SweepStore
+from services.profile_writer.upkeep.sweeper import Sweeper
+from services.profile_writer.upkeep.upkeep import Upkeep
 from shared.db.listen import ConfigListener
 from shared.db.migrate import require
 from shared.db.pool import BY_KEY, open_database

@@ -38,7 +38,7 @@ SITES = Path(__file__).with_name("sites.yaml")
 SHORT = {
     ("gateway", "publish shared/messaging/publisher.py Publisher.send", "after"),
     ("generator", "commit services/generator/store.py Store.insert_generations_once", "after"),
-    ("profile_writer", "commit services/profile_writer/turn.py Turns.close", "before"),
+    ("profile_writer", "commit services/profile_writer/turns/turn.py Turns.close", "before"),
 }
 """Accepted and not told; stored and not published; written at Klaviyo and not recorded."""
 AT_A_STOP = "commit services/gateway/store.py Store.mark_used"

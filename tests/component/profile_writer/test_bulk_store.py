@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from services.profile_writer.bulk_job_store import JobStore
-from services.profile_writer.bulk_store import BulkStore
+from services.profile_writer.bulk.job_store import JobStore
+from services.profile_writer.bulk.store import BulkStore
 from services.profile_writer.store import Store
 from shared.db.pool import BY_KEY, Database, open_database
 from shared.klaviyo.bulk import SCOPES

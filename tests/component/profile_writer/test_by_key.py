@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from services.profile_writer.agenda_store import AgendaStore
-from services.profile_writer.bulk_store import BulkStore
+from services.profile_writer.bulk.store import BulkStore
 from services.profile_writer.content import Contents
 from services.profile_writer.store import Desk
+from services.profile_writer.turns.agenda_store import AgendaStore
 from tests.component.profile_writer.rig import rigged
 from tests.component.profile_writer.test_lanes import nodes_of
 

@@ -11,7 +11,7 @@ import pytest
 
 from services.profile_writer.handler import Intake
 from services.profile_writer.store import Store
-from services.profile_writer.turn import Report, Turn, Turns
+from services.profile_writer.turns.turn import Report, Turn, Turns
 from shared.clock import FrozenClock
 from shared.errors import Failure
 from shared.klaviyo.errors import MaybeApplied, Unreachable

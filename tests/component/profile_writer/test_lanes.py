@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.profile_writer.agenda_store import AT_ONCE, AgendaStore
+from services.profile_writer.turns.agenda_store import AT_ONCE, AgendaStore
 from shared.schemas.jobs import WriteJob
 from tests.component.profile_writer.rig import Rig, rigged, writing
 from tests.support.waiting import eventually

@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 
 from services.profile_writer.handler import Intake
-from services.profile_writer.move_store import MoveStore
 from services.profile_writer.rows import Held, Key, Lane, Pending, Ref, Verdict
 from services.profile_writer.store import Store
+from services.profile_writer.upkeep.move_store import MoveStore
 from shared.errors import Outage
 from shared.schemas.jobs import WriteJob
 from tests.component.profile_writer.rig import MESSAGE, Rig, rigged

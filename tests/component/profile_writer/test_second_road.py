@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.profile_writer.store import Store
-from services.profile_writer.upkeep_store import UpkeepStore
+from services.profile_writer.upkeep.store import UpkeepStore
 from shared import metrics
 from simulator.faults import Fault
 from simulator.settings import SimulatorSettings

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.profile_writer.store import Store
-from services.profile_writer.upkeep_store import UpkeepStore
+from services.profile_writer.upkeep.store import UpkeepStore
 from shared.db.pool import Database, open_database
 
 NOW = datetime(2026, 11, 26, 10, tzinfo=UTC)

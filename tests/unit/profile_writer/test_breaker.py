@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.profile_writer.breaker import Breaker
+from services.profile_writer.quota.breaker import Breaker
 from tests.unit.profile_writer.given import NOW, seconds
 
 TURN = 25

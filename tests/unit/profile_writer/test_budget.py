@@ -6,14 +6,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.profile_writer.budget import (
-    SLACK_S,
-    STEADY_S,
-    Budget,
-    factor_after_calm,
-    factor_after_throttling,
-)
-from services.profile_writer.phase import phase_seen
+from services.profile_writer.quota.budget import SLACK_S, STEADY_S, Budget, factor_after_calm, factor_after_throttling
+from services.profile_writer.quota.phase import phase_seen
 
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 LIMITS = st.tuples(st.integers(1, 200), st.integers(1, 2000), st.floats(0.3, 1.0))

@@ -8,8 +8,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.profile_writer import bulk_rules
-from services.profile_writer.bulk_rules import (
+from services.profile_writer.bulk import rules as bulk_rules
+from services.profile_writer.bulk.rules import (
     ROWS_MIN,
     ROWS_OF_JOB,
     Encoded,

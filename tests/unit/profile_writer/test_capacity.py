@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.profile_writer.budget import Budget, Others
-from services.profile_writer.capacity import MARKS, can_wait, carried, excess
-from services.profile_writer.phase import Phase
+from services.profile_writer.quota.budget import Budget, Others
+from services.profile_writer.quota.capacity import MARKS, can_wait, carried, excess
+from services.profile_writer.quota.phase import Phase
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 

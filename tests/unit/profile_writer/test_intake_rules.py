@@ -4,7 +4,7 @@ import pytest
 
 from services.profile_writer.intake_rules import leave, noted, place
 from services.profile_writer.rows import Lane
-from services.profile_writer.turn_rules import over
+from services.profile_writer.turns.rules import over
 from tests.unit.profile_writer.given import MARGIN_S, NOW, TURN, endings, held, pending, ref, seconds, taken, wanted
 
 

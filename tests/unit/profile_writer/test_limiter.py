@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.profile_writer.budget import Budget
-from services.profile_writer.phase import MINUTE_S, phase_seen
+from services.profile_writer.quota.budget import Budget
+from services.profile_writer.quota.phase import MINUTE_S, phase_seen
 
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 TURN_WRITES = 25

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from services.profile_writer.live_view import Quota, Waiting, live_view
+from services.profile_writer.upkeep.live_view import Quota, Waiting, live_view
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from services.profile_writer.moves import joined
 from services.profile_writer.rows import Held, Key, Lane, Pending, Verdict
+from services.profile_writer.upkeep.moves import joined
 from tests.unit.profile_writer.given import KEY, MARGIN_S, NOW, endings, held, pending, ref, seconds
 
 NEW = KEY._replace(account_key="key:new")

@@ -11,8 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.profile_writer.phase import MINUTE_S, Phase, phase_seen
-from services.profile_writer.proof import EVIDENCE_LEAST, NOTHING_PROVED, Look, Proof, Reading, Verdict, looked, vote
+from services.profile_writer.quota.phase import MINUTE_S, Phase, phase_seen
+from services.profile_writer.quota.proof import (
+    EVIDENCE_LEAST,
+    NOTHING_PROVED,
+    Look,
+    Proof,
+    Reading,
+    Verdict,
+    looked,
+    vote,
+)
 from services.profile_writer.rows import Road
 from tests.unit.profile_writer.given import NOW, seconds
 

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.profile_writer.breaker import Breaker
-from services.profile_writer.budget import Budget
-from services.profile_writer.phase import Phase
-from services.profile_writer.proof import Proof, Reading
-from services.profile_writer.roads import (
+from services.profile_writer.quota.breaker import Breaker
+from services.profile_writer.quota.budget import Budget
+from services.profile_writer.quota.phase import Phase
+from services.profile_writer.quota.proof import Proof, Reading
+from services.profile_writer.quota.standing import Answers, Standing, after
+from services.profile_writer.rows import Action
+from services.profile_writer.turns.roads import (
     Heard,
     Means,
     RoadRefused,
@@ -24,9 +26,7 @@ from services.profile_writer.roads import (
     means,
     share_out,
 )
-from services.profile_writer.rows import Action
-from services.profile_writer.standing import Answers, Standing, after
-from services.profile_writer.turn_rules import NotSent, Sent, Stopped
+from services.profile_writer.turns.rules import NotSent, Sent, Stopped
 from shared.errors import Throttled
 from shared.klaviyo.errors import MaybeApplied, Unsendable
 from shared.klaviyo.limits import RateLimit

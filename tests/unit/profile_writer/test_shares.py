@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.profile_writer.rows import Key
-from services.profile_writer.shares import RETRY_SHARE, crowded_out, shared_out, side_by_side
+from services.profile_writer.turns.shares import RETRY_SHARE, crowded_out, shared_out, side_by_side
 
 TOKENS = st.integers(0, 40)
 WAITING = st.integers(0, 60)

@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 
 from services.profile_writer.intake_rules import noted
-from services.profile_writer.late_rules import uncovered
 from services.profile_writer.rows import Held, Lane, Pending, Verdict
-from services.profile_writer.turn_rules import (
+from services.profile_writer.turns.late_rules import uncovered
+from services.profile_writer.turns.rules import (
     GIVE_UP_AFTER,
     NotSent,
     Sent,

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.profile_writer.by_key import in_flight
-from services.profile_writer.capacity import MARKS, can_wait
+from services.profile_writer.quota.capacity import MARKS, can_wait
 from services.profile_writer.rows import Key, Lane
-from services.profile_writer.shares import crowded_out, shared_out, side_by_side
-from services.profile_writer.turn_store import Claim
+from services.profile_writer.turns.shares import crowded_out, shared_out, side_by_side
+from services.profile_writer.turns.store import Claim
 from shared.db.pool import Connection
 
 AT_ONCE = 500

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from yarl import URL
 
-from services.profile_writer.bulk_job_store import JobStore
-from services.profile_writer.bulk_rules import (
+from services.profile_writer.bulk.job_store import JobStore
+from services.profile_writer.bulk.rules import (
     CREATE_EVERY_S,
     ERRORS_FOR,
     LEASE,
@@ -27,10 +27,10 @@ from services.profile_writer.bulk_rules import (
     poll_after_s,
     results,
 )
-from services.profile_writer.bulk_store import BulkStore, Road
+from services.profile_writer.bulk.store import BulkStore, Road
 from services.profile_writer.content import Contents, Integration
 from services.profile_writer.store import Store
-from services.profile_writer.turn_rules import Sent, settle
+from services.profile_writer.turns.rules import Sent, settle
 from shared import logs, metrics
 from shared.clock import Clock
 from shared.errors import Failure, Permanent, Throttled

@@ -8,7 +8,7 @@ from typing import Literal
 from uuid import UUID
 
 from services.profile_writer.rows import Held, Key, Pending, Ref
-from services.profile_writer.turn_rules import NotSent
+from services.profile_writer.turns.rules import NotSent
 from shared.errors import Failure
 from shared.klaviyo.bulk import CREATE_S, JOB_MAX_BYTES, ImportJob, RowError, job_body
 from shared.klaviyo.errors import MaybeApplied

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from services.profile_writer.phase import Phase, phase_seen
-from services.profile_writer.proof import Reading
+from services.profile_writer.quota.phase import Phase, phase_seen
+from services.profile_writer.quota.proof import Reading
 from shared.clock import Clock
 from shared.klaviyo.limits import RateLimit
 

@@ -10,19 +10,19 @@ from datetime import datetime, timedelta
 from random import Random
 from uuid import UUID
 
-from services.profile_writer.agenda_store import AT_ONCE, Agenda, AgendaStore, Moments
 from services.profile_writer.book import Book
-from services.profile_writer.budget import SLACK_S
-from services.profile_writer.late import uncover
-from services.profile_writer.late_rules import hidden, may_have_landed
-from services.profile_writer.phase import Phase
-from services.profile_writer.road_store import RoadStore
-from services.profile_writer.roads import Heard, Means, Part, SecondRoad, by_import, by_patch, means, share_out
+from services.profile_writer.quota.budget import SLACK_S
+from services.profile_writer.quota.phase import Phase
+from services.profile_writer.quota.standing import Answers, Standing, after
 from services.profile_writer.rows import Key, Pending, Road
 from services.profile_writer.settings import Settings
-from services.profile_writer.standing import Answers, Standing, after
 from services.profile_writer.store import Desk, Store
-from services.profile_writer.turn_rules import (
+from services.profile_writer.turns.agenda_store import AT_ONCE, Agenda, AgendaStore, Moments
+from services.profile_writer.turns.late import uncover
+from services.profile_writer.turns.late_rules import hidden, may_have_landed
+from services.profile_writer.turns.road_store import RoadStore
+from services.profile_writer.turns.roads import Heard, Means, Part, SecondRoad, by_import, by_patch, means, share_out
+from services.profile_writer.turns.rules import (
     GIVE_UP_AFTER,
     Sent,
     accepted_keys,
@@ -33,7 +33,7 @@ from services.profile_writer.turn_rules import (
     settle,
     take,
 )
-from services.profile_writer.turn_store import Claim, TurnStore
+from services.profile_writer.turns.store import Claim, TurnStore
 from shared import logs, metrics
 from shared.clock import Clock
 from shared.db.pool import Connection

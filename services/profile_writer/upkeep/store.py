@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from services.profile_writer.budget import Budget
-from services.profile_writer.live_view import LiveView, Quota, Waiting, live_view
-from services.profile_writer.phase import MINUTE_S
+from services.profile_writer.quota.budget import Budget
+from services.profile_writer.quota.phase import MINUTE_S
 from services.profile_writer.store import Store
+from services.profile_writer.upkeep.live_view import LiveView, Quota, Waiting, live_view
 from shared.db.pool import Database
 
 LATE = timedelta(seconds=5)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from services.profile_writer.phase import MINUTE_S, Phase
+from services.profile_writer.quota.phase import MINUTE_S, Phase
 
 Verdict = Literal["separate", "shared", "refused"]
 Vote = Literal["separate", "shared", "unclear"]

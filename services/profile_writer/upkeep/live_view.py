@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.profile_writer.phase import MINUTE_S
+from services.profile_writer.quota.phase import MINUTE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from services.profile_writer.bulk_rules import LEASE, Encoded, JobRows
+from services.profile_writer.bulk.rules import LEASE, Encoded, JobRows
 from services.profile_writer.rows import Key, Ref
 from services.profile_writer.store import Desk, Store
-from services.profile_writer.turn_rules import Sent, take
+from services.profile_writer.turns.rules import Sent, take
 from shared.db.pool import Database
 
 _KEPT = timedelta(days=7)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import floor
 
-from services.profile_writer.budget import SLACK_S, STEADY_S, Budget
-from services.profile_writer.phase import MINUTE_S, Window
+from services.profile_writer.quota.budget import SLACK_S, STEADY_S, Budget
+from services.profile_writer.quota.phase import MINUTE_S, Window
 
 _EFFICIENCY = 0.85
 """Of what could be sent at best: other apps take more than usual, a busy machine begins a turn late, and what is found

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import ceil, exp, floor, sqrt
 
-from services.profile_writer.phase import MINUTE_S, Phase, Window
+from services.profile_writer.quota.phase import MINUTE_S, Phase, Window
 
 STEADY_S = 60
 SLACK_S = 2

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.profile_writer.intake_rules import as_clean_up, leave, noted, remembered
 from services.profile_writer.rows import Held, Lane, Outcome, Pending, Road, Verdict
-from services.profile_writer.stops import end
+from services.profile_writer.upkeep.stops import end
 from shared.errors import Failure, Permanent, Throttled, Transient
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unsendable
 

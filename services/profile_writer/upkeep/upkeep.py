@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
-from services.profile_writer.move_store import MoveStore
 from services.profile_writer.rows import Lane
-from services.profile_writer.upkeep_store import UpkeepStore
+from services.profile_writer.upkeep.move_store import MoveStore
+from services.profile_writer.upkeep.store import UpkeepStore
 from shared import logs, metrics
 from shared.clock import Clock, first_of
 from shared.errors import Transient

@@ -2,11 +2,11 @@
 
 import asyncpg
 
-from services.profile_writer.budget import Budget
-from services.profile_writer.proof import Proof
-from services.profile_writer.roads import SecondRoad
-from services.profile_writer.standing import Standing
-from services.profile_writer.turn_store import breaker_of, budget_of, phase_values
+from services.profile_writer.quota.budget import Budget
+from services.profile_writer.quota.proof import Proof
+from services.profile_writer.quota.standing import Standing
+from services.profile_writer.turns.roads import SecondRoad
+from services.profile_writer.turns.store import breaker_of, budget_of, phase_values
 from shared.db.pool import Connection
 from shared.klaviyo.limits import RateLimit
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.profile_writer.book import Book
-from services.profile_writer.late_rules import uncovered
 from services.profile_writer.store import Desk
-from services.profile_writer.turn_rules import Sent
+from services.profile_writer.turns.late_rules import uncovered
+from services.profile_writer.turns.rules import Sent
 from shared import logs
 
 log = logs.get(__name__)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from services.profile_writer.intake_rules import as_clean_up
 from services.profile_writer.rows import Held, Lane, Pending, Verdict
-from services.profile_writer.turn_rules import Sent
+from services.profile_writer.turns.rules import Sent
 from shared.errors import Failure
 from shared.klaviyo.errors import MaybeApplied
 

@@ -9,8 +9,8 @@ from random import Random
 from typing import Protocol
 from uuid import UUID
 
-from services.profile_writer.bulk_job_store import JobStore
-from services.profile_writer.bulk_rules import (
+from services.profile_writer.bulk.job_store import JobStore
+from services.profile_writer.bulk.rules import (
     CREATE_EVERY_S,
     JOBS_AT_ONCE,
     ROW_REFUSED,
@@ -24,12 +24,12 @@ from services.profile_writer.bulk_rules import (
     rest_s,
     told_apart,
 )
-from services.profile_writer.bulk_store import BulkStore, Road
-from services.profile_writer.capacity import excess
+from services.profile_writer.bulk.store import BulkStore, Road
 from services.profile_writer.content import Contents, Integration
+from services.profile_writer.quota.capacity import excess
 from services.profile_writer.rows import Pending
 from services.profile_writer.store import Store
-from services.profile_writer.turn_rules import Sent, settle
+from services.profile_writer.turns.rules import Sent, settle
 from shared import logs
 from shared.clock import Clock
 from shared.errors import Failure, Permanent, Throttled, Transient

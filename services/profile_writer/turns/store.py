@@ -7,10 +7,10 @@ from uuid import UUID
 
 import asyncpg
 
-from services.profile_writer.breaker import Breaker
-from services.profile_writer.budget import Budget, Others
-from services.profile_writer.phase import Phase
-from services.profile_writer.standing import Standing
+from services.profile_writer.quota.breaker import Breaker
+from services.profile_writer.quota.budget import Budget, Others
+from services.profile_writer.quota.phase import Phase
+from services.profile_writer.quota.standing import Standing
 from shared.db.pool import Connection
 from shared.klaviyo.limits import RateLimit
 

@@ -8,9 +8,9 @@ settled in another.
 import asyncio
 from datetime import datetime, timedelta
 
-from services.profile_writer.bulk_following import Following
-from services.profile_writer.bulk_making import Making
-from services.profile_writer.bulk_store import BulkStore
+from services.profile_writer.bulk.following import Following
+from services.profile_writer.bulk.making import Making
+from services.profile_writer.bulk.store import BulkStore
 from shared import logs
 from shared.clock import Clock, first_of
 from shared.errors import Transient

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from services.profile_writer.bulk_rules import ROW_REFUSED, TRIES_MAX, Job
+from services.profile_writer.bulk.rules import ROW_REFUSED, TRIES_MAX, Job
 from services.profile_writer.by_key import AT_KEY, in_flight, row_at_key
+from services.profile_writer.quota.standing import Standing
 from services.profile_writer.rows import Pending
-from services.profile_writer.standing import Standing
 from services.profile_writer.store import Store, pending_of
-from services.profile_writer.turn_store import TurnStore
+from services.profile_writer.turns.store import TurnStore
 from shared.db.pool import Database
 from shared.klaviyo.bulk import SCOPES
 

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from random import Random
 from uuid import UUID
 
-from services.profile_writer.breaker import Breaker
-from services.profile_writer.budget import Budget, factor_after_calm, factor_after_throttling
-from services.profile_writer.phase import Phase
-from services.profile_writer.turn_rules import NotSent
+from services.profile_writer.quota.breaker import Breaker
+from services.profile_writer.quota.budget import Budget, factor_after_calm, factor_after_throttling
+from services.profile_writer.quota.phase import Phase
+from services.profile_writer.turns.rules import NotSent
 from shared.errors import Failure, Permanent, Throttled, Transient
 from shared.klaviyo.errors import Unsendable
 from shared.klaviyo.limits import RateLimit

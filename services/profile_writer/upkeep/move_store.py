@@ -4,9 +4,9 @@ from datetime import datetime
 from uuid import UUID
 
 from services.profile_writer.by_key import AT_KEY, row_at_key
-from services.profile_writer.moves import joined
 from services.profile_writer.rows import Key, Verdict
 from services.profile_writer.store import Desk, Store
+from services.profile_writer.upkeep.moves import joined
 from shared.db.pool import Database
 
 SELECT_MOVED = """

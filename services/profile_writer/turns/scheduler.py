@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Coroutine
 from datetime import datetime
 
-from services.profile_writer.sender import Sender
-from services.profile_writer.turn import Report, Turn, Turns
-from services.profile_writer.turn_rules import NotSent
+from services.profile_writer.turns.rules import NotSent
+from services.profile_writer.turns.sender import Sender
+from services.profile_writer.turns.turn import Report, Turn, Turns
 from shared import logs
 from shared.clock import Clock, first_of
 from shared.errors import Transient
