@@ -153,6 +153,8 @@ DASHBOARDS: Final = (
         ]),
         Panel("Event loops late by", "s", [("max by (service) (jai_event_loop_lag_seconds)", "{{service}}")], limit=1),
         Panel("Up", "short", [('min by (service) (up{job="justai"})', "{{service}}")], most=1),
+        Panel("Tasks of event loops", "short", [("max by (service) (jai_event_loop_tasks)", "{{service}}")],
+              "They follow the load; what rises under even load is not ended."),
     )),
 )  # fmt: skip
 

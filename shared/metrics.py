@@ -59,6 +59,7 @@ GaugeName = Literal[
     "klaviyo_breaker_accounts",  # Klaviyo accounts by the state of their breaker: closed, open, probing
     "second_road_accounts",  # accounts by what is known of profile-import's quota, by verdict
     "event_loop_lag_seconds",  # how late the loop wakes a one-second timer
+    "event_loop_tasks",  # asyncio tasks that have not ended: under even load their number stays
     "reply_queue",  # 1 while answers can reach this process, else 0; without, callers who would wait get 202 at once
     "ingest_source_lag_seconds",  # how far sources are behind, by org and source; of the worst, so that they stay few
     "ingest_silent_sources",  # sources without a new file for more than twice their usual gap

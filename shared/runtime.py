@@ -197,9 +197,10 @@ async def _run_until_stopped(service: Service, stop: asyncio.Event, drain_s: flo
 
 
 async def _watch_loop(stop: asyncio.Event) -> None:
-    """A loop that is late for a timer is late for everything."""
+    """A loop that is late for a timer is late for everything; tasks that nobody ends are memory that nobody sees."""
     loop = asyncio.get_running_loop()
     while not stop.is_set():
+        metrics.gauge("event_loop_tasks", len(asyncio.all_tasks(loop)))
         due = loop.time() + 1.0
         try:
             async with asyncio.timeout(1.0):

@@ -119,11 +119,19 @@ class Rig:
 
     async def health(self, name: str, path: str = "/healthz") -> int:
         """The status of one of its health pages; 0: no answer within two seconds."""
-        url = (self.commands[name].ready_url or "").removesuffix("/readyz") + path
         with suppress(aiohttp.ClientError, TimeoutError):
-            async with self.http.get(url, timeout=aiohttp.ClientTimeout(total=2)) as response:
+            async with self.http.get(self._url(name, path), timeout=aiohttp.ClientTimeout(total=2)) as response:
                 return response.status
         return 0
+
+    async def page(self, name: str, path: str) -> str:
+        """One of its health pages, such as /metrics."""
+        async with self.http.get(self._url(name, path)) as response:
+            response.raise_for_status()
+            return await response.text()
+
+    def _url(self, name: str, path: str) -> str:
+        return (self.commands[name].ready_url or "").removesuffix("/readyz") + path
 
     async def dead(self, names: Sequence[str]) -> list[str]:
         """Those that do not say that they live, three times in a row, as an orchestrator asks: it would end them."""
@@ -134,13 +142,17 @@ class Rig:
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
-    async def fetchrow(self, statement: str, *values: object) -> asyncpg.Record | None:
+    async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]:
         async with asyncio.timeout(30):
             connection = await asyncpg.connect(self.database_url)
             try:
-                return await connection.fetchrow(statement, *values)
+                return list(await connection.fetch(statement, *values))
             finally:
                 await connection.close()
+
+    async def fetchrow(self, statement: str, *values: object) -> asyncpg.Record | None:
+        rows = await self.fetch(statement, *values)
+        return rows[0] if rows else None
 
     async def fetchval(self, statement: str, *values: object) -> Any:
         row = await self.fetchrow(statement, *values)

@@ -1,14 +1,16 @@
-"""What must not grow while work goes on: memory, threads and files of each service; what the servers hold for them."""
+"""What must not grow while work goes on: memory, threads, files and tasks of each service; what the servers hold for
+them."""
 
 import asyncio
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chaos.orgs import DELAY_S
 from tests.chaos.rig import Rig, management
@@ -17,10 +19,14 @@ _KB = 1024
 _WARM_UP = 0.25  # of all samples: pools, caches and the allocator's arenas are filled until then
 SELECT_SERVER = """
     SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()) AS connections,
-           (SELECT coalesce(sum(pg_table_size(relid)), 0) FROM pg_stat_user_tables
-            WHERE relname IN ('pending_writes', 'accounts')) AS queue_bytes,
            (SELECT coalesce(sum(n_dead_tup), 0) FROM pg_stat_user_tables) AS dead_rows,
            (SELECT coalesce(sum(n_live_tup), 0) FROM pg_stat_user_tables) AS live_rows
+"""
+SELECT_TABLES = """
+    SELECT relname AS name, n_dead_tup AS dead, n_live_tup AS live, pg_table_size(relid) AS bytes
+    FROM pg_stat_user_tables
+    WHERE schemaname NOT LIKE 'pg_temp%'  -- they end with their connection, and nothing sweeps them
+    ORDER BY n_dead_tup DESC
 """
 
 
@@ -96,11 +102,32 @@ async def use(rig: Rig, until_s: float) -> int:
     raise AssertionError("it never ends by itself")
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table, or one partition."""
+
+    name: str
+    dead: int
+    live: int
+    bytes: int
+
+
+async def tables(rig: Rig) -> list[Table]:
+    """Those with most dead rows first."""
+    return [Table(**row) for row in await rig.fetch(SELECT_TABLES)]
+
+
+def bloated(found: Iterable[Table], slack: float) -> list[Table]:
+    """Those with more than two dead rows for each that lives; `slack`: what may have died since it was swept last."""
+    return [one for one in found if one.dead > 2 * one.live + slack]
+
+
 async def _look(rig: Rig) -> Mapping[str, float]:
     found: dict[str, float] = {}
     for name, pid in rig.processes.pids.items():
         if name != "simulator":  # its log of all that happened grows by design
             found |= {f"{name} {what}": value for what, value in of_process(pid).items()}
+            found[f"{name} tasks"] = tasks_told(await rig.page(name, "/metrics"))
     row = await rig.fetchrow(SELECT_SERVER)
     assert row is not None
     found |= {f"postgresql {name}": float(value) for name, value in row.items()}
@@ -109,6 +136,14 @@ async def _look(rig: Rig) -> Mapping[str, float]:
             async with http.get(f"{base}/api/{what}") as response:
                 found[f"rabbitmq {what}"] = float(len(await response.json()))
     return found
+
+
+def tasks_told(exposition: str) -> float:
+    """How many tasks the process says that it has."""
+    for family in text_string_to_metric_families(exposition):
+        if family.name == "jai_event_loop_tasks":
+            return float(family.samples[0].value)
+    raise LookupError("no tasks are told")
 
 
 def of_process(pid: int) -> dict[str, float]:

@@ -265,3 +265,5 @@ async def test_the_metrics_can_be_scraped() -> None:
     labels = {"queue": "tiny", "verdict": "ack"}
     assert told == [(200, labels, 0.0), (200, labels, 1.0)]  # so that Prometheus sees it rise
     assert "jai_guardrail_pauses" in families
+    [tasks] = families["jai_event_loop_tasks"].samples
+    assert tasks.value >= 1  # who counts them is one

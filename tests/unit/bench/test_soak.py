@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.chaos.soak import Series, of_process
+from tests.chaos.soak import Series, of_process, tasks_told
 
 
 def _of(values: list[float]) -> Series:
@@ -32,3 +32,11 @@ def test_a_process_is_read_as_the_kernel_tells_it() -> None:
     assert found["rss_mb"] > 10
     assert found["threads"] >= 1
     assert found["files"] >= 3
+
+
+def test_tasks_are_read_as_a_service_tells_them_and_silence_is_no_zero() -> None:
+    told = "# TYPE jai_event_loop_tasks gauge\njai_event_loop_tasks 17.0\n"
+
+    assert tasks_told(told) == 17
+    with pytest.raises(LookupError):
+        tasks_told("# nothing\n")
