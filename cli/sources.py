@@ -94,9 +94,8 @@ async def source_add(org_slug: str, name: str, kind: Kind, poll_s: int, actor: s
     s3      what lies directly below a prefix in a bucket:
               justai source add acme lake --kind s3 --bucket acme-events --path klaviyo --region eu-central-1 \\
                 --access-key AKIA… --secret-key-file secret
-
-    klaviyo Klaviyo's Events API, read with the org's own key, which needs events:read and metrics:read; past days are
-            read with `justai source backfill`:
+    klaviyo Klaviyo's Events API, with the org's own key, which needs events:read and metrics:read; past days
+            are read with `justai source backfill`:
               justai source add acme api --kind klaviyo
 
     Try it first with `justai source test ORG` and the same options; then `justai source preview` shows how a file of it

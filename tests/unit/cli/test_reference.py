@@ -1,15 +1,19 @@
 """The generated pages: the same everywhere, whole, and known to be stale when they are."""
 
+import inspect
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import orjson
 from click.testing import CliRunner
 
 from cli import reference
+from cli.__main__ import main
 from shared.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[3]
@@ -61,6 +65,26 @@ def test_every_command_is_on_its_page_with_its_whole_path() -> None:
     assert headings == usages
     assert {"justai", "justai template import", "justai dead replay", "justai kek rotate"} <= set(headings)
     assert "..." not in re.sub(r"\[ARGS\]\.\.\.", "", page), "a description is cut off"
+
+
+def test_no_lines_that_stand_in_columns_are_run_together() -> None:
+    """click joins the lines of a paragraph, but for those of one that begins with a backspace."""
+    together = [
+        (path, line)
+        for path, command in each_command(main, "justai")
+        for paragraph in inspect.cleandoc(command.help or "").split("\n\n")
+        for line in paragraph.splitlines()
+        if not paragraph.startswith("\b") and line.startswith(" ")
+    ]
+
+    assert together == []
+
+
+def each_command(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from each_command(inner, f"{path} {name}")
 
 
 def test_every_setting_is_on_its_page_with_a_description() -> None:
