@@ -118,7 +118,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "ratio_to_duckdb": "as a share of DuckDB's reading",
         "ratio_to_dlt": "times dlt's with merge",
         "ratio_to_dlt_append": "times dlt's that appends only",
-        "ratio_to_rows": "times reading row by row",
+        "ratio_to_rows": "times inserting in batches, as taps do",
         "sftp_ratio_to_openssh": "reading by SFTP, times OpenSSH's own",
         "beside_p99_ratio": "webhooks' wait beside a load, times alone",
         "beside_p99_ms": "the same, 99 of 100 within, ms",
