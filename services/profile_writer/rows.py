@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 Action = Literal["write", "clear", "clean_up"]
-State = Literal["clean", "holding", "unknown"]
+State = Literal["clean", "holding", "unknown", "covered"]
 Road = Literal["patch", "import"]
 Ending = Literal["written", "cleared", "expired", "superseded", "rejected", "nothing_to_clear", "stopped"]
 
@@ -60,7 +60,8 @@ class Pending:
 class Held:
     """One row of `profile_state`: what is, or may be, on the profile, and what was decided last for it.
 
-    `clean` only remembers the decision: `accepted_at` and `clean_at` are then those of the newest one.
+    `clean` only remembers the decision: `accepted_at` and `clean_at` are then those of the newest one. `covered` is
+    `unknown`, and what was in flight meanwhile may lie beneath a request of an earlier turn.
     """
 
     key: Key

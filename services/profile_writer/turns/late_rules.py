@@ -22,6 +22,8 @@ def may_have_landed(result: Failure | None) -> bool:
 
 def hidden(sent: Sent, row: Pending | None, held: Held | None) -> bool:
     """Whether what landed late may lie over something else than it."""
+    if row is not None and row.taken_by is not None:
+        return True  # which of the two landed last, nobody knows, be it the same copy and a clean-up
     if sent.row.action == "write":
         return held is None or not held.dirty or held.ref.generation_id != sent.row.ref.generation_id
     return held is not None and held.state == "holding"
@@ -38,15 +40,16 @@ def uncovered(
     | a newer copy, its email has left | an older copy is taken off; what was only taken off stays off |
     | nothing | taken off |
     | a newer one waits | it goes before all others |
-    | a newer one is in flight | whoever settles it is told (`landed_meanwhile`) |
+    | anything is in flight | whoever settles it is told (`covered`), and sends it once more |
     """
-    if held is not None and row is not None and row.taken_by is not None:
-        return Verdict(row, _above(sent.row, held))
     if held is None or not held.dirty:
         return _taken_off(sent, row, held, now)
-    held = replace(held, state="unknown")
-    if sent.row.action == "write":
+    in_flight = row is not None and row.taken_by is not None
+    held = replace(held, state="covered" if in_flight else "unknown")
+    if sent.row.action == "write" and held.ref.generation_id != sent.row.ref.generation_id:
         held = _above(sent.row, held)
+    if in_flight:
+        return Verdict(row, held)
     if row is not None:
         return Verdict(replace(row, lane=Lane.DIRTY) if held.stale else row, held)
     again = Pending(

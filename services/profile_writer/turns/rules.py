@@ -68,7 +68,9 @@ def take(row: Pending, held: Held | None, turn_id: UUID, lease_until: datetime) 
     attempt = row.attempt + (row.taken_by is not None)
     taken = replace(row, taken_by=turn_id, sent=row.ref, next_attempt_at=lease_until, attempt=attempt)
     if row.action != "write":
-        return Verdict(taken, held, outcomes)
+        # What landed late has landed before this one.
+        uncovered = replace(held, state="unknown") if held is not None and held.state == "covered" else held
+        return Verdict(taken, uncovered, outcomes)
     known = remembered(row, held)
     # That an older copy of this very message may lie beneath is in `older_for`; noted from here on is what is newer,
     # and that one may lie beneath what the profile was last believed to hold, for another message than this one's.
@@ -117,7 +119,7 @@ def settle(
     match result:
         case None:
             after, outcomes = _applied(sent, row if not newer else sent.row, held, now)
-            if landed_meanwhile(sent, held):  # before it or after it, so once more
+            if _covered(held):  # by what landed before it or after it, so once more
                 again = replace(_released(row, now), lane=Lane.DIRTY)
                 return _due_again(row, held, now, outcomes) if newer else Verdict(again, held, outcomes)
             return _due_again(row, after, now, outcomes) if newer else Verdict(None, after, outcomes)
@@ -153,18 +155,15 @@ def _applied(sent: Sent, row: Pending, held: Held | None, now: datetime) -> tupl
     return (clean if clean.clean_at > now else None), outcomes
 
 
-def landed_meanwhile(sent: Sent, held: Held | None) -> bool:
+def _covered(held: Held | None) -> bool:
     """Whether a request of an earlier turn may have landed while this one was in flight (`late_rules.uncovered`)."""
-    if held is None:
-        return False
-    taken = _older_for(sent.row, sent.before) if sent.row.action == "write" else sent.before and sent.before.older_for
-    return not set(held.older_for) <= set(taken or ())
+    return held is not None and held.state == "covered"
 
 
 def _restored(sent: Sent, held: Held | None) -> Held | None:
     """What the profile held before a write that was certainly not applied, but for what was decided meanwhile."""
     before = sent.before
-    if landed_meanwhile(sent, held):
+    if _covered(held):
         return held
     if before is None or held is None:
         return before

@@ -102,6 +102,28 @@ async def test_late_copy_of_somebody_who_is_control_by_now_is_taken_off(database
     assert waiting[1:] == ("clean_up", 0)
 
 
+@pytest.mark.parametrize("control", [False, True])
+async def test_what_is_in_flight_when_an_older_write_lands_is_sent_once_more(
+    database_url: str, amqp_url: str, control: bool
+) -> None:
+    async with writers(database_url, amqp_url) as test:
+        [person] = test.rig.people(1)
+        await test.accept(person)
+        turn = await opened(test.frozen)
+        test.clock.advance(LEASE_S + 5)
+        newer = await test.accept(person, control=control)
+        in_flight = await opened(test.other)
+        await test.answered(test.frozen, turn, None)
+        await test.answered(test.other, in_flight, None)
+        waiting = await test.row(SELECT_PENDING)
+        test.clock.advance(1)
+        await test.answered(test.other, await opened(test.other), None)
+
+        assert waiting == (newer.generation_id, "clear" if control else "write", 0)
+        assert await test.row(SELECT_HELD) == (newer.generation_id, "clean" if control else "holding")
+        assert await test.row(SELECT_PENDING) is None
+
+
 async def test_what_surely_did_not_land_changes_nothing(database_url: str, amqp_url: str) -> None:
     async with writers(database_url, amqp_url) as test:
         [person] = test.rig.people(1)

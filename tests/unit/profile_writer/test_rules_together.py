@@ -55,6 +55,7 @@ class OneProfile(RuleBasedStateMachine):
         self.really: Copy | None = None
         self.gone = False  # then nothing is written there ever again
         self.turn: Sent | None = None
+        self.arrived = False  # the request of the turn is applied, and not answered yet
         self.frozen: list[Sent] = []
         self.turn_ids = 0
         self.accepted: list[Wanted] = []
@@ -150,18 +151,24 @@ class OneProfile(RuleBasedStateMachine):
         self.turn_ids += 1
         verdict = take(row, self.held, UUID(int=self.turn_ids), self.now + timedelta(seconds=LEASE_S))
         assert verdict.pending is not None
-        self.turn = Sent(verdict.pending, self.held)
+        self.turn, self.arrived = Sent(verdict.pending, self.held), False
         self.apply(verdict)
         if row.action == "write" and self.stops.cover(ORG, row.written_for):
             self.close(Stopped("the gate is shut"))
 
     @precondition(lambda self: self.turn is not None)
     @rule()
-    def it_is_applied(self) -> None:
-        self.really_apply()
-        self.close(None)
+    def its_request_arrives(self) -> None:
+        """Whatever lands before its answer is read, lands over it."""
+        self.it_arrives()
 
     @precondition(lambda self: self.turn is not None)
+    @rule()
+    def it_is_applied(self) -> None:
+        self.it_arrives()
+        self.close(None)
+
+    @precondition(lambda self: self.turn is not None and not self.arrived)
     @rule(failure=NOT_APPLIED)
     def it_fails(self, failure: Failure) -> None:
         assert self.turn is not None
@@ -173,7 +180,7 @@ class OneProfile(RuleBasedStateMachine):
     @rule(applied=st.booleans())
     def its_answer_is_lost(self, applied: bool) -> None:
         if applied:
-            self.really_apply()
+            self.it_arrives()
         self.close(MaybeApplied("reset"))
 
     @precondition(lambda self: self.turn is not None)
@@ -181,12 +188,12 @@ class OneProfile(RuleBasedStateMachine):
     def the_worker_dies(self, applied: bool) -> None:
         """The lease keeps the row until nothing of it can be on its way."""
         if applied:
-            self.really_apply()
+            self.it_arrives()
         self.turn = None
         self.now += timedelta(seconds=LEASE_S)
         self.landed()
 
-    @precondition(lambda self: self.turn is not None)
+    @precondition(lambda self: self.turn is not None and not self.arrived)
     @rule()
     def the_worker_is_frozen(self) -> None:
         """Before its request left; its lease ends without it."""
@@ -208,6 +215,23 @@ class OneProfile(RuleBasedStateMachine):
             self.the_worker_is_frozen()
         self.a_webhook_is_accepted(action, then, at_once=True)
         self.a_whole_turn(None)
+
+    @precondition(lambda self: self.turn is None)
+    @rule(
+        first=st.sampled_from(["A", "B"]), then=st.sampled_from(["A", "B"]), action=st.sampled_from(["write", "clear"])
+    )
+    def a_worker_goes_on_while_something_newer_is_in_flight(self, first: str, then: str, action: str) -> None:
+        """The same."""
+        self.a_webhook_is_accepted("write", first, at_once=True)
+        self.a_turn_begins()
+        if self.turn is None:
+            return
+        self.the_worker_is_frozen()
+        self.a_webhook_is_accepted(action, then, at_once=True)
+        self.a_turn_begins()
+        if self.turn is not None:
+            self.it_arrives()
+            self.a_frozen_worker_goes_on(-1, answered=True)
 
     @precondition(lambda self: self.frozen)
     @rule(which=st.integers(0, 100), answered=st.booleans())
@@ -310,6 +334,11 @@ class OneProfile(RuleBasedStateMachine):
             self.apply(expire(row, self.held, self.now, "quota"))
         if self.held is not None and not self.held.clean_queued and self.held.clean_at <= self.now:
             self.apply(clean_up(self.held, self.pending, self.now))
+
+    def it_arrives(self) -> None:
+        if not self.arrived:
+            self.arrived = True
+            self.really_apply()
 
     def really_apply(self, sent: Sent | None = None) -> None:
         sent = sent or self.turn
