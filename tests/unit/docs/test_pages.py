@@ -18,6 +18,7 @@ MADE_OR_THEIRS = (
     "deploy/.env",
     "deploy/env/justai.env",
     "bench/results/",
+    "dist/",
     "services/console/static/",
 )
 """Folders and files that commands make, or that the reader does."""
