@@ -1,4 +1,5 @@
-"""Drops whole days of generations that are older than we keep them, and nothing that somebody still needs.
+"""Drops whole days of generations that are older than we keep them, and nothing that somebody still needs. How the
+writes of a day ended, and other ids of its generations, go after it.
 
 A day stays, with a line in the log, while an org with an export target has an hour of it that is not exported as it is
 (exports that are off wait, they are not given up), while results of it are not counted, or while a profile may still
@@ -7,6 +8,7 @@ show copy of it. Any number of replicas may run it.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
@@ -62,6 +64,16 @@ SELECT_ON_PROFILES = """
 """
 DETACH = "SELECT detach_generations($1)"
 DROP_DETACHED = "SELECT drop_detached_generations($1)"
+# Also of days that a late end of a write has made again.
+SELECT_LEFT_OUTCOMES = """
+    SELECT day FROM (
+        SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'write_outcomes'::regclass
+    ) one WHERE EXISTS (SELECT FROM dropped_days d WHERE d.day = one.day) ORDER BY day LIMIT $1
+"""
+DETACH_OUTCOMES = "SELECT detach_day('write_outcomes', $1)"
+DROP_OUTCOMES = "SELECT drop_detached_days('write_outcomes')"
+DELETE_ALIASES = "DELETE FROM generation_aliases WHERE day = $1"
 INSERT_DROPPED = "INSERT INTO dropped_days (day, dropped_at) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 # Who dirtied an hour held the table, so with its lock in hand all of them are seen.
 SELECT_DIRTY = """
@@ -119,6 +131,8 @@ class Retention:
                 held += 1
                 log.warning("retention.table_is_busy", day=day.isoformat())
         metrics.gauge("retention_held_days", held)
+        if dropped:
+            await self._days.finish()
         return dropped
 
 
@@ -152,6 +166,9 @@ class StoredDays:
 
     async def drop(self, day: date, at: datetime) -> bool:
         """Take the day out of the table, and delete it; False where the table was never free, or something came."""
+        async with self._database.transaction(timeout_s=_SCAN_TIMEOUT_S) as connection:
+            await connection.execute(f"SET LOCAL statement_timeout = '{_SCAN_TIMEOUT_S:.0f}s'")
+            await connection.execute(DELETE_ALIASES, day, timeout=_SCAN_TIMEOUT_S)
         for _ in range(_TRIES):
             try:
                 if not await self._detach(day, at):
@@ -182,11 +199,18 @@ class StoredDays:
         return free
 
     async def finish(self) -> None:
-        """Delete what was taken out of the table before a crash."""
+        """Delete what was taken out of the table before a crash, and how the writes of dropped days ended."""
         async with self._database.connection() as connection:
             left = [row[0] for row in await connection.fetch(SELECT_LEFT)]
+            ended = [row["day"] for row in await connection.fetch(SELECT_LEFT_OUTCOMES, _DAYS_AT_ONCE)]
         for day in left:
             await self._delete(day)
+        for day in ended:
+            with suppress(Transient):  # the table is busy: with the next look
+                async with self._database.connection() as connection:
+                    await connection.execute(DETACH_OUTCOMES, day)
+        async with self._database.connection() as connection:
+            await connection.execute(DROP_OUTCOMES)
 
     async def _delete(self, day: date) -> None:
         async with self._database.connection() as connection:

@@ -19,6 +19,7 @@ from services.ingest.loading.staging import Stagings
 from services.ingest.reading.text import Limits
 from services.ingest.reconciling.reconciler import Reconciler
 from services.ingest.reconciling.store import Comparisons
+from services.ingest.retention import Retention, StoredDays
 from services.ingest.settings import Settings
 from services.ingest.sources.batches import BatchFolders
 from services.ingest.sources.folder import LocalFolders
@@ -140,12 +141,15 @@ def _steppers(settings: Settings, database: Database, clock: Clock) -> dict[str,
     """What counts, and tries again, what files have told."""
     window, tick = timedelta(seconds=settings.ingest_window_s), timedelta(seconds=settings.ingest_tick_s)
     count_pace, shown_pace = _count_pace(settings), _shown_pace(settings)
-    return {
+    steppers: dict[str, Stepper] = {
         "recounter": Recounter(partial(recount_one, database), clock, tick),
         "counter": Counter(StoredCounts(database, uuid4, count_pace), clock, count_pace.tick),
         "shown": ShownCounter(StoredShownCounts(database, uuid4, shown_pace), clock, shown_pace.tick),
         "unmatched": Retrier(StoredUnmatched(database, uuid4, clock, window), clock, tick),
     }
+    if settings.ingest_keep_days is not None:
+        steppers["retention"] = Retention(StoredDays(database), clock, settings.ingest_keep_days)
+    return steppers
 
 
 def _klaviyo(

@@ -70,6 +70,12 @@ class Settings(ServiceSettings):
     ingest_max_ratio: int = Field(
         200, gt=0, description="Files that unpack to more than this times their size are held."
     )
+    ingest_keep_days: int | None = Field(
+        None,
+        ge=100,
+        description="Whole days for which events are kept in PostgreSQL, at least 100; for ever if unset. What was "
+        "counted of them stays.",
+    )
     ingest_max_rejects: float = Field(
         0.05,
         ge=0,

@@ -21,6 +21,7 @@ OF_NO_ORG: Final[Mapping[str, str]] = {
     "klaviyo_report_calls": "as klaviyo_accounts: which minute the account's next report may be asked for",
     "ring_holders": "of our processes: names of the keys that each can open with; only the worker's role has rights",
     "dropped_days": "days alone, the same for everybody; the tenant's role may read them",
+    "events_kept": "a day alone, the same for everybody; the tenant's role may read it",
     "users": "a person may work in several orgs; the tenant's role sees the names of its own members",
     "identities": "of a person; the tenant's role sees which of its members are linked",
     "recovery_codes": "of a person; only the worker's role has rights",
@@ -251,7 +252,7 @@ async def test_what_runs_with_the_owners_rights_is_for_nobody_else_and_looks_in_
         )
 
     assert [row["name"] for row in functions] == [
-        "detach_generations", "drop_detached_generations", "ensure_partition",
+        "detach_day", "detach_generations", "drop_detached_days", "drop_detached_generations", "ensure_partition",
     ]  # fmt: skip
     for row in functions:
         assert not row["open"], row["name"]
@@ -261,5 +262,11 @@ async def test_what_runs_with_the_owners_rights_is_for_nobody_else_and_looks_in_
     async with db.transaction(uuid4()) as connection:
         for function in ("detach_generations", "drop_detached_generations"):
             assert await touched(connection, f"SELECT {function}('2026-11-23')") is None
+        assert await touched(connection, "SELECT detach_day('events', '2026-11-23')") is None
+        assert await touched(connection, "SELECT drop_detached_days('events')") is None
         with pytest.raises(asyncpg.RaiseError, match="no partitioned table"):
             await connection.execute("SELECT ensure_partition('templates', '2026-11-23')")
+    for statement in ("SELECT detach_day('generations', '2026-11-23')", "SELECT drop_detached_days('generations')"):
+        async with db.connection() as connection:
+            with pytest.raises(asyncpg.RaiseError, match="not dropped so"):
+                await connection.execute(statement)

@@ -21,7 +21,7 @@ from uuid import UUID
 
 from services.ingest.attribution.conversions import Orders
 from services.ingest.counting.rollups import note_counted, roll_up
-from services.ingest.loading.switch import STATEMENT_TIMEOUT_S
+from services.ingest.loading.switch import EVENTS_SINCE, STATEMENT_TIMEOUT_S
 from shared.db.pool import Connection
 
 # Which send an event without transmission belongs to shows only when all sends of its person and message are there,
@@ -186,7 +186,8 @@ MARK_UNMATCHED = """
     SET raised = true, tries = 0, next_at = least(u.next_at, u.tried_at + interval '5 minutes') WHERE excluded.raised
 """.strip()
 
-# The system column xmax is 0 in a row that was inserted, not updated.
+# An email of which events may be gone stays as it is: its events lie on its day, or the day before. The system column
+# xmax is 0 in a row that was inserted, not updated.
 UPSERT_SENDS = f"""
     WITH kept AS (
     INSERT INTO sends (org_id, transmission_id, profile_id, message_id, flow_id, sent_at, day, delivered, bounced,
@@ -206,6 +207,7 @@ UPSERT_SENDS = f"""
         human_clicks = excluded.human_clicks, bot_clicks = excluded.bot_clicks, attribution = excluded.attribution,
         generation_id = excluded.generation_id, generation_day = excluded.generation_day,
         template_id = excluded.template_id, copy_id = excluded.copy_id, cell = excluded.cell
+    WHERE sends.day > {EVENTS_SINCE}
     RETURNING day, message_id, attribution, xmax = 0 AS fresh
     )
     {MARK_UNMATCHED}

@@ -18,7 +18,7 @@ split. A refund belongs to the send of its order: the newest one of the same per
 from datetime import date, timedelta
 from uuid import UUID
 
-from services.ingest.loading.switch import STATEMENT_TIMEOUT_S
+from services.ingest.loading.switch import EVENTS_SINCE, STATEMENT_TIMEOUT_S
 from shared.db.pool import Connection
 
 REFUND_DAYS, EARLY_DAYS = 90, 7
@@ -106,10 +106,14 @@ NOTE_CELLS = """
     WHERE s.template_id = c.template_id
 """
 
-DELETE_CONVERSIONS = """
+# An order whose event is gone stays counted, and its refunds with it.
+DELETE_CONVERSIONS = f"""
     DELETE FROM conversions c USING (SELECT DISTINCT event_id FROM bought) b
-    WHERE c.org_id = $1 AND c.event_id = b.event_id
-"""
+    WHERE c.org_id = $1 AND c.event_id = b.event_id AND NOT EXISTS (
+        SELECT FROM conversions o
+        WHERE o.org_id = $1 AND o.template_id = c.template_id AND o.event_id = c.order_event_id
+          AND (o.at AT TIME ZONE 'UTC')::date < {EVENTS_SINCE})
+"""  # noqa: S608  # our own text
 
 # A value below zero that is said of an order is none; one of a refund may be written either way.
 INSERT_ORDERS = """

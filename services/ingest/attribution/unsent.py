@@ -4,18 +4,18 @@ from uuid import UUID
 
 from services.ingest.attribution.conversions import Orders
 from services.ingest.counting.rollups import note_counted
-from services.ingest.loading.switch import STATEMENT_TIMEOUT_S
+from services.ingest.loading.switch import EVENTS_SINCE, STATEMENT_TIMEOUT_S
 from shared.db.pool import Connection
 
 # As tallies, for whoever notes cells and places asks there.
-NOTE_UNSENT = """
+NOTE_UNSENT = f"""
     INSERT INTO tallies (transmission_id)
     SELECT s.transmission_id FROM (SELECT DISTINCT transmission_id FROM touched WHERE n = 0) t
     JOIN sends s ON s.org_id = $1 AND s.transmission_id = t.transmission_id
-    WHERE NOT EXISTS (
+    WHERE s.day > {EVENTS_SINCE} AND NOT EXISTS (
         SELECT FROM events e WHERE e.org_id = $1 AND e.transmission_id = s.transmission_id
           AND e.metric IN ('Received Email', 'Bounced Email', 'Dropped Email'))
-"""
+"""  # noqa: S608  # our own text
 # What named no transmission and was this send's may be another's of the same person and message.
 NOTE_LOOSE = """
     INSERT INTO loose (profile_id, message_id)

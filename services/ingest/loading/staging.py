@@ -14,6 +14,7 @@ from services.ingest.loading.switch import (
     BEGIN_LONG_WORK,
     CREATE_WORK_TABLES,
     DROP_WORK_TABLES,
+    EVENTS_SINCE,
     STATEMENT_TIMEOUT_S,
     begin_long_work,
     begin_switch,
@@ -49,6 +50,17 @@ INSERT_REJECTS = """
     SELECT $1, $2, line, reason, raw FROM staged_rejects ORDER BY line LIMIT $3
 """
 _REJECTS_OF_HELD = 1000  # tell what is wrong with the file; it is read again anyway
+
+# Of days whose events are gone: what was made of them stays, and would count them twice.
+SELECT_SINCE = f"SELECT {EVENTS_SINCE}"
+REJECT_OLD = """
+    WITH old AS (
+        DELETE FROM staged WHERE day < $1 RETURNING line
+    ), told AS (
+        INSERT INTO staged_rejects SELECT line, 'older than events are kept', '' FROM old ORDER BY line LIMIT $2
+    )
+    SELECT count(*) FROM old
+"""
 
 
 # Around rows in COPY's binary form.
@@ -97,6 +109,7 @@ class Staged:
             await begin_switch(connection, org_id)
             if not await connection.fetchval(KEEP_CLAIM, file_id, self._file.claim_id):
                 raise LeaseLost("another worker took the file over", reason="lease_lost")
+            loaded = replace(loaded, rejects=loaded.rejects + await self._reject_old())
             tellers = await Tellers.look(connection, self._file)
             await self._fresh.keep_fresh(self._days, loaded.rows)
             await self._ahead.foretell()
@@ -122,12 +135,22 @@ class Staged:
         await self._connection.execute(DELETE_REJECTS, *ids, timeout=STATEMENT_TIMEOUT_S)
         await self._connection.execute(INSERT_REJECTS, *ids, most, timeout=STATEMENT_TIMEOUT_S)
 
+    async def _reject_old(self) -> int:
+        """Take out rows of days whose events are gone; how many they were."""
+        since: date = await self._connection.fetchval(SELECT_SINCE)
+        if not self._days or self._days[0] >= since:
+            return 0
+        self._days = [day for day in self._days if day >= since]
+        rejects: int = await self._connection.fetchval(REJECT_OLD, since, _REJECTS_OF_HELD, timeout=STATEMENT_TIMEOUT_S)
+        return rejects
+
     async def _make_partitions(self) -> None:
         """Apart from the switch: making one locks the parent, and must wait for the switches of others."""
         rows = await self._connection.fetch(SELECT_DAYS, timeout=STATEMENT_TIMEOUT_S)
         self._days = sorted(row["day"] for row in rows)
+        since = await self._connection.fetchval(SELECT_SINCE)
         for day in self._days:
-            if day >= FIRST_DAILY_PARTITION:
+            if day >= max(since, FIRST_DAILY_PARTITION):
                 async with self._connection.transaction():
                     await self._connection.execute(BEGIN_LONG_WORK)
                     await self._connection.execute(ENSURE_PARTITION, day, timeout=STATEMENT_TIMEOUT_S)

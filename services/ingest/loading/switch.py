@@ -45,11 +45,17 @@ BEGIN_LONG_WORK = """
 # Several orgs switch at once; within one, two files could each miss what the other is about to commit.
 LOCK_ORG = "SELECT pg_advisory_xact_lock(hashtextextended('ingest:' || $1, 0))"
 
+# No day of events goes while this is held (retention.py).
+HOLD_DAYS = "LOCK TABLE ONLY events IN ACCESS SHARE MODE"
+EVENTS_SINCE = "(SELECT since FROM events_kept)"
+"""The first day whose events are kept; what was made of those before must not be computed anew."""
+
 
 async def begin_switch(connection: Connection, org_id: UUID) -> None:
     """At the start of a transaction that changes what follows from events: this org only, one at a time."""
     await begin_long_work(connection, org_id)
     await connection.execute(LOCK_ORG, str(org_id), timeout=STATEMENT_TIMEOUT_S)
+    await connection.execute(HOLD_DAYS)
 
 
 async def begin_long_work(connection: Connection, org_id: UUID) -> None:

@@ -164,7 +164,8 @@ async def show(context: Context, asked: OneEvent) -> Traces:
     rows = await context.connection.fetch(SELECT_EVENTS, context.org_id, asked.event_id)
     if not rows:
         raise NotFound(
-            f"No event {asked.event_id!r}; a row that is no event stands among its file's rejects",
+            f"No event {asked.event_id!r}; a row that is no event, or older than events are kept, stands among its "
+            "file's rejects",
             field="event_id", next=Next("sources.list"),
         )  # fmt: skip
     return Traces(events=[await _trace(context, dict(row)) for row in rows])

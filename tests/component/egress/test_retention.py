@@ -61,8 +61,14 @@ async def count(world: World) -> None:
 
 
 async def kept_days(world: World) -> list[str]:
+    return await tables_of(world, "generations")
+
+
+async def tables_of(world: World, parent: str) -> list[str]:
+    """Its partitions."""
     rows = await world.admin.fetch(
-        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'generations'::regclass ORDER BY 1"
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = $1::text::regclass ORDER BY 1",
+        parent,
     )
     return [row["name"] for row in rows]
 
@@ -120,6 +126,48 @@ async def test_a_day_that_is_exported_and_counted_goes_and_leaves_objects_and_re
     assert await world.objects() == objects
     assert await world.admin.fetchval("SELECT count(*) FROM result_days WHERE counted < revision") == 0
     assert await world.admin.fetchval("SELECT count(*) FROM shown_quarters WHERE counted < revision") == 0
+
+
+async def test_how_its_writes_ended_and_its_other_ids_go_after_a_day(world: World) -> None:
+    shop = await world.shop(tables=["outcomes"])
+    await world.say(shop, people(2))
+    await world.say(shop, [Person("young", HOUR + timedelta(days=30))])
+    for name in ("person0", "young"):
+        await ended(world, shop, name, "written")
+    await world.admin.execute(
+        "INSERT INTO generation_aliases SELECT gen_random_uuid(), org_id, generation_id, day, accepted_at"
+        " FROM generations"
+    )
+    await export_day(world, shop, "outcomes")
+    wait_until_old(world)
+    await count(world)
+
+    dropped = await keeper(world).look()
+    await world.admin.execute("SELECT ensure_partition('write_outcomes', $1)", DAY)  # a late end of a write
+    again = await tables_of(world, "write_outcomes")
+    await keeper(world).look()
+
+    assert dropped == [DAY]
+    assert again == ["write_outcomes_20261123", "write_outcomes_20261223"]
+    assert await tables_of(world, "write_outcomes") == ["write_outcomes_20261223"]
+    assert await world.admin.fetchval("SELECT count(*) FROM write_outcomes") == 1
+    assert [row["day"] for row in await world.admin.fetch("SELECT day FROM generation_aliases")] == [
+        DAY + timedelta(days=30)
+    ]
+    assert (
+        await world.admin.fetchval("SELECT count(*) FROM pg_class WHERE relname LIKE 'dropped_write_outcomes_%'") == 0
+    )
+
+
+async def test_how_the_writes_of_a_day_that_stays_ended_stays_too(world: World) -> None:
+    shop = await world.shop(tables=["outcomes"])
+    await world.say(shop, people(2))
+    await ended(world, shop, "person0", "written")
+    wait_until_old(world)
+    await count(world)
+
+    assert await keeper(world).look() == []
+    assert await tables_of(world, "write_outcomes") == ["write_outcomes_20261123"]
 
 
 async def test_a_day_with_an_hour_that_is_blocked_stays_and_says_so(
