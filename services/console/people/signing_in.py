@@ -11,10 +11,13 @@ from services.console.people.delays import key_of
 from services.console.people.passwords import Busy, Hasher
 from services.console.people.sessions import Session, Stage, With
 from services.console.people.store import Account, SessionStore
+from shared import logs
 from shared.clock import Clock
 from shared.crypto import KeyRing
 from shared.db.pool import Database
 from shared.people import links
+
+log = logs.get(__name__)
 
 _BUSY_WAIT_S = 3.0
 
@@ -76,6 +79,7 @@ async def sign_in(means: Means, email: str, password: str, caller: Caller) -> Be
         return await means.hasher.matches(account.password_hash if account else None, password)
 
     if not await _tried(means, [by_account, ("address", key_of("address", caller.address))], is_right):
+        _tell_refused("password", account, caller)
         return None
     assert account is not None  # noqa: S101  # without an account nothing matches
     return await begin(means, account.user_id, "full" if account.totp_since is None else "password", caller)
@@ -99,8 +103,16 @@ async def pass_second_factor(
         return await _takes(means, account, code)
 
     if not await _tried(means, [("code", key_of("code", str(session.user_id)))], is_right):
+        _tell_refused("code", account, caller)
         return None
     return await begin(means, session.user_id, "full", caller, session.signed_in_with)
+
+
+def _tell_refused(reason: str, account: Account | None, caller: Caller) -> None:
+    """For the operator, who alone sees whether there is such an account. What comes too soon is not looked at, and not
+    told: a flood must not fill the log, and its 429s are counted."""
+    user_id = account.user_id if account is not None else None
+    log.warning("signin.refused", reason=reason, address=caller.address, user_id=user_id)
 
 
 async def _tried(means: Means, counted: list[Counted], is_right: Callable[[], Awaitable[bool]]) -> bool:

@@ -52,6 +52,29 @@ async def test_a_wrong_password_and_an_unknown_email_get_the_same_answer(stage: 
     assert visitor.token is None
 
 
+async def test_refused_sign_ins_are_told_to_the_operator_without_what_was_typed(
+    stage: Stage, visitor: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ASVS 5.0 V16.3.1."""
+    ann = await stage.person("Ann", acme="owner")
+
+    await visitor.sign_in(ann, "not the password at all")
+    await visitor.sign_in("zoe@example.com", "not the password at all")
+    await visitor.sign_in(ann)
+
+    told = [record.__dict__["fields"] for record in caplog.records if record.getMessage() == "signin.refused"]
+    address = told[0]["address"]
+    assert [(one["reason"], one["address"], one["user_id"]) for one in told] == [
+        ("password", address, stage.users[ann]), ("password", address, None),
+    ]  # fmt: skip
+    said = "".join(str(record.__dict__) for record in caplog.records)
+    assert "zoe@example.com" not in said
+    assert "not the password" not in said
+    async with stage.db.connection() as connection:
+        kept = await connection.fetch("SELECT user_id, how, address FROM signins")
+    assert [tuple(row) for row in kept] == [(stage.users[ann], "password", address)]
+
+
 async def test_a_session_that_somebody_planted_is_not_taken_over(stage: Stage, visitor: Browser) -> None:
     """ASVS 5.0 V7.2.4."""
     ann = await stage.person("Ann", acme="owner")

@@ -6,9 +6,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.console.routes import _headers
 from services.console.settings import Settings
 from services.console.web import times
 from services.console.web.assets import Assets
@@ -135,6 +138,15 @@ def test_a_console_without_its_assets_does_not_start(tmp_path: Path) -> None:
 def test_settings_that_would_be_unsafe_stop_the_start(wrong: dict[str, object], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Settings(**{**GIVEN, **wrong})  # type: ignore[arg-type] # what is refused
+
+
+@pytest.mark.parametrize(("over_https", "said"), [(True, "max-age=31536000; includeSubDomains"), (False, None)])
+async def test_browsers_are_told_to_stay_with_https_where_it_is_spoken(over_https: bool, said: str | None) -> None:
+    """ASVS 5.0 V3.4.1."""
+    response = web.Response()
+    await _headers(over_https)(make_mocked_request("GET", "/"), response)
+
+    assert response.headers.get("Strict-Transport-Security") == said
 
 
 def test_cookies_are_secure_unless_it_is_said_otherwise() -> None:
