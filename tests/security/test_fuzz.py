@@ -134,7 +134,8 @@ def reads_hook(body: bytes) -> None:
 
 
 def reads_events(data: bytes) -> None:
-    """Rows are events or rejects, or the file is held; the quick reader says what the careful one says."""
+    """Rows are events or rejects, or the file is held; the quick reader says what the careful one says
+    (ASVS 5.0 V1.5.3)."""
 
     def outcome(quick_from_bytes: int) -> tuple[int, int, str]:
         rows = rejects = 0

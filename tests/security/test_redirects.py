@@ -56,6 +56,7 @@ async def inside(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[str, li
 
 
 async def test_event_files_are_read_from_no_address_that_a_redirect_names(inside: tuple[str, list[str]]) -> None:
+    """ASVS 5.0 V15.3.2, with the next one."""
     endpoint, asked = inside
     access = Access("us-east-1", endpoint, "key", "secret")
 

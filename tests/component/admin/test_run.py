@@ -106,6 +106,7 @@ async def test_a_change_that_fails_leaves_neither_change_nor_entry(acme: Rig) ->
 
 
 async def test_an_entry_that_cannot_be_stored_takes_the_change_with_it(acme: Rig) -> None:
+    """ASVS 5.0 V2.3.3: all of it or nothing."""
     async with acme.database.transaction() as connection:
         await connection.execute("SET LOCAL ROLE NONE")
         await connection.execute("ALTER TABLE audit_log ADD CHECK (target <> 'never')")
@@ -153,6 +154,7 @@ async def test_a_role_may_what_it_reaches_and_nothing_above(acme: Rig, role: Rol
 async def test_a_wish_that_cannot_be_read_is_refused_with_the_field(
     acme: Rig, asked: dict[str, Any], field: str, message: str
 ) -> None:
+    """ASVS 5.0 V15.3.3: only fields that are meant to be set are taken."""
     with pytest.raises(Refused) as refused:
         await acme.run(make, asked)
 

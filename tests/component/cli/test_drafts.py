@@ -363,6 +363,7 @@ def test_runs_are_listed_shown_and_what_is_missing_is_drafted_again(shop: Cli, b
 
 
 def test_an_orgs_limits_hold_for_the_command_too(shop: Cli, model: FakeModel, brief: str) -> None:
+    """ASVS 5.0 V2.4.1: what costs money has a limit."""
     message = with_model(shop, model, drafts_a_day="2").line(*COMMAND, brief, "--number", "3")
 
     assert message.startswith("--number: is more than the 2 drafts that are left")

@@ -185,12 +185,12 @@ ASKED = ["/", "/_sign-in", "/acme/", "/acme/people", "/_account", "/nope", "/acm
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store", "Server": None,
+    "Cache-Control": "no-store", "Server": None, "Access-Control-Allow-Origin": None,
 }  # fmt: skip
 
 
 async def test_every_answer_carries_the_headers(stage: Stage, visitor: Browser) -> None:
-    """ASVS 5.0 V3.4.3 to V3.4.6 and V3.4.8."""
+    """ASVS 5.0 V3.4.2 to V3.4.6, V3.4.8 and V14.3.2."""
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
 
     for method, path in product(["GET", "HEAD", "POST", "DELETE", "OPTIONS"], ASKED):
@@ -261,6 +261,7 @@ async def test_a_form_that_is_too_large_is_refused(stage: Stage) -> None:
 
 
 async def test_an_unforeseen_error_shows_an_id_and_nothing_else(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V16.5.4."""
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
     owner = await asyncpg.connect(stage.settings.database_url.get_secret_value())
     await owner.execute("ALTER TABLE integrations RENAME TO integrations_gone")

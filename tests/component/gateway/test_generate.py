@@ -234,6 +234,7 @@ async def test_a_revoked_key_is_refused_within_five_seconds(rig: Rig) -> None:
 
 
 async def test_without_the_database_known_keys_go_on_and_unknown_ones_may_come_again(rig: Rig) -> None:
+    """ASVS 5.0 V16.5.2 and V16.5.3: an outage lets nobody in."""
     known, unknown = await rig.new_key(rig.acme), await rig.new_key(rig.acme)
     assert (await rig.post(known))[0] == 202
 

@@ -55,6 +55,7 @@ async def test_a_webhook_finds_its_way_however_the_path_is_spelt(rig: Rig, targe
 async def test_every_other_path_and_method_has_an_answer_of_ours(
     rig: Rig, line: str, status: int, allow: str | None
 ) -> None:
+    """ASVS 5.0 V4.1.4 and V13.4.4."""
     answered, headers = await _status(rig, line)
 
     assert (answered, headers.get("allow")) == (status, allow)

@@ -223,6 +223,7 @@ async def test_no_path_leaves_the_orgs_folder(tmp_path: Path, path: str) -> None
 
 
 async def test_no_name_leaves_the_folder(tmp_path: Path) -> None:
+    """ASVS 5.0 V5.3.2."""
     place = on_disk(tmp_path)
     (tmp_path / "secret.csv").write_bytes(b"secret")
 

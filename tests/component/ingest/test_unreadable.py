@@ -42,6 +42,7 @@ async def test_a_bad_file_is_held_with_a_clear_word_and_never_stops_others(
 
 
 async def test_a_file_larger_than_what_is_read_is_held_unread(rig: Rig, folder: Path) -> None:
+    """ASVS 5.0 V5.2.1."""
     rig.with_deps(max_file_bytes=10)
     (folder / "1.csv").write_bytes(nested_csv([Mail("T1").received()]))
 

@@ -25,6 +25,7 @@ def test_numbers_words_and_nothing_stay_as_they_are() -> None:
 
 @given(lists(text(), min_size=1))
 def test_every_text_is_one_cell_that_no_spreadsheet_runs(row: list[str]) -> None:
+    """ASVS 5.0 V1.2.10."""
     [read] = csv.reader(io.StringIO(csv_lines([row]), newline=""))
 
     assert [cell.removeprefix("'") for cell in read] == [cell.removeprefix("'") for cell in row]

@@ -40,9 +40,11 @@ def hasher() -> Iterator[Hasher]:
         "klaviyo teapot 2026",
         "kT9#vq2LmZx8",
         "summer crumbs in winter",
+        "nobody remembers why the lighthouse keeper painted seventeen umbrellas before breakfast on a quiet Thursday",
     ],
 )
 def test_long_passwords_that_nobody_guesses_are_accepted(password: str) -> None:
+    """ASVS 5.0 V6.2.9: also those of more than 64 characters."""
     assert fault(password, email="ann@example.com", name="Ann Example") is None
 
 
@@ -72,6 +74,7 @@ def test_long_passwords_that_nobody_guesses_are_accepted(password: str) -> None:
     ],
 )
 def test_passwords_that_are_guessed_first_are_refused_with_the_reason(password: str, why: str) -> None:
+    """ASVS 5.0 V6.2.1."""
     orgs = ("Acme Coffee", "acme")
     assert why in (fault(password, email="ann@example.com", name="Ann Example", orgs=orgs) or "")
 
@@ -86,6 +89,7 @@ def test_the_longest_password_is_judged_at_once() -> None:
 
 
 async def test_only_the_right_password_matches(hasher: Hasher) -> None:
+    """ASVS 5.0 V11.4.2."""
     stored = await hasher.hash("violet teapot under the stairs")
 
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")

@@ -78,6 +78,7 @@ def test_no_text_leads_elsewhere_after_signing_in(text: str) -> None:
     ],
 )
 def test_only_proxies_of_ours_are_believed(forwarded: list[str], proxies: int, address: str) -> None:
+    """ASVS 5.0 V4.1.3."""
     assert caller_address("10.0.0.1", forwarded, proxies) == address
 
 

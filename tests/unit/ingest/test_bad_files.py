@@ -85,6 +85,7 @@ def demand_bounded(told: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", _DEAR)
 def test_a_bomb_takes_bounded_memory_and_time(name: str, tmp_path: Path) -> None:
+    """ASVS 5.0 V5.2.3."""
     file = BAD_FILES[name]()
     (tmp_path / "bomb").write_bytes(file.data)
 

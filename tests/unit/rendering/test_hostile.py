@@ -85,6 +85,7 @@ PLAIN = {kind: Email(COPY.render({"v": value}).body) for kind, value in {"with":
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_hostile_field_makes_no_element_attribute_or_scheme(name: str) -> None:
+    """ASVS 5.0 V1.3.7: what a person wrote is never a part of the template."""
     value = FIELDS[name]
 
     rendered = shown(COPY, value)

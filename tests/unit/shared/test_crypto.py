@@ -38,6 +38,7 @@ def test_the_new_ring_opens_what_the_old_one_sealed_but_not_the_other_way_round(
     "damage", [lambda s: s[:-2], lambda s: s.replace("v1", "v2"), lambda s: "x", lambda s: s + "A"]
 )
 def test_damaged_texts_fail_closed(damage) -> None:  # type: ignore[no-untyped-def]  # a table of lambdas
+    """ASVS 5.0 V11.3.3: what is encrypted cannot be changed unseen."""
     with pytest.raises(SealError):
         RING.open(damage(RING.seal("pk_secret", "p")), "p")
 

@@ -31,6 +31,7 @@ def test_addresses_of_private_networks_of_clouds_and_wrapped_ones_are_not(addres
     "host", ["127.0.0.1", "localhost", "::1", "2130706433", "0x7f000001", "0177.0.0.1", "::ffff:127.0.0.1", "127.1"]
 )
 async def test_a_host_that_leads_here_is_refused_before_anything_is_sent(host: str, walls_away: None) -> None:
+    """ASVS 5.0 V1.3.6."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     try:

@@ -225,6 +225,7 @@ def test_a_number_that_json_does_not_know_costs_no_line(number: float) -> None:
 
 
 def test_a_value_cannot_forge_a_line_or_a_field_in_text_style() -> None:
+    """ASVS 5.0 V16.4.1."""
     written = Written("text")
 
     log.info("x", said='a\nERROR   forged level=error "', plain="word", red="\x1b[31m")

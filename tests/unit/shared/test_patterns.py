@@ -65,6 +65,7 @@ def test_case_does_not_matter() -> None:
 @given(pieces=st.lists(st.sampled_from(PIECES), min_size=1, max_size=12), value=st.text("ab", max_size=VALUE_CHARS))
 @settings(max_examples=300, deadline=None)
 def test_whatever_is_taken_ends_soon(pieces: list[str], value: str) -> None:
+    """ASVS 5.0 V1.3.12."""
     try:
         pattern = compiled("".join(pieces))
     except ValueError:
