@@ -55,11 +55,12 @@ class _Files(asyncssh.SFTPServer):
 
 @asynccontextmanager
 async def faulty_server(
-    root: Path, faults: Faults, *, host_key: asyncssh.SSHKey | None = None, port: int = 0
-) -> AsyncIterator[Server]:
-    """Serves `root` on loopback to one key."""
-    ours = host_key or asyncssh.generate_private_key("ssh-ed25519")
-    client = asyncssh.generate_private_key("ssh-ed25519")
+    root: Path, faults: Faults, *, host_key: asyncssh.SSHKey | None = None, kind: str = "ssh-ed25519",
+    signatures: Sequence[str] = (), port: int = 0,
+) -> AsyncIterator[Server]:  # fmt: skip
+    """Serves `root` on loopback to one key. `kind`: of new keys; `signatures`: all that it makes and takes, if not
+    what is usual."""
+    ours, client = host_key or asyncssh.generate_private_key(kind), asyncssh.generate_private_key(kind)
     allowed = asyncssh.import_authorized_keys(client.export_public_key().decode())
     listener = await asyncssh.listen(
         "127.0.0.1",
@@ -67,6 +68,7 @@ async def faulty_server(
         server_factory=lambda: _Server(faults),
         server_host_keys=[ours],
         authorized_client_keys=allowed,
+        signature_algs=signatures or (),
         sftp_factory=lambda channel: _Files(channel, root, faults),
     )
     try:

@@ -203,6 +203,26 @@ async def test_another_host_key_than_the_pinned_one_stops_the_source_until_it_is
     assert await bare_rig.files() == {"events.csv": "done", "secret.csv": "done"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "signatures"),
+    [
+        ("ssh-rsa", ["rsa-sha2-256", "rsa-sha2-512"]),  # as AWS Transfer Family: RSA, never signed with SHA-1
+        ("ecdsa-sha2-nistp384", ["ecdsa-sha2-nistp384"]),
+    ],
+)
+async def test_servers_and_keys_of_other_kinds_are_read_from_as_well(
+    bare_rig: Rig, tmp_path: Path, faults: Faults, kind: str, signatures: list[str]
+) -> None:
+    async with faulty_server(tmp_path, faults, kind=kind, signatures=signatures) as server:
+        await bare_rig.add_source(server, "/")
+        (tmp_path / "events.csv").write_bytes(nested_csv(ROWS))
+
+        await bare_rig.settle()
+
+    assert await trouble(bare_rig) == (None, False)
+    assert await bare_rig.files() == {"events.csv": "done"}
+
+
 async def test_a_host_key_that_changes_between_listing_and_reading_gives_nothing_away(
     bare_rig: Rig, tmp_path: Path, faults: Faults
 ) -> None:
