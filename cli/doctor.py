@@ -29,6 +29,7 @@ from shared.errors import Failure
 from shared.keyring import LIVES, SELECT_HOLDERS, Holder, read_keys
 from shared.messaging import inspection
 from shared.settings import ServiceSettings, SettingsError
+from shared.source_silence import GAPS, silent_since
 
 _TIMEOUT_S: Final = 20.0
 _SERVICES: Final = ("gateway", "generator", "profile_writer", "ingest", "ranker", "egress", "console")
@@ -57,12 +58,19 @@ SELECT_WAITING: Final = f"""
         UNION ALL SELECT org_id, 'fit', template_id, 1 FROM policy_fits WHERE error IS NOT NULL
         UNION ALL SELECT s.org_id, 'files', s.name, count(*) FROM ingest_files f JOIN sources s USING (source_id)
             WHERE f.state IN ('held', 'failed') AND s.removed_at IS NULL AND NOT {MENDED} GROUP BY 1, 3
+        UNION ALL SELECT org_id, 'source', name, 1 FROM sources
+            WHERE enabled AND removed_at IS NULL AND (refused_at IS NOT NULL OR last_error IS NOT NULL)
         UNION ALL SELECT org_id, 'webhooks', '', sum(webhooks) FROM refused_webhooks
             WHERE flow_id <> '' GROUP BY 1 HAVING max(last_at) > $1
         UNION ALL SELECT org_id, 'hours', '', count(*) FROM export_hours
             WHERE state = 'blocked' AND coalesce(error, '') NOT LIKE 'rows_are_gone%' GROUP BY 1
     ) found JOIN orgs USING (org_id) ORDER BY slug, what, found.name LIMIT {rules.MOST_WAITING + 1}
 """  # noqa: S608  # our own text
+
+SELECT_GAPS: Final = f"""
+    SELECT slug, s.name, seen.* FROM sources s JOIN orgs USING (org_id)
+    CROSS JOIN LATERAL ({GAPS.format(source_id="s.source_id")}) seen WHERE s.enabled AND s.removed_at IS NULL
+"""  # noqa: S608  # the same
 
 
 @click.command("doctor")
@@ -196,7 +204,12 @@ async def _stored(connection: "asyncpg.Connection[asyncpg.Record]", settings: Se
     peppers = {row["pepper"] for row in await connection.fetch(SELECT_PEPPERS)}
     known = Peppers(settings.api_key_peppers.get_secret_value()).numbers
     refused = [row["slug"] for row in await connection.fetch(SELECT_REFUSED)]
-    waiting = [Waits(*row) for row in await connection.fetch(SELECT_WAITING, datetime.now(UTC) - rules.LATELY)]
+    now = datetime.now(UTC)
+    waiting = [Waits(*row) for row in await connection.fetch(SELECT_WAITING, now - rules.LATELY)]
+    for slug, name, newest_at, gaps, usual_gap_s in await connection.fetch(SELECT_GAPS):
+        if silent_since(newest_at, gaps, usual_gap_s, now) is not None:
+            waiting.append(Waits(slug, "silent", name))
+    waiting.sort(key=lambda one: (one.slug, one.what, one.name))
     return [
         *rules.of_secrets(sealed, ring.names[0]), *rules.of_holders(held, ring.names[0]),
         rules.of_peppers(peppers, known), *rules.of_accounts(refused), *rules.of_orgs(waiting),

@@ -31,7 +31,7 @@ class Waits:
     """What stands still in an org until somebody does something: `n` of it, in the template or source `name`."""
 
     slug: str
-    what: Literal["org", "template", "variants", "fit", "files", "hours", "webhooks"]
+    what: Literal["org", "template", "variants", "fit", "files", "source", "silent", "hours", "webhooks"]
     name: str = ""
     n: int = 1
 
@@ -245,6 +245,11 @@ def of_orgs(waiting: Sequence[Waits]) -> Iterator[Finding]:
                 says, do = f"the policy of template {one.name} cannot be fitted", f"policy show {one.slug} {one.name}"
             case "files":
                 says, do = f"{one.n} event files of source {one.name} are held", f"source files {one.slug} {one.name}"
+            case "source":
+                says, do = f"source {one.name} cannot be read", f"source list {one.slug}"
+            case "silent":
+                says = f"source {one.name} has had no new file for more than twice its usual gap"
+                do = f"source list {one.slug}"
             case "webhooks":
                 says, do = f"{one.n} webhooks of its flows were refused, the last within the hour", f"check {one.slug}"
             case "hours":

@@ -21,6 +21,13 @@ WAITING = (
     "SELECT gen_random_uuid(), org_id, 'drop', 'folder' FROM orgs WHERE slug = 'acme'",
     "INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, state, first_seen_at, last_seen_at) "
     "SELECT gen_random_uuid(), org_id, source_id, 'a.csv', 1, now(), 'held', now(), now() FROM sources",
+    "INSERT INTO sources (source_id, org_id, name, kind, last_error) "
+    "SELECT gen_random_uuid(), org_id, 'their-server', 'folder', 'another host key' FROM orgs WHERE slug = 'bolt'",
+    "INSERT INTO sources (source_id, org_id, name, kind) "
+    "SELECT gen_random_uuid(), org_id, 'hourly', 'folder' FROM orgs WHERE slug = 'bolt'",
+    "INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, state, first_seen_at, last_seen_at) "
+    "SELECT gen_random_uuid(), org_id, source_id, hour || '.csv', 1, now(), 'done', "
+    "now() - hour * interval '1 hour', now() FROM sources, generate_series(5, 12) AS hour WHERE name = 'hourly'",
     "INSERT INTO export_hours (org_id, table_name, hour, state, reason, due_at, error) "
     "SELECT org_id, 'generations', hour, 'blocked', 'schedule', hour, error FROM orgs, (VALUES "
     "('2026-11-23T10:00Z'::timestamptz, 's3_403: denied'), ('2026-08-23T10:00Z', 'rows_are_gone: for good')) "
@@ -96,6 +103,8 @@ def test_whoever_is_woken_learns_in_which_orgs_something_waits(well: Cli) -> Non
         ("warn", "acme: template welcome is stopped"),
         ("warn", "acme: 1 paused in template welcome"),
         ("warn", "bolt: is stopped"),
+        ("warn", "bolt: source hourly has had no new file for more than twice its usual gap"),
+        ("warn", "bolt: source their-server cannot be read"),
         ("warn", "bolt: 7 webhooks of its flows were refused, the last within the hour"),
     ]
 
