@@ -1,6 +1,8 @@
 """The choice: canonical cells, draws that follow their probabilities, and the same draw for the same generation."""
 
 import math
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal, get_type_hints
@@ -210,3 +212,12 @@ def test_the_choice_cannot_be_given_fields() -> None:
         hints = get_type_hints(decides)
         assert Fields not in hints.values()
         assert GenerateJob not in hints.values()
+
+
+def test_who_decides_loads_no_library_that_is_heavier_than_numpy() -> None:
+    heavy = {"scipy", "pandas", "pyarrow", "duckdb", "sklearn", "polars", "torch", "vowpalwabbit"}
+    code = f"import sys; import services.generator.app; print({heavy} & {{name.split('.')[0] for name in sys.modules}})"
+
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
+
+    assert done.stdout.strip() == "set()"
