@@ -26,6 +26,13 @@ def test_every_promise_names_a_test() -> None:
         assert "::test_" in row, row
 
 
+def test_the_twelve_kinds_of_hostile_input_each_name_a_test() -> None:
+    rows = re.findall(r"^\| (B\d+) \|(.*)$", PAGE, re.MULTILINE)
+
+    assert [kind for kind, _ in rows] == [f"B{number}" for number in range(1, 13)]
+    assert all("::test_" in said for _, said in rows)
+
+
 def test_the_items_of_asvs_are_those_that_tests_name() -> None:
     named = set[tuple[int, ...]]()
     for path in (ROOT / "tests").rglob("test_*.py"):
