@@ -14,6 +14,17 @@ INSERT_REFUSED = """
     VALUES ($1, $2, 'FLOW01', 'unknown_api_key', $3, $4)
 """
 
+# Files that came hourly until some hours ago, and a listing just now.
+INSERT_HOURLY = """
+    WITH made AS (
+        INSERT INTO sources (source_id, org_id, name, kind, last_polled_at)
+        VALUES (gen_random_uuid(), $1, $2, 'folder', $3) RETURNING source_id
+    )
+    INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, state, first_seen_at, last_seen_at)
+    SELECT gen_random_uuid(), $1, source_id, ago || '.csv', 1, $3, 'done', $3 - ago * interval '1 hour', $3
+    FROM made, generate_series($4::int, $4 + 7) AS ago
+"""
+
 
 async def test_refused_webhooks_of_this_org_alone_are_on_its_home(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="viewer"))
@@ -104,6 +115,22 @@ async def test_without_a_source_an_owner_is_led_to_its_form(stage: Stage, visito
     link = ">Add a source</a>"
     assert (link in owner, link in viewer) == (True, False)
     assert "No source of event files yet" in viewer
+
+
+async def test_a_source_that_has_fallen_silent_is_not_said_to_be_well(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    async with stage.db.transaction() as connection:
+        for name, ends_h in (("well", 0), ("silent", 5)):
+            await connection.execute(INSERT_HOURLY, stage.orgs["acme"], name, datetime.now(UTC), ends_h)
+
+    listed = await visitor.get("/acme/operations/sources")
+    well, silent = [(await visitor.get(f"/acme/operations/sources/{name}")).words for name in ("well", "silent")]
+
+    settings = (await visitor.get("/acme/integration/sources")).words
+    assert [state in listed.words for state in ("Reading", "Silent")] == [True, True]
+    assert [state in settings for state in ("Read ", "Silent")] == [True, True]
+    assert "longer than usual" not in well
+    assert "longer than usual; does whoever puts them there still run?" in silent
 
 
 async def test_the_audit_log_says_in_words_what_was_done(stage: Stage, visitor: Browser) -> None:
