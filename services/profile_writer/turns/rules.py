@@ -130,7 +130,8 @@ def settle(
         case Throttled() | KeyRefused() | NotSent() | Transient() if newer:
             return _due_again(row, held, now, _overtaken(row))
         case Throttled() | KeyRefused() | NotSent():
-            return Verdict(_released(row, now, last_reason=result.reason), held)
+            lane = Lane.DIRTY if held is not None and held.stale else row.lane
+            return Verdict(replace(_released(row, now, last_reason=result.reason), lane=lane), held)
         case Permanent():
             return _rejected(sent, result, row, held, now, newer=newer)
         case _:

@@ -319,7 +319,10 @@ def test_an_older_copy_that_may_lie_beneath_stays_noted_when_another_messages_wr
     assert lost.pending.lane == Lane.DIRTY
 
 
-@pytest.mark.parametrize(("action", "result"), [("write", None), ("write", Unreachable("refused")), ("clear", None)])
+@pytest.mark.parametrize(
+    ("action", "result"),
+    [("write", None), ("write", Unreachable("refused")), ("write", Throttled("429", wait_s=1)), ("clear", None)],
+)
 @pytest.mark.parametrize("before", [None, held(1, state="unknown")])
 def test_what_landed_while_a_write_was_in_flight_has_it_written_once_more(
     action: Action, result: Failure | None, before: Held | None
