@@ -34,6 +34,16 @@ class Known:
     ended: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a generation says of its write, as its webhook was accepted first."""
+
+    written_for: str
+    accepted_at: datetime
+    deadline_at: datetime
+    clean_at: datetime
+
+
 class Store:
     """Opens transactions on accounts."""
 
@@ -113,18 +123,19 @@ class Desk:
         )
         return [_known(account_key, job, row) for (account_key, job), row in zip(jobs, rows, strict=True)]
 
-    SELECT_DEADLINES = """
-        SELECT g.generation_id, g.deadline_at FROM unnest($1::date[], $2::uuid[]) AS k (day, generation_id)
+    SELECT_STORED = """
+        SELECT g.generation_id, g.written_for, g.accepted_at, g.deadline_at, g.clean_at
+        FROM unnest($1::date[], $2::uuid[]) AS k (day, generation_id)
         JOIN generations g ON g.day = k.day AND g.generation_id = k.generation_id
         WHERE g.vars IS NOT NULL
     """
 
-    async def deadlines(self, refs: Sequence[Ref]) -> dict[UUID, datetime]:
-        """When the emails of these generations are rendered; those that have no copy are missing."""
+    async def stored(self, refs: Sequence[Ref]) -> dict[UUID, Stored]:
+        """What these generations say; those that have no copy are missing."""
         rows = await self.connection.fetch(
-            self.SELECT_DEADLINES, [ref.day for ref in refs], [ref.generation_id for ref in refs]
+            self.SELECT_STORED, [ref.day for ref in refs], [ref.generation_id for ref in refs]
         )
-        return {row["generation_id"]: row["deadline_at"] for row in rows}
+        return {row["generation_id"]: Stored(*row[1:]) for row in rows}
 
     SELECT_PENDING = f"SELECT found.* FROM {keyed('$1', '$2', '$3')}, {row_at_key('pending_writes')} WHERE {AT_KEY}"  # noqa: S608 - our own names
     SELECT_HELD = f"SELECT found.* FROM {keyed('$1', '$2', '$3')}, {row_at_key('profile_state')} WHERE {AT_KEY}"  # noqa: S608 - our own names

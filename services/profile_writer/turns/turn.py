@@ -165,6 +165,7 @@ class Turns:
             book = await desk.open_book({sent.row.key for sent in turn.sends})
             if late := self._settle(book, turn, report, now):
                 await uncover(desk, book, late, now)
+                log.warning("turn.landed_late", account_key=turn.account_key, writes=len(late))
             await desk.save(book, now)
             if accepted := turn.asked & accepted_keys(turn.sends, report.results):
                 await rows.accepted(accepted)

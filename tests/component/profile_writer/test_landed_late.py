@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -122,6 +123,21 @@ async def test_what_is_in_flight_when_an_older_write_lands_is_sent_once_more(
         assert waiting == (newer.generation_id, "clear" if control else "write", 0)
         assert await test.row(SELECT_HELD) == (newer.generation_id, "clean" if control else "holding")
         assert await test.row(SELECT_PENDING) is None
+
+
+async def test_copy_that_its_webhook_asked_for_again_is_written_again_until_the_later_email(
+    database_url: str, amqp_url: str
+) -> None:
+    async with writers(database_url, amqp_url) as test:
+        [person] = test.rig.people(1)
+        turn, newer = await overtaken(test, person)
+        test.clock.advance(590)
+        again = {"accepted_at": test.clock.now(), "deadline_at": test.clock.now() + timedelta(seconds=600)}
+        await test.intake([newer.model_copy(update=again)])
+        test.clock.advance(60)
+        await test.answered(test.frozen, turn, None)
+
+        assert await test.row(SELECT_PENDING) == (newer.generation_id, "write", 0)
 
 
 async def test_what_surely_did_not_land_changes_nothing(database_url: str, amqp_url: str) -> None:
