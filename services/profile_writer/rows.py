@@ -119,3 +119,13 @@ class Wanted:
     deadline_at: datetime
     clean_at: datetime
     stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a generation says of its write, as its webhook was accepted first."""
+
+    written_for: str
+    accepted_at: datetime
+    deadline_at: datetime
+    clean_at: datetime

@@ -11,7 +11,7 @@ import asyncpg
 
 from services.profile_writer.book import Book
 from services.profile_writer.by_key import AT_KEY, delete_at_keys, keyed, row_at_key
-from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Wanted
+from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Stored, Wanted
 from shared import metrics, tracing
 from shared.db.pool import Connection, Database
 from shared.klaviyo.bulk import SCOPES
@@ -32,16 +32,6 @@ class Known:
 
     wanted: Wanted | None
     ended: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What a generation says of its write, as its webhook was accepted first."""
-
-    written_for: str
-    accepted_at: datetime
-    deadline_at: datetime
-    clean_at: datetime
 
 
 class Store:

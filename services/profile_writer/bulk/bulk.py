@@ -71,7 +71,7 @@ class BulkRoad:
         """One look; when the next is due, None when nothing waits and no job is on its way."""
         road = await self._store.road(account_key, held_until, self._clock.now())
         looks: list[datetime | None] = []
-        if road.jobs:
+        if road.jobs or road.doubted:
             looks.append(await self._following.follow(road, self._clock.now()))
             road = await self._store.road(account_key, held_until, self._clock.now())
         looks.append(await self._making.make(road, self._following.prove))

@@ -12,13 +12,17 @@ from typing import Protocol
 
 from yarl import URL
 
+from services.profile_writer.book import Book
 from services.profile_writer.bulk.job_store import JobStore
 from services.profile_writer.bulk.rules import (
     CREATE_EVERY_S,
     ERRORS_FOR,
     LEASE,
+    LOOKED_OUT_FOR,
+    NOT_MADE,
     Job,
     JobRows,
+    as_landed,
     as_sent,
     doubted,
     found,
@@ -29,7 +33,9 @@ from services.profile_writer.bulk.rules import (
 )
 from services.profile_writer.bulk.store import BulkStore, Road
 from services.profile_writer.content import Contents, Integration
-from services.profile_writer.store import Store
+from services.profile_writer.store import Desk, Store
+from services.profile_writer.turns.late import uncover
+from services.profile_writer.turns.late_rules import hidden, may_have_landed
 from services.profile_writer.turns.rules import Sent, settle
 from shared import logs, metrics
 from shared.clock import Clock
@@ -88,6 +94,9 @@ class Following:
         for job in road.jobs:
             if job not in open_jobs:
                 await self._doubt(job, "given_up")
+        for job in road.doubted:
+            if job.ended_at is not None and now - job.ended_at > LOOKED_OUT_FOR:
+                await self._jobs.forget(job.job_id)
         poll_at, _ = await self._listing(road, open_jobs)
         return poll_at
 
@@ -105,7 +114,8 @@ class Following:
     async def _listing(self, road: Road, jobs: Sequence[Job]) -> tuple[datetime, bool]:
         """List, and see to these; when to do so again, and whether it worked."""
         now = self._clock.now()
-        youngest_s = (now - jobs[-1].sent_at).total_seconds() if jobs else 0.0
+        youngest = max((job.sent_at for job in (*jobs, *road.doubted)), default=now)
+        youngest_s = (now - youngest).total_seconds()
         wait_s, listed_at = poll_after_s(youngest_s, road.latencies_s), None
         try:
             await self._follow(road, jobs)
@@ -121,7 +131,7 @@ class Following:
     async def _follow(self, road: Road, jobs: Sequence[Job]) -> None:
         """List with the first key that may, and see to each job. Raises what kept the last key from listing."""
         refused: Failure | None = None
-        org_ids = {*road.orgs, *(job.org_id for job in jobs)}
+        org_ids = {*road.orgs, *(job.org_id for job in (*jobs, *road.doubted))}
         for integration in (await self._contents.integrations(org_ids)).values():
             if integration.private_key is None:
                 continue
@@ -133,7 +143,7 @@ class Following:
                 refused = refusal
                 continue
             named = set(road.named)
-            for job in jobs:
+            for job in (*jobs, *road.doubted):  # the latter wherever the list happens to show them: late is new
                 await self._see_to(job, listed, named, client)
             return
         raise refused or Permanent("no key shows the account's imports", reason="no_integration")
@@ -165,7 +175,7 @@ class Following:
         if known is not None and known.over:
             await self._over(job, known, client)
         elif known is None and looked_back_far_enough(job.sent_at, listed.oldest) and not_made(job, self._clock.now()):
-            await self._doubt(job, "not_made")
+            await self._doubt(job, NOT_MADE)
 
     async def _asked(self, job: Job, klaviyo_job_id: str, client: Follows) -> ImportJob | None:
         """A job that others' jobs have pushed off the list."""
@@ -226,19 +236,35 @@ class Following:
         now = self._clock.now()
         async with self._store.desk({job.account_key}) as desk:
             book = await desk.open_book({rows.keys[number] for number in numbers})
+            others: list[int] = []
             for number in numbers:
                 key, result = rows.keys[number], end.each[number]
                 row, held = book.pending(key), book.held(key)
                 if row is None or row.taken_by != job.job_id:
+                    others += [number] if may_have_landed(result) else []
                     continue
                 sent, at = Sent(as_sent(rows, number, row, held), None), end.landed_at if result is None else now
                 book.record(key, settle(sent, result, row, held, at, self._margin_s, self._rng))
+            await self._uncover(desk, book, rows, others, now)
             await desk.save(book, now)
             if numbers.stop == len(rows.keys):
                 await self._jobs.end(
                     desk, job.job_id, job.account_key, end.word, now, refused_rows=end.refused, latency_s=end.latency_s
                 )
             await desk.wake({job.account_key}, now)
+
+    async def _uncover(self, desk: Desk, book: Book, rows: JobRows, numbers: Sequence[int], now: datetime) -> None:
+        """These were another's by the time the job ended, and may lie over what that one wrote."""
+        stored = await desk.stored([rows.refs[number] for number in numbers]) if numbers else {}
+        landed = [
+            as_landed(rows.keys[number], rows.refs[number], stored[rows.refs[number].generation_id])
+            for number in numbers
+            if rows.refs[number].generation_id in stored  # else its person was deleted meanwhile
+        ]
+        late = [sent for sent in landed if hidden(sent, book.pending(sent.row.key), book.held(sent.row.key))]
+        if late:
+            await uncover(desk, book, late, now)
+            log.warning("bulk.landed_late", account_key=late[0].row.key.account_key, rows=len(late))
 
 
 @dataclass(frozen=True, slots=True)

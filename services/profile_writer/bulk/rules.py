@@ -7,8 +7,8 @@ from statistics import median
 from typing import Literal
 from uuid import UUID
 
-from services.profile_writer.rows import Held, Key, Pending, Ref
-from services.profile_writer.turns.rules import NotSent
+from services.profile_writer.rows import Held, Key, Lane, Pending, Ref, Stored
+from services.profile_writer.turns.rules import NotSent, Sent
 from shared.errors import Failure
 from shared.klaviyo.bulk import CREATE_S, JOB_MAX_BYTES, ImportJob, RowError, job_body
 from shared.klaviyo.errors import MaybeApplied
@@ -33,6 +33,12 @@ STALE_AFTER = timedelta(seconds=30)
 
 ERRORS_FOR = timedelta(minutes=10)
 """How long after its end a job's errors are asked for; then none of its rows is believed."""
+
+NOT_MADE = "not_made"
+"""The ending of a job that no list shows. It is looked out for a while longer: should it be made late all the same, its
+rows lie over what was written since."""
+
+LOOKED_OUT_FOR = timedelta(hours=1)
 
 _LATENCIES = 20
 _LATENCY_UNKNOWN_S = 10.0  # what cannot be carried otherwise is worth a try even when nothing is known
@@ -66,6 +72,7 @@ class Job:
     rows: int
     sent_at: datetime
     lost_at: datetime | None
+    ended_at: datetime | None = None  # it counts as not made, and is looked out for
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +134,8 @@ def poll_after_s(youngest_s: float, latencies_s: Sequence[float]) -> float:
 
 def found(job: Job, listed: Sequence[ImportJob], ours: frozenset[str]) -> ImportJob | None:
     """Klaviyo's view of a job of ours. One whose answer was lost is known by the number of its rows and its time, if it
-    is none of `ours` already."""
+    is none of `ours` already. It cannot have been made after its answer was lost."""
+    sending = max(timedelta(seconds=CREATE_S), (job.lost_at or job.sent_at) - job.sent_at)
     if job.klaviyo_job_id is not None:
         return next((one for one in listed if one.job_id == job.klaviyo_job_id), None)
     fitting = [
@@ -135,7 +143,7 @@ def found(job: Job, listed: Sequence[ImportJob], ours: frozenset[str]) -> Import
         for one in listed
         if one.job_id not in ours
         and one.rows == job.rows
-        and -_CLOCKS_APART <= one.created_at - job.sent_at <= _CLOCKS_APART + timedelta(seconds=CREATE_S)
+        and -_CLOCKS_APART <= one.created_at - job.sent_at <= _CLOCKS_APART + sending
     ]
     return min(fitting, key=lambda one: abs(one.created_at - job.sent_at), default=None)
 
@@ -148,7 +156,7 @@ def looked_back_far_enough(sent_at: datetime, oldest_listed: datetime | None) ->
 def not_made(job: Job, now: datetime) -> bool:
     """Whether a job that no list shows was never made, as far as anybody can know: what was lost may come to life a
     little later."""
-    if job.klaviyo_job_id is not None:
+    if job.klaviyo_job_id is not None or job.ended_at is not None:
         return False
     if job.lost_at is not None:
         return (now - job.lost_at).total_seconds() > _LOST_FOR_S
@@ -200,6 +208,15 @@ def as_sent(rows: JobRows, number: int, row: Pending, held: Held | None) -> Pend
         row, ref=rows.refs[number], action="write", written_for=known.written_for, accepted_at=known.accepted_at,
         clean_at=known.clean_at, deadline_at=rows.deadlines[number],
     )  # fmt: skip
+
+
+def as_landed(key: Key, ref: Ref, stored: Stored) -> Sent:
+    """A row of a job that was another's by the time the job ended."""
+    row = Pending(
+        key, ref, "write", Lane.DIRTY, stored.written_for, stored.accepted_at, stored.deadline_at, stored.clean_at,
+        next_attempt_at=stored.accepted_at,
+    )  # fmt: skip
+    return Sent(row, None)
 
 
 def rest_s(failures: int) -> float:

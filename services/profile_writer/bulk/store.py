@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from services.profile_writer.bulk.rules import ROW_REFUSED, TRIES_MAX, Job
+from services.profile_writer.bulk.rules import LEASE, ROW_REFUSED, TRIES_MAX, Job
 from services.profile_writer.by_key import AT_KEY, in_flight, row_at_key
 from services.profile_writer.quota.standing import Standing
 from services.profile_writer.rows import Pending
@@ -38,6 +38,7 @@ class Road:
     listed_at: datetime | None  # None: never, or the last try failed
     latencies_s: tuple[float, ...]
     jobs: tuple[Job, ...]  # that have not ended, the oldest first
+    doubted: tuple[Job, ...]  # that count as not made, and are looked out for
     named: frozenset[str]  # Klaviyo's ids of all our jobs of that time
 
 
@@ -110,6 +111,12 @@ class BulkStore:
         SELECT job_id, account_key, org_id, state, klaviyo_job_id, rows, sent_at, lost_at
         FROM bulk_jobs WHERE account_key = $1 AND state <> 'ended' ORDER BY sent_at
     """
+    SELECT_DOUBTED = """
+        SELECT job_id, account_key, org_id, state, klaviyo_job_id, rows, sent_at, lost_at, ended_at
+        FROM bulk_jobs
+        WHERE account_key = $1 AND sent_at > $2 AND state = 'ended' AND ending = 'not_made' AND profile_ids <> '{}'
+        ORDER BY sent_at
+    """
     SELECT_NAMED = """
         SELECT klaviyo_job_id FROM bulk_jobs WHERE account_key = $1 AND sent_at > $2 AND klaviyo_job_id IS NOT NULL
     """
@@ -122,7 +129,10 @@ class BulkStore:
             orgs = await connection.fetch(self.SELECT_ORGS, account_key, sorted(SCOPES), now - _REFUSAL_LASTS)
             latencies = await connection.fetch(self.SELECT_LATENCIES, account_key, now - _LATENCY_LASTS)
             jobs = [Job(**dict(found)) for found in await connection.fetch(self.SELECT_JOBS, account_key)]
-            since = jobs[0].sent_at - timedelta(minutes=5) if jobs else now
+            doubted = [
+                Job(**dict(found)) for found in await connection.fetch(self.SELECT_DOUBTED, account_key, now - LEASE)
+            ]
+            since = min((job.sent_at for job in (*jobs, *doubted)), default=now) - timedelta(minutes=5)
             named = await connection.fetch(self.SELECT_NAMED, account_key, since)
         able = [org for org in orgs if org["able"]]
         return Road(
@@ -137,6 +147,7 @@ class BulkStore:
             listed_at=row["bulk_listed_at"],
             latencies_s=tuple(found["latency_s"] for found in latencies),
             jobs=tuple(jobs),
+            doubted=tuple(doubted),
             named=frozenset(found["klaviyo_job_id"] for found in named),
         )
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.profile_writer.book import Book
-from services.profile_writer.rows import Held
-from services.profile_writer.store import Desk, Stored
+from services.profile_writer.rows import Held, Stored
+from services.profile_writer.store import Desk
 from services.profile_writer.turns.late_rules import uncovered
 from services.profile_writer.turns.rules import Sent
 

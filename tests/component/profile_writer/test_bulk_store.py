@@ -104,24 +104,48 @@ async def test_a_hold_that_is_over_releases_nobody_elses(database_url: str, org_
         assert await bulk.claim(after(92)) is None
 
 
+async def ended(database: Database, org_id: UUID, ending: str) -> tuple[BulkStore, JobStore, UUID]:
+    """The job of one row that was taken at NOW and ended so while it was being sent."""
+    store = Store(database)
+    jobs, job_id = JobStore(database, store), uuid4()
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO bulk_jobs VALUES ($1, $2, $3, 'sending', NULL, '{P}', '{jai}', $4, $5, $6, 1, 10, $7)",
+            job_id, ACCOUNT, org_id, [NOW.date()], [uuid4()], [NOW], NOW,
+        )  # fmt: skip
+    assert len((await jobs.rows_of(job_id)).keys) == 1
+    async with store.desk({ACCOUNT}) as desk:
+        await jobs.end(desk, job_id, ACCOUNT, ending, NOW)
+    return BulkStore(database, store), jobs, job_id
+
+
 async def test_a_job_that_has_ended_is_not_brought_back_by_a_late_answer(database_url: str, org_id: UUID) -> None:
     async with open_database(database_url, name="test", planner=BY_KEY) as database:
-        store = Store(database)
-        bulk, jobs = BulkStore(database, store), JobStore(database, store)
-        job_id = uuid4()
-        async with database.connection() as connection:
-            await connection.execute(
-                "INSERT INTO bulk_jobs VALUES ($1, $2, $3, 'sending', NULL, '{P}', '{jai}', $4, $5, $6, 1, 10, $7)",
-                job_id, ACCOUNT, org_id, [NOW.date()], [uuid4()], [NOW], NOW,
-            )  # fmt: skip
-        assert len((await jobs.rows_of(job_id)).keys) == 1
-        async with store.desk({ACCOUNT}) as desk:
-            await jobs.end(desk, job_id, ACCOUNT, "not_made", NOW)
+        bulk, jobs, job_id = await ended(database, org_id, "refused")
         await jobs.made(job_id, "K")
         await jobs.lost(job_id, NOW)
         await jobs.adopted(job_id, "K")
 
-        assert (await bulk.road(ACCOUNT, NOW, NOW)).jobs == ()
+        road = await bulk.road(ACCOUNT, NOW, NOW)
+        assert (road.jobs, road.doubted) == ((), ())
+        assert (await jobs.rows_of(job_id)).keys == []
+
+
+async def test_a_job_that_counts_as_not_made_is_looked_out_for_until_it_is_found_or_forgotten(
+    database_url: str, org_id: UUID
+) -> None:
+    async with open_database(database_url, name="test", planner=BY_KEY) as database:
+        bulk, jobs, job_id = await ended(database, org_id, "not_made")
+        await jobs.made(job_id, "K")  # by a worker that was frozen
+        await jobs.adopted(job_id, "L")
+        road = await bulk.road(ACCOUNT, NOW, after(5))
+        rows = await jobs.rows_of(job_id)
+        await jobs.forget(job_id)
+
+        assert road.jobs == ()
+        assert [(job.klaviyo_job_id, job.ended_at) for job in road.doubted] == [("K", NOW)]
+        assert len(rows.keys) == 1
+        assert (await bulk.road(ACCOUNT, NOW, after(5))).doubted == ()
         assert (await jobs.rows_of(job_id)).keys == []
 
 

@@ -1,4 +1,5 @@
-"""A writer that was frozen before its request left sends when it goes on: what that wrote over is made right."""
+"""A writer that was frozen before its request left sends when it goes on: what that wrote over is made right. So is
+what an import wrote over that nobody believed in any more."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,15 +10,22 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from yarl import URL
 
+from services.profile_writer.bulk.following import Following
+from services.profile_writer.bulk.job_store import JobStore
+from services.profile_writer.bulk.rules import Encoded
+from services.profile_writer.bulk.store import BulkStore
+from services.profile_writer.content import Contents
 from services.profile_writer.handler import Intake
 from services.profile_writer.store import Store
 from services.profile_writer.turns.turn import Report, Turn, Turns
 from shared.clock import FrozenClock
 from shared.errors import Failure
+from shared.klaviyo.bulk import ErrorPage, ImportJob, Page
 from shared.klaviyo.errors import MaybeApplied, Unreachable
 from shared.schemas.jobs import WriteJob
-from tests.component.profile_writer.rig import Rig, rigged, settings_of
+from tests.component.profile_writer.rig import RING, Rig, rigged, settings_of
 
 LEASE_S = 30.0
 SELECT_PENDING = "SELECT generation_id, action, lane FROM pending_writes WHERE taken_by IS NULL"
@@ -138,6 +146,62 @@ async def test_copy_that_its_webhook_asked_for_again_is_written_again_until_the_
         await test.answered(test.frozen, turn, None)
 
         assert await test.row(SELECT_PENDING) == (newer.generation_id, "write", 0)
+
+
+class Listing:
+    """Klaviyo's imports, as a test says them."""
+
+    def __init__(self) -> None:
+        self.jobs: list[ImportJob] = []
+
+    async def newest(self, older: URL | None = None) -> Page:
+        return Page(self.jobs, None)
+
+    async def job(self, job_id: str) -> ImportJob:
+        raise AssertionError("it is in the list")
+
+    async def errors(self, job_id: str, more: URL | None = None) -> ErrorPage:
+        return ErrorPage([], None)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_newer_copy_beneath_an_import_that_counted_as_not_made_is_written_again(
+    database_url: str, amqp_url: str, answered: bool
+) -> None:
+    """By a worker that was frozen before it left, or by a Klaviyo that showed it minutes late."""
+    async with writers(database_url, amqp_url) as test:
+        [person] = test.rig.people(1)
+        store, listing, taken_at = Store(test.rig.db), Listing(), test.clock.now()
+        bulk, jobs, contents = BulkStore(test.rig.db, store), JobStore(test.rig.db, store), Contents(test.rig.db, RING)
+        following = Following(bulk, jobs, store, contents, lambda _: listing, test.clock, Random(1), margin_s=2)
+        account_key, job_id = f"acct:{test.rig.account.id}", uuid4()
+
+        async def follow() -> None:
+            road = await bulk.road(account_key, test.clock.now(), test.clock.now())
+            await following.follow(road, test.clock.now())
+
+        await test.accept(person)
+        hour = taken_at + timedelta(hours=1)
+        [row] = await bulk.candidates(account_key, test.rig.org_id, taken_at, hour, taken_at, 10)
+        await jobs.take(job_id, [Encoded(row, b"{}")], taken_at)
+        if not answered:
+            await jobs.lost(job_id, taken_at)
+        test.clock.advance(200)
+        await follow()
+        newer = await test.accept(person)
+        await test.answered(test.other, await opened(test.other), None)
+        assert await test.row(SELECT_HELD) == (newer.generation_id, "holding")
+
+        if answered:
+            await jobs.made(job_id, "K")
+        test.clock.advance(60)
+        created_at = test.clock.now() if answered else taken_at
+        listing.jobs = [ImportJob("K", "complete", created_at, test.clock.now(), 1, 1, 0)]
+        await follow()
+
+        assert await test.row(SELECT_PENDING) == (newer.generation_id, "write", 0)
+        assert await test.row(SELECT_HELD) == (newer.generation_id, "unknown")
+        assert (await bulk.road(account_key, test.clock.now(), test.clock.now())).doubted == ()
 
 
 async def test_what_surely_did_not_land_changes_nothing(database_url: str, amqp_url: str) -> None:

@@ -1,6 +1,7 @@
 """The rules of the bulk road."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -121,6 +122,11 @@ def test_a_job_may_be_made_as_late_as_its_sending_lasted() -> None:
     assert bulk_rules.found(job(3, None, "lost"), [slow, later], frozenset()) == slow
 
 
+def test_a_job_of_a_worker_that_was_frozen_may_be_made_until_its_answer_was_lost() -> None:
+    late, later = listed("late", 3, after_s=420), listed("later", 3, after_s=500)
+    assert bulk_rules.found(job(3, None, "lost", lost_s=400), [late, later], frozenset()) == late
+
+
 def test_a_lost_job_is_given_time_to_appear_from_when_it_was_lost() -> None:
     def after(seconds: float) -> datetime:
         return NOW + timedelta(seconds=seconds)
@@ -131,6 +137,7 @@ def test_a_lost_job_is_given_time_to_appear_from_when_it_was_lost() -> None:
     assert not bulk_rules.not_made(job(3, None, "sending"), after(150))
     assert bulk_rules.not_made(job(3, None, "sending"), after(181))
     assert not bulk_rules.not_made(job(3, "K"), after(10_000))
+    assert not bulk_rules.not_made(replace(lost, ended_at=after(121)), after(122))  # said once
 
 
 # --- what a job's end says -------------------------------------------------------------------------------------------
