@@ -262,8 +262,8 @@ class Following:
             if rows.refs[number].generation_id in stored  # else its person was deleted meanwhile
         ]
         late = [sent for sent in landed if hidden(sent, book.pending(sent.row.key), book.held(sent.row.key))]
+        await uncover(desk, book, late, now)
         if late:
-            await uncover(desk, book, late, now)
             log.warning("bulk.landed_late", account_key=late[0].row.key.account_key, rows=len(late))
 
 

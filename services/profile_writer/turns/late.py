@@ -12,6 +12,8 @@ from services.profile_writer.turns.rules import Sent
 
 async def uncover(desk: Desk, book: Book, late: Sequence[Sent], now: datetime) -> None:
     """`late`: what is `hidden` beneath; all of one account, which the desk holds."""
+    if not late:
+        return
     held = {sent.row.key: book.held(sent.row.key) for sent in late}
     stored = await desk.stored([one.ref for one in held.values() if one is not None])
     for key, sent in {sent.row.key: sent for sent in late}.items():

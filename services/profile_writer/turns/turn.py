@@ -163,8 +163,9 @@ class Turns:
         async with self._store.desk({turn.account_key}) as desk:
             rows = TurnStore(desk.connection)
             book = await desk.open_book({sent.row.key for sent in turn.sends})
-            if late := self._settle(book, turn, report, now):
-                await uncover(desk, book, late, now)
+            late = self._settle(book, turn, report, now)
+            await uncover(desk, book, late, now)
+            if late:
                 log.warning("turn.landed_late", account_key=turn.account_key, writes=len(late))
             await desk.save(book, now)
             if accepted := turn.asked & accepted_keys(turn.sends, report.results):

@@ -6,7 +6,9 @@ from uuid import UUID
 from services.profile_writer.by_key import AT_KEY, row_at_key
 from services.profile_writer.rows import Key, Verdict
 from services.profile_writer.store import Desk, Store
-from services.profile_writer.upkeep.moves import joined
+from services.profile_writer.turns.late import uncover
+from services.profile_writer.turns.rules import Sent
+from services.profile_writer.upkeep.moves import joined, over_each_other
 from shared.db.pool import Database
 
 SELECT_MOVED = """
@@ -70,12 +72,16 @@ class MoveStore:
         """Profiles that are known under both, unless something of theirs is in flight."""
         before = await desk.open_book({Key(was, *name) for name in names})
         since = await desk.open_book({Key(becomes, *name) for name in names})
+        late: list[Sent] = []
         for name in names:
             old, key = Key(was, *name), Key(becomes, *name)
             if (row := before.pending(old)) is not None and row.taken_by is not None:
                 continue
             known = Verdict(before.pending(old), before.held(old)), Verdict(since.pending(key), since.held(key))
+            if (sent := over_each_other(before.held(old), since.held(key))) is not None:
+                late.append(sent)
             since.record(key, joined(key, *known, now, self._margin_s))
             before.record(old, Verdict(None, None))
+        await uncover(desk, since, late, now)
         await desk.save(before, now)
         await desk.save(since, now)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from services.profile_writer.intake_rules import place
-from services.profile_writer.rows import Held, Key, Outcome, Pending, Verdict, Wanted
+from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Verdict, Wanted
+from services.profile_writer.turns.rules import Sent
 
 
 def joined(key: Key, was: Verdict, since: Verdict, now: datetime, margin_s: float) -> Verdict:
@@ -17,16 +18,34 @@ def joined(key: Key, was: Verdict, since: Verdict, now: datetime, margin_s: floa
     in under the new one.
 
     | since then | what follows |
-    | a write has arrived | what waits from before is older, and is placed beside it |
+    | a write has arrived | what waits from before is older, and is placed beside it (and see `over_each_other`) |
     | a write may have arrived | the same; and the earlier copy may lie beneath |
     | something waits, or was decided | it is placed anew, with what was there before |
     """
     pending = None if was.pending is None else replace(was.pending, key=key)
     held = None if was.held is None else replace(was.held, key=key)
     if since.held is not None and since.held.dirty:
-        return _placed([_wanted(pending)], since.pending, _over(since.held, held), now, margin_s)
+        newer, older = since.held, held
+        if held is not None and held.dirty and held.accepted_at > since.held.accepted_at:  # a job that came late
+            newer, older = held, since.held
+        return _placed([_wanted(pending)], since.pending, _over(newer, older), now, margin_s)
     jobs = sorted(filter(None, [_decided(since.held), _wanted(since.pending)]), key=lambda job: job.accepted_at)
     return _placed(jobs, pending, held, now, margin_s)
+
+
+def over_each_other(was: Held | None, since: Held | None) -> Sent | None:
+    """Where something was written under each quota: the older of both, as a request that may have landed late. Nobody
+    knows which lies on top, because what was in flight stayed behind, an import for hours."""
+    if was is None or since is None or not (was.dirty and since.dirty):
+        return None
+    if was.ref.generation_id == since.ref.generation_id:
+        return None
+    older = min(was, since, key=lambda held: held.accepted_at)
+    row = Pending(
+        since.key, older.ref, "write", Lane.DIRTY, older.written_for, older.accepted_at, older.clean_at, older.clean_at,
+        next_attempt_at=older.accepted_at,
+    )  # fmt: skip
+    return Sent(row, None)
 
 
 def _placed(

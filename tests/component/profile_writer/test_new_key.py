@@ -75,6 +75,24 @@ async def test_what_is_in_flight_stays_with_what_its_profile_holds_and_follows_w
         assert await rows(rig, SELECT_WAITING) == [(NEW, job.generation_id, "write", Lane.FRESH)]
 
 
+@pytest.mark.parametrize("job_came_late", [False, True])
+async def test_of_what_both_keys_wrote_the_newer_is_written_again(
+    database_url: str, amqp_url: str, job_came_late: bool
+) -> None:
+    """The older one was in flight, in an import for hours perhaps, and may have landed last."""
+    async with rigged(database_url, amqp_url) as rig:
+        [person] = rig.people(1)
+        older, newer = await rig.generate(person), await rig.generate(person)
+        await holding(rig, newer if job_came_late else older)
+        await reconnect(rig)
+        await holding(rig, older if job_came_late else newer, account_key=NEW)
+
+        await moves(rig).follow_accounts(rig.org_id, rig.clock.now())
+
+        assert await rows(rig, SELECT_WAITING) == [(NEW, newer.generation_id, "write", Lane.DIRTY)]
+        assert await rows(rig, SELECT_HELD) == [(NEW, newer.generation_id, [])]
+
+
 async def test_a_batch_that_waited_while_the_key_changed_is_taken_in_under_the_new_one(
     database_url: str, amqp_url: str
 ) -> None:
