@@ -105,7 +105,9 @@ def _older_shows(held: Held | None, decided: Wanted | Pending) -> bool:
     """Whether an email of this generation could show an older one's copy."""
     if held is None or not held.dirty:
         return False
-    older = held.ref.generation_id != decided.ref.generation_id and held.accepted_at <= decided.accepted_at
+    if held.written_for == decided.written_for and held.accepted_at > decided.accepted_at:
+        return False  # what is, or may be, on the profile is newer: nothing was decided anew
+    older = held.ref.generation_id != decided.ref.generation_id
     return (older and held.written_for == decided.written_for) or decided.written_for in held.older_for
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from services.profile_writer.intake_rules import noted
+from services.profile_writer.intake_rules import noted, place
 from services.profile_writer.rows import Action, Held, Lane, Pending, Verdict
 from services.profile_writer.turns.late_rules import hidden, uncovered
 from services.profile_writer.turns.rules import (
@@ -36,6 +36,7 @@ from tests.unit.profile_writer.given import (
     ref,
     seconds,
     taken,
+    wanted,
 )
 
 LEASE_UNTIL = NOW + seconds(30)
@@ -337,6 +338,20 @@ def test_what_landed_while_a_write_was_in_flight_has_it_written_once_more(
     assert (settled.pending.action, settled.pending.lane, settled.pending.taken_by) == ("write", Lane.DIRTY, None)
     assert settled.held is not None
     assert settled.held.state != "holding"
+
+
+def test_a_job_that_comes_late_does_not_put_newer_copy_in_flight_out_of_date() -> None:
+    """Else a write for another message that comes to nothing would have it taken off before its email."""
+    in_flight = take(pending(2), held(1), TURN, LEASE_UNTIL)
+    assert in_flight.pending is not None
+    late = place(wanted(3, accepted_at=NOW - seconds(30)), in_flight.pending, in_flight.held, NOW, MARGIN_S)
+    assert late.pending is not None
+    landed = settle(Sent(late.pending, held(1)), None, late.pending, late.held, NOW, MARGIN_S, Random(1))
+    assert landed.held is not None
+    assert not landed.held.stale
+
+    other = pending(4, written_for="B", deadline_at=NOW)
+    assert expire(other, landed.held, NOW, "quota").pending is None
 
 
 def test_copy_that_landed_while_it_was_taken_off_is_taken_off_once_more() -> None:
