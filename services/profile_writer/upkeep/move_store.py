@@ -9,7 +9,11 @@ from services.profile_writer.store import Desk, Store
 from services.profile_writer.turns.late import uncover
 from services.profile_writer.turns.rules import Sent
 from services.profile_writer.upkeep.moves import joined, over_each_other
+from shared import logs
 from shared.db.pool import Database
+from shared.errors import Transient
+
+log = logs.get(__name__)
 
 SELECT_MOVED = """
     SELECT DISTINCT i.org_id, found.account_key AS was, i.account_key AS becomes
@@ -49,14 +53,21 @@ class MoveStore:
 
     async def follow_accounts(self, org_id: UUID | None, now: datetime) -> int:
         """Bring the rows of orgs (None: all) whose integration names another quota now under that one, so that what
-        their profiles hold stays known. Returns how many rows were in flight and stayed behind."""
+        their profiles hold stays known. Returns how many rows were in flight and stayed behind. Raises Transient when
+        each was tried."""
         async with self._db.connection() as connection:
             moves = await connection.fetch(SELECT_MOVED, org_id)
-        left = 0
+        left, failed = 0, None
         for move in moves:
-            async with self._store.desk({move["was"], move["becomes"]}) as desk:
-                left += await self._move(desk, move["org_id"], move["was"], move["becomes"], now)
-                await desk.wake({move["becomes"]}, now)
+            try:
+                async with self._store.desk({move["was"], move["becomes"]}) as desk:
+                    left += await self._move(desk, move["org_id"], move["was"], move["becomes"], now)
+                    await desk.wake({move["becomes"]}, now)
+            except Transient as error:
+                log.warning("move.failed", org_id=move["org_id"], reason=error.reason)
+                failed = error
+        if failed is not None:
+            raise failed
         return left
 
     async def _move(self, desk: Desk, org_id: UUID, was: str, becomes: str, now: datetime) -> int:

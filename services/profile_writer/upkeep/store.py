@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from services.profile_writer.quota.budget import Budget
 from services.profile_writer.quota.phase import MINUTE_S
 from services.profile_writer.store import Store
 from services.profile_writer.upkeep.live_view import LiveView, Quota, Waiting, live_view
 from shared.db.pool import Database
+from shared.klaviyo.bulk import SCOPES
 
 LATE = timedelta(seconds=5)
 """A runnable account is served within a fraction of this, where there are writers enough."""
@@ -59,6 +61,23 @@ class UpkeepStore:
         async with self._store.free_desk() as desk:
             await desk.connection.execute(self.WAKE_PAUSED, now)
             await desk.connection.execute(self.DELETE_ENDED_PAUSES)
+
+    # What waits came in before the key could take the bulk road, and nothing more may come in.
+    WAKE_ROADS = """
+        UPDATE klaviyo_accounts SET bulk_look_at = least(bulk_look_at, $1)
+        WHERE account_key IN (
+            SELECT a.account_key FROM klaviyo_accounts a
+            WHERE a.account_key IN (SELECT i.account_key FROM integrations i
+                                    WHERE i.scopes @> $3::text[] AND ($2::uuid IS NULL OR i.org_id = $2))
+              AND EXISTS (SELECT FROM pending_writes p WHERE p.account_key = a.account_key AND p.lane < 3)
+            ORDER BY a.account_key
+            FOR UPDATE)
+    """
+
+    async def wake_roads(self, org_id: UUID | None, now: datetime) -> None:
+        """Have the bulk roads looked at that the key of this org (None: of any) may take, where something waits."""
+        async with self._store.free_desk() as desk:
+            await desk.connection.execute(self.WAKE_ROADS, now, org_id, sorted(SCOPES))
 
     SELECT_BACKLOG = """
         SELECT account_key, lane, count(*) AS waiting, min(deadline_at) FILTER (WHERE action = 'write') AS deadline_at

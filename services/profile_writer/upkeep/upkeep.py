@@ -1,7 +1,7 @@
 """What is looked after beside the turns: changed integrations, forgotten accounts, and how much waits."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from services.profile_writer.rows import Lane
@@ -43,14 +43,20 @@ class Upkeep:
         """A runner."""
         while not stop.is_set():
             self._due.clear()
-            try:
-                await self._follow_changes()
-                await self._look_after()
-            except Transient as error:
-                log.warning("upkeep.failed", reason=error.reason)
-                await first_of(stop.wait(), within_s=_RETRY_S)
-            else:
+            done = [await self._tried(work) for work in (self._follow_changes, self._look_after)]
+            if all(done):
                 await first_of(stop.wait(), self._due.wait(), within_s=_EVERY_S)
+            else:
+                await first_of(stop.wait(), within_s=_RETRY_S)
+
+    async def _tried(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Each by itself: a move that takes too long must not keep what was forgotten waiting."""
+        try:
+            await work()
+        except Transient as error:
+            log.warning("upkeep.failed", what=work.__name__.lstrip("_"), reason=error.reason)
+            return False
+        return True
 
     async def _follow_changes(self) -> None:
         if not self._changed:
@@ -60,9 +66,10 @@ class Upkeep:
         try:
             await self._store.end_pauses(now)
             self._wake()
-            left = sum(
-                [await self._moves.follow_accounts(one, now) for one in ({None} if None in changed else changed)]
-            )
+            orgs = {None} if None in changed else changed
+            for one in orgs:
+                await self._store.wake_roads(one, now)
+            left = sum([await self._moves.follow_accounts(one, now) for one in orgs])
             self._wake()
         finally:
             if left:  # what is in flight follows next time
