@@ -3,7 +3,7 @@
 Failure
 ├── Permanent     no retry can cure it: the job is buried with its reason
 ├── Transient     the world is unkind for a moment: again later, one attempt spent
-│   ├── Conflict  two transactions were in each other's way: the same may succeed at once
+│   ├── Conflict  somebody's transaction, or a migration, was in the way: the same may succeed at once
 │   └── Outage    a server that everything needs does not answer: hold on, no attempt spent
 └── Throttled     we are asked to wait: again later, no attempt spent
 """

@@ -44,7 +44,13 @@ OUTAGE_ERRORS = (
     asyncpg.InternalClientError,
     ConnectionError,
 )
-COLLISIONS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+COLLISIONS = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    # A migration has given a table another column, which a statement from before asks for as well. The library has
+    # forgotten such statements by now, on all connections of the pool.
+    asyncpg.InvalidCachedStatementError,
+)
 CONFLICT_ERRORS = (
     *COLLISIONS,
     asyncpg.LockNotAvailableError,

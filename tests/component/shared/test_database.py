@@ -11,7 +11,7 @@ import pytest
 from shared.clock import FrozenClock
 from shared.db.migrate import Migration, MigrationError, load, migrate, pending, require
 from shared.db.pool import Connection, Database, open_database
-from shared.errors import Outage
+from shared.errors import Conflict, Outage
 
 NOW = FrozenClock().now()
 INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
@@ -152,6 +152,24 @@ async def test_a_connection_that_was_given_back_as_the_time_ran_out_is_an_outage
         monkeypatch.setattr(asyncpg.Pool, "release", release)
         await db.ping()
     assert outage.value.reason == "database_timeout"
+
+
+async def test_statements_from_before_a_migration_are_to_be_tried_again_at_once(database_url: str) -> None:
+    async with open_database(database_url, name="test", max_size=1) as db:
+
+        async def columns() -> int:
+            async with db.transaction() as connection:
+                [row] = await connection.fetch("SELECT * FROM klaviyo_accounts")
+                return len(row)
+
+        async with db.connection() as connection:
+            await connection.execute("INSERT INTO klaviyo_accounts (account_key) VALUES ('acct:A')")
+        before = await columns()
+        await migrate(database_url, [*load(), Migration("9997_wider", "ALTER TABLE klaviyo_accounts ADD wider int")])
+
+        with pytest.raises(Conflict):
+            await columns()
+        assert await columns() == before + 1
 
 
 async def test_a_wrong_argument_is_our_fault_and_no_outage(database_url: str) -> None:
