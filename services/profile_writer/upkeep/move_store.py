@@ -1,5 +1,6 @@
-"""SQL of a move: rows under the quota of an org's earlier key follow it to the quota of its new one."""
+"""SQL of a move: rows under the quota of an org's earlier key follow it to that of its new one, a piece at a time."""
 
+import asyncio
 from datetime import datetime
 from uuid import UUID
 
@@ -15,6 +16,11 @@ from shared.errors import Transient
 
 log = logs.get(__name__)
 
+PIECE = 1000
+"""Profiles that one transaction moves: the bound on how long it holds both accounts."""
+
+_REST_MAX_S = 0.5
+
 SELECT_MOVED = """
     SELECT DISTINCT i.org_id, found.account_key AS was, i.account_key AS becomes
     FROM integrations i
@@ -22,34 +28,44 @@ SELECT_MOVED = """
       ON found.org_id = i.org_id AND found.account_key <> i.account_key
     WHERE $1::uuid IS NULL OR i.org_id = $1
 """
+# Whose profile ends the next piece.
+SELECT_LAST = """
+    SELECT max(profile_id) FROM (
+        SELECT profile_id FROM (
+            (SELECT profile_id FROM pending_writes WHERE org_id = $1 AND account_key = $2 AND profile_id > $3
+             ORDER BY profile_id LIMIT $4)
+            UNION ALL
+            (SELECT profile_id FROM profile_state WHERE org_id = $1 AND account_key = $2 AND profile_id > $3
+             ORDER BY profile_id LIMIT $4)) found
+        ORDER BY profile_id LIMIT $4) piece
+"""
+_OF_PIECE = "org_id = $1 AND account_key = $2 AND profile_id > $4 AND profile_id <= $5"
 SELECT_TWICE = f"""
     SELECT k.profile_id, k.prefix
-    FROM (SELECT $3::text AS account_key, profile_id, prefix FROM pending_writes WHERE org_id = $1 AND account_key = $2
-          UNION SELECT $3, profile_id, prefix FROM profile_state WHERE org_id = $1 AND account_key = $2) k
+    FROM (SELECT $3::text AS account_key, profile_id, prefix FROM pending_writes WHERE {_OF_PIECE}
+          UNION SELECT $3, profile_id, prefix FROM profile_state WHERE {_OF_PIECE}) k
     WHERE EXISTS (SELECT FROM {row_at_key("pending_writes")} WHERE {AT_KEY})
        OR EXISTS (SELECT FROM {row_at_key("profile_state")} WHERE {AT_KEY})
 """  # noqa: S608 - our own names
 # What is in flight stays behind, and what its profile holds with it.
-MOVE_HELD = """
+MOVE_HELD = f"""
     UPDATE profile_state o SET account_key = $3
-    WHERE o.org_id = $1 AND o.account_key = $2
+    WHERE {_OF_PIECE}
       AND NOT EXISTS (
           SELECT FROM (SELECT p.prefix, p.taken_by FROM pending_writes p
                        WHERE p.account_key = $2 AND p.profile_id = o.profile_id AND p.prefix >= o.prefix
                        ORDER BY p.prefix LIMIT 1) found
           WHERE found.prefix = o.prefix AND found.taken_by IS NOT NULL)
-"""
-MOVE_PENDING = """
-    UPDATE pending_writes SET account_key = $3 WHERE org_id = $1 AND account_key = $2 AND taken_by IS NULL
-"""
+"""  # noqa: S608 - our own names
+MOVE_PENDING = f"UPDATE pending_writes SET account_key = $3 WHERE {_OF_PIECE} AND taken_by IS NULL"  # noqa: S608 - the same
 COUNT_LEFT = "SELECT count(*) FROM pending_writes WHERE org_id = $1 AND account_key = $2"
 
 
 class MoveStore:
-    """Reads whole tables, rarely; a move is one transaction that holds both accounts."""
+    """Reads whole tables, rarely; each piece of a move is one transaction that holds both accounts."""
 
-    def __init__(self, db: Database, store: Store, *, margin_s: float) -> None:
-        self._db, self._store, self._margin_s = db, store, margin_s
+    def __init__(self, db: Database, store: Store, *, margin_s: float, piece: int = PIECE) -> None:
+        self._db, self._store, self._margin_s, self._piece = db, store, margin_s, piece
 
     async def follow_accounts(self, org_id: UUID | None, now: datetime) -> int:
         """Bring the rows of orgs (None: all) whose integration names another quota now under that one, so that what
@@ -60,9 +76,7 @@ class MoveStore:
         left, failed = 0, None
         for move in moves:
             try:
-                async with self._store.desk({move["was"], move["becomes"]}) as desk:
-                    left += await self._move(desk, move["org_id"], move["was"], move["becomes"], now)
-                    await desk.wake({move["becomes"]}, now)
+                left += await self._follow(move["org_id"], move["was"], move["becomes"], now)
             except Transient as error:
                 log.warning("move.failed", org_id=move["org_id"], reason=error.reason)
                 failed = error
@@ -70,14 +84,27 @@ class MoveStore:
             raise failed
         return left
 
-    async def _move(self, desk: Desk, org_id: UUID, was: str, becomes: str, now: datetime) -> int:
-        places = org_id, was, becomes
-        twice = await desk.connection.fetch(SELECT_TWICE, *places)
+    async def _follow(self, org_id: UUID, was: str, becomes: str, now: datetime) -> int:
+        """Rests as long as each piece took: turns and intake of both accounts must get in between."""
+        loop, after = asyncio.get_running_loop(), ""
+        while True:
+            began_s = loop.time()
+            async with self._store.desk({was, becomes}) as desk:
+                last = await desk.connection.fetchval(SELECT_LAST, org_id, was, after, self._piece)
+                if last is None:
+                    left: int = await desk.connection.fetchval(COUNT_LEFT, org_id, was)
+                    return left
+                await self._move(desk, (org_id, was, becomes, after, last), now)
+                await desk.wake({becomes}, now)
+            after = last
+            await asyncio.sleep(min(_REST_MAX_S, loop.time() - began_s))
+
+    async def _move(self, desk: Desk, piece: tuple[UUID, str, str, str, str], now: datetime) -> None:
+        _, was, becomes, _, _ = piece
+        twice = await desk.connection.fetch(SELECT_TWICE, *piece)
         await self._join(desk, was, becomes, [(row["profile_id"], row["prefix"]) for row in twice], now)
         for statement in (MOVE_HELD, MOVE_PENDING):
-            await desk.connection.execute(statement, *places)
-        left: int = await desk.connection.fetchval(COUNT_LEFT, org_id, was)
-        return left
+            await desk.connection.execute(statement, *piece)
 
     async def _join(self, desk: Desk, was: str, becomes: str, names: list[tuple[str, str]], now: datetime) -> None:
         """Profiles that are known under both, unless something of theirs is in flight."""

@@ -1,6 +1,8 @@
 """A key that may not read its account names its own quota: with another key, what is known of profiles moves over."""
 
 import asyncio
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -9,7 +11,7 @@ import pytest
 
 from services.profile_writer.handler import Intake
 from services.profile_writer.rows import Held, Key, Lane, Pending, Ref, Verdict
-from services.profile_writer.store import Store
+from services.profile_writer.store import Desk, Store
 from services.profile_writer.upkeep.move_store import MoveStore
 from shared.errors import Outage
 from shared.schemas.jobs import WriteJob
@@ -91,6 +93,30 @@ async def test_of_what_both_keys_wrote_the_newer_is_written_again(
 
         assert await rows(rig, SELECT_WAITING) == [(NEW, newer.generation_id, "write", Lane.DIRTY)]
         assert await rows(rig, SELECT_HELD) == [(NEW, newer.generation_id, [])]
+
+
+async def test_a_move_of_many_is_made_in_pieces_between_which_others_get_in(database_url: str, amqp_url: str) -> None:
+    """All at once, the accounts of a large org would be held for longer than anybody waits for them."""
+    async with rigged(database_url, amqp_url) as rig:
+        jobs = [await rig.generate(person) for person in rig.people(5)]
+        await intake(rig)(jobs)
+        await reconnect(rig)
+        store = Counting(rig.db)
+
+        assert await MoveStore(rig.db, store, margin_s=2, piece=2).follow_accounts(rig.org_id, rig.clock.now()) == 0
+
+        assert {row[:2] for row in await rows(rig, SELECT_WAITING)} == {(NEW, job.generation_id) for job in jobs}
+        assert store.desks == 4  # of two, two and one, and that there are no more
+
+
+class Counting(Store):
+    """How many transactions held accounts."""
+
+    desks = 0
+
+    def desk(self, account_keys: Collection[str]) -> AbstractAsyncContextManager[Desk]:
+        self.desks += 1
+        return super().desk(account_keys)
 
 
 async def test_a_batch_that_waited_while_the_key_changed_is_taken_in_under_the_new_one(
