@@ -17,8 +17,8 @@ from services.profile_writer.bulk.job_store import JobStore
 from services.profile_writer.bulk.rules import (
     CREATE_EVERY_S,
     ERRORS_FOR,
+    GIVEN_UP,
     LEASE,
-    LOOKED_OUT_FOR,
     NOT_MADE,
     Job,
     JobRows,
@@ -26,6 +26,7 @@ from services.profile_writer.bulk.rules import (
     as_sent,
     doubted,
     found,
+    given_up,
     looked_back_far_enough,
     not_made,
     poll_after_s,
@@ -93,9 +94,9 @@ class Following:
         open_jobs = [job for job in road.jobs if now - job.sent_at <= LEASE]
         for job in road.jobs:
             if job not in open_jobs:
-                await self._doubt(job, "given_up")
+                await self._doubt(job, GIVEN_UP)
         for job in road.doubted:
-            if job.ended_at is not None and now - job.ended_at > LOOKED_OUT_FOR:
+            if given_up(job, now):
                 await self._jobs.forget(job.job_id)
         poll_at, _ = await self._listing(road, open_jobs)
         return poll_at
@@ -184,7 +185,7 @@ class Following:
             return await client.job(klaviyo_job_id)
         except Permanent as gone:
             if gone.reason == "resource_not_found":
-                await self._doubt(job, "given_up")
+                await self._doubt(job, GIVEN_UP)
             return None
 
     async def _over(self, job: Job, ended: ImportJob, client: Follows) -> None:
@@ -249,8 +250,9 @@ class Following:
             await desk.save(book, now)
             if numbers.stop == len(rows.keys):
                 await self._jobs.end(
-                    desk, job.job_id, job.account_key, end.word, now, refused_rows=end.refused, latency_s=end.latency_s
-                )
+                    desk, job.job_id, job.account_key, end.word, now, refused_rows=end.refused, latency_s=end.latency_s,
+                    looked_out_for=end.word in (NOT_MADE, GIVEN_UP) and job.ended_at is None,
+                )  # fmt: skip
             await desk.wake({job.account_key}, now)
 
     async def _uncover(self, desk: Desk, book: Book, rows: JobRows, numbers: Sequence[int], now: datetime) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from services.profile_writer.bulk.rules import LEASE, NOT_MADE, Encoded, JobRows
+from services.profile_writer.bulk.rules import LEASE, Encoded, JobRows
 from services.profile_writer.rows import Key, Ref
 from services.profile_writer.store import Desk, Store
 from services.profile_writer.turns.rules import Sent, take
@@ -75,14 +75,14 @@ class JobStore:
         )
         return {row["profile_id"] for row in busy} | {by_generation[row["generation_id"]] for row in stopped}
 
-    # Of one that counts as not made, what is learned later is kept for those who look out for it.
+    # Of one that is looked out for, what is learned later is kept.
     UPDATE_SENT = """
         UPDATE bulk_jobs SET state = CASE WHEN state = 'ended' THEN state ELSE $2 END, klaviyo_job_id = $3, lost_at = $4
-        WHERE job_id = $1 AND (state = 'sending' OR ending = 'not_made' AND klaviyo_job_id IS NULL)
+        WHERE job_id = $1 AND (state = 'sending' OR profile_ids <> '{}' AND klaviyo_job_id IS NULL)
     """
     UPDATE_FOUND = """
         UPDATE bulk_jobs SET state = CASE WHEN state = 'ended' THEN state ELSE 'running' END, klaviyo_job_id = $2
-        WHERE job_id = $1 AND (state IN ('sending', 'lost') OR ending = 'not_made' AND klaviyo_job_id IS NULL)
+        WHERE job_id = $1 AND (state IN ('sending', 'lost') OR profile_ids <> '{}' AND klaviyo_job_id IS NULL)
     """
 
     async def made(self, job_id: UUID, klaviyo_job_id: str) -> None:
@@ -118,10 +118,10 @@ class JobStore:
     END_JOB = """
         UPDATE bulk_jobs SET state = 'ended', ended_at = $2, ending = $3, refused_rows = $4, latency_s = $5,
             profile_ids = '{}', prefixes = '{}', days = '{}', generation_ids = '{}', deadlines = '{}'
-        WHERE job_id = $1 AND (state <> 'ended' OR ending = 'not_made')
+        WHERE job_id = $1 AND (state <> 'ended' OR profile_ids <> '{}')
     """
     DOUBT_JOB = """
-        UPDATE bulk_jobs SET state = 'ended', ended_at = $2, ending = 'not_made', refused_rows = $3
+        UPDATE bulk_jobs SET state = 'ended', ended_at = $2, ending = $3, refused_rows = $4
         WHERE job_id = $1 AND state <> 'ended'
     """
     FORGET_ROWS = """
@@ -140,16 +140,17 @@ class JobStore:
         *,
         refused_rows: int = 0,
         latency_s: float | None = None,
+        looked_out_for: bool = False,
     ) -> None:
         """The job is over and its rows are settled, in the transaction of the last of them. Which they were is kept
-        of one that counts as not made."""
-        if ending == NOT_MADE:
-            await desk.connection.execute(self.DOUBT_JOB, job_id, now, refused_rows)
+        of one that is looked out for."""
+        if looked_out_for:
+            await desk.connection.execute(self.DOUBT_JOB, job_id, now, ending, refused_rows)
         else:
             await desk.connection.execute(self.END_JOB, job_id, now, ending, refused_rows, latency_s)
         await desk.connection.execute(self.DELETE_OLD, account_key, now - _KEPT)
 
     async def forget(self, job_id: UUID) -> None:
-        """A job that counts as not made is looked out for no longer."""
+        """It is looked out for no longer."""
         async with self._db.connection() as connection:
             await connection.execute(self.FORGET_ROWS, job_id)

@@ -34,11 +34,11 @@ STALE_AFTER = timedelta(seconds=30)
 ERRORS_FOR = timedelta(minutes=10)
 """How long after its end a job's errors are asked for; then none of its rows is believed."""
 
-NOT_MADE = "not_made"
-"""The ending of a job that no list shows. It is looked out for a while longer: should it be made late all the same, its
-rows lie over what was written since."""
+NOT_MADE, GIVEN_UP = "not_made", "given_up"
+"""The endings of a job that no list shows, and of one that has not come to an end. They are looked out for a while
+longer: should they land late all the same, their rows lie over what was written since."""
 
-LOOKED_OUT_FOR = timedelta(hours=1)
+_LOOKED_OUT_FOR = timedelta(hours=1)
 
 _LATENCIES = 20
 _LATENCY_UNKNOWN_S = 10.0  # what cannot be carried otherwise is worth a try even when nothing is known
@@ -72,7 +72,7 @@ class Job:
     rows: int
     sent_at: datetime
     lost_at: datetime | None
-    ended_at: datetime | None = None  # it counts as not made, and is looked out for
+    ended_at: datetime | None = None  # nobody believes in it any more, and it is looked out for
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,12 @@ def not_made(job: Job, now: datetime) -> bool:
     if job.lost_at is not None:
         return (now - job.lost_at).total_seconds() > _LOST_FOR_S
     return (now - job.sent_at).total_seconds() > _SENDING_FOR_S
+
+
+def given_up(job: Job, now: datetime) -> bool:
+    """Whether one that has ended for us is not looked out for any more. Klaviyo says of one whose name is known what
+    becomes of it."""
+    return job.ended_at is not None and now - job.ended_at > (LEASE if job.klaviyo_job_id else _LOOKED_OUT_FOR)
 
 
 def results(rows: JobRows, ended: ImportJob, errors: Sequence[RowError]) -> list[Failure | None]:

@@ -38,7 +38,7 @@ class Road:
     listed_at: datetime | None  # None: never, or the last try failed
     latencies_s: tuple[float, ...]
     jobs: tuple[Job, ...]  # that have not ended, the oldest first
-    doubted: tuple[Job, ...]  # that count as not made, and are looked out for
+    doubted: tuple[Job, ...]  # that nobody believes in any more, and that are looked out for
     named: frozenset[str]  # Klaviyo's ids of all our jobs of that time
 
 
@@ -114,7 +114,7 @@ class BulkStore:
     SELECT_DOUBTED = """
         SELECT job_id, account_key, org_id, state, klaviyo_job_id, rows, sent_at, lost_at, ended_at
         FROM bulk_jobs
-        WHERE account_key = $1 AND sent_at > $2 AND state = 'ended' AND ending = 'not_made' AND profile_ids <> '{}'
+        WHERE account_key = $1 AND sent_at > $2 AND state = 'ended' AND profile_ids <> '{}'
         ORDER BY sent_at
     """
     SELECT_NAMED = """
@@ -130,7 +130,8 @@ class BulkStore:
             latencies = await connection.fetch(self.SELECT_LATENCIES, account_key, now - _LATENCY_LASTS)
             jobs = [Job(**dict(found)) for found in await connection.fetch(self.SELECT_JOBS, account_key)]
             doubted = [
-                Job(**dict(found)) for found in await connection.fetch(self.SELECT_DOUBTED, account_key, now - LEASE)
+                Job(**dict(found))
+                for found in await connection.fetch(self.SELECT_DOUBTED, account_key, now - 3 * LEASE)
             ]
             since = min((job.sent_at for job in (*jobs, *doubted)), default=now) - timedelta(minutes=5)
             named = await connection.fetch(self.SELECT_NAMED, account_key, since)

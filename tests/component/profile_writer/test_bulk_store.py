@@ -115,7 +115,7 @@ async def ended(database: Database, org_id: UUID, ending: str) -> tuple[BulkStor
         )  # fmt: skip
     assert len((await jobs.rows_of(job_id)).keys) == 1
     async with store.desk({ACCOUNT}) as desk:
-        await jobs.end(desk, job_id, ACCOUNT, ending, NOW)
+        await jobs.end(desk, job_id, ACCOUNT, ending, NOW, looked_out_for=ending == "not_made")
     return BulkStore(database, store), jobs, job_id
 
 
@@ -131,7 +131,7 @@ async def test_a_job_that_has_ended_is_not_brought_back_by_a_late_answer(databas
         assert (await jobs.rows_of(job_id)).keys == []
 
 
-async def test_a_job_that_counts_as_not_made_is_looked_out_for_until_it_is_found_or_forgotten(
+async def test_a_job_that_nobody_believes_in_is_looked_out_for_until_it_is_found_or_forgotten(
     database_url: str, org_id: UUID
 ) -> None:
     async with open_database(database_url, name="test", planner=BY_KEY) as database:

@@ -1,8 +1,8 @@
 """A key that may not read its account names its own quota: with another key, what is known of profiles moves over."""
 
 import asyncio
-from collections.abc import Collection
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -114,9 +114,11 @@ class Counting(Store):
 
     desks = 0
 
-    def desk(self, account_keys: Collection[str]) -> AbstractAsyncContextManager[Desk]:
+    @asynccontextmanager
+    async def desk(self, account_keys: Collection[str]) -> AsyncIterator[Desk]:
         self.desks += 1
-        return super().desk(account_keys)
+        async with super().desk(account_keys) as desk:
+            yield desk
 
 
 async def test_a_batch_that_waited_while_the_key_changed_is_taken_in_under_the_new_one(

@@ -111,4 +111,5 @@ async def test_the_next_use_finds_a_connection_as_it_was_opened(
 
 async def session_of(db: Database) -> tuple[object, ...]:
     async with db.connection() as connection:
-        return tuple(await connection.fetchrow(SELECT_SESSION))
+        [row] = await connection.fetch(SELECT_SESSION)
+        return tuple(row)

@@ -140,6 +140,14 @@ def test_a_lost_job_is_given_time_to_appear_from_when_it_was_lost() -> None:
     assert not bulk_rules.not_made(replace(lost, ended_at=after(121)), after(122))  # said once
 
 
+def test_who_counts_as_not_made_is_looked_out_for_an_hour_and_who_is_known_for_a_day() -> None:
+    for nobody, hours in [(job(3, None, "ended"), 1), (job(3, "K", "ended"), 24)]:
+        ended = replace(nobody, ended_at=NOW)
+        assert not bulk_rules.given_up(nobody, NOW + timedelta(days=7))
+        assert not bulk_rules.given_up(ended, NOW + timedelta(hours=hours))
+        assert bulk_rules.given_up(ended, NOW + timedelta(hours=hours, seconds=1))
+
+
 # --- what a job's end says -------------------------------------------------------------------------------------------
 
 
