@@ -20,7 +20,7 @@ ASK_OTHERS: Final = {
     "sources.try", "sources.test", "sources.preview", "exports.test",
     "klaviyo.connect", "klaviyo.rotate", "klaviyo.verify",
 }  # fmt: skip
-"""They wait for a server that is not there; tests of their own ask them."""
+"""They wait for a server that is not there; a test of their own asks them, all at once."""
 JUNK: Final[tuple[Any, ...]] = (
     None, True, False, 0, -1, 1.5, 1e308, 2**31, 2**63, 2**64, 10**30, "", " ", "\x00", "a\x00b", "\ud800",
     "x" * 10_000, "null", "NaN", "{{ person.KlaviyoID }}", "{% for a in (1..9999999) %}", "' OR 1=1 --",

@@ -93,6 +93,37 @@ async def test_the_console_answers_as_its_document_says(
     assert {200, 401, 404, 409, 422} <= statuses.keys(), statuses
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_what_asks_other_servers_answers_as_its_document_says_though_nobody_answers_it(
+    stage: Stage, amqp_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each waits for as long as it says; so they wait together."""
+    ours = await furnish(stage, "acme", "ours", amqp_url, "ordinary")
+    turn = asyncio.Semaphore(2 * _AT_ONCE)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
+        async with http.get(f"{stage.url}/api/v1/openapi.json") as answer:
+            served = await answer.json()
+        document = Document(served, known_of(ours), Random(SEED))
+        document.routes = [
+            (method, path)
+            for method, path in document.routes
+            if served["paths"][path][method]["operationId"] in ASK_OTHERS
+        ]
+
+        async def one(case: Case) -> tuple[int, str | None]:
+            async with turn:
+                return await asked(http, stage.url, case, {**case.headers, "X-Api-Key": ours.api_key}, document)
+
+        answers = await asyncio.gather(*map(one, document.cases(len(ASK_OTHERS) * 16)))
+
+    failed = [vars(record).get("fields") for record in caplog.records if record.getMessage() == "api.failed"]
+    faults = [fault for _, fault in answers if fault]
+    assert len(document.routes) == len(ASK_OTHERS)
+    assert (faults, failed) == ([], []), "\n".join(faults[:20])
+    assert {200, 422} <= {status for status, _ in answers}, Counter(status for status, _ in answers)
+
+
 async def asked(
     http: aiohttp.ClientSession, url: str, case: Case, headers: Mapping[str, str], document: Document
 ) -> tuple[int, str | None]:
