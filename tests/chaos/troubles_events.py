@@ -30,7 +30,7 @@ SELECT_LOADED = """
     WHERE source_id = $1 AND state = 'done' AND superseded_by IS NULL
 """
 
-_EARLY_H = 4
+_EARLY_H = 2
 
 
 class HourOfComparing(Trouble):
