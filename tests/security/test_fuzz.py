@@ -8,15 +8,18 @@ import io
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from liquid.exceptions import LiquidError
 
+from services.gateway.acceptance import accept
 from services.gateway.hook_batches import BadBatch, lines_of
 from services.gateway.reader import Unusable, read_webhook
 from services.ingest.reading.parse import read_pieces
@@ -24,6 +27,7 @@ from services.ingest.records import Unreadable
 from shared.content.served import CannotServe, serve
 from shared.rendering.copy import RenderError, compile_copy
 from shared.rendering.language import NotInTheLanguage
+from shared.schemas.jobs import Batch, GenerateJob, join_encoded
 from tests.unit.ingest.bad_files import BAD_FILES
 from tests.unit.ingest.given_files import READING, csv_text, event, klaviyo_event, page
 from tests.unit.rendering.given import source
@@ -108,7 +112,8 @@ def changed(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
 
 
 def reads_webhook(body: bytes) -> None:
-    """Read, or refused by a word; ids are short printable ASCII, and no text holds what a database cannot."""
+    """Read, or refused by a word; ids are short printable ASCII, and no text holds what a database cannot. The job is
+    one that its consumer reads: an unreadable one would take along all that came in the same message."""
     try:
         webhook = read_webhook(body)
     except Unusable:
@@ -121,6 +126,9 @@ def reads_webhook(body: bytes) -> None:
     for text in values:
         assert "\x00" not in text
         text.encode()
+    _, job = accept(UUID(int=1), webhook, body, datetime(2026, 11, 23, 10, tzinfo=UTC))
+    [asked] = Batch[GenerateJob].model_validate_json(join_encoded("generate", [job])).jobs
+    assert (asked.user_id, asked.attrs, asked.fields) == (webhook.user_id, webhook.attrs, webhook.fields)
 
 
 def reads_hook(body: bytes) -> None:
