@@ -109,9 +109,12 @@ class AgendaStore:
         send = shared_out(first, retries, clean_ups, tokens, chance)
         return Agenda(tuple(found["over"]), tuple(found["clean"]), send)
 
+    # One that is late already and is not to be tried now, such as a profile that Klaviyo fails to clear for hours, says
+    # nothing of the others.
     SELECT_DIRTY_DEADLINES = """
         SELECT (SELECT p.deadline_at FROM pending_writes p
                 WHERE p.account_key = $1 AND p.lane = 0 AND p.org_id <> ALL($2::uuid[])
+                  AND (p.deadline_at > $4 OR p.next_attempt_at <= $5)
                 ORDER BY p.deadline_at OFFSET m.mark LIMIT 1) AS deadline_at
         FROM unnest($3::int[]) WITH ORDINALITY AS m (mark, place) ORDER BY m.place
     """
@@ -121,8 +124,9 @@ class AgendaStore:
         fresh writes wait behind more of them than a turn takes."""
         standing = claim.standing
         rows = await self._connection.fetch(
-            self.SELECT_DIRTY_DEADLINES, standing.account_key, claim.paused, list(MARKS)
-        )
+            self.SELECT_DIRTY_DEADLINES, standing.account_key, claim.paused, list(MARKS),
+            now + timedelta(seconds=margin_s), now,
+        )  # fmt: skip
         deadlines = [row["deadline_at"] for row in rows]
         return can_wait(deadlines, standing.budget, now, standing.closed_until(now), margin_s)
 

@@ -1,6 +1,7 @@
 """Retries and dirty profiles beside fresh writes: neither eats what is the other's, and the database finds all of them
 without sorting."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from services.profile_writer.turns.agenda_store import AT_ONCE, AgendaStore
+from services.profile_writer.turns.store import TurnStore
 from shared.schemas.jobs import WriteJob
 from tests.component.profile_writer.rig import Rig, rigged, writing
 from tests.support.waiting import eventually
@@ -18,6 +20,13 @@ pytestmark = pytest.mark.timeout(90)
 TURN = 25
 MAKE_RETRIES = """
     UPDATE pending_writes SET lane = 2, attempt = 1, last_reason = 'klaviyo_503' WHERE generation_id = ANY($1)
+"""
+PEND = """
+    INSERT INTO pending_writes (account_key, profile_id, prefix, org_id, action, lane, day, generation_id, written_for,
+                                accepted_at, deadline_at, clean_at, next_attempt_at)
+    SELECT $1, $3::text || $5 || person, 'jai', $2, $5, $3::text::smallint, $6::timestamptz::date, gen_random_uuid(),
+           'w.F.A', $7, $6, $6 + interval '1 hour', $7
+    FROM generate_series(1, $4) AS person
 """
 MAKE_DIRTY = "UPDATE pending_writes SET lane = 0 WHERE generation_id = ANY($1)"
 
@@ -63,6 +72,32 @@ async def test_dirty_profiles_that_cannot_wait_go_first(database_url: str, amqp_
 
     assert len(_places(rig, dirty)) >= 300
     assert min(_places(rig, fresh), default=300) >= 300
+
+
+@pytest.mark.parametrize("tried_again_in_s", [40, 0])
+async def test_one_that_cannot_be_cleared_for_hours_holds_fresh_writes_up_only_when_it_is_tried(
+    database_url: str, amqp_url: str, tried_again_in_s: int
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        now, account_key = rig.clock.now(), f"acct:{rig.account.id}"
+        await rig.hold(until=None)
+        late = (0, 1, "clear", now - timedelta(hours=1), now + timedelta(seconds=tried_again_in_s))
+        dirty = (0, 60, "write", now + timedelta(hours=1), now)
+        fresh = (1, 20, "write", now + timedelta(minutes=10), now)
+        async with rig.db.transaction() as connection:
+            for lane, people, action, deadline_at, next_attempt_at in (late, dirty, fresh):
+                await connection.execute(
+                    PEND, account_key, rig.org_id, str(lane), people, action, deadline_at, next_attempt_at
+                )
+            claim = await TurnStore(connection).claim(rig.clock.now())
+            assert claim is not None
+            agenda = await AgendaStore(connection).agenda(
+                claim, now, margin_s=2, given_up_before=now - timedelta(days=1), tokens=TURN, clean_up_tokens=TURN,
+                chance=0.9,
+            )  # fmt: skip
+
+    first = Counter(key.profile_id[0] for key in agenda.send)
+    assert first == ({"0": 13, "1": 12} if tried_again_in_s else {"0": 25})
 
 
 async def test_what_a_turn_is_about_is_found_by_index_in_its_order(database_url: str, amqp_url: str) -> None:
