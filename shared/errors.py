@@ -26,7 +26,8 @@ class Transient(Failure):
 
 
 class Conflict(Transient):
-    """The database gave up one of several transactions, as it happens to fall; nothing is wrong with the job."""
+    """The database gave up one of several transactions, as it happens to fall, or a statement that a migration has
+    overtaken; nothing is wrong with the job."""
 
 
 class Outage(Transient):

@@ -1,4 +1,4 @@
-"""What follows when a request of a turn may have landed after the turn had lost its rows. Pure.
+"""What follows when a request of a turn, or an import, may have landed after it had lost its rows. Pure.
 
 A writer that is frozen between its last look at the clock and the socket sends when it goes on, whatever happened
 meanwhile; Klaviyo knows no conditional write. The turn's end is told: then what it may have written over is written

@@ -13,8 +13,9 @@ PIECE = 500
 """Keys that one transaction changes: the bound on how long it holds the account."""
 
 _RENEWED_AT_MOST = timedelta(hours=2)
-_IN_FLIGHT_AT_MOST = timedelta(minutes=2)  # of a single write; an import may last for hours
 """A webhook accepted again keeps its copy that much longer at the most (two windows of `shared/schemas/ids`)."""
+
+_IN_FLIGHT_AT_MOST = timedelta(minutes=2)  # of a single write; an import may last for hours
 
 SELECT_STOPS = """
     SELECT org_id, NULL AS template_id, stopped_at FROM orgs
