@@ -40,24 +40,28 @@ SELECT_LAST = """
         ORDER BY profile_id LIMIT $4) piece
 """
 _OF_PIECE = "org_id = $1 AND account_key = $2 AND profile_id > $4 AND profile_id <= $5"
+_BY_KEY = "ORDER BY profile_id, prefix"  # which the primary key alone has (`by_key`)
 SELECT_TWICE = f"""
     SELECT k.profile_id, k.prefix
-    FROM (SELECT $3::text AS account_key, profile_id, prefix FROM pending_writes WHERE {_OF_PIECE}
-          UNION SELECT $3, profile_id, prefix FROM profile_state WHERE {_OF_PIECE}) k
+    FROM ((SELECT $3::text AS account_key, profile_id, prefix FROM pending_writes WHERE {_OF_PIECE} {_BY_KEY})
+          UNION (SELECT $3, profile_id, prefix FROM profile_state WHERE {_OF_PIECE} {_BY_KEY})) k
     WHERE EXISTS (SELECT FROM {row_at_key("pending_writes")} WHERE {AT_KEY})
        OR EXISTS (SELECT FROM {row_at_key("profile_state")} WHERE {AT_KEY})
 """  # noqa: S608 - our own names
 # What is in flight stays behind, and what its profile holds with it.
 MOVE_HELD = f"""
-    UPDATE profile_state o SET account_key = $3
-    WHERE {_OF_PIECE}
-      AND NOT EXISTS (
+    UPDATE profile_state SET account_key = $3 WHERE ctid = ANY(ARRAY(
+        SELECT o.ctid FROM profile_state o WHERE {_OF_PIECE} AND NOT EXISTS (
           SELECT FROM (SELECT p.prefix, p.taken_by FROM pending_writes p
                        WHERE p.account_key = $2 AND p.profile_id = o.profile_id AND p.prefix >= o.prefix
                        ORDER BY p.prefix LIMIT 1) found
           WHERE found.prefix = o.prefix AND found.taken_by IS NOT NULL)
+        {_BY_KEY}))
 """  # noqa: S608 - our own names
-MOVE_PENDING = f"UPDATE pending_writes SET account_key = $3 WHERE {_OF_PIECE} AND taken_by IS NULL"  # noqa: S608 - the same
+MOVE_PENDING = f"""
+    UPDATE pending_writes SET account_key = $3 WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM pending_writes WHERE {_OF_PIECE} AND taken_by IS NULL {_BY_KEY}))
+"""  # noqa: S608 - the same
 COUNT_LEFT = "SELECT count(*) FROM pending_writes WHERE org_id = $1 AND account_key = $2"
 
 

@@ -12,6 +12,7 @@ from services.profile_writer.bulk.store import BulkStore
 from services.profile_writer.content import Contents
 from services.profile_writer.store import Desk
 from services.profile_writer.turns.agenda_store import AgendaStore
+from services.profile_writer.upkeep import move_store
 from tests.component.profile_writer.rig import rigged
 from tests.component.profile_writer.test_lanes import nodes_of
 
@@ -21,10 +22,15 @@ STATEMENTS = {
     "held": (Desk.SELECT_HELD, KEYS),
     "delete_pending": (Desk.DELETE_PENDING, KEYS),
     "delete_held": (Desk.DELETE_HELD, KEYS),
+    "stored": (Desk.SELECT_STORED, "date[], uuid[]"),
+    "move_last": (move_store.SELECT_LAST, "uuid, text, text, int"),
+    "move_twice": (move_store.SELECT_TWICE, "uuid, text, text, text, text"),
+    "move_held": (move_store.MOVE_HELD, "uuid, text, text, text, text"),
+    "move_pending": (move_store.MOVE_PENDING, "uuid, text, text, text, text"),
     "known": (Desk.SELECT_KNOWN, "date[], uuid[]"),
     "vars": (Contents.SELECT_VARS, "date[], uuid[]"),
     "agenda": (AgendaStore.SELECT_AGENDA, "text, timestamptz, timestamptz, timestamptz, int, int, int, uuid[]"),
-    "dirty": (AgendaStore.SELECT_DIRTY_DEADLINES, "text, uuid[], int[]"),
+    "dirty": (AgendaStore.SELECT_DIRTY_DEADLINES, "text, uuid[], int[], timestamptz, timestamptz"),
     "candidates": (
         BulkStore.SELECT_CANDIDATES, "text, timestamptz, timestamptz, timestamptz, uuid, int, text, int",
     ),
