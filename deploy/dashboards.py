@@ -143,6 +143,7 @@ DASHBOARDS: Final = (
             (_lately("ingest_unmatched_total", "outcome"), "{{outcome}}"),
         ]),
         Panel("Hours exported, last hour", "short", [(_lately("export_hours_total", "outcome"), "{{outcome}}")]),
+        Panel("Exports late by", "s", [("max(jai_export_late_seconds)", "the hour that waits longest")], limit=7200),
         Panel("Parquet uploaded", "Bps", [(_rate("export_bytes_total"), "bytes")]),
         Panel("Days kept for the export", "short", [("max(jai_retention_held_days)", "days")],
               "Old enough to be dropped, and not exported yet.", limit=1),

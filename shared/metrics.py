@@ -65,6 +65,7 @@ GaugeName = Literal[
     "ingest_silent_sources",  # sources without a new file for more than twice their usual gap
     "ingest_waiting",  # emails that wait to be matched, or opens and clicks for their email, by reason
     "policy_templates",  # templates held in memory
+    "export_late_seconds",  # for how long the hour that waits longest could have been exported; 0 when none waits
     "retention_held_days",  # days of generations that are old enough to go and held by something, like a blocked export
 ]
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from services.egress.model import Cadence, DueHour, Plan
-from shared import logs
+from shared import logs, metrics
 from shared.clock import Clock, first_of
 from shared.errors import Transient
 from shared.exports import HOUR, Publisher, Table, hours_between
@@ -74,6 +74,9 @@ class Hours(Protocol):
     async def due(self, now: datetime, settled_before: datetime, limit: int) -> Sequence[DueHour]:
         """Hours that need an export, begin before `settled_before`, and whose due_at has come, where exports are on."""
 
+    async def late_s(self, now: datetime, settle_s: float) -> float:
+        """For how long the hour of the last days that waits longest could have been exported; 0 where none waits."""
+
     async def queued(self, due: Sequence[DueHour], again_at: datetime) -> None:
         """Their jobs are published; if they still need an export at `again_at`, they are due again."""
 
@@ -115,6 +118,7 @@ class Scheduler:
             job = ExportHourJob(org_id=hour.org_id, table=hour.table, hour=hour.hour, reason=hour.reason)
             await self._publisher.send_jobs(EXPORT_HOUR, hour.org_id, [job])
         await self._hours.queued(due, now + timedelta(seconds=self._requeue_s))
+        metrics.gauge("export_late_seconds", await self._hours.late_s(now, self._settle_s))
         return len(due)
 
     async def _open_all(self, plans: Sequence[Plan], now: datetime) -> None:

@@ -47,6 +47,17 @@ SELECT_DUE = """
     LIMIT $3
 """
 
+# Of scheduled hours alone: what a backfill asked for, or came later, is late for nobody. Neither is a new target's
+# history, nor what is blocked, which is told by itself.
+SELECT_LATE = """
+    SELECT coalesce(max(extract(epoch FROM $1 - greatest(t.updated_at, $2::interval + CASE t.cadence
+        WHEN 'hourly' THEN e.hour + interval '1 hour'
+        ELSE date_trunc('day', e.hour, 'UTC') + interval '1 day' END))), 0)::float8
+    FROM export_targets t JOIN export_hours e USING (org_id)
+    WHERE t.enabled AND e.table_name <> 'variants' AND e.hour >= $1 - interval '2 days' AND e.reason = 'schedule'
+      AND e.exported_at IS NULL AND e.state IN ('pending', 'exporting')
+"""
+
 UPDATE_QUEUED = """
     UPDATE export_hours e SET due_at = $4
     FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS due (org_id, table_name, hour)
@@ -205,6 +216,12 @@ class Store:
         async with self._db.connection() as connection:
             rows = await connection.fetch(SELECT_DUE, now, settled_before, limit)
         return [DueHour(row["org_id"], row["hour"], row["reason"], row["table_name"]) for row in rows]
+
+    async def late_s(self, now: datetime, settle_s: float) -> float:
+        """For how long the hour of the last days that waits longest could have been exported; 0 where none waits."""
+        async with self._db.connection() as connection:
+            late_s: float = await connection.fetchval(SELECT_LATE, now, timedelta(seconds=settle_s))
+        return max(0.0, late_s)
 
     async def queued(self, due: Sequence[DueHour], again_at: datetime) -> None:
         """Their jobs are published; what still needs an export at `again_at` (a lost job, a blocked hour) is due

@@ -170,6 +170,9 @@ class FakeLedger:
         ]
         return [DueHour(ORG, hour, "schedule") for hour in due[:limit]]
 
+    async def late_s(self, now: datetime, settle_s: float) -> float:
+        return 0.0
+
     async def queued(self, due: Sequence[DueHour], again_at: datetime) -> None:
         self.hours |= {hour.hour: again_at for hour in due}
 
