@@ -20,7 +20,11 @@ from tests.support.waiting import eventually
 
 NEW = "key:new"
 RECONNECT = "UPDATE integrations SET account_key = $2 WHERE org_id = $1"
-COUNT_WAITERS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+# Other tests' databases lie on the same server.
+COUNT_WAITERS = """
+    SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    WHERE NOT l.granted AND a.datname = current_database()
+"""
 SELECT_WAITING = "SELECT account_key, generation_id, action, lane FROM pending_writes"
 SELECT_HELD = "SELECT account_key, generation_id, stale_for FROM profile_state"
 
