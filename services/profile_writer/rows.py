@@ -1,10 +1,12 @@
-"""What the rules speak of: one pending write, what a profile is believed to hold, one outcome."""
+"""What the rules speak of: one pending write, why it did not leave, what a profile is believed to hold, one outcome."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum
 from typing import Literal, NamedTuple
 from uuid import UUID
+
+from shared.errors import Transient
 
 Action = Literal["write", "clear", "clean_up"]
 State = Literal["clean", "holding", "unknown", "covered"]
@@ -19,6 +21,14 @@ class Lane(IntEnum):
     FRESH = 1
     RETRY = 2
     CLEAN_UP = 3
+
+
+class NotSent(Transient):
+    """The turn ended before this write left: too late in its slot, or the account stopped. No attempt spent."""
+
+
+class Stopped(NotSent):
+    """Its template or org was stopped when its copy was about to be read; the write has ended."""
 
 
 class Key(NamedTuple):

@@ -7,8 +7,8 @@ from statistics import median
 from typing import Literal
 from uuid import UUID
 
-from services.profile_writer.rows import Held, Key, Lane, Pending, Ref, Stored
-from services.profile_writer.turns.rules import NotSent, Sent
+from services.profile_writer.rows import Held, Key, Lane, NotSent, Pending, Ref, Stored
+from services.profile_writer.turns.rules import Sent
 from shared.errors import Failure
 from shared.klaviyo.bulk import CREATE_S, JOB_MAX_BYTES, ImportJob, RowError, job_body
 from shared.klaviyo.errors import MaybeApplied

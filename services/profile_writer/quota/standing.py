@@ -9,7 +9,7 @@ from uuid import UUID
 from services.profile_writer.quota.breaker import Breaker
 from services.profile_writer.quota.budget import Budget, factor_after_calm, factor_after_throttling
 from services.profile_writer.quota.phase import Phase
-from services.profile_writer.turns.rules import NotSent
+from services.profile_writer.rows import NotSent
 from shared.errors import Failure, Permanent, Throttled, Transient
 from shared.klaviyo.errors import Unsendable
 from shared.klaviyo.limits import RateLimit

@@ -8,8 +8,8 @@ from random import Random
 from services.profile_writer.quota.phase import Phase
 from services.profile_writer.quota.proof import EVIDENCE_LEAST, NOTHING_PROVED, Proof, Reading, looked, vote
 from services.profile_writer.quota.standing import Answers, Standing, after
-from services.profile_writer.rows import Action, Road
-from services.profile_writer.turns.rules import NotSent, Sent
+from services.profile_writer.rows import Action, NotSent, Road
+from services.profile_writer.turns.rules import Sent
 from shared.errors import Failure, Transient
 from shared.klaviyo.errors import Unsendable
 from shared.klaviyo.limits import RateLimit

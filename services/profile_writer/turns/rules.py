@@ -7,8 +7,8 @@ from random import Random
 from uuid import UUID
 
 from services.profile_writer.intake_rules import as_clean_up, leave, noted, remembered
-from services.profile_writer.rows import Held, Lane, Outcome, Pending, Road, Verdict
-from services.profile_writer.upkeep.stops import end
+from services.profile_writer.rows import Held, Lane, NotSent, Outcome, Pending, Road, Stopped, Verdict
+from services.profile_writer.stops import end
 from shared.errors import Failure, Permanent, Throttled, Transient
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unsendable
 
@@ -21,14 +21,6 @@ ANSWERED_LATE = "answered_late"
 was rendered. The copy is on the profile now, so it is held, and taken away, like any other."""
 
 _BACKOFF_FIRST_S, _BACKOFF_MAX_S = 1.0, 60.0
-
-
-class NotSent(Transient):
-    """The turn ended before this write left: too late in its slot, or the account stopped. No attempt spent."""
-
-
-class Stopped(NotSent):
-    """Its template or org was stopped when its copy was about to be read; the write has ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from datetime import datetime
 
-from services.profile_writer.turns.rules import NotSent
+from services.profile_writer.rows import NotSent
 from services.profile_writer.turns.sender import Sender
 from services.profile_writer.turns.turn import Report, Turn, Turns
 from shared import logs

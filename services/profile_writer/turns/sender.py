@@ -8,12 +8,12 @@ from typing import Protocol
 from uuid import UUID
 
 from services.profile_writer.content import Contents, Integration, Texts
-from services.profile_writer.rows import Key, Pending, Road
+from services.profile_writer.rows import Key, NotSent, Pending, Road, Stopped
+from services.profile_writer.stops import Stops
 from services.profile_writer.turns.roads import ALIKE, Heard, RoadRefused
-from services.profile_writer.turns.rules import NotSent, Sent, Stopped
+from services.profile_writer.turns.rules import Sent
 from services.profile_writer.turns.turn import Refusal, Report, Turn
 from services.profile_writer.turns.way import Way
-from services.profile_writer.upkeep.stops import Stops
 from shared import logs, tracing
 from shared.clock import Clock
 from shared.errors import Failure, Permanent, Throttled

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.profile_writer.rows import Key
+from services.profile_writer.stops import Stop, Stops, sweep
 from services.profile_writer.store import Store
-from services.profile_writer.upkeep.stops import Stop, Stops, sweep
 from shared.db.pool import Connection
 
 PIECE = 500

@@ -6,7 +6,7 @@ from itertools import groupby, islice
 from uuid import UUID
 
 from services.profile_writer.rows import Key
-from services.profile_writer.upkeep.stops import Stop, Stops
+from services.profile_writer.stops import Stop, Stops
 from services.profile_writer.upkeep.sweep_store import PIECE, Found, SweepStore
 from shared import logs
 from shared.clock import Clock, first_of

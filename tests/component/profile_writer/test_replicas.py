@@ -14,9 +14,9 @@ from uuid import uuid4
 import pytest
 
 from services.profile_writer.handler import Intake
+from services.profile_writer.rows import NotSent
 from services.profile_writer.settings import Settings
 from services.profile_writer.store import Store
-from services.profile_writer.turns.rules import NotSent
 from services.profile_writer.turns.turn import Report, Turn, Turns
 from shared.clock import FrozenClock
 from shared.db.pool import BY_KEY, open_database

@@ -30,8 +30,8 @@ from hypothesis.stateful import (
 
 from services.profile_writer.handler import Intake
 from services.profile_writer.quota.phase import MINUTE_S, phase_seen
+from services.profile_writer.rows import NotSent
 from services.profile_writer.store import Store
-from services.profile_writer.turns.rules import NotSent
 from services.profile_writer.turns.turn import Report, Turn, Turns
 from shared.clock import FrozenClock
 from shared.errors import Failure

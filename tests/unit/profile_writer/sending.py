@@ -12,10 +12,10 @@ from uuid import UUID
 from services.profile_writer.content import Contents, Integration
 from services.profile_writer.content import Texts as Read
 from services.profile_writer.rows import Key, Pending
+from services.profile_writer.stops import Stops
 from services.profile_writer.turns.rules import Sent
 from services.profile_writer.turns.sender import Sender
 from services.profile_writer.turns.turn import Report, Turn
-from services.profile_writer.upkeep.stops import Stops
 from shared.clock import FrozenClock
 from shared.klaviyo.limits import RateLimit
 from tests.unit.profile_writer.given import NOW, seconds, taken

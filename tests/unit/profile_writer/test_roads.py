@@ -14,7 +14,7 @@ from services.profile_writer.quota.budget import Budget
 from services.profile_writer.quota.phase import Phase
 from services.profile_writer.quota.proof import Proof, Reading
 from services.profile_writer.quota.standing import Answers, Standing, after
-from services.profile_writer.rows import Action
+from services.profile_writer.rows import Action, NotSent, Stopped
 from services.profile_writer.turns.roads import (
     Heard,
     Means,
@@ -26,7 +26,7 @@ from services.profile_writer.turns.roads import (
     means,
     share_out,
 )
-from services.profile_writer.turns.rules import NotSent, Sent, Stopped
+from services.profile_writer.turns.rules import Sent
 from shared.errors import Throttled
 from shared.klaviyo.errors import MaybeApplied, Unsendable
 from shared.klaviyo.limits import RateLimit

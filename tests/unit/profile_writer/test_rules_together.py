@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from services.profile_writer.intake_rules import place
-from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Verdict, Wanted
+from services.profile_writer.rows import Held, Key, Lane, NotSent, Outcome, Pending, Ref, Stopped, Verdict, Wanted
+from services.profile_writer.stops import Stops, sweep
 from services.profile_writer.turns.late_rules import hidden, may_have_landed, uncovered
-from services.profile_writer.turns.rules import NotSent, Sent, Stopped, clean_up, expire, over, settle, take
-from services.profile_writer.upkeep.stops import Stops, sweep
+from services.profile_writer.turns.rules import Sent, clean_up, expire, over, settle, take
 from shared.errors import Failure, Permanent, Throttled
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable
 

@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import replace
 
-from services.profile_writer.turns.rules import NotSent, Stopped
-from services.profile_writer.upkeep.stops import Stops
+from services.profile_writer.rows import NotSent, Stopped
+from services.profile_writer.stops import Stops
 from shared.clock import FrozenClock
 from shared.errors import Permanent, Throttled
 from shared.klaviyo.errors import KeyRefused, MaybeApplied

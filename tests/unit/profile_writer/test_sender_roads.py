@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from services.profile_writer.rows import NotSent, Stopped
+from services.profile_writer.stops import Stops
 from services.profile_writer.turns.roads import Part, RoadRefused
-from services.profile_writer.turns.rules import NotSent, Stopped
 from services.profile_writer.turns.turn import Turn
-from services.profile_writer.upkeep.stops import Stops
 from shared.clock import FrozenClock
 from shared.errors import Permanent, Throttled
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unsendable

@@ -6,7 +6,7 @@ from random import Random
 from services.profile_writer.quota.breaker import Breaker
 from services.profile_writer.quota.budget import Budget
 from services.profile_writer.quota.standing import Answers, Standing, after
-from services.profile_writer.turns.rules import NotSent
+from services.profile_writer.rows import NotSent
 from shared.errors import Failure, Permanent, Throttled
 from shared.klaviyo.errors import MaybeApplied, Unsendable
 from shared.klaviyo.limits import RateLimit

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from services.profile_writer.rows import Held, Lane, Pending, Verdict
-from services.profile_writer.turns.rules import NotSent, Sent, settle, take
-from services.profile_writer.upkeep.stops import Stop, Stops, end, sweep, take_away
+from services.profile_writer.rows import Held, Lane, NotSent, Pending, Verdict
+from services.profile_writer.stops import Stop, Stops, end, sweep, take_away
+from services.profile_writer.turns.rules import Sent, settle, take
 from shared.errors import Failure
 from shared.klaviyo.errors import MaybeApplied
 from tests.unit.profile_writer.given import MARGIN_S, NOW, ORG, TURN, endings, held, pending, ref, seconds, taken

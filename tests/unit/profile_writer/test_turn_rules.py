@@ -7,13 +7,11 @@ from uuid import UUID
 import pytest
 
 from services.profile_writer.intake_rules import noted, place
-from services.profile_writer.rows import Action, Held, Lane, Pending, Verdict
+from services.profile_writer.rows import Action, Held, Lane, NotSent, Pending, Stopped, Verdict
 from services.profile_writer.turns.late_rules import hidden, uncovered
 from services.profile_writer.turns.rules import (
     GIVE_UP_AFTER,
-    NotSent,
     Sent,
-    Stopped,
     accepted_keys,
     clean_up,
     expire,
