@@ -128,7 +128,7 @@ async def test_a_source_that_has_fallen_silent_is_not_said_to_be_well(stage: Sta
 
     settings = (await visitor.get("/acme/integration/sources")).words
     assert [state in listed.words for state in ("Reading", "Silent")] == [True, True]
-    assert [state in settings for state in ("Read ", "Silent")] == [True, True]
+    assert [state in settings for state in ("Reading", "Silent")] == [True, True]
     assert "longer than usual" not in well
     assert "longer than usual; does whoever puts them there still run?" in silent
 
