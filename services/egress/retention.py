@@ -10,28 +10,20 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from shared import logs, metrics
 from shared.clock import Clock, first_of
+from shared.db.days import kept_since, old_days, when_free
 from shared.db.pool import Database
 from shared.errors import Failure, Transient
 
 log = logs.get(__name__)
 
 LOOK_EVERY_S = 3600.0
-_DAYS_AT_ONCE = 31
-_TRIES = 40
-_TRY_EVERY_S = 0.25  # real; most statements on the table are over by then
 _SCAN_TIMEOUT_S = 600.0
 
-SELECT_DAYS = """
-    SELECT day FROM (
-        SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
-        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-        WHERE i.inhparent = 'generations'::regclass AND c.relname ~ '^generations_[0-9]{8}$'
-    ) one WHERE day < $1 ORDER BY day LIMIT $2
-"""
 SELECT_LEFT = """
     SELECT to_date(right(relname, 8), 'YYYYMMDD') FROM pg_class
     WHERE relname ~ '^dropped_generations_[0-9]{8}$' AND relkind = 'r'
@@ -69,7 +61,7 @@ SELECT_LEFT_OUTCOMES = """
     SELECT day FROM (
         SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'write_outcomes'::regclass
-    ) one WHERE EXISTS (SELECT FROM dropped_days d WHERE d.day = one.day) ORDER BY day LIMIT $1
+    ) one WHERE EXISTS (SELECT FROM dropped_days d WHERE d.day = one.day) ORDER BY day
 """
 DETACH_OUTCOMES = "SELECT detach_day('write_outcomes', $1)"
 DROP_OUTCOMES = "SELECT drop_detached_days('write_outcomes')"
@@ -87,15 +79,10 @@ SETTLE_QUARTERS = """
 """
 
 
-def dropped_before(now: datetime, keep_days: int) -> date:
-    """The oldest day that is kept, UTC: `keep_days` whole days before today, and today."""
-    return (now - timedelta(days=keep_days)).date()
-
-
 class Days(Protocol):
     """What is known of days of generations, and done with them; see StoredDays."""
 
-    async def old(self, before: date, limit: int) -> Sequence[date]: ...
+    async def old(self, before: date) -> Sequence[date]: ...
     async def holds(self, day: date) -> Sequence[str]: ...
     async def drop(self, day: date, at: datetime) -> bool: ...
     async def finish(self) -> None: ...
@@ -120,7 +107,7 @@ class Retention:
         """One look; the days that were dropped. One that is held keeps no younger one."""
         await self._days.finish()
         dropped, held = [], 0
-        for day in await self._days.old(dropped_before(self._clock.now(), self._keep_days), _DAYS_AT_ONCE):
+        for day in await self._days.old(kept_since(self._clock.now(), self._keep_days)):
             if why := await self._days.holds(day):
                 held += 1
                 log.error("retention.kept", day=day.isoformat(), why=list(why))
@@ -142,10 +129,9 @@ class StoredDays:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def old(self, before: date, limit: int) -> list[date]:
-        """Days with a partition, oldest first."""
-        async with self._database.connection() as connection:
-            return [row["day"] for row in await connection.fetch(SELECT_DAYS, before, limit)]
+    async def old(self, before: date) -> list[date]:
+        """Some that are there, oldest first."""
+        return await old_days(self._database, "generations", before)
 
     async def holds(self, day: date) -> list[str]:
         """Why the day must stay, for people; empty: it need not."""
@@ -169,14 +155,7 @@ class StoredDays:
         async with self._database.transaction(timeout_s=_SCAN_TIMEOUT_S) as connection:
             await connection.execute(f"SET LOCAL statement_timeout = '{_SCAN_TIMEOUT_S:.0f}s'")
             await connection.execute(DELETE_ALIASES, day, timeout=_SCAN_TIMEOUT_S)
-        for _ in range(_TRIES):
-            try:
-                if not await self._detach(day, at):
-                    return False
-                break
-            except Transient:
-                await asyncio.sleep(_TRY_EVERY_S)
-        else:
+        if not await when_free(partial(self._detach, day, at)):
             return False
         await self._delete(day)
         return True
@@ -202,7 +181,7 @@ class StoredDays:
         """Delete what was taken out of the table before a crash, and how the writes of dropped days ended."""
         async with self._database.connection() as connection:
             left = [row[0] for row in await connection.fetch(SELECT_LEFT)]
-            ended = [row["day"] for row in await connection.fetch(SELECT_LEFT_OUTCOMES, _DAYS_AT_ONCE)]
+            ended = [row["day"] for row in await connection.fetch(SELECT_LEFT_OUTCOMES)]
         for day in left:
             await self._delete(day)
         for day in ended:

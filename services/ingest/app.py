@@ -19,7 +19,7 @@ from services.ingest.loading.staging import Stagings
 from services.ingest.reading.text import Limits
 from services.ingest.reconciling.reconciler import Reconciler
 from services.ingest.reconciling.store import Comparisons
-from services.ingest.retention import Retention, StoredDays
+from services.ingest.retention import Days, Retention
 from services.ingest.settings import Settings
 from services.ingest.sources.batches import BatchFolders
 from services.ingest.sources.folder import LocalFolders
@@ -148,7 +148,7 @@ def _steppers(settings: Settings, database: Database, clock: Clock) -> dict[str,
         "unmatched": Retrier(StoredUnmatched(database, uuid4, clock, window), clock, tick),
     }
     if settings.ingest_keep_days is not None:
-        steppers["retention"] = Retention(StoredDays(database), clock, settings.ingest_keep_days)
+        steppers["retention"] = Retention(Days(database), clock, settings.ingest_keep_days)
     return steppers
 
 

@@ -11,44 +11,26 @@ A switch keeps the table from losing a day until it is through, and reads once f
 of replicas may run this.
 """
 
-import asyncio
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
-from typing import Final, Protocol
+from datetime import date, timedelta
+from functools import partial
+from typing import Final
 
 from services.ingest.stepper import AT_ONCE, Stepper
 from shared import logs
 from shared.clock import Clock
+from shared.db.days import kept_since, old_days, when_free
 from shared.db.pool import Database
-from shared.errors import Transient
 
 log = logs.get(__name__)
 
 LOOK_EVERY: Final = timedelta(hours=1)
-_DAYS_AT_ONCE: Final = 31
-_TRIES: Final = 40
-_TRY_EVERY_S: Final = 0.25  # real; most statements on the table are over by then
 _DELETE_TIMEOUT_S: Final = 600.0
 
-SELECT_DAYS: Final = """
-    SELECT day FROM (
-        SELECT CASE c.relname WHEN 'events_history' THEN '2025-12-31'::date
-                    ELSE to_date(right(c.relname, 8), 'YYYYMMDD') END AS day
-        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'events'::regclass
-    ) one WHERE day < $1 ORDER BY day LIMIT $2
-"""
 DETACH: Final = "SELECT detach_day('events', $1)"
 KEEP_SINCE: Final = "UPDATE events_kept SET since = $1 WHERE since < $1"
 DROP_DETACHED: Final = "SELECT drop_detached_days('events')"
 DELETE_REPEATS: Final = "DELETE FROM event_repeats WHERE day < (SELECT since FROM events_kept)"
-
-
-class Days(Protocol):
-    """Days of events; see StoredDays."""
-
-    async def old(self, before: date, limit: int) -> Sequence[date]: ...
-    async def drop(self, days: Sequence[date]) -> bool: ...
-    async def finish(self) -> None: ...
 
 
 class Retention(Stepper):
@@ -56,56 +38,43 @@ class Retention(Stepper):
 
     failed = "event_retention.look_failed"
 
-    def __init__(self, days: Days, clock: Clock, keep_days: int) -> None:
+    def __init__(self, days: "Days", clock: Clock, keep_days: int) -> None:
         super().__init__(clock, LOOK_EVERY)
-        self._days, self._keep_days, self._finished = days, keep_days, False
+        self._days, self._keep_days = days, keep_days
 
     async def step(self) -> timedelta | None:
-        """See Stepper: some days at a time, oldest first."""
-        if not self._finished:
-            await self._days.finish()  # what a crash left
-            self._finished = True
-        old = await self._days.old(kept_since(self._clock.now(), self._keep_days), _DAYS_AT_ONCE)
+        """See Stepper: some days at a time, oldest first. What a crash left goes with the next ones."""
+        old = await self._days.old(kept_since(self._clock.now(), self._keep_days))
         if not old:
             return None
-        self._finished = False
         if not await self._days.drop(old):
             log.warning("event_retention.table_is_busy", day=old[0].isoformat())
             return None
         await self._days.finish()
-        self._finished = True
         log.info("event_retention.dropped", first=old[0].isoformat(), last=old[-1].isoformat(), days=len(old))
         return AT_ONCE
 
 
-def kept_since(now: datetime, keep_days: int) -> date:
-    """The oldest day that is kept, UTC: `keep_days` whole days before today, and today."""
-    return (now - timedelta(days=keep_days)).date()
-
-
-class StoredDays:
-    """On PostgreSQL."""
+class Days:
+    """Days of events, on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def old(self, before: date, limit: int) -> list[date]:
-        """Days with a partition, oldest first."""
-        async with self._database.connection() as connection:
-            return [row["day"] for row in await connection.fetch(SELECT_DAYS, before, limit)]
+    async def old(self, before: date) -> list[date]:
+        """Some that are there, oldest first."""
+        return await old_days(self._database, "events", before)
 
     async def drop(self, days: Sequence[date]) -> bool:
-        """Take these days, oldest first, out of the table; False where the table was never free."""
-        for _ in range(_TRIES):
-            try:
-                async with self._database.transaction() as connection:
-                    for day in days:
-                        await connection.execute(DETACH, day)
-                    await connection.execute(KEEP_SINCE, days[-1] + timedelta(days=1))
-                return True
-            except Transient:
-                await asyncio.sleep(_TRY_EVERY_S)
-        return False
+        """Take these, oldest first, out of the table; False where the table was never free."""
+        return await when_free(partial(self._detach, days))
+
+    async def _detach(self, days: Sequence[date]) -> bool:
+        async with self._database.transaction() as connection:
+            for day in days:
+                await connection.execute(DETACH, day)
+            await connection.execute(KEEP_SINCE, days[-1] + timedelta(days=1))
+        return True
 
     async def finish(self) -> None:
         """Delete what was taken out of the table, and who else said it."""

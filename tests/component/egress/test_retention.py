@@ -2,20 +2,18 @@
 
 import asyncio
 import logging
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from services.egress import retention
 from services.egress.handler import export_hour
-from services.egress.retention import Retention, StoredDays, dropped_before
+from services.egress.retention import Retention, StoredDays
 from services.egress.scheduler import Scheduler
 from services.ingest.counting import results as counting
 from services.ingest.counting import shown
+from shared.db import days as partitions
 from shared.exports import hours_between
 from shared.schemas.jobs import ExportHourJob
 from tests.component.egress.mail import changed, ended, sent
@@ -83,16 +81,6 @@ async def results(world: World) -> list[object]:
             "SELECT transmission_id, attribution, generation_id, template_id, copy_id, cell FROM sends ORDER BY 1",
         )
     ]
-
-
-@given(st.integers(0, 4 * 366 * 86400), st.integers(100, 4000))
-def test_whole_days_are_kept_whatever_the_hour_is(second: int, keep_days: int) -> None:
-    now = HOUR + timedelta(seconds=second)
-
-    oldest = dropped_before(now, keep_days)
-
-    assert now - datetime.combine(oldest, datetime.min.time(), UTC) >= timedelta(days=keep_days)
-    assert (now.date() - oldest).days == keep_days
 
 
 async def test_a_day_that_is_exported_and_counted_goes_and_leaves_objects_and_results(world: World) -> None:
@@ -277,7 +265,7 @@ async def test_an_hour_of_a_lost_ledger_is_not_taken_from_the_customer(world: Wo
 async def test_inserts_do_not_wait_for_a_day_that_cannot_be_taken_out(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "_TRIES", 3)
+    monkeypatch.setattr(partitions, "TRIES", 3)
     shop = await world.shop()
     await world.say(shop, people(2))
     await export_day(world, shop)
