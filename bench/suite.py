@@ -104,13 +104,20 @@ def _run(one: Benchmark, limit_s: float, *, full: bool) -> tuple[str, float]:
 def ended_within(command: Sequence[str], limit_s: float) -> tuple[str, float]:
     """How it ended, and the seconds that it took."""
     began = time.monotonic()
-    with subprocess.Popen(command, cwd=ROOT) as running:
+    with started(command) as running:
         try:
             code = running.wait(limit_s)
         except subprocess.TimeoutExpired:
             interrupt(running)
             return "too slow", time.monotonic() - began
     return "done" if code == 0 else f"failed ({code})", time.monotonic() - began
+
+
+def started(command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """It can be interrupted, also where a shell started us in the background, and had us ignore that: what is ignored
+    is inherited, what is handled is not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(command, cwd=ROOT)
 
 
 def interrupt(running: "subprocess.Popen[bytes]") -> None:

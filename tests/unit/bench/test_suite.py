@@ -1,13 +1,14 @@
 """All benchmarks by one command: none takes the others' time without being told."""
 
-import subprocess
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench.suite import BENCHMARKS, Benchmark, allowed_s, ended_within, interrupt
+from bench.suite import BENCHMARKS, Benchmark, allowed_s, ended_within, interrupt, started
 
 SLOW = Benchmark("slow", ".venv", short_s=480)
 
@@ -26,6 +27,15 @@ def test_no_short_form_may_use_up_what_the_others_have() -> None:
     assert all(one.short_s <= 600 for one in BENCHMARKS)
 
 
+@pytest.fixture(params=[signal.SIG_IGN, signal.default_int_handler], ids=["in the background", "at a terminal"])
+def begun_where(request: pytest.FixtureRequest) -> Iterator[None]:
+    """As a shell has those ignore Ctrl-C that it starts in the background."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("begun_where")
 def test_what_takes_too_long_is_ended_as_by_hand_and_cleans_up(tmp_path: Path) -> None:
     begun, cleaned = tmp_path / "begun", tmp_path / "cleaned"
     code = f"""
@@ -37,7 +47,7 @@ finally:
     pathlib.Path({str(cleaned)!r}).touch()
 """
 
-    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as running:
+    with started([sys.executable, "-c", code]) as running:
         while not begun.exists():
             assert running.poll() is None
             time.sleep(0.01)
