@@ -160,8 +160,9 @@ async def test_all_that_kubernetes_starts_becomes_ready_and_takes_a_new_ring_wit
         async def taken() -> None:
             """By each process that has a ring."""
             lines = (await run_justai(env, "kek", "list")).splitlines()
-            [line] = [line for line in lines if line.startswith("k2")]
-            words = line.split()
+            of_new = [line.split() for line in lines if line.startswith("k2")]
+            assert len(of_new) == 1
+            (words,) = of_new
             assert words[-3] == words[-1]
             assert int(words[-1]) >= 4
 

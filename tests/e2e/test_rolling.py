@@ -241,8 +241,8 @@ async def _rotate(run: Rolling, ring: Path) -> None:
 
     async def known() -> None:
         lines = (await run.stage.justai("kek", "list")).splitlines()
-        [line] = [line for line in lines if line.startswith("k2")]
-        assert line.split()[-3:] == ["3", "of", "3"]
+        of_new = [line.split()[-3:] for line in lines if line.startswith("k2")]
+        assert of_new == [["3", "of", "3"]]
 
     await eventually(known, within_s=20)
     write(ring, new, old)

@@ -16,6 +16,7 @@ from services.ranker.app import build
 from services.ranker.settings import Settings
 from shared.db.pool import Database, open_database
 from tests.support.services import serving
+from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 _KEY = base64.b64encode(bytes(32)).decode()
@@ -86,6 +87,16 @@ class Shop:
 
     async def snapshots(self) -> list[asyncpg.Record]:
         return await self.rows("SELECT * FROM policy_snapshots WHERE org_id = $1 ORDER BY created_at", self.org_id)
+
+    async def looked_at(self, times: int) -> None:
+        """A ranker has claimed the only template so often; before its first look there is no row of it."""
+
+        async def enough() -> None:
+            epochs = [row["epoch"] for row in await self.rows("SELECT epoch FROM policy_fits")]
+            assert len(epochs) == 1
+            assert epochs[0] >= times
+
+        await eventually(enough, within_s=20)
 
 
 @asynccontextmanager

@@ -162,12 +162,7 @@ async def test_replicas_pause_a_variant_once(shop: Shop) -> None:
     async with AsyncExitStack() as stack:
         for _ in range(2):
             await stack.enter_async_context(running(shop.database_url, refit_s=0.2))
-
-        async def looked_again() -> None:
-            (fit,) = await shop.rows("SELECT epoch FROM policy_fits")
-            assert fit["epoch"] >= 4
-
-        await eventually(looked_again, within_s=20)
+        await shop.looked_at(4)
 
     assert await events(shop) == [("paused", "guardrail")]
 

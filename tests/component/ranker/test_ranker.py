@@ -136,12 +136,7 @@ async def test_without_a_change_a_template_is_fitted_after_a_while_and_stored_on
     await shop.tastes()
 
     async with running(shop.database_url, refit_s=0.2):
-
-        async def several() -> None:
-            (fit,) = await shop.rows(SELECT_FIT, shop.org_id)
-            assert fit["epoch"] >= 4
-
-        await eventually(several, within_s=20)
+        await shop.looked_at(4)
 
     # The facts are ten days old: a second more changes neither their buckets nor the shares.
     assert len(await shop.snapshots()) == 1
