@@ -25,6 +25,9 @@ SHOTS = Path(__file__).parent / "shots"
 AXE = Path(__file__).parents[2] / "services/console/assets/node_modules/axe-core/axe.min.js"
 Scheme = Literal["light", "dark"]
 SIZES = {1280: 800, 390: 844}
+PATIENCE_MS = 30_000
+"""A slow machine is no fault of the page; `expect` would have 5 s otherwise."""
+expect.set_options(timeout=PATIENCE_MS)
 # Each width and each scheme once: contrast hangs on the scheme, what fits hangs on the width.
 Sight = tuple[int, Scheme]
 SIGHTS: tuple[Sight, ...] = ((1280, "light"), (390, "dark"))
@@ -159,7 +162,7 @@ async def visitor_of(
         viewport={"width": width, "height": SIZES[width]}, color_scheme=scheme, java_script_enabled=js,
         locale="en-GB", reduced_motion="reduce", permissions=["clipboard-read", "clipboard-write"],
     )  # fmt: skip
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE_MS)
     return Visitor(context, await context.new_page(), url)
 
 

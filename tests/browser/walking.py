@@ -266,8 +266,11 @@ async def see_a_result(page: Page, world: World, klaviyo: Klaviyo, private_key: 
     async def delivered() -> None:
         await nav(page, "Results")
         await page.get_by_role("link", name="Welcome email").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Welcome email"))
         row = page.get_by_role("table", name="What happened, by arm").get_by_role("row", name="Clicked by people")
-        assert int(await row.get_by_role("cell").first.inner_text()) > 0
+        cell = row.get_by_role("cell").first
+        assert await cell.count(), "nothing is counted yet"
+        assert int(await cell.inner_text()) > 0
 
     await eventually(delivered, within_s=60, every_s=1)
 

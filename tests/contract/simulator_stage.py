@@ -97,7 +97,7 @@ class Stage:
             progress = await self.caller.sim("GET", self.flow_path("progress"))
             return progress if reached(progress) else None or False
 
-        progress: dict[str, Any] = await eventually(check, within_s=10)
+        progress: dict[str, Any] = await eventually(check, within_s=60)
         return progress
 
     async def write(self, profile_id: str, generation_id: str, subject: str = "Hi", **more: Any) -> None:

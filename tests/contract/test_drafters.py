@@ -155,13 +155,13 @@ async def attempt(server: FakeModel, provider: Provider, **settings: Any) -> tup
     [
         Reply(429, headers={"Retry-After": "3"}), Reply(500, b"<html>oops</html>"),
         Reply(529, {"error": {"type": "overloaded_error"}}),
-        Reply(200, b'{"choices": [', cut=True), Reply(200, completion(DRAFT).body, wait_s=0.6),
+        Reply(200, b'{"choices": [', cut=True), Reply(200, completion(DRAFT).body, wait_s=3.0),
     ],
     ids=["429", "500", "529", "cut", "slow"],
 )  # fmt: skip
 async def test_what_heals_is_tried_again(provider: Provider, fault: Reply) -> None:
     with fake_model(fault, good(provider)) as server:
-        failure, pauses = await attempt(server, provider, timeout_s=0.3)
+        failure, pauses = await attempt(server, provider, timeout_s=1.5 if fault.wait_s else 20.0)
 
     assert failure is None
     assert len(server.requests) == 2

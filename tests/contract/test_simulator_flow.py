@@ -150,6 +150,7 @@ async def test_a_failing_webhook_is_tried_17_times_more_within_24_hours() -> Non
             stage.clock.advance(61)
             for _ in range(30):
                 await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
             if calls < 18:
                 await eventually(lambda: stage.gateway.busy == 0)
         await stage.until(lambda progress: progress["webhooks"] == {"failed": 1})
@@ -192,7 +193,7 @@ async def test_a_person_waits_for_the_retries_only_when_held(hold: bool, outcome
 
 
 async def test_a_gateway_that_hangs_is_given_up_and_the_marker_is_the_witness() -> None:
-    async with staged(settings=SimulatorSettings(webhook_timeout_s=0.2)) as stage:
+    async with staged(settings=SimulatorSettings(webhook_timeout_s=2)) as stage:
         stage.gateway.works_s = 30
         await stage.enter()
         await stage.write_all()

@@ -159,7 +159,7 @@ async def roll(run: Rolling, commands: dict[str, Command]) -> dict[str, float]:
 @pytest.mark.long
 @pytest.mark.timeout(420)
 async def test_a_rolling_restart_of_everything_is_seen_by_nobody(servers: Servers, tmp_path: Path) -> None:
-    async with rolling(servers, tmp_path, (*SERVICES, "console"), delay_min=15) as run:
+    async with rolling(servers, tmp_path, (*SERVICES, "console"), delay_min=8) as run:
         took = await roll(run, run.commands)
 
         assert {name: seconds for name, seconds in took.items() if seconds > 25} == {}
@@ -191,7 +191,7 @@ async def test_an_upgrade_from_the_release_before_is_seen_by_nobody(
     """On today's schema, as after `justai migrate`: first everything is the older one's, then one by one today's, so
     that each meets the other release on both its sides."""
     names = SERVICES  # of the console's assets the older tree has none
-    async with rolling(servers, tmp_path, names, delay_min=15, tree=older) as run:
+    async with rolling(servers, tmp_path, names, delay_min=8, tree=older) as run:
         took = await roll(run, {name: replace(one, cwd=ROOT) for name, one in run.commands.items()})
 
         assert {name: seconds for name, seconds in took.items() if seconds > 25} == {}
@@ -220,7 +220,7 @@ def _git(*arguments: str) -> str:
 async def test_the_seal_key_becomes_another_one_while_everything_runs(servers: Servers, tmp_path: Path) -> None:
     ring = tmp_path / "ring"
     names = ("gateway", "generator", "profile_writer")
-    async with rolling(servers, tmp_path, names, delay_min=4, ring=ring) as run:
+    async with rolling(servers, tmp_path, names, delay_min=2, ring=ring) as run:
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(run.load(stop))

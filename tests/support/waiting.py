@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar, overload
 
 T = TypeVar("T")
+_LAST_LOOK_S = 1.0  # after a stall past the deadline, the last look gets so long
 
 
 @overload
 async def eventually(check: Callable[[], Awaitable[T]], within_s: float = ..., every_s: float = ...) -> T: ...
 @overload
 async def eventually(check: Callable[[], T], within_s: float = ..., every_s: float = ...) -> T: ...
-async def eventually(check: Callable[[], T | Awaitable[T]], within_s: float = 5.0, every_s: float = 0.02) -> T:
+async def eventually(check: Callable[[], T | Awaitable[T]], within_s: float = 30.0, every_s: float = 0.02) -> T:
     """Call `check` until it stops raising `AssertionError` or returning something false; return what it returned.
 
     After `within_s` the last assertion error is raised; if the last answer was only false, an error that shows it.
@@ -26,7 +27,7 @@ async def eventually(check: Callable[[], T | Awaitable[T]], within_s: float = 5.
         failure: AssertionError | None = None
         answer: T | None = None
         try:
-            async with asyncio.timeout_at(max(deadline, loop.time() + every_s)):
+            async with asyncio.timeout_at(max(deadline, loop.time() + max(every_s, _LAST_LOOK_S))):
                 got = check()
                 answer = await got if isinstance(got, Awaitable) else got
             if answer is None or answer:

@@ -38,6 +38,10 @@ INSERT_GENERATION = """
     VALUES ($1, $2, $3, $4, $5, 't', $6, $7, $8, $9, $10, 'jai', $4)
 """
 INSERT_OUTCOME = "INSERT INTO write_outcomes VALUES ($1, $2, $3, $4, $5, $6, 1) ON CONFLICT DO NOTHING"
+SELECT_WAITING = """
+    SELECT FROM pg_locks WHERE NOT granted AND relation = 'shown_counts'::regclass
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 MOVE_SEND = """
     UPDATE sends SET sent_at = $3, day = ($3::timestamptz AT TIME ZONE 'UTC')::date, generation_id = $4,
         generation_day = $5
@@ -349,7 +353,7 @@ async def test_what_comes_while_a_quarter_is_counted_has_it_counted_once_more(
 
 
 async def waits_for_lock(rig: Rig) -> bool:
-    return bool(await rig.rows("SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'shown_counts'::regclass"))
+    return bool(await rig.rows(SELECT_WAITING))
 
 
 async def test_replicas_count_different_quarters_of_a_day_and_none_is_lost(acme: Rig, facts: Facts) -> None:

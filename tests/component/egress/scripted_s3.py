@@ -24,7 +24,7 @@ Operation = Literal[
 # (another ETag, another upload), or, of an abort, it is not done and said to be.
 Fault = Literal["none", "reset", "silence", "lost", "wrong", "blank"] | tuple[int, str]
 
-_SILENCE_S = 3.0  # longer than the read timeout below
+_SILENCE_S = 6.0  # longer than the read timeout below
 _ANSWERED = "<{0}><UploadId>{1}</UploadId><ETag>&quot;{2}&quot;</ETag></{0}>"
 
 
@@ -251,7 +251,7 @@ async def bucket_at(
     """`more`: of the target."""
     options = S3Options(
         connect_timeout_s=1,
-        read_timeout_s=0.5,
+        read_timeout_s=2,
         call_timeout_s=10,
         attempts=attempts,
         sts_endpoint_url=script.url,

@@ -40,7 +40,7 @@ async def script() -> AsyncIterator[ScriptedS3]:
 async def deps(world: World) -> AsyncIterator[Deps]:
     """As the exporter has it, only with small parts and little patience."""
     options = S3Options(
-        connect_timeout_s=1, read_timeout_s=0.4, call_timeout_s=5, attempts=1, part_bytes=4096
+        connect_timeout_s=1, read_timeout_s=2, call_timeout_s=10, attempts=1, part_bytes=4096
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         yield replace(world.deps, buckets=S3(options, stack))

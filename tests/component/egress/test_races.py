@@ -183,7 +183,7 @@ async def test_a_lease_is_renewed_as_long_as_its_export_runs(world: World) -> No
     end = world.clock.now() + timedelta(seconds=800)
 
     async def renewed() -> None:
-        world.clock.advance(20)  # the renewal may not be asleep yet when a single step comes
+        world.clock.advance(5)  # the renewal may not be asleep yet when a single step comes
         assert (await world.hour(shop))["lease_until"] >= world.clock.now() + timedelta(seconds=260)
 
     while world.clock.now() < end:

@@ -281,7 +281,7 @@ async def test_inserts_do_not_wait_for_a_day_that_cannot_be_taken_out(
     trying = asyncio.create_task(keeper(world).look())
     inserted = 0
     while not trying.done():
-        async with asyncio.timeout(2):  # a lock that is waited for as usual would be waited for until the reader ends
+        async with asyncio.timeout(20):  # a lock that is waited for as usual would be waited for until the reader ends
             await world.say(shop, [Person(f"new{inserted}", today)])
         inserted += 1
     await transaction.rollback()

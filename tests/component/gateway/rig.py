@@ -134,12 +134,12 @@ def webhook(**changes: Any) -> bytes:
 
 
 @asynccontextmanager
-async def rig(database_url: str, amqp_url: str, *, orgs: bool = True) -> AsyncIterator[Rig]:
-    """A gateway with two orgs beside it; without `orgs`: they are there already."""
+async def rig(database_url: str, amqp_url: str, *, orgs: bool = True, wait_s: float = 3) -> AsyncIterator[Rig]:
+    """A gateway with two orgs beside it; without `orgs`: they are there already. It waits `wait_s` for copy."""
     [port] = free_ports(1)
     settings = Settings(
         database_url=database_url, amqp_url=amqp_url, seal_keys=f"k1:{_KEY}", api_key_peppers=f"1:{_KEY}",
-        gateway_listen=f"{LOOPBACK}:{port}", gateway_linger_s=0.01,
+        gateway_listen=f"{LOOPBACK}:{port}", gateway_linger_s=0.01, gateway_wait_s=wait_s,
     )  # fmt: skip
     stop, url = asyncio.Event(), f"http://{LOOPBACK}:{port}"
     async with (
@@ -179,7 +179,7 @@ async def away(rig: Rig) -> AsyncIterator[None]:
     admin = await asyncpg.connect(rig.database_url.rpartition("/")[0] + "/postgres")
     try:
         await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        await admin.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = $1", name)
         yield
     finally:
         await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')

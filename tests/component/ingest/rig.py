@@ -48,7 +48,7 @@ class Rig:
     outcomes: list[BaseException | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        servers = Servers(KeyRing(RING), connect_timeout_s=5, read_timeout_s=3, hosts=HERE)
+        servers = Servers(KeyRing(RING), connect_timeout_s=10, read_timeout_s=10, hosts=HERE)
         self.sources = Sources(self.database)
         self.ledger = Ledger(self.database, lease=timedelta(minutes=5), max_attempts=3)
         self.deps = Deps(

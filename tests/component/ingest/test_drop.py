@@ -52,7 +52,7 @@ class Drop:
         pinned = asyncssh.import_public_key(self.host_key)
         async with asyncssh.connect(
             "127.0.0.1", self.port, username=user, known_hosts=([pinned], [], []), client_keys=[key], config=None,
-            agent_path=None, connect_timeout=5, login_timeout=5,
+            agent_path=None, connect_timeout=30, login_timeout=30,
         ) as connection:  # fmt: skip
             yield connection
 
@@ -102,7 +102,7 @@ async def lets_in(drop: Drop, user: str, key: asyncssh.SSHKey) -> bool:
 async def up(drop: Drop) -> None:
     try:
         assert await lets_in(drop, "acme", drop.clients["acme"]), log_of(drop)[-2000:]
-    except OSError as error:
+    except (OSError, asyncssh.Error) as error:
         raise AssertionError(f"{error}: {log_of(drop)[-2000:]}") from None
 
 

@@ -108,7 +108,7 @@ async def test_how_far_a_file_is_stands_in_the_ledger_while_it_is_loaded(
             assert 0 < row["got_bytes"] < row["size"]
             seen.append(row)
 
-        await eventually(half, within_s=5)
+        await eventually(half, within_s=9)
         await working
         faults.freeze, faults.on_read = False, None
         bare_rig.queued = []

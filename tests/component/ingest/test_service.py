@@ -121,8 +121,10 @@ async def test_a_kill_between_staging_and_switching_repeats_harmlessly(
 
 
 async def is_loading(rig: Rig, name: str) -> None:
-    states = await rig.rows("SELECT state FROM ingest_files WHERE path LIKE '%' || $1", name)
-    assert {"state": "loading"} in states, states
+    """Or was loaded before anybody looked: on a machine that stood still meanwhile."""
+    rows = await rig.rows("SELECT state FROM ingest_files WHERE path LIKE '%' || $1", name)
+    states = [row["state"] for row in rows]
+    assert "loading" in states or states == ["done"] * 2, states
 
 
 @pytest.mark.timeout(180)

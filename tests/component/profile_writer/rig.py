@@ -84,7 +84,7 @@ class Rig:
         return [self.box.world.add_profile(self.account, {"email": f"p{n}@people.example"}) for n in range(count)]
 
     async def generate(
-        self, profile_id: str, *, delay_s: float = 120, window_s: float = 600, name: str = "Ann", control: bool = False,
+        self, profile_id: str, *, delay_s: float = 600, window_s: float = 600, name: str = "Ann", control: bool = False,
         written_for: str = MESSAGE,
     ) -> WriteJob:  # fmt: skip
         """Store a generation as the generator does; its write job."""
@@ -135,7 +135,7 @@ class Rig:
     async def send(self, *jobs: WriteJob) -> None:
         await self.publisher.send_jobs(WRITE, self.org_id, jobs)
 
-    async def outcomes(self, count: int, within_s: float = 15) -> dict[UUID, asyncpg.Record]:
+    async def outcomes(self, count: int, within_s: float = 40) -> dict[UUID, asyncpg.Record]:
         """The org's outcomes by generation, once there are this many."""
 
         async def enough() -> dict[UUID, asyncpg.Record]:

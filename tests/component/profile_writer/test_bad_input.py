@@ -206,13 +206,13 @@ async def test_an_org_that_is_not_connected_says_so_and_does_not_stop_others(dat
 async def test_an_org_that_is_disconnected_while_its_writes_wait_is_told_so(database_url: str, amqp_url: str) -> None:
     async with rigged(database_url, amqp_url) as rig, writing(rig):
         rig.key.revoked = True
-        job = await rig.generate(rig.people(1)[0], delay_s=60)
+        job = await rig.generate(rig.people(1)[0], delay_s=150)
         await rig.send(job)
         await eventually(lambda: pause(rig, job, "key_refused"))
         async with rig.db.transaction() as connection:
             await connection.execute("DELETE FROM integrations WHERE org_id = $1", rig.org_id)
         await eventually(lambda: pause(rig, job, "no_integration"))
-        outcomes = await rig.outcomes(1)
+        outcomes = await rig.outcomes(1, within_s=60)
 
         assert tuple(outcomes[job.generation_id])[1:3] == ("expired", "key_refused")
 

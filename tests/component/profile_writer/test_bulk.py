@@ -17,6 +17,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.timeout(120)
 
 SLOWER = 2.5  # than the other tests' clock: a busy machine packs and settles thousands
+NOT_WRITTEN = {"quota", "outage"}  # why what single writes cannot carry ends; a slow machine may make it the second
 QUICK_JOBS = SimulatorSettings(bulk_job_min_s=5, bulk_job_max_s=15)
 TOO_MANY = 2_500  # for two minutes of single writes
 DELAY_S = 120
@@ -79,7 +80,9 @@ async def test_without_the_scopes_nothing_goes_by_import(database_url: str, amqp
 
         assert rig.account.jobs == {}
         ended = {(row["outcome"], row["reason"]) for row in outcomes.values()}
-        assert ended == {("written", None), ("expired", "quota")}
+        assert ("written", None) in ended
+        assert ended - {("written", None)} <= {("expired", reason) for reason in NOT_WRITTEN}
+        assert len(ended) > 1
 
 
 async def test_an_import_whose_answer_was_lost_is_found_again_in_the_list(database_url: str, amqp_url: str) -> None:
@@ -141,8 +144,8 @@ async def test_a_key_that_klaviyo_does_not_let_import_writes_one_by_one(database
             outcomes = await rig.outcomes(FEW, within_s=80)
 
         ended = Counter((row["outcome"], row["reason"]) for row in outcomes.values())
-        assert set(ended) == {("written", None), ("expired", "quota")}
-        assert ended["written", None] >= 200
+        assert set(ended) <= {("written", None), *(("expired", reason) for reason in NOT_WRITTEN)}
+        assert 50 <= ended["written", None] < FEW
         tried = [entry.status for entry in rig.box.world.log.since(0, "bulk_import_profiles", 1000)]
         assert tried in ([403], [403] * 2, [403] * 3, [403] * 4)  # the jobs of one round
 
@@ -269,7 +272,9 @@ async def test_a_key_that_may_make_imports_but_not_see_them_makes_none(database_
             outcomes = await rig.outcomes(FEW, within_s=60)
 
         assert rig.account.jobs == {}
-        assert {row["reason"] for row in outcomes.values()} == {None, "quota"}
+        assert None in (reasons := {row["reason"] for row in outcomes.values()})
+        assert reasons - {None} <= NOT_WRITTEN
+        assert len(reasons) > 1
 
 
 @pytest.mark.long

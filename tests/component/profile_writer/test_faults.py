@@ -84,7 +84,7 @@ async def test_a_writer_killed_in_mid_burst_costs_no_write_and_few_twice(
 ) -> None:
     async with rigged(database_url, amqp_url, factor=5) as rig:
         jobs = await rig.generate_many(300)
-        async with replicas(rig, tmp_path, rig.clock_spec, rig.clock_spec, writer_lease_s="10") as writers:
+        async with replicas(rig, tmp_path, rig.clock_spec, rig.clock_spec, writer_lease_s="40") as writers:
             await rig.send(*jobs)
             await eventually(lambda: len(rig.patches()) >= 60, within_s=30, every_s=0.002)
             await writers.end("writer-1", kill=True)
@@ -181,7 +181,7 @@ async def test_a_429_pauses_its_account_alone_for_as_long_as_it_says(
 async def test_replies_that_never_come_hold_no_other_account_up_and_their_own_not_for_long(
     database_url: str, amqp_url: str
 ) -> None:
-    async with rigged(database_url, amqp_url, factor=4) as rig:  # so that a lease is long for a busy machine, too
+    async with rigged(database_url, amqp_url, factor=2) as rig:  # so that a lease is long for a busy machine, too
         other = await rig.neighbour("other")
         silence = Fault(kind="slow", delay_s=600, operation=OPERATION, count=IN_FLIGHT, account_id=rig.account.id)
         rig.box.world.faults.append(silence)

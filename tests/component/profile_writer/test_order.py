@@ -39,13 +39,13 @@ async def test_a_decision_for_control_is_remembered_after_another_messages_copy_
 ) -> None:
     async with rigged(database_url, amqp_url) as rig, writing(rig):
         [person] = rig.people(1)
-        await rig.send(await rig.generate(person, delay_s=20, window_s=20, written_for=OTHER))
+        await rig.send(await rig.generate(person, delay_s=40, window_s=40, written_for=OTHER))
         await rig.outcomes(1)
         late = await rig.generate(person, delay_s=3600)
         control = await rig.generate(person, delay_s=3600, control=True)
         await rig.send(control)
         await rig.outcomes(2)
-        await eventually(lambda: rig.properties(person) == {}, within_s=20)
+        await eventually(lambda: rig.properties(person) == {}, within_s=40)
         await rig.send(late)
         outcomes = await rig.outcomes(3)
 

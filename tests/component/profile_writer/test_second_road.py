@@ -54,7 +54,7 @@ async def the_burst(rig: Rig) -> None:
     async with writing(rig, import_road=True):
         for start in range(0, WRITES, 200):
             await rig.send(*jobs[start : start + 200])
-        outcomes = await rig.outcomes(WRITES, within_s=100)
+        outcomes = await rig.outcomes(WRITES, within_s=180)
     assert Counter(row["outcome"] for row in outcomes.values()) == {"written": WRITES}
     for job in jobs:
         assert rig.properties(job.profile_id)["jai_generation"] == str(job.generation_id)

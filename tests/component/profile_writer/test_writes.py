@@ -34,7 +34,7 @@ async def test_copy_and_markers_reach_the_profile_in_one_write(database_url: str
 async def test_a_burst_is_written_by_deadline_and_klaviyo_never_says_429(database_url: str, amqp_url: str) -> None:
     async with rigged(database_url, amqp_url) as rig:
         people = rig.people(200)
-        jobs = [await rig.generate(person, delay_s=300 - number) for number, person in enumerate(people)]
+        jobs = [await rig.generate(person, delay_s=900 - number) for number, person in enumerate(people)]
         async with writing(rig):
             await rig.send(*jobs)
             outcomes = await rig.outcomes(200, within_s=40)
@@ -147,7 +147,7 @@ async def test_people_whose_profile_holds_older_copy_are_served_first(database_u
         async with writing(rig):
             await rig.send(*[await rig.generate(person) for person in back])
             await rig.outcomes(10)
-        fresh = [await rig.generate(person, delay_s=200) for person in people[:50]]
+        fresh = [await rig.generate(person, delay_s=600) for person in people[:50]]
         again = [await rig.generate(person, delay_s=900, name="Again") for person in back]
         before = len(rig.patches())
         await rig.send(*fresh, *again)
@@ -163,17 +163,17 @@ async def test_a_webhook_accepted_again_later_keeps_its_copy_until_its_own_email
 ) -> None:
     async with rigged(database_url, amqp_url) as rig, writing(rig):
         [person] = rig.people(1)
-        job = await rig.generate(person, delay_s=20, window_s=20)
+        job = await rig.generate(person, delay_s=40, window_s=40)
         await rig.send(job)
         await rig.outcomes(1)
-        await eventually(lambda: rig.properties(person) == {}, within_s=20)
+        await eventually(lambda: rig.properties(person) == {}, within_s=40)
 
         wait = rig.clock.now() - job.accepted_at
         again = job.model_copy(update={"accepted_at": job.accepted_at + wait, "deadline_at": job.deadline_at + wait})
         await rig.send(again)
 
         await eventually(lambda: rig.properties(person).get("jai_generation") == str(job.generation_id))
-        await eventually(lambda: rig.properties(person) == {}, within_s=20)
+        await eventually(lambda: rig.properties(person) == {}, within_s=40)
 
 
 @pytest.mark.parametrize("kind", ["cloudflare", "status", "reset_after_apply", "reset"])

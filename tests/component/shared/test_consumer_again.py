@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import aio_pika
 import aiormq
 import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity
@@ -56,10 +57,14 @@ async def test_jobs_that_came_back_several_times_part_company(amqp_url: str) -> 
         await publisher.send_jobs(SPEC, ORG, [job(f"{number}") for number in range(5)])
         channel = await open_channel(died, prefetch=1)
         queue = await channel.declare_queue(SPEC.queue_for(ORG), passive=True)
+
+        async def handed_out() -> aio_pika.abc.AbstractIncomingMessage:
+            message = await queue.get(fail=False)
+            assert message is not None  # what was rejected is a moment away
+            return message
+
         for _ in range(4):
-            message = await eventually(lambda: queue.get(fail=False))
-            assert message is not None
-            await message.reject(requeue=True)
+            await (await eventually(handed_out)).reject(requeue=True)
 
     async with consuming(amqp_url, handler):
         await eventually(lambda: sorted(handler.done) == [f"{number}" for number in range(5)])

@@ -4,6 +4,7 @@ JUSTAI_TINY_SCENARIO says what goes wrong in it.
 """
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -20,6 +21,7 @@ log = logs.get(__name__)
 
 SECRET = "hunter2-hunter2"
 CANARY = "Ann Other, ann@example.com"
+SHEDS = tuple(f"shed {number}" for number in range(8))
 
 Scenario = Literal[
     "well", "crashes", "returns", "cancels_itself", "build_fails", "build_hangs", "build_times_out", "check_fails",
@@ -65,8 +67,12 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             return
         await misbehave(scenario, stop)
         await stop.wait()
+        over = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, over.set)
         log.info("work.draining")
-        await asyncio.sleep(0.3)  # what is in hand; readiness is looked at meanwhile
+        with suppress(TimeoutError):  # what is in hand: until who looks at readiness meanwhile says that it has seen it
+            async with asyncio.timeout(15 if scenario == "well" else 0.3):
+                await over.wait()
         if scenario == "crashes_while_draining":
             raise KeyError(CANARY)
         log.info("work.drained")
@@ -86,7 +92,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         if scenario == "checks_hang":
             await asyncio.Event().wait()
 
-    checks = {"cellar": fail, "attic": stumble, "roof": hang, "yard": hang, "shed": hang}
+    checks = {"cellar": fail, "attic": stumble, "roof": hang, "yard": hang, **dict.fromkeys(SHEDS, hang)}
     return Service("tiny", {"work": work, "idle": idle}, checks)
 
 
