@@ -195,12 +195,15 @@ test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit
 
 ##@ Benchmarks
-.PHONY: bench bench-full bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking bench-render bench-console bench-ingest bench-egress
+.PHONY: bench bench-full profile bench-gateway bench-pipeline bench-writer bench-writer-real bench-codec bench-inference bench-ranking bench-render bench-console bench-ingest bench-egress
 bench: setup servers assets browser $(BENCH_STAMP) ## All of them in short forms, below 20 minutes; writes docs/performance.md
 	$(PY) -m bench.suite $(ARGS)
 
 bench-full: setup servers assets browser $(BENCH_STAMP) ## All of them in their long forms, some hours; writes docs/performance.md
 	$(PY) -m bench.suite --full $(ARGS)
+
+profile: setup servers assets browser $(BENCH_STAMP) ## Where each service's time goes, under a sampling profiler; writes docs/profiles.md; ARGS="egress"
+	.venv-bench/bin/python -m bench.profiles $(ARGS)
 
 bench-gateway: setup servers $(BENCH_STAMP) ## Webhooks per second beside bare aiohttp, FastStream and Celery
 	.venv-bench/bin/python -m bench.gateway

@@ -42,7 +42,7 @@ class Report:
             "name": self._name,
             "arguments": sys.argv[1:],
             "at": datetime.now(UTC).isoformat(timespec="minutes"),
-            "commit": _commit(),
+            "commit": commit(),
             "machine": machine(),
             "asked": dict(asked),
             "figures": {name: round(value, 4) for name, value in figures.items()},
@@ -71,7 +71,8 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {model}, {memory_gb:.0f} GB, Python {platform.python_version()}"
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
+    """What the project stands at, short; None outside a repository."""
     found = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True, check=False
     )  # fmt: skip

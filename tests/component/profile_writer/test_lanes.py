@@ -66,7 +66,7 @@ async def test_dirty_profiles_that_can_wait_let_fresh_writes_by(database_url: st
 
 async def test_dirty_profiles_that_cannot_wait_go_first(database_url: str, amqp_url: str) -> None:
     async with rigged(database_url, amqp_url) as rig:
-        # Until then at most four of Klaviyo's minutes begin or go on: 2,800 requests, of which the dirty ones need half.
+        # Until then at most four of Klaviyo's minutes go on: 2,800 requests, of which the dirty ones get half.
         fresh, dirty = await rig.generate_many(40, delay_s=160), await rig.generate_many(1_500, delay_s=170)
         async with _waiting(rig, fresh, dirty, MAKE_DIRTY), writing(rig):
             await eventually(lambda: len(rig.patches()) >= 300, within_s=60)
