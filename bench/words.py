@@ -81,6 +81,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "rate_429": "share of calls throttled",
         "rate_429_bursts": "share of calls throttled in bursts",
         "requests_per_write": "requests for a write",
+        "others_refused": "share of the other app's calls that were throttled",
         "right_bulk": "emails that were right of a burst with bulk imports",
         "bulk_share": "share of it that went by import",
         "bulk_jobs": "imports",
