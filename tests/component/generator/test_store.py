@@ -1,11 +1,14 @@
 """The generator's SQL where only concurrency or odd rows show a fault."""
 
 import asyncio
+import re
 from datetime import timedelta
+from uuid import uuid4
 
+from services.generator.answer_store import AnswerStore
 from services.generator.store import Store
 from shared.clock import FrozenClock
-from shared.db.pool import open_database
+from shared.db.pool import BY_KEY, open_database
 from tests.component.generator.rig import AT
 from tests.support.waiting import eventually
 
@@ -47,3 +50,18 @@ async def test_partitions_are_there_before_midnight_needs_them(database_url: str
         finally:
             stop.set()
             await keeping
+
+
+async def test_regression_who_waits_for_copy_has_no_generation_of_the_org_read_but_their_own(database_url: str) -> None:
+    """As the generator works: under row-level security, without statistics, over several days."""
+    async with open_database(database_url, name="test", role="justai_worker", planner=BY_KEY) as database:
+        for days in range(2):
+            await Store(database, FrozenClock(AT)).ensure_day(AT.date() + timedelta(days=days))
+
+        async with database.connection() as connection:
+            plan = await connection.fetch(
+                f"EXPLAIN {AnswerStore.SELECT_TOLD}", [AT.date()] * 2, [uuid4(), uuid4()], [uuid4(), uuid4()]
+            )
+
+    used = re.findall(r"using (generations_2026\w+) on", "\n".join(row[0] for row in plan))
+    assert used == ["generations_20261123_pkey", "generations_20261124_pkey"]
