@@ -69,16 +69,19 @@ class Place:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Profile the asked benchmarks, show, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("only", nargs="*", choices=[[], *WORK], help="only these benchmarks; default: all of them")
-    kept = _kept()
-    for benchmark in parser.parse_args(arguments).only or list(WORK):
+    parser.add_argument("only", nargs="*", metavar="NAME", help="only these benchmarks: " + ", ".join(WORK))
+    asked = parser.parse_args(arguments).only
+    if unknown := set(asked) - WORK.keys():
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    for benchmark in asked or list(WORK):
+        kept = _kept()
         samples = read(record(benchmark, WORK[benchmark]))
         for service, (source, _) in OF.items():
             if source == benchmark:
                 kept[service] = _told(samples[service], benchmark)
                 print(_table(kept[service]))
-    PROFILED.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
-    PAGE.write_text(page(kept))
+        PROFILED.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+        PAGE.write_text(page(kept))
 
 
 def record(benchmark: str, words: Sequence[str]) -> list[str]:
@@ -170,12 +173,12 @@ def _kept() -> dict[str, Any]:
 
 # --- the page
 
-_HEAD = """# Profiles
+_HEAD = f"""# Profiles
 
 Made by `make profile`; no figure here is written by hand. Each service's benchmark ran under a sampling profiler
-(py-spy, 200 samples a second). A place's share is its own time with that of the libraries it called; `(package)` is
-time without any frame of ours, `(start)` imports. *Mostly in* names the library in Python that took most of a place's
-time; nothing where that was the place's own Python, or C. What was taken from such profiles stands under each table.
+(py-spy, {RATE_PER_S} samples a second). A place's share is its own time with that of the libraries it called;
+`(package)` is time without any frame of ours, `(start)` imports. *Mostly in* names the library in Python that took most
+of a place's time; nothing where that was the place's own Python, or C. What was taken stands under each table.
 """
 TAKEN: Final[Mapping[str, str]] = {
     "gateway": "Taken: the 202 is one prepared write (`services/gateway/accepted.py`), jobs that come together are "
@@ -183,7 +186,7 @@ TAKEN: Final[Mapping[str, str]] = {
     "(`shared/messaging/wire.py`). What is left is mostly the event loop and HTTP, which its limit has, too.",
     "generator": "Taken: a template's tags are rendered by a loop of our own (`shared/rendering/language.py`), copy is "
     "packed against its variant's source ([ADR 0004](adr/0004-rendered-copy-is-stored-against-its-source.md)), and "
-    "generations are inserted by the batch. What is left is python-liquid's own work on each value.",
+    "generations are inserted by the batch. Its largest place is that loop, with what python-liquid does in it.",
     "profile_writer": "Taken: a turn is claimed, paid and saved as a whole "
     "([ADR 0005](adr/0005-postgresql-schedules-profile-writes.md)). Klaviyo's quota of an account is the limit long "
     "before this is.",
@@ -194,7 +197,7 @@ TAKEN: Final[Mapping[str, str]] = {
     "([ADR 0026](adr/0026-hours-are-read-by-copy.md)). The largest place is Parquet's own writing.",
     "console": "Taken: what pages show is counted ahead "
     "([ADR 0021](adr/0021-what-emails-showed-is-counted-by-quarter-hours.md)), so that a page is a few statements "
-    "and its template; most of its time is waiting for PostgreSQL, which is not on this page.",
+    "and its template. What PostgreSQL takes is not on this page.",
     "ranker": "Taken: facts are weighed by cell, not by email, and only where an effect is there "
     "([ADR 0012](adr/0012-a-ranker-that-fits-from-facts.md)). What is left is the inverse of each variant's "
     "effects, which their variances need in every round.",

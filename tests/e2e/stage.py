@@ -32,7 +32,7 @@ from simulator.settings import SimulatorSettings
 from simulator.world import World
 from tests.support.waiting import eventually
 
-FACTOR = 10.0  # a turn of writes has 150 ms; at twice as much a busy machine found none long enough
+FACTOR = 10.0  # a turn of writes, 1.5 s, has 150 ms for its claim and its sending
 DELAY_S = 60
 WINDOW_S = 40
 ORG = "shop"

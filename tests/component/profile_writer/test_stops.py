@@ -1,5 +1,5 @@
 """The kill switch, seen in the box: what reaches the profiles after a stop, and what is taken off them. In real time,
-because what is promised of a stop, five seconds, is real: here with patience for a machine that does much else."""
+because a stop is promised within five seconds: that is held where nothing else runs, with more patience elsewhere."""
 
 import asyncio
 from collections import Counter
@@ -20,6 +20,10 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.timeout(90)
 
 WITHIN_S = 15.0
+in_time = pytest.mark.parametrize(
+    "within_s",
+    [WITHIN_S, pytest.param(5.0, marks=[pytest.mark.long, pytest.mark.alone], id="as promised")],
+)
 OTHER_MESSAGE = "launch.FLOW02.70000002"
 TURN_S = 1.5  # the longest that a turn sends what it has read
 INSERT_TEMPLATE = """
@@ -72,8 +76,9 @@ async def ended(rig: Rig, ids: set[UUID]) -> Counter[str]:
     return Counter(row["outcome"] for row in rows if row["generation_id"] in ids)
 
 
+@in_time
 async def test_a_stop_ends_what_is_queued_and_takes_away_what_has_landed_within_five_seconds(
-    database_url: str, amqp_url: str
+    database_url: str, amqp_url: str, within_s: float
 ) -> None:
     async with rigged(database_url, amqp_url, factor=1) as rig:
         people = rig.people(100)
@@ -83,11 +88,11 @@ async def test_a_stop_ends_what_is_queued_and_takes_away_what_has_landed_within_
             await rig.send(*jobs)
             await eventually(lambda: len(holding(rig, people)) >= 15, within_s=20)
 
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(within_s):
                 at = await stop(rig)
                 landed = len(holding(rig, people))
                 outcomes = await rig.outcomes(100)
-                await empty(rig, people)
+                await empty(rig, people, within_s)
             await eventually(lambda: rig_is_clean(rig))
 
     late = [request for request in copies(rig) if request.at > at + timedelta(seconds=2)]
@@ -102,7 +107,10 @@ async def rig_is_clean(rig: Rig) -> bool:
     return await rig.dirty() == []
 
 
-async def test_copy_that_lies_on_profiles_is_gone_within_five_seconds(database_url: str, amqp_url: str) -> None:
+@in_time
+async def test_copy_that_lies_on_profiles_is_gone_within_five_seconds(
+    database_url: str, amqp_url: str, within_s: float
+) -> None:  # fmt: skip
     async with rigged(database_url, amqp_url, factor=1) as rig, writing(rig):
         people = rig.people(30)
         jobs = [await rig.generate(person, delay_s=600) for person in people]
@@ -110,9 +118,9 @@ async def test_copy_that_lies_on_profiles_is_gone_within_five_seconds(database_u
         await rig.outcomes(30)
         assert holding(rig, people) == people
 
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(within_s):
             await stop(rig)
-            await empty(rig, people)
+            await empty(rig, people, within_s)
 
         assert await ended(rig, {job.generation_id for job in jobs}) == {"written": 30}  # the first end stands
 
