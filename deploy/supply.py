@@ -2,14 +2,13 @@
 
 The lock file (`requirements/runtime.txt`) and npm's lock of the console's assets say what is shipped; the licences come
 from the metadata of what is installed. The list of it all is CycloneDX 1.6. Known faults are asked for of the Python
-Package Index by pip-audit, where it is installed and the index answers; where not, that is said and is no fault.
+Package Index by pip-audit, of an environment of its own; where the index does not answer, that is said and is no fault.
 
 `--of-image FILE` writes the list of the image that is being built: what is installed there, and the base's packages.
 """
 
 import base64
 import importlib.metadata
-import importlib.util
 import json
 import re
 import subprocess
@@ -29,6 +28,7 @@ ROOT: Final = Path(__file__).parents[1]
 LOCK: Final = ROOT / "requirements" / "runtime.txt"
 ASSETS: Final = ROOT / "services" / "console" / "assets" / "package-lock.json"
 OUT: Final = ROOT / "dist"
+AUDITOR: Final = ROOT / ".venv-audit" / "bin" / "pip-audit"
 BASE: Final = Path("/var/lib/dpkg/status")
 DEBIAN: Final = "deb/debian"
 
@@ -263,16 +263,16 @@ def read_audit(text: str) -> Audit:
 
 def audit() -> Audit | None:
     """None: it cannot be asked here."""
-    if importlib.util.find_spec("pip_audit") is None:
-        return None
     command = [
-        sys.executable, "-m", "pip_audit", "--requirement", str(LOCK), "--require-hashes", "--disable-pip", "--no-deps",
-        "--format", "json", "--progress-spinner", "off",
+        str(AUDITOR), "--requirement", str(LOCK), "--require-hashes", "--disable-pip", "--no-deps",
+        "--format", "json", "--progress-spinner", "off", "--timeout", "5",
     ]  # fmt: skip
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603  # ours
         return read_audit(done.stdout)
-    except (subprocess.TimeoutExpired, ValueError, KeyError):  # no network: it ends with words in place of JSON
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    except (ValueError, KeyError):  # no network: it ends with words in place of JSON
         return None
 
 
@@ -297,7 +297,7 @@ def main() -> int:
     _print(f"{len(parts)} parts, each pinned by digest: dist/sbom.json, dist/licences.txt")
     known = audit()
     if known is None or known.asked == 0:
-        _print("known faults: not asked, pip-audit is not here or its index does not answer")
+        _print("known faults: not asked, the auditor is not here or its index does not answer")
     else:
         _print(f"known faults: asked for {known.asked} parts")
         faults += known.faults
