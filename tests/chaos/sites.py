@@ -1,6 +1,7 @@
 """Finds by reading the code where services commit, publish, acknowledge and upload: no place can be forgotten."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,22 +21,27 @@ _DOORS = {
 
 def in_the_code() -> set[str]:
     """Every site, named as `failing` names a crossing."""
+    return set(calls())
+
+
+def calls() -> Counter[str]:
+    """How many calls of its function are this site."""
     files = [
         *(path for folder in _FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))),
         *(ROOT / "shared" / name for name in _MORE),
     ]
-    return {site for path in files for site in sites_of(path)}
+    return Counter(site for path in files for site in sites_of(path))
 
 
 def sites_of(path: Path) -> Iterator[str]:
-    """Of one file."""
+    """Of one file; a function's name comes once for each of its calls."""
     module = ast.parse(path.read_text())
     texts = _texts(module)
     file = str(path.relative_to(ROOT))
     for name, function in _functions(module, ""):
         if (file, name) in PASSED_THROUGH:
             continue
-        for kind in sorted(_kinds(function, texts)):
+        for kind in _kinds(function, texts):
             yield f"{kind} {file} {name}"
 
 
@@ -61,8 +67,8 @@ def _texts(module: ast.Module) -> Mapping[str, str]:
     return found
 
 
-def _kinds(function: ast.AST, texts: Mapping[str, str]) -> set[str]:
-    found: set[str] = set()
+def _kinds(function: ast.AST, texts: Mapping[str, str]) -> list[str]:
+    found: list[str] = []
     calls = [one for one in ast.walk(function) if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)]
     # Who is given a connection is within the transaction of whoever gave it.
     by_itself = any(isinstance(one.func, ast.Attribute) and one.func.attr == "connection" for one in calls)
@@ -71,13 +77,13 @@ def _kinds(function: ast.AST, texts: Mapping[str, str]) -> set[str]:
         name = call.func.attr
         if kind := _DOORS.get(name):
             if not any(word.arg == "readonly" for word in call.keywords):
-                found.add(kind)
+                found.append(kind)
         elif (name == "publish" and ast.unparse(call.func) in ("wire.publish", "target.publish")) or (
             name == "publish" and "exchange" in ast.unparse(call.func)
         ):
-            found.add("publish")
+            found.append("publish")
         elif by_itself and name in _STATEMENTS and call.args and CHANGES.search(_text(call.args[0], texts)):
-            found.add("commit")
+            found.append("commit")
     return found
 
 

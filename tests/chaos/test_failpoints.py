@@ -26,7 +26,7 @@ from tests.chaos.client import Webhook, webhooks
 from tests.chaos.failing import EXIT_CODE
 from tests.chaos.orgs import Org
 from tests.chaos.rig import Rig, open_rig, seed_of
-from tests.chaos.sites import SERVICES, in_the_code
+from tests.chaos.sites import SERVICES, calls, in_the_code
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
@@ -58,8 +58,13 @@ def known() -> dict[str, dict[str, list[str]]]:
     """`reached`: sites by service. `by_import`: those of the writer's bulk road. `by_trouble`: by what leads there.
     `by_import_trouble`: both. `by_part`: those of a large hour. `by_command`: those of our own command. `unreached`: by
     the reason why not."""
-    content: dict[str, dict[str, list[str]]] = yaml.safe_load(SITES.read_text())
-    return content
+    return {kind: by for kind, by in yaml.safe_load(SITES.read_text()).items() if kind != "several"}
+
+
+def several() -> dict[str, int]:
+    """Sites of which their function has several, and how many."""
+    found: dict[str, int] = yaml.safe_load(SITES.read_text())["several"]
+    return found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -213,8 +218,10 @@ def named(some: tuple[Point, ...]) -> str:
 async def test_a_new_place_in_the_code_is_not_forgotten() -> None:
     reached = {site for sites in known()["reached"].values() for site in sites}
 
-    assert in_the_code() == reached | unreached()
+    found = calls()
+    assert set(found) == reached | unreached()
     assert not reached & unreached()
+    assert {site: count for site, count in found.items() if count > 1} == several()
 
 
 @pytest.mark.parametrize("point", sorted(SHORT), ids=lambda one: named((one,)))
