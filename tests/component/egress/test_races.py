@@ -32,7 +32,7 @@ class Gate:
 
     async def pass_through(self) -> None:
         self.reached.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(300):  # whoever holds it may have much to do meanwhile, on a machine that is busy
             await self.opened.wait()
 
 
