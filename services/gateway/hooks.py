@@ -25,7 +25,7 @@ from shared.errors import Failure
 log = logs.get(__name__)
 
 PATH: Final = re.compile(r"/api/klaviyo-events/([a-z0-9-]{1,63})/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
-_BODY_TIMEOUT_S: Final = 15.0
+_BODY_TIMEOUT_S: Final = 8.0
 _AT_ONCE: Final = 4  # bodies of up to 8 MB in memory at the same time
 STATUS: Final = {
     "unknown_hook": 404, "method_not_allowed": 405, "bad_signature": 401, "stale_timestamp": 401,

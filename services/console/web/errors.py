@@ -72,6 +72,11 @@ def bad_request(message: str) -> PageError:
     return PageError(400, "bad_request", "This request cannot be read", message)
 
 
+def slow_body() -> PageError:
+    """A form that began and did not come to its end."""
+    return PageError(408, "slow_body", "The form did not arrive", "Nothing was saved. Please send it once more.")
+
+
 _HTTP: Final = {
     404: not_found(),
     413: PageError(413, "too_large", "This is too large", "What was sent is larger than the console takes: 1 MB."),

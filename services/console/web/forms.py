@@ -8,6 +8,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from services.console.web.errors import bad_request, sentence_of
+from services.console.web.uploads import posted_of
 from shared.admin.errors import AdminError, Refused
 
 M = TypeVar("M", bound=BaseModel)
@@ -71,10 +72,7 @@ class Form:
 async def read_form(request: web.Request, model: type[M]) -> tuple[M | None, Form]:
     """The model, or None with every fault. White space around a value does not count, except in secrets; an empty
     field counts as not given."""
-    try:
-        posted = await request.post()
-    except ValueError:
-        raise bad_request("The form could not be read.") from None
+    posted = await posted_of(request)
     if len(posted) > _MOST_FIELDS:
         raise bad_request("The form has more fields than any of ours.")
     typed: dict[str, str | Sequence[str]] = {}

@@ -1,20 +1,28 @@
-"""Files that people send with a form."""
+"""Forms as they come, and the files that people send with them."""
 
+import asyncio
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from aiohttp import web
 from multidict import MultiDictProxy
 
-from services.console.web.errors import bad_request
+from services.console.web.errors import bad_request, slow_body
 
 Posted: TypeAlias = MultiDictProxy[str | bytes | bytearray | web.FileField]
 
+FORM_TIMEOUT_S: Final = 8.0
+UPLOAD_TIMEOUT_S: Final = 30.0  # some megabytes from somebody who is signed in, over whatever line there is
 
-async def posted_of(request: web.Request) -> Posted:
-    """The form as it came. Raises the answer to one that is none."""
+
+async def posted_of(request: web.Request, *, within_s: float = FORM_TIMEOUT_S) -> Posted:
+    """The form as it came, however often it is asked for. Raises the answer to one that is none, or does not come:
+    strangers may send forms as well, and each that is waited for holds a connection."""
     try:
-        return await request.post()
+        async with asyncio.timeout(within_s):
+            return await request.post()
+    except TimeoutError:
+        raise slow_body() from None
     except ValueError:
         raise bad_request("The form could not be read.") from None
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, create_model
 from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
+from services.console.web.uploads import posted_of
 from services.console.web.visit import Visit
 from shared.admin.errors import AdminError
 from shared.admin.operation import Nothing
@@ -58,7 +59,7 @@ async def save(visit: Visit) -> web.StreamResponse:
 async def _typed(visit: Visit) -> tuple[dict[str, str], str | None, Form]:
     """Columns as they were chosen, with the spaces that their names may have."""
     given, form = await read_form(visit.request, TypedMapping)
-    posted = await visit.request.post()
+    posted = await posted_of(visit.request)
     chosen = {field: posted.get(f"{_PREFIX}{field}") for field in EVENT_FIELDS}
     mapping = {field: column for field, column in chosen.items() if isinstance(column, str) and column}
     return (mapping if given is not None else {}), (getattr(given, "file", None)), form
