@@ -43,6 +43,42 @@ def test_damaged_texts_fail_closed(damage) -> None:  # type: ignore[no-untyped-d
         RING.open(damage(RING.seal("pk_secret", "p")), "p")
 
 
+def test_no_bit_of_a_sealed_text_can_be_changed() -> None:
+    """ASVS 5.0 V11.3.2 and V11.3.3: AES-GCM, which no change of nonce, wrapped key, ciphertext or tag gets past."""
+    version, name, *sealed = RING.seal("pk_secret", "p").split(".")
+
+    for part, text in enumerate(sealed):
+        whole = _bytes(text)
+        for at in range(len(whole) * 8):
+            flipped = bytearray(whole)
+            flipped[at // 8] ^= 1 << at % 8
+            changed = [*sealed[:part], _text(bytes(flipped)), *sealed[part + 1 :]]
+            with pytest.raises(SealError):
+                RING.open(".".join((version, name, *changed)), "p")
+    assert [len(_bytes(text)) for text in sealed] == [12 + 32 + 16, 12 + len("pk_secret") + 16]
+
+
+def test_no_byte_of_a_sealed_text_can_be_left_out_doubled_or_taken_from_another() -> None:
+    one, other = RING.seal("pk_secret", "p"), RING.seal("pk_secret", "p")
+    wrapped, ciphertext = one.split(".")[2:]
+
+    for at in range(len(one)):
+        for changed in (one[:at] + one[at + 1 :], one[:at] + one[at] + one[at:], one[:at]):
+            with pytest.raises(SealError):
+                RING.open(changed, "p")
+    for changed in (other.replace(other.split(".")[2], wrapped), other.replace(other.split(".")[3], ciphertext)):
+        with pytest.raises(SealError):
+            RING.open(changed, "p")
+
+
+def _bytes(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
 def test_a_secret_that_is_still_to_be_set_says_so() -> None:
     with pytest.raises(SealError, match="it is not set yet"):
         RING.open("", "place")
