@@ -135,7 +135,9 @@ DASHBOARDS: Final = (
         Panel("Sources behind", "s", [
             ("topk(10, max by (org, source) (jai_ingest_source_lag_seconds))", "{{org}} {{source}}"),
         ], limit=3600),
-        Panel("Silent sources", "short", [("max(jai_ingest_silent_sources)", "silent")], limit=1),
+        Panel("Silent sources, and refused ones", "short", [
+            ("max(jai_ingest_silent_sources)", "silent"), ("max(jai_ingest_refused_sources)", "refused"),
+        ], "Refused: another host key than the pinned one, or a key of ours that is none.", limit=1),
         Panel("Emails that wait for their generation", "short", [
             ("max by (reason) (jai_ingest_waiting)", "{{reason}}"),
         ], "They are tried again for a week; no_delivery: opens and clicks whose email no file has told of."),

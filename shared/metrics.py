@@ -62,6 +62,7 @@ GaugeName = Literal[
     "event_loop_tasks",  # asyncio tasks that have not ended: under even load their number stays
     "reply_queue",  # 1 while answers can reach this process, else 0; without, callers who would wait get 202 at once
     "ingest_source_lag_seconds",  # how far sources are behind, by org and source; of the worst, so that they stay few
+    "ingest_refused_sources",  # sources given up until somebody looks: another host key, a key of ours that is none
     "ingest_silent_sources",  # sources without a new file for more than twice their usual gap
     "ingest_waiting",  # emails that wait to be matched, or opens and clicks for their email, by reason
     "policy_templates",  # templates held in memory

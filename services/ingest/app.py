@@ -103,7 +103,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         runners={
             "poller": poller.run,
             "probes": probes.run,
-            "silence": SilenceWatch(sources.count_silent, sources.lags, clock).run,
+            "silence": SilenceWatch(sources, clock).run,
             "reconciler": reconciler.run,
             "keyring": kept.run,
             **{name: stepper.run for name, stepper in _steppers(settings, database, clock).items()},

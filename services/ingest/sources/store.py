@@ -27,6 +27,8 @@ TAKE_POLL_SLOT = f"""
 
 SELECT_SOURCE = f"SELECT {SOURCE_COLUMNS} FROM sources s WHERE s.org_id = $1 AND s.source_id = $2"  # noqa: S608  # the same
 
+COUNT_REFUSED = "SELECT count(*) FROM sources WHERE enabled AND refused_at IS NOT NULL"
+
 SELECT_GAPS = f"""
     SELECT seen.* FROM sources s CROSS JOIN LATERAL ({GAPS.format(source_id="s.source_id")}) seen WHERE s.enabled
 """  # noqa: S608  # our own text
@@ -74,6 +76,11 @@ class Sources:
         async with self._database.transaction(org_id) as connection:
             row = await connection.fetchrow(SELECT_SOURCE, org_id, source_id)
         return source_of(row) if row else None
+
+    async def count_refused(self) -> int:
+        """Sources of all orgs that are not tried again before somebody has looked at them."""
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(COUNT_REFUSED))
 
     async def count_silent(self, now: datetime) -> int:
         """Sources of all orgs that have fallen silent."""

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import asyncpg
 import asyncssh
 import pytest
 
+from services.ingest.records import SourceRefused
 from services.ingest.sources.folders import READ_BYTES
 from services.ingest.sources.sftp import Servers
 from shared.crypto import KeyRing
@@ -191,6 +193,7 @@ async def test_another_host_key_than_the_pinned_one_stops_the_source_until_it_is
     )
     assert refused
     assert await trouble(bare_rig, "good") == (None, False)
+    assert await bare_rig.sources.count_refused() == 1
     before = (await bare_rig.one("SELECT last_error_at FROM sources WHERE name = 'changed'"))["last_error_at"]
     bare_rig.clock.advance(86400)
     await bare_rig.poll()
@@ -200,7 +203,29 @@ async def test_another_host_key_than_the_pinned_one_stops_the_source_until_it_is
     await bare_rig.settle()
 
     assert await trouble(bare_rig, "changed") == (None, False)
+    assert await bare_rig.sources.count_refused() == 0
     assert await bare_rig.files() == {"events.csv": "done", "secret.csv": "done"}
+
+
+@pytest.mark.parametrize("missing", ["", " ", "# none", "ssh-ed25519"])
+async def test_without_a_host_key_nobody_is_connected_to(
+    bare_rig: Rig, server: Server, faults: Faults, missing: str
+) -> None:
+    if not missing:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await bare_rig.add_source(replace(server, host_key=missing), "/")
+    source_id = await bare_rig.add_source(replace(server, host_key=missing or "none"), "/")
+    source = await bare_rig.sources.find(bare_rig.org_id, source_id)
+    assert source is not None
+
+    with pytest.raises(SourceRefused, match="the pinned host key is not a public key"):
+        async with bare_rig.deps.servers.open(replace(source, host_key=missing)):
+            pass
+    await bare_rig.settle()
+
+    assert (await trouble(bare_rig))[1]
+    assert await bare_rig.sources.count_refused() == 1
+    assert faults.connections == []
 
 
 @pytest.mark.parametrize(
