@@ -18,7 +18,7 @@ _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _DEEPEST: Final = 4
 ASK_OTHERS: Final = {
     "sources.try", "sources.test", "sources.preview", "exports.test",
-    "klaviyo.connect", "klaviyo.rotate", "klaviyo.verify",
+    "klaviyo.connect", "klaviyo.rotate", "klaviyo.verify", "flows.sync",
 }  # fmt: skip
 """They wait for a server that is not there; a test of their own asks them, all at once."""
 JUNK: Final[tuple[Any, ...]] = (

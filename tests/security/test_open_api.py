@@ -134,7 +134,7 @@ async def asked(
         body = await answer.read()
     inside = [one for one in INSIDE if one in body] if case.route[1] not in ("/openapi.json", "/metrics") else []
     fault = document.fault_of(case, answer.status, answer.headers, body)
-    if (answer.status == 500 and b'"secret_not_readable"' not in body) or inside or fault:  # ours are sealed by nobody
+    if answer.status == 500 or inside or fault:
         return answer.status, f"{case.name}\n  -> {answer.status} {inside or fault or ''} {body[:300]!r}"
     return answer.status, None
 

@@ -50,8 +50,9 @@ INSERT_RUN = """
 """
 INSERT_SOURCE = """
     INSERT INTO sources (source_id, org_id, name, host, username, host_key, sealed_key)
-    VALUES ($1, $2, $3, $4, $4, 'k', 's')
+    VALUES ($1, $2, $3, $4, $4, 'k', $5)
 """
+SET_KLAVIYO_KEY = "UPDATE integrations SET sealed_key = $2, base_url = 'http://127.0.0.1:1' WHERE org_id = $1"
 INSERT_FILE = """
     INSERT INTO ingest_files (file_id, org_id, source_id, path, size, mtime, state, first_seen_at, last_seen_at, error)
     VALUES ($1, $2, $3, $4, 10, $5, 'held', $5, $5, $6)
@@ -103,11 +104,14 @@ async def furnish(stage: Stage, slug: str, prefix: str, amqp_url: str, word: str
     await do(stage, slug, variant_saving.save, {"template_id": template_id, "variant": variant, **texts})
     run_id, source_id, file_id = uuid4(), uuid4(), uuid4()
     await facts.execute(INSERT_RUN, org_id, run_id, template_id, {"goal": word}, now, word)
-    await facts.execute(INSERT_SOURCE, source_id, org_id, f"{prefix}-source", word)
+    ring = KeyRing(f"k1:{KEY}")
+    source_key = ring.seal(word, f"{org_id}/source/{source_id}")
+    await facts.execute(INSERT_SOURCE, source_id, org_id, f"{prefix}-source", word, source_key)
     await facts.execute(INSERT_FILE, file_id, org_id, source_id, f"{prefix}.csv", now, word)
     await facts.execute(INSERT_REJECT, org_id, file_id, word)
     person = f"01{prefix.upper()}PERSON"
     await facts.account()
+    await facts.execute(SET_KLAVIYO_KEY, org_id, ring.seal("pk_nobody_answers_to_it", f"{org_id}/klaviyo"))
     generation_id = await facts.generation(person, sent_s=130, template_id=template_id)
     await facts.event(person, "Opened Email", of=generation_id)
     await facts.profile(person)
@@ -119,7 +123,7 @@ async def furnish(stage: Stage, slug: str, prefix: str, amqp_url: str, word: str
     invited = f"{prefix}-invited@example.com"
     await stage.invite(slug, invited)
     asking = Asking(
-        Means(stage.db, stage.wall, KeyRing(f"k1:{KEY}"), Peppers(f"1:{KEY}"), new_id=uuid4, random_bytes=os.urandom,
+        Means(stage.db, stage.wall, ring, Peppers(f"1:{KEY}"), new_id=uuid4, random_bytes=os.urandom,
               letters=Graveyard(amqp_url, "stage")),
         Actor("Grace", "person", "owner", org_id, slug), "request-1",
     )  # fmt: skip
