@@ -18,7 +18,7 @@ from shared.people import links
 
 FLOW_LIFE: Final = timedelta(minutes=10)
 _PLACE: Final = "console/oidc/flow"
-_NEXT_CHARS: Final = 1_000  # with the rest it must fit in a cookie
+_NEXT_BYTES: Final = 1_000  # with the rest it must fit in a cookie
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def begin_flow(random_bytes: Callable[[int], bytes], issuer: str, next_path: str
     """A new one, with 256 random bits in each of its secrets."""
     return Flow(
         state=links.mint(random_bytes), nonce=links.mint(random_bytes), verifier=links.mint(random_bytes),
-        issuer=issuer, next_path=next_path if len(next_path) <= _NEXT_CHARS else "/", began_at=now,
+        issuer=issuer, next_path=next_path if len(next_path.encode()) <= _NEXT_BYTES else "/", began_at=now,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Forms, times, pages of lists, paths, settings: what every page stands on."""
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.console.oidc.flow import begin_flow, sealed
 from services.console.routes import _headers
 from services.console.settings import Settings
 from services.console.web import times
@@ -19,6 +21,7 @@ from services.console.web.environment import chart_rows, number, percent
 from services.console.web.navigation import Area, areas, is_inside
 from services.console.web.paging import Paging
 from services.console.web.security import caller_address, local_path
+from shared.crypto import KeyRing
 from shared.errors import Permanent
 from shared.zones import zone_of
 
@@ -152,6 +155,15 @@ async def test_browsers_are_told_to_stay_with_https_where_it_is_spoken(over_http
 
 def test_cookies_are_secure_unless_it_is_said_otherwise() -> None:
     assert Settings(**GIVEN).secure_cookies  # type: ignore[arg-type] # texts, as from the environment
+
+
+@pytest.mark.parametrize("char", ["a", '"', "é", "語", "😀"])
+def test_no_sign_in_is_larger_than_a_cookie_that_browsers_keep(char: str) -> None:
+    """ASVS 5.0 V3.3.5; the session's own cookie is a token of 43 characters."""
+    for chars in (*range(200, 1_200, 50), 999):
+        flow = begin_flow(os.urandom, f"https://login.example/{'x' * 300}", f"/{char * chars}", NOW)
+
+        assert len(f"__Host-justai-sign-in={sealed(flow, KeyRing(f'k1:{KEY}'))}") <= 4_096
 
 
 PROVIDED = {
