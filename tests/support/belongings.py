@@ -24,6 +24,8 @@ from tests.support.console import KEY, Stage
 from tests.support.operations import Facts
 from tests.support.templates import do, make_template
 
+KLAVIYO_KEY: Final = "pk_nobody_answers_to_it"
+SOURCE_KEY: Final = "a key that opens no server"
 CANARY = "axolotl"
 """Stands in what each of another org's things holds, and in no name by which they can be asked for."""
 
@@ -105,13 +107,13 @@ async def furnish(stage: Stage, slug: str, prefix: str, amqp_url: str, word: str
     run_id, source_id, file_id = uuid4(), uuid4(), uuid4()
     await facts.execute(INSERT_RUN, org_id, run_id, template_id, {"goal": word}, now, word)
     ring = KeyRing(f"k1:{KEY}")
-    source_key = ring.seal(word, f"{org_id}/source/{source_id}")
+    source_key = ring.seal(SOURCE_KEY, f"{org_id}/source/{source_id}")
     await facts.execute(INSERT_SOURCE, source_id, org_id, f"{prefix}-source", word, source_key)
     await facts.execute(INSERT_FILE, file_id, org_id, source_id, f"{prefix}.csv", now, word)
     await facts.execute(INSERT_REJECT, org_id, file_id, word)
     person = f"01{prefix.upper()}PERSON"
     await facts.account()
-    await facts.execute(SET_KLAVIYO_KEY, org_id, ring.seal("pk_nobody_answers_to_it", f"{org_id}/klaviyo"))
+    await facts.execute(SET_KLAVIYO_KEY, org_id, ring.seal(KLAVIYO_KEY, f"{org_id}/klaviyo"))
     generation_id = await facts.generation(person, sent_s=130, template_id=template_id)
     await facts.event(person, "Opened Email", of=generation_id)
     await facts.profile(person)

@@ -96,6 +96,7 @@ async def test_what_is_wrong_is_said_at_its_field_and_nothing_typed_is_lost_but_
 
 
 async def test_a_reset_sets_the_password_ends_sessions_and_signs_nobody_in(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V7.4.3."""
     ann = await stage.person("Ann", acme="owner")
     await visitor.sign_in(ann)
     path = await stage.reset(ann)
@@ -240,6 +241,21 @@ async def test_an_owner_invites_changes_and_removes(stage: Stage, visitor: Brows
     async with Browser(stage.url) as his:
         await his.sign_in(bob)
         assert (await his.get("/acme/")).status == 404
+
+
+async def test_what_is_taken_away_is_gone_with_the_next_request(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V8.3.2: a session says who somebody is, and each request is looked up for what they may."""
+    bob = await stage.person("Bob", acme="owner")
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    async with Browser(stage.url) as his:
+        await his.sign_in(bob)
+        before = (await his.get("/acme/people")).status, (await his.post("/acme/people/invites", email="x")).status
+        await visitor.post(f"/acme/people/{stage.users[bob]}/role", role="viewer")
+        smaller = await his.post("/acme/people/invites", email="x")
+        await visitor.post(f"/acme/people/{stage.users[bob]}/remove")
+        gone = await his.get("/acme/people")
+
+    assert (*before, smaller.status, gone.status) == (200, 422, 403, 404)
 
 
 async def test_the_last_owner_stays_even_when_two_leave_at_once(stage: Stage, visitor: Browser) -> None:

@@ -101,12 +101,13 @@ async def test_signing_in_again_ends_the_session_that_the_browser_had(stage: Sta
 
 
 async def test_the_token_is_stored_as_a_digest_only(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V7.2.1 to V7.2.3: minted for each session, 256 random bits, looked up here each time."""
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
 
     async with stage.db.connection() as connection:
         stored = await connection.fetchval("SELECT digest FROM sessions")
-    assert visitor.token is not None
-    assert stored == links.digest(visitor.token)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", visitor.token or "")
+    assert stored == links.digest(visitor.token or "")
 
 
 async def test_a_session_ends_after_half_an_hour_without_use(stage: Stage, visitor: Browser, wall: FrozenClock) -> None:
@@ -135,6 +136,7 @@ async def test_a_session_ends_after_twelve_hours_however_it_is_used(
 
 
 async def test_signing_out_ends_the_session_and_clears_what_the_browser_kept(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V7.4.1."""
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
     token = visitor.token or ""
 
@@ -234,6 +236,7 @@ async def test_guessing_codes_is_slowed_down_whatever_session_asks(
 
 
 async def test_turning_it_on_takes_the_password_and_the_right_code(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V7.5.1, with the next ones. An email cannot be changed."""
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
 
     without = await visitor.post("/_account/two-factor", code="123456")
@@ -247,6 +250,7 @@ async def test_turning_it_on_takes_the_password_and_the_right_code(stage: Stage,
 
 
 async def test_a_changed_password_signs_every_other_browser_out(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V7.4.3."""
     ann, new = await stage.person("Ann", acme="owner"), "a kettle made of paper"
     async with Browser(stage.url) as elsewhere:
         await visitor.sign_in(ann)

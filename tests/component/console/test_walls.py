@@ -202,6 +202,16 @@ async def test_every_answer_carries_the_headers(stage: Stage, visitor: Browser) 
         assert answer.status < 500, (method, path)
 
 
+async def test_one_can_sign_out_of_every_page(stage: Stage, visitor: Browser) -> None:
+    """ASVS 5.0 V7.4.4."""
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+
+    for page in PAGES:
+        shown = await visitor.get(path_of(page, "acme")) if page.method == "GET" else None
+        if shown is not None and shown.status == 200 and "<body" in shown.html:
+            assert re.search(r'<form method="post" action="/_sign-out"><button', shown.html), page.path
+
+
 async def test_no_page_has_a_script_or_a_style_of_its_own(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
 

@@ -105,6 +105,7 @@ async def test_without_a_password_the_second_factor_is_turned_on_by_who_has_just
 async def test_signing_out_ends_our_session_and_leads_to_the_providers(
     stage: Stage, visitor: Browser, there: Provider
 ) -> None:
+    """ASVS 5.0 V7.6.1."""
     await stage.person("Ann", acme="owner")
     there.discovery["end_session_endpoint"] = f"{there.issuer}/out?tenant=1"
     await comes_back(visitor, there)
