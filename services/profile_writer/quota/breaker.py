@@ -1,7 +1,7 @@
 """When an account whose calls fail is left alone, and how it is trusted again. Arithmetic over turns; no I/O.
 
 | what happened | what follows |
-| a turn in which nothing was answered usefully | a rest that doubles, 0.5 to 30 s; from the second on, one write asks |
+| a turn without a useful answer | a rest that doubles, 0.5 to 16 s, then 30 s; from the second on, one write asks |
 | half or more of at least 20 calls within 30 s failed | open: a rest of 30 s, then one write asks |
 | it was answered | turns of 2, 4, 8 and 16 writes, then closed |
 | half or more of such a turn failed | open again |
@@ -16,9 +16,9 @@ from datetime import datetime
 from math import floor
 from random import Random
 
-_REST_FIRST_S, _REST_MAX_S = 0.5, 30.0
+_REST_FIRST_S = 0.5
 _OPEN_S, _OPEN_JITTER = 30.0, 0.1
-_OPEN_FAILURES = 6  # a probe that fails after that doubles no further: 0.5 s · 2^6 is over the longest rest
+_OPEN_FAILURES = 6  # doubled so often a rest is the longest: 0.5 s · 2^6 is over 30 s
 _PROBE_AFTER = 2  # turns in a row without a useful answer
 _LEAST_CALLS, _FAILED_SHARE = 20, 0.5
 _TRUSTED = 16  # writes of the last turn before the breaker is closed
@@ -47,12 +47,12 @@ class Breaker:
             return self, 0.0
         noted = self._noted(useful + failed, failed, now)
         if useful == 0:
-            rest_s = min(_REST_MAX_S, _REST_FIRST_S * 2.0 ** min(self.failures, 10)) * rng.uniform(0.5, 1)
+            rest_s = _rest_s(self.failures, rng)
             probes = self.writes is not None or self.failures + 1 >= _PROBE_AFTER or noted.tripped
             return replace(noted, failures=self.failures + 1, writes=1 if probes else None), rest_s
         if failed >= _FAILED_SHARE * (useful + failed) if self.writes is not None else noted.tripped:
             opened = replace(noted, failures=max(self.failures, _OPEN_FAILURES), writes=1)
-            return opened, _OPEN_S * (1 + _OPEN_JITTER * rng.random())
+            return opened, _open_s(rng)
         if self.writes is None:
             return replace(noted, failures=0), 0.0
         if self.writes < _TRUSTED:
@@ -76,6 +76,17 @@ class Breaker:
             self, newest=max(step, self.newest),
             calls=(all_calls[0] + calls, *all_calls[1:]), failed=(all_failed[0] + failed, *all_failed[1:]),
         )  # fmt: skip
+
+
+def _rest_s(failures: int, rng: Random) -> float:
+    """The rest after so many doublings. The longest one is never shortened: one call in 30 s is what a Klaviyo that
+    answers nothing has to bear of an account."""
+    doubled_s = _REST_FIRST_S * 2.0 ** min(failures, _OPEN_FAILURES)
+    return doubled_s * rng.uniform(0.5, 1) if doubled_s < _OPEN_S else _open_s(rng)
+
+
+def _open_s(rng: Random) -> float:
+    return _OPEN_S * (1 + _OPEN_JITTER * rng.random())
 
 
 def _shifted(counts: tuple[int, ...], steps: int) -> tuple[int, ...]:

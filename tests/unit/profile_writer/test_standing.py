@@ -58,7 +58,7 @@ def test_an_account_that_answers_nothing_rests_longer_each_time_until_it_answers
 
     often = then(MaybeApplied("503"), standing=replace(once, breaker=Breaker(failures=20)))
     assert often.blocked_until is not None
-    assert NOW + seconds(15) <= often.blocked_until <= NOW + seconds(30)
+    assert NOW + seconds(30) <= often.blocked_until <= NOW + seconds(33)
 
     assert then(None, standing=once).breaker.failures == 0
 
