@@ -8,8 +8,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FaultKind = Literal[
-    "slow", "late", "status", "status_after_apply", "reset", "reset_after_apply", "cloudflare", "unauthorized",
-    "row_error", "cancel_job",
+    "slow", "slow_body", "late", "status", "status_after_apply", "reset", "reset_after_apply", "cloudflare",
+    "unauthorized", "row_error", "cancel_job",
 ]  # fmt: skip
 
 IMPORT = "bulk_import_profiles"
@@ -22,6 +22,7 @@ class Fault(BaseModel):
     | kind | what happens |
     |---|---|
     | slow | the answer comes `delay_s` real seconds late; the write happened at once |
+    | slow_body | the same of the last byte of the answer alone; its status and all else come at once |
     | late | the write happens, and is answered, `delay_s` real seconds late |
     | status | `status` (429, 500, 502, 503, 504, 524 …) instead of an answer; the write did not happen |
     | status_after_apply | the write happened, `status` comes instead of its answer |

@@ -1,7 +1,7 @@
 """The HTTP side of every API operation: admission, planned misbehaviour, answer, log."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -48,6 +48,7 @@ class Trace:
     raw: bytes = b""
     named: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
+    body_delay_s: float = 0.0
 
 
 class Gate:
@@ -69,7 +70,7 @@ class Gate:
                 request.transport.abort()
             if trace.delay_s:
                 await asyncio.sleep(trace.delay_s)
-            return response
+            return _slow_body(response, trace.body_delay_s) if trace.body_delay_s else response
 
         return respond
 
@@ -109,6 +110,7 @@ class Gate:
         if fault is not None and fault.kind in AFTER:
             return self._struck(fault, trace.granted)
         trace.delay_s = fault.delay_s if fault is not None and fault.kind == "slow" else 0.0
+        trace.body_delay_s = fault.delay_s if fault is not None and fault.kind == "slow_body" else 0.0
         return _response(answer.status, answer.body, trace.granted)
 
     async def _body(self, request: web.Request, operation: Operation, trace: Trace) -> Json:
@@ -186,3 +188,16 @@ def _response(status: int, body: Json, granted: Granted | None) -> web.Response:
         response.headers["RateLimit-Remaining"] = str(granted.remaining)
         response.headers["RateLimit-Reset"] = str(granted.reset_s)
     return response
+
+
+def _slow_body(response: web.Response, delay_s: float) -> web.Response:
+    """The same answer, the last byte of it late."""
+    body = response.body
+    assert isinstance(body, bytes)  # noqa: S101 - `_response` makes no other
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield body[:-1]
+        await asyncio.sleep(delay_s)
+        yield body[-1:]
+
+    return web.Response(status=response.status, headers=response.headers, body=parts())

@@ -9,6 +9,7 @@ import pytest
 
 from shared.clock import FrozenClock
 from simulator.account import Account
+from simulator.api.jsonapi import MEDIA_TYPE
 from simulator.settings import SimulatorSettings
 from tests.contract.simulator_box import REVISION, Caller, Reply, profile_body, running_box
 from tests.support.waiting import eventually
@@ -185,6 +186,24 @@ async def test_a_slow_answer_comes_late_and_the_write_happened_at_once(caller: C
             await write(caller, profile_id, n=1)
 
     assert account.profiles[profile_id].state.properties == {"n": 1}
+
+
+async def test_a_slow_body_begins_at_once_and_the_write_happened_then(caller: Caller, account: Account) -> None:
+    profile_id = await person(caller, account)
+    for delay_s in (0.05, 30):
+        await caller.sim("POST", "/faults", {"kind": "slow_body", "delay_s": delay_s, "count": 1})
+    sent = {"Authorization": f"Klaviyo-API-Key {caller.key}", "revision": REVISION, "Content-Type": MEDIA_TYPE}
+
+    soon = await write(caller, profile_id, n=1)
+    url, body = f"{caller.box.url}/api/profiles/{profile_id}", json.dumps(profile_body(profile_id, {"n": 2}))
+    async with caller.session.patch(url, data=body, headers=sent) as answer:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await answer.read()
+
+    assert (soon.status, soon.json["data"]["id"]) == (200, profile_id)
+    assert answer.status == 200
+    assert account.profiles[profile_id].state.properties == {"n": 2}
 
 
 async def test_a_late_write_happens_when_it_is_answered(caller: Caller, account: Account, clock: FrozenClock) -> None:
