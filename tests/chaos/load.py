@@ -17,6 +17,7 @@ from tests.chaos.client import Client, webhooks
 from tests.chaos.oracle import written_again
 from tests.chaos.rig import Rig, open_rig
 from tests.chaos.servers import OwnServers
+from tests.support.measured import say as say
 from tests.support.waiting import eventually
 
 PER_S = 100.0
@@ -79,11 +80,6 @@ class Loaded:
         statuses = Counter(one.status for one in self.rig.client.answers)
         longest_s = max(one.took_s for one in self.rig.client.answers)
         say(stored=len(read.stored), answers=dict(statuses), longest_s=round(longest_s, 2), again=written_again(read))
-
-
-def say(**figures: object) -> None:
-    """What was measured, for docs/reliability.md; seen with `-s`."""
-    print("\nmeasured", " ".join(f"{name}={value}" for name, value in figures.items()))  # noqa: T201  # its purpose
 
 
 def busy(limit_s: float) -> float:
