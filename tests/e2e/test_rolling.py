@@ -27,6 +27,7 @@ from shared.snippet import Snippet
 from tests.e2e.balancer import Balancer, balancing
 from tests.e2e.in_hand import InHand
 from tests.e2e.stage import FACTOR, ORG, ROOT, Stage, _template, staged
+from tests.support.measured import say
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
@@ -196,14 +197,18 @@ async def test_an_upgrade_from_the_release_before_is_seen_by_nobody(
 
         assert {name: seconds for name, seconds in took.items() if seconds > 25} == {}
         await all_right(run, 15)
+        commit = _git("-C", str(older), "rev-parse", "--short", "HEAD")
+        say(older=commit, webhooks=len(run.entered), slowest_end_s=round(max(took.values()), 1))
 
 
 @pytest.fixture
 def older(tmp_path: Path) -> Iterator[Path]:
-    """The newest tag's tree, or that of the commit in OLDER_RELEASE."""
-    commit = os.environ.get("OLDER_RELEASE") or _git("describe", "--tags", "--abbrev=0")
-    if not commit or not _git("rev-parse", "--verify", f"{commit}^{{commit}}"):
-        pytest.skip("the history here holds no older release: name a commit in OLDER_RELEASE")
+    """The tree of the commit in OLDER_RELEASE; else of the newest tag before this commit; else of the commit before the
+    newest migration: the last whose code does not know all of today's schema."""
+    migration = _git("log", "-1", "--format=%H", "--diff-filter=A", "--", "shared/db/migrations")
+    commit = os.environ.get("OLDER_RELEASE") or _git("describe", "--tags", "--abbrev=0", "HEAD^") or f"{migration}^"
+    if not _git("rev-parse", "--verify", f"{commit}^{{commit}}"):  # as in a shallow clone
+        pytest.skip(f"the history here holds no older release ({commit}): name a commit in OLDER_RELEASE")
     tree = tmp_path / "older"
     _git("worktree", "add", "--detach", str(tree), commit)
     yield tree
