@@ -8,15 +8,22 @@ import os
 import signal
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from shared.admin.context import Actor, Asking, Means
+from shared.admin.outcomes.outcomes import Pause, list_outcomes
+from shared.admin.run import run
+from shared.api_keys import Peppers
 from shared.schemas.jobs import WriteJob
 from simulator.faults import Fault
-from tests.component.profile_writer.rig import Rig, replicas, rigged, shifted, writing
+from tests.component.cli.rig import PEPPER
+from tests.component.profile_writer.rig import RING, JumpingClock, Rig, replicas, rigged, shifted, writing
+from tests.support.measured import say
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(110)
@@ -74,6 +81,7 @@ async def test_a_writer_frozen_past_its_lease_sends_hardly_anything_late_and_not
     late = [
         patch for patch in rig.patches()[before:] if _generation(patch) in {str(job.generation_id) for job in older}
     ]
+    say(late=len(late))
     assert len(late) <= IN_FLIGHT
     assert set(codes.values()) == {0}  # and no turn hangs for ever in the one that was frozen
     _never_over_the_limit(rig)
@@ -109,32 +117,59 @@ async def test_a_clock_five_minutes_wrong_on_one_replica_lets_nobody_exceed_the_
             await _written(rig, jobs, within_s=80)
 
     # A replica that is ahead takes over what is in flight, because it thinks that the lease is over.
+    say(ahead_s=ahead_s, again=len(rig.patches()) - len(jobs))
     assert len(rig.patches()) - len(jobs) <= 4 * TURN
     _never_over_the_limit(rig)
 
 
-@pytest.mark.parametrize(("scopes", "reason"), [(None, "key_refused"), ({"flows:read"}, "scope_missing")])
-async def test_a_refused_key_keeps_the_work_for_a_day(
-    database_url: str, amqp_url: str, scopes: set[str] | None, reason: str
+@pytest.mark.long
+@pytest.mark.parametrize("jump_s", [300, -317])
+async def test_a_clock_that_jumps_five_minutes_while_it_writes_lets_nobody_exceed_the_limit(
+    database_url: str, amqp_url: str, jump_s: float
 ) -> None:
-    async with rigged(database_url, amqp_url) as rig:
-        if scopes is None:
+    async with rigged(database_url, amqp_url, factor=4) as rig:
+        jobs, clock = await rig.generate_many(1_700), JumpingClock.of(rig.clock_spec)
+        async with writing(rig), writing(rig, clock=clock):
+            await rig.send(*jobs)
+            await eventually(lambda: len(rig.patches()) >= 300, within_s=30)
+            clock.ahead = timedelta(seconds=jump_s)
+            await _written(rig, jobs, within_s=70)
+
+    say(jump_s=jump_s, again=len(rig.patches()) - len(jobs))
+    assert len(rig.patches()) - len(jobs) <= 4 * TURN
+    _never_over_the_limit(rig)
+
+
+@pytest.mark.parametrize(("status", "reason"), [(401, "key_refused"), (403, "scope_missing")])
+async def test_a_refused_key_pauses_its_account_alone_within_seconds_and_keeps_the_work_for_a_day(
+    database_url: str, amqp_url: str, status: int, reason: str
+) -> None:
+    async with rigged(database_url, amqp_url, factor=1) as rig:
+        other = await rig.neighbour("other")
+        if status == 401:
             rig.key.revoked = True
         else:
-            await rig.connect(rig.box.world.add_key(rig.account, scopes).value)
-        jobs = await rig.generate_many(20, delay_s=25 * 3600)
+            await rig.connect(rig.box.world.add_key(rig.account, {"flows:read"}).value)
+        jobs, others = await rig.generate_many(20, delay_s=25 * 3600), await other.generate_many(20)
         async with writing(rig):
             await rig.send(*jobs)
-            await eventually(lambda: _pauses(rig, [reason]))
+            shown = await eventually(lambda: _pause_shown(rig))
+            paused_s = (rig.clock.now() - _refused(rig, status)[0]).total_seconds()
+            await other.send(*others)
+            went_on = await other.outcomes(len(others))
         a_day_later = replace(rig, clock_spec=shifted(rig.clock_spec, 24 * 3600))
         async with writing(a_day_later):
             await rig.taken_in(len(jobs))
             await eventually(lambda: _pauses(rig, [reason]))
-            tried = len(rig.patches())
+            tried = len(_refused(rig, status))
             await rig.connect(rig.box.world.add_key(rig.account, {"profiles:write"}).value)
             outcomes = await rig.outcomes(len(jobs))
 
-    assert tried <= TURN
+    say(status=status, paused_s=round(paused_s, 2), tried=tried)
+    assert paused_s <= 5
+    assert (shown.reason, f"Klaviyo answered {status}" in shown.message) == (reason, True)
+    assert {row["outcome"] for row in went_on.values()} == {"written"}
+    assert 0 < tried <= TURN
     assert {row["outcome"] for row in outcomes.values()} == {"written"}
 
 
@@ -195,6 +230,7 @@ async def test_replies_that_never_come_hold_no_other_account_up_and_their_own_no
             others_s = (rig.clock.now() - began).total_seconds()
             outcomes = await rig.outcomes(len(jobs), within_s=40)
 
+    say(others_s=round(others_s, 1))
     assert others_s < 25  # the silence lasts for a lease, 30 s
     assert {row["outcome"] for row in outcomes.values()} == {"written"}
 
@@ -219,6 +255,21 @@ def _never_over_the_limit(rig: Rig) -> None:
     assert {patch.status for patch in rig.patches()} == {200}
     assert max(counted.minutes.values()) <= 750
     assert counted.windows[0].history_max <= 75
+
+
+async def _pause_shown(rig: Rig) -> Pause:
+    """What the console, our own command and the API tell of the org's key, once they do."""
+    means = Means(rig.db, rig.clock, RING, Peppers(PEPPER), new_id=uuid4, random_bytes=os.urandom)
+    asking = Asking(means, Actor("Ada", "person", "viewer", rig.org_id, "shop"), "request-1")
+    told = await run(asking, list_outcomes, {"counts": False})
+    assert told.writing.pause is not None
+    return told.writing.pause
+
+
+def _refused(rig: Rig, status: int) -> list[datetime]:
+    """When writes were answered so, in whatever account: of a key that is none nobody knows whose it was."""
+    asked = rig.box.world.log.since(0, OPERATION, 100_000)
+    return [entry.at for entry in asked if entry.status == status]
 
 
 def _generation(patch: Any) -> str | None:

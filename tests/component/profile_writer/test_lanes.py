@@ -13,6 +13,7 @@ from services.profile_writer.turns.agenda_store import AT_ONCE, AgendaStore
 from services.profile_writer.turns.store import TurnStore
 from shared.schemas.jobs import WriteJob
 from tests.component.profile_writer.rig import Rig, rigged, writing
+from tests.support.measured import say
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(90)
@@ -49,6 +50,7 @@ async def test_a_storm_of_retries_leaves_four_fifths_to_fresh_writes(database_ur
         async with _waiting(rig, fresh, failed, MAKE_RETRIES), writing(rig):
             await rig.outcomes(400, within_s=60)
 
+    say(last_fresh_of_400=max(_places(rig, fresh)))
     # 100 fresh writes at 20 a turn are 5 turns, although every retry's deadline is earlier.
     assert max(_places(rig, fresh)) < 7 * TURN
 

@@ -8,6 +8,7 @@ import pytest
 from shared import metrics
 from simulator.faults import Fault
 from tests.component.profile_writer.rig import COUNT_PENDING, Rig, rigged, writing
+from tests.support.measured import say
 from tests.support.waiting import eventually
 
 MINUTE_S = 60
@@ -62,6 +63,7 @@ async def test_while_klaviyo_answers_nothing_it_is_asked_a_little_and_then_every
             rig.box.world.faults.remove(outage)
             outcomes = await rig.outcomes(len(jobs), within_s=60)
 
+    say(asked=asked)
     # Two turns of 25, then probes whose pause doubles from a second to half a minute.
     assert 3 <= asked <= 2 * 25 + 12
     assert {row["outcome"] for row in outcomes.values()} == {"written"}
@@ -89,6 +91,7 @@ async def test_while_klaviyo_fails_more_than_half_of_its_calls_it_is_left_alone_
             rig.box.world.faults.remove(outage)
             outcomes = await rig.outcomes(len(jobs), within_s=60)
 
+    say(calls=len(rig.patches()), writes=len(jobs))
     assert {row["outcome"] for row in outcomes.values()} == {"written"}
     assert len(rig.patches()) <= 1.5 * len(jobs)
     assert len(well.patches()) == len(others)
