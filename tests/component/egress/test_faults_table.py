@@ -17,6 +17,7 @@ from services.egress.s3 import S3, S3Options
 from services.egress.sweep import Sweeper
 from tests.component.egress.scripted_s3 import Fault, Operation, ScriptedS3, scripted_s3
 from tests.component.egress.shop import HOUR, Shop, World, job, people
+from tests.support.measured import say
 from tests.support.waiting import eventually
 
 KEY = f"/shared/ill/{object_key('', HOUR)}"
@@ -98,6 +99,7 @@ async def test_every_fault_ends_with_the_right_object_or_an_hour_that_says_why(
     script.faults.clear()
     await export_hours([job(well)], deps)
 
+    say(operation=operation, fault=fault, at_first=seen[0], tries=1 + tries)
     assert ("Create" in script.seen) == (operation != "Put")
     assert is_right(script, ill)
     assert (await world.hour(well))["state"] == "exported"

@@ -17,6 +17,7 @@ from shared.clock import FrozenClock
 from shared.errors import Throttled
 from shared.exports import Record
 from tests.component.egress.shop import HOUR, Person, World, job, people
+from tests.support.measured import say
 from tests.support.waiting import eventually
 
 KEY = "2026/11/23/10/part-000.parquet"
@@ -100,7 +101,7 @@ async def test_an_exporter_that_slept_past_its_lease_cannot_overwrite_what_is_ne
     first = asyncio.create_task(export_hour(job(shop), sleepy))
     await asyncio.wait_for(gate.reached.wait(), 10)
 
-    await world.say(shop, [Person("late", HOUR + timedelta(minutes=59, seconds=59, milliseconds=900))])
+    await world.say(shop, [Person("late", HOUR + timedelta(hours=1, microseconds=-1))])
     world.clock.advance(world.deps.lease_s + 1)
     await export_hour(job(shop), world.deps)
     newer = await world.objects()
@@ -109,6 +110,7 @@ async def test_an_exporter_that_slept_past_its_lease_cannot_overwrite_what_is_ne
         await first
 
     row = await world.hour(shop)
+    say(slept_while=where, rows=row["rows"], epoch=row["epoch"])
     assert await world.objects() == newer
     assert await world.rows(KEY) == shop.exported
     assert (await world.manifest(MANIFEST))["rows"] == 6
@@ -201,7 +203,7 @@ async def test_rows_that_come_while_an_hour_is_exported_make_it_dirty_again(worl
     first = asyncio.create_task(export_hour(job(shop), slow))
     await asyncio.wait_for(gate.reached.wait(), 10)
 
-    await world.say(shop, [Person("late", HOUR + timedelta(minutes=59, seconds=59, milliseconds=900))])
+    await world.say(shop, [Person("late", HOUR + timedelta(hours=1, microseconds=-1))])
     gate.opened.set()
     await first
 
@@ -218,7 +220,7 @@ async def test_an_insert_that_was_under_way_when_the_hour_was_claimed_is_in_the_
     inserting = await asyncpg.connect(world.database_url, server_settings={"timezone": "UTC"})
     transaction = inserting.transaction()
     await transaction.start()
-    await world.say(shop, [Person("late", HOUR + timedelta(minutes=59, seconds=59, milliseconds=900))], inserting)
+    await world.say(shop, [Person("late", HOUR + timedelta(hours=1, microseconds=-1))], inserting)
 
     exporting = asyncio.create_task(export_hour(job(shop), world.deps))
 

@@ -23,6 +23,7 @@ from shared.hosts import Hosts
 from tests.component.ingest.given import Mail, Row, nested_csv
 from tests.component.ingest.rig import RING, Rig, Server
 from tests.support.full_disk import files_end_at
+from tests.support.measured import say
 
 # Larger than some reads, of few rows: what happens in the middle is the matter, not how many there are.
 ROWS = [Mail(f"L{number}").received(Subject="x" * 20_000) for number in range(200)]
@@ -172,9 +173,11 @@ async def test_a_server_frozen_while_we_read_is_given_up_and_gives_its_file_once
     put(tmp_path / "files/a.csv", ROWS)
     await faulty.list_twice()
     watched.on_block = half_way(lambda: openssh.signal(signal.SIGSTOP))
+    began_s = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(60):
             await faulty.work()
+        say(given_up_s=round(asyncio.get_running_loop().time() - began_s, 1))
         assert await faulty.event_ids() == []
     finally:
         openssh.signal(signal.SIGCONT)
@@ -231,6 +234,7 @@ async def test_a_file_that_changes_while_it_is_read_leaves_the_rows_of_its_last_
     assert await faulty.event_ids() == ids(before)
     await settle(faulty)
 
+    say(how=how, when=when, rows=len(await faulty.event_ids()))
     assert await faulty.event_ids() == ids(FINAL[how] or before)  # a file that is gone takes nothing back
 
 
@@ -289,5 +293,6 @@ async def test_a_disk_that_is_full_at_any_tenth_of_a_large_file_leaves_nothing_a
     faulty.queued = list(jobs)
     await faulty.work()
 
+    say(megabytes=megabytes, rows=len(await faulty.event_ids()))
     assert faulty.outcomes[-1] is None
     assert await faulty.event_ids() == ids(rows)
