@@ -50,6 +50,7 @@ from services.console.web.assets import Assets
 from services.console.web.next_steps import what_is_next
 from services.console.web.page import Page, Serve, guarded, require_guards
 from services.console.web.security import HEADERS, TRANSPORT, caller_address, may_change
+from services.console.web.uploads import IS_SIGNED_IN
 from services.console.web.visit import REQUEST_ID, Console, Visit
 from shared import logs, metrics
 from shared.admin.context import Actor
@@ -133,6 +134,7 @@ def _guard(console: Console, page: Page) -> Serve:
     async def handle(request: web.Request) -> web.StreamResponse:
         request[_ROUTE] = page.path
         visit = request[_VISIT] = await _visit(console, request, seen=not page.asks_itself)
+        request[IS_SIGNED_IN] = visit.signed_in is not None
         if page.least != "anyone":
             if visit.signed_in is None:
                 return _sign_in_first(visit)

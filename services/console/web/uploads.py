@@ -11,15 +11,16 @@ from services.console.web.errors import bad_request, slow_body
 
 Posted: TypeAlias = MultiDictProxy[str | bytes | bytearray | web.FileField]
 
-FORM_TIMEOUT_S: Final = 8.0
-UPLOAD_TIMEOUT_S: Final = 30.0  # some megabytes from somebody who is signed in, over whatever line there is
+IS_SIGNED_IN: Final = web.RequestKey("is_signed_in", bool)
+_STRANGERS_S: Final = 8.0
+_SIGNED_IN_S: Final = 30.0  # an email's text, or some megabytes of files, over whatever line there is
 
 
-async def posted_of(request: web.Request, *, within_s: float = FORM_TIMEOUT_S) -> Posted:
+async def posted_of(request: web.Request) -> Posted:
     """The form as it came, however often it is asked for. Raises the answer to one that is none, or does not come:
     strangers may send forms as well, and each that is waited for holds a connection."""
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(_SIGNED_IN_S if request.get(IS_SIGNED_IN) else _STRANGERS_S):
             return await request.post()
     except TimeoutError:
         raise slow_body() from None

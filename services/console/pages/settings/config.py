@@ -8,7 +8,7 @@ from aiohttp import web
 from services.console.web.errors import bad_request
 from services.console.web.forms import Form
 from services.console.web.page import Pages
-from services.console.web.uploads import UPLOAD_TIMEOUT_S, Posted, one_way, posted_of, uploaded
+from services.console.web.uploads import Posted, one_way, posted_of, uploaded
 from services.console.web.visit import Visit
 from shared.admin.config import config
 from shared.admin.config.config import AppliedConfig, GivenFile
@@ -39,7 +39,7 @@ async def look(visit: Visit) -> web.StreamResponse:
     """What the files would change; nothing is changed yet."""
     form, files = Form(), list[GivenFile]()
     try:
-        posted = await posted_of(visit.request, within_s=UPLOAD_TIMEOUT_S)
+        posted = await posted_of(visit.request)
         files = _files(posted)
         if not files:
             form.refuse("file", "is missing")
@@ -57,7 +57,7 @@ async def look(visit: Visit) -> web.StreamResponse:
 @pages.page("POST", "/{org}/integration/config/apply", role="editor")
 async def apply(visit: Visit) -> web.StreamResponse:
     """What was looked at; another plan than that is shown instead of done."""
-    posted = await posted_of(visit.request, within_s=UPLOAD_TIMEOUT_S)
+    posted = await posted_of(visit.request)
     names, texts = posted.getall("name", []), posted.getall("text", [])
     files = [
         GivenFile(name=name, text=one_way(text))

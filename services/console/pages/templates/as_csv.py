@@ -5,7 +5,7 @@ from aiohttp import web
 from services.console.pages.templates.templates import STATES, template_of
 from services.console.web.forms import Form
 from services.console.web.page import Pages
-from services.console.web.uploads import UPLOAD_TIMEOUT_S, posted_of, uploaded
+from services.console.web.uploads import posted_of, uploaded
 from services.console.web.visit import Visit
 from shared.admin.errors import Refused
 from shared.admin.stops import OneTemplate
@@ -28,7 +28,7 @@ async def take_in(visit: Visit) -> web.StreamResponse:
     """Each row becomes a draft; rows that cannot be taken in are named, with their line."""
     template, sheet = await template_of(visit), Form()
     try:
-        files = list(uploaded(await posted_of(visit.request, within_s=UPLOAD_TIMEOUT_S), "file"))
+        files = list(uploaded(await posted_of(visit.request), "file"))
         if not files:
             raise Refused("is missing", field="csv")
         done = await visit.run(variant_csv.take_in, {"template_id": template.template_id, "csv": files[0][1]})
