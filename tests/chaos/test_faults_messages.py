@@ -2,65 +2,88 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from devstack.processes import python
 from devstack.services import run_justai
-from tests.chaos.client import webhook
+from shared.messaging.dead import DeadLetter, Graveyard
+from shared.messaging.publisher import open_publisher
+from shared.messaging.topology import GENERATE
+from tests.chaos.client import Webhook, webhook
 from tests.chaos.load import say
-from tests.chaos.rig import management, open_rig, seed_of
+from tests.chaos.oracle import Violation, written_again
+from tests.chaos.rig import Rig, open_rig, seed_of
 from tests.chaos.servers import OwnServers
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # a start of a service takes ten seconds on a busy machine
 
+MESSAGES = 1_000
+COUNT = "SELECT count(*) FROM generations"
+LEAPS_MIN = (0, 1, 4, 15, 30)
+"""From one round of repetitions to the next: all within an hour of the first, and over the end of an hour."""
+
 
 async def test_f18_one_message_that_crashes_the_process_takes_no_other_with_it(own: OwnServers, tmp_path: Path) -> None:
     seed = seed_of("f18")
-    async with open_rig(own.endpoints, tmp_path, own=own, orgs=1, people=450) as rig:
+    async with open_rig(own.endpoints, tmp_path, own=own, orgs=1, people=MESSAGES + 1) as rig:
         [org] = rig.orgs
-        poison = webhook(org, org.people[0], "POISON")
-        argv = [*python("tests.chaos.failing"), "generator", "--report", str(tmp_path / "report"), "--poison", "POISON"]
+        poison, last = webhook(org, org.people[0], "POISON"), webhook(org, org.people[-1], "Zoe")
+        innocent = [webhook(org, one, f"Ann{number}") for number, one in enumerate(org.people[1:-1])]
         await rig.processes.end("generator")
-        innocent = [webhook(org, one, f"Ann{number}") for number, one in enumerate(org.people[1:400])]
-        await rig.client.load([*innocent[:200], poison, *innocent[200:]], 400)
-        crashes = 0
-
-        async def only_it_is_left() -> bool:
-            return bool(await rig.fetchval("SELECT count(*) = $1 FROM generations", len(innocent)))
-
-        async with management(own.endpoints) as (http, base):
-
-            async def dead() -> int:
-                async with http.get(f"{base}/api/queues/%2F/generate.dead") as answer:
-                    return int((await answer.json()).get("messages", 0))
-
-            while not await dead():
-                await rig.start("generator", argv=argv, wait=False)
-                code = asyncio.create_task(rig.died("generator", within_s=60))
-
-                async def over(dying: "asyncio.Task[int]" = code) -> bool:
-                    return dying.done() or bool(await dead())
-
-                await eventually(over, within_s=60, every_s=0.3)
-                if not code.done():
-                    code.cancel()
-                    break
-                assert code.result() == 137
-                crashes += 1
-            await eventually(only_it_is_left, within_s=30)
-            buried = await dead()
-            say(crashes=crashes, buried=buried)
-            assert buried == 1
+        await rig.client.load([*innocent[:500], poison, *innocent[500:]], 400)
+        crashes = await _crashed_until_buried(rig, tmp_path / "report")
+        await eventually(lambda: _stored(rig, MESSAGES - 1), within_s=30)
+        [letter] = await _buried(rig)
+        say(crashes=crashes)
 
         await rig.processes.end("generator", kill=True)
         await rig.start("generator")  # mended
-        for _ in range(2):  # a second replay finds nothing, and a second delivery would change nothing
-            await run_justai(rig.env, "dead", "replay", "generate")
+        await run_justai(rig.env, "dead", "replay", "generate")
+        await rig.settled(within_s=150)  # one account writes no more than 750 a minute
+        assert await _buried(rig) == []
+        assert await _stored(rig, MESSAGES)
+        again = written_again(await rig.clean(seed))
+        # Once more, when it was done; what comes after it in the same queue says when it was in hand.
+        async with open_publisher(rig.amqp_url, "test", GENERATE) as publisher:
+            await publisher.bury(GENERATE, letter.body, queue=letter.origin, attempt=1, reason="again", at="")
+        await run_justai(rig.env, "dead", "replay", "generate")
+        await rig.client.send(last)
         await rig.settled()
-        await rig.clean(seed)
+        assert await _buried(rig) == []
+        assert await _stored(rig, MESSAGES + 1)
+        assert written_again(await rig.clean(seed)) == again
+
+
+async def _crashed_until_buried(rig: Rig, report: Path) -> int:
+    """Whoever takes the poison dies, and is started again, until the broker gives up on it; how often."""
+    argv = [*python("tests.chaos.failing"), "generator", "--report", str(report), "--poison", "POISON"]
+    crashes = 0
+    while True:
+        await rig.start("generator", argv=argv, wait=False)
+        dying = asyncio.create_task(rig.died("generator", within_s=60))
+
+        async def over(dying: "asyncio.Task[int]" = dying) -> bool:
+            return dying.done() or bool(await _buried(rig))
+
+        await eventually(over, within_s=60, every_s=0.3)
+        await asyncio.wait({dying}, timeout=1)  # its last crash may be what buried it
+        if not dying.done():
+            dying.cancel()
+            return crashes
+        assert dying.result() == 137
+        crashes += 1
+
+
+async def _buried(rig: Rig) -> Sequence[DeadLetter]:
+    return (await Graveyard(rig.amqp_url, "test").peek(GENERATE, limit=10))[GENERATE.name]
+
+
+async def _stored(rig: Rig, generations: int) -> bool:
+    return bool(await rig.fetchval(COUNT) == generations)
 
 
 async def test_f20_each_logical_request_is_one_generation_however_often_it_comes(
@@ -70,35 +93,80 @@ async def test_f20_each_logical_request_is_one_generation_however_often_it_comes
     chance = random.Random(seed)
     async with open_rig(own.endpoints, tmp_path, own=own, orgs=2, people=80) as rig:
         asked = [webhook(org, one, f"Ann{n}") for org in rig.orgs for n, one in enumerate(org.people[:40])]
-
-        async def repeat(most: int) -> set[str]:
-            """Each up to so many times at once; the ids that were answered."""
-            since = len(rig.client.answers)
-            often = [one for one in asked for _ in range(chance.randint(1, most))]
-            chance.shuffle(often)
-            await asyncio.gather(*map(rig.client.send, often))
-            return {one.generation_id or "" for one in rig.client.answers[since:] if one.accepted}
-
+        rounds: list[list[Webhook]] = [[] for _ in LEAPS_MIN]
+        for one in asked:
+            for _ in range(chance.randint(1, 17)):
+                chance.choice(rounds).append(one)
         if rig.clock.now().minute < 10:  # so that the next hour comes within an hour of the first
             rig.leap(600)
-        first = await repeat(17)
-        await rig.settled()
-        assert await rig.fetchval("SELECT count(*) FROM generations") == len(asked)
-        rig.leap(
-            (60 - rig.clock.now().minute) * 60
-        )  # Klaviyo's later retries: within the hour after, another id for the same request
-        second = await repeat(3)
-        await rig.settled()
-        assert not first & second
-        assert await rig.fetchval("SELECT count(*) FROM generations") == len(asked)
+        ids = list[set[str]]()
+        for number, leap_min in enumerate(LEAPS_MIN):
+            rig.leap(60 * leap_min)
+            ids.append(await _sent(rig, rounds[number]))
+            await _taken(rig, number)
+        told = len(LEAPS_MIN) * len(rig.orgs)
+        assert await rig.fetchval(COUNT) == len(asked) + told
+        assert not ids[0] & ids[-1]  # another hour, another id for the same request
+
         again = [webhook(one.org, one.profile_id, "Bea") for one in asked]  # they enter again, with another body
-        await asyncio.gather(*map(rig.client.send, again))
+        newest = await _sent(rig, again)
         await rig.settled()
-        assert await rig.fetchval("SELECT count(*) FROM generations") == 2 * len(asked)
-        for _ in range(20):  # a day later the same request is a new one
+        assert await rig.fetchval(COUNT) == 2 * len(asked) + told
+        assert await _lies_on_top(rig, asked) == newest
+
+        for _ in range(20):  # a day later the same request is a new one, as new as any
             rig.leap(3600)
         await rig.settled()
-        third = await repeat(5)
-        assert await rig.exported_and_clean(seed)
-        assert await rig.fetchval("SELECT count(*) FROM generations") == 3 * len(asked)
-        assert not third & (first | second)
+        late = await _sent(rig, [one for one in asked for _ in range(chance.randint(1, 5))])
+        await rig.settled()
+        assert await rig.fetchval(COUNT) == 3 * len(asked) + told
+        assert not late & newest.union(*ids)
+        assert await _lies_on_top(rig, asked) == late
+        await rig.exported_and_clean(seed)
+
+
+async def test_f20_a_request_repeated_after_the_hour_shows_what_it_says_over_a_newer_one(
+    own: OwnServers, tmp_path: Path
+) -> None:
+    """What is not promised: nothing in the request says that it is an old one."""
+    seed, wrong = seed_of("f20 late"), list[Violation]()
+    async with open_rig(own.endpoints, tmp_path, own=own, orgs=1, people=10) as rig:
+        [org] = rig.orgs
+        old = webhook(org, org.people[0], "Older")
+        first = await _sent(rig, [old])
+        await rig.settled()
+        for _ in range(2):
+            rig.leap(3600)
+        await rig.enter(slice(1))
+        await rig.settled()
+        [late] = await _sent(rig, [old])
+        await rig.settled()
+        await rig.emails_left()
+
+        def shows_the_old(one: Violation) -> bool:
+            wrong.append(one)
+            return one.kind == "wrong_email"
+
+        read = await rig.clean(seed, allowed=shows_the_old)
+    assert late not in first
+    assert len(read.stored) == 3
+    assert [one.kind for one in wrong] == ["wrong_email"]
+    say(shown=wrong[0].what)
+
+
+async def _sent(rig: Rig, some: Sequence[Webhook]) -> set[str]:
+    """All at once; the ids that were answered."""
+    answers = await asyncio.gather(*map(rig.client.send, random.Random(len(some)).sample(some, len(some))))
+    return {one.generation_id or "" for one in answers if one.accepted}
+
+
+async def _taken(rig: Rig, number: int) -> None:
+    """Whatever came before is done: somebody of each org whom nobody repeats comes after it in the same queue."""
+    await _sent(rig, [webhook(org, org.people[-1 - number], "Zoe") for org in rig.orgs])
+    await rig.settled()
+
+
+async def _lies_on_top(rig: Rig, asked: Sequence[Webhook]) -> set[str]:
+    """Whose copy the profiles hold, by their last writes."""
+    last = {one.profile_id: one.generation_id for one in (await rig.read()).writes}
+    return {last[one.profile_id] or "" for one in asked}
