@@ -120,5 +120,6 @@ class Client:
             self.clock.now(), retry_after,
         )  # fmt: skip
 
-    def accepted_since(self, at_s: float) -> list[Answer]:
-        return [one for one in self.answers if one.accepted and one.at_s - one.took_s >= at_s]
+    def accepted_since(self, at_s: float, first: int = 0) -> list[Answer]:
+        """Of what was sent from then on; `first`: how many answers there were, which need not be looked at again."""
+        return [one for one in self.answers[first:] if one.accepted and one.at_s - one.took_s >= at_s]

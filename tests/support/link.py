@@ -1,4 +1,4 @@
-"""A network link in front of a server, which a test can cut or freeze."""
+"""A network link in front of a server, which a test can cut, freeze or make long."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 from devstack.ports import LOOPBACK
 
 _CHUNK_BYTES = 65_536
+_CHUNKS_ON_THE_WAY = 1_024
+_OnTheWay = asyncio.Queue[tuple[float, bytes]]
+"""When it arrives, by the loop's clock; no bytes: nothing more comes."""
 
 
 class Link:
@@ -21,6 +24,7 @@ class Link:
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._whole = True
+        self._delay_s = 0.0
 
     def cut(self) -> None:
         """Reset what is open and refuse what comes, as a server does that is gone."""
@@ -32,9 +36,13 @@ class Link:
         """Let nothing through, in neither direction, without a word, as a server does that hangs."""
         self._thawed.clear()
 
+    def lengthen(self, delay_s: float) -> None:
+        """Everything takes so long from here on, each way; as much as before is on the way at a time."""
+        self._delay_s = delay_s
+
     def mend(self) -> None:
         """As at first."""
-        self._whole = True
+        self._whole, self._delay_s = True, 0.0
         self._thawed.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,11 +64,32 @@ class Link:
             writer.transport.abort()
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while chunk := await source.read(_CHUNK_BYTES):
-            await self._thawed.wait()
-            sink.write(chunk)
-            await sink.drain()
-        sink.close()
+        on_the_way, loop = _OnTheWay(_CHUNKS_ON_THE_WAY), asyncio.get_running_loop()
+        taking = asyncio.create_task(self._take(source, on_the_way))
+        try:
+            while (came := await on_the_way.get())[1]:
+                if (left_s := came[0] - loop.time()) > 0:
+                    await asyncio.sleep(left_s)
+                await self._thawed.wait()
+                sink.write(came[1])
+                await sink.drain()
+            await taking  # raises what ended it
+            sink.close()
+        finally:
+            taking.cancel()
+            with suppress(OSError, asyncio.CancelledError):
+                await taking
+
+    async def _take(self, source: asyncio.StreamReader, on_the_way: _OnTheWay) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while chunk := await source.read(_CHUNK_BYTES):
+                await on_the_way.put((loop.time() + self._delay_s, chunk))
+                await self._thawed.wait()  # so that who sends into a frozen line fills the kernel's buffers, not ours
+        except OSError:
+            await on_the_way.put((0.0, b""))
+            raise
+        await on_the_way.put((0.0, b""))
 
 
 @asynccontextmanager
