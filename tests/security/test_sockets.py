@@ -23,6 +23,7 @@ from tests.support.console import Stage, console
 REFUSED = {400, 401, 403, 404, 405, 408, 413, 414, 415, 422, 431, 501, 505}
 CLOSED_WITHIN_S = 10.0
 GRACE_S = 1.0  # for a loop that others share
+PATIENT_S = 30.0  # beside other tests; what is demanded is held where nothing else runs
 NEXT_WITHIN_S = 1.0  # a body that does not come is waited for 5 s
 NEXT_ALONE_WITHIN_S = 0.1  # of 99 in 100: the broker waits for its disk now and then
 _AT_ONCE = 40
@@ -223,7 +224,7 @@ async def test_the_console_waits_neither_for_heads_nor_for_forms(database_url: s
         )  # fmt: skip
 
     assert [got.statuses for got in (silent, begun, trickled, without, slowly)] == [[], [], [], [408], [408]]
-    assert max(got.took_s for got in (silent, begun, trickled, without, slowly)) < CLOSED_WITHIN_S + GRACE_S
+    assert max(got.took_s for got in (silent, begun, trickled, without, slowly)) < PATIENT_S
 
 
 @pytest.mark.alone

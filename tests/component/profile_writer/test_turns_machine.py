@@ -45,6 +45,7 @@ LIMIT = 60
 
 LOUD, QUIET = ("loud", "louder"), "quiet"
 LATENCY_S = 0.3
+HOUR_S = 3600
 LEASE_S = 30
 INSERT_ACCOUNT = "INSERT INTO klaviyo_accounts (account_key, steady_limit, runnable_at) VALUES ($1, $2, $3)"
 SELECT_ENDED = "SELECT generation_id, outcome FROM write_outcomes WHERE org_id = ANY($1)"
@@ -243,10 +244,10 @@ class Stage:
 
     def __init__(self, rig: Rig, loop: asyncio.AbstractEventLoop, clock: FrozenClock) -> None:
         self._rig, self.loop, self.clock, self.runs = rig, loop, clock, 0
-        known = settings_of(rig).model_copy(update={"writer_lease_s": LEASE_S})
-        store = Store(rig.db)
-        self.turns = [Turns(store, known, clock, Random(seed), uuid4) for seed in (1, 2)]
-        self._intake = Intake(store, clock, margin_s=known.writer_deadline_margin_s, wake=lambda: None)
+        self._known = settings_of(rig).model_copy(update={"writer_lease_s": LEASE_S})
+        self._store = Store(rig.db)
+        self.turns: list[Turns] = []
+        self._intake = Intake(self._store, clock, margin_s=self._known.writer_deadline_margin_s, wake=lambda: None)
 
     async def shop(self, name: str, phase_s: float) -> Shop:
         if name == LOUD[0]:
@@ -259,8 +260,10 @@ class Stage:
         return shop
 
     async def _clear(self) -> None:
-        """An hour later, so that no minute is shared either."""
-        self.clock.advance(3600)
+        """An hour later, so that no minute is shared either. Chance and the clock's place in its minute are as they
+        were at the beginning of the story before: a story that is told again has to go as it went."""
+        self.clock.advance(2 * HOUR_S - self.clock.now().timestamp() % HOUR_S)
+        self.turns = [Turns(self._store, self._known, self.clock, Random(seed), uuid4) for seed in (1, 2)]
         owner = await asyncpg.connect(self._rig.database_url)
         try:
             for table in ("pending_writes", "profile_state", "klaviyo_accounts", "write_outcomes", "integrations"):
