@@ -270,9 +270,8 @@ def audit() -> Audit | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603  # ours
         return read_audit(done.stdout)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    except (ValueError, KeyError):  # no network: it ends with words in place of JSON
+    # Without a network it ends with words in place of JSON.
+    except (FileNotFoundError, subprocess.TimeoutExpired, ValueError, KeyError):
         return None
 
 

@@ -19,7 +19,7 @@ from tests.chaos.client import Client, webhooks
 from tests.chaos.oracle import written_again
 from tests.chaos.rig import Rig, open_rig
 from tests.chaos.servers import OwnServers
-from tests.support.measured import say as say
+from tests.support.measured import say
 from tests.support.waiting import eventually
 
 PER_S = 100.0

@@ -20,11 +20,12 @@ import pytest
 from shared.messaging import topology
 from shared.messaging.topology import GENERATE
 from shared.schemas.jobs import Batch, GenerateJob
-from tests.chaos.load import Loaded, accepted_again, answered_in_time, busy, loaded, say, unconsumed
+from tests.chaos.load import Loaded, accepted_again, answered_in_time, busy, loaded, unconsumed
 from tests.chaos.oracle import Violation
 from tests.chaos.rig import Rig, management, seed_of
 from tests.chaos.servers import OwnServers, frozen
 from tests.support.link import Link, link_to
+from tests.support.measured import say
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]

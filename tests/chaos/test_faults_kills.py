@@ -14,10 +14,11 @@ import pytest
 
 from devstack.services import SERVICES
 from tests.chaos.in_hand import InHand
-from tests.chaos.load import Loaded, accepted_again, busy, loaded, say
+from tests.chaos.load import Loaded, accepted_again, busy, loaded
 from tests.chaos.oracle import written_again
 from tests.chaos.rig import seed_of
 from tests.chaos.servers import OwnServers, tree
+from tests.support.measured import say
 from tests.support.waiting import eventually
 
 LOAD_S = 300  # at most; the kills are over sooner

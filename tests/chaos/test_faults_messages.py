@@ -13,10 +13,10 @@ from shared.messaging.dead import DeadLetter, Graveyard
 from shared.messaging.publisher import open_publisher
 from shared.messaging.topology import GENERATE
 from tests.chaos.client import Webhook, webhook
-from tests.chaos.load import say
 from tests.chaos.oracle import Violation, written_again
 from tests.chaos.rig import Rig, open_rig, seed_of
 from tests.chaos.servers import OwnServers
+from tests.support.measured import say
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]  # a start of a service takes ten seconds on a busy machine

@@ -13,10 +13,11 @@ import pytest
 from devstack.processes import python
 from devstack.services import SERVICES
 from shared.messaging.topology import WRITE
-from tests.chaos.load import ANSWER_S, accepted_again, answered_in_time, busy, loaded, say
+from tests.chaos.load import ANSWER_S, accepted_again, answered_in_time, busy, loaded
 from tests.chaos.prometheus import Prometheus, watching
 from tests.chaos.rig import Rig, management, seed_of
 from tests.chaos.servers import OwnServers, filled, own_servers, small_disk
+from tests.support.measured import say
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(360)]

@@ -16,10 +16,11 @@ import psutil
 import pytest
 
 from tests.chaos.client import Client, webhooks
-from tests.chaos.load import answered_in_time, say
+from tests.chaos.load import answered_in_time
 from tests.chaos.oracle import Ledgers, written_again
 from tests.chaos.rig import Rig, open_rig, seed_of
 from tests.chaos.servers import OwnServers
+from tests.support.measured import say
 
 pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(600)]
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.client import webhooks
-from tests.chaos.load import ORGS, PER_S, loaded, say
+from tests.chaos.load import ORGS, PER_S, loaded
 from tests.chaos.oracle import written_again
 from tests.chaos.rig import seed_of
 from tests.chaos.servers import OwnServers
 from tests.chaos.soak import FLOW_PEOPLE, Series, Table, Watched, bloated, tables, use, watch
+from tests.support.measured import say
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "2"))
 RATE = float(os.environ.get("SOAK_PER_S", PER_S / 2))

@@ -22,10 +22,10 @@ from services.gateway.auth import MOST_STRANGERS, Keys
 from services.gateway.errors import Refused
 from shared import api_keys
 from shared.api_keys import KEY_CHARS, PREFIX
-from tests.chaos.load import say
 from tests.component.gateway.rig import NOW, PEPPERS, Rig, webhook
 from tests.component.gateway.rig import rig as open_rig
 from tests.security.raw_requests import Writing
+from tests.support.measured import say
 from tests.support.waiting import eventually
 
 MOST_CPU_S = 0.0002

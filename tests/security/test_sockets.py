@@ -15,10 +15,10 @@ from statistics import median, quantiles
 import pytest
 
 from devstack.ports import LOOPBACK
-from tests.chaos.load import say
 from tests.component.gateway.rig import Rig, webhook
 from tests.security.raw_requests import Raw, Writing, all_of
 from tests.support.console import Stage, console
+from tests.support.measured import say
 
 REFUSED = {400, 401, 403, 404, 405, 408, 413, 414, 415, 422, 431, 501, 505}
 CLOSED_WITHIN_S = 10.0

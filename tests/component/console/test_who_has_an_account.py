@@ -7,9 +7,9 @@ from statistics import median
 import pytest
 
 from shared.clock import FrozenClock
-from tests.chaos.load import say
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
+from tests.support.measured import say
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pytest
 from services.ingest.handler import ingest_files
 from services.ingest.reading.text import Limits
 from shared.schemas.jobs import IngestFileJob
-from tests.chaos.load import say
 from tests.component.ingest.given import Mail, nested_csv
 from tests.component.ingest.rig import Rig
+from tests.support.measured import say
 from tests.unit.ingest.bad_files import BAD_FILES, Bad
 
 WITHIN_S = 30.0  # for a file of one row, on a machine that does much else
