@@ -35,8 +35,8 @@ async def port() -> AsyncIterator[int]:
 
 async def until_closed(port: int, *parts: bytes, every_s: float) -> tuple[float, int]:
     """After how long the server hangs up on who sends these, each after a wait; and how many answers came."""
+    began, raw = time.monotonic(), b""  # before the server knows of it: its timer may start before this side goes on
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
-    began, raw = time.monotonic(), b""
 
     async def send() -> None:
         for part in parts:
