@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared import metrics
+from shared import logs, metrics
 from shared.errors import Outage
+
+log = logs.get(__name__)
 
 Send = Callable[[str, list[bytes]], Awaitable[None]]
 """Publishes one message of these jobs to the queue of this name; returns with the confirm or raises Outage."""
@@ -50,6 +52,7 @@ class _Lane:
     waiting: deque[_Waiting] = field(default_factory=deque)
     waiting_bytes: int = 0
     sender: asyncio.Task[None] | None = None
+    failing: bool = False
 
 
 class Coalescer:
@@ -89,12 +92,14 @@ class Coalescer:
                     failure = outage
                     break
                 _settle(message, None)
+                _tell(lane, None)
             else:
                 failure = None
         finally:
             lane.sender = None
             if failure is not None:
                 metrics.count("publish_failures_total", reason=failure.reason)
+                _tell(lane, failure)
                 _settle([*message, *lane.waiting], failure)
                 lane.waiting.clear()
                 lane.waiting_bytes = 0
@@ -127,6 +132,15 @@ class Coalescer:
                 message.append(waiting)
                 message_bytes += len(waiting.job)
         return message
+
+
+def _tell(lane: _Lane, failure: Outage | None) -> None:
+    """An outage is a line when it begins and one when it ends, however many webhooks it refuses."""
+    if failure is not None and not lane.failing:
+        log.warning("publish.failing", queue=lane.queue, reason=failure.reason)
+    elif failure is None and lane.failing:
+        log.warning("publish.confirmed_again", queue=lane.queue)
+    lane.failing = failure is not None
 
 
 def _settle(settled: list[_Waiting], failure: Outage | None) -> None:
