@@ -198,7 +198,7 @@ $(FUZZ_STAMP):
 	@touch $@
 
 MINUTES ?= 60
-soak: setup servers ## Half load for MINUTES=60: memory, files, connections and dead rows must not grow
+soak: setup servers ## Half of what is asked of all for MINUTES=60: memory, files, connections, dead rows must not grow
 	SOAK_MINUTES=$(MINUTES) $(RUN_TESTS) -s -m long tests/chaos/test_soak.py
 test-unit: setup ## Only the tests that need no server
 	$(RUN_TESTS) tests/unit

@@ -118,8 +118,8 @@ async def tables(rig: Rig) -> list[Table]:
 
 
 def bloated(found: Iterable[Table], slack: float) -> list[Table]:
-    """Those with more than two dead rows for each that lives; `slack`: what may have died since it was swept last."""
-    return [one for one in found if one.dead > 2 * one.live + slack]
+    """Those with more dead rows than live ones; `slack`: what may have died since it was swept last."""
+    return [one for one in found if one.dead > one.live + slack]
 
 
 async def _look(rig: Rig) -> Mapping[str, float]:

@@ -1,10 +1,10 @@
-"""The arithmetic of a soak."""
+"""What counts as growth, and what as bloat."""
 
 import os
 
 import pytest
 
-from tests.chaos.soak import Series, of_process, tasks_told
+from tests.chaos.soak import Series, Table, bloated, of_process, tasks_told
 
 
 def _of(values: list[float]) -> Series:
@@ -24,6 +24,30 @@ def test_the_warm_up_does_not_count_and_a_leak_does() -> None:
 
 def test_a_single_spike_is_no_growth() -> None:
     assert _of([100.0] * 99 + [900.0]).growth == 0
+
+
+def test_a_leak_is_a_slope_and_a_step_is_none() -> None:
+    leak, step = Series(), Series()
+    for look in range(240):
+        at_h = look / 240
+        leak.add(at_h, 70 + 1.5 * at_h + look % 3)
+        step.add(at_h, 258.0 if look < 200 else 284.0)
+
+    assert abs(leak.slope_per_h - 1.5) < 0.1
+    assert step.slope_per_h == 0
+    assert Series().slope_per_h == 0
+
+
+def test_one_table_of_dead_rows_is_found_among_many_that_live() -> None:
+    kept, left = Table("generations", 0, 900_000, 1 << 30), Table("pending_writes", 30_000, 10, 1 << 26)
+
+    assert bloated([kept, left], 24_000) == [left]
+    assert bloated([kept, left], 30_000) == []
+
+
+def test_a_table_of_which_more_is_dead_than_alive_is_bloated() -> None:
+    assert bloated([Table("events", 60_000, 30_000, 1 << 26)], 24_000) != []
+    assert bloated([Table("events", 30_000, 30_000, 1 << 26)], 0) == []
 
 
 def test_a_process_is_read_as_the_kernel_tells_it() -> None:
