@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
+from typing import TypeGuard
 from uuid import UUID
 
 from services.profile_writer.quota.breaker import Breaker
@@ -68,8 +69,8 @@ def after(standing: Standing, answers: Answers, paid_at: datetime, now: datetime
     unsent = sum(isinstance(result, NotSent | Unsendable) for result in answers.results)
     budget = standing.budget.refunded(int(paid_at.timestamp()), unsent)
     standing = _told(replace(standing, budget=budget), answers, paid_at, now)
-    useful = sum(_answered(result) for result in answers.results)
-    lost = [result for result in answers.results if isinstance(result, Transient) and not isinstance(result, NotSent)]
+    useful = sum(answered(result) for result in answers.results)
+    lost = [result for result in answers.results if is_lost(result)]
     breaker, rest_s = standing.breaker.after(useful, len(lost), now, rng)
     standing = replace(standing, breaker=breaker)
     if waits_s := [result.wait_s for result in answers.results if isinstance(result, Throttled)]:
@@ -82,9 +83,14 @@ def after(standing: Standing, answers: Answers, paid_at: datetime, now: datetime
     return _calm(standing, now) if useful else standing
 
 
-def _answered(result: Failure | None) -> bool:
+def answered(result: Failure | None) -> bool:
     """Whether Klaviyo has looked at this write and said yes or no."""
     return result is None or (isinstance(result, Permanent) and not isinstance(result, Unsendable))
+
+
+def is_lost(result: Failure | None) -> TypeGuard[Transient]:
+    """Whether the write left and Klaviyo did not do its part."""
+    return isinstance(result, Transient) and not isinstance(result, NotSent)
 
 
 def _told(standing: Standing, answers: Answers, paid_at: datetime, now: datetime) -> Standing:

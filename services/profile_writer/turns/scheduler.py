@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine
 from datetime import datetime
+from uuid import UUID
 
 from services.profile_writer.rows import NotSent
 from services.profile_writer.turns.sender import Sender
@@ -18,18 +19,22 @@ _LOOK_S = 1.0
 """Real seconds between looks while nothing is known to be due: another replica's intake wakes only its own process,
 which serves what it took in; we look in case its places are all taken."""
 
+_UNANSWERED_MAX = 500
+"""Writes of turns that have given their place back and wait for answers. An account that rests asks with one."""
+
 _HELD_S = 0.05
 _OUTAGE_PAUSE_S = 0.5
 _CLOSE_TRIES = 6
 
 
 class Scheduler:
-    """`run` until stopped; `wake` when something may be due sooner than thought."""
+    """`run` until stopped; `wake` when something may be due sooner than thought. `side_by_side`: turns that send."""
 
     def __init__(self, turns: Turns, sender: Sender, clock: Clock, *, side_by_side: int) -> None:
         self._turns, self._sender, self._clock = turns, sender, clock
         self._places = asyncio.Semaphore(side_by_side)
         self._woken = asyncio.Event()
+        self._unanswered: dict[UUID, int] = {}  # by turn: the writes of those that have given their place back
 
     def wake(self) -> None:
         """Look again now."""
@@ -59,13 +64,24 @@ class Scheduler:
 
     async def _play(self, turn: Turn, stop: asyncio.Event) -> None:
         """Send and settle. Whatever goes wrong in one turn ends with it: its rows come back with the lease."""
+        leaving = asyncio.create_task(self._leave(turn), name=f"place of {turn.account_key}")
         try:
             await self._close(turn, await self._send(turn, stop))
         except Exception as error:  # one account's turn must not stop the others'
             log.error("turn.failed", account_key=turn.account_key, sends=len(turn.sends), exc_info=error)
         finally:
-            self._places.release()
+            leaving.cancel()
+            if self._unanswered.pop(turn.turn_id, None) is None:
+                self._places.release()
             self._woken.set()
+
+    async def _leave(self, turn: Turn) -> None:
+        """Give a turn's place to another account once nothing of it leaves any more: answers that do not come hold
+        nobody else up."""
+        await self._clock.sleep((turn.send_until - self._clock.now()).total_seconds())
+        if sum(self._unanswered.values()) + len(turn.sends) <= _UNANSWERED_MAX:
+            self._unanswered[turn.turn_id] = len(turn.sends)
+            self._places.release()
 
     async def _send(self, turn: Turn, stop: asyncio.Event) -> Report:
         try:

@@ -131,25 +131,26 @@ class _Round:
         return self._stop.is_set() or self.ways[road].closed or self._clock.now() >= self._turn.send_until
 
     async def _one(self, sent: Sent) -> Failure | None:
-        row = sent.row
+        row, result = sent.row, None
         try:
             with tracing.one(f"klaviyo {sent.road}", row.ref.generation_id):
                 await self._attempt(row, sent.road)
-        except KeyRefused as refused:
-            self._refused[row.ref.org_id] = refused
-            return refused
-        except Throttled as throttled:
-            self.ways[sent.road].closed = True
-            return throttled
-        except RoadRefused as refused_road:  # as the next ones would be; PATCH has them sooner when they stay
-            self.ways[sent.road].closed = True
-            return refused_road
         except Failure as failure:
-            return failure
+            result = failure
         except Exception as error:  # a row that nobody foresaw must not stop its neighbours
             log.error("write.failed", generation_id=row.ref.generation_id, exc_info=error)
-            return MaybeApplied(f"unexpected: {type(error).__name__}", reason="unexpected")
-        return None
+            result = MaybeApplied(f"unexpected: {type(error).__name__}", reason="unexpected")
+        self._hear(sent, result)
+        return result
+
+    def _hear(self, sent: Sent, result: Failure | None) -> None:
+        """What an answer means for those that have not left yet."""
+        way = self.ways[sent.road]
+        way.heard(result)
+        if isinstance(result, KeyRefused):
+            self._refused[sent.row.ref.org_id] = result
+        elif isinstance(result, Throttled | RoadRefused):  # as the next ones would be
+            way.closed = True
 
     async def _attempt(self, row: Pending, road: Road) -> None:
         if self._over(road) or row.ref.org_id in self._refused:

@@ -91,6 +91,27 @@ async def test_the_first_429_ends_the_turn() -> None:
     assert [type(result) for result in report.results] == [type(None), Throttled] + [NotSent] * 8
 
 
+async def test_five_calls_lost_in_a_row_end_the_turn() -> None:
+    clock = FrozenClock(NOW)
+    klaviyo = Klaviyo(clock, says={number: MaybeApplied("503", reason="klaviyo_503") for number in range(3, 10)})
+
+    report = await sent(klaviyo, clock, turn(25))
+
+    assert [type(result) for result in report.results] == [type(None)] * 3 + [MaybeApplied] * 5 + [NotSent] * 17
+    assert len(klaviyo.sent_at) == 8
+
+
+async def test_answers_between_lost_calls_keep_the_turn_going() -> None:
+    clock = FrozenClock(NOW)
+    lost = {number: MaybeApplied("503", reason="klaviyo_503") for number in range(25) if number % 5}
+    klaviyo = Klaviyo(clock, says={**lost, 10: Permanent("no such profile", reason="profile_not_found")})
+
+    report = await sent(klaviyo, clock, turn(25))
+
+    assert len(klaviyo.sent_at) == 25
+    assert sum(isinstance(result, MaybeApplied) for result in report.results) == 20
+
+
 async def test_a_refused_key_is_tried_once_and_named() -> None:
     clock = FrozenClock(NOW)
     klaviyo = Klaviyo(clock, says={0: KeyRefused("401", reason="key_refused")})
