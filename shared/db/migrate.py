@@ -22,6 +22,22 @@ CREATE_LEDGER = """
         applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
     )
 """
+# From PostgreSQL 16 on, whoever creates a role may grant it and may not become it, and a login that is no superuser has
+# created it. In statements of their own, because older servers know no such privilege.
+MAY_BECOME_WORKER = """
+    DO $$
+    BEGIN
+        IF current_setting('server_version_num')::int < 160000 THEN
+            RETURN;
+        END IF;
+        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'justai_worker') THEN
+            IF NOT pg_has_role(current_user, 'justai_worker', 'SET') THEN
+                EXECUTE format('GRANT justai_worker TO %I', current_user);
+            END IF;
+        END IF;
+    END
+    $$
+"""
 SELECT_APPLIED = "SELECT name, sha256 FROM schema_migrations"
 INSERT_APPLIED = "INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)"
 
@@ -56,20 +72,28 @@ def pending(files: Sequence[Migration], applied: dict[str, str]) -> list[Migrati
 
 
 async def migrate(database_url: str, files: Sequence[Migration] | None = None) -> list[str]:
-    """Bring the schema up to date; the names that ran. Connects as the owner of the tables."""
+    """Bring the schema up to date; the names that ran. Connects as the owner of the tables. Raises MigrationError when
+    the login may not do what a file needs."""
     files = load() if files is None else files
     async with asyncio.timeout(_TIMEOUT_S):
         connection = await asyncpg.connect(database_url, server_settings={"timezone": "UTC"})
+        doing = "schema_migrations"
         try:
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
             await connection.execute(CREATE_LEDGER)
             todo = pending(files, {row["name"]: row["sha256"] for row in await connection.fetch(SELECT_APPLIED)})
             for file in todo:
+                doing = file.name
                 async with connection.transaction():
                     await connection.execute("SET LOCAL lock_timeout = '4s'; SET LOCAL statement_timeout = '60s'")
+                    await connection.execute(MAY_BECOME_WORKER)
                     await connection.execute(file.sql)
                     await connection.execute(INSERT_APPLIED, file.name, file.sha256)
             return [file.name for file in todo]
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise MigrationError(
+                f"the login may not do what {doing} needs: {error.args[0]}; docs/install.md says which rights it needs"
+            ) from error
         finally:
             await connection.close()
 
