@@ -16,7 +16,7 @@ class Settings(ServiceSettings):
         "it and costs the quota twice, once more to be cleaned up.",
     )
     writer_turn_writes: int = Field(25, ge=1, le=200, description="Most writes of one account and road in one turn.")
-    writer_turns: int = Field(8, ge=1, le=64, description="Turns, of different accounts, that run at the same time.")
+    writer_turns: int = Field(8, ge=1, le=64, description="Turns, of different accounts, that send at the same time.")
     writer_lease_s: float = Field(
         30,
         gt=0,

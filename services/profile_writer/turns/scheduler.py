@@ -15,12 +15,12 @@ from shared.errors import Transient
 
 log = logs.get(__name__)
 
-_LOOK_S = 1.0
+LOOK_S = 1.0
 """Real seconds between looks while nothing is known to be due: another replica's intake wakes only its own process,
 which serves what it took in; we look in case its places are all taken."""
 
 _UNANSWERED_MAX = 500
-"""Writes of turns that have given their place back and wait for answers. An account that rests asks with one."""
+"""Calls without an answer, of turns that have given their place back. An account that rests asks with one."""
 
 _HELD_S = 0.05
 _OUTAGE_PAUSE_S = 0.5
@@ -34,7 +34,7 @@ class Scheduler:
         self._turns, self._sender, self._clock = turns, sender, clock
         self._places = asyncio.Semaphore(side_by_side)
         self._woken = asyncio.Event()
-        self._unanswered: dict[UUID, int] = {}  # by turn: the writes of those that have given their place back
+        self._placeless: set[UUID] = set()  # turns that have given their place back
 
     def wake(self) -> None:
         """Look again now."""
@@ -71,17 +71,24 @@ class Scheduler:
             log.error("turn.failed", account_key=turn.account_key, sends=len(turn.sends), exc_info=error)
         finally:
             leaving.cancel()
-            if self._unanswered.pop(turn.turn_id, None) is None:
+            if turn.turn_id in self._placeless:
+                self._placeless.remove(turn.turn_id)
+            else:
                 self._places.release()
             self._woken.set()
 
     async def _leave(self, turn: Turn) -> None:
         """Give a turn's place to another account once nothing of it leaves any more: answers that do not come hold
-        nobody else up."""
+        nobody else up. A turn that waits for our own database keeps it."""
         await self._clock.sleep((turn.send_until - self._clock.now()).total_seconds())
-        if sum(self._unanswered.values()) + len(turn.sends) <= _UNANSWERED_MAX:
-            self._unanswered[turn.turn_id] = len(turn.sends)
-            self._places.release()
+        while not self._may_leave(turn):  # noqa: ASYNC110  # the answers of all turns set no one event
+            await asyncio.sleep(LOOK_S)
+        self._placeless.add(turn.turn_id)
+        self._places.release()
+
+    def _may_leave(self, turn: Turn) -> bool:
+        asked = self._sender.unanswered(turn.turn_id)
+        return 0 < asked <= _UNANSWERED_MAX - sum(map(self._sender.unanswered, self._placeless))
 
     async def _send(self, turn: Turn, stop: asyncio.Event) -> Report:
         try:
@@ -114,4 +121,4 @@ class Scheduler:
         if due_at is not None:
             # Due already, and yet not ours: another turn or intake has hold of it, for milliseconds.
             ends.append(self._clock.sleep(max(_HELD_S, (due_at - self._clock.now()).total_seconds())))
-        await first_of(*ends, within_s=_LOOK_S)
+        await first_of(*ends, within_s=LOOK_S)

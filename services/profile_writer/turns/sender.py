@@ -43,6 +43,11 @@ class Sender:
     def __init__(self, contents: Contents, connect: Connect, clock: Clock, stops: Callable[[], Stops] = Stops) -> None:
         """`stops` gives what is stopped as far as this process has heard."""
         self._contents, self._connect, self._clock, self._stops = contents, connect, clock, stops
+        self._rounds: dict[UUID, _Round] = {}
+
+    def unanswered(self, turn_id: UUID) -> int:
+        """How many calls of a turn that is being sent have left and have no answer yet."""
+        return self._rounds[turn_id].unanswered if turn_id in self._rounds else 0
 
     async def send(self, turn: Turn, stop: asyncio.Event) -> Report:
         """One result per send. Raises nothing of Klaviyo's; raises Outage when our own database is away, and then
@@ -58,7 +63,11 @@ class Sender:
             return news is not heard and news.cover(row.ref.org_id, row.written_for)
 
         round_ = _Round(turn, texts, integrations, self._connect, self._clock, stop, stopped_since)
-        results = await round_.run()
+        self._rounds[turn.turn_id] = round_
+        try:
+            results = await round_.run()
+        finally:
+            del self._rounds[turn.turn_id]
         patch = round_.ways["patch"]
         return Report(results, patch.limit, round_.refusals(), round_.last_sent_at, patch.phase, round_.second())
 
@@ -85,6 +94,7 @@ class _Round:
         if (part := turn.second) is not None:
             self.ways["import"] = Way(clock, turn.paid_at, part.spacing_s, part.in_flight_max)
         self.last_sent_at: datetime | None = None
+        self.unanswered = 0
 
     async def run(self) -> list[Failure | None]:
         tasks: dict[int, asyncio.Task[Failure | None]] = {}
@@ -167,12 +177,11 @@ class _Round:
             raise Unsendable("the copy of this generation cannot be read", reason="no_stored_copy")
         sent_at = self.last_sent_at = self._clock.now()
         self._left.add(row.key)
-        if row.action != "write":
-            limit = await client.patch_profile(row.key.profile_id, unset=properties(row.key.prefix))
-        elif road == "patch" or text is None:
-            limit = await client.patch_profile(row.key.profile_id, properties=text)
-        else:
-            limit = await _imported(client, row.key.profile_id, text)
+        self.unanswered += 1
+        try:
+            limit = await _called(client, row, road, text)
+        finally:
+            self.unanswered -= 1
         self.ways[road].learn(limit, sent_at)
 
     def _client(self, org_id: UUID) -> Patch:
@@ -197,6 +206,14 @@ class _Round:
             Refusal(org_id, refused.reason, str(refused), _updated_at(self._integrations.get(org_id)))
             for org_id, refused in self._refused.items()
         ]
+
+
+async def _called(client: Patch, row: Pending, road: Road, text: Mapping[str, str] | None) -> RateLimit:
+    if row.action != "write":
+        return await client.patch_profile(row.key.profile_id, unset=properties(row.key.prefix))
+    if road == "patch" or text is None:
+        return await client.patch_profile(row.key.profile_id, properties=text)
+    return await _imported(client, row.key.profile_id, text)
 
 
 async def _imported(client: Patch, profile_id: str, text: Mapping[str, str]) -> RateLimit:

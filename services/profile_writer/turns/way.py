@@ -13,8 +13,7 @@ from shared.klaviyo.limits import RateLimit
 
 _LOST_IN_A_ROW = 5
 """So many calls without a useful answer, one after the other, and the rest of the turn stays here: each may have been
-applied and is sent again. Of a Klaviyo that fails one call in five, they cut one turn of 25 in 180 short, and what is
-left goes with the next one."""
+applied and is sent again. What is left goes with the next turn, at once where anything of this one was answered."""
 
 
 class Way:

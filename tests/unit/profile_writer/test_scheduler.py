@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import cast
 from uuid import UUID
 
-from services.profile_writer.turns.scheduler import Scheduler
+from services.profile_writer.turns.scheduler import LOOK_S, Scheduler
 from services.profile_writer.turns.sender import Sender
 from services.profile_writer.turns.turn import Report, Turn, Turns
 from shared.clock import FrozenClock
@@ -35,14 +35,19 @@ class Opened:
 
 
 class Silent:
-    """Sends at once; the answers come when `answer` is set."""
+    """Sends at once. So many calls of each turn are `asked` for an answer, which comes when `answer` is set."""
 
-    def __init__(self) -> None:
-        self.answer = asyncio.Event()
+    def __init__(self, asked: int = 25) -> None:
+        self.answer, self.asked, self.under_way = asyncio.Event(), asked, set[UUID]()
 
     async def send(self, turn: Turn, stop: asyncio.Event) -> Report:
+        self.under_way.add(turn.turn_id)
         await self.answer.wait()
+        self.under_way.remove(turn.turn_id)
         return Report([None] * len(turn.sends), None, (), None)
+
+    def unanswered(self, turn_id: UUID) -> int:
+        return self.asked if turn_id in self.under_way else 0
 
 
 def turns(*writes: int, send_s: float = SEND_S) -> list[Turn]:
@@ -83,15 +88,37 @@ async def test_answers_that_do_not_come_hold_nobody_else_up() -> None:
 
 
 async def test_so_many_may_be_unanswered_and_no_more() -> None:
-    opened, clock = Opened(turns(*[200] * 5)), FrozenClock(NOW)
+    opened, sender, clock = Opened(turns(*[200] * 5)), Silent(asked=200), FrozenClock(NOW)
 
-    async with scheduled(opened, Silent(), clock):
+    async with scheduled(opened, sender, clock):
         for _ in range(3):
             clock.advance(SEND_S)
             await settled()
-        assert len(opened.opened) == PLACES + 2  # of two the 400 writes wait; with a third one they would be 600
+        assert len(opened.opened) == PLACES + 2  # of two the 400 calls wait; with a third one they would be 600
+        sender.asked = 150
+        await asyncio.sleep(LOOK_S + 0.1)
+        assert len(opened.opened) == PLACES + 3  # some were answered: it is asked again
 
-    assert len(opened.closed) == 5 - len(opened.waiting)
+    assert len(opened.closed) == 5
+
+
+async def test_one_silent_call_of_many_counts_as_one() -> None:
+    opened, clock = Opened(turns(*[25] * 30)), FrozenClock(NOW)
+
+    async with scheduled(opened, Silent(asked=1), clock):
+        for _ in range(30):
+            clock.advance(SEND_S)
+            await settled()
+        assert len(opened.opened) == 30
+
+
+async def test_a_turn_that_waits_for_our_database_keeps_its_place() -> None:
+    opened, clock = Opened(turns(25, 25, 25)), FrozenClock(NOW)
+
+    async with scheduled(opened, Silent(asked=0), clock):
+        clock.advance(SEND_S)
+        await settled()
+        assert len(opened.opened) == PLACES
 
 
 async def test_each_place_is_given_back_once() -> None:
