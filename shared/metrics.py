@@ -19,7 +19,7 @@ CounterName = Literal[
     "http_requests_total",  # answers of gateway and console, by route and status code
     "publish_failures_total",  # publishes without a confirm, by reason
     "webhook_repairs_total",  # defects mended or dropped in webhook bodies, by repair
-    "webhook_refused_total",  # webhooks that no retry can cure, by code
+    "webhook_refused_total",  # webhooks of a flow that were refused for good, by code
     "waits_total",  # webhooks that waited for their copy, by result: answered, late, no_way
     "replies_total",  # answers to whoever waits, by result: sent, dropped
     "jobs_settled_total",  # verdicts on jobs, by queue and verdict

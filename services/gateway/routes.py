@@ -104,6 +104,8 @@ class Generate:
             if refused.meaning.status < 500:  # what Klaviyo does not repeat
                 flow_id = request.headers.get(_FLOW_ID, "")
                 self._refusals.note(org_slug, flow_id, refused.code, self._clock.now())
+                if flow_id:  # as Klaviyo sends it; a stranger's request wakes nobody
+                    metrics.count("webhook_refused_total", code=refused.code)
             response = refusal(refused, request)
         except Exception as error:  # whatever nobody foresaw is a 500 with our body, which is repeated
             log.error("webhook.failed", exc_info=error)
@@ -216,7 +218,6 @@ def _queue(org_id: UUID) -> str:
 
 def _unusable(error: Unusable, api_key: ApiKey, request: web.BaseRequest) -> Refused:
     """Klaviyo shows nobody why it skipped a person, so we say it where the operator looks."""
-    metrics.count("webhook_refused_total", code=error.code)
     log.info(
         "webhook.refused",
         org_id=api_key.org_id,

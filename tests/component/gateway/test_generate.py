@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -305,6 +307,26 @@ async def test_what_is_refused_for_good_is_told_to_the_org_and_names_no_flow_but
     assert await rig.refused() == {
         ("acme", "FLOW01", "malformed_api_key"): 3, ("acme", "", "wrong_org"): 1, ("acme", "", "not_json"): 1,
     }  # fmt: skip
+
+
+async def test_what_a_flow_is_refused_is_counted_whatever_the_reason_and_what_a_stranger_is_not(rig: Rig) -> None:
+    key, flow = await rig.new_key(rig.acme), {"X-Klaviyo-Flow-ID": "FLOW01"}
+
+    async def counted() -> Counter[str]:
+        for _ in range(2):  # a counter is shown as 0 before it shows what it counted
+            async with rig.http.get(f"{rig.url}/metrics") as answer:
+                told = await answer.text()
+        found = re.findall(r'^jai_webhook_refused_total{code="(\w+)"} (\S+)$', told, re.MULTILINE)
+        return Counter({code: int(float(number)) for code, number in found})
+
+    before = await counted()
+    await rig.post("jai_live_wrong", headers=flow)
+    await rig.post(key, slug="nobody", headers=flow)
+    await rig.post(key, b"{", headers=flow)
+    await rig.post("jai_live_wrong")
+    await rig.post(key, headers=flow)
+
+    assert await counted() - before == Counter(malformed_api_key=1, wrong_org=1, not_json=1)
 
 
 async def test_refusals_older_than_a_week_go_when_new_ones_come(rig: Rig) -> None:
