@@ -70,6 +70,8 @@ DASHBOARDS: Final = (
             (_share(_rate("write_missed_total"), _rate("profile_writes_total")), "missed"),
         ],
               "Of profile writes that ended. The objective is at most 0.5 % (docs/slos.md).", limit=0.005),
+        Panel("Emails that showed older copy, last day", "short", [("max(jai_shown_stale_emails)", "emails")],
+              "The objective is 0. `justai number ORG` says whose."),
         Panel("Why writes missed", "ops", [(_rate("write_missed_total", "reason"), "{{reason}}")]),
         Panel("Webhook accepted → profile written", "s", [
             ("histogram_quantile(0.5, sum by (le) (rate(jai_job_end_to_end_seconds_bucket[5m])))", "median"),
@@ -118,6 +120,8 @@ DASHBOARDS: Final = (
         Panel("Past its deadline", "s", [("max(jai_write_oldest_overdue_seconds)", "the most overdue")], limit=60),
         Panel("Accounts that wait for a writer", "short", [("max(jai_write_runnable_accounts)", "accounts")],
               "They have quota and something due: more replicas would help. What waits for quota is not among them."),
+        Panel("Orgs whose key is refused", "short", [("max(jai_write_paused_orgs)", "orgs")],
+              "They write nothing until there is another key; `justai doctor` names them."),
         Panel("Calls", "reqps", [(_rate("klaviyo_requests_total", "operation", "status"), "{{operation}} {{status}}")]),
         Panel("One call", "s", [(_p99("klaviyo_request_seconds", "operation"), "{{operation}}, 99 %")]),
         Panel("Accounts by breaker", "short", [("max by (state) (jai_klaviyo_breaker_accounts)", "{{state}}")]),

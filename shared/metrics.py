@@ -56,6 +56,7 @@ GaugeName = Literal[
     "write_budget_used_ratio",  # of its minute's quota, by the account that has used most of it
     "write_drain_seconds",  # until the backlog is written one by one, of the account that takes longest
     "write_runnable_accounts",  # accounts that could be served now and wait for a writer: what more replicas would help
+    "write_paused_orgs",  # orgs that write nothing, because Klaviyo refuses their key
     "klaviyo_breaker_accounts",  # Klaviyo accounts by the state of their breaker: closed, open, probing
     "second_road_accounts",  # accounts by what is known of profile-import's quota, by verdict
     "event_loop_lag_seconds",  # how late the loop wakes a one-second timer
@@ -66,6 +67,7 @@ GaugeName = Literal[
     "ingest_silent_sources",  # sources without a new file for more than twice their usual gap
     "ingest_waiting",  # emails that wait to be matched, or opens and clicks for their email, by reason
     "policy_templates",  # templates held in memory
+    "shown_stale_emails",  # emails of the last day's webhooks that showed older copy, of all orgs
     "export_late_seconds",  # for how long the hour that waits longest could have been exported; 0 when none waits
     "retention_held_days",  # days of generations that are old enough to go and held by something, like a blocked export
 ]

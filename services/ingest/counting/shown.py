@@ -23,6 +23,8 @@ log = logs.get(__name__)
 
 _TIMEOUT_S: Final = 120.0
 _YOUNG: Final = timedelta(hours=2)
+_TOLD: Final = timedelta(days=1)
+_TELL_EVERY: Final = timedelta(minutes=1)
 _MARKS: Final = 10_000
 
 TRY_LOCK_MARKS: Final = "SELECT pg_try_advisory_xact_lock(7331028)"
@@ -101,6 +103,12 @@ SUM: Final = f"""
     ), {_STORE.format(span="$2::smallint", at="$3")}
     SELECT EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM put)
 """  # noqa: S608  # the names above
+# By org, because that is how the counts are found.
+COUNT_STALE: Final = """
+    SELECT coalesce(sum(s.emails), 0)::bigint FROM shown_orgs o CROSS JOIN LATERAL (
+        SELECT sum(emails) AS emails FROM shown_counts c
+        WHERE c.org_id = o.org_id AND c.span = 60 AND c.at >= $1 AND c.shown = 'stale' OFFSET 0) s
+"""
 # The quarter's generations are gone (0040_retention.sql).
 IS_DROPPED: Final = "SELECT EXISTS (SELECT FROM dropped_days WHERE day = $1)"
 SETTLE: Final = """
@@ -148,6 +156,7 @@ class ShownCounts(Protocol):
 
     async def take_marks(self, now: datetime) -> bool: ...
     async def count_quarter(self, now: datetime) -> bool: ...
+    async def stale_since(self, since: datetime) -> int: ...
 
 
 class _ClaimLostError(Exception):
@@ -222,6 +231,12 @@ class StoredShownCounts:
                 await connection.execute(SETTLE, org_id, at, *settled_as)
         return True
 
+    async def stale_since(self, since: datetime) -> int:
+        """How many emails of webhooks since then showed older copy, as far as it is counted, of all orgs."""
+        async with self._database.connection(_TIMEOUT_S) as connection:
+            stale: int = await connection.fetchval(COUNT_STALE, since)
+        return stale
+
 
 async def _sum_up(connection: Connection, org_id: UUID, at: datetime) -> None:
     """The longer spans that the quarter lies in, each from those below it."""
@@ -242,13 +257,20 @@ class ShownCounter(Stepper):
     def __init__(self, counts: ShownCounts, clock: Clock, tick: timedelta) -> None:
         super().__init__(clock, tick)
         self._counts = counts
+        self._tells_at = clock.now()
 
     async def step(self) -> timedelta | None:
         """See Stepper. It rests as long as it worked: where everything misses, a count is dear, and the database has
         more to do than counting."""
+        await self._tell(self._clock.now())
         more = await self._counts.take_marks(self._clock.now())
         started_s = self._clock.monotonic()
         if await self._counts.count_quarter(self._clock.now()):
             metrics.count("results_counted_total", what="quarter")
             return timedelta(seconds=self._clock.monotonic() - started_s)
         return AT_ONCE if more else None
+
+    async def _tell(self, now: datetime) -> None:
+        if now >= self._tells_at:
+            metrics.gauge("shown_stale_emails", await self._counts.stale_since(now - _TOLD))
+            self._tells_at = now + _TELL_EVERY

@@ -130,6 +130,17 @@ class UpkeepStore:
             rows = await connection.fetch(self.SELECT_BREAKERS, now)
         return {"closed": 0, "open": 0, "probing": 0} | {row["state"]: row["accounts"] for row in rows}
 
+    COUNT_PAUSED = """
+        SELECT count(*) FROM write_pauses p LEFT JOIN integrations i ON i.org_id = p.org_id
+        WHERE p.integration_at IS NOT DISTINCT FROM i.updated_at
+    """
+
+    async def paused(self) -> int:
+        """How many orgs' writes wait for another key."""
+        async with self._db.connection() as connection:
+            count: int = await connection.fetchval(self.COUNT_PAUSED)
+        return count
+
     COUNT_RUNNABLE = "SELECT count(*) FROM klaviyo_accounts WHERE runnable_at <= $1"
 
     async def runnable(self, now: datetime) -> int:

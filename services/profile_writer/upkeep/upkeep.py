@@ -86,6 +86,7 @@ class Upkeep:
         metrics.gauge("write_budget_used_ratio", view.used_ratio)
         metrics.gauge("write_drain_seconds", view.drain_s)
         metrics.gauge("write_runnable_accounts", await self._store.runnable(now))
+        metrics.gauge("write_paused_orgs", await self._store.paused())
         for state, accounts in (await self._store.breakers(now)).items():
             metrics.gauge("klaviyo_breaker_accounts", accounts, state=state)
         if self._second_road:

@@ -30,6 +30,12 @@ CONNECT = """
     VALUES ($1, 'acct:A', '-', '....', $2, $3)
 """
 
+PAUSE = """
+    INSERT INTO write_pauses (org_id, account_key, reason, message, paused_at, integration_at)
+    VALUES ($1, 'acct:A', 'key_refused', '', $2, $2)
+"""
+INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
+
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
@@ -49,6 +55,22 @@ async def test_only_accounts_that_wait_for_a_writer_count_not_those_that_wait_fo
             await connection.execute(INSERT, name, runnable_at)
 
     assert await UpkeepStore(database, Store(database)).runnable(NOW) == 2
+
+
+async def test_orgs_are_paused_until_there_is_another_key(database: Database) -> None:
+    orgs = UUID(int=1), UUID(int=2)
+    async with database.connection() as connection:
+        for number, org_id in enumerate(orgs):
+            await connection.execute(INSERT_ORG, org_id, f"shop-{number}", NOW)
+            await connection.execute(CONNECT, org_id, list(SCOPES), NOW)
+            await connection.execute(PAUSE, org_id, NOW)
+    upkeep = UpkeepStore(database, Store(database))
+    assert await upkeep.paused() == 2
+
+    async with database.connection() as connection:
+        await connection.execute("UPDATE integrations SET updated_at = now() WHERE org_id = $1", orgs[0])
+
+    assert await upkeep.paused() == 1
 
 
 class Stuck(MoveStore):

@@ -42,7 +42,7 @@ class Slow:
     """Counts whose every quarter takes two seconds; the third look at marks fails."""
 
     def __init__(self, clock: FrozenClock) -> None:
-        self.clock, self.looks, self.counted = clock, 0, 0
+        self.clock, self.looks, self.counted, self.asked = clock, 0, 0, list[datetime]()
 
     async def take_marks(self, now: datetime) -> bool:
         self.looks += 1
@@ -54,6 +54,10 @@ class Slow:
         self.clock.advance(2)
         self.counted += 1
         return True
+
+    async def stale_since(self, since: datetime) -> int:
+        self.asked.append(since)
+        return 3
 
 
 async def test_a_count_rests_as_long_as_it_took_and_an_outage_is_waited_out() -> None:
@@ -72,6 +76,7 @@ async def test_a_count_rests_as_long_as_it_took_and_an_outage_is_waited_out() ->
     stop.set()
     await asyncio.wait_for(running, 5)
     assert counts.counted == 3
+    assert counts.asked == [FrozenClock().now() - timedelta(days=1)]  # less than a minute went by
 
 
 def _wakes(clock: FrozenClock, seconds: float, reached: Any) -> bool:
