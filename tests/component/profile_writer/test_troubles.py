@@ -26,6 +26,8 @@ pytestmark = pytest.mark.timeout(400)
 FACTOR = 2.0
 MIXED_S, NOTHING_S, SETTLED_AFTER_S = 120.0, 150.0, 65.0
 PROBE_EVERY_S = 30.0
+MOST_OF_NOTHING = 45  # calls of an account; once its rests have doubled that far, one in half a minute
+WELL_WITHIN_S = 5.0  # an account beside them, 99 % of its writes
 WAVE_S, COME, CROWD = 5.0, 8, 60
 BEYOND_A_CALL_S = 12.0
 MANY = 1_000_000
@@ -39,6 +41,7 @@ ALWAYS: tuple[tuple[FaultKind, int, float], ...] = (
     ("status", 500, 1 / 5), ("status", 502, 1 / 4), ("status", 503, 1 / 3), ("status", 504, 1 / 2), ("reset", 503, 1),
 )  # fmt: skip
 """One after the other, so a fifth of all calls each."""
+MISSED = {("expired", "outage"), ("expired", "quota")}  # a 429 says that the quota is spent
 SELECT_ENDED = "SELECT generation_id, outcome, reason FROM write_outcomes WHERE org_id = $1"
 
 Ends = dict[str, tuple[str, str | None]]
@@ -142,11 +145,13 @@ async def test_after_all_of_klaviyos_troubles_and_minutes_of_nothing_else_all_is
     for shop in ill:
         assert shop.ends_of(list(shop.newest().values())) == {("written", None)}
         assert shop.ends_of(shop.patient) <= {("written", None), ("superseded", None), ("superseded", "unconfirmed")}
-        assert shop.ends_of(shop.hasty) <= {("written", None), ("written", "answered_late"), ("expired", "outage")}
+        assert shop.ends_of(shop.hasty) <= {("written", None), ("written", "answered_late"), *MISSED}
     assert [shop.wrong() for shop in [*ill, well]] == [[]] * (len(ill) + 1)
     assert _missed() - missed_before == sum(expired) > 0
+    assert max(len(calls) for calls in story.calls()) <= MOST_OF_NOTHING
     assert min(gaps_s) >= PROBE_EVERY_S
     assert well.ends_of([*well.hasty, *well.patient]) == {("written", None)}
+    assert _p99_s(well) <= WELL_WITHIN_S
 
 
 async def _played(rig: Rig) -> Story:
@@ -200,10 +205,10 @@ async def _come(rig: Rig, shops: Sequence[Shop], first: int, seconds: float) -> 
 
 
 def _missed() -> float:
-    """How many writes were counted as missed because of an outage."""
+    """How many writes were counted as missed, because of an outage or of the quota."""
     metrics.exposition()  # what was counted of a new counter is told the next time
-    found = re.search(r'^jai_write_missed_total{reason="outage"} (\S+)$', metrics.exposition().decode(), re.MULTILINE)
-    return float(found[1]) if found else 0.0
+    told = metrics.exposition().decode()
+    return sum(map(float, re.findall(r'^jai_write_missed_total{reason="(?:outage|quota)"} (\S+)$', told, re.MULTILINE)))
 
 
 def _p99_s(shop: Shop) -> float:
