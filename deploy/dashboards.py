@@ -158,6 +158,10 @@ DASHBOARDS: Final = (
             (_lately("drafts_total", "outcome"), "{{outcome}}"),
             (_lately("draft_runs_total", "outcome"), "run {{outcome}}"),
         ]),
+        Panel("Clocks ahead of the database's", "s", [
+            ("max by (service) (jai_clock_offset_seconds)", "{{service}}, most"),
+            ("min by (service) (jai_clock_offset_seconds)", "{{service}}, least"),
+        ], "Of the services on the way of an email. Below 0: behind."),
         Panel("Event loops late by", "s", [("max by (service) (jai_event_loop_lag_seconds)", "{{service}}")], limit=1),
         Panel("Up", "short", [('min by (service) (up{job="justai"})', "{{service}}")], most=1),
         Panel("Tasks of event loops", "short", [("max by (service) (jai_event_loop_tasks)", "{{service}}")],

@@ -59,6 +59,7 @@ GaugeName = Literal[
     "write_paused_orgs",  # orgs that write nothing, because Klaviyo refuses their key
     "klaviyo_breaker_accounts",  # Klaviyo accounts by the state of their breaker: closed, open, probing
     "second_road_accounts",  # accounts by what is known of profile-import's quota, by verdict
+    "clock_offset_seconds",  # by how much this machine's clock is ahead of the database's; below 0: behind
     "event_loop_lag_seconds",  # how late the loop wakes a one-second timer
     "event_loop_tasks",  # asyncio tasks that have not ended: under even load their number stays
     "reply_queue",  # 1 while answers can reach this process, else 0; without, callers who would wait get 202 at once

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
 import orjson
 
-from shared import logs
+from shared import logs, metrics
 from shared.clock import first_of
 
 log = logs.get(__name__)
@@ -60,7 +61,7 @@ class ConfigListener:
                 if stop.is_set():
                     return
                 async with asyncio.timeout(_CHECK_TIMEOUT_S):
-                    await connection.fetchval("SELECT 1")
+                    await _check(connection)
         finally:
             self._on_listening(False)
             await _close(connection)
@@ -72,6 +73,19 @@ class ConfigListener:
                 self._on_change(UUID(change["org_id"]))
         except (ValueError, KeyError, TypeError):
             self._on_change(None)
+
+
+async def _check(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Whether the connection lives. Webhooks are ordered by the clocks of the gateways that took them, and deadlines
+    are held against those of writers, so each tells how far it is from the one clock that all can see."""
+    before = datetime.now(UTC)
+    told: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    metrics.gauge("clock_offset_seconds", offset_s(before, told, datetime.now(UTC)))
+
+
+def offset_s(before: datetime, told: datetime, after: datetime) -> float:
+    """By how many seconds our clock is surely ahead of one that told its time meanwhile; below 0: behind."""
+    return max(0.0, (before - told).total_seconds()) - max(0.0, (told - after).total_seconds())
 
 
 async def _close(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
