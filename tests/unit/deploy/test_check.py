@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from cli.schema import keyring_new
 from deploy import check, generate_env, tools
 from deploy.check import Document
 from deploy.generate_env import example
@@ -210,6 +212,19 @@ def test_the_secrets_that_are_made_are_those_that_are_needed_and_stay_when_made_
     (tmp_path / "secrets" / "justai" / "seal-ring").unlink()
     again = make()
     assert {name for name in made if again[name] != made[name]} == {"justai/seal-ring"}
+
+
+def test_the_secret_that_is_filled_in_as_its_example_says_holds_a_ring_and_peppers() -> None:
+    text = (check.ROOT / "k8s" / "secret.example.yaml").read_text()
+
+    def printed(asked: re.Match[str]) -> str:
+        return CliRunner().invoke(keyring_new, asked[1].split()).stdout.strip()
+
+    filled = yaml.safe_load(re.sub(r"<justai keyring new ([^>]*)>", printed, text))["stringData"]
+
+    assert list(parse_ring(filled["seal-ring"])) == ["k1"]
+    assert Peppers(filled["justai_api_key_peppers"]).numbers == {1}
+    assert "<" not in "".join(filled.values())
 
 
 def test_a_check_that_cannot_be_made_is_told_and_is_a_fault_in_a_strict_run_alone(

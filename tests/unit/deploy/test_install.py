@@ -54,6 +54,9 @@ def test_a_command_names_what_exists(line: str) -> None:
             assert os.access(ROOT / script, os.X_OK)
         case ["docker", "build", *_]:
             assert (ROOT / words[words.index("--file") + 1]).is_file()
+        case ["docker", "run", "--rm", image, "justai", *rest]:
+            assert f"--tag {image} " in TEXT
+            check_justai(rest)
         case ["docker", "compose", "-f", file, verb, *rest]:
             assert (ROOT / file).is_file()
             assert verb in {"build", "run", "up", "exec"}
@@ -87,6 +90,12 @@ def test_a_command_names_what_exists(line: str) -> None:
                 check_justai(given.split())
         case _:
             pytest.fail(f"nobody checks {line!r}")
+
+
+def test_the_image_is_called_as_the_manifests_call_it() -> None:
+    [image] = yaml.safe_load((DEPLOY / "k8s" / "base" / "kustomization.yaml").read_text())["images"]
+
+    assert f"docker build --file deploy/Dockerfile --tag {image['name']}:{image['newTag']} ." in TEXT
 
 
 def test_the_image_has_the_command_line() -> None:

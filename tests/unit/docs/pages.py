@@ -15,6 +15,8 @@ _PAST: Final = {"CHANGELOG.md"}
 """Tells what was: its names may be gone."""
 
 _FENCE: Final = re.compile(r"^ *```\w*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+_CONTAINER: Final = r" (?:exec|run)(?: -\S+(?: [^\s-]\S*)?)* \w[\w./-]*(?::[\w.-]+)? "
+"""`docker` and `kubectl`, up to the name of what a command runs in."""
 _CODE: Final = re.compile(r"`([^`]+)`")
 
 
@@ -45,7 +47,7 @@ def code(text: str) -> Iterator[str]:
 def typed(text: str, program: str) -> Iterator[list[str]]:
     """What a page has people type to a program, cut into words, without the explanation beside it."""
     for said in code(text):
-        for found in re.findall(rf"(?:^|\$\(| -- |exec \w+ |/){program} (.+)", said):
+        for found in re.findall(rf"(?:^|\$\(| -- |/|{_CONTAINER}){program} (.+)", said):
             yield re.split(r" {3,}| # |[|;)>&]", found)[0].split()
 
 
