@@ -1,6 +1,7 @@
 """The drill of docs/runbooks/backup-and-restore.md: what is dumped comes back whole, walls included."""
 
 import asyncio
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from shared.db.pool import open_database
 from tests.component.cli.rig import Cli, settings
 from tests.component.cli.test_doctor import findings
 
+PAGE = Path(__file__).parents[3] / "docs" / "runbooks" / "backup-and-restore.md"
 TEMPLATE = """
 template_id: welcome
 name: Welcome
@@ -62,27 +64,42 @@ async def content(url: str) -> dict[str, tuple[int, str | None]]:
         await connection.close()
 
 
+async def as_admin(database_url: str, sql: str) -> None:
+    connection = await asyncpg.connect(urlsplit(database_url)._replace(path="/postgres").geturl())
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
 @pytest.fixture
 def restored_url(database_url: str) -> Iterator[str]:
     """An empty database beside the test's own."""
-    name, admin = fresh_name("restored"), urlsplit(database_url)._replace(path="/postgres").geturl()
-
-    async def run(sql: str) -> None:
-        connection = await asyncpg.connect(admin)
-        try:
-            await connection.execute(sql)
-        finally:
-            await connection.close()
-
-    asyncio.run(run(f'CREATE DATABASE "{name}"'))
+    name = fresh_name("restored")
+    asyncio.run(as_admin(database_url, f'CREATE DATABASE "{name}"'))
     try:
         yield urlsplit(database_url)._replace(path=f"/{name}").geturl()
     finally:
-        asyncio.run(run(f'DROP DATABASE "{name}" WITH (FORCE)'))
+        asyncio.run(as_admin(database_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture(params=["superuser", "role of the page"])
+def dumped_url(request: pytest.FixtureRequest, database_url: str) -> Iterator[str]:
+    """The test's own database, as whoever dumps it."""
+    if request.param == "superuser":
+        yield database_url
+        return
+    name, parts = fresh_name("backup"), urlsplit(database_url)
+    [made] = re.findall(r"`(CREATE ROLE justai_backup .+?)`", PAGE.read_text())
+    asyncio.run(as_admin(database_url, made.replace("justai_backup", f'"{name}"').replace("…", "its-own")))
+    try:
+        yield parts._replace(netloc=f"{name}:its-own@{parts.netloc.rpartition('@')[2]}").geturl()
+    finally:
+        asyncio.run(as_admin(database_url, f'DROP ROLE "{name}"'))
 
 
 def test_a_dump_comes_back_whole_and_what_is_restored_is_fit_for_service(
-    database_url: str, restored_url: str, amqp_url: str, tmp_path: Path
+    database_url: str, dumped_url: str, restored_url: str, amqp_url: str, tmp_path: Path
 ) -> None:
     before = Cli(settings(database_url, amqp_url))
     for slug in ("acme", "bolt"):
@@ -93,7 +110,8 @@ def test_a_dump_comes_back_whole_and_what_is_restored_is_fit_for_service(
         before.ok("template", "import", slug, str(path))
     bins, dump = programs(database_url), tmp_path / "justai.dump"
 
-    subprocess.run([bins / "pg_dump", "--format=custom", f"--file={dump}", database_url], check=True, timeout=60)
+    subprocess.run([bins / "pg_dump", "--format=custom", f"--file={dump}", dumped_url], check=True, timeout=60)
+    subprocess.run([bins / "pg_restore", "--file=/dev/null", dump], check=True, timeout=60)
     subprocess.run(
         [bins / "pg_restore", "--exit-on-error", "--no-owner", f"--dbname={restored_url}", dump], check=True, timeout=60
     )
@@ -103,6 +121,25 @@ def test_a_dump_comes_back_whole_and_what_is_restored_is_fit_for_service(
     assert {one["tone"] for one in findings(after) if one["area"] in {"database", "schema", "keys"}} == {"ok"}
     assert "Welcome" in after.ok("template", "list", "acme")
     asyncio.run(walls_stand(restored_url, after.value("SELECT org_id FROM orgs WHERE slug = 'acme'")))
+
+
+def run(*command: str | Path) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(command, timeout=60, capture_output=True, check=False)
+
+
+def test_a_dump_that_broke_off_is_found(database_url: str, tmp_path: Path) -> None:
+    bins = programs(database_url)
+    whole = subprocess.run(
+        [bins / "pg_dump", "--format=custom", database_url], check=True, timeout=60, capture_output=True
+    )
+    dump = tmp_path / "justai.dump"
+    dump.write_bytes(whole.stdout[: -len(whole.stdout) // 4])
+
+    listed = subprocess.run([bins / "pg_restore", "--list", dump], timeout=60, capture_output=True, check=False)
+    read = subprocess.run([bins / "pg_restore", "--file=/dev/null", dump], timeout=60, capture_output=True, check=False)
+
+    assert (listed.returncode, b"TABLE DATA" in listed.stdout) == (0, True)
+    assert read.returncode == 1
 
 
 async def walls_stand(url: str, org_id: UUID) -> None:

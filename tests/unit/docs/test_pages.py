@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import orjson
 import pytest
+import yaml
 
 from cli import reference
 from shared import metrics
@@ -13,6 +14,8 @@ from tests.unit.docs.pages import ROOT, anchors, code, name_of, pages, resolve, 
 
 every_page = pytest.mark.parametrize("page", pages(), ids=name_of)
 OF_OTHERS = {"venv", "pip", "pytest"}
+WITH_VALUE = {"--env", "--user", "--volume"}
+"""Options of compose that are followed by one."""
 MADE_OR_THEIRS = (
     "deploy/secrets",
     "deploy/.env",
@@ -38,6 +41,28 @@ def test_every_justai_command_exists_with_its_options(page: Path) -> None:
         is_group = isinstance(command, click.Group)
         assert not is_group or not [word for word in rest if word[0].isalpha()], f"justai {' '.join(words)}"
         assert said <= known | {"--help"}, f"justai {' '.join(words)}"
+
+
+@every_page
+def test_every_command_of_compose_names_its_file_and_services_that_exist(page: Path) -> None:
+    known = yaml.safe_load(text_of(ROOT / "deploy" / "compose.yaml"))["services"]
+    for said in code(text_of(page)):
+        for line in re.findall(r"docker compose (.+)", said):
+            flag, file, *given = re.split(r" [|<>] ", line)[0].split()
+            assert (flag, file) == ("-f", "deploy/compose.yaml"), line
+            while given[0] == "--profile":
+                given = given[2:]
+            verb, named = given[0], [word for word in after_options(given[1:]) if word not in ("SERVICE", "…")]
+            if verb in {"exec", "run"}:
+                named = named[:1]
+            assert verb in {"build", "exec", "logs", "restart", "run", "stop", "up"}, line
+            assert set(named) <= known.keys(), line
+
+
+def after_options(words: list[str]) -> list[str]:
+    """What is left of words without options and their values."""
+    pairs = zip(["", *words], words, strict=False)
+    return [word for before, word in pairs if not word.startswith("-") and before not in WITH_VALUE]
 
 
 @every_page
