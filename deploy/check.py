@@ -188,6 +188,7 @@ def manifests() -> list[Document]:
 
 def kubernetes_rules(documents: Iterable[Document]) -> Iterator[str]:
     """Every service deployed and protected from eviction; every pod locked down; nothing open that is not named."""
+    documents = list(documents)
     by_kind: dict[str, list[Document]] = {}
     for document in documents:
         by_kind.setdefault(document["kind"], []).append(document)
@@ -209,6 +210,7 @@ def kubernetes_rules(documents: Iterable[Document]) -> Iterator[str]:
         yield from _secret_faults(_name(found), found["stringData"])
     if not any(_denies_everything(policy["spec"]) for policy in by_kind.get("NetworkPolicy", [])):
         yield "no NetworkPolicy denies by default"
+    yield from cluster.ring_faults(documents)
 
 
 def built_overlays() -> Iterator[str]:

@@ -17,6 +17,7 @@ Document = dict[str, Any]
 
 ROOT: Final = Path(__file__).parent / "k8s"
 _OPERATORS: Final = ("keda.sh/", "external-secrets.io/")
+_NAME_LABEL: Final = "app.kubernetes.io/name"
 _THROTTLED: Final = "jai_write_backlog"  # what waits for Klaviyo's next minute: no replica makes it come sooner
 
 
@@ -69,6 +70,23 @@ def counted(documents: Iterable[Document]) -> Iterator[str]:
             yield f"{_name(one)} is scaled, and says a number of replicas"
 
 
+def ring_faults(documents: Iterable[Document]) -> Iterator[str]:
+    """A key ring may hold keys that AWS KMS has to unwrap: who opens one must reach it, as somebody."""
+    documents = list(documents)
+    accounts = {_name(one): one for one in documents if one["kind"] == "ServiceAccount"}
+    for name, account in accounts.items():
+        if account.get("automountServiceAccountToken") is not False:
+            yield f"{name}: pods of this account carry a token for the cluster"
+    for one in documents:
+        if one["kind"] == "Deployment" and _opens_a_ring(name := _name(one)):
+            if one["spec"]["template"]["spec"].get("serviceAccountName") not in accounts:
+                yield f"{name}: opens a key ring, and has no ServiceAccount that a role could be bound to"
+            if not any(
+                _lets_out(policy["spec"], name, 443) for policy in documents if policy["kind"] == "NetworkPolicy"
+            ):
+                yield f"{name}: opens a key ring, and no NetworkPolicy lets it out on 443, where KMS is"
+
+
 def without_schema() -> Counter[str]:
     """Kinds of others' operators, for which kubernetes-validate has no schema."""
     every = [one for path in ROOT.rglob("*.yaml") if path.name != "kustomization.yaml" for one in _read(path)]
@@ -83,6 +101,19 @@ def _trigger_faults(triggers: Iterable[Document]) -> Iterator[str]:
         yield from faults_of(query)
         if trigger["type"] == "rabbitmq" and trigger["metadata"].get("protocol") != "http":
             yield "asks for a queue's length other than over http"
+
+
+def _opens_a_ring(deployment: str) -> bool:
+    app = ROOT.parents[1] / "services" / deployment.replace("-", "_") / "app.py"
+    return app.exists() and "KeptRing.open(" in app.read_text()
+
+
+def _lets_out(policy: Document, name: str, port: int) -> bool:
+    selector = policy["podSelector"]
+    chosen = [one["values"] for one in selector.get("matchExpressions", ()) if one["key"] == _NAME_LABEL]
+    chosen += [[value] for label, value in selector.get("matchLabels", {}).items() if label == _NAME_LABEL]
+    open_ports = [one["port"] for rule in policy.get("egress", ()) for one in rule.get("ports", ())]
+    return any(name in names for names in chosen) and port in open_ports
 
 
 def _backends(ingress: Document) -> Iterator[str]:

@@ -110,6 +110,11 @@ def container(change: Change) -> Change:
     return pod(lambda spec: change(spec["containers"][0]))
 
 
+def outside(documents: list[Document]) -> Document:
+    spec: Document = found(documents, "NetworkPolicy", "outside")["spec"]
+    return spec
+
+
 KUBERNETES_FAULTS: list[tuple[Change, str]] = [
     (lambda d: d.remove(found(d, "Deployment", "egress")), "egress: no Deployment"),
     (lambda d: d.remove(found(d, "PodDisruptionBudget", "egress")), "egress: no PodDisruptionBudget"),
@@ -157,7 +162,34 @@ KUBERNETES_FAULTS: list[tuple[Change, str]] = [
         "egress: does not have its secrets as files",
     ),
     (pod(lambda p: p["volumes"].pop()), "egress: does not have its secrets as files"),
+    (
+        pod(lambda p: p.pop("serviceAccountName")),
+        "egress: opens a key ring, and has no ServiceAccount that a role could be bound to",
+    ),
+    (
+        lambda d: d.remove(found(d, "ServiceAccount", "justai")),
+        "gateway: opens a key ring, and has no ServiceAccount that a role could be bound to",
+    ),
+    (
+        lambda d: found(d, "ServiceAccount", "justai").pop("automountServiceAccountToken"),
+        "justai: pods of this account carry a token for the cluster",
+    ),
+    (
+        lambda d: outside(d)["podSelector"]["matchExpressions"][0]["values"].remove("gateway"),
+        "gateway: opens a key ring, and no NetworkPolicy lets it out on 443, where KMS is",
+    ),
+    (
+        lambda d: outside(d).pop("egress"),
+        "console: opens a key ring, and no NetworkPolicy lets it out on 443, where KMS is",
+    ),
 ]
+
+
+def test_who_opens_no_key_ring_needs_nothing_outside() -> None:
+    named = {name for one in manifests() if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == "outside"
+             for name in one["spec"]["podSelector"]["matchExpressions"][0]["values"]}  # fmt: skip
+
+    assert named == {name.replace("_", "-") for name in check.SERVICES} - {"generator", "ranker"}
 
 
 @pytest.mark.parametrize(("change", "fault"), KUBERNETES_FAULTS, ids=[fault for _, fault in KUBERNETES_FAULTS])

@@ -21,7 +21,8 @@ TEXT = (ROOT / "docs" / "install.md").read_text()
 
 def lines() -> list[str]:
     """The commands of all code blocks, and those within sentences that are `make` or `justai`."""
-    blocks = re.findall(r"```\n(.*?)```", TEXT, re.DOTALL)
+    blocks = re.findall(r"^```\n(.*?)^```", re.sub(r"^```\w+\n.*?^```\n", "", TEXT, flags=re.DOTALL | re.MULTILINE),
+                        re.DOTALL | re.MULTILINE)  # fmt: skip
     inline = [found for found in re.findall(r"`([^`\n]+)`", TEXT) if found.startswith(("make ", "justai "))]
     return [line for block in blocks for line in block.splitlines()] + inline
 
@@ -90,6 +91,17 @@ def test_a_command_names_what_exists(line: str) -> None:
                 check_justai(given.split())
         case _:
             pytest.fail(f"nobody checks {line!r}")
+
+
+def test_the_ports_that_the_page_names_are_those_that_are_open() -> None:
+    policies = list(yaml.safe_load_all((DEPLOY / "k8s" / "base" / "network.yaml").read_text()))
+    rules = [rule for one in policies for rule in one["spec"].get("egress", ())]
+    table = TEXT.partition("| who | to ports | for |")[2].partition("\n\n")[0]
+    told = [ports for _, _, ports, *_ in (row.split("|") for row in table.splitlines()[2:])]
+
+    assert {port for said in told for port in re.findall(r"\d+", said)} == {
+        str(one["port"]) for rule in rules for one in rule["ports"]
+    }
 
 
 def test_the_image_is_called_as_the_manifests_call_it() -> None:
