@@ -57,7 +57,8 @@ def main() -> None:
       justai webhook acme welcome                  URL, headers and JSON body to paste into the flow
       justai snippet acme welcome                  what to paste into the email
 
-    Connections come from the same JUSTAI_* settings as the services (docs/configuration.md).
+    Connections come from the same JUSTAI_* settings as the services (docs/configuration.md). FILE may be -, standard
+    input, for where the command runs in a container (docs/install.md).
     """
 
 

@@ -6,6 +6,7 @@ import click
 import yaml
 
 from cli.actor import acting
+from cli.given_file import GIVEN_FILE
 from cli.session import command, session
 from cli.template_file import BadFile, read_attributes
 from shared.admin.operation import Nothing
@@ -19,7 +20,7 @@ def attributes() -> None:
 
 @attributes.command("import")
 @click.argument("org_slug")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=GIVEN_FILE)
 @acting
 @command
 async def attributes_import(org_slug: str, file: Path, actor: str) -> None:

@@ -9,6 +9,7 @@ import click
 
 from cli.actor import acting
 from cli.display import printable
+from cli.given_file import GIVEN_FILE_OR_FOLDER, called
 from cli.operations import told
 from cli.session import command, session
 from cli.template_file import BadFile, read_text
@@ -42,7 +43,7 @@ async def export_config(org_slug: str, output: TextIO) -> None:
 
 @click.command("apply")
 @click.option(
-    "-f", "--file", "paths", required=True, multiple=True, type=click.Path(exists=True, path_type=Path),
+    "-f", "--file", "paths", required=True, multiple=True, type=GIVEN_FILE_OR_FOLDER,
     help="A YAML file, or a folder whose .yaml and .yml files are read, also in folders below; may be given again.",
 )  # fmt: skip
 @click.option("--org", "org_slug", help="Which org, where the files do not say it.")
@@ -61,7 +62,7 @@ async def apply(paths: Sequence[Path], org_slug: str | None, dry_run: bool, prun
     `justai export-config ORG` writes such a file; docs/config-files.md describes it.
     """
     try:
-        files = [config.GivenFile(name=str(path), text=read_text(path)) for path in _files(paths)]
+        files = [config.GivenFile(name=called(path), text=read_text(path)) for path in _files(paths)]
     except BadFile as error:
         raise click.ClickException(str(error)) from None
     slug = org_slug or slug_of([(one.name, one.text) for one in files])

@@ -1,19 +1,25 @@
 """`justai source drop-key`: logins of our own SFTP server (deploy/sftp-drop).
 
-Each is a file of public keys in a folder that the server reads.
+Each is a file of public keys in a folder that the server reads. It may lie where no database is: on an operator's own
+machine, from which a Secret is made.
 """
 
 import base64
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
-from cli.session import command, session
+from cli.given_file import GIVEN_FILE, called, text_of
+from cli.session import command, has_database, session
 from shared.admin.sources.ssh_keys import BadKey, host_key
+
+_SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # as the table of orgs has it
 
 
 def fingerprint(key: str) -> str:
@@ -44,14 +50,22 @@ def write(folder: Path, slug: str, keys: Sequence[str]) -> None:
 def public_key(path: Path) -> str:
     """The key in a file like `id_ed25519.pub`. Raises ClickException."""
     try:
-        text = path.read_text()
+        text = text_of(path)
         if "PRIVATE KEY" in text:
-            raise click.ClickException(f"--key-file: {path} is a private key; give the .pub file beside it.")
+            raise click.ClickException(f"--key-file: {called(path)} is a private key; give the .pub file beside it.")
         return host_key(text)
     except UnicodeDecodeError:
         raise click.ClickException("--key-file: this is no text.") from None
     except BadKey as error:
         raise click.ClickException(f"--key-file: {str(error).replace('public host key', 'public key')}.") from None
+
+
+async def _demand_org(slug: str) -> None:
+    if has_database():
+        async with session() as s:
+            await s.org_id(slug)
+    elif not _SLUG.fullmatch(slug):  # it becomes the name of a file
+        raise click.ClickException(f"{slug!r} is no org's slug: lower-case letters, digits, - and _.")
 
 
 @click.command("drop-key")
@@ -64,7 +78,7 @@ def public_key(path: Path) -> str:
     "--key-file",
     "added",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=GIVEN_FILE,
     help="A public key to let in, like id_ed25519.pub.",
 )
 @click.option("--rm", "removed", multiple=True, metavar="SHA256:…", help="A key to take away, by its fingerprint.")
@@ -76,9 +90,9 @@ async def drop_key(org_slug: str, keys_dir: Path, added: tuple[Path, ...], remov
 
     The login's name is the org's slug. What is put there lands in the org's own folder, which a source of kind folder
     with --path in reads. A change counts within seconds; on Kubernetes, once the secret is made anew from the folder.
+    Whether there is such an org is looked at where JUSTAI_DATABASE_URL is set.
     """
-    async with session() as s:
-        await s.org_id(org_slug)
+    await _demand_org(org_slug)
     keys = keys_of(keys_dir, org_slug)
     by_print = {fingerprint(key).split()[0]: key for key in keys}
     for one in removed:

@@ -8,6 +8,7 @@ import click
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cli.display import show_table
+from cli.given_file import GIVEN_FILE, called, text_of
 from cli.preview_page import notes_of, page
 from cli.session import command, session
 from shared.admin.variants import previewing
@@ -26,7 +27,7 @@ _PEOPLE = TypeAdapter(Annotated[list[GivenPerson], Field(min_length=1, max_lengt
 @click.option(
     "--people",
     "people_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=GIVEN_FILE,
     help='JSON: [{"name": "Ada", "attrs": {"plan": "pro"}, "fields": {"first_name": "Ada"}}, …].',
 )
 @click.option(
@@ -102,10 +103,12 @@ def _cell(one: PreviewCell) -> Cell:
 
 def _read(file: Path) -> list[GivenPerson]:
     try:
-        return _PEOPLE.validate_json(file.read_bytes())
+        return _PEOPLE.validate_json(text_of(file))
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{called(file)} is no UTF-8 text.") from None
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
         first, *path = fault["loc"] or ("",)
-        place = f"person {int(first) + 1}" if isinstance(first, int) else str(file)
+        place = f"person {int(first) + 1}" if isinstance(first, int) else called(file)
         where = ": " + ".".join(str(part) for part in path) if path else ""
-        raise click.ClickException(f"{place}{where}: {fault['msg']} ({file})") from None
+        raise click.ClickException(f"{place}{where}: {fault['msg']} ({called(file)})") from None

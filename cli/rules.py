@@ -7,6 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from cli.actor import acting
+from cli.given_file import GIVEN_FILE, called
 from cli.session import command, session
 from cli.template_file import BadFile, load_yaml
 from shared.admin.operation import Nothing
@@ -23,7 +24,7 @@ def rules() -> None:
 
 @rules.command("import")
 @click.argument("org_slug")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=GIVEN_FILE)
 @acting
 @command
 async def rules_import(org_slug: str, file: Path, actor: str) -> None:
@@ -46,7 +47,7 @@ async def rules_import(org_slug: str, file: Path, actor: str) -> None:
         raise click.ClickException(str(error)) from None
     except ValidationError as error:
         faults = [f"  {place_in({}, one['loc'])}: {what_is_wrong(one)}" for one in error.errors(include_url=False)]
-        raise click.ClickException("\n".join([f"{file} cannot be imported:", *faults])) from None
+        raise click.ClickException("\n".join([f"{called(file)} cannot be imported:", *faults])) from None
     async with session() as s:
         await s.run(content_rules.set_rules, content_rules.SetRules(rules=read), org_slug, actor)
     words = len(read.banned_words) + len(read.banned_claims)

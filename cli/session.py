@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial, wraps
+from pathlib import Path
 from secrets import token_hex
 from typing import Any, ParamSpec, TypedDict, Unpack
 from uuid import UUID, uuid4
@@ -150,6 +151,12 @@ def read_settings() -> ServiceSettings:
         raise click.ClickException(f"The configuration is not usable:\n{error}") from None
 
 
+def has_database() -> bool:
+    """Whether this place is told of one at all."""
+    folder = os.environ.get("JUSTAI_SECRETS_DIR")
+    return bool(os.environ.get("JUSTAI_DATABASE_URL") or (folder and (Path(folder) / "justai_database_url").exists()))
+
+
 @asynccontextmanager
 async def session() -> AsyncIterator[Session]:
     """Settings read, database open and up to date."""
@@ -199,6 +206,8 @@ def command(work: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
         except asyncpg.PostgresError as error:
             raise click.ClickException(f"The database refuses this: {error}") from error
         except OSError as error:
+            if error.filename is not None:  # of a connection there is none
+                raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
             raise click.ClickException(f"A server is out of reach: {error or 'no answer in time'}") from error
         finally:
             logging.disable(logging.NOTSET)

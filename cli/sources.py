@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from cli.actor import acting
 from cli.display import moment, printable, show_table
+from cli.given_file import GIVEN_FILE, text_of
 from cli.session import command, session
 from cli.source_preview import show_preview
 from shared.admin.operation import Nothing
@@ -17,7 +18,6 @@ from shared.admin.sources import trying as source_trying
 from shared.admin.sources.kinds import Kind
 
 _PORT, _POLL_S = click.IntRange(1, 65_535), click.IntRange(1, 86_400)
-_KEY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _KINDS = click.Choice(list(get_args(Kind)))
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,7 +42,7 @@ def _of_a_kind(function: F) -> F:
             click.option("--pattern", help="Which file names: * ? [abc]; all by default."),
             click.option("--host-key", help="sftp: the server's public key; it is pinned, never learned."),
             click.option(
-                "--key-file", "private_key", type=_KEY_FILE, help="sftp: our private key for it; stored sealed."
+                "--key-file", "private_key", type=GIVEN_FILE, help="sftp: our private key for it; stored sealed."
             ),
             click.option("--bucket", help="s3: the bucket."),
             click.option("--region", help="s3: its region; us-east-1 by default."),
@@ -51,7 +51,7 @@ def _of_a_kind(function: F) -> F:
             click.option(
                 "--secret-key-file",
                 "secret_key",
-                type=_KEY_FILE,
+                type=GIVEN_FILE,
                 help="s3: a file with the key's secret; stored sealed.",
             ),
         )
@@ -64,9 +64,9 @@ def _given(told: dict[str, Any]) -> dict[str, Any]:
     """What was said, with the contents of the files that were named."""
     said = {name: value for name, value in told.items() if value is not None}
     if "private_key" in said:
-        said["private_key"] = _text_of(said["private_key"], "--key-file")
+        said["private_key"] = _secret_of(said["private_key"], "--key-file")
     if "secret_key" in said:
-        secret = _text_of(said["secret_key"], "--secret-key-file").get_secret_value().strip()
+        secret = _secret_of(said["secret_key"], "--secret-key-file").get_secret_value().strip()
         if not secret:
             raise click.ClickException("--secret-key-file: the file is empty.")
         said["secret_key"] = SecretStr(secret)
@@ -101,8 +101,8 @@ async def source_add(org_slug: str, name: str, kind: Kind, poll_s: int, actor: s
     Try it first with `justai source test ORG` and the same options; then `justai source preview` shows how a file of it
     would be read.
     """
+    asked = sources.AddSource(name=name, kind=kind, poll_s=poll_s, **_given(told))
     async with session() as s:
-        asked = sources.AddSource(name=name, kind=kind, poll_s=poll_s, **_given(told))
         await s.run(sources.add, asked, org_slug, actor)
     click.echo(f"Added source {name}. See what becomes of its files: justai source files {org_slug} {name}")
 
@@ -124,11 +124,11 @@ async def source_set(
     actor: str, **told: Any,
 ) -> None:  # fmt: skip
     """Change a source; what is not given stays. A source that was refused is tried again."""
+    asked = sources.SetSource(
+        name=name, poll_s=poll_s, mapping=_mapping(mapping) if mapping else {} if no_map else None,
+        enabled=enabled, **_given(told),
+    )  # fmt: skip
     async with session() as s:
-        asked = sources.SetSource(
-            name=name, poll_s=poll_s, mapping=_mapping(mapping) if mapping else {} if no_map else None,
-            enabled=enabled, **_given(told),
-        )  # fmt: skip
         await s.run(sources.set_source, asked, org_slug, actor)
     click.echo(f"Changed source {name}.")
 
@@ -160,8 +160,8 @@ async def source_test(org_slug: str, name: str | None, kind: Kind | None, actor:
 
     With options, the source is tried with them in place of what is stored; without NAME, before it is added at all.
     """
+    typed = source_trying.TrySource(name=name, kind=kind, **_given(told))
     async with session() as s:
-        typed = source_trying.TrySource(name=name, kind=kind, **_given(told))
         if name is not None and not typed.model_dump(exclude_none=True, exclude={"name"}):
             found = await s.run(source_trying.try_stored, sources.OneSource(name=name), org_slug, actor)
         else:
@@ -233,9 +233,9 @@ def trouble_of(one: sources.Source) -> str:
     return f"no new file since {moment(one.silent_since)}, longer than usual; does whoever puts them there still run?"
 
 
-def _text_of(key_file: Path, option: str) -> SecretStr:
+def _secret_of(key_file: Path, option: str) -> SecretStr:
     try:
-        return SecretStr(key_file.read_text())
+        return SecretStr(text_of(key_file))
     except UnicodeDecodeError:
         raise click.ClickException(f"{option}: this is no text.") from None
 

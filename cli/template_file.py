@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from cli.given_file import called, text_of
 from shared.admin.errors import Fault
 from shared.admin.templates.reading import faults_of, judge
 from shared.admin.yaml_text import BadYaml, one_document
@@ -25,7 +26,7 @@ def read_attributes(file: Path) -> OrgAttributes:
     try:
         return OrgAttributes.model_validate({} if raw is None else raw)
     except ValidationError as error:
-        raise bad_file(file, lines(faults_of(raw, error, "an attributes file"))) from None
+        raise bad_file(called(file), lines(faults_of(raw, error, "an attributes file"))) from None
 
 
 def read_template(
@@ -37,7 +38,7 @@ def read_template(
     """
     judged = judge(load_yaml(file), rules, today)
     if judged.template is None:
-        raise bad_file(file, lines(judged.faults))
+        raise bad_file(called(file), lines(judged.faults))
     return judged.template, judged.warnings
 
 
@@ -46,7 +47,7 @@ def lines(faults: Iterable[Fault]) -> list[str]:
     return [f"{fault.field}: {fault.message}" for fault in faults]
 
 
-def bad_file(file: Path | str, faults: list[str]) -> BadFile:
+def bad_file(file: str, faults: list[str]) -> BadFile:
     """All that is wrong with it."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     return BadFile(f"{file} cannot be imported, {count}:\n" + "\n".join(f"  {fault}" for fault in faults))
@@ -54,15 +55,15 @@ def bad_file(file: Path | str, faults: list[str]) -> BadFile:
 
 def load_yaml(file: Path) -> object:
     """What a YAML file holds. Raises BadFile."""
-    return read_yaml(read_text(file), str(file))
+    return read_yaml(read_text(file), called(file))
 
 
 def read_text(file: Path) -> str:
     """A file's text. Raises BadFile."""
     try:
-        return file.read_text("utf-8")
+        return text_of(file)
     except UnicodeDecodeError:
-        raise BadFile(f"{file} is no UTF-8 text") from None
+        raise BadFile(f"{called(file)} is no UTF-8 text") from None
 
 
 def read_yaml(text: str, file: str) -> object:

@@ -10,6 +10,7 @@ import click
 from cli import stops
 from cli.actor import acting
 from cli.display import printable, show_table
+from cli.given_file import GIVEN_FILE, called
 from cli.session import command, session
 from cli.template_file import BadFile, bad_file, lines, load_yaml, read_template
 from cli.template_setup import template_control, template_create, template_export, template_lint_command
@@ -34,7 +35,7 @@ def template() -> None:
 
 @template.command("import")
 @click.argument("org_slug")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=GIVEN_FILE)
 @click.option("--check", is_flag=True, help="Only judge the file, by the default rules; the database is not needed.")
 @click.option("--dry-run", is_flag=True, help="Only tell what it would do, and change nothing.")
 @acting
@@ -59,7 +60,7 @@ def template_import(org_slug: str, file: Path, check: bool, dry_run: bool, actor
             _, warnings = read_template(file, DEFAULT, datetime.now(UTC).date())
             for warning in warnings:
                 click.echo(f"Warning: {warning}", err=True)
-            click.echo(f"{file} can be imported.")
+            click.echo(f"{called(file)} can be imported.")
         else:
             _import(org_slug, file, load_yaml(file), actor, dry_run)
     except BadFile as error:
@@ -74,7 +75,7 @@ async def _import(org_slug: str, file: Path, raw: object, actor: str, dry_run: b
             asked = templates.ImportTemplate(template=raw, dry_run=dry_run)
             done = await s.ask(templates.import_template, asked, org_slug, actor)
         except Refused as error:
-            raise bad_file(file, lines(error.faults)) from None
+            raise bad_file(called(file), lines(error.faults)) from None
     for warning in done.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if dry_run:

@@ -8,6 +8,7 @@ import click
 
 from cli.actor import acting
 from cli.display import moment, printable, show_table
+from cli.given_file import GIVEN_FILE, called, text_of
 from cli.operations import told
 from cli.session import command, session
 from cli.template_file import BadFile, load_yaml
@@ -81,7 +82,7 @@ async def variant_show(org_slug: str, template_id: str, variant: str, version: i
 
 @variant.command("save")
 @_named
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=GIVEN_FILE)
 @acting
 @command
 async def variant_save(org_slug: str, template_id: str, variant: str, file: Path, actor: str) -> None:
@@ -120,7 +121,7 @@ async def variant_export(org_slug: str, template_id: str) -> None:
 @variant.command("import")
 @click.argument("org_slug")
 @click.argument("template_id")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=GIVEN_FILE)
 @acting
 @command
 async def variant_import(org_slug: str, template_id: str, file: Path, actor: str) -> None:
@@ -129,29 +130,29 @@ async def variant_import(org_slug: str, template_id: str, file: Path, actor: str
     Columns: name, and any of theme, subject, preheader, body, mjml. A column that is not there leaves what is, and so
     do variants without a row. Rows that cannot be taken in are named, the others are saved; status 1 tells of them.
     """
-    asked = variant_csv.ImportVariants(template_id=template_id, csv=_text_of(file))
+    asked = variant_csv.ImportVariants(template_id=template_id, csv=_csv_of(file))
     async with session() as s:
         done = await s.run(variant_csv.take_in, asked, org_slug, actor)
     for saved in done.saved:
         click.echo(f"{saved.what:12} {printable(saved.name)}  {saved.copy_id}")
     for row in done.refused:
         for fault in row.faults:
-            click.echo(printable(f"{file}:{row.line}: {row.name}: {fault.field} {fault.message}"), err=True)
+            click.echo(printable(f"{called(file)}:{row.line}: {row.name}: {fault.field} {fault.message}"), err=True)
     if done.refused:
         count = len(done.refused)
         raise click.ClickException(f"{count} row{'' if count == 1 else 's'} not taken in")
 
 
-def _text_of(file: Path) -> str:
+def _csv_of(file: Path) -> str:
     try:
-        return file.read_text("utf-8-sig")
+        return text_of(file, "utf-8-sig")
     except UnicodeDecodeError:
-        raise click.ClickException(f"{file} is no text in UTF-8; save it as “CSV UTF-8”") from None
+        raise click.ClickException(f"{called(file)} is no text in UTF-8; save it as “CSV UTF-8”") from None
 
 
 @variant.command("try")
 @_named
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=GIVEN_FILE)
 @click.option("--person", type=click.Choice(["example", "nobody", "long"]), default="example", show_default=True)
 @command
 async def variant_try(org_slug: str, template_id: str, variant: str, file: Path, person: Any) -> None:

@@ -68,8 +68,10 @@ def test_what_was_written_out_is_applied_to_another_org(acme: Cli, folder: Path)
     assert file.read_text() == acme.ok("export-config", "acme")
     refused = acme.error("apply", "-f", str(file), "--org", "staging", "--yes")
     file.write_text(file.read_text().replace("  slug: acme\n", ""))
-    acme.ok("apply", "-f", str(file), "--org", "staging", "--yes")
+    acme.ok("apply", "-f", "-", "--org", "staging", "--yes", given=file.read_text())
+    said = acme.ok("apply", "-f", str(file), "--org", "staging", "--yes")
 
+    assert said.startswith("Nothing to do.\n")
     assert "the files are for the org acme, and this is staging" in refused
     assert acme.ok("export-config", "staging").replace("slug: staging", "slug: acme") == acme.ok(
         "export-config", "acme"

@@ -24,14 +24,14 @@ PAGE = (ROOT / "docs" / "ingest.md").read_text()
 WELCOME = ROOT / "demo" / "shop" / "welcome.yaml"
 # What the page's examples name, which is what the files of this test say.
 EMAIL, EVENT, PERSON = "01M2XP7FY7FV3CW6TA32JN1XG2", "6KLjcYbVcaN", "01PERSON"
-NOT_RUN = ("docker compose ",)
-"""Docker is not on the machines of tests; `make check-deploy` reads the compose file."""
+NOT_RUN = ("docker ", "kubectl ")
+"""Neither is on the machines of tests; `make check-deploy` reads what they are given."""
 
 
 def commands() -> Iterator[str]:
     """Of the page's blocks, without the words beside them."""
     for block in re.findall(r"^```\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
-        for line in block.splitlines():
+        for line in re.sub(r"\\\n +", "", block).splitlines():
             yield re.split(r" {3,}", line)[0].strip()
 
 

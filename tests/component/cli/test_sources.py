@@ -126,6 +126,14 @@ def test_an_rsa_key_in_pem_form_is_taken(acme: Cli, tmp_path: Path) -> None:
     acme.ok(*add(path))
 
 
+def test_a_key_is_taken_from_standard_input(acme: Cli, key_file: Path) -> None:
+    acme.ok(*("-" if word == str(key_file) else word for word in add(key_file)), given=key_file.read_text())
+
+    row = source(acme)
+    opened = KeyRing(KEY).open(row["sealed_key"], f"{row['org_id']}/source/{row['source_id']}")
+    assert opened == key_file.read_text()
+
+
 def test_a_name_is_used_once(acme: Cli, key_file: Path) -> None:
     acme.ok(*add(key_file))
 

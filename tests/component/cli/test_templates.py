@@ -56,6 +56,14 @@ def test_importing_says_what_it_did_to_each_variant(acme: Cli, file: Path) -> No
     assert (state["Warm"]["state"], state["Cold"]["state"]) == ("approved", "draft")
 
 
+def test_standard_input_is_imported_like_a_file(acme: Cli, file: Path) -> None:
+    given = acme.ok("template", "import", "acme", "-", given=FILE)
+    again = acme.ok("template", "import", "acme", str(file))
+
+    assert given.startswith("created      Warm")
+    assert again.startswith("unchanged    Warm")
+
+
 def test_a_dry_run_says_what_an_import_would_do_and_does_nothing(acme: Cli, file: Path) -> None:
     acme.ok("template", "import", "acme", str(file))
     before = acme.everything()
