@@ -83,20 +83,22 @@ def _print(reason: str, origin: str, dead_at: str, body: str) -> None:
 @dead.command("replay")
 @kind_argument
 @click.option("--letter", "letter_id", help="Only this letter.")
-@click.option("--reason", help="Only letters whose reason contains this text.")
+@click.option("--because-of", metavar="TEXT", help="Only letters whose reason contains this text.")
+@click.option("--reason", "earlier_name", hidden=True)  # its name before: elsewhere that is what somebody explains
 @limit_option
 @click.option("--dry-run", is_flag=True, help="Say what would be replayed.")
 @org_option
 @acting
 @command
 async def dead_replay(
-    kind: admin_dead.Kind, letter_id: str | None, reason: str | None, limit: int, dry_run: bool, org_slug: str | None,
-    actor: str,
+    kind: admin_dead.Kind, letter_id: str | None, because_of: str | None, earlier_name: str | None, limit: int,
+    dry_run: bool, org_slug: str | None, actor: str,
 ) -> None:  # fmt: skip
     """Send dead letters round again, as first attempts. Ids stay, so what was done already is done once.
 
-    Without --letter and --reason: all of that kind, up to --limit.
+    Without --letter and --because-of: all of that kind, up to --limit. Ends with status 1 when one of them finds none.
     """
+    reason = because_of or earlier_name
 
     def wanted(letter: letters.DeadLetter) -> bool:
         return (letter_id is None or letter.letter_id == letter_id) and (reason is None or reason in letter.reason)
@@ -104,7 +106,8 @@ async def dead_replay(
     if org_slug is not None:
         asked = admin_dead.Replay(kind=kind, letter_id=letter_id, reason=reason, limit=limit, dry_run=dry_run)
         async with session() as s:
-            _say(len((await s.run(admin_dead.replay, asked, org_slug, actor)).letters), kind, dry_run=dry_run)
+            found = len((await s.run(admin_dead.replay, asked, org_slug, actor)).letters)
+        _say(found, kind, reason, dry_run=dry_run)
         return
     spec = _KINDS[kind]
     with reaching("RabbitMQ", "JUSTAI_AMQP_URL"):
@@ -117,10 +120,14 @@ async def dead_replay(
                 moved = list(await letters.replay(connection, publisher, spec, wanted=wanted, limit=limit))
     if letter_id is not None and not moved:
         raise click.ClickException(f"No letter {letter_id!r} in {kind}; see `justai dead list`.")
-    _say(len(moved), kind, dry_run=dry_run)
+    _say(len(moved), kind, reason, dry_run=dry_run)
 
 
-def _say(number: int, kind: str, *, dry_run: bool) -> None:
+def _say(number: int, kind: str, reason: str | None, *, dry_run: bool) -> None:
+    if reason is not None and not number:
+        raise click.ClickException(
+            f"No letter of {kind} says {reason!r}; give a part of a reason as `justai dead list` shows it."
+        )
     letters_ = "1 letter" if number == 1 else f"{number} letters"
     click.echo(f"{'Would replay' if dry_run else 'Replayed'} {letters_} of {kind}.")
 

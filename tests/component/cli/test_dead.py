@@ -91,14 +91,28 @@ def test_one_letter_is_shown_whole(cli: Cli, amqp_url: str) -> None:
 def test_only_the_wanted_letters_are_replayed(cli: Cli, amqp_url: str) -> None:
     bury(amqp_url)
 
-    dry = cli.ok("dead", "replay", "write", "--reason", "profile_not_found", "--dry-run")
+    dry = cli.ok("dead", "replay", "write", "--because-of", "profile_not_found", "--dry-run")
     untouched = counts(amqp_url)
-    wet = cli.ok("dead", "replay", "write", "--reason", "profile_not_found")
+    wet = cli.ok("dead", "replay", "write", "--reason", "profile_not_found")  # its name before
 
     assert (dry, untouched) == ("Would replay 2 letters of write.\n", (0, 3))
     assert wet == "Replayed 2 letters of write.\n"
     assert counts(amqp_url) == (2, 1)
     assert list(letters(cli)) == [REASONS[0]]
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["wet", "dry"])
+def test_an_explanation_in_place_of_a_part_of_a_reason_replays_nothing_and_says_so(
+    cli: Cli, amqp_url: str, more: tuple[str, ...]
+) -> None:
+    bury(amqp_url)
+
+    said = cli.line("dead", "replay", "write", "--because-of", "disk full, mended", *more)
+
+    assert said == (
+        "No letter of write says 'disk full, mended'; give a part of a reason as `justai dead list` shows it."
+    )
+    assert counts(amqp_url) == (0, 3)
 
 
 def test_one_letter_is_replayed_by_its_id_and_then_all(cli: Cli, amqp_url: str) -> None:

@@ -44,6 +44,20 @@ def test_every_justai_command_exists_with_its_options(page: Path) -> None:
 
 
 @every_page
+def test_a_justai_command_that_is_whole_says_what_it_cannot_do_without(page: Path) -> None:
+    for words in typed(text_of(page), "justai"):
+        command, rest = resolve(words)
+        needed = [one for one in command.params if one.required]
+        arguments = [one for one in needed if isinstance(one, click.Argument)]
+        given = [word for word in rest if not word.startswith(("-", "["))]
+        if "…" in rest or not given or len(given) < len(arguments):
+            continue  # named, not typed
+        said = {word.lstrip("[").partition("=")[0] for word in rest}
+        lacks = [one.opts[0] for one in needed if isinstance(one, click.Option) and not said & {*one.opts}]
+        assert lacks == [], f"justai {' '.join(words)}"
+
+
+@every_page
 def test_every_command_of_compose_names_its_file_and_services_that_exist(page: Path) -> None:
     known = yaml.safe_load(text_of(ROOT / "deploy" / "compose.yaml"))["services"]
     for said in code(text_of(page)):
