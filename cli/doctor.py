@@ -5,10 +5,11 @@ import importlib
 import json
 import shutil
 import ssl
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -126,8 +127,8 @@ async def _look(url: str | None) -> AsyncIterator[Finding]:
             ]
         for finding in findings:
             yield finding
-    folder = tempfile.gettempdir()
-    yield rules.of_room(folder, shutil.disk_usage(folder).free)
+    for one in of_room():
+        yield one
 
 
 def _why(error: BaseException) -> str:
@@ -148,6 +149,18 @@ def of_configuration() -> Iterable[Finding]:
         yield Finding("settings", "bad", f"{line} ({whose})", "docs/configuration.md says what each setting is.")
     if not faults:
         yield Finding("settings", "ok", "The settings of every service are usable")
+
+
+def of_room() -> Iterable[Finding]:
+    """Folders for files in hand that are set and to be seen here. In a container the doctor has a disk of its own, and
+    what the system's folder has is not what theirs has: of that it says nothing."""
+    for service in ("ingest", "egress"):
+        with suppress(SettingsError):  # said already
+            read = importlib.import_module(f"services.{service}.settings").Settings.read()
+            folder = getattr(read, f"{service}_spool_dir")
+            if folder is not None and Path(folder).is_dir():
+                variable = f"JUSTAI_{service.upper()}_SPOOL_DIR"
+                yield rules.of_room(variable, str(folder), shutil.disk_usage(folder).free)
 
 
 async def _database(settings: ServiceSettings) -> Iterable[Finding]:

@@ -191,11 +191,13 @@ def of_peppers(used: Collection[int], known: Collection[int]) -> Finding:
     return Finding("keys", "ok", "Every API key can be recognised")
 
 
-def of_room(folder: str, free: int) -> Finding:
-    """Where event files and exports lie while they are in hand."""
+def of_room(variable: str, folder: str, free: int) -> Finding:
+    """Where event files or exports lie while they are in hand, as `variable` says."""
     text = f"{free / 1e9:.0f} GB are free in {folder}"
     if free < _ROOM_BYTES:
-        return Finding("disk", "warn", text, "Files in hand lie there: make room, or set JUSTAI_INGEST_SPOOL_DIR.")
+        return Finding(
+            "disk", "warn", text, f"Files in hand lie there: make room, or set {variable} to another folder."
+        )
     return Finding("disk", "ok", text)
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -63,11 +64,11 @@ def bad(cli: Cli, area: str, *arguments: str) -> list[str]:
             if one["area"] == area and one["tone"] == "bad"]  # fmt: skip
 
 
-def test_servers_schema_keys_and_room_are_well(well: Cli) -> None:
+def test_servers_schema_keys_and_room_are_well(well: Cli, tmp_path: Path) -> None:
     well.ok("org", "create", "acme", "Acme Coffee")
     well.ok("key", "create", "acme", "webhook")
 
-    found = findings(well)
+    found = findings(well.with_settings(ingest_spool_dir=str(tmp_path)))
 
     assert {one["area"] for one in found} == {
         "settings",

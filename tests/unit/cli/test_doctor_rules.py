@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from cli.doctor import of_room as room_as_seen_here
 from cli.doctor_rules import (
     CONSUMERS,
     DatabaseSeen,
@@ -31,6 +33,10 @@ WELL = DatabaseSeen(
     version=150_018, said="PostgreSQL 15.18", applied={"0001_a", "0002_b"}, edited=set(), role_problem=None, now=NOW,
     used=10, most=100, longest=timedelta(seconds=3),
 )  # fmt: skip
+NEEDED = {
+    "DATABASE_URL": "postgresql://justai@127.0.0.1:1/nowhere", "AMQP_URL": "amqp://127.0.0.1:1/",
+    "SEAL_KEYS": f"k1:{'A' * 43}=", "API_KEY_PEPPERS": f"1:{'A' * 43}=",
+}  # fmt: skip
 URL = "https://copy.example.com/api/generate/doctor"
 
 
@@ -138,7 +144,27 @@ def test_api_keys_of_a_pepper_that_is_lost_are_told() -> None:
 
 
 def test_little_room_is_told() -> None:
-    assert (of_room("/tmp", 1 << 30).tone, of_room("/tmp", 1 << 36).tone) == ("warn", "ok")
+    assert told([of_room("JUSTAI_EGRESS_SPOOL_DIR", "/spool", 1 << 30)]) == [
+        "warn: 1 GB are free in /spool | Files in hand lie there: make room, or set JUSTAI_EGRESS_SPOOL_DIR to another "
+        "folder."
+    ]
+    assert of_room("JUSTAI_EGRESS_SPOOL_DIR", "/spool", 1 << 36).tone == "ok"
+
+
+def test_room_is_looked_at_where_files_in_hand_lie_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(f"JUSTAI_{name}", value)
+
+    unsaid = list(room_as_seen_here())
+    monkeypatch.setenv("JUSTAI_INGEST_SPOOL_DIR", str(tmp_path / "of another container"))
+    elsewhere = list(room_as_seen_here())
+    monkeypatch.setenv("JUSTAI_EGRESS_SPOOL_DIR", str(tmp_path))
+    here = list(room_as_seen_here())
+
+    assert (unsaid, elsewhere) == ([], [])
+    assert [(one.area, one.says.partition(" GB are free in ")[2]) for one in here] == [("disk", str(tmp_path))]
 
 
 @pytest.mark.parametrize(
