@@ -1,8 +1,11 @@
 """The quickstarts name what exists: targets, files, services, commands."""
 
+import json
 import os
 import re
 import shlex
+import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -102,6 +105,18 @@ def test_the_ports_that_the_page_names_are_those_that_are_open() -> None:
     assert {port for said in told for port in re.findall(r"\d+", said)} == {
         str(one["port"]) for rule in rules for one in rule["ports"]
     }
+
+
+def test_the_bucket_that_the_page_exports_to_is_made_by_the_server_that_comes_along(tmp_path: Path) -> None:
+    subprocess.run(["sh", DEPLOY / "make-secrets.sh", tmp_path], check=True, capture_output=True)
+    [who] = json.loads((tmp_path / "servers" / "s3.json").read_text())["identities"]
+    command = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["s3"]["command"]
+    [words] = [line.split() for line in lines() if "export target" in line]
+    said = dict(pairwise(words))
+
+    assert f"-bucket={said['--bucket']}" in command
+    assert said["--endpoint-url"] in [f"http://s3:{one.partition('=')[2]}" for one in command if "-s3.port=" in one]
+    assert said["--access-key"] == who["credentials"][0]["accessKey"]
 
 
 def test_the_image_is_called_as_the_manifests_call_it() -> None:
