@@ -14,7 +14,7 @@ from tests.unit.docs.pages import ROOT, anchors, code, name_of, pages, resolve, 
 
 every_page = pytest.mark.parametrize("page", pages(), ids=name_of)
 OF_OTHERS = {"venv", "pip", "pytest"}
-WITH_VALUE = {"--env", "--user", "--volume"}
+WITH_VALUE = {"--since", "--user", "--volume"}
 """Options of compose that are followed by one."""
 MADE_OR_THEIRS = (
     "deploy/secrets",
@@ -69,7 +69,7 @@ def test_every_command_of_compose_names_its_file_and_services_that_exist(page: P
             verb, named = given[0], [word for word in after_options(given[1:]) if word not in ("SERVICE", "…")]
             if verb in {"exec", "run"}:
                 named = named[:1]
-            assert verb in {"build", "exec", "logs", "restart", "run", "stop", "up"}, line
+            assert verb in {"build", "exec", "logs", "run", "stop", "up"}, line
             assert set(named) <= known.keys(), line
 
 
