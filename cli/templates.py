@@ -291,7 +291,10 @@ async def snippet(org_slug: str, template_id: str, as_json: bool, page: bool) ->
 @click.command()
 @click.argument("org_slug")
 @click.argument("template_id")
-@click.option("--base-url", default="https://<your host>", help="Where the gateway is reached from outside.")
+@click.option(
+    "--base-url", envvar="JUSTAI_CONSOLE_GATEWAY_URL", show_envvar=True, default="https://<your host>",
+    help="Where the gateway is reached from outside.",
+)  # fmt: skip
 @command
 async def webhook(org_slug: str, template_id: str, base_url: str) -> None:
     """Print what to enter in the flow's Webhook step: destination URL, headers, JSON body."""
