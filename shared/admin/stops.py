@@ -1,4 +1,4 @@
-"""The kill switch (ADR 0010): what stopping and resuming an org or a template writes, and what is stopped."""
+"""Stops (ADR 0010): what stopping and resuming an org or a template writes, and what is stopped."""
 
 from datetime import datetime
 from typing import Annotated

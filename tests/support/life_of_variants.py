@@ -172,7 +172,7 @@ class Life(RuleBasedStateMachine):
             one.approved.add(version)
             one.served, one.paused = version, None
 
-    # --- the kill switch ---------------------------------------------------------------------------------------------
+    # --- stops -----------------------------------------------------------------------------------------------------
 
     @rule(whole=st.booleans())
     def copy_is_stopped(self, *, whole: bool) -> None:

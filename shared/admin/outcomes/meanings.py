@@ -29,7 +29,7 @@ _VARIANT = Meaning("the variant itself", "its checks look for this: correct it a
 DECISIONS: Mapping[str, Meaning] = {
     "control_split": Meaning("control by the template's own split, so that there is a comparison", "nothing"),
     "control_holdout": Meaning("one of the persons whom no variant shall reach (`control_share`)", "nothing"),
-    "stopped": Meaning("somebody threw the kill switch", "docs/runbooks/wrong-copy.md"),
+    "stopped": Meaning("somebody stopped the template, or all of the org", "docs/runbooks/wrong-copy.md"),
     "template_draft": _BY_PLAN,
     "template_archived": _BY_PLAN,
     "no_approved_variant": Meaning(

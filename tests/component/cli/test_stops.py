@@ -1,4 +1,4 @@
-"""The kill switch as an operator throws and ends it; what it does to writes is shown where they are written."""
+"""Stops as an operator begins and ends them; what it does to writes is shown where they are written."""
 
 from pathlib import Path
 

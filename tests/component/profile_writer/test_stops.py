@@ -1,4 +1,4 @@
-"""The kill switch, seen in the box: what reaches the profiles after a stop, and what is taken off them. In real time,
+"""Stops, seen in the box: what reaches the profiles after a stop, and what is taken off them. In real time,
 because a stop is promised within five seconds: that is held where nothing else runs, with more patience elsewhere."""
 
 import asyncio

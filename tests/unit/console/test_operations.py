@@ -9,9 +9,12 @@ import pytest
 from services.console.pages.operations.attention import Observed, attention
 from services.console.pages.operations.exports import heat_map, month_of
 from services.console.pages.operations.operations import by_reason
-from services.console.pages.operations.words import advice, moment_of
+from services.console.pages.operations.words import moment_of
+from services.console.routes import all_pages
+from services.console.web.advice import COMMANDS, RUNBOOKS, advice
 from shared.admin.checks.refused_store import RefusedWebhooks
 from shared.admin.exports.exported_hours import Hour, Hours
+from shared.admin.outcomes.meanings import DECISIONS, WRITES, of_decision, of_write
 from shared.admin.outcomes.number import Number, Shows
 from shared.admin.outcomes.outcomes import Pause, Writing
 from shared.admin.sources.sources import Source
@@ -131,6 +134,27 @@ def test_what_is_no_month_is_this_month(text: str) -> None:
     assert month_of(text, NOW) == datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def test_advice_names_the_org_and_runs_nothing() -> None:
-    assert advice("`justai quota ORG` <b>", "acme") == "<code>justai quota acme</code> &lt;b&gt;"
+def test_advice_leads_to_the_page_that_does_the_same_and_escapes_the_rest() -> None:
+    assert advice("`justai quota ORG` <b>", "acme") == '<a href="/acme/operations">Operations</a> &lt;b&gt;'
+    assert advice("activate it, in the console or by `justai template state ORG TEMPLATE active`", "acme", "a b") == (
+        'activate it, on <a href="/acme/templates/a%20b">the template&#39;s page</a>'
+    )
+    assert advice("its `/readyz` and `<log>`", "acme") == "its <code>/readyz</code> and <code>&lt;log&gt;</code>"
     assert moment_of("yesterday") is None
+
+
+def test_nobody_is_sent_to_a_command_line_or_a_file_by_a_page() -> None:
+    unforeseen = [of_decision("control", "new_one"), of_write("new_one", None)]
+    told = [*DECISIONS.values(), *WRITES.values(), *unforeseen]
+
+    for text in {half for one in told for half in (one.means, one.do)}:
+        for template in ("welcome", ""):
+            assert "justai " not in (said := advice(text, "acme", template)), said
+            assert "docs/" not in said, said
+
+
+def test_the_pages_that_advice_leads_to_are_there() -> None:
+    declared = {one.path for one in all_pages(dev=False) if one.method == "GET"}
+    places = [*COMMANDS.values(), *(place for _, place in RUNBOOKS.values()), ("", "/templates")]
+
+    assert {f"/{{org}}{path}" for _, path in places} <= declared

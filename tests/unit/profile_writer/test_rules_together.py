@@ -113,7 +113,7 @@ class OneProfile(RuleBasedStateMachine):
     def a_job_is_delivered_again(self, which: int) -> None:
         self.deliver(self.delivered[which % len(self.delivered)])
 
-    # --- the kill switch ---------------------------------------------------------------------------------------------
+    # --- stops -----------------------------------------------------------------------------------------------------
 
     @rule(template_id=st.sampled_from(["A", "B"]))
     def a_template_is_stopped(self, template_id: str) -> None:

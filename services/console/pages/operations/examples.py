@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from services.console.pages.operations.operations import span_of, spans
-from services.console.pages.operations.words import advice
+from services.console.web.advice import advice
 from services.console.web.errors import not_found
 from services.console.web.page import Pages
 from services.console.web.visit import Visit

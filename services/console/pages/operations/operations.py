@@ -9,7 +9,8 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from services.console.pages.operations.attention import Observed, attention
-from services.console.pages.operations.words import advice, counted
+from services.console.pages.operations.words import counted
+from services.console.web.advice import advice
 from services.console.web.forms import read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
@@ -70,7 +71,7 @@ async def operations(visit: Visit) -> web.StreamResponse:
 
 @pages.page("POST", "/{org}/operations/stop", role="editor")
 async def stop(visit: Visit) -> web.StreamResponse:
-    """The kill switch of the whole org."""
+    """Stop all of the org's templates."""
     given, _ = await read_form(visit.request, Why)
     await visit.run(stops.stop_org, stops.StopOrg(reason=given.reason or None if given else None))
     await visit.notice(f"{visit.org.name} is stopped: no copy reaches a profile until it is resumed.", "warn")

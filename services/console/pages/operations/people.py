@@ -7,7 +7,8 @@ from aiohttp import web
 from pydantic import BaseModel, SecretStr
 
 from services.console.pages.email_frame import email
-from services.console.pages.operations.words import advice, counted
+from services.console.pages.operations.words import counted
+from services.console.web.advice import advice
 from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from services.console.pages.templates.templates import STATES, template_of
+from services.console.web.advice import advice
 from services.console.web.page import Pages
 from services.console.web.paging import Paging
 from services.console.web.visit import Visit
@@ -44,7 +45,7 @@ async def grid(visit: Visit) -> web.StreamResponse:
     )  # fmt: skip
     return visit.render(
         "templates/preview.html", template=template, found=found, part=part, sample=sample, variant=variant,
-        samples=_SAMPLES, states=STATES, tab="preview", means=of_decision,
+        samples=_SAMPLES, states=STATES, tab="preview", means=of_decision, advice=advice,
         kinds={"example": "example", "nobody's fields": "nobody", "long values": "long"},
     )  # fmt: skip
 

@@ -252,7 +252,7 @@ async def change_state(visit: Visit) -> web.StreamResponse:
 
 @pages.page("POST", "/{org}/templates/{template}/stop", role="editor")
 async def stop(visit: Visit) -> web.StreamResponse:
-    """The kill switch."""
+    """Let no copy of it reach a profile any more."""
     given, _ = await read_form(visit.request, Reason)
     template = await template_of(visit)
     reason = given.reason if given else ""
