@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -83,19 +84,26 @@ def restored_url(database_url: str) -> Iterator[str]:
         asyncio.run(as_admin(database_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
+@contextmanager
+def somebody(database_url: str, made: str) -> Iterator[tuple[str, str]]:
+    """The test's own database, as a role that `made` makes, and that role's name."""
+    name, parts = fresh_name("backup"), urlsplit(database_url)
+    asyncio.run(as_admin(database_url, made.replace("justai_backup", f'"{name}"').replace("…", "its-own")))
+    try:
+        yield parts._replace(netloc=f"{name}:its-own@{parts.netloc.rpartition('@')[2]}").geturl(), name
+    finally:
+        asyncio.run(as_admin(database_url, f'DROP ROLE "{name}"'))
+
+
 @pytest.fixture(params=["superuser", "role of the page"])
 def dumped_url(request: pytest.FixtureRequest, database_url: str) -> Iterator[str]:
     """The test's own database, as whoever dumps it."""
     if request.param == "superuser":
         yield database_url
         return
-    name, parts = fresh_name("backup"), urlsplit(database_url)
     [made] = re.findall(r"`(CREATE ROLE justai_backup .+?)`", PAGE.read_text())
-    asyncio.run(as_admin(database_url, made.replace("justai_backup", f'"{name}"').replace("…", "its-own")))
-    try:
-        yield parts._replace(netloc=f"{name}:its-own@{parts.netloc.rpartition('@')[2]}").geturl()
-    finally:
-        asyncio.run(as_admin(database_url, f'DROP ROLE "{name}"'))
+    with somebody(database_url, made) as (url, _):
+        yield url
 
 
 def test_a_dump_comes_back_whole_and_what_is_restored_is_fit_for_service(
@@ -127,19 +135,29 @@ def run(*command: str | Path) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run(command, timeout=60, capture_output=True, check=False)
 
 
-def test_a_dump_that_broke_off_is_found(database_url: str, tmp_path: Path) -> None:
-    bins = programs(database_url)
-    whole = subprocess.run(
-        [bins / "pg_dump", "--format=custom", database_url], check=True, timeout=60, capture_output=True
-    )
-    dump = tmp_path / "justai.dump"
-    dump.write_bytes(whole.stdout[: -len(whole.stdout) // 4])
+def test_who_owns_the_tables_and_is_nothing_more_may_not_dump_them(database_url: str) -> None:
+    def as_superuser(sql: str) -> None:
+        assert run(programs(database_url) / "psql", f"--command={sql}", database_url).returncode == 0
 
-    listed = subprocess.run([bins / "pg_restore", "--list", dump], timeout=60, capture_output=True, check=False)
-    read = subprocess.run([bins / "pg_restore", "--file=/dev/null", dump], timeout=60, capture_output=True, check=False)
+    with somebody(database_url, "CREATE ROLE justai_backup LOGIN PASSWORD '…'") as (url, owner):
+        as_superuser(f'GRANT USAGE ON SCHEMA public TO "{owner}"; ALTER TABLE orgs OWNER TO "{owner}"')
+        dump = run(programs(database_url) / "pg_dump", "--format=custom", "--table=orgs", url)
+        as_superuser(f'REASSIGN OWNED BY "{owner}" TO CURRENT_USER; DROP OWNED BY "{owner}"')
+
+    assert dump.returncode == 1
+    [said] = re.findall(r'"(query would be .+?)"', PAGE.read_text())
+    assert said.encode() in dump.stderr
+
+
+def test_a_dump_that_broke_off_is_found(database_url: str, tmp_path: Path) -> None:
+    bins, dump = programs(database_url), tmp_path / "justai.dump"
+    whole = run(bins / "pg_dump", "--format=custom", database_url).stdout
+    dump.write_bytes(whole[:-100])
+
+    listed, read = run(bins / "pg_restore", "--list", dump), run(bins / "pg_restore", "--file=/dev/null", dump)
 
     assert (listed.returncode, b"TABLE DATA" in listed.stdout) == (0, True)
-    assert read.returncode == 1
+    assert (read.returncode, b"end of file" in read.stderr) == (1, True)
 
 
 async def walls_stand(url: str, org_id: UUID) -> None:
