@@ -119,7 +119,7 @@ DELETE_CONVERSIONS = f"""
 INSERT_ORDERS = """
     INSERT INTO conversions (org_id, template_id, event_id, order_event_id, transmission_id, at, value, currency)
     SELECT $1, t.template_id, e.event_id, e.event_id, s.transmission_id, e.event_at,
-        CASE WHEN e.currency IS NULL OR t.conversions->>'currency' IS NULL OR e.currency = t.conversions->>'currency'
+        CASE WHEN e.value IS NOT NULL AND coalesce(e.currency = t.conversions->>'currency', true)
              THEN greatest(e.value, 0)::numeric END,
         e.currency
     FROM (SELECT DISTINCT event_id, day FROM bought) b
@@ -138,7 +138,9 @@ INSERT_ORDERS = """
     ON CONFLICT (org_id, template_id, event_id) DO NOTHING
 """
 
-# All that is said of an order stands in `bought` together, so its send is among those that were just found.
+# All that is said of an order stands in `bought` together, so its send is among those that were just found. A refund in
+# another currency than the template's takes nothing off, and none is taken off an order without a value: it has no row,
+# unless it comes by itself to all that the order says, in the order's currency.
 INSERT_REFUNDS = """
     INSERT INTO conversions (org_id, template_id, event_id, order_event_id, transmission_id, at, value, currency)
     WITH told AS MATERIALIZED (
@@ -147,19 +149,24 @@ INSERT_REFUNDS = """
         JOIN events e ON e.org_id = $1 AND e.event_id = b.event_id AND e.day = b.day AND e.day BETWEEN $2 AND $3
         WHERE e.order_id IS NOT NULL
     ), refunds AS MATERIALIZED (
-        SELECT t.template_id, r.* FROM templates t
+        SELECT t.template_id, coalesce(r.currency = t.conversions->>'currency', true) AS ours, r.* FROM templates t
         CROSS JOIN LATERAL jsonb_array_elements_text(t.conversions->'refunds') m
         JOIN told r ON r.metric = lower(m)
         WHERE t.org_id = $1
+    ), found AS (
+        SELECT DISTINCT ON (r.template_id, r.event_id) r.template_id, r.event_id, r.event_at, r.currency, r.ours,
+            abs(r.value)::numeric AS value, c.event_id AS order_event_id, c.transmission_id, c.value AS counted,
+            c.currency = r.currency AND abs(r.value) >= o.value AS whole
+        FROM refunds r
+        JOIN told o ON o.profile_id = r.profile_id AND o.order_id = r.order_id
+          AND o.day BETWEEN r.day - $4::int AND r.day + $5::int
+        JOIN conversions c ON c.org_id = $1 AND c.template_id = r.template_id AND c.event_id = o.event_id
+        WHERE c.order_event_id = c.event_id
+        ORDER BY r.template_id, r.event_id, o.event_at DESC, o.event_id DESC
     )
-    SELECT DISTINCT ON (r.template_id, r.event_id) $1, r.template_id, r.event_id, o.event_id, c.transmission_id,
-        r.event_at, -coalesce(abs(r.value)::numeric, c.value), r.currency
-    FROM refunds r
-    JOIN told o ON o.profile_id = r.profile_id AND o.order_id = r.order_id
-      AND o.day BETWEEN r.day - $4::int AND r.day + $5::int
-    JOIN conversions c ON c.org_id = $1 AND c.template_id = r.template_id AND c.event_id = o.event_id
-    WHERE c.order_event_id = c.event_id
-    ORDER BY r.template_id, r.event_id, o.event_at DESC, o.event_id DESC
+    SELECT $1, template_id, event_id, order_event_id, transmission_id, event_at,
+        CASE WHEN value IS NULL THEN -counted WHEN ours THEN -value END, currency
+    FROM found WHERE value IS NULL OR ours AND counted IS NOT NULL OR whole
     ON CONFLICT (org_id, template_id, event_id) DO NOTHING
 """
 

@@ -50,8 +50,8 @@ def order(number: int, after: timedelta, value: float | None = 50, *, person: st
     return Row(f"ORDER{number}", "Placed Order", person, SENT + after, properties)
 
 
-def refund(number: int, after: timedelta, value: float | None = None, *, person: str = "P1") -> Row:
-    properties = {"OrderId": f"#{number}"} | ({} if value is None else {"$value": value})
+def refund(number: int, after: timedelta, value: float | None = None, *, person: str = "P1", **said: Any) -> Row:
+    properties = {"OrderId": f"#{number}"} | ({} if value is None else {"$value": value}) | said
     return Row(f"REFUND{number}-{after.days}", "Refunded Order", person, SENT + after, properties)
 
 
@@ -202,6 +202,38 @@ async def test_another_currency_is_a_conversion_without_value(shop: Rig, folder:
 
     assert await earned(shop) == {"T1": (True, 25.0)}
     assert [row["currency"] for row in await shop.rows(ALL)] == ["USD", "EUR", None]
+
+
+EUR, USD = {"$currency_code": "EUR"}, {"$currency_code": "USD"}
+
+
+@pytest.mark.parametrize(
+    ("ordered", "refunds", "left"),
+    [
+        ((100, USD), [(-10, USD)], (True, 0.0)), ((100, USD), [(-100, USD)], (False, 0.0)),
+        ((100, USD), [(100, EUR)], (True, 0.0)), ((100, USD), [(100, {})], (True, 0.0)),
+        ((100, USD), [(None, {})], (False, 0.0)),
+        ((None, {}), [(-10, {})], (True, 0.0)), ((None, EUR), [(-10, EUR)], (True, 0.0)),
+        ((None, {}), [(None, {})], (False, 0.0)),
+        ((100, EUR), [(110, USD)], (True, 100.0)), ((100, EUR), [(110, USD), (30, EUR)], (True, 70.0)),
+        ((100, EUR), [(None, USD)], (False, 0.0)), ((100, {}), [(30, EUR)], (True, 70.0)),
+    ],
+)  # fmt: skip
+async def test_only_a_refund_that_can_be_weighed_against_its_order_takes_it_back(
+    shop: Rig,
+    folder: Path,
+    ordered: tuple[float | None, dict[str, str]],
+    refunds: Sequence[tuple[float | None, dict[str, str]]],
+    left: tuple[bool, float],
+) -> None:
+    await counts(shop, currency="EUR")
+    value, said = ordered
+    await load(shop, folder, FIRST.received(), order(1, timedelta(hours=1), value, **said))
+
+    for days, (back, named) in enumerate(refunds, 1):
+        await load(shop, folder, refund(1, days * DAY, back, **named))
+
+    assert await earned(shop) == {"T1": left}
 
 
 async def test_each_template_has_its_own_last_touch_and_its_own_metrics(shop: Rig, folder: Path) -> None:
