@@ -92,10 +92,12 @@ TOUCH_REFUNDED = """
       AND o.day BETWEEN $3::date - $5::int AND $4::date + $6::int AND lower(o.metric) = ANY ($7::text[])
 """
 
-# Asked before conversions change and after; control of Klaviyo's own branch is in no rollup.
+# Asked before conversions change and after. A send of Klaviyo's own control branch is in no rollup: without a day it
+# has the template's report made anew, and nothing else.
 NOTE_CELLS = """
     INSERT INTO cells
-    SELECT DISTINCT s.template_id, s.copy_id, s.cell, s.day FROM (SELECT DISTINCT event_id FROM bought) b
+    SELECT DISTINCT c.template_id, s.copy_id, s.cell, CASE WHEN s.template_id = c.template_id THEN s.day END
+    FROM (SELECT DISTINCT event_id FROM bought) b
     CROSS JOIN LATERAL (  -- the rows are new to the planner, who would join all of them with all
         SELECT c.transmission_id, c.template_id FROM conversions c
         WHERE c.org_id = $1 AND c.event_id = b.event_id OFFSET 0
@@ -103,7 +105,6 @@ NOTE_CELLS = """
     CROSS JOIN LATERAL (
         SELECT * FROM sends s WHERE s.org_id = $1 AND s.transmission_id = c.transmission_id OFFSET 0
     ) s
-    WHERE s.template_id = c.template_id
 """
 
 # An order whose event is gone stays counted, and its refunds with it.

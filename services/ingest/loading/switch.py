@@ -1,7 +1,7 @@
 """The transaction that brings what follows from an org's events to what they say, and its work tables.
 
 `touched` says which transmissions, `loose` which events name none, `tallies` what the events of a transmission say
-together (attribute.py); `cells` which rollups that concerns, `decided` which days of decisions (rollups.py;
+together (attribute.py); `cells` which rollups and reports that concerns, `decided` which days of decisions (rollups.py;
 counting/results.py counts those anew); `bought` and `placed` are those of conversions.py.
 """
 

@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -130,3 +131,18 @@ async def test_flows_that_are_read_again_and_say_the_same_have_nothing_counted(s
 
     assert await recount_one(shop.database) is None
     assert await shop.rows(WAITING) == []
+
+
+async def test_a_file_with_an_order_of_controls_alone_has_the_report_made_anew(shop: Rig, folder: Path) -> None:
+    await choose(shop, "CTRL")
+    await known(shop, "CTRL1")
+    await follow(shop)
+
+    await load(shop, folder, order(1, DAY / 2, person="P01"))
+
+    due = await shop.rows("SELECT template_id FROM result_reports WHERE reported < revision")
+    assert due == [{"template_id": "welcome"}]
+    shop.clock.advance(901)
+    assert await counts_of(shop).report(shop.clock.now()) is True
+    report: Any = (await shop.one("SELECT report FROM result_reports"))["report"]
+    assert report["conversions"]["control"]["conversions"] == 1
