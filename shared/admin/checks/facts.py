@@ -24,7 +24,8 @@ SELECT_ORG = """
         (SELECT count(*) FROM api_keys k WHERE k.org_id = o.org_id AND revoked_at IS NULL
             AND (expires_at IS NULL OR expires_at > $2)) AS keys,
         (SELECT greatest(max(synced_at), flows.read_at) FROM flow_messages f WHERE f.org_id = o.org_id) AS synced_at,
-        (SELECT count(DISTINCT flow_id) FROM flow_messages f WHERE f.org_id = o.org_id) AS flows,
+        (SELECT count(DISTINCT flow_id) FROM flow_messages f
+            WHERE f.org_id = o.org_id AND f.flow_status <> 'gone') AS flows,
         campaigns.read_at AS campaigns_synced_at, coalesce(campaigns.found, 0) AS campaigns,
         campaigns.problem AS campaigns_problem,
         (SELECT p.message FROM write_pauses p WHERE p.org_id = o.org_id
@@ -41,7 +42,8 @@ SELECT_PLACES = """
     FROM (SELECT template_id, state, flow_id FROM templates
           WHERE org_id = $1 AND state IN ('active', 'shipped')) t
     FULL JOIN (SELECT flow_id, min(flow_name) AS flow_name, min(flow_status) AS flow_status, min(delay_s) AS delay_s
-               FROM flow_messages WHERE org_id = $1 GROUP BY flow_id) f ON f.flow_id = t.flow_id
+               FROM flow_messages WHERE org_id = $1 AND flow_status <> 'gone'
+               GROUP BY flow_id) f ON f.flow_id = t.flow_id
     WHERE t.template_id IS NOT NULL OR f.delay_s IS NOT NULL
     ORDER BY (f.flow_status = 'live' AND f.delay_s >= $2) IS NOT TRUE DESC, f.flow_name NULLS LAST, t.template_id
     LIMIT $3

@@ -12,11 +12,25 @@ from shared.errors import Failure
 from shared.klaviyo.campaigns import CampaignMessage, read_campaign_messages
 from shared.klaviyo.flows import FlowMessage, read_flow_messages
 
-DELETE_FLOW_MESSAGES = "DELETE FROM flow_messages WHERE org_id = $1"
-INSERT_FLOW_MESSAGE = """
+# Emails of a step that a template names as control's are known by this alone, also those that it sends no more.
+DELETE_FLOW_MESSAGES = """
+    DELETE FROM flow_messages m WHERE org_id = $1 AND NOT EXISTS (
+        SELECT FROM templates t WHERE t.org_id = $1 AND t.control_action_id = m.action_id)
+"""
+UPSERT_FLOW_MESSAGE = """
     INSERT INTO flow_messages (org_id, flow_id, flow_name, flow_status, action_id, message_id, message_name, delay_s,
                                synced_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    ON CONFLICT (org_id, action_id, message_id) DO UPDATE SET
+        flow_id = excluded.flow_id, flow_name = excluded.flow_name, flow_status = excluded.flow_status,
+        message_name = excluded.message_name, delay_s = excluded.delay_s, synced_at = excluded.synced_at
+"""
+# What was kept, and not read now.
+AGE_FLOW_MESSAGES = """
+    UPDATE flow_messages m SET delay_s = NULL, flow_status = coalesce((
+        SELECT min(f.flow_status) FROM flow_messages f
+        WHERE f.org_id = $1 AND f.flow_id = m.flow_id AND f.synced_at = $2), 'gone')
+    WHERE org_id = $1 AND synced_at <> $2
 """
 SELECT_FLOW_MESSAGES = """
     SELECT flow_id, flow_name, flow_status, action_id, message_id, message_name, delay_s, synced_at
@@ -45,7 +59,9 @@ SELECT_READS = "SELECT kind, read_at, problem FROM klaviyo_reads WHERE org_id = 
 
 
 class EmailStep(ResultModel):
-    """One email of one flow. `delay_s`: from our webhook to it; null: no webhook of ours comes before it."""
+    """One email of one flow. `delay_s`: from our webhook to it; null: no webhook of ours comes before it.
+    `flow_status`: as Klaviyo says it; `gone`: the account has the flow no more, and a template still counts the email
+    as control's."""
 
     flow_id: str
     flow_name: str
@@ -110,7 +126,8 @@ async def sync(context: Context, _: Nothing, found: _Found) -> Flows:
         for one in found.steps
     ]  # fmt: skip
     await context.connection.execute(DELETE_FLOW_MESSAGES, context.org_id)
-    await context.connection.executemany(INSERT_FLOW_MESSAGE, rows)
+    await context.connection.executemany(UPSERT_FLOW_MESSAGE, rows)
+    await context.connection.execute(AGE_FLOW_MESSAGES, context.org_id, context.now)
     flows = len({one.flow_id for one in found.steps})
     await context.connection.execute(UPSERT_READ, context.org_id, "flows", context.now, flows)
     await _keep_campaigns(context, found)

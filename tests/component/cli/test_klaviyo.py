@@ -132,6 +132,35 @@ def test_a_flow_that_is_gone_is_forgotten_at_the_next_reading(acme: Cli, box: Bo
     assert acme.rows("SELECT * FROM flow_messages") == []
 
 
+def test_emails_of_a_control_step_stay_known_while_a_template_names_it(acme: Cli, box: Box) -> None:
+    flow = box.ask("POST", "/flows", {"name": "Welcome", "actions": [WEBHOOK, EMAIL, EMAIL]})
+    connect(acme, box, box.key())
+    acme.ok("flows", "sync", "acme")
+    control = flow["actions"][2]["id"]
+    acme.rows(
+        "INSERT INTO templates (org_id, template_id, name, control_action_id, created_at, updated_at) "
+        "SELECT org_id, 'welcome', 'Welcome', $1, created_at, created_at FROM orgs", control,
+    )  # fmt: skip
+    acme.rows("INSERT INTO flow_messages SELECT org_id, flow_id, flow_name, 'draft', action_id, 'BEFORE', 'B', 60, "
+              "synced_at FROM flow_messages WHERE action_id = $1", control)  # fmt: skip
+    kept = "SELECT message_id = 'BEFORE' AS before, action_id, flow_status, delay_s FROM flow_messages ORDER BY 1, 2"
+
+    acme.ok("flows", "sync", "acme")
+    of_the_flow = acme.rows(kept)
+    box.ask("PATCH", f"/flows/{flow['id']}", {"archived": True})
+    acme.ok("flows", "sync", "acme")
+    of_none = acme.rows(kept)
+    acme.rows("UPDATE templates SET control_action_id = NULL")
+    acme.ok("flows", "sync", "acme")
+
+    status = of_the_flow[0]["flow_status"]
+    assert status != "gone"
+    assert of_the_flow[-1] == {"before": True, "action_id": control, "flow_status": status, "delay_s": None}
+    gone = {"action_id": control, "flow_status": "gone", "delay_s": None}
+    assert of_none == [{"before": before} | gone for before in (False, True)]
+    assert acme.rows("SELECT * FROM flow_messages") == []
+
+
 def test_flows_that_cannot_be_read_leave_what_was_known(acme: Cli, box: Box) -> None:
     box.ask("POST", "/flows", {"name": "Welcome", "actions": [WEBHOOK, EMAIL]})
     key = box.key()
