@@ -2,7 +2,8 @@
 
 Any number of replicas may run it. A claim takes a day, or a template, with a lease; what is raised meanwhile is seen by
 its revision, which is read before the facts are, so nothing that comes late is missed. Days on which writes and sends
-may still happen are counted again and again; for older ones the transaction that changes their sends says so.
+may still happen are counted again and again; for older ones the transaction that changes their sends says so, and
+shown.py where generations come late.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Counts what emails showed, by quarter hours of acceptance, as their facts change (ADR 0021).
 
-Who writes facts leaves a mark in the same transaction. Marks are taken away and raise the quarters that they are about;
-a raised quarter is counted anew as a whole. Its revision is read before its facts are, so nothing that comes meanwhile
-is missed. Any number of replicas may run it.
+Who writes facts leaves a mark in the same transaction. Marks are taken away and raise the quarters that they are about,
+and days of results that have ended and to which generations came. A raised quarter is counted anew as a whole. Its
+revision is read before its facts are, so nothing that comes meanwhile is missed. Any number of replicas may run it.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from shared.admin.outcomes.shown_spans import QUARTER, SPANS, minutes, span_star
 from shared.admin.outcomes.shown_store import SET_FOR_FEW, facts_of
 from shared.clock import Clock
 from shared.db.pool import Connection, Database
+from shared.schemas.ids import generation_day
 
 log = logs.get(__name__)
 
@@ -56,6 +57,12 @@ RAISE_HANGING: Final = f"""
     FROM unnest($1::uuid[], $2::timestamptz[]) m (org_id, at) WHERE q.org_id = m.org_id AND q.hangs AND q.at > m.at
 """
 RAISE_PASSED: Final = f"UPDATE shown_quarters q {_RAISE.format('q.next_at')}, next_at = NULL WHERE next_at <= $1"
+# A day that is still open is counted once more after its end, whatever comes until then (results.py).
+RAISE_ENDED_DAYS: Final = """
+    INSERT INTO result_days AS d (org_id, day) SELECT org_id, day FROM unnest($1::uuid[], $2::date[]) m (org_id, day)
+    ON CONFLICT (org_id, day) DO UPDATE SET revision = d.revision + 1
+    WHERE d.open_until IS NULL OR d.open_until <= $3::timestamptz
+"""
 # Newest first. Never again at once: while webhooks come, a quarter is raised with every tick.
 CLAIM: Final = """
     UPDATE shown_quarters q SET claim_id = $2, lease_until = $3
@@ -131,11 +138,13 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """What marks are about: quarters, days for which some wait, and the first quarter to which generations came."""
+    """What marks are about: quarters, days for which some wait, the first quarter to which generations came, and all
+    days to which they came."""
 
     quarters: list[tuple[UUID, datetime]]
     days: list[tuple[UUID, date]]
     came: list[tuple[UUID, datetime]]
+    days_came: list[tuple[UUID, date]]
 
 
 def raised_by(marks: list[Any]) -> Raised:
@@ -148,6 +157,7 @@ def raised_by(marks: list[Any]) -> Raised:
         sorted({(mark["org_id"], mark["at"]) for mark in marks if mark["at"] is not None}),
         sorted({(mark["org_id"], mark["day"]) for mark in marks if mark["day"] is not None}),
         sorted(came.items()),
+        sorted({(mark["org_id"], generation_day(mark["at"])) for mark in marks if mark["came"]}),
     )
 
 
@@ -184,11 +194,12 @@ class StoredShownCounts:
             await connection.execute(RAISE_PASSED, now)
             marks = await connection.fetch(TAKE_MARKS, _MARKS)
             raised = raised_by(marks)
-            for statement, found in (
-                (RAISE_QUARTERS, raised.quarters), (RAISE_WAITING, raised.days), (RAISE_HANGING, raised.came),
+            for statement, found, at in (
+                (RAISE_QUARTERS, raised.quarters, since), (RAISE_WAITING, raised.days, since),
+                (RAISE_HANGING, raised.came, since), (RAISE_ENDED_DAYS, raised.days_came, now),
             ):  # fmt: skip
                 if found:
-                    await connection.execute(statement, *map(list, zip(*found, strict=True)), since)
+                    await connection.execute(statement, *map(list, zip(*found, strict=True)), at)
             if marks:
                 await connection.execute(PASSED, sorted({mark["org_id"] for mark in marks}), now)
         self._passed_at = now

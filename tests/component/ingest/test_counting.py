@@ -9,6 +9,8 @@ import pytest
 from asyncpg import NumericValueOutOfRangeError
 
 from services.ingest.counting.results import Pace, StoredCounts
+from services.ingest.counting.shown import Pace as ShownPace
+from services.ingest.counting.shown import StoredShownCounts
 from shared.admin.results import days as results_days
 from shared.db.pool import Connection
 from shared.errors import Outage
@@ -20,6 +22,9 @@ PACE = Pace(
     tick=timedelta(seconds=5), fresh=timedelta(minutes=5), older=timedelta(hours=1), late=timedelta(seconds=30),
     report=timedelta(minutes=15), lease=timedelta(hours=1),
 )  # fmt: skip
+SHOWN_PACE = ShownPace(
+    tick=timedelta(seconds=5), young=timedelta(minutes=1), older=timedelta(minutes=5), lease=timedelta(hours=1)
+)
 COUNTED = """
     SELECT day, sum(assigned)::int AS assigned, sum(delivered)::int AS delivered, sum(clicked)::int AS clicked
     FROM result_counts WHERE org_id = $1 AND attr = '' GROUP BY day ORDER BY day
@@ -106,6 +111,40 @@ async def test_days_of_live_templates_are_opened_and_counted_again_while_they_ar
     rig.clock.advance(10 * 86_400)
     assert await count_all(rig) == 2  # once more after their end, and then no more
     rig.clock.advance(86_400)
+    assert await count_all(rig) == 0
+
+
+async def test_generations_that_come_after_the_end_of_their_day_have_it_counted_once_more(rig: Rig) -> None:
+    await add_template(rig)
+    await rig.add_generation(copy_id=COPY)
+    await counts_of(rig).open_days(rig.clock.now())
+    shown = StoredShownCounts(rig.database, uuid4, SHOWN_PACE)
+    await shown.take_marks(rig.clock.now())
+    await count_all(rig)
+    rig.clock.advance(11 * 86_400)
+    await count_all(rig)
+    rig.clock.advance(86_400)
+    assert await count_all(rig) == 0
+
+    await rig.add_generation("P2", copy_id=COPY)
+    await rig.add_generation("P3", copy_id=COPY, accepted_at=SENT - timedelta(days=3))
+    await shown.take_marks(rig.clock.now())
+    assert await count_all(rig) == 2
+
+    assert [(row["day"], row["assigned"]) for row in await counted(rig)] == [
+        ((SENT - timedelta(days=3)).date(), 1), (SENT.date(), 2),
+    ]  # fmt: skip
+
+
+async def test_generations_of_a_day_that_is_open_have_it_counted_no_more_often(rig: Rig) -> None:
+    await add_template(rig)
+    await counts_of(rig).open_days(rig.clock.now())
+    await count_all(rig)
+    rig.clock.advance(60)
+
+    await rig.add_generation(copy_id=COPY)
+    await StoredShownCounts(rig.database, uuid4, SHOWN_PACE).take_marks(rig.clock.now())
+
     assert await count_all(rig) == 0
 
 

@@ -32,10 +32,18 @@ def test_of_generations_that_came_the_earliest_quarter_counts_and_of_others_none
     assert raised.came == [(ORG, QUARTER)]
 
 
+def test_generations_that_came_tell_each_of_their_days_once() -> None:
+    night = QUARTER - timedelta(hours=11)
+    raised = raised_by([mark(OTHER, QUARTER), *(mark(ORG, at, came=True) for at in (LATER, night, QUARTER))])
+
+    assert raised.days_came == [(ORG, night.date()), (ORG, QUARTER.date())]
+
+
 def test_outcomes_tell_days_and_no_quarters() -> None:
     raised = raised_by([mark(ORG, day=QUARTER.date()), mark(ORG, day=QUARTER.date())])
 
     assert (raised.days, raised.quarters, raised.came) == ([(ORG, QUARTER.date())], [], [])
+    assert raised.days_came == []
 
 
 class Slow:
