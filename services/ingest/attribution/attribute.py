@@ -40,9 +40,10 @@ TOUCH_NEIGHBOURS = """
 # Whoever looks for what was touched looks row by row (OFFSET 0): of rows that came a minute ago the planner knows
 # nothing, and would read all of the org.
 SELECT_SINCE = """
-    SELECT min(least(t.since, s.day)) - 1 FROM touched t
+    SELECT min(least(t.since, s.day)) - 1 AS since, max(s.day - s.generation_day) + 1 AS looked_back FROM touched t
     LEFT JOIN LATERAL (
-        SELECT s.day FROM sends s WHERE s.org_id = $1 AND s.transmission_id = t.transmission_id OFFSET 0
+        SELECT s.day, s.generation_day FROM sends s
+        WHERE s.org_id = $1 AND s.transmission_id = t.transmission_id OFFSET 0
     ) s ON true
     WHERE t.transmission_id IS NOT NULL
 """
@@ -119,7 +120,8 @@ TALLY = f"""
     ) l ON s.message_id IS NOT NULL
 """  # noqa: S608  # our own text
 
-# How many days before a send its generation may lie: the longest delay and send window in use, and our own window.
+# How many days before a send its generation may lie: the longest delay and send window in use, and our own window. A
+# send that is stored may have come of a longer delay, in use no more: SELECT_SINCE tells how far back that lies.
 SELECT_LOOKBACK_DAYS = """
     SELECT 1 + ceil(extract(epoch FROM $2::interval) / 86400 + greatest(
         (SELECT max(delay_s) FROM flow_messages WHERE org_id = $1),
@@ -230,12 +232,14 @@ async def recompute_sends(connection: Connection, orders: Orders, org_id: UUID, 
 
 async def _recompute_touched(connection: Connection, orders: Orders, org_id: UUID, window: timedelta) -> None:
     await connection.execute("ANALYZE touched")
-    since: date | None = await connection.fetchval(SELECT_SINCE, org_id, timeout=STATEMENT_TIMEOUT_S)
-    if since is None:
+    span = await connection.fetchrow(SELECT_SINCE, org_id, timeout=STATEMENT_TIMEOUT_S)
+    if span is None or span["since"] is None:
         return
+    since: date = span["since"]
     await connection.execute(TALLY, org_id, since, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute("ANALYZE tallies")
-    lookback_days: int = await connection.fetchval(SELECT_LOOKBACK_DAYS, org_id, window)
+    in_use: int = await connection.fetchval(SELECT_LOOKBACK_DAYS, org_id, window)
+    lookback_days = max(in_use, span["looked_back"] or 0)
     await note_counted(connection, org_id)
     await orders.note_places(-1)
     await connection.execute(UPSERT_SENDS, org_id, since, window, lookback_days, timeout=STATEMENT_TIMEOUT_S)

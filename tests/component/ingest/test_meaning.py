@@ -198,6 +198,24 @@ async def test_the_synced_flow_tells_which_generation_a_message_showed(rig: Rig,
     assert [send["template_id"] for send in sends] == ["welcome", "reminder"]
 
 
+async def test_an_email_keeps_its_generation_when_the_delay_it_came_of_is_in_use_no_more(
+    rig: Rig, folder: Path
+) -> None:
+    await rig.add_flow_message("ACT1", "MSG1")
+    await rig.run("UPDATE flow_messages SET delay_s = 5 * 86400")
+    delay = timedelta(days=5)
+    generation_id = await rig.add_generation(copy_id=COPY, accepted_at=SENT - delay, delay=delay)
+    await load(rig, folder, Mail("T1").received(), name="1.csv")
+    assert (await rig.send("T1"))["generation_id"] == generation_id
+
+    await rig.run("UPDATE flow_messages SET delay_s = 120")
+    await load(rig, folder, Mail("T1").happened_somehow("Unsubscribed"), name="2.csv")
+
+    send = await rig.send("T1")
+    assert (send["unsubscribed"], send["attribution"], send["generation_id"]) == (True, "message", generation_id)
+    assert (await rig.one("SELECT sends, unsubscribes FROM rollups")) == {"sends": 1, "unsubscribes": 1}
+
+
 async def test_without_a_synced_flow_the_newest_generation_of_the_flow_is_taken(rig: Rig, folder: Path) -> None:
     await rig.add_generation(copy_id=uuid4(), accepted_at=SENT - timedelta(minutes=30))
     newest = await rig.add_generation(copy_id=COPY, accepted_at=SENT - timedelta(minutes=3))
