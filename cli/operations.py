@@ -57,6 +57,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "orgs.create": "org create",
     "orgs.rename": "org rename",
     "orgs.resume": "org resume",
+    "orgs.recount": "org recount",
+    "orgs.recounting": "org recount",
     "orgs.set_up": "org set-up",
     "orgs.show": "org show",
     "orgs.stop": "org stop",

@@ -10,6 +10,7 @@ from cli.actor import acting
 from cli.attributes import attributes
 from cli.display import moment, printable, show_table
 from cli.operations import COMMANDS
+from cli.recount import recount
 from cli.session import command, session
 from shared.admin import stops as admin_stops
 from shared.admin.access import keys
@@ -144,6 +145,7 @@ async def org_resume(org_slug: str, actor: str) -> None:
 
 
 org.add_command(attributes)
+org.add_command(recount)
 
 
 @click.group()

@@ -9,6 +9,7 @@ from uuid import uuid4
 import aiohttp
 
 from services.ingest.attribution.recounter import Recounter, recount_one
+from services.ingest.attribution.recounts import RecountRunner, StoredRecounts
 from services.ingest.attribution.unmatched import Retrier, StoredUnmatched
 from services.ingest.counting.results import Counter, StoredCounts
 from services.ingest.counting.results import Pace as CountPace
@@ -143,6 +144,7 @@ def _steppers(settings: Settings, database: Database, clock: Clock) -> dict[str,
     count_pace, shown_pace = _count_pace(settings), _shown_pace(settings)
     steppers: dict[str, Stepper] = {
         "recounter": Recounter(partial(recount_one, database), clock, tick),
+        "recounts": RecountRunner(StoredRecounts(database, window), clock, tick),
         "counter": Counter(StoredCounts(database, uuid4, count_pace), clock, count_pace.tick),
         "shown": ShownCounter(StoredShownCounts(database, uuid4, shown_pace), clock, shown_pace.tick),
         "unmatched": Retrier(StoredUnmatched(database, uuid4, clock, window), clock, tick),

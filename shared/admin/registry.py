@@ -14,7 +14,7 @@ from shared.admin.exports import policies as export_policies
 from shared.admin.exports import removal as export_removal
 from shared.admin.exports import switch as export_switch
 from shared.admin.operation import Operation, Registry
-from shared.admin.orgs import content_rules, flows, klaviyo, orgs, setting_up
+from shared.admin.orgs import content_rules, flows, klaviyo, orgs, recounting, setting_up
 from shared.admin.outcomes import examples as operations_examples
 from shared.admin.outcomes import number as operations_number
 from shared.admin.outcomes import outcomes
@@ -37,7 +37,7 @@ from shared.admin.variants import queue as variant_queue
 from shared.admin.variants import saving as variant_saving
 
 AREAS: Final[tuple[ModuleType, ...]] = (
-    orgs, setting_up, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving,
+    orgs, setting_up, recounting, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving,
     content_rules, stops, sources, source_files, source_trying, source_accepting, backfilling, hooks, reconciliation,
     exports, exported_hours, export_removal, export_switch, export_policies, loading, outcomes, operations_number,
     operations_examples, quota, why, operations_person, dead, audit, people, people_reset, checks, results, what_if,

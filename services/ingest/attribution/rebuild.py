@@ -1,6 +1,6 @@
 """All of an org's sends, conversions and rollups, computed anew from its events."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from uuid import UUID
 
 from services.ingest.attribution.attribute import recompute_sends
@@ -30,25 +30,40 @@ COUNT_ROLLUPS = "SELECT count(*) FROM rollups WHERE org_id = $1"
 
 
 async def rebuild_rollups(database: Database, org_id: UUID, window: timedelta = timedelta(days=1)) -> int:
-    """Compute all sends and rollups of an org anew from its events, day by day, as after a flow sync that told more
-    about its messages. Files may be loaded meanwhile. Returns the number of rollup rows."""
+    """All of it at one go, for tests: what files and settings left behind must be the same. Returns how many rollups
+    there are."""
     async with database.connection(_TIMEOUT_S) as connection:
         async with connection.transaction():
             await connection.execute(SCOPE_TO_ORG, str(org_id))
             await connection.execute(CREATE_WORK_TABLES)
-            days = [row["day"] for row in await connection.fetch(SELECT_SEND_DAYS, org_id, timeout=STATEMENT_TIMEOUT_S)]
+            days = await send_days(connection, org_id)
         for day in days:
             async with connection.transaction():
                 await begin_switch(connection, org_id)
-                await connection.execute(TOUCH_DAY, org_id, day, timeout=STATEMENT_TIMEOUT_S)
-                await recompute_sends(connection, await orders_of(connection, org_id), org_id, window)
+                await recompute_day(connection, org_id, day, window)
         async with connection.transaction():
             await begin_switch(connection, org_id)
-            await note_all_cells(connection, org_id)
-            await recount_orders(connection, org_id)
+            await recompute_rest(connection, org_id)
             count: int = await connection.fetchval(COUNT_ROLLUPS, org_id)
         await connection.execute(DROP_WORK_TABLES)
     return count
+
+
+async def send_days(connection: Connection, org_id: UUID) -> list[date]:
+    """Days that have events of a sending. Without LOCK_ORG: it reads all events."""
+    return [row["day"] for row in await connection.fetch(SELECT_SEND_DAYS, org_id, timeout=STATEMENT_TIMEOUT_S)]
+
+
+async def recompute_day(connection: Connection, org_id: UUID, day: date, window: timedelta) -> None:
+    """All sends that events of this day tell of. Within the caller's transaction, as `recount_orders`."""
+    await connection.execute(TOUCH_DAY, org_id, day, timeout=STATEMENT_TIMEOUT_S)
+    await recompute_sends(connection, await orders_of(connection, org_id), org_id, window)
+
+
+async def recompute_rest(connection: Connection, org_id: UUID) -> None:
+    """What days of sends alone do not tell: all orders and rollups. Within the caller's transaction, the same."""
+    await note_all_cells(connection, org_id)
+    await recount_orders(connection, org_id)
 
 
 async def recount_orders(connection: Connection, org_id: UUID) -> None:

@@ -14,7 +14,7 @@ days and reports that it is and was part of, as a file would have it done.
 | no_delivery | opens and clicks alone: the file that says it was sent, whose switch counts them; only told here |
 
 Any number of replicas may run it. A generation that is stored late and newer than the one an email was matched with
-does not move it: `rebuild_rollups` would.
+does not move it: only `justai org recount` would.
 """
 
 from collections.abc import Callable

@@ -20,6 +20,8 @@ from shared.admin.registry import REGISTRY
 
 NO_PAGE: Final[Mapping[str, str]] = {
     "orgs.create": "the first org is made on the set-up page, further ones by the operator's command",
+    "orgs.recount": "no day's work needs it: the operator's command has it done where a release or a runbook says so",
+    "orgs.recounting": "the same command shows how far it is",
     "policy.show": "a template's results hold the shares of its policy",
     "results.power": "a template's results say how long a lift would take to show",
     "results.themes": "a template's results hold its report by themes",

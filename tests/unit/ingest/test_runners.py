@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.ingest.attribution.recounter import Recounter
+from services.ingest.attribution.recounts import RecountRunner
 from services.ingest.attribution.unmatched import Retrier
 from services.ingest.counting.results import Counter
 from services.ingest.counting.shown import ShownCounter
@@ -26,7 +27,7 @@ class Works:
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         async def asked(*_: object) -> bool:
-            if name in ("open_days", "take_marks", "follow", "try_one"):
+            if name in ("open_days", "take_marks", "follow", "try_one", "recount_some"):
                 await self._look()
             return False
 
@@ -45,6 +46,7 @@ RUNNERS: dict[str, Callable[[Look], Any]] = {
     "shown": lambda look: ShownCounter(Works(look), SystemClock(), TICK),  # type: ignore[arg-type]  # the same
     "retrier": lambda look: Retrier(Works(look), SystemClock(), TICK),  # type: ignore[arg-type]  # the same
     "recounter": recounter,
+    "recounts": lambda look: RecountRunner(Works(look), SystemClock(), TICK),  # type: ignore[arg-type]  # the same
 }
 
 
