@@ -7,7 +7,7 @@ from cli.session import command, session
 from shared.admin.sources import tracing
 
 _HOW = {
-    "row": "is stored as it says", "same": "says the same", "other": "says something else, and is older",
+    "row": "is stored as it says", "same": "says the same", "other": "says less, or something else and is older",
     "copy": "is another name for the same bytes", "version": "took its place, and has it too",
 }  # fmt: skip
 

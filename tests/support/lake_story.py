@@ -2,7 +2,7 @@
 
 import gzip
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Story:
 
 def story(seed: int, emails: int = 40) -> Story:
     """Re-entry, two flows, campaigns, control, bots, machines, missing flags, bounces and unsubscribes without a
-    transmission, rows told twice in two files."""
+    transmission, rows told twice in two files, the newer of which may say less."""
     chance = random.Random(seed)
     generations: list[Accepted] = []
     rows: list[Row] = []
@@ -64,7 +64,7 @@ def story(seed: int, emails: int = 40) -> Story:
         rows += _events(chance, Mail(f"T{number:03d}", person, message_id, flow_id, sent_at))
     chance.shuffle(rows)
     parts = [rows[part::3] for part in range(3)]
-    parts[1] += chance.sample(parts[0], len(parts[0]) // 4)  # told again
+    parts[1] += [_again(chance, row) for row in chance.sample(parts[0], len(parts[0]) // 4)]
     flat = [row for row in parts[2] if "$internal" in row.properties and "$message" in row.properties]
     nested = [row for row in parts[2] if row not in flat]
     return Story(
@@ -74,6 +74,12 @@ def story(seed: int, emails: int = 40) -> Story:
             "c.csv": flat_csv(flat),
         },
     )  # fmt: skip
+
+
+def _again(chance: random.Random, row: Row) -> Row:
+    """Told once more, by a newer file that perhaps says less of it."""
+    left_out = chance.choice(["", "", "machine_open", "$internal", "$flow"])
+    return replace(row, properties={name: said for name, said in row.properties.items() if name != left_out})
 
 
 def _events(chance: random.Random, mail: Mail) -> list[Row]:

@@ -1,13 +1,17 @@
 """Who says what of an event, in SQL: a replaced file takes back what it no longer says; the newest file is right.
 
-`events` holds each event once, as the newest file says it, with a file and line that say so. `event_repeats` notes who
-else says it, and what, where that differs. All versions of one path stand for each other: after a switch, what is left
-of the older ones is in the newest too, so a file that only grows changes no row of its beginning.
+`events` holds each event once, with a file and line that say so. Each value is what the newest of the files says that
+say one: a file that has no such column, or a webhook without `$internal`, corrects nothing by its silence.
+`event_repeats` notes who else says the event, and what, where that differs. All versions of one path stand for each
+other: after a switch, what is left of the older ones is in the newest too, so a file that only grows changes no row of
+its beginning.
 
 | what comes | what is done |
 |---|---|
 | a row that is known, and alike | noted as a repeat, unless an older version of its own file brought it |
 | … and unlike | the newest file by modification time is right; of two that are alike old, the one read last |
+| … and says less, otherwise the same | what it says is noted; the event stays as it is |
+| … and less here, more there | both together are the event, in the newer one's name; its own words are noted, too |
 | a version without a row that an older version had | the row goes to whoever else says it, else it is deleted |
 | … of a source whose files are windows of time | nothing: an API that leaves an event out does not take it back |
 | a version of a file whose bytes another name has too | first, each of its rows is noted for that name |
@@ -40,7 +44,8 @@ def _row(table: str) -> str:
 
 
 def _said(table: str) -> str:
-    return f"to_jsonb((SELECT content FROM (SELECT {_row(table)}) content))"  # noqa: S608  # our own words
+    """What it says, without what it does not."""
+    return f"jsonb_strip_nulls(to_jsonb((SELECT content FROM (SELECT {_row(table)}) content)))"  # noqa: S608  # our own
 
 
 SELECT_VERSIONS = """
@@ -66,14 +71,14 @@ SELECT_COPY = """
       AND state = 'done' AND superseded_by IS NULL
     ORDER BY settled_at, file_id LIMIT 1
 """
-NOTE_ROWS_OF_COPY = """
-    INSERT INTO event_repeats (org_id, day, event_id, file_id, line)
-    SELECT $1, day, event_id, $3, line FROM events WHERE org_id = $1 AND file_id = ANY ($2::uuid[])
-    ON CONFLICT DO NOTHING
-"""
 NOTE_REPEATS_OF_COPY = """
     INSERT INTO event_repeats (org_id, day, event_id, file_id, line, said)
     SELECT $1, day, event_id, $3, line, said FROM event_repeats WHERE org_id = $1 AND file_id = ANY ($2::uuid[])
+    ON CONFLICT DO NOTHING
+"""
+NOTE_ROWS_OF_COPY = """
+    INSERT INTO event_repeats (org_id, day, event_id, file_id, line)
+    SELECT $1, day, event_id, $3, line FROM events WHERE org_id = $1 AND file_id = ANY ($2::uuid[])
     ON CONFLICT DO NOTHING
 """
 LET_COPY_SPEAK = """
@@ -89,7 +94,8 @@ CREATE_TABLES = """
     ) ON COMMIT DROP;
     CREATE TEMP TABLE doubtful (event_id text, day date) ON COMMIT DROP;
     CREATE TEMP TABLE verdicts (
-        event_id text, day date, old_file uuid, old_line int, still bool, file_id uuid, line int, said jsonb
+        event_id text, day date, old_file uuid, old_line int, still bool, file_id uuid, line int, whole bool,
+        said jsonb
     ) ON COMMIT DROP;
 """
 NOTE_KNOWN = f"""
@@ -154,7 +160,9 @@ NOTE_UNBACKED = """
 # --- Who is right. Whoever is in the row says it still, unless it is an older version of this file.
 
 _MOMENT = """
-    SELECT t.*, m.mtime, m.settled_at FROM ({tellers}) t LEFT JOIN LATERAL (
+    SELECT t.*, row_number() OVER (
+        ORDER BY m.mtime DESC NULLS LAST, m.settled_at DESC, t.holds DESC, t.line DESC) AS nth
+    FROM ({tellers}) t LEFT JOIN LATERAL (
         SELECT v.mtime, CASE WHEN v.file_id = $2 THEN 'infinity' ELSE v.settled_at END AS settled_at
         FROM ingest_files f JOIN ingest_files v ON v.org_id = $1 AND v.state IN ('done', 'loading')
             AND (v.source_id = f.source_id AND v.path = f.path OR v.same_as = f.file_id)
@@ -164,22 +172,32 @@ _MOMENT = """
     ) m ON true
 """
 _TELLERS = """
-    SELECT e.file_id, e.line, NULL::jsonb AS said, true AS holds WHERE still.said
-    UNION ALL SELECT r.file_id, r.line, r.said, false FROM event_repeats r
-    WHERE r.org_id = $1 AND r.event_id = e.event_id AND r.day = e.day
+    SELECT r.file_id, r.line, coalesce(jsonb_strip_nulls(r.said), was.said) AS words, r.file_id = e.file_id AS holds
+    FROM event_repeats r WHERE r.org_id = $1 AND r.event_id = e.event_id AND r.day = e.day
+    UNION ALL SELECT e.file_id, e.line, was.said, true WHERE still.said AND NOT EXISTS (
+        SELECT FROM event_repeats o
+        WHERE o.org_id = $1 AND o.event_id = e.event_id AND o.day = e.day AND o.file_id = e.file_id)
 """
+# `said`: each value as the newest says it that says one. In the name of who says all of that, else of the newest.
+_RIGHT = f"""
+    WITH judged AS MATERIALIZED ({_MOMENT.format(tellers=_TELLERS)}),
+    together AS (
+        SELECT jsonb_object_agg(word.key, word.value ORDER BY j.nth DESC) AS said  -- of one key the last is kept
+        FROM judged j CROSS JOIN LATERAL jsonb_each(j.words) word
+    )
+    SELECT j.file_id, j.line, j.words = t.said AS whole, t.said FROM judged j CROSS JOIN together t
+    ORDER BY 3 DESC, j.nth LIMIT 1
+"""  # noqa: S608  # our own words
 JUDGE = f"""
     INSERT INTO verdicts
-    SELECT e.event_id, e.day, e.file_id, e.line, still.said, w.file_id, w.line, w.said
+    SELECT e.event_id, e.day, e.file_id, e.line, still.said, w.file_id, w.line, w.whole, nullif(w.said, was.said)
     FROM (SELECT DISTINCT event_id, day FROM doubtful) d
     JOIN events e ON e.org_id = $1 AND e.event_id = d.event_id AND e.day = d.day
+    CROSS JOIN LATERAL (SELECT {_said("e")} AS said) was
     CROSS JOIN LATERAL (SELECT e.file_id <> ALL ($3::uuid[]) OR (
         SELECT NOT k.differs FROM known k WHERE k.event_id = e.event_id AND k.day = e.day) IS TRUE AS said) still
-    LEFT JOIN LATERAL (
-        SELECT * FROM ({_MOMENT.format(tellers=_TELLERS)}) judged
-        ORDER BY mtime DESC NULLS LAST, settled_at DESC, holds DESC, line DESC LIMIT 1
-    ) w ON true
-    WHERE w.holds IS NOT TRUE AND NOT (still.said AND w.file_id IS NOT NULL AND w.said IS NULL)
+    LEFT JOIN LATERAL ({_RIGHT}) w ON true
+    WHERE NOT still.said OR w.said <> was.said
 """  # noqa: S608  # our own words
 
 # Those who agreed with what the row said so far go on saying that.
@@ -188,15 +206,16 @@ KEEP_SAID = f"""
     JOIN events e ON e.org_id = $1 AND e.event_id = v.event_id AND e.day = v.day
     WHERE v.said IS NOT NULL AND r.org_id = $1 AND r.event_id = v.event_id AND r.day = v.day AND r.said IS NULL
 """  # noqa: S608  # our own words
+# Unless its own words are noted already.
 KEEP_FORMER = f"""
     INSERT INTO event_repeats (org_id, day, event_id, file_id, line, said)
     SELECT $1, v.day, v.event_id, v.old_file, v.old_line, {_said("e")} FROM verdicts v
     JOIN events e ON e.org_id = $1 AND e.event_id = v.event_id AND e.day = v.day
-    WHERE v.still AND v.file_id IS NOT NULL AND v.old_file <> v.file_id
+    WHERE v.still ON CONFLICT DO NOTHING
 """  # noqa: S608  # our own words
 DELETE_HEIRS = """
     DELETE FROM event_repeats r USING verdicts v
-    WHERE r.org_id = $1 AND r.event_id = v.event_id AND r.day = v.day AND r.file_id = v.file_id
+    WHERE r.org_id = $1 AND r.event_id = v.event_id AND r.day = v.day AND r.file_id = v.file_id AND v.whole
 """
 COUNT_HELD = """
     UPDATE ingest_files f SET held = f.held + d.n FROM (
@@ -279,7 +298,7 @@ class Tellers:
     async def _let_copies_speak(self) -> None:
         copy = await self._connection.fetchval(SELECT_COPY, self._org_id, self._versions)
         if copy is not None:
-            for statement in (NOTE_ROWS_OF_COPY, NOTE_REPEATS_OF_COPY, LET_COPY_SPEAK):
+            for statement in (NOTE_REPEATS_OF_COPY, NOTE_ROWS_OF_COPY, LET_COPY_SPEAK):
                 await self._run(statement, self._versions, copy)
 
     async def take_over(self, orders: Orders, loaded: Loaded) -> Loaded:

@@ -23,7 +23,7 @@ SELECT_SIGHTINGS = """
     WITH said AS (
         SELECT $3::uuid AS file_id, $4::int AS line, 'row' AS how
         UNION ALL SELECT file_id, line, CASE WHEN said IS NULL THEN 'same' ELSE 'other' END FROM event_repeats
-        WHERE org_id = $1 AND event_id = $2 AND day = $5
+        WHERE org_id = $1 AND event_id = $2 AND day = $5 AND file_id <> $3
     )
     SELECT s.name AS source, f.path, f.file_id, t.line, f.mtime, f.settled_at, t.how,
         f.superseded_by IS NOT NULL AS replaced
@@ -79,9 +79,10 @@ class OneEvent(AskedModel):
 
 
 class Sighting(ResultModel):
-    """A file that says it. `how`: `row`: the stored event is its line; `same`: it says the same; `other`: it says
-    something else, and is older; `copy`: it is another name for the bytes of one of these; `version`: it took the place
-    of one of these, and has the event too. `line`: null where it is not known of that version."""
+    """A file that says it. `how`: `row`: the stored event is its line, with what that leaves out from others; `same`:
+    it says the same; `other`: it says less, or something else and is older; `copy`: it is another name for the bytes of
+    one of these; `version`: it took the place of one of these, and has the event too. `line`: null where it is not
+    known of that version."""
 
     source: str
     path: str

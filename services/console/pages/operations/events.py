@@ -13,7 +13,7 @@ pages = Pages()
 _HOW: Final = {
     "row": "is stored as this line says",
     "same": "says the same",
-    "other": "says something else, and is older",
+    "other": "says less, or something else and is older",
     "copy": "another name for the same bytes",
     "version": "took its place, and has it too",
 }
