@@ -87,25 +87,27 @@ EXTEND = """
     WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
 """
 
-# Only of a file that still has all of its rows, the first that was loaded; and not in place of other bytes, whose rows
-# must be compared with these, nor for what was read once before. Nor where the newer time decides who is right.
+# Only of a file that was read by the same mapping and still has all of its rows, the first that was loaded; and not in
+# place of what says something else, whose rows must be compared with these, nor for what was read once before. Nor
+# where the newer time decides who is right.
 SELECT_SAME_BYTES = """
-    SELECT coalesce(f.same_as, f.file_id) FROM ingest_files f JOIN ingest_files n ON n.file_id = $3
+    SELECT r.file_id FROM ingest_files f JOIN ingest_files n ON n.file_id = $3
+    JOIN ingest_files r ON r.file_id = coalesce(f.same_as, f.file_id) AND r.read_by = $4::jsonb
     WHERE f.org_id = $1 AND f.sha256 = $2 AND f.state = 'done' AND f.superseded_by IS NULL AND f.file_id <> n.file_id
       AND n.settled_at IS NULL AND NOT EXISTS (
         SELECT FROM ingest_files o WHERE o.source_id = n.source_id AND o.path = n.path AND o.state = 'done'
           AND o.superseded_by IS NULL AND o.file_id <> n.file_id
-          AND (o.sha256 IS DISTINCT FROM $2 OR o.mtime > n.mtime))
+          AND (o.sha256 IS DISTINCT FROM $2 OR o.read_by IS DISTINCT FROM $4 OR o.mtime > n.mtime))
       AND NOT EXISTS (
-        SELECT FROM ingest_files r JOIN ingest_files v ON v.source_id = r.source_id AND v.path = r.path
+        SELECT FROM ingest_files v
         JOIN event_repeats e ON e.org_id = $1 AND e.file_id = v.file_id AND e.said IS NOT NULL
-        WHERE r.file_id = coalesce(f.same_as, f.file_id))
+        WHERE v.source_id = r.source_id AND v.path = r.path)
     ORDER BY (f.source_id, f.path) = (n.source_id, n.path) DESC, f.settled_at LIMIT 1
 """
 
 SETTLE = """
     UPDATE ingest_files SET state = $3, sha256 = $4, rows = $5, rejects = $6, fresh = $7, same_as = $8, error = $9,
-        settled_at = $10, claim_id = NULL, lease_until = NULL
+        settled_at = $10, read_by = $11, claim_id = NULL, lease_until = NULL
     WHERE file_id = $1 AND claim_id = $2 AND state = 'loading'
 """
 
@@ -175,17 +177,17 @@ class Ledger:
         return status == "UPDATE 1"
 
     async def same_bytes(self, file: Claimed, sha256: str) -> UUID | None:
-        """A file of this org that was loaded with these very bytes."""
+        """A file of this org that was loaded with these very bytes, as this one would be read."""
         async with self._database.transaction(file.source.org_id) as connection:
-            found: UUID | None = await connection.fetchval(SELECT_SAME_BYTES, file.source.org_id, sha256, file.file_id)
+            found: UUID | None = await connection.fetchval(SELECT_SAME_BYTES, *_asked(file, sha256))
         return found
 
     async def settle_as_same(self, file: Claimed, sha256: str, same_as: UUID, now: datetime) -> bool:
-        """False when the other file has been replaced meanwhile: then this one must be loaded."""
+        """False when the other file has been replaced, or read otherwise, meanwhile: then this one must be loaded."""
         org_id = file.source.org_id
         async with self._database.connection(STATEMENT_TIMEOUT_S) as connection, connection.transaction():
             await begin_switch(connection, org_id)
-            if same_as != await connection.fetchval(SELECT_SAME_BYTES, org_id, sha256, file.file_id):
+            if same_as != await connection.fetchval(SELECT_SAME_BYTES, *_asked(file, sha256)):
                 return False
             if await settle(connection, file, "done", now, sha256=sha256, same_as=same_as):
                 await connection.execute(SUPERSEDE, org_id, file.file_id)
@@ -202,6 +204,10 @@ class Ledger:
         """The next listings decide about it; when it has changed, it must be seen unchanged from now on."""
         async with self._database.transaction(file.source.org_id) as connection:
             await connection.execute(LIST_AGAIN, file.file_id, file.claim_id, error[:MAX_ERROR], changed, now)
+
+
+def _asked(file: Claimed, sha256: str) -> tuple[object, ...]:
+    return file.source.org_id, sha256, file.file_id, file.source.mapping or {}
 
 
 async def settle(
@@ -228,5 +234,6 @@ async def settle(
         same_as,
         error and error[:MAX_ERROR],
         now,
+        file.source.mapping or {},
     )
     return bool(status == "UPDATE 1")

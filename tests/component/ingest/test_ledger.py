@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests.component.ingest.given import SENT, Mail, again, mails, nested_csv
 from tests.component.ingest.rig import STABLE_S, Rig, Server
 
@@ -129,6 +131,61 @@ async def test_the_same_bytes_under_another_name_add_no_row(rig: Rig, folder: Pa
     original = await rig.one("SELECT file_id FROM ingest_files WHERE path LIKE '%a.csv'")
     assert copy == {"state": "done", "rows": 0, "fresh": 0, "same_as": original["file_id"]}
     assert len(await rig.event_ids()) == 3
+
+
+ORDER = b"id,metric,profile_id,datetime,Net,Gross,Day\nE1,Placed Order,P1,2026-11-23T09:00:00Z,10,12,2026-11-22\n"
+
+
+@pytest.mark.parametrize("again_as", ["a.csv", "b.csv"])
+async def test_the_same_bytes_after_the_mapping_was_corrected_are_read_by_it(
+    rig: Rig, folder: Path, again_as: str
+) -> None:
+    (folder / "a.csv").write_bytes(ORDER)
+    os.utime(folder / "a.csv", (1_600_000_000, 1_600_000_000))
+    await rig.run("UPDATE sources SET mapping = $1", {"value": "Net"})
+    await rig.settle()
+    assert await rig.one("SELECT value FROM events") == {"value": 10.0}
+
+    await rig.run("UPDATE sources SET mapping = $1", {"value": "Gross"})
+    (folder / again_as).write_bytes(ORDER)
+    await rig.settle()
+
+    assert await rig.one("SELECT value FROM events") == {"value": 12.0}
+    assert await rig.rows("SELECT DISTINCT same_as FROM ingest_files") == [{"same_as": None}]
+    (folder / "c.csv").write_bytes(ORDER)
+    await rig.settle()
+    assert await rig.one("SELECT count(*) AS n FROM ingest_files WHERE same_as IS NOT NULL") == {"n": 1}
+
+
+async def test_a_time_that_was_read_from_the_wrong_column_goes_when_its_file_comes_again(
+    rig: Rig, folder: Path
+) -> None:
+    (folder / "a.csv").write_bytes(ORDER)
+    os.utime(folder / "a.csv", (1_600_000_000, 1_600_000_000))
+    await rig.run("UPDATE sources SET mapping = $1", {"event_at": "Day"})
+    await rig.settle()
+
+    await rig.run("UPDATE sources SET mapping = NULL")
+    (folder / "copy.csv").write_bytes(ORDER)
+    await rig.settle()
+    os.utime(folder / "a.csv", (1_700_000_000, 1_700_000_000))
+    await rig.settle()
+
+    assert await rig.rows("SELECT event_at FROM events") == [{"event_at": SENT}]
+
+
+async def test_of_a_file_that_was_loaded_before_its_mapping_was_noted_the_same_bytes_are_read(
+    rig: Rig, folder: Path
+) -> None:
+    (folder / "a.csv").write_bytes(ORDER)
+    await rig.settle()
+    await rig.run("UPDATE ingest_files SET read_by = NULL")
+
+    (folder / "b.csv").write_bytes(ORDER)
+    await rig.settle()
+
+    loaded = await rig.one("SELECT rows, fresh, same_as, read_by FROM ingest_files WHERE path LIKE '%b.csv'")
+    assert loaded == {"rows": 1, "fresh": 0, "same_as": None, "read_by": {}}
 
 
 async def test_rows_that_come_twice_within_and_across_files_are_stored_once(rig: Rig, folder: Path) -> None:
