@@ -232,7 +232,7 @@ class _Loading:
                         await staged.add(piece)
                         self._got = replace(self._got, rows=rows)
                         await self._stay_claimed()
-                if not (self._file.accepted or self._deps.limits.forgives(rejects, rows)):
+                if not reading.forgives(rejects, rows):
                     raise Unreadable(
                         f"{rejects} of the {rows} rows that were read are no events; see its rejects, and mend it or "
                         "accept it as it is",

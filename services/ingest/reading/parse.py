@@ -29,13 +29,14 @@ QUICK_FROM_BYTES = 1 << 16
 """Smaller files are read row by row: whoever has only those never loads what the quick reader needs."""
 _BOMS = {"utf-8": 0, "utf-8-sig": 3}  # encodings of which the quick reader reads bytes, and how many come before
 _MAX_LINE = 2**31 - 1  # what the database's line column holds
-_HOPELESS = 20_000  # so many rejects, and more than events: the rest would not change the verdict
+_HOPELESS = 20_000  # so many rejects, more than events, and not forgiven: a file that is held need not be read on
 
 
 def read_pieces(
     stream: BinaryIO, size_bytes: int, reading: Reading, *, quick_from_bytes: int = QUICK_FROM_BYTES
 ) -> Iterator[Piece]:
-    """The file in bounded pieces. Raises Unreadable when the file as a whole makes no sense."""
+    """The file in bounded pieces; to its end, unless what came is not forgiven. Raises Unreadable when the file as a
+    whole makes no sense."""
     events: list[Event] = []
     rejects: list[Reject] = []
     n_events = n_rejects = 0
@@ -51,7 +52,7 @@ def read_pieces(
             n_events, n_rejects = n_events + len(events), n_rejects + len(rejects)
             yield Piece(events, rejects)
             events, rejects = [], []
-            if n_rejects > max(n_events, _HOPELESS) and not reading.accepted:
+            if n_rejects > max(n_events, _HOPELESS) and not reading.forgives(n_rejects, n_events + n_rejects):
                 return
     if events or rejects:
         yield Piece(events, rejects)

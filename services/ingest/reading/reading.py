@@ -22,6 +22,11 @@ class Reading:
     limits: Limits = _LIMITS
     accepted: bool = False
 
+    def forgives(self, rejects: int, rows: int) -> bool:
+        """Whether the good ones among so many rows may count. Whoever stops early and whoever holds the file both ask
+        here: what was read in part must never count."""
+        return self.accepted or self.limits.forgives(rejects, rows)
+
     def columns(self, names: Sequence[str]) -> Columns:
         """Where the fields are under a header. Raises Unreadable."""
         return Columns(names, self.saved, self.now)

@@ -309,6 +309,20 @@ def test_reading_stops_when_the_rejects_have_decided() -> None:
     assert 20_000 < len(rejects) < 60_000
 
 
+@pytest.mark.parametrize("most", [0.05, 0.5, 0.6, 1.0])
+@pytest.mark.parametrize("bad_of_20", [10, 11, 13])
+def test_a_file_that_is_forgiven_is_read_to_its_end(most: float, bad_of_20: int) -> None:
+    numbers = range(60_000)
+    text = HEADER + "".join("bad\n" if number % 20 < bad_of_20 else row(number, "") for number in numbers)
+    reading = Reading({}, READING.now, Limits(max_rejects=most))
+
+    events, rejects = read(text, reading)
+
+    whole = len(events) + len(rejects) == len(numbers)
+    assert whole or not reading.forgives(len(rejects), len(events) + len(rejects))
+    assert whole is (bad_of_20 / 20 <= max(most, 0.5))
+
+
 # Pieces of files that have hurt somebody, thrown together.
 _shards = st.sampled_from(
     [
