@@ -20,7 +20,12 @@ class Settings(ServiceSettings):
     )
     ingest_tick_s: float = Field(5, gt=0, description="How often to look for sources that are due.")
     ingest_parallel_polls: int = Field(4, ge=1, le=64, description="Folders listed at the same time.")
-    ingest_parallel_files: int = Field(2, ge=1, le=16, description="Files loaded at the same time; each costs a core.")
+    ingest_parallel_files: int = Field(
+        2,
+        ge=1,
+        le=16,
+        description="Files loaded at the same time; each costs a core, and up to 200 MB where it is Parquet or zstd.",
+    )
     ingest_lease_s: float = Field(90, gt=0, description="A silent worker's file may be taken over after this time.")
     ingest_requeue_s: float = Field(3600, gt=0, description="A queued file of which nothing was heard is queued again.")
     ingest_attempts: int = Field(5, ge=1, description="Failed attempts after which a file counts as failed.")

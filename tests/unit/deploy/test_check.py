@@ -18,6 +18,8 @@ from deploy import check, generate_env, tools
 from deploy.check import Document
 from deploy.generate_env import example
 from deploy.tools import NotRunError
+from services.ingest.reading.parquet import MEMORY_BYTES
+from services.ingest.settings import Settings
 from shared.api_keys import Peppers
 from shared.crypto import parse_ring
 
@@ -199,6 +201,18 @@ def test_a_planted_fault_in_kubernetes_is_found(change: Change, fault: str) -> N
     change(documents)
 
     assert fault in list(check.kubernetes_rules(documents))
+
+
+def test_a_container_of_ingest_has_room_for_as_many_files_as_it_reads_at_once_each_at_its_limit() -> None:
+    itself, libraries = 300 << 20, 72 << 20  # docs/reliability.md, L8; pyarrow, in a process for each file
+    most = itself + Settings.model_fields["ingest_parallel_files"].default * (MEMORY_BYTES + libraries)
+
+    compose_limit = COMPOSE["services"]["ingest"]["deploy"]["resources"]["limits"]["memory"]
+    pods = found(manifests(), "Deployment", "ingest")["spec"]["template"]["spec"]
+    pod_limit = pods["containers"][0]["resources"]["limits"]["memory"]
+
+    assert (compose_limit, pod_limit) == ("1G", "1Gi")
+    assert most <= 1 << 30
 
 
 def test_the_example_has_no_place_for_a_secret_and_says_where_its_file_is() -> None:
