@@ -34,17 +34,20 @@ SELECT_IDS: Final = """
     WHERE org_id = $1 AND source_id = $2 AND received_at >= $3 AND received_at < $4 ORDER BY received_at, batch_id
 """
 SELECT_LINES: Final = "SELECT lines FROM event_batches WHERE org_id = $1 AND batch_id = $2"
-# Whole minutes only: what is left of one would be another version of its file, which lacks the others' events.
+# Whole minutes only: what is left of one would be another version of its file, which lacks the others' events. And only
+# once this very version was loaded: a batch whose transaction ended late need not be the newest of its minute.
 FORGET_LOADED: Final = """
     WITH minutes AS (
-        SELECT date_trunc('minute', received_at) AS minute, max(received_at) AS newest_at FROM event_batches
+        SELECT date_trunc('minute', received_at) AS minute, sum(bytes) AS size, max(received_at) AS newest_at
+        FROM event_batches
         WHERE org_id = $1 AND source_id = $2 AND received_at < date_trunc('minute', $3::timestamptz) GROUP BY 1
     )
     DELETE FROM event_batches b USING minutes m
     WHERE b.org_id = $1 AND b.source_id = $2
       AND b.received_at >= m.minute AND b.received_at < m.minute + interval '1 minute'
       AND EXISTS (
-        SELECT FROM ingest_files f WHERE f.source_id = $2 AND f.state = 'done' AND f.mtime >= m.newest_at
+        SELECT FROM ingest_files f
+        WHERE f.source_id = $2 AND f.state = 'done' AND f.size = m.size AND f.mtime = m.newest_at
           AND f.path = to_char(m.minute AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"'))
 """
 

@@ -102,11 +102,14 @@ async def test_batches_are_forgotten_a_day_after_they_were_loaded_and_never_befo
     assert len(left) == 1
 
 
-async def test_a_minute_of_which_one_batch_is_not_loaded_is_kept_whole(hooked: Rig, account: Account) -> None:
-    at = hooked.clock.now()
-    await receive(hooked, account, mail(hooked, account, "01P1"))
+@pytest.mark.parametrize("later_s", [1, -1])
+async def test_a_minute_of_which_one_batch_is_not_loaded_is_kept_whole(
+    hooked: Rig, account: Account, later_s: int
+) -> None:
+    at = hooked.clock.now() + timedelta(seconds=10)
+    await receive(hooked, account, mail(hooked, account, "01P1"), at=at)
     await hooked.settle()
-    await receive(hooked, account, mail(hooked, account, "01P2"), at=at + timedelta(seconds=1))
+    await receive(hooked, account, mail(hooked, account, "01P2"), at=at + timedelta(seconds=later_s))
     await hooked.list_twice()
     await hooked.run("UPDATE ingest_files SET state = 'held' WHERE state = 'queued'")
 
