@@ -27,7 +27,7 @@ RECORD_SEEN = """
         first_seen_at = CASE WHEN f.state = 'listed' THEN f.first_seen_at ELSE $3 END
     FROM unnest($4::text[], $5::bigint[], $6::timestamptz[], $7::text[]) AS listing (path, size, mtime, tag)
     WHERE f.org_id = $1 AND f.source_id = $2
-      AND (f.state = 'listed' OR f.state = 'done' AND f.superseded_by IS NOT NULL)
+      AND (f.state = 'listed' OR f.state IN ('done', 'held', 'failed') AND f.superseded_by IS NOT NULL)
       AND f.path = listing.path AND f.size = listing.size AND f.mtime = listing.mtime AND f.tag = listing.tag
 """
 

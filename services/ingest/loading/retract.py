@@ -48,20 +48,25 @@ def _said(table: str) -> str:
     return f"jsonb_strip_nulls(to_jsonb((SELECT content FROM (SELECT {_row(table)}) content)))"  # noqa: S608  # our own
 
 
-SELECT_VERSIONS = """
-    SELECT f.file_id, f.held, f.fresh, f.state = 'done' AND f.superseded_by IS NULL AND f.file_id <> $2 AS newest,
+def _loaded(file: str) -> str:
+    """Whether its rows count: also while it is read again, and where it was held when it was."""
+    return f"({file}.state = 'done' OR {file}.held IS NOT NULL OR {file}.same_as IS NOT NULL)"
+
+
+SELECT_VERSIONS = f"""
+    SELECT f.file_id, f.held, f.fresh, {_loaded("f")} AND f.superseded_by IS NULL AND f.file_id <> $2 AS newest,
         f.first_seen_at > n.first_seen_at AS later, s.kind, f.same_as
     FROM ingest_files n JOIN ingest_files f ON f.source_id = n.source_id AND f.path = n.path
     JOIN sources s ON s.source_id = n.source_id
     WHERE n.org_id = $1 AND n.file_id = $2
-      AND (f.file_id = n.file_id OR f.state = 'done' OR f.superseded_by IS NOT NULL)
-"""
-SUPERSEDE = """
+      AND (f.file_id = n.file_id OR {_loaded("f")} OR f.superseded_by IS NOT NULL)
+"""  # noqa: S608  # our own words
+SUPERSEDE = f"""
     UPDATE ingest_files f SET superseded_by = nullif($2, f.file_id)
     FROM ingest_files n
     WHERE n.org_id = $1 AND n.file_id = $2 AND f.source_id = n.source_id AND f.path = n.path
-      AND (f.file_id = n.file_id OR f.state = 'done' AND f.superseded_by IS NULL)
-"""
+      AND (f.file_id = n.file_id OR {_loaded("f")} AND f.superseded_by IS NULL)
+"""  # noqa: S608  # the same
 
 # --- Another name for the same bytes: from now on it speaks for itself.
 
@@ -164,9 +169,9 @@ _MOMENT = """
         ORDER BY m.mtime DESC NULLS LAST, m.settled_at DESC, t.holds DESC, t.line DESC) AS nth
     FROM ({tellers}) t LEFT JOIN LATERAL (
         SELECT v.mtime, CASE WHEN v.file_id = $2 THEN 'infinity' ELSE v.settled_at END AS settled_at
-        FROM ingest_files f JOIN ingest_files v ON v.org_id = $1 AND v.state IN ('done', 'loading')
+        FROM ingest_files f JOIN ingest_files v ON v.org_id = $1
             AND (v.source_id = f.source_id AND v.path = f.path OR v.same_as = f.file_id)
-            AND (v.file_id = $2 OR v.state = 'done' AND v.superseded_by IS NULL)
+            AND (v.file_id = $2 OR {loaded} AND v.superseded_by IS NULL)
         WHERE f.file_id = t.file_id AND (f.file_id <> ALL ($3::uuid[]) OR v.file_id = $2)
         ORDER BY v.mtime DESC, 2 DESC LIMIT 1
     ) m ON true
@@ -180,7 +185,7 @@ _TELLERS = """
 """
 # `said`: each value as the newest says it that says one. In the name of who says all of that, else of the newest.
 _RIGHT = f"""
-    WITH judged AS MATERIALIZED ({_MOMENT.format(tellers=_TELLERS)}),
+    WITH judged AS MATERIALIZED ({_MOMENT.format(tellers=_TELLERS, loaded=_loaded("v"))}),
     together AS (
         SELECT jsonb_object_agg(word.key, word.value ORDER BY j.nth DESC) AS said  -- of one key the last is kept
         FROM judged j CROSS JOIN LATERAL jsonb_each(j.words) word

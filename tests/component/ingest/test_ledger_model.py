@@ -150,6 +150,7 @@ CHANGE = st.one_of(
     st.tuples(st.just("back"), NAME),
     st.tuples(st.just("delete"), NAME),
     st.tuples(st.just("replay")),
+    st.tuples(st.just("rescan")),
 )
 # How the minute after a change goes: nobody looks, all is well, or a worker dies.
 STEP = st.tuples(CHANGE, st.sampled_from((None, "", "", "", "before", "after")))
@@ -186,6 +187,8 @@ class World:
                 self._put(name, self.memory.files[name]._replace(mtime=self._tick()))
             case ("back", name) if self.former.get(name):
                 self._put(name, self.former[name][0])
+            case ("rescan",):
+                await self.rig.run("UPDATE sources SET next_poll_at = NULL, reread_at = now()")
             case ("replay",):
                 self.rig.queued.extend(self.jobs[-3:])
                 await self.rig.work()

@@ -1,6 +1,7 @@
 """Reading again what was settled, and how far a file in hand is."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ from services.ingest import handler
 from services.ingest.records import Listed
 from shared import metrics
 from tests.component.ingest.faulty import Faults, faulty_server
-from tests.component.ingest.given import Mail, nested_csv
+from tests.component.ingest.given import Mail, again, nested_csv
 from tests.component.ingest.rig import Rig
 from tests.support.waiting import eventually
 
@@ -66,6 +67,51 @@ async def test_a_file_that_was_held_is_read_as_the_mapping_says_that_was_set_sin
 
     assert await rig.files() == {"a.csv": "done"}
     assert len(await rig.event_ids()) == 3
+
+
+async def test_the_newest_file_is_right_also_while_all_are_read_again(rig: Rig, folder: Path) -> None:
+    opened = Mail("T0").opened(machine_open=True)
+    person = again(opened, properties=opened.properties | {"machine_open": False})
+    for name, rows, mtime in (("a.csv", [ROWS[0], opened], 1_600_000_000), ("b.csv", [person], 1_600_000_060)):
+        (folder / name).write_bytes(nested_csv(rows))
+        os.utime(folder / name, (mtime, mtime))
+    await rig.settle()
+    seen = [(await rig.send("T0"))["human_opens"]]
+
+    await ask_again(rig)
+    await rig.poll()
+    jobs = rig.queued
+    for job in jobs:
+        rig.queued = [job]
+        await rig.work()
+        seen.append((await rig.send("T0"))["human_opens"])
+
+    assert len(jobs) == 2
+    assert seen == [1, 1, 1]
+
+
+async def test_a_file_that_was_held_when_it_was_read_again_gives_its_rows_up_to_its_next_version(
+    rig: Rig, folder: Path
+) -> None:
+    (folder / "a.csv").write_bytes(nested_csv(ROWS[:2]))
+    os.utime(folder / "a.csv", (1_600_000_000, 1_600_000_000))
+    await rig.settle()
+    await rig.run('UPDATE sources SET mapping = \'{"profile_id": "Wer"}\'')
+    await ask_again(rig)
+    await rig.settle()
+    assert await rig.files() == {"a.csv": "held"}
+    assert len(await rig.event_ids()) == 2
+
+    await rig.run("UPDATE sources SET mapping = NULL")
+    (folder / "a.csv").write_bytes(nested_csv(ROWS[1:]))
+    await rig.settle()
+    replaced = await rig.event_ids()
+    (folder / "a.csv").write_bytes(nested_csv(ROWS[:2]))
+    os.utime(folder / "a.csv", (1_600_000_000, 1_600_000_000))
+    await rig.settle()
+
+    assert replaced == sorted(row.event_id for row in ROWS[1:])
+    assert await rig.event_ids() == sorted(row.event_id for row in ROWS[:2])
 
 
 async def test_a_listing_that_fails_leaves_the_wish_for_the_next(rig: Rig, folder: Path) -> None:
