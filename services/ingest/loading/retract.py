@@ -162,7 +162,8 @@ NOTE_UNBACKED = """
           AND o.file_id IN (SELECT file_id FROM backing)))
 """
 
-# --- Who is right. Whoever is in the row says it still, unless it is an older version of this file.
+# --- Who is right. Whoever is in the row says it still, unless it is an older version of this file that has it no more,
+# or says it otherwise; of a source that takes nothing back, only the latter.
 
 _MOMENT = """
     SELECT t.*, row_number() OVER (
@@ -199,8 +200,8 @@ JUDGE = f"""
     FROM (SELECT DISTINCT event_id, day FROM doubtful) d
     JOIN events e ON e.org_id = $1 AND e.event_id = d.event_id AND e.day = d.day
     CROSS JOIN LATERAL (SELECT {_said("e")} AS said) was
-    CROSS JOIN LATERAL (SELECT e.file_id <> ALL ($3::uuid[]) OR (
-        SELECT NOT k.differs FROM known k WHERE k.event_id = e.event_id AND k.day = e.day) IS TRUE AS said) still
+    CROSS JOIN LATERAL (SELECT e.file_id <> ALL ($3::uuid[]) OR coalesce((
+        SELECT NOT k.differs FROM known k WHERE k.event_id = e.event_id AND k.day = e.day), NOT $4) AS said) still
     LEFT JOIN LATERAL ({_RIGHT}) w ON true
     WHERE NOT still.said OR w.said <> was.said
 """  # noqa: S608  # our own words
@@ -317,7 +318,7 @@ class Tellers:
         await self._connection.execute("CREATE INDEX ON known (event_id, day); ANALYZE known")
         searched = await self._note_doubtful()
         await self._connection.execute("ANALYZE doubtful")
-        await self._run(JUDGE, self._file_id, self._versions)
+        await self._run(JUDGE, self._file_id, self._versions, self._retracts)
         loaded = await self._carry_out(orders, loaded)
         if searched:
             await self._run(RECOUNT_HELD, self._versions)

@@ -266,6 +266,23 @@ async def test_a_window_of_time_that_is_read_again_keeps_what_it_leaves_out(
     assert await repeats(shop) == []
 
 
+async def test_a_window_that_leaves_an_event_out_is_still_right_about_it(
+    shop: Rig, folder: Path, database_url: str
+) -> None:
+    owner = await asyncpg.connect(database_url)
+    await owner.execute("ALTER TABLE sources DROP CONSTRAINT sources_sftp")
+    await owner.close()
+    await shop.run("UPDATE sources SET kind = 'klaviyo'")
+    received, opened = MAILS[0].received(), MAILS[0].opened(machine_open=True)
+    person = again(opened, properties=opened.properties | {"machine_open": False})
+    await put(shop, folder / "a.csv", [received, opened])
+    await put(shop, folder / "b.csv", [person])
+
+    await put(shop, folder / "b.csv", [MAILS[1].received()])
+
+    assert (await shop.send("T0"))["human_opens"] == 1
+
+
 async def test_what_is_left_is_what_the_final_files_give_by_themselves(shop: Rig, folder: Path) -> None:
     bought = Row("ORDER2", "Placed Order", "P1", SENT + timedelta(hours=2), {"$value": 50, "OrderId": "#1"})
     first = [row for mail in MAILS for row in (mail.received(), mail.opened(), mail.clicked())]
