@@ -120,13 +120,22 @@ def read_text(text: Text, head: str, reading: Reading, names: Names) -> Iterator
     """Its records, from all of it and its first part. Raises Unreadable."""
     match kind_of(head):
         case "":
-            return iter(())
+            return _read_nothing(text)
         case "JSON lines":
             return _read_json_lines(text.readline, reading.objects(names))
         case "JSON array" | "JSON pages":
             return _read_elements(text, reading.objects(names))
         case "CSV":
             return read_csv(text.readline, dialect_of(head, reading), reading)
+
+
+def _read_nothing(text: Text) -> Iterator[Event | Reject]:
+    """No record. Raises Unreadable where the file only begins with nothing: what follows would be left out in
+    silence."""
+    while part := text.read(MAX_ROW_CHARS):
+        if part.strip():
+            raise Unreadable("nothing but blanks where the file begins, and then more", reason="unknown_layout")
+    return iter(())
 
 
 # --- JSON

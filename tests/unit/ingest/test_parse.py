@@ -301,6 +301,14 @@ def test_pieces_are_bounded() -> None:
     assert [len(piece.events) for piece in pieces] == [5000, 5000, 2000]
 
 
+@pytest.mark.parametrize("blank", [" ", "\n", "\r\n"])
+def test_a_file_that_begins_with_more_blanks_than_are_looked_at_is_no_empty_file(blank: str) -> None:
+    assert read(blank * 100_000) == ([], [])
+
+    with pytest.raises(Unreadable, match="nothing but blanks where the file begins"):
+        read(blank * 100_000 + HEADER + row(1))
+
+
 def test_reading_stops_when_the_rejects_have_decided() -> None:
     text = HEADER + row(1) + "bad\n" * 60_000
 
