@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from services.ingest.attribution.conversions import Orders
 from services.ingest.attribution.unsent import drop_unsent
+from services.ingest.loading.copies import let_copies_speak
 from services.ingest.loading.switch import STATEMENT_TIMEOUT_S
 from services.ingest.records import Changed, Claimed, Loaded
 from shared.db.pool import Connection
@@ -67,29 +68,6 @@ SUPERSEDE = f"""
     WHERE n.org_id = $1 AND n.file_id = $2 AND f.source_id = n.source_id AND f.path = n.path
       AND (f.file_id = n.file_id OR {_loaded("f")} AND f.superseded_by IS NULL)
 """  # noqa: S608  # the same
-
-# --- Another name for the same bytes: from now on it speaks for itself.
-
-SELECT_COPY = """
-    SELECT file_id FROM ingest_files
-    WHERE org_id = $1 AND same_as = ANY ($2::uuid[]) AND file_id <> ALL ($2)
-      AND state = 'done' AND superseded_by IS NULL
-    ORDER BY settled_at, file_id LIMIT 1
-"""
-NOTE_REPEATS_OF_COPY = """
-    INSERT INTO event_repeats (org_id, day, event_id, file_id, line, said)
-    SELECT $1, day, event_id, $3, line, said FROM event_repeats WHERE org_id = $1 AND file_id = ANY ($2::uuid[])
-    ON CONFLICT DO NOTHING
-"""
-NOTE_ROWS_OF_COPY = """
-    INSERT INTO event_repeats (org_id, day, event_id, file_id, line)
-    SELECT $1, day, event_id, $3, line FROM events WHERE org_id = $1 AND file_id = ANY ($2::uuid[])
-    ON CONFLICT DO NOTHING
-"""
-LET_COPY_SPEAK = """
-    UPDATE ingest_files SET same_as = nullif($3, file_id), held = CASE WHEN file_id = $3 THEN 0 ELSE held END
-    WHERE org_id = $1 AND same_as = ANY ($2::uuid[]) AND file_id <> ALL ($2)
-"""
 
 # --- What the file says of events that were known before it. Of one file the last row is right.
 
@@ -298,14 +276,8 @@ class Tellers:
             raise Changed("a later version of it was loaded meanwhile", reason="file_superseded")
         tellers = cls(connection, file, rows)
         if tellers._older:
-            await tellers._let_copies_speak()
+            await let_copies_speak(connection, file.source.org_id, tellers._versions)
         return tellers
-
-    async def _let_copies_speak(self) -> None:
-        copy = await self._connection.fetchval(SELECT_COPY, self._org_id, self._versions)
-        if copy is not None:
-            for statement in (NOTE_REPEATS_OF_COPY, NOTE_ROWS_OF_COPY, LET_COPY_SPEAK):
-                await self._run(statement, self._versions, copy)
 
     async def take_over(self, orders: Orders, loaded: Loaded) -> Loaded:
         """After events were inserted: bring those that were known, or are gone, to what the newest files say."""
