@@ -33,10 +33,30 @@ class Hold:
     lease_s: float
 
     async def demand(self) -> None:
-        """Raise Superseded unless the hour is still ours; asked right before every write. The moment between the answer
-        and the write is covered by the write naming what it replaces."""
+        """Raise Superseded unless the hour is still ours; asked right before every write. What may be written between
+        the answer and the write is covered by the write naming what it replaces, and by `changing`."""
         if not await self._renew():
             raise Superseded("the hour was claimed again while it was being exported")
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[None]:
+        """Around the change of one object. It is refused where another object lies by now, but not where all is as it
+        was: the hour may have become empty before anything lay there, or whoever had it meanwhile found the old object
+        right and wrote nothing. Rows that were deleted would then lie there to stay. So we ask once more when it is
+        done, and whoever has the hour by then is to look again."""
+        await self.demand()
+        try:
+            yield
+        except Superseded:  # refused: nothing was changed
+            raise
+        except BaseException:
+            await self._look_again()
+            raise
+        try:
+            await self.demand()  # who claims the hour after this finds the change
+        except BaseException:
+            await self._look_again()
+            raise
 
     @asynccontextmanager
     async def renewed(self) -> AsyncIterator[None]:
@@ -61,8 +81,8 @@ class Hold:
             async with asyncio.timeout(_GIVE_BACK_TIMEOUT_S):
                 await self.leases.fail(self.lease, "pending", describe(error))
 
-    async def look_again(self) -> None:
-        """Whoever has the hour by now is to look once more; best effort."""
+    async def _look_again(self) -> None:
+        """Best effort."""
         with suppress(Failure, TimeoutError):
             async with asyncio.timeout(_GIVE_BACK_TIMEOUT_S):
                 await self.leases.look_again(self.lease, self.clock.now())

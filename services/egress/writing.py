@@ -8,7 +8,7 @@ from typing import IO, Any, Protocol
 
 from services.egress.holding import Hold
 from services.egress.layout import Place, manifest
-from services.egress.model import Exported, Found, Superseded
+from services.egress.model import Exported, Found
 from services.egress.parquet import Form, Summary
 from shared import metrics
 from shared.errors import Transient
@@ -72,14 +72,12 @@ async def write_hour(writing: Writing, spool: IO[bytes]) -> tuple[str, Exported]
     revision = max(writing.hold.lease.epoch, 1 + there.revision)
     metadata = {"sha256": summary.sha256, "revision": str(revision)}
     if not right:
-        await writing.hold.demand()
-        if summary.rows and there.object is None:
-            etag = await _put_first(writing, spool, metadata)
-        elif summary.rows:
-            etag = await _put(writing, spool, metadata, there.object)
-        elif there.object:
-            await writing.bucket.remove(place.key, there.object)
-            etag = None
+        async with writing.hold.changing():
+            if summary.rows:
+                etag = await _put(writing, spool, metadata, there.object)
+            elif there.object:
+                await writing.bucket.remove(place.key, there.object)
+                etag = None
     await _tidy(writing, there)
     await _vouch(writing, metadata, revision, there.manifest)
     return ("written" if summary.rows else "empty"), writing.exported(etag, revision)
@@ -92,24 +90,6 @@ async def _look(writing: Writing) -> There:
     strays = {key: one for key in place.strays if (one := found[key]) is not None}
     lacks_success = place.success is not None and found[place.success] is None
     return There(found[place.key], found[place.manifest], strays, lacks_success)
-
-
-async def _put_first(writing: Writing, spool: IO[bytes], metadata: Mapping[str, str]) -> str:
-    """A write that replaces nothing is refused only where something is, and of an hour that became empty meanwhile
-    nothing is: rows that were deleted would lie there again. Whoever has the hour by then is to look once more."""
-    try:
-        etag = await _put(writing, spool, metadata, None)
-    except Superseded:
-        raise
-    except BaseException:
-        await writing.hold.look_again()
-        raise
-    try:
-        await writing.hold.demand()  # who claims the hour after this finds the object
-    except BaseException:
-        await writing.hold.look_again()
-        raise
-    return etag
 
 
 async def _put(writing: Writing, spool: IO[bytes], metadata: Mapping[str, str], over: Found | None) -> str:
@@ -126,8 +106,8 @@ async def _put(writing: Writing, spool: IO[bytes], metadata: Mapping[str, str], 
 async def _tidy(writing: Writing, there: There) -> None:
     """Take away what another layout left, before the manifest says that all is done, and put the marker there."""
     for key, stray in there.strays.items():
-        await writing.hold.demand()
-        await writing.bucket.remove(key, stray)
+        async with writing.hold.changing():
+            await writing.bucket.remove(key, stray)
     if there.lacks_success and writing.place.success is not None:
         await writing.hold.demand()
         await writing.bucket.replace(

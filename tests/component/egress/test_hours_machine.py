@@ -113,6 +113,14 @@ class Hours(RuleBasedStateMachine):
         self.backfill()  # as a deletion marks its hours
 
     @rule()
+    @precondition(lambda self: self.shop.exported)
+    def the_newest_is_deleted(self) -> None:
+        """The hour is again what it was."""
+        newest = self.shop.exported.pop()["user_id"]
+        self.run(self.world.admin.execute("DELETE FROM generations WHERE user_id = $1", newest))
+        self.backfill()
+
+    @rule()
     def backfill(self) -> None:
         self.run(self.world.ask(self.shop, "generations", [HOUR]))
 
@@ -138,16 +146,18 @@ class Hours(RuleBasedStateMachine):
         else:
             self.paused.append((task, gate))
 
-    @rule(where=st.sampled_from(["reading", KEY, MANIFEST]), more=st.booleans())
+    @rule(where=st.sampled_from(["reading", KEY, MANIFEST]), then=st.sampled_from(["more", "all gone", "as before"]))
     @precondition(lambda self: len(self.paused) < 2)
-    def a_stopped_exporter_is_overtaken(self, where: str, *, more: bool) -> None:
+    def a_stopped_exporter_is_overtaken(self, where: str, then: str) -> None:
         """What chance alone would rarely bring about."""
         self.rows_arrive(1)
         self.an_exporter_is_stopped(where)
-        if more:
+        if then == "more":
             self.rows_arrive(1)
-        else:
+        elif then == "all gone":
             self.everything_is_deleted()
+        else:
+            self.the_newest_is_deleted()
         self.leases_run_out()
         self.export()
 

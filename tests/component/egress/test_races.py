@@ -137,6 +137,65 @@ async def test_rows_deleted_while_their_exporter_slept_do_not_come_back_to_stay(
     assert (await world.manifest(MANIFEST))["rows"] == 0
 
 
+@pytest.mark.parametrize("layout", ["plain", "hive"])
+async def test_who_was_deleted_while_their_exporter_slept_does_not_come_back_where_an_object_lay(
+    world: World, layout: str
+) -> None:
+    """Without them the hour is what the bucket holds already: nothing is written meanwhile that could refuse them."""
+    shop = await world.shop(layout=layout)
+    key = KEY if layout == "plain" else "year=2026/month=11/day=23/hour=10/part-000.parquet"
+    await world.say(shop, people(2))
+    await export_hour(job(shop), world.deps)
+    before, said = await world.objects(), await world.manifest(MANIFEST)
+    await world.say(shop, [Person("late", HOUR + timedelta(hours=1, microseconds=-1))])
+    sleepy, gate = gated(world, key, stopped=True)
+    first = asyncio.create_task(export_hour(job(shop), sleepy))
+    await asyncio.wait_for(gate.reached.wait(), 10)
+
+    await world.admin.execute("DELETE FROM generations WHERE user_id = 'late'")
+    shop.exported.pop()
+    await world.ask(shop, "generations", [HOUR])
+    world.clock.advance(world.deps.lease_s + 1)
+    await export_hour(job(shop), world.deps)
+    unchanged = await world.objects()
+    gate.opened.set()
+    with pytest.raises(Superseded):
+        await first
+
+    assert unchanged == before
+    assert (await world.hour(shop))["state"] == "pending"
+    await export_hour(job(shop), world.deps)
+
+    row, now = await world.hour(shop), await world.manifest(MANIFEST)
+    assert await world.rows(key) == shop.exported
+    assert (now["rows"], now["files"][0]["sha256"]) == (2, said["files"][0]["sha256"])
+    assert (row["state"], row["sha256"], row["revision"]) == ("exported", now["files"][0]["sha256"], now["revision"])
+
+
+async def test_an_exporter_that_slept_before_moving_an_hour_takes_nothing_from_where_it_lies_again(
+    world: World,
+) -> None:
+    shop = await world.shop()
+    await world.say(shop, people(2))
+    await export_hour(job(shop), world.deps)
+    await world.set(shop.org_id, layout="hive")
+    await world.ask(shop, "generations", [HOUR])
+    sleepy, gate = gated(world, KEY, stopped=True)
+    first = asyncio.create_task(export_hour(job(shop), sleepy))
+    await asyncio.wait_for(gate.reached.wait(), 10)
+
+    await world.set(shop.org_id, layout="plain")
+    world.clock.advance(world.deps.lease_s + 1)
+    await export_hour(job(shop), world.deps)
+    gate.opened.set()
+    with pytest.raises(Superseded):
+        await first
+    await export_hour(job(shop), world.deps)
+
+    assert set(await world.objects()) == {KEY, MANIFEST}
+    assert await world.rows(KEY) == shop.exported
+
+
 async def test_an_exporter_that_slept_before_deleting_cannot_delete_what_is_newer(world: World) -> None:
     shop = await world.shop()
     await world.say(shop, people(5))
