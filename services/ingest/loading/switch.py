@@ -8,6 +8,7 @@ counting/results.py counts those anew); `bought` and `placed` are those of conve
 from uuid import UUID
 
 from shared.db.pool import SCOPE_TO_ORG, Connection
+from shared.event_lock import LOCK_ORG
 
 STATEMENT_TIMEOUT_S = 600.0  # of one statement over all that one file, or one day, touched
 
@@ -41,9 +42,6 @@ BEGIN_LONG_WORK = """
     SET LOCAL statement_timeout = '600s'; SET LOCAL lock_timeout = '300s'; SET LOCAL work_mem = '64MB';
     SET LOCAL default_statistics_target = 10
 """
-
-# Several orgs switch at once; within one, two files could each miss what the other is about to commit.
-LOCK_ORG = "SELECT pg_advisory_xact_lock(hashtextextended('ingest:' || $1, 0))"
 
 # No day of events goes while this is held (retention.py).
 HOLD_DAYS = "LOCK TABLE ONLY events IN ACCESS SHARE MODE"
