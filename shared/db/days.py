@@ -23,6 +23,14 @@ SELECT_DAYS: Final = """
     ) one WHERE day < $2 ORDER BY day LIMIT $3
 """
 
+SELECT_DAYS_OF_EVENTS: Final = """
+    SELECT CASE WHEN c.relname ~ '_history$' THEN '-infinity'::date ELSE last END AS first, last
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    CROSS JOIN LATERAL (SELECT CASE WHEN c.relname ~ '_history$' THEN '2025-12-31'::date
+                                    ELSE to_date(right(c.relname, 8), 'YYYYMMDD') END AS last) one
+    WHERE i.inhparent = 'events'::regclass AND c.relname ~ '_([0-9]{8}|history)$' ORDER BY last DESC
+"""
+
 
 def kept_since(now: datetime, keep_days: int) -> date:
     """The oldest day that is kept, UTC: `keep_days` whole days before today, and today."""
@@ -33,6 +41,12 @@ async def old_days(database: Database, parent: Literal["events", "generations"],
     """Days with a partition, oldest first; a month of them at the most."""
     async with database.connection() as connection:
         return [row["day"] for row in await connection.fetch(SELECT_DAYS, parent, before, _AT_ONCE)]
+
+
+async def days_of_events(database: Database) -> list[tuple[date, date]]:
+    """The first and the last day of each partition, newest first."""
+    async with database.connection() as connection:
+        return [(row["first"], row["last"]) for row in await connection.fetch(SELECT_DAYS_OF_EVENTS)]
 
 
 async def when_free(take: Callable[[], Awaitable[bool]]) -> bool:

@@ -10,7 +10,7 @@ from pydantic import Field
 from shared.admin.context import Asking, Context
 from shared.admin.operation import AskedModel, ResultModel, operation_after
 from shared.admin.outcomes.shown_store import SET_PLANNED_ONCE, reading_of
-from shared.admin.person.known import on_profile, require_known
+from shared.admin.person.known import is_known, nobody, on_profile
 from shared.schemas.decisions import PREVIEW
 from shared.schemas.ids import generation_day
 
@@ -156,9 +156,9 @@ async def _writing_of_org(asking: Asking, asked: AskedOutcomes) -> Writing:
     return await _writing(asking, asked)
 
 
-async def _writing_of_person(asking: Asking, asked: AskedPerson) -> tuple[Writing, int]:
+async def _writing_of_person(asking: Asking, asked: AskedPerson) -> tuple[Writing, bool]:
     _, remembered = await on_profile(asking, asked.user_id)
-    return await _writing(asking, asked), remembered
+    return await _writing(asking, asked), bool(remembered) or await is_known(asking, asked.user_id)
 
 
 @operation_after(
@@ -179,16 +179,16 @@ async def list_outcomes(context: Context, asked: AskedOutcomes, writing: Writing
     _writing_of_person, "outcomes.person", "GET", "/people/{user_id}/outcomes", "editor",
     "Show one person's generations and what became of each, newest first.",
 )  # fmt: skip
-async def list_of_person(context: Context, asked: AskedPerson, found_first: tuple[Writing, int]) -> PersonsOutcomes:
+async def list_of_person(context: Context, asked: AskedPerson, found_first: tuple[Writing, bool]) -> PersonsOutcomes:
     """Raises NotFound for a person of whom nothing is stored, whenever it was."""
-    writing, remembered = found_first
+    writing, known_before = found_first
     since = context.now - timedelta(hours=asked.hours)
     await context.connection.execute(SET_PLANNED_ONCE)
     rows = await context.connection.fetch(
         SELECT_OF_PERSON, context.org_id, since, generation_day(since), asked.template_id, asked.user_id
     )
-    if not rows:
-        await require_known(context, context.connection, asked.user_id, remembered)
+    if not rows and not known_before:
+        raise nobody(asked.user_id)
     ended = await context.connection.fetch(
         SELECT_ENDED, [row["day"] for row in rows], [row["generation_id"] for row in rows]
     )

@@ -2,13 +2,14 @@
 
 from shared.admin.context import Asking
 from shared.admin.errors import NotFound
-from shared.db.pool import Connection
+from shared.admin.person.told import told_of
 
 SELECT_KNOWN = """
     SELECT EXISTS (SELECT FROM generations WHERE org_id = $1 AND user_id = $2)
         OR EXISTS (SELECT FROM sends WHERE org_id = $1 AND profile_id = $2)
         OR EXISTS (SELECT FROM events WHERE org_id = $1 AND profile_id = $2 AND transmission_id IS NULL)
         OR EXISTS (SELECT FROM last_copies WHERE org_id = $1 AND user_id = $2)
+        OR EXISTS (SELECT FROM event_repeats WHERE org_id = $1 AND said ->> 'profile_id' = $2 AND said IS NOT NULL)
 """
 # By every account, as the org may have been connected to another one.
 COUNT_ON_PROFILE = """
@@ -26,10 +27,15 @@ async def on_profile(asking: Asking, user_id: str) -> tuple[int, int]:
     return (0, 0) if row is None else (row["on_profile"], row["remembered"])
 
 
-async def require_known(asking: Asking, connection: Connection, user_id: str, remembered: int) -> None:
-    """Raises NotFound where nothing is stored of the person in this org."""
-    if not remembered and not await connection.fetchval(SELECT_KNOWN, asking.org_id, user_id):
-        raise nobody(user_id)
+async def has_rows(asking: Asking, user_id: str) -> bool:
+    """Whether an index finds anything of the person in this org."""
+    async with asking.means.database.transaction(asking.org_id) as connection:
+        return bool(await connection.fetchval(SELECT_KNOWN, asking.org_id, user_id))
+
+
+async def is_known(asking: Asking, user_id: str) -> bool:
+    """Whether anything is stored of them. Where no index says so, all days of events are read."""
+    return await has_rows(asking, user_id) or bool(await told_of(asking, user_id, only_whether=True))
 
 
 def nobody(user_id: str) -> NotFound:

@@ -15,7 +15,8 @@ from shared.admin.context import Asking, Context
 from shared.admin.errors import Conflict
 from shared.admin.operation import AskedModel, ResultModel, operation_after
 from shared.admin.outcomes.shown_store import SET_PLANNED_ONCE
-from shared.admin.person.known import nobody, on_profile
+from shared.admin.person.known import has_rows, nobody, on_profile
+from shared.admin.person.told import Told, delete_told, told_of
 from shared.event_lock import LOCK_ORG
 
 # An id as a word of its own: one that is part of another, or too short to be Klaviyo's, names nobody.
@@ -37,7 +38,9 @@ COUNT = f"""
         (SELECT max(accepted_at) FROM mine) AS last_at,
         (SELECT count(*) FROM mails) AS sends,
         (SELECT count(*) FROM events WHERE org_id = $1 AND transmission_id IN (SELECT transmission_id FROM mails))
-        + (SELECT count(*) FROM events WHERE org_id = $1 AND profile_id = $2 AND transmission_id IS NULL) AS events,
+        + (SELECT count(*) FROM events WHERE org_id = $1 AND profile_id = $2 AND transmission_id IS NULL)
+        + (SELECT count(*) FROM event_repeats WHERE org_id = $1 AND said ->> 'profile_id' = $2 AND said IS NOT NULL)
+            AS events,
         (SELECT count(*) FROM conversions
             WHERE org_id = $1 AND transmission_id IN (SELECT transmission_id FROM mails)) AS conversions,
         (SELECT count(*) FROM last_copies WHERE org_id = $1 AND user_id = $2) AS last_copies,
@@ -66,6 +69,10 @@ WAIT_FOR_FILES = "SET LOCAL lock_timeout = '15s'"
 DELETE_CONVERSIONS = """
     DELETE FROM conversions WHERE org_id = $1
       AND transmission_id IN (SELECT transmission_id FROM sends WHERE org_id = $1 AND profile_id = $2)
+"""
+# What a file says of an event that is somebody else's now, or still theirs.
+DELETE_SAID = """
+    DELETE FROM event_repeats WHERE org_id = $1 AND said ->> 'profile_id' = $2 AND said IS NOT NULL
 """
 # Before the events that they repeat; they may quote what a file said of them.
 DELETE_REPEATS = """
@@ -122,9 +129,11 @@ ProfileId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class OnePerson(AskedModel):
-    """`user_id`: a Klaviyo profile's id."""
+    """`user_id`: a Klaviyo profile's id. `quick`: events of emails that are not known as theirs are looked for only
+    where nothing else is stored, for that reads all days of events."""
 
     user_id: ProfileId
+    quick: bool = False
 
 
 class DeletePerson(AskedModel):
@@ -134,8 +143,8 @@ class DeletePerson(AskedModel):
 
 
 class Held(ResultModel):
-    """Rows about one person. `on_profile`: sets of our properties that the Klaviyo profile holds, or may hold;
-    `export_hours`: exported hours that name them."""
+    """Rows about one person. `events`: and what files say otherwise of an event; `on_profile`: sets of our properties
+    that the Klaviyo profile holds, or may hold; `export_hours`: exported hours that name them."""
 
     generations: int
     first_at: datetime | None
@@ -167,24 +176,33 @@ class Deleted(ResultModel):
     changed: bool
 
 
-async def _on_profile(asking: Asking, asked: OnePerson) -> tuple[int, int]:
-    return await on_profile(asking, asked.user_id)
+async def _look_first(asking: Asking, asked: OnePerson) -> tuple[int, int, int]:
+    """As `on_profile`, and how many events of emails that are not known as theirs name them."""
+    on_the_profile, remembered = await on_profile(asking, asked.user_id)
+    if asked.quick and (remembered or await has_rows(asking, asked.user_id)):
+        return on_the_profile, remembered, 0
+    return on_the_profile, remembered, sum(map(len, (await told_of(asking, asked.user_id)).values()))
 
 
 @operation_after(
-    _on_profile, "person.show", "GET", "/people/{user_id}", "editor",
+    _look_first, "person.show", "GET", "/people/{user_id}", "editor",
     "Count what is stored about one person, by Klaviyo profile id.",
 )  # fmt: skip
-async def show(context: Context, asked: OnePerson, held: tuple[int, int]) -> Held:
+async def show(context: Context, asked: OnePerson, found_first: tuple[int, int, int]) -> Held:
     """Raises NotFound for one of whom nothing is stored."""
-    on_the_profile, remembered = held
+    on_the_profile, remembered, told = found_first
     await context.connection.execute(SET_PLANNED_ONCE)
     row = await context.connection.fetchrow(COUNT, context.org_id, asked.user_id)
     if row is None:
         raise AssertionError("an aggregate has one row")
-    if not remembered and not any(row.values()):
+    if not remembered and not told and not any(row.values()):
         raise nobody(asked.user_id)
-    return Held(**dict(row), on_profile=on_the_profile)
+    return Held(**dict(row) | {"events": row["events"] + told}, on_profile=on_the_profile)
+
+
+async def _look_and_clean(asking: Asking, asked: DeletePerson) -> tuple[int, Told]:
+    told = await told_of(asking, asked.user_id.get_secret_value())
+    return await _clean(asking, asked), told
 
 
 async def _clean(asking: Asking, asked: DeletePerson) -> int:
@@ -200,10 +218,11 @@ async def _clean(asking: Asking, asked: DeletePerson) -> int:
 
 
 @operation_after(
-    _clean, "person.delete", "POST", "/people/delete", "owner",
+    _look_and_clean, "person.delete", "POST", "/people/delete", "owner",
     "Delete what is stored about one person, clean their profile, and export their hours again.",
 )  # fmt: skip
-async def delete(context: Context, asked: DeletePerson, clean_ups: int) -> Deleted:
+async def delete(context: Context, asked: DeletePerson, found_first: tuple[int, Told]) -> Deleted:
+    clean_ups, told = found_first
     connection, org_id, user_id = context.connection, context.org_id, asked.user_id.get_secret_value()
     await _hold_events(context)
 
@@ -211,8 +230,9 @@ async def delete(context: Context, asked: DeletePerson, clean_ups: int) -> Delet
         return sum([_counted(await connection.execute(one, org_id, user_id)) for one in statements])
 
     conversions = await gone(DELETE_CONVERSIONS)
+    events = await gone(DELETE_SAID) + await delete_told(context, connection, user_id, told)
     await gone(DELETE_REPEATS, DELETE_OTHER_REPEATS)
-    events = await gone(DELETE_EVENTS, DELETE_OTHER_EVENTS)
+    events += await gone(DELETE_EVENTS, DELETE_OTHER_EVENTS)
     sends, last_copies, rejects = await gone(DELETE_SENDS), await gone(DELETE_LAST_COPIES), await gone(DELETE_REJECTS)
     await connection.execute(LOCK_HOURS, org_id, user_id)
     export_hours: int = await connection.fetchval(MARK_HOURS, org_id, user_id, context.now)

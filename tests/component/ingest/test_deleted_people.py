@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -11,7 +12,8 @@ import pytest
 
 from services.ingest.loading.switch import begin_switch
 from shared.admin.context import Actor, Asking, Means
-from shared.admin.errors import Conflict
+from shared.admin.errors import Conflict, NotFound
+from shared.admin.outcomes import outcomes
 from shared.admin.person import person as operations_person
 from shared.admin.person.person import Deleted
 from shared.admin.run import run
@@ -19,7 +21,7 @@ from shared.api_keys import Peppers
 from shared.crypto import KeyRing
 from shared.db.pool import Connection
 from tests.component.cli.rig import PEPPER
-from tests.component.ingest.given import Mail, Row, nested_csv
+from tests.component.ingest.given import SENT, Mail, Row, again, nested_csv
 from tests.component.ingest.rig import RING, Rig
 from tests.support.waiting import eventually
 
@@ -51,6 +53,10 @@ def asking(rig: Rig) -> Asking:
 
 async def delete(rig: Rig, person: str = WHO.profile_id) -> Deleted:
     return await run(asking(rig), operations_person.delete, {"user_id": person})
+
+
+async def events_of(rig: Rig, person: str = WHO.profile_id, *, quick: bool = False) -> int:
+    return (await run(asking(rig), operations_person.show, {"user_id": person, "quick": quick})).events
 
 
 async def told_of(rig: Rig, person: str = WHO.profile_id) -> list[str]:
@@ -101,3 +107,51 @@ async def test_a_deletion_does_not_wait_for_ever_for_a_file(
     assert refused.value.code == "events_are_loading"
     assert await told_of(rig) == ["events", "sends"]
     assert (await delete(rig)).changed
+
+
+async def test_events_whose_email_never_came_are_counted_and_deleted(rig: Rig, folder: Path) -> None:
+    """Of several days, and of the years before there was a partition for each."""
+    before = Mail("T3", WHO.profile_id, sent_at=SENT - timedelta(days=3))
+    long_ago = Mail("T4", WHO.profile_id, sent_at=datetime(2025, 6, 1, tzinfo=UTC))
+    rows = [WHO.opened(), WHO.clicked("https://shop.example/of-this-person"), before.opened(), long_ago.opened()]
+    await load(rig, folder, "opens.csv", [*rows, OTHER.opened()])
+
+    held = await events_of(rig), await events_of(rig, quick=True)
+    story = await run(asking(rig), outcomes.list_of_person, {"user_id": WHO.profile_id})
+    done = await delete(rig)
+
+    assert (held, story.generations, done.events) == ((4, 4), [], 4)
+    assert await told_of(rig) == []
+    assert await events_of(rig, OTHER.profile_id) == 1
+    with pytest.raises(NotFound, match="Nothing is stored"):
+        await events_of(rig)
+    with pytest.raises(NotFound, match="Nothing is stored"):
+        await run(asking(rig), outcomes.list_of_person, {"user_id": WHO.profile_id})
+
+
+async def test_events_of_an_email_that_is_another_profile_s_since_a_merge_are_deleted(rig: Rig, folder: Path) -> None:
+    merged = Mail(OTHER.transmission_id, WHO.profile_id)
+    await load(rig, folder, "first.csv", [OTHER.received(), OTHER.opened(), WHO.received()])
+    await load(rig, folder, "second.csv", [merged.clicked()])
+
+    held = await events_of(rig), await events_of(rig, quick=True)
+    done = await delete(rig)
+
+    assert (held, done.events, done.sends) == ((2, 1), 2, 1)
+    assert await told_of(rig) == []
+    assert await events_of(rig, OTHER.profile_id) == 2
+
+
+async def test_what_an_older_file_says_of_an_event_that_is_somebody_else_s_now_is_deleted(
+    rig: Rig, folder: Path
+) -> None:
+    row = WHO.opened()
+    await load(rig, folder, "older.csv", [row])
+    await load(rig, folder, "newer.csv", [again(row, profile_id=OTHER.profile_id), OTHER.opened()])
+    before = await told_of(rig), await events_of(rig)
+
+    done = await delete(rig)
+
+    assert (before, done.events) == ((["event_repeats"], 1), 1)
+    assert await told_of(rig) == []
+    assert await events_of(rig, OTHER.profile_id) == 2

@@ -65,7 +65,7 @@ async def find(visit: Visit) -> web.StreamResponse:
         form.refuse("q", "is too long for an id")
         return visit.show_again("operations/find.html", form=form)
     try:
-        await visit.run(operations_person.show, OnePerson(user_id=asked))
+        await visit.run(operations_person.show, OnePerson(user_id=asked, quick=True))
     except NotFound:
         form.refuse("q", "is nobody of whom anything is stored; use the profile id, not an email address")
         return visit.show_again("operations/find.html", form=form)
@@ -82,7 +82,9 @@ async def person(visit: Visit) -> web.StreamResponse:
 async def delete(visit: Visit) -> web.StreamResponse:
     """All of it, once the id was typed."""
     user_id = visit.value("person")
-    await visit.run(operations_person.show, OnePerson(user_id=user_id))  # of whom nothing is stored: not here
+    await visit.run(
+        operations_person.show, OnePerson(user_id=user_id, quick=True)
+    )  # of whom nothing is stored: not here
     given, form = await read_form(visit.request, Confirmed)
     if given is None or given.user_id != user_id:
         form.refuse("user_id", "is not the id of this person")
@@ -124,7 +126,7 @@ async def content(visit: Visit) -> web.StreamResponse:
 
 async def _show(visit: Visit, form: Form) -> web.Response:
     user_id = visit.value("person")
-    held = await visit.run(operations_person.show, OnePerson(user_id=user_id))
+    held = await visit.run(operations_person.show, OnePerson(user_id=user_id, quick=True))
     found = await visit.run(outcomes.list_of_person, AskedPerson(user_id=user_id, hours=_HOURS))
     return visit.render(
         "operations/person.html",
