@@ -22,12 +22,14 @@ Field = bytes | None
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """When one org's hours are exported, and of which tables. Not `enabled`: not now; what changes is remembered."""
+    """When one org's hours are exported, and of which tables. Not `enabled`: not now; what changes is remembered.
+    `since`: when the target was first named; one that was given up and is named again has a ledger of its own."""
 
     org_id: UUID
     cadence: Cadence
     tables: tuple[Table, ...] = ("generations",)
     enabled: bool = True
+    since: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

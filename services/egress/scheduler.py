@@ -89,8 +89,8 @@ class Scheduler:
     ) -> None:
         self._hours, self._publisher, self._clock = hours, publisher, clock
         self._settle_s, self._tick_s, self._requeue_s = settle_s, tick_s, requeue_s
-        # Per org and table: from its first hour, all are open until.
-        self._opened: dict[tuple[UUID, Table], tuple[datetime, datetime]] = {}
+        # Per target and table: from its first hour, all are open until.
+        self._opened: dict[tuple[UUID, datetime | None, Table], tuple[datetime, datetime]] = {}
         self._stuck_at: UUID | None = None  # the org at which the last look could not go on
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -150,7 +150,8 @@ class Scheduler:
         first = await self._hours.first_hour(plan.org_id, table)
         if first is None:
             return
-        known_first, opened_until = self._opened.get((plan.org_id, table), (first, first))
+        which = plan.org_id, plan.since, table
+        known_first, opened_until = self._opened.get(which, (first, first))
         if first < known_first:  # rows arrived late, from before all others
             opened_until = first
         known = await self._hours.known_hours(plan.org_id, table, opened_until)
@@ -159,4 +160,4 @@ class Scheduler:
             await self._hours.open_hours(plan.org_id, table, opening, now)
         until = closed_until(now, plan.cadence, self._settle_s)
         reached = hours[_OPENED_AT_ONCE] if len(hours) > _OPENED_AT_ONCE else max(opened_until, until)
-        self._opened[plan.org_id, table] = (first, reached)
+        self._opened[which] = (first, reached)

@@ -8,12 +8,12 @@ from uuid import UUID
 from services.egress.model import DueHour, Exported, Lease, Plan, Target
 from shared.clock import Clock
 from shared.crypto import KeyRing, SealError
-from shared.db.pool import Database
+from shared.db.pool import Database, Row
 from shared.errors import Permanent, Throttled
 from shared.exports import SELECT_FIRST, VARIANTS_HOUR, Table
 from shared.schemas.jobs import ExportHourJob, hour_of
 
-SELECT_PLANS = "SELECT org_id, cadence, tables, enabled FROM export_targets ORDER BY org_id"
+SELECT_PLANS = "SELECT org_id, cadence, tables, enabled, created_at FROM export_targets ORDER BY org_id"
 
 GIVE_FOLDER = """
     INSERT INTO export_targets (org_id, bucket, created_at, updated_at)
@@ -161,9 +161,7 @@ class Store:
             if self._giving is not None:
                 await connection.execute(GIVE_FOLDER, self._giving.now())
             rows = await connection.fetch(SELECT_PLANS)
-        return [
-            Plan(row["org_id"], row["cadence"], ("generations", *sorted(row["tables"])), row["enabled"]) for row in rows
-        ]
+        return [_plan(row) for row in rows]
 
     async def orgs_with_target(self) -> list[UUID]:
         """Of every target, also of those that are switched off."""
@@ -299,3 +297,8 @@ class Store:
         except SealError as error:
             raise Permanent(f"the target's secret does not open: {error}", reason="secret_does_not_open") from error
         return Target(**fields, secret=secret)
+
+
+def _plan(row: Row) -> Plan:
+    tables = "generations", *sorted(row["tables"])
+    return Plan(row["org_id"], row["cadence"], tables, row["enabled"], row["created_at"])

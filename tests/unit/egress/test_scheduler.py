@@ -117,6 +117,21 @@ async def test_a_clock_that_jumps_opens_no_hour_twice_and_leaves_none_out() -> N
     assert all(publisher.sent.count(hour) >= 1 for hour in hours_between(NOON, end))
 
 
+async def test_a_target_that_was_given_up_and_is_named_again_begins_with_the_oldest_hour() -> None:
+    """Between two looks, so that none of them finds the org without a target."""
+    ledger, publisher, clock = FakeLedger(), FakePublisher(), FrozenClock(NOON + timedelta(hours=3, minutes=20))
+    looking = scheduler(ledger, publisher, clock)
+    await looking.look()
+    opened = sorted(ledger.hours)
+
+    ledger.hours.clear()
+    ledger.since = clock.now()
+    await looking.look()
+
+    assert opened == hours_between(NOON, NOON + timedelta(hours=3))
+    assert sorted(ledger.hours) == opened
+
+
 CADENCES: tuple[Cadence, Cadence] = ("hourly", "daily")
 
 
@@ -142,9 +157,10 @@ class FakeLedger:
     first: datetime | None = NOON
     hours: dict[datetime, datetime] = field(default_factory=dict)
     exported: set[datetime] = field(default_factory=set)
+    since: datetime | None = None
 
     async def plans(self) -> list[Plan]:
-        return [Plan(ORG, self.cadence)]
+        return [Plan(ORG, self.cadence, since=self.since)]
 
     async def first_hour(self, org_id: UUID, table: Table) -> datetime | None:
         return self.first
