@@ -20,6 +20,7 @@ from shared.admin.config.plan import (
 from shared.admin.context import Context
 from shared.admin.errors import Conflict, Refused
 from shared.admin.exports import exports
+from shared.admin.exports.following import follow, hold_target
 from shared.admin.operation import Nothing, ResultModel
 from shared.admin.orgs import content_rules, orgs
 from shared.admin.run import read, within
@@ -159,6 +160,7 @@ async def _put_source(context: Context, put: PutSource) -> None:
 
 async def _put_export(context: Context, put: PutExport) -> None:
     one: ExportConfig = put.export
+    before = await hold_target(context)
     try:
         await context.connection.execute(
             UPSERT_TARGET, context.org_id, one.bucket, one.prefix, one.endpoint_url, one.region, one.access_key,
@@ -170,4 +172,5 @@ async def _put_export(context: Context, put: PutExport) -> None:
         raise Conflict(exports.TAKEN, field="export") from None
     except asyncpg.CheckViolationError as error:
         raise Refused(f"a value cannot be used ({error.constraint_name})", field="export") from None
+    await follow(context, before)
     await audit.remember(context, exports.set_target, exports.SetTarget(**one.model_dump()), _Made())

@@ -12,6 +12,7 @@ from shared import exports as ledger
 from shared.admin.context import Asking, Context
 from shared.admin.errors import Conflict, Next, NotFound, Refused
 from shared.admin.exports.faults import wrong_in_access, wrong_in_prefix
+from shared.admin.exports.following import follow, hold_target
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation, operation_after
 from shared.export_access import Encryption
 from shared.exports import Layout, Record
@@ -125,6 +126,7 @@ async def set_target(context: Context, asked: SetTarget) -> Target:
     sealed = None
     if asked.secret_key is not None:
         sealed = context.means.ring.seal(asked.secret_key.get_secret_value(), context.place("export"))
+    before = await hold_target(context)
     try:
         await context.connection.execute(
             UPSERT_TARGET, context.org_id, asked.bucket, asked.prefix.strip("/"), asked.endpoint_url, asked.region,
@@ -135,6 +137,7 @@ async def set_target(context: Context, asked: SetTarget) -> Target:
     except (asyncpg.UniqueViolationError, asyncpg.ExclusionViolationError):
         # Also where the other org is not ours to know: it would write among our hours, and we among its.
         raise Conflict(TAKEN, field="prefix") from None
+    await follow(context, before)
     found = await target_of(context)
     if found is None:
         raise AssertionError("it was just stored")

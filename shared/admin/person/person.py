@@ -8,16 +8,14 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-import asyncpg
 from pydantic import Field, SecretStr, StringConstraints
 
 from shared.admin.context import Asking, Context
-from shared.admin.errors import Conflict
+from shared.admin.hold import hold_events
 from shared.admin.operation import AskedModel, ResultModel, operation_after
 from shared.admin.outcomes.shown_store import SET_PLANNED_ONCE
 from shared.admin.person.known import has_rows, nobody, on_profile
 from shared.admin.person.told import Told, delete_told, told_of
-from shared.event_lock import LOCK_ORG
 
 # An id as a word of its own: one that is part of another, or too short to be Klaviyo's, names nobody.
 _NAMES = "$2 ~ '^[A-Za-z0-9]{6,}$' AND raw ~ ('(^|[^A-Za-z0-9])' || $2 || '([^A-Za-z0-9]|$)')"
@@ -62,9 +60,6 @@ FORGET_CLEAN = """
     DELETE FROM profile_state WHERE org_id = $1 AND profile_id = $2 AND account_key = ANY($3) AND state = 'clean'
 """
 WAKE = "UPDATE klaviyo_accounts SET runnable_at = least(runnable_at, $2) WHERE account_key = ANY($1)"
-
-# Half of the time that the deletion has; most files are in by then.
-WAIT_FOR_FILES = "SET LOCAL lock_timeout = '15s'"
 
 DELETE_CONVERSIONS = """
     DELETE FROM conversions WHERE org_id = $1
@@ -224,7 +219,8 @@ async def _clean(asking: Asking, asked: DeletePerson) -> int:
 async def delete(context: Context, asked: DeletePerson, found_first: tuple[int, Told]) -> Deleted:
     clean_ups, told = found_first
     connection, org_id, user_id = context.connection, context.org_id, asked.user_id.get_secret_value()
-    await _hold_events(context)
+    # A file that has not committed yet may bring what cannot be seen here, or emails anew that are deleted here.
+    await hold_events(context)
 
     async def gone(*statements: str) -> int:
         return sum([_counted(await connection.execute(one, org_id, user_id)) for one in statements])
@@ -244,19 +240,6 @@ async def delete(context: Context, asked: DeletePerson, found_first: tuple[int, 
         rejects=rejects, export_hours=export_hours, clean_ups=clean_ups, proof=UUID(bytes=digest[:16]),
         changed=any((generations, sends, events, conversions, last_copies, rejects, clean_ups)),
     )  # fmt: skip
-
-
-async def _hold_events(context: Context) -> None:
-    """No file of the org is brought in from here to the commit: of what one has not committed we could see nothing, and
-    it would write emails that are deleted here anew."""
-    await context.connection.execute(WAIT_FOR_FILES)
-    try:
-        await context.connection.execute(LOCK_ORG, str(context.org_id))
-    except asyncpg.LockNotAvailableError:
-        raise Conflict(
-            "A file of events is being loaded, which may bring some of this person; try again in a minute",
-            code="events_are_loading",
-        ) from None
 
 
 def _counted(status: str) -> int:

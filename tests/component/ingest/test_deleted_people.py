@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.ingest.loading.switch import begin_switch
+from shared.admin import hold
 from shared.admin.context import Actor, Asking, Means
 from shared.admin.errors import Conflict, NotFound
 from shared.admin.outcomes import outcomes
@@ -97,7 +98,7 @@ async def test_who_is_deleted_while_a_file_is_brought_in_is_in_no_row_of_it(rig:
 async def test_a_deletion_does_not_wait_for_ever_for_a_file(
     rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operations_person, "WAIT_FOR_FILES", "SET LOCAL lock_timeout = '50ms'")
+    monkeypatch.setattr(hold, "WAIT_FOR_FILES", "SET LOCAL lock_timeout = '50ms'")
     await load(rig, folder, "first.csv", [WHO.received()])
 
     async with switching(rig):
