@@ -78,7 +78,8 @@ async def export_target(
     """Say where the records go; what was said before is replaced.
 
     With --access-key, the secret key is asked for, or read from standard input; it is stored sealed. Another record or
-    layout is that of hours exported from now on; a backfill brings it to those that are there.
+    layout is that of hours exported from now on; a backfill brings it to those that are there. To another bucket,
+    prefix or endpoint all hours are exported that we still have; what lies in the old place stays there.
     """
     if access_key is not None and not bucket.strip():  # before the secret is asked for
         raise click.ClickException("--bucket: is empty.")
@@ -93,6 +94,11 @@ async def export_target(
         )  # fmt: skip
         found = await s.run(exports.set_target, asked, org_slug, actor)
     click.echo(f"Exports of {org_slug} go to {found.place} ({found.cadence}).")
+    if found.anew:
+        click.echo(
+            f"This is another place, where earlier exports are made too: {found.anew:,}. What lies in the old one "
+            "stays there, and nobody who is deleted is taken out of it any more."
+        )
     if found.role_arn is not None:
         click.echo(f"The role {found.role_arn} is taken with the external id {found.external_id}.")
 

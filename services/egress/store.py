@@ -93,10 +93,11 @@ RAISE_HOURS = """
 """
 _MARKS = 10_000
 
-# Of an org that gave its exports up, a job may still be on its way.
+# Of an org that gave its exports up, a job may still be on its way. The target is held until the claim is stored: who
+# names another place sees the claim, or it knows the new place.
 INSERT_HOUR = """
     INSERT INTO export_hours (org_id, table_name, hour, reason, due_at)
-    SELECT $1, $2, $3, $4, $5 WHERE EXISTS (SELECT FROM export_targets WHERE org_id = $1)
+    SELECT $1, $2, $3, $4, $5 FROM (SELECT FROM export_targets WHERE org_id = $1 FOR SHARE) target
     ON CONFLICT DO NOTHING
 """
 

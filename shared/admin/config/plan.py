@@ -293,6 +293,8 @@ def _export(export: ExportConfig, row: Mapping[str, Any] | None) -> Iterator[Ste
     if row is None or fields:
         keeps = row is not None and row["access_key"] == export.access_key
         notes = [] if keeps or export.access_key is None else ["the secret of its access key is to be set"]
+        if row is not None and {"bucket", "prefix", "endpoint_url"} & {one.field for one in fields}:
+            notes.append("all hours that we still have are exported to the new place; what lies in the old one stays")
         change = _change("export", export.bucket, "create" if row is None else "change", "owner", fields, notes)
         yield Step(change, PutExport(export, row is None, keeps))
 

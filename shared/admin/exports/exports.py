@@ -106,6 +106,13 @@ class Target(ResultModel):
         return f"s3://{'/'.join(filter(None, (self.bucket, self.prefix)))}"
 
 
+class TargetSaid(Target):
+    """`anew`: hours and tables that were exported and are due once more, as exports go to another place now; what lies
+    in the old one stays there."""
+
+    anew: int
+
+
 class TargetTested(ResultModel):
     """What happened, step by step. `heard`: false when no exporter answered in time."""
 
@@ -119,7 +126,7 @@ class TargetTested(ResultModel):
     "exports.target", "PUT", "/exports/target", "owner",
     "Say where the records go; what was said before is replaced.", target=("bucket", "prefix"),
 )  # fmt: skip
-async def set_target(context: Context, asked: SetTarget) -> Target:
+async def set_target(context: Context, asked: SetTarget) -> TargetSaid:
     if not asked.bucket:
         await _demand_folder(context, asked)
     _check(asked)
@@ -137,11 +144,11 @@ async def set_target(context: Context, asked: SetTarget) -> Target:
     except (asyncpg.UniqueViolationError, asyncpg.ExclusionViolationError):
         # Also where the other org is not ours to know: it would write among our hours, and we among its.
         raise Conflict(TAKEN, field="prefix") from None
-    await follow(context, before)
+    anew = await follow(context, before)
     found = await target_of(context)
     if found is None:
         raise AssertionError("it was just stored")
-    return found
+    return TargetSaid(**dict(found), anew=anew)
 
 
 async def _demand_folder(context: Context, asked: SetTarget) -> None:

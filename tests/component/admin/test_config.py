@@ -13,7 +13,7 @@ from shared.admin.variants import saving as variant_saving
 from shared.admin.variants import variants
 from shared.admin.yaml_text import one_document
 from tests.component.admin.config_files import HOST_KEY, PRIVATE_KEY, applied, files, refused, shown
-from tests.component.admin.rig import Rig
+from tests.component.admin.rig import START, Rig
 
 ORG = f"""
 org:
@@ -117,6 +117,22 @@ async def test_a_plan_names_each_field_and_changes_nothing(acme: Rig) -> None:
     assert (plan.same, plan.changed) == (1, False)
     assert await acme.rows("SELECT count(*) FROM audit_log") == before
     assert (await applied(acme, ORG, WELCOME, dry_run=True)).changes == []
+
+
+async def test_another_place_for_exports_is_noted_and_begins_with_what_was_exported(acme: Rig) -> None:
+    await applied(acme, "export: {bucket: records, prefix: jai}")
+    await acme.rows(
+        "INSERT INTO export_hours (org_id, table_name, hour, reason, due_at, exported_seq) "
+        "VALUES ($1, 'generations', $2, 'schedule', $2, 1)", acme.org_id, START,
+    )  # fmt: skip
+
+    daily = await applied(acme, "export: {bucket: records, prefix: jai, cadence: hourly}")
+    settled = await acme.rows("SELECT 1 FROM export_hours WHERE dirty_seq > exported_seq")
+    moved = await applied(acme, "export: {bucket: records, prefix: new, cadence: hourly}")
+
+    assert (daily.changes[0].notes, settled) == ([], [])
+    assert "all hours that we still have" in moved.changes[0].notes[0]
+    assert await acme.rows("SELECT epoch FROM export_hours WHERE dirty_seq > exported_seq") == [{"epoch": 1}]
 
 
 async def test_every_change_stands_in_the_audit_log_by_what_did_it(acme: Rig) -> None:

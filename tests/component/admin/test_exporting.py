@@ -141,3 +141,37 @@ async def test_a_backfill_covers_every_table_and_is_resumed_without_asking_anew(
     assert [tuple(row.values()) for row in marked] == [
         ("generations", 2), ("generations", 2), ("outcomes", 1), ("outcomes", 1), ("variants", 1),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "anew"),
+    [
+        ({"cadence": "hourly"}, 0), ({"layout": "hive"}, 0), ({"region": "eu-west-1"}, 0), ({"prefix": "/jai/"}, 0),
+        ({"endpoint_url": "https://s3.eu-west-1.amazonaws.com/"}, 0), ({"endpoint_url": "https://s3.example.com"}, 1),
+        ({"prefix": ""}, 1), ({"bucket": "others"}, 1),
+    ],
+)  # fmt: skip
+async def test_only_another_place_begins_anew(acme: Rig, more: dict[str, str], anew: int) -> None:
+    target = {"bucket": "records", "prefix": "jai"}
+    first = await acme.run(exports.set_target, target)
+    await exported(acme, "generations", START - timedelta(hours=2), 0)
+    await exported(acme, "outcomes", START - timedelta(hours=2), 0)  # of a table that is not exported any more
+
+    said = await acme.run(exports.set_target, target | more)
+
+    due = await acme.rows("SELECT table_name FROM export_hours WHERE dirty_seq > exported_seq")
+    assert (first.anew, said.anew) == (0, anew)
+    assert due == [{"table_name": "generations"}] * anew
+
+
+async def test_an_org_that_leaves_the_folder_of_the_installation_takes_its_hours_along(acme: Rig) -> None:
+    await acme.rows(
+        "INSERT INTO export_targets (org_id, bucket, created_at, updated_at) VALUES ($1, '', $2, $2)",
+        acme.org_id, START,
+    )  # fmt: skip
+    await exported(acme, "generations", START - timedelta(hours=2), 0)
+
+    same = await acme.run(exports.set_target, {"bucket": "", "record": "analyst"})
+    moved = await acme.run(exports.set_target, {"bucket": "records"})
+
+    assert (same.anew, moved.anew) == (0, 1)

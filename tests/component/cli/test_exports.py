@@ -105,6 +105,18 @@ def test_a_target_said_again_is_replaced(acme: Cli) -> None:
     assert said.endswith(f"The role {ROLE} is taken with the external id {org['export_external_id']}.\n")
 
 
+def test_who_names_another_place_is_told_what_becomes_of_what_was_exported(acme: Cli) -> None:
+    acme.ok("export", "target", "acme", "--bucket", "records")
+    acme.rows(
+        "INSERT INTO export_hours (org_id, table_name, hour, reason, due_at, exported_seq) "
+        "SELECT org_id, 'generations', $1, 'schedule', $1, 1 FROM orgs", AT.replace(minute=0),
+    )  # fmt: skip
+
+    said = acme.ok("export", "target", "acme", "--bucket", "elsewhere")
+
+    assert "This is another place, where earlier exports are made too: 1. What lies in the old one stays" in said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

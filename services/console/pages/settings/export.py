@@ -64,7 +64,8 @@ async def save(visit: Visit) -> web.StreamResponse:
         if error.field and not form.error(error.field):
             form.refuse(error.field, error.message)
         return await _show(visit, form)
-    await visit.notice(f"Exports go to {done.place}. Test it now.")
+    anew = f" Earlier exports are made there too: {done.anew:,}." if done.anew else ""
+    await visit.notice(f"Exports go to {done.place}. Test it now.{anew}")
     return visit.see_other(visit.path("integration", "export"))
 
 
