@@ -173,7 +173,7 @@ def remembered(decided: Wanted | Pending, held: Held | None) -> Held:
     if held.dirty:
         return replace(held, decided_at=at, decided_until=until)
     ref, written_for = (decided.ref, decided.written_for) if at == decided.accepted_at else (held.ref, held.written_for)
-    return Held(held.key, ref, "clean", written_for, (), at, until, at, until)
+    return Held(held.key, ref, "clean", written_for, (), at, until, at, until, unanswered=held.unanswered)
 
 
 def _ended(ref: Ref, ending: Ending, reason: str | None = None, attempts: int = 0) -> Outcome:

@@ -66,6 +66,13 @@ class Pending:
     sent: Ref | None = None  # what is in flight while `taken_by` is set
 
 
+class Unanswered(NamedTuple):
+    """Requests that Klaviyo may apply yet, though nobody waits for them any more."""
+
+    until: datetime
+    what: str | None  # what each of them would bring (`turns.unanswered.brings`); None: they differ
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """One row of `profile_state`: what is, or may be, on the profile, and what was decided last for it.
@@ -85,6 +92,7 @@ class Held:
     decided_until: datetime  # for how long that has to be remembered
     clean_queued: bool = False
     stale_for: tuple[str, ...] = ()  # messages that were decided anew since, so what may show in them is out of date
+    unanswered: Unanswered | None = None
 
     @property
     def dirty(self) -> bool:

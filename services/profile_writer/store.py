@@ -11,7 +11,7 @@ import asyncpg
 
 from services.profile_writer.book import Book
 from services.profile_writer.by_key import AT_KEY, delete_at_keys, keyed, row_at_key
-from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Stored, Wanted
+from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Stored, Unanswered, Wanted
 from shared import metrics, tracing
 from shared.db.pool import Connection, Database
 from shared.klaviyo.bulk import SCOPES
@@ -173,21 +173,24 @@ class Desk:
     UPSERT_HELD = """
         INSERT INTO profile_state (
             account_key, profile_id, prefix, org_id, state, day, generation_id, written_for, older_for, accepted_at,
-            clean_at, decided_at, decided_until, clean_queued, stale_for)
+            clean_at, decided_at, decided_until, clean_queued, stale_for, unanswered_until, unanswered_what)
         SELECT account_key, profile_id, prefix, org_id, state, day, generation_id, written_for,
                string_to_array(older_for, E'\\x1f'), accepted_at, clean_at, decided_at, decided_until, clean_queued,
-               string_to_array(stale_for, E'\\x1f')
+               string_to_array(stale_for, E'\\x1f'), unanswered_until, unanswered_what
         FROM unnest(
             $1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::date[], $7::uuid[], $8::text[], $9::text[],
-            $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::boolean[], $15::text[])
+            $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::boolean[], $15::text[],
+            $16::timestamptz[], $17::text[])
             AS h (account_key, profile_id, prefix, org_id, state, day, generation_id, written_for, older_for,
-                  accepted_at, clean_at, decided_at, decided_until, clean_queued, stale_for)
+                  accepted_at, clean_at, decided_at, decided_until, clean_queued, stale_for, unanswered_until,
+                  unanswered_what)
         ON CONFLICT (account_key, profile_id, prefix) DO UPDATE SET
             org_id = excluded.org_id, state = excluded.state, day = excluded.day,
             generation_id = excluded.generation_id, written_for = excluded.written_for,
             older_for = excluded.older_for, accepted_at = excluded.accepted_at, clean_at = excluded.clean_at,
             decided_at = excluded.decided_at, decided_until = excluded.decided_until,
-            clean_queued = excluded.clean_queued, stale_for = excluded.stale_for
+            clean_queued = excluded.clean_queued, stale_for = excluded.stale_for,
+            unanswered_until = excluded.unanswered_until, unanswered_what = excluded.unanswered_what
     """
     DELETE_HELD = delete_at_keys("profile_state")
     INSERT_OUTCOMES = """
@@ -247,7 +250,7 @@ def _held_values(row: Held) -> tuple[object, ...]:
     return (
         *row.key, row.ref.org_id, row.state, row.ref.day, row.ref.generation_id, row.written_for,
         _SEPARATOR.join(row.older_for), row.accepted_at, row.clean_at, row.decided_at, row.decided_until,
-        row.clean_queued, _SEPARATOR.join(row.stale_for),
+        row.clean_queued, _SEPARATOR.join(row.stale_for), *(row.unanswered or (None, None)),
     )  # fmt: skip
 
 
@@ -275,6 +278,7 @@ def pending_of(row: asyncpg.Record) -> Pending:
 
 def _held(row: asyncpg.Record) -> Held:
     # A release before knows no decision of its own: what it writes moves `accepted_at` and leaves these as they were.
+    until = row["unanswered_until"]
     return Held(
         key=Key(row["account_key"], row["profile_id"], row["prefix"]),
         ref=Ref(row["day"], row["generation_id"], row["org_id"]),
@@ -287,6 +291,7 @@ def _held(row: asyncpg.Record) -> Held:
         decided_until=max(row["clean_at"], row["decided_until"] or row["clean_at"]),
         clean_queued=row["clean_queued"],
         stale_for=tuple(row["stale_for"]),
+        unanswered=None if until is None else Unanswered(until, row["unanswered_what"]),
     )
 
 

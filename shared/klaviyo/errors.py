@@ -8,6 +8,7 @@ Failure
 │   │                      Klaviyo has answered (a challenge, a page of maintenance), who has not seen the request
 │   ├── Unreachable        nothing was sent
 │   └── MaybeApplied       5xx, no answer, a broken answer: the write may or may not have happened
+│       └── NoAnswer       none came, or one of what stands before Klaviyo: it may happen yet
 └── Throttled              429
 """
 
@@ -36,10 +37,17 @@ class MaybeApplied(Transient):
     """The request left, and no answer says what became of it."""
 
 
+class NoAnswer(MaybeApplied):
+    """Nor is it over: Klaviyo may be at it still, and apply it later."""
+
+
 _KEY_CODES = {"not_authenticated", "authentication_failed", "invalid_api_key", "missing_api_key"}
 _EDGE = frozenset({400, 404, 405, 409, 410, 422})
 """What Klaviyo says with a JSON:API body. Taken at its word, a page of the edge would end writes, and as a 404
 have us forget what profiles hold. Not 413 and 415: whoever says so has looked at the request, which stays as it is."""
+
+_GIVEN_UP = frozenset({502, 504, 520, 524})
+"""What a gateway says when it waits no longer; whom it waited for may go on."""
 
 _REASONS = {409: "conflict", 413: "body_too_large", 422: "unprocessable"}
 _CODE = re.compile(r"[a-z0-9_.-]{1,64}")
@@ -56,7 +64,8 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, *, resource
         wait_s = retry_after_s(headers)
         return Throttled(f"Klaviyo asks to wait {wait_s:g} s", wait_s=wait_s, reason="klaviyo_throttled")
     if status >= 500:
-        return MaybeApplied(f"Klaviyo answered {status}", reason=f"klaviyo_{status}")
+        unanswered = NoAnswer if status in _GIVEN_UP else MaybeApplied
+        return unanswered(f"Klaviyo answered {status}", reason=f"klaviyo_{status}")
     error = _first_error(body)
     code = _code(error)
     said = f"Klaviyo answered {status}" + (f" ({code})" if code else "")

@@ -15,7 +15,7 @@ from yarl import URL
 from shared import metrics
 from shared.clock import Clock
 from shared.errors import Failure, Permanent, Throttled, Transient
-from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable, failure_of
+from shared.klaviyo.errors import KeyRefused, NoAnswer, Unreachable, failure_of
 from shared.klaviyo.limits import Pacer, RateLimit, rate_limit
 
 REVISION = "2026-07-15"
@@ -107,7 +107,7 @@ class Wire:
                 f"no connection to {self._base.host}: {type(error).__name__}", reason="klaviyo_unreachable"
             ) from error
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
-            raise MaybeApplied(f"no answer from Klaviyo: {type(error).__name__}", reason="klaviyo_no_answer") from error
+            raise NoAnswer(f"no answer from Klaviyo: {type(error).__name__}", reason="klaviyo_no_answer") from error
         finally:
             metrics.count("klaviyo_requests_total", operation=operation, status=status)
         failure: Failure | None = failure_of(response.status, response.headers, answer, resource=resource)

@@ -80,6 +80,7 @@ def _taken_off(sent: Sent, row: Pending | None, held: Held | None, now: datetime
     held = Held(
         late.key, late.ref, "unknown", late.written_for, (), late.accepted_at, max(late.clean_at, now),
         known.decided_at, known.decided_until, clean_queued=True, stale_for=(late.written_for,),
+        unanswered=known.unanswered,
     )  # fmt: skip
     if row is not None:
         return Verdict(replace(row, lane=Lane.DIRTY), held)

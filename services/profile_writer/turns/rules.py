@@ -9,8 +9,9 @@ from uuid import UUID
 from services.profile_writer.intake_rules import as_clean_up, leave, noted, remembered
 from services.profile_writer.rows import Held, Lane, NotSent, Outcome, Pending, Road, Stopped, Verdict
 from services.profile_writer.stops import end
+from services.profile_writer.turns.unanswered import given_up, in_doubt_until, once_more, remembered_until
 from shared.errors import Failure, Permanent, Throttled, Transient
-from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unsendable
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, NoAnswer, Unsendable
 
 GIVE_UP_AFTER = timedelta(hours=24)
 """How long a clear is tried; after that it counts as one to be found again a day later. Klaviyo itself retries a
@@ -70,7 +71,7 @@ def take(row: Pending, held: Held | None, turn_id: UUID, lease_until: datetime) 
     stale_for = tuple(sorted({*known.stale_for, *before} - {row.written_for}))
     after = Held(
         row.key, row.ref, "unknown", row.written_for, _older_for(row, held), row.accepted_at, row.clean_at,
-        known.decided_at, known.decided_until, stale_for=stale_for,
+        known.decided_at, known.decided_until, stale_for=stale_for, unanswered=known.unanswered,
     )  # fmt: skip
     return Verdict(taken, after, outcomes)
 
@@ -97,23 +98,28 @@ def settle(
 
     | answer | the profile | the row |
     | applied | holds it, or is clean | gone; `written` says so when the answer came after the deadline |
+    | applied, and something else may land yet | unknown | sent once more when that moment has passed |
     | throttled, key refused, not sent | as before | due again, no attempt spent |
     | stopped | as before | gone; copy that the stop or a newer generation forbids becomes a clean-up |
     | permanent | as before; gone with the profile | gone, with its reason; a danger becomes a clean-up |
     | no connection, edge page | as before | later, one attempt spent |
-    | no answer, 5xx | unknown | later, one attempt spent |
+    | no answer, 5xx | unknown; of no answer it is known until when it may land | later, one attempt spent |
 
     When a newer generation has taken the row meanwhile, the row is due at once, in the lane that fits what is now held.
     """
     newer = row.ref.generation_id != sent.row.ref.generation_id or row.action != sent.row.action
     if not isinstance(result, MaybeApplied) and result is not None and sent.row.action == "write":
         held = _restored(sent, held)
+    if isinstance(result, NoAnswer):
+        held = given_up(sent.row, held, now)
     match result:
         case None:
             after, outcomes = _applied(sent, row if not newer else sent.row, held, now)
             if _covered(held):  # by what landed before it or after it, so once more
                 again = replace(_released(row, now), lane=Lane.DIRTY)
                 return _due_again(row, held, now, outcomes) if newer else Verdict(again, held, outcomes)
+            if (until := in_doubt_until(sent.row, held, now)) is not None:
+                return _in_doubt(sent, row, held, until, now, margin_s, outcomes, newer=newer)
             return _due_again(row, after, now, outcomes) if newer else Verdict(None, after, outcomes)
         case Stopped() if newer:
             return _due_again(row, held, now, (Outcome(sent.row.ref, "stopped", None, sent.row.attempt),))
@@ -138,19 +144,33 @@ def _applied(sent: Sent, row: Pending, held: Held | None, now: datetime) -> tupl
         stale_for = tuple(message for message in known.stale_for if message == row.written_for)
         holding = Held(
             row.key, row.ref, "holding", row.written_for, (), row.accepted_at, row.clean_at,
-            known.decided_at, known.decided_until, stale_for=stale_for,
+            known.decided_at, known.decided_until, stale_for=stale_for, unanswered=known.unanswered,
         )  # fmt: skip
         reason = ANSWERED_LATE if now > sent.row.deadline_at else None
         return holding, (Outcome(row.ref, "written", reason, row.attempt + 1, waited_s),)
     # Until its send window is over we remember what was decided; afterwards nothing older can come.
     clean = remembered(row, replace(held, state="clean") if held else None)
     outcomes = (Outcome(row.ref, "cleared", None, row.attempt + 1),) if row.action == "clear" else ()
+    clean = remembered_until(clean, now)
     return (clean if clean.clean_at > now else None), outcomes
 
 
 def _covered(held: Held | None) -> bool:
     """Whether a request of an earlier turn may have landed while this one was in flight (`late_rules.uncovered`)."""
     return held is not None and held.state == "covered"
+
+
+def _in_doubt(
+    sent: Sent, row: Pending, held: Held | None, until: datetime, now: datetime, margin_s: float,
+    outcomes: tuple[Outcome, ...], *, newer: bool,
+) -> Verdict:  # fmt: skip
+    """Applied, for now. Where a newer one follows at once, that one is asked the same when it is answered."""
+    if newer:
+        following = _due_again(row, held, now, outcomes)
+        if following.pending is not None:
+            return following
+        row, held, outcomes = sent.row, following.held, following.outcomes
+    return replace(once_more(_released(row, now), held, until, now, margin_s), outcomes=outcomes)
 
 
 def _restored(sent: Sent, held: Held | None) -> Held | None:

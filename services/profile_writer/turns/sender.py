@@ -17,7 +17,7 @@ from services.profile_writer.turns.way import Way
 from shared import logs, tracing
 from shared.clock import Clock
 from shared.errors import Failure, Permanent, Throttled
-from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unsendable
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, NoAnswer, Unsendable
 from shared.klaviyo.limits import RateLimit
 from shared.snippet import properties
 
@@ -126,7 +126,7 @@ class _Round:
 
     def _cut_off_result(self, row: Pending) -> Failure:
         if row.key in self._left:
-            return MaybeApplied("no answer within the lease", reason="lease_over")
+            return NoAnswer("no answer within the lease", reason="lease_over")
         return NotSent("the lease was over before this write left", reason="turn_over")
 
     async def _cut_off(self, tasks: Mapping[int, asyncio.Task[Failure | None]]) -> None:

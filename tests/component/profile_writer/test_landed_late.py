@@ -1,5 +1,5 @@
 """A writer that was frozen before its request left sends when it goes on: what that wrote over is made right. So is
-what an import wrote over that nobody believed in any more."""
+what an import wrote over that nobody believed in any more, and what Klaviyo may have applied after it was given up."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,15 +20,19 @@ from services.profile_writer.content import Contents
 from services.profile_writer.handler import Intake
 from services.profile_writer.store import Store
 from services.profile_writer.turns.turn import Report, Turn, Turns
+from services.profile_writer.turns.unanswered import MAY_LAND_FOR
 from shared.clock import FrozenClock
 from shared.errors import Failure
 from shared.klaviyo.bulk import ErrorPage, ImportJob, Page
-from shared.klaviyo.errors import MaybeApplied, Unreachable
+from shared.klaviyo.errors import MaybeApplied, NoAnswer, Unreachable
 from shared.schemas.jobs import WriteJob
-from tests.component.profile_writer.rig import RING, Rig, rigged, settings_of
+from simulator.faults import Fault
+from tests.component.profile_writer.rig import RING, Rig, rigged, settings_of, writing
+from tests.support.waiting import eventually
 
 LEASE_S = 30.0
 SELECT_PENDING = "SELECT generation_id, action, lane FROM pending_writes WHERE taken_by IS NULL"
+SELECT_OUTCOME_OF = "SELECT outcome, reason FROM write_outcomes WHERE generation_id = '{}'"
 SELECT_HELD = "SELECT generation_id, state FROM profile_state"
 
 
@@ -212,3 +216,58 @@ async def test_what_surely_did_not_land_changes_nothing(database_url: str, amqp_
 
         assert await test.row(SELECT_PENDING) is None
         assert await test.row(SELECT_HELD) == (newer.generation_id, "holding")
+
+
+@pytest.mark.parametrize("control", [False, True])
+async def test_what_is_decided_after_a_request_was_given_up_is_sent_once_more_when_that_cannot_land_any_more(
+    database_url: str, amqp_url: str, control: bool
+) -> None:
+    async with writers(database_url, amqp_url) as test:
+        [person] = test.rig.people(1)
+        await test.accept(person)
+        await test.answered(test.other, await opened(test.other), NoAnswer("timeout"))
+        test.clock.advance(2)
+        await test.answered(test.other, await opened(test.other), None)
+        test.clock.advance(2)
+        newer = await test.accept(person, control=control)
+        await test.answered(test.other, await opened(test.other), None)
+        waiting = await test.row(SELECT_PENDING)
+        told = await test.row(SELECT_OUTCOME_OF.format(newer.generation_id))
+
+        test.clock.advance(MAY_LAND_FOR.total_seconds() - 5)
+        too_soon = await test.other.open()
+        test.clock.advance(2)
+        await test.answered(test.other, await opened(test.other), None)
+
+        assert waiting == (newer.generation_id, "clear" if control else "write", 0)
+        assert told == ("cleared" if control else "written", None)
+        assert not isinstance(too_soon, Turn) or not too_soon.sends
+        assert await test.row(SELECT_HELD) == (newer.generation_id, "clean" if control else "holding")
+        assert await test.row(SELECT_PENDING) is None
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("control", [False, True])
+async def test_a_request_that_klaviyo_applies_after_it_was_given_up_stays_for_no_later_email(
+    database_url: str, amqp_url: str, control: bool
+) -> None:
+    """Its call may last ten real seconds, so this takes the clock's."""
+    async with rigged(database_url, amqp_url, factor=1) as rig, writing(rig):
+        [person] = rig.people(1)
+        rig.box.world.faults.append(Fault(kind="late", operation="update_profile", delay_s=14, count=1))
+        first = await rig.generate(person, name="Old")
+        await rig.send(first)
+        await rig.outcomes(1)
+        newer = await rig.generate(person, name="New", control=control)
+        await rig.send(newer)
+        outcomes = await rig.outcomes(2)
+        assert rig.properties(person).get("jai_subject") == (None if control else "Hi New")
+
+        await eventually(lambda: rig.properties(person).get("jai_subject") == "Hi Old", within_s=20)
+        await eventually(
+            lambda: rig.properties(person).get("jai_subject") == (None if control else "Hi New"), within_s=70
+        )
+
+        assert outcomes[newer.generation_id]["outcome"] == ("cleared" if control else "written")
+        assert len(rig.patches()) == 4

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Failure, Permanent, Throttled, Transient
-from shared.klaviyo.errors import KeyRefused, MaybeApplied, failure_of
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, NoAnswer, failure_of
 
 HTML = b"<!DOCTYPE html><title>Just a moment...</title>"
 
@@ -46,7 +46,7 @@ def error(status: int, code: str, detail: str = "x") -> bytes:
         (429, error(429, "throttled"), Throttled, "klaviyo_throttled"),
         (500, b"", MaybeApplied, "klaviyo_500"),
         (503, HTML, MaybeApplied, "klaviyo_503"),
-        (524, HTML, MaybeApplied, "klaviyo_524"),
+        (524, HTML, NoAnswer, "klaviyo_524"),
     ],
 )
 def test_each_answer_has_its_failure(status: int, body: bytes, kind: type[Failure], reason: str) -> None:

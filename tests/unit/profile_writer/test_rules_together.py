@@ -17,8 +17,9 @@ from services.profile_writer.rows import Held, Key, Lane, NotSent, Outcome, Pend
 from services.profile_writer.stops import Stops, sweep
 from services.profile_writer.turns.late_rules import hidden, may_have_landed, uncovered
 from services.profile_writer.turns.rules import Sent, clean_up, expire, over, settle, take
+from services.profile_writer.turns.unanswered import MAY_LAND_FOR
 from shared.errors import Failure, Permanent, Throttled
-from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, NoAnswer, Unreachable
 
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 KEY = Key("acct:A", "01GDDKASAP8TKDDA2GRZDSVP4H", "jai")
@@ -57,13 +58,14 @@ class OneProfile(RuleBasedStateMachine):
         self.turn: Sent | None = None
         self.arrived = False  # the request of the turn is applied, and not answered yet
         self.frozen: list[Sent] = []
+        self.unanswered: list[tuple[Sent, datetime]] = []  # given up, and until when Klaviyo may apply it all the same
         self.turn_ids = 0
         self.accepted: list[Wanted] = []
         self.undelivered: list[Wanted] = []
         self.delivered: list[Wanted] = []
         self.outcomes: dict[UUID, Outcome] = {}
         self.klaviyo_refused_to_clear = False  # nothing can be done then but to try again a day later
-        self.stops = Stops()
+        self.stops, self.has_stopped = Stops(), False  # now, and ever
         self.swept = True  # since the last stop, and no other template's write is to replace the copy since then
         self.landing = False  # the sweep has met something in flight, and looks again when that has landed
 
@@ -118,7 +120,7 @@ class OneProfile(RuleBasedStateMachine):
     @rule(template_id=st.sampled_from(["A", "B"]))
     def a_template_is_stopped(self, template_id: str) -> None:
         self.stops = Stops(templates=self.stops.templates | {(ORG, template_id)})
-        self.swept = False
+        self.swept, self.has_stopped = False, True
 
     @rule()
     def everything_is_resumed(self) -> None:
@@ -182,6 +184,43 @@ class OneProfile(RuleBasedStateMachine):
         if applied:
             self.it_arrives()
         self.close(MaybeApplied("reset"))
+
+    @precondition(lambda self: self.turn is not None and not self.arrived)
+    @rule()
+    def its_answer_does_not_come(self) -> None:
+        """Klaviyo is at it still."""
+        assert self.turn is not None
+        self.unanswered.append((self.turn, self.now + MAY_LAND_FOR))
+        self.close(NoAnswer("timeout"))
+
+    @precondition(lambda self: self.unanswered)
+    @rule(which=st.integers(0, 100))
+    def what_was_given_up_is_applied(self, which: int) -> None:
+        """Nobody is told."""
+        late, until = self.unanswered.pop(which % len(self.unanswered))
+        if self.now < until:
+            self.really_apply(late)
+
+    @precondition(lambda self: self.turn is None)
+    @rule(
+        first=st.sampled_from(["A", "B"]),
+        taken_off=st.booleans(),
+        then=st.sampled_from(["A", "B"]),
+        action=st.sampled_from(["write", "clear"]),
+    )
+    def something_newer_is_done_while_klaviyo_is_at_it_still(
+        self, first: str, taken_off: bool, then: str, action: str
+    ) -> None:
+        """What chance seldom puts in a row."""
+        self.a_webhook_is_accepted("write", first, at_once=True)
+        if taken_off:
+            self.a_whole_turn(None)
+            self.a_webhook_is_accepted("clear", first, at_once=True)
+        self.a_turn_begins()
+        if self.turn is not None:
+            self.its_answer_does_not_come()
+        self.a_webhook_is_accepted(action, then, at_once=True)
+        self.a_whole_turn(None)
 
     @precondition(lambda self: self.turn is not None)
     @rule(applied=st.booleans())
@@ -293,8 +332,11 @@ class OneProfile(RuleBasedStateMachine):
         self.turn = None
         self.now += timedelta(seconds=LEASE_S)
         self.landed()
+        while self.unanswered:
+            self.what_was_given_up_is_applied(0)
         self.run_until_idle()
         self.check_newest()
+        self.check_written()
         assert {job.ref.generation_id for job in self.delivered} == set(self.outcomes)
         for _ in range(3):
             self.now += timedelta(days=2)
@@ -312,6 +354,16 @@ class OneProfile(RuleBasedStateMachine):
         if newest.deadline_at > self.now:
             assert self.really.generation_id == newest.ref.generation_id
             assert newest.action == "write"
+
+    def check_written(self) -> None:
+        """What was decided last of all, and told to be written, is there until its email has left."""
+        newest = max(self.delivered, key=lambda job: job.accepted_at, default=None)
+        if newest is None or newest.action != "write" or newest.deadline_at <= self.now or self.gone:
+            return
+        told = self.outcomes[newest.ref.generation_id].ending == "written"
+        if told and not self.has_stopped:
+            assert self.really is not None
+            assert self.really.generation_id == newest.ref.generation_id
 
     def newest_for(self, message: str) -> Wanted:
         """What was decided last for this message, of all that the rules have been told."""

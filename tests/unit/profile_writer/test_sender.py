@@ -7,7 +7,7 @@ from services.profile_writer.rows import NotSent, Stopped
 from services.profile_writer.stops import Stops
 from shared.clock import FrozenClock
 from shared.errors import Permanent, Throttled
-from shared.klaviyo.errors import KeyRefused, MaybeApplied
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, NoAnswer
 from shared.klaviyo.limits import RateLimit
 from tests.unit.profile_writer.given import NOW, ORG, ref, seconds
 from tests.unit.profile_writer.sending import (
@@ -78,7 +78,7 @@ async def test_nothing_is_on_its_way_when_the_lease_is_over() -> None:
 
     assert klaviyo.unanswered == 0
     assert clock.now() <= NOW + seconds(29.1)
-    assert [type(result) for result in report.results] == [MaybeApplied] * 3
+    assert [type(result) for result in report.results] == [NoAnswer] * 3
 
 
 async def test_the_first_429_ends_the_turn() -> None:
@@ -256,7 +256,7 @@ async def test_regression_a_turn_that_was_frozen_in_the_middle_ends_and_gives_ba
         report = await play(clock, task)
 
     assert len(klaviyo.sent_at) == 1
-    assert [type(result) for result in report.results] == [MaybeApplied] + [NotSent] * 24
+    assert [type(result) for result in report.results] == [NoAnswer] + [NotSent] * 24
 
 
 async def test_a_turn_that_is_cancelled_leaves_no_request_on_its_way() -> None:

@@ -10,7 +10,7 @@ from services.profile_writer.turns.roads import Part, RoadRefused
 from services.profile_writer.turns.turn import Turn
 from shared.clock import FrozenClock
 from shared.errors import Permanent, Throttled
-from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unsendable
+from shared.klaviyo.errors import KeyRefused, NoAnswer, Unsendable
 from shared.klaviyo.limits import RateLimit
 from tests.unit.profile_writer.given import NOW, ORG, ref
 from tests.unit.profile_writer.sending import SPACING_S, Klaviyo, Texts, gaps_s, play, sending, sent, settled, turn
@@ -98,7 +98,7 @@ async def test_both_roads_end_with_the_lease_and_give_back_what_had_not_left() -
         report = await play(clock, task)
 
     assert (len(klaviyo.sent_at), len(klaviyo.imported_at), klaviyo.unanswered) == (1, 1, 0)
-    assert [type(result) for result in report.results] == [MaybeApplied] * 2 + [NotSent] * 22
+    assert [type(result) for result in report.results] == [NoAnswer] * 2 + [NotSent] * 22
 
 
 async def test_a_refused_operation_ends_its_road_for_the_turn_and_patch_carries_on() -> None:
