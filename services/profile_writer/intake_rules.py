@@ -55,10 +55,13 @@ def _overtaken(wanted: Wanted, pending: Pending, held: Held | None) -> Verdict:
 def _renewed(wanted: Wanted, pending: Pending | None, held: Held | None) -> Verdict | None:
     """The same webhook accepted once more (a retry of Klaviyo's, or a person who came back with the same body): what
     waits or is there already is right for the later email too, if it stays until that one's window ends, and is worth
-    writing until that one is rendered. None where nothing of it waits or is there any more: then it is written like a
-    new one."""
+    writing until that one is rendered. Where an older copy could show, it is due for the earlier email all the same:
+    that one may leave, with the older copy in it. None where nothing of it waits or is there any more: then it is
+    written like a new one."""
     if pending is not None and pending.ref.generation_id == wanted.ref.generation_id and pending.action == "write":
         at, until = wanted.accepted_at, wanted.deadline_at
+        if pending.lane == Lane.DIRTY:
+            until = pending.deadline_at
         return Verdict(replace(pending, accepted_at=at, deadline_at=until, clean_at=wanted.clean_at), held)
     if held is None or held.ref.generation_id != wanted.ref.generation_id or held.state != "holding":
         return None

@@ -122,6 +122,22 @@ def test_a_late_repetition_of_the_first_webhook_ends_the_second_ones_waiting_wri
     assert endings(verdict)[0] == (2, "superseded", None)
 
 
+@pytest.mark.parametrize(("lane", "due_s"), [(Lane.DIRTY, 120), (Lane.FRESH, 180)])
+def test_a_write_accepted_again_is_due_for_the_earlier_email_where_that_could_show_an_older_copy(
+    lane: Lane, due_s: float
+) -> None:
+    known = held(1, stale_for=("A",)) if lane == Lane.DIRTY else None
+    waiting = pending(2, lane=lane, accepted_at=NOW - seconds(61), deadline_at=NOW + seconds(120))
+    again = wanted(2, deadline_at=NOW + seconds(180), clean_at=NOW + seconds(1080))
+
+    verdict = place(again, waiting, known, NOW, MARGIN_S)
+
+    assert verdict.pending is not None
+    assert (verdict.pending.lane, verdict.pending.deadline_at) == (lane, NOW + seconds(due_s))
+    assert (verdict.pending.accepted_at, verdict.pending.clean_at) == (again.accepted_at, again.clean_at)
+    assert verdict.outcomes == ()
+
+
 def test_copy_that_is_newer_than_a_late_job_stays() -> None:
     newer = held(3, accepted_at=NOW - seconds(10), clean_at=NOW + seconds(2000))
 
