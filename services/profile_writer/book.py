@@ -20,6 +20,10 @@ class Book:
     def held(self, key: Key) -> Held | None:
         return self._held.get(key)
 
+    def keys(self) -> set[Key]:
+        """Of all rows that were read or recorded."""
+        return {*self._pending, *self._held}
+
     def record(self, key: Key, verdict: Verdict) -> None:
         self._pending[key], self._held[key] = verdict.pending, verdict.held
         self.outcomes += verdict.outcomes

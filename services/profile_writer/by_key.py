@@ -11,8 +11,9 @@ would have that order too, but such a scan stops only at the end of the account:
 
 
 def keyed(*placeholders: str) -> str:
-    """Arrays of account keys, profile ids and prefixes as rows `k`."""
-    return f"unnest({', '.join(f'{one}::text[]' for one in placeholders)}) AS k (account_key, profile_id, prefix)"
+    """Arrays of account keys, profile ids and, where there is a third, prefixes as rows `k`."""
+    names = ("account_key", "profile_id", "prefix")[: len(placeholders)]
+    return f"unnest({', '.join(f'{one}::text[]' for one in placeholders)}) AS k ({', '.join(names)})"
 
 
 def row_at_key(table: str) -> str:
@@ -26,6 +27,16 @@ def row_at_key(table: str) -> str:
 
 
 AT_KEY = "found.account_key = k.account_key AND found.profile_id = k.profile_id AND found.prefix = k.prefix"
+
+
+def rows_of_profile(table: str) -> str:
+    """All rows of each `k`'s profile as `found`, whatever their prefix: hardly ever more than one or two. In the order
+    of the primary key, for the same reason."""
+    return f"""
+        LATERAL (SELECT r.* FROM {table} r
+                 WHERE r.account_key = k.account_key AND r.profile_id = k.profile_id
+                 ORDER BY r.prefix LIMIT 100) found
+    """  # noqa: S608 - names of our own tables
 
 
 def delete_at_keys(table: str) -> str:

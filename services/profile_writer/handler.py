@@ -3,11 +3,13 @@
 Nothing is sent here. RabbitMQ never holds throttled work: it would fill the prefetch window and starve everybody.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from uuid import UUID
 
-from services.profile_writer.intake_rules import place
-from services.profile_writer.rows import Outcome, Ref
+from services.profile_writer.intake_rules import place, place_beside
+from services.profile_writer.rows import Key, Outcome, Ref
 from services.profile_writer.store import Desk, Known, Store
 from shared.clock import Clock
 from shared.errors import Outage, Permanent, Transient
@@ -62,9 +64,14 @@ class Intake:
             await self._demand_current(desk, jobs)
             known = await desk.known(jobs)
             wanted = [one.wanted for one in known if one.wanted is not None and not one.ended]
-            book = await desk.open_book({one.key for one in wanted})
+            keys = {one.key for one in wanted}
+            book = await desk.open_profiles(keys)
+            beside = _beside(keys, book.keys())
             for one in wanted:
                 book.record(one.key, place(one, book.pending(one.key), book.held(one.key), now, self._margin_s))
+                for key in beside.get(one.key, ()):
+                    there = replace(one, key=key)
+                    book.record(key, place_beside(there, book.pending(key), book.held(key), now))
             await desk.save(book, now)
             await desk.wake(accounts, now)
         return {job.generation_id for (_, job), one in zip(jobs, known, strict=True) if _unknown(one)}
@@ -82,6 +89,15 @@ class Intake:
         outcomes = [Outcome(Ref(job.day, job.generation_id, job.org_id), "rejected", reason, 0) for job in jobs]
         async with self._store.free_desk() as desk:
             await desk.save_outcomes(outcomes, self._clock.now())
+
+
+def _beside(keys: Collection[Key], known: Collection[Key]) -> dict[Key, list[Key]]:
+    """Of each key the other prefixes of its profile, where there are any."""
+    by_profile: defaultdict[tuple[str, str], list[Key]] = defaultdict(list)
+    for key in sorted({*keys, *known}):
+        by_profile[key.account_key, key.profile_id].append(key)
+    several = (of_one for of_one in by_profile.values() if len(of_one) > 1)
+    return {key: [other for other in of_one if other != key] for of_one in several for key in of_one if key in keys}
 
 
 def _storable(profile_id: str) -> bool:

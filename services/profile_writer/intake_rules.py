@@ -87,13 +87,41 @@ def _place_clear(wanted: Wanted, pending: Pending | None, held: Held | None, now
 def _place_ended(
     wanted: Wanted, ending: Ending, reason: str | None, pending: Pending | None, held: Held | None, now: datetime
 ) -> Verdict:
-    """As if it had been decided for control, but that its end is known now: what it has cleared is a clean-up."""
+    """As if it had been decided for control, but that its end is known now."""
+    control = _without_end(wanted, pending, held, now)
+    return replace(control, outcomes=(*control.outcomes, _ended(wanted.ref, ending, reason)))
+
+
+def _without_end(wanted: Wanted, pending: Pending | None, held: Held | None, now: datetime) -> Verdict:
+    """As if it had been decided for control, which has its end elsewhere: what it has cleared is a clean-up."""
     control = _place_clear(wanted, pending, held, now)
     row = control.pending
     if row is not None and row.ref == wanted.ref and row.action == "clear":
         row = replace(row, action="clean_up", deadline_at=max(row.deadline_at, now))
-    others = (outcome for outcome in control.outcomes if outcome.ref != wanted.ref)
-    return Verdict(row, control.held, (*others, _ended(wanted.ref, ending, reason)))
+    others = tuple(outcome for outcome in control.outcomes if outcome.ref != wanted.ref)
+    return Verdict(row, control.held, others)
+
+
+def place_beside(wanted: Wanted, pending: Pending | None, held: Held | None, now: datetime) -> Verdict:
+    """What a decision for a message means for another prefix of its profile, where that message's copy lay before its
+    template got a new one. Until the new snippet is pasted, the email shows what lies there.
+
+    | there is, or may be | becomes |
+    | copy for this message, or a write of it | taken off in the first lane, ended |
+    | the same beneath another message's write that waits | that one goes before all others |
+    | anything else, or something newer | nothing |
+    """
+    held = noted(wanted, held)
+    stale = held is not None and wanted.written_for in held.stale_for
+    if pending is not None and pending.action == "write":
+        if pending.accepted_at > wanted.accepted_at:
+            return Verdict(pending, held)
+        if pending.written_for != wanted.written_for:
+            hurries = stale and pending.taken_by is None
+            return Verdict(replace(pending, lane=Lane.DIRTY) if hurries else pending, held)
+    elif not stale:
+        return Verdict(pending, held)
+    return _without_end(wanted, pending, held, now)
 
 
 def noted(decided: Wanted | Pending, held: Held | None) -> Held | None:

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from services.profile_writer.book import Book
-from services.profile_writer.by_key import AT_KEY, delete_at_keys, keyed, row_at_key
+from services.profile_writer.by_key import AT_KEY, delete_at_keys, keyed, row_at_key, rows_of_profile
 from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Stored, Unanswered, Wanted
 from shared import metrics, tracing
 from shared.db.pool import Connection, Database
@@ -137,6 +137,18 @@ class Desk:
         columns = list(zip(*keys, strict=True))
         pending = await self.connection.fetch(self.SELECT_PENDING, *columns)
         held = await self.connection.fetch(self.SELECT_HELD, *columns)
+        return Book(map(pending_of, pending), map(_held, held))
+
+    SELECT_PENDING_OF = f"SELECT found.* FROM {keyed('$1', '$2')}, {rows_of_profile('pending_writes')}"  # noqa: S608 - our own names
+    SELECT_HELD_OF = f"SELECT found.* FROM {keyed('$1', '$2')}, {rows_of_profile('profile_state')}"  # noqa: S608 - our own names
+
+    async def open_profiles(self, keys: Collection[Key]) -> Book:
+        """The same of all prefixes of these keys' profiles."""
+        if not keys:
+            return Book()
+        columns = list(zip(*sorted({(key.account_key, key.profile_id) for key in keys}), strict=True))
+        pending = await self.connection.fetch(self.SELECT_PENDING_OF, *columns)
+        held = await self.connection.fetch(self.SELECT_HELD_OF, *columns)
         return Book(map(pending_of, pending), map(_held, held))
 
     async def save(self, book: Book, now: datetime) -> None:

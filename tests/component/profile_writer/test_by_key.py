@@ -20,6 +20,8 @@ KEYS = "text[], text[], text[]"
 STATEMENTS = {
     "pending": (Desk.SELECT_PENDING, KEYS),
     "held": (Desk.SELECT_HELD, KEYS),
+    "pending_of_profile": (Desk.SELECT_PENDING_OF, "text[], text[]"),
+    "held_of_profile": (Desk.SELECT_HELD_OF, "text[], text[]"),
     "delete_pending": (Desk.DELETE_PENDING, KEYS),
     "delete_held": (Desk.DELETE_HELD, KEYS),
     "stored": (Desk.SELECT_STORED, "date[], uuid[]"),
