@@ -34,9 +34,10 @@ MANY = 1_000_000
 
 WAYS: tuple[tuple[FaultKind, int], ...] = (
     ("status", 500), ("status", 502), ("status", 503), ("status", 504), ("status", 429), ("slow", 503), ("reset", 503),
-    ("slow_body", 503),
+    ("slow_body", 503), ("late", 503),
 )  # fmt: skip
-"""Kind and status; a `slow` one lasts longer than a call may, which is a time-out."""
+"""Kind and status; a `slow` one lasts longer than a call may, which is a time-out, and a `late` one is applied after
+it."""
 ALWAYS: tuple[tuple[FaultKind, int, float], ...] = (
     ("status", 500, 1 / 5), ("status", 502, 1 / 4), ("status", 503, 1 / 3), ("status", 504, 1 / 2), ("reset", 503, 1),
 )  # fmt: skip
