@@ -8,14 +8,14 @@ import orjson
 
 from services.generator.catalog import OrgConfig, Template
 from services.generator.cells import PLAIN
-from services.generator.records import UNKNOWN_TEMPLATE, Generation
+from services.generator.records import UNKNOWN_TEMPLATE, Generation, Stored
 from services.generator.render import Renderer
 from services.generator.select import Snapshot, choose
 from shared.rendering.copy import RenderError
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.decisions import PREVIEW, PREVIEWED, VARIANT_NOT_SERVED, WRITTEN_PREVIEW
 from shared.schemas.ids import generation_day
-from shared.schemas.jobs import Attrs, GenerateJob, Preview
+from shared.schemas.jobs import Attrs, GenerateJob, Preview, WriteJob
 from shared.snippet import written_for
 from shared.vars_codec import encode_vars
 
@@ -82,6 +82,24 @@ def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer, last: UUID 
         vars=encode_vars(decision.copy, decision.source) if decision.copy and decision.source else None,
         remembered=treated and job.preview is None and template is not None and template.asks_for_last,
     )
+
+
+def asked_again(stored: Stored, config: OrgConfig) -> WriteJob | None:
+    """The write of a request that was stored before. Where it leads to a later email, that one shows only what could be
+    drawn now: copy that somebody has withdrawn or replaced since is a clear, as for anybody who gets control. A stop is
+    left to the profile writer, which knows of it sooner."""
+    write = stored.write
+    if write is None or write.action == "clear" or not stored.renewed or _still_served(stored, config):
+        return write
+    return write.model_copy(update={"action": "clear"})
+
+
+def _still_served(stored: Stored, config: OrgConfig) -> bool:
+    template = config.templates.get(stored.template_id)
+    if template is None or template.state not in _SERVED or stored.copy_id is None:
+        return False
+    source = template.variants.get(stored.copy_id)
+    return source is not None and source.version == stored.variant_version
 
 
 def _decide(job: GenerateJob, cell: str, template: Template | None, renderer: Renderer, last: UUID | None) -> _Decision:

@@ -14,7 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from services.generator.catalog import Catalog, OrgConfig
-from services.generator.compose import compose, fault_of
+from services.generator.compose import asked_again, compose, fault_of
 from services.generator.records import Alias, Found, Generation, Person, Stored
 from services.generator.render import Renderer
 from services.generator.select import Snapshot
@@ -65,7 +65,7 @@ class Generator:
             found = await self._find(sound, configs)
         batch = sort_out(sound, found.stored)
         generations, failures = await self._compose(batch.fresh, configs, found.last)
-        writes = [*await self._remember(generations), *(stored.write for stored in batch.again)]
+        writes = [*await self._remember(generations), *_asked_again(batch.again, configs)]
         if batch.aliases:
             await self._records.insert_aliases_once(batch.aliases)
         if due := [write for write in writes if write is not None]:
@@ -156,6 +156,10 @@ def sort_out(jobs: Iterable[GenerateJob], stored: Mapping[UUID, Stored]) -> _Sor
             known[job.generation_id] = job
     batch.again = [*again.values()]
     return batch
+
+
+def _asked_again(again: Iterable[Stored], configs: Mapping[UUID, OrgConfig]) -> Iterable[WriteJob | None]:
+    return (asked_again(one, configs[one.write.org_id]) for one in again if one.write is not None)
 
 
 def _person(job: GenerateJob) -> Person:

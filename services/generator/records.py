@@ -67,6 +67,14 @@ class Stored:
     day: date
     accepted_at: datetime
     write: WriteJob | None
+    template_id: str = ""
+    copy_id: UUID | None = None
+    variant_version: int | None = None
+
+    @property
+    def renewed(self) -> bool:
+        """Whether its write is due for a later email than the one that it was decided for."""
+        return self.write is not None and self.write.accepted_at > self.accepted_at
 
     def accepted_again(self, at: datetime) -> "Stored":
         """The same generation, its write due for the email that this later webhook leads to.

@@ -81,16 +81,17 @@ class Store:
     # The last branch tells the variant that each person got last, in the place of a generation's id.
     SELECT_STORED = """
         SELECT generation_id AS asked_id, org_id, generation_id, day, user_id, property_prefix, decision, reason,
-               accepted_at, deadline_at
+               accepted_at, deadline_at, template_id, copy_id, variant_version
         FROM generations
         WHERE day = ANY ($1::date[]) AND generation_id = ANY ($2::uuid[])
         UNION ALL
         SELECT a.alias_id, g.org_id, g.generation_id, g.day, g.user_id, g.property_prefix, g.decision, g.reason,
-               g.accepted_at, g.deadline_at
+               g.accepted_at, g.deadline_at, g.template_id, g.copy_id, g.variant_version
         FROM generation_aliases a JOIN generations g ON g.day = a.day AND g.generation_id = a.generation_id
         WHERE a.alias_id = ANY ($2::uuid[])
         UNION ALL
-        SELECT NULL, l.org_id, l.copy_id, NULL, l.user_id, l.template_id, NULL, NULL, l.accepted_at, NULL
+        SELECT NULL, l.org_id, l.copy_id, NULL, l.user_id, l.template_id, NULL, NULL, l.accepted_at, NULL,
+               NULL, NULL, NULL
         FROM unnest($3::uuid[], $4::text[], $5::text[]) AS p (org_id, template_id, user_id)
         JOIN last_copies l USING (org_id, template_id, user_id)
     """
@@ -112,7 +113,7 @@ class Store:
     # A day's partition by its key; asked only after a loss.
     SELECT_UNWRITTEN = """
         SELECT g.org_id, g.generation_id, g.day, g.user_id, g.property_prefix, g.decision, g.reason, g.accepted_at,
-               g.deadline_at
+               g.deadline_at, g.template_id, g.copy_id, g.variant_version
         FROM generations g
         WHERE g.day >= $1 AND (g.day, g.generation_id) > ($2, $3) AND g.accepted_at >= $4
           AND NOT EXISTS (SELECT FROM write_outcomes o WHERE o.day = g.day AND o.generation_id = g.generation_id)
@@ -228,7 +229,8 @@ class Store:
 
 
 def _stored(values: dict[str, Any]) -> Stored:
-    return Stored(values["generation_id"], values["day"], values["accepted_at"], write_of(**values))
+    copy = [values.pop(name) for name in ("template_id", "copy_id", "variant_version")]
+    return Stored(values["generation_id"], values["day"], values["accepted_at"], write_of(**values), *copy)
 
 
 def _row(one: Generation) -> tuple[Any, ...]:

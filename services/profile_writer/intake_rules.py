@@ -21,6 +21,7 @@ def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datet
     | write, its deadline is over | expired; an older copy that could show is cleared |
     | write | pending: lane 0 where an older copy could show, else 1 |
     | clear, an older copy could show or is just being written | pending in lane 0 |
+    | clear of the very copy that is there: it was withdrawn since | the same |
     | clear otherwise | nothing_to_clear, and remembered |
     """
     same = [known for known in (pending, held) if known and known.ref.generation_id == wanted.ref.generation_id]
@@ -42,7 +43,7 @@ def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datet
     if (wanted.deadline_at - now).total_seconds() <= margin_s:
         return _place_ended(wanted, "expired", "arrived_late", pending, held, now)
     lane = Lane.DIRTY if held is not None and held.stale else Lane.FRESH
-    return Verdict(_waiting(wanted, "write", lane, pending, now), held, _displaced(pending))
+    return Verdict(_waiting(wanted, "write", lane, pending, now), held, _displaced(pending, wanted))
 
 
 def _overtaken(wanted: Wanted, pending: Pending, held: Held | None) -> Verdict:
@@ -75,12 +76,12 @@ def _renewed(wanted: Wanted, pending: Pending | None, held: Held | None) -> Verd
 def _place_clear(wanted: Wanted, pending: Pending | None, held: Held | None, now: datetime) -> Verdict:
     in_flight = pending is not None and pending.taken_by is not None
     if in_flight or _older_shows(held, wanted):
-        return Verdict(_waiting(wanted, "clear", Lane.DIRTY, pending, now), held, _displaced(pending))
+        return Verdict(_waiting(wanted, "clear", Lane.DIRTY, pending, now), held, _displaced(pending, wanted))
     outcomes: tuple[Outcome, ...] = (_ended(wanted.ref, "nothing_to_clear"),)
     if pending is not None and pending.action == "write" and pending.written_for == wanted.written_for:
         # The older generation of the same message must not be written any more.
         left = leave(replace(pending, ref=wanted.ref, accepted_at=wanted.accepted_at), held, now)
-        pending, held, outcomes = left.pending, left.held, (*_displaced(pending), *outcomes)
+        pending, held, outcomes = left.pending, left.held, (*_displaced(pending, wanted), *outcomes)
     return Verdict(pending, remembered(wanted, held), outcomes)
 
 
@@ -133,13 +134,14 @@ def noted(decided: Wanted | Pending, held: Held | None) -> Held | None:
 
 
 def _older_shows(held: Held | None, decided: Wanted | Pending) -> bool:
-    """Whether an email of this generation could show an older one's copy."""
+    """Whether an email of this generation could show an older one's copy, or its own that was withdrawn since: a clear
+    of what it wrote itself."""
     if held is None or not held.dirty:
         return False
     if held.written_for == decided.written_for and held.accepted_at > decided.accepted_at:
         return False  # what is, or may be, on the profile is newer: nothing was decided anew
-    older = held.ref.generation_id != decided.ref.generation_id
-    return (older and held.written_for == decided.written_for) or decided.written_for in held.older_for
+    out_of_date = held.ref.generation_id != decided.ref.generation_id or decided.action == "clear"
+    return (out_of_date and held.written_for == decided.written_for) or decided.written_for in held.older_for
 
 
 def leave(row: Pending, held: Held | None, now: datetime) -> Verdict:
@@ -182,9 +184,10 @@ def _waiting(wanted: Wanted, action: Action, lane: Lane, before: Pending | None,
     return replace(row, next_attempt_at=before.next_attempt_at, taken_by=before.taken_by, sent=before.sent)
 
 
-def _displaced(pending: Pending | None) -> tuple[Outcome, ...]:
-    """What a newer generation ends. One in flight ends when its answer is known; a clean-up has no end of its own."""
-    if pending is None or pending.action == "clean_up":
+def _displaced(pending: Pending | None, by: Wanted) -> tuple[Outcome, ...]:
+    """What a newer generation ends. One in flight ends when its answer is known; a clean-up has no end of its own, and
+    of the same generation there is one end."""
+    if pending is None or pending.action == "clean_up" or pending.ref.generation_id == by.ref.generation_id:
         return ()
     if pending.sent is not None and pending.sent.generation_id == pending.ref.generation_id:
         return ()

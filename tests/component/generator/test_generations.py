@@ -82,6 +82,28 @@ async def test_a_repeated_delivery_changes_nothing_and_asks_for_the_same_write_a
     assert await rig.left_over() == (0, [])
 
 
+@pytest.mark.parametrize("across_the_edge", [False, True])
+async def test_what_somebody_archived_is_taken_off_when_its_webhook_comes_again(
+    rig: Rig, across_the_edge: bool
+) -> None:
+    org_id, _ = await shop(rig)
+    at = EDGE - timedelta(minutes=20 if across_the_edge else 50)
+    first, again = job(at, org_id=org_id), job(at + timedelta(minutes=35), org_id=org_id)
+
+    async with running(rig):
+        await rig.send(first)
+        [written] = await rig.writes(1)
+    await rig.rows("UPDATE variants SET state = 'archived'")
+    async with running(rig):  # one that has heard of it for sure
+        await rig.send(again)
+        [later] = await rig.writes(1)
+        await rig.generations(1)
+
+    assert (written.action, later.action) == ("write", "clear")
+    assert (later.generation_id, later.prefix) == (written.generation_id, "jai_welcome")
+    assert (later.generation_id == again.generation_id) is not across_the_edge
+
+
 async def test_two_replicas_that_are_given_the_same_webhooks_store_each_once(rig: Rig) -> None:
     org_id, _ = await shop(rig)
     webhooks = [job(AT, org_id=org_id, user_id=f"USR{number:03}") for number in range(100)]

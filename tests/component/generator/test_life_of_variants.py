@@ -4,7 +4,7 @@ The same stories are told to the decisions alone, and many more of them: tests/u
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from services.generator.catalog import Catalog
-from services.generator.compose import compose
+from services.generator.catalog import Catalog, OrgConfig
+from services.generator.compose import asked_again, compose
+from services.generator.records import Generation, Stored
 from services.generator.render import Renderer
 from services.generator.store import Store
 from services.ranker.guard import ACTOR, INSERT_EVENT, PAUSE
@@ -53,6 +54,7 @@ class OnADatabase:
         self._catalog = Catalog(Store(rig.database, rig.clock), rig.clock, max_bytes=1_000_000)
         self._renderer = Renderer(16)
         self._begun = False
+        self._got: list[Generation] = []
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         self._rig.clock.at += timedelta(seconds=1)
@@ -66,6 +68,7 @@ class OnADatabase:
         slug = f"shop{self._stories}"
         org_id = self._run(new_org(self._rig.database, slug))
         self._rig, self._begun = Rig(self._rig.database, org_id, slug, self._rig.clock), True
+        self._got = []
         self._ask(templates.import_template, template={**FILE, "variants": []})
 
     def save(self, name: str, text: str, by: str) -> None:
@@ -132,10 +135,24 @@ class OnADatabase:
             source = template.variants[made.copy_id]
             assert made.variant_version == source.version
             assert decode_vars(made.vars, source).subject == source.subject
+            self._got.append(made)
         if template.stopped:
             return {}
         names = {row["copy_id"]: row["name"] for row in await rig.rows("SELECT copy_id, name FROM variants")}
-        return {names[one.copy_id]: Served(one.version, one.subject) for one in template.variants.values()}
+        served = {names[one.copy_id]: Served(one.version, one.subject) for one in template.variants.values()}
+        self._come_again(config, {(one.copy_id, one.version) for one in template.variants.values()})
+        return served
+
+    def _come_again(self, config: OrgConfig, served: Collection[tuple[UUID, int]]) -> None:
+        """Whoever got copy and comes with the same body again gets what is served still, or control."""
+        for one in self._got:
+            stored = Stored(
+                one.generation_id, one.day, one.accepted_at, one.write, one.template_id, one.copy_id,
+                one.variant_version,
+            )  # fmt: skip
+            again = asked_again(stored.accepted_again(self._rig.clock.now() + timedelta(seconds=1)), config)
+            assert again is not None
+            assert (again.action == "write") is ((one.copy_id, one.variant_version) in served)
 
 
 @pytest.fixture

@@ -176,6 +176,25 @@ async def test_a_webhook_accepted_again_later_keeps_its_copy_until_its_own_email
         await eventually(lambda: rig.properties(person) == {}, within_s=40)
 
 
+async def test_withdrawn_copy_is_taken_off_when_its_webhook_is_accepted_again(database_url: str, amqp_url: str) -> None:
+    async with rigged(database_url, amqp_url) as rig, writing(rig):
+        [person] = rig.people(1)
+        job = await rig.generate(person, delay_s=3600, window_s=3600)
+        await rig.send(job)
+        await rig.outcomes(1)
+        shown = rig.properties(person)
+
+        wait = rig.clock.now() - job.accepted_at
+        later = {"accepted_at": job.accepted_at + wait, "deadline_at": job.deadline_at + wait, "action": "clear"}
+        await rig.send(job.model_copy(update=later))
+
+        await eventually(lambda: rig.properties(person) == {})
+        outcomes = await rig.outcomes(1)
+
+    assert shown["jai_generation"] == str(job.generation_id)
+    assert outcomes[job.generation_id]["outcome"] == "written"
+
+
 @pytest.mark.parametrize("kind", ["cloudflare", "status", "reset_after_apply", "reset"])
 async def test_a_passing_fault_is_tried_again_and_the_write_is_there_once(
     database_url: str, amqp_url: str, kind: str

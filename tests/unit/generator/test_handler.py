@@ -1,13 +1,14 @@
 """The handler on its own: repeated requests, neighbours of a failing job, and what is published when."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from services.generator.catalog import Catalog, OrgConfig
+from services.generator.catalog import Catalog, OrgConfig, Template
 from services.generator.handler import Generator, sort_out
 from services.generator.records import Alias, Found, Generation, Person, Stored
 from services.generator.render import Renderer
@@ -41,7 +42,10 @@ class Memory:
         for asked in generation_ids:
             named = self.aliases[asked].generation_id if asked in self.aliases else asked
             if (one := self.generations.get(named)) is not None and one.day in days:
-                found[asked] = Stored(one.generation_id, one.day, one.accepted_at, one.write)
+                found[asked] = Stored(
+                    one.generation_id, one.day, one.accepted_at, one.write, one.template_id, one.copy_id,
+                    one.variant_version,
+                )  # fmt: skip
         self.asked_for += people
         got = {
             Person(one.org_id, one.template_id, one.user_id): one.copy_id
@@ -122,6 +126,38 @@ async def test_a_webhook_accepted_again_later_asks_for_the_same_copy_until_its_o
     assert len(memory.generations) == 1
     assert second.generation_id == first.generation_id
     assert second.deadline_at - first.deadline_at == second.accepted_at - first.accepted_at == wait
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "action"),
+    [
+        (template(source(), source(COPIES[1])), "write"),
+        (template(source(), stopped=True), "write"),  # the profile writer's to end
+        (template(source(COPIES[1])), "clear"),
+        (template(replace(source(), version=2)), "clear"),
+        (template(state="archived"), "clear"),
+        (template(source(), state="archived"), "clear"),
+        (None, "clear"),
+    ],
+)
+async def test_copy_that_was_withdrawn_is_not_written_for_a_later_email(
+    meanwhile: Template | None, action: str
+) -> None:
+    memory, published = Memory(), list[WriteJob]()
+    memory.served = config(template(source()))
+    handle = generator(memory, published)
+    one = job()
+    await handle([one])
+    memory.served = config(*filter(None, [meanwhile]))
+
+    await handle([one])
+    await handle([one.model_copy(update={"accepted_at": one.accepted_at + timedelta(minutes=35)})])
+
+    first, delivered_again, later = published
+    assert delivered_again == first
+    assert (first.action, later.action) == ("write", action)
+    assert later.generation_id == first.generation_id
+    assert later.deadline_at - first.deadline_at == later.accepted_at - first.accepted_at == timedelta(minutes=35)
 
 
 async def test_who_was_overtaken_publishes_what_the_faster_one_stored() -> None:

@@ -91,6 +91,23 @@ def test_an_older_generation_that_arrives_later_is_superseded() -> None:
     assert endings(verdict) == [(1, "superseded", None)]
 
 
+def test_copy_of_a_generation_that_was_withdrawn_is_taken_off_when_its_webhook_comes_again() -> None:
+    verdict = place(wanted(1, action="clear"), None, held(1, accepted_at=NOW - seconds(60)), NOW, MARGIN_S)
+
+    assert verdict.pending == pending(1, action="clear", lane=Lane.DIRTY)
+    assert verdict.held is not None
+    assert verdict.held.stale
+
+
+def test_a_withdrawn_write_that_waits_ends_once_and_nothing_is_to_be_taken_off() -> None:
+    waiting = pending(1, accepted_at=NOW - seconds(60))
+
+    verdict = place(wanted(1, action="clear"), waiting, None, NOW, MARGIN_S)
+
+    assert verdict.pending is None
+    assert endings(verdict) == [(1, "nothing_to_clear", None)]
+
+
 def test_a_decision_for_another_message_is_remembered_beside_the_copy_that_stays() -> None:
     control = wanted(3, action="clear", written_for="B", accepted_at=NOW - seconds(1))
 

@@ -92,15 +92,17 @@ class OneProfile(RuleBasedStateMachine):
             self.a_job_is_delivered(-1)
 
     @precondition(lambda self: self.accepted)
-    @rule(which=st.integers(0, 100))
-    def it_is_accepted_again(self, which: int) -> None:
-        """A webhook repeated with the same body: the same generation, for a later email."""
+    @rule(which=st.integers(0, 100), withdrawn=st.booleans())
+    def it_is_accepted_again(self, which: int, *, withdrawn: bool) -> None:
+        """A webhook repeated with the same body: the same generation, for a later email. That one must not show copy
+        that was withdrawn meanwhile; and may again, where it was approved again."""
         self.now += timedelta(milliseconds=1)
         first = self.accepted[which % len(self.accepted)]
         later = self.now - first.accepted_at
         again = replace(
-            first, accepted_at=self.now, deadline_at=first.deadline_at + later, clean_at=first.clean_at + later
-        )
+            first, accepted_at=self.now, deadline_at=first.deadline_at + later, clean_at=first.clean_at + later,
+            action="clear" if withdrawn else first.action,
+        )  # fmt: skip
         self.undelivered.append(again)
 
     @precondition(lambda self: self.undelivered)
@@ -305,11 +307,12 @@ class OneProfile(RuleBasedStateMachine):
 
     @invariant()
     def an_older_copy_that_could_show_is_seen_to_first(self) -> None:
-        """For every generation that was decided last for its message: an older copy for that message is on the profile
-        only while a row of the first lane is about to replace or remove it."""
+        """For every generation that was decided last for its message: an older copy for that message, or its own that
+        was withdrawn, is on the profile only while a row of the first lane is about to replace or remove it."""
         if self.really is None or self.turn is not None or self.klaviyo_refused_to_clear:
             return
-        if self.really.generation_id == self.newest_for(self.really.written_for).ref.generation_id:
+        newest = self.newest_for(self.really.written_for)
+        if self.really.generation_id == newest.ref.generation_id and newest.action == "write":
             return
         assert self.pending is not None
         assert self.pending.lane == Lane.DIRTY or self.pending.taken_by is not None
