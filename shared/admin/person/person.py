@@ -91,6 +91,11 @@ DELETE_ALIASES = """
     DELETE FROM generation_aliases a USING generations g
     WHERE g.org_id = $1 AND g.user_id = $2 AND a.org_id = $1 AND a.day = g.day AND a.generation_id = g.generation_id
 """
+# Before the generations that they are of. The same webhook within the hour has the same id again, and its own write.
+DELETE_OUTCOMES = """
+    DELETE FROM write_outcomes o USING generations g
+    WHERE g.org_id = $1 AND g.user_id = $2 AND o.org_id = $1 AND o.day = g.day AND o.generation_id = g.generation_id
+"""
 # As who inserts does: an exporter that has claimed an hour is seen below, and one that has not waits for the deletion.
 LOCK_HOURS = """
     SELECT pg_advisory_xact_lock_shared(export_hour_lock($1, hour)) FROM (
@@ -232,7 +237,7 @@ async def delete(context: Context, asked: DeletePerson, found_first: tuple[int, 
     sends, last_copies, rejects = await gone(DELETE_SENDS), await gone(DELETE_LAST_COPIES), await gone(DELETE_REJECTS)
     await connection.execute(LOCK_HOURS, org_id, user_id)
     export_hours: int = await connection.fetchval(MARK_HOURS, org_id, user_id, context.now)
-    await gone(DELETE_ALIASES, FORGET_IN_JOBS)
+    await gone(DELETE_ALIASES, DELETE_OUTCOMES, FORGET_IN_JOBS)
     generations = await gone(DELETE_GENERATIONS)
     _, digest = context.means.peppers.digest(f"{org_id}/person/{user_id}")
     return Deleted(

@@ -85,10 +85,10 @@ class Rig:
 
     async def generate(
         self, profile_id: str, *, delay_s: float = 600, window_s: float = 600, name: str = "Ann", control: bool = False,
-        written_for: str = MESSAGE,
+        written_for: str = MESSAGE, generation_id: UUID | None = None,
     ) -> WriteJob:  # fmt: skip
         """Store a generation as the generator does; its write job."""
-        now, generation_id = self.clock.now(), uuid4()
+        now, generation_id = self.clock.now(), generation_id or uuid4()
         deadline_at = now + timedelta(seconds=delay_s)
         async with self.db.connection() as connection:
             await connection.execute("SELECT ensure_partition('generations', $1)", generation_day(now))

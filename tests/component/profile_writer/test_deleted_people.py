@@ -43,6 +43,27 @@ async def test_copy_leaves_the_profile_of_who_is_deleted_long_before_its_window_
         assert rig.properties(other)["jai_subject"] == "Hi Ann"
 
 
+async def test_who_comes_back_within_the_hour_after_the_deletion_is_written_to_again(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig, writing(rig):
+        person, other = rig.people(2)
+        first = await rig.generate(person, window_s=36_000)
+        await rig.send(first, await rig.generate(other))
+        await rig.outcomes(2)
+        await delete(rig, person)
+        await eventually(lambda: rig.properties(person) == {}, within_s=20)
+        kept = await rig.outcomes(1)
+
+        await rig.send(await rig.generate(person, generation_id=first.generation_id, name="Bo"))
+
+        await eventually(lambda: rig.properties(person).get("jai_subject") == "Hi Bo", within_s=20)
+        told = await rig.outcomes(2)
+
+    assert first.generation_id not in kept
+    assert told[first.generation_id]["outcome"] == "written"
+
+
 async def test_what_waits_for_who_is_deleted_is_never_sent(database_url: str, amqp_url: str) -> None:
     async with rigged(database_url, amqp_url) as rig, writing(rig):
         [person] = rig.people(1)
