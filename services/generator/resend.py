@@ -20,7 +20,8 @@ log = logs.get(__name__)
 
 _LOOK_EVERY_S = 3.0  # real
 _PAGE = 1_000
-_SINCE = timedelta(days=1)  # what is older than that has expired, whatever its delay was
+_DAY = timedelta(days=1)
+_SINCE = timedelta(days=1)  # what is older is asked for only where its email is still ahead
 
 Publish = Callable[[Sequence[WriteJob]], Awaitable[None]]
 
@@ -33,9 +34,10 @@ class Memory(Protocol):
 
 
 class Unwritten(Protocol):
-    """Generations whose write neither waits nor has ended."""
+    """Generations whose write neither waits nor has ended, of one day; both raise Outage."""
 
-    async def unwritten(self, since: datetime, after: tuple[date, UUID], limit: int) -> Sequence[Stored]: ...
+    async def longest_delay(self) -> timedelta: ...
+    async def unwritten(self, day: date, after: UUID, since: datetime, limit: int) -> Sequence[Stored]: ...
 
 
 class Resending:
@@ -56,11 +58,20 @@ class Resending:
             await first_of(stop.wait(), within_s=_LOOK_EVERY_S)
 
     async def _send_again(self) -> int:
-        """How many."""
-        since = self._clock.now() - _SINCE
-        after, sent = (since.date() - timedelta(days=1), UUID(int=0)), 0
-        while page := await self._store.unwritten(since, after, _PAGE):
+        """How many. The newest day first: most of what was lost is of it, and its emails leave soonest."""
+        now = self._clock.now()
+        since = now - _SINCE
+        oldest = min(since, now - await self._store.longest_delay()).date() - _DAY
+        day, sent = now.date() + _DAY, 0  # of a gateway whose clock is ahead
+        while day >= oldest:
+            sent += await self._send_day(day, since)
+            day -= _DAY
+        return sent
+
+    async def _send_day(self, day: date, since: datetime) -> int:
+        after, sent = UUID(int=0), 0
+        while page := await self._store.unwritten(day, after, since, _PAGE):
             if writes := [one.write for one in page if one.write is not None]:
                 await self._publish(writes)
-            sent, after = sent + len(writes), (page[-1].day, page[-1].generation_id)
+            sent, after = sent + len(writes), page[-1].generation_id
         return sent

@@ -110,23 +110,34 @@ class Store:
                 found.last[person] = values["generation_id"]
         return found
 
+    LONGEST_DELAY = """
+        SELECT greatest((SELECT max(delay_s) FROM templates), (SELECT max(delay_s) FROM flow_messages))
+    """
+
+    async def longest_delay(self) -> timedelta:
+        """How long before its email the earliest webhook may come, of all templates as they are set now."""
+        async with self._database.connection() as connection:
+            return timedelta(seconds=await connection.fetchval(self.LONGEST_DELAY) or 0)
+
     # A day's partition by its key; asked only after a loss.
     SELECT_UNWRITTEN = """
         SELECT g.org_id, g.generation_id, g.day, g.user_id, g.property_prefix, g.decision, g.reason, g.accepted_at,
                g.deadline_at, g.template_id, g.copy_id, g.variant_version
         FROM generations g
-        WHERE g.day >= $1 AND (g.day, g.generation_id) > ($2, $3) AND g.accepted_at >= $4
+        WHERE g.day = $1 AND g.generation_id > $2 AND (g.accepted_at >= $3 OR g.deadline_at >= $4)
           AND NOT EXISTS (SELECT FROM write_outcomes o WHERE o.day = g.day AND o.generation_id = g.generation_id)
           AND NOT EXISTS (SELECT FROM integrations i JOIN pending_writes p ON p.account_key = i.account_key
                           WHERE i.org_id = g.org_id AND p.profile_id = g.user_id AND p.prefix = g.property_prefix
                             AND p.generation_id = g.generation_id)
-        ORDER BY g.day, g.generation_id LIMIT $5
+        ORDER BY g.generation_id LIMIT $5
     """
 
-    async def unwritten(self, since: datetime, after: tuple[date, UUID], limit: int) -> Sequence[Stored]:
-        """Generations accepted `since` then whose write neither waits nor has ended, in the order of their keys."""
+    async def unwritten(self, day: date, after: UUID, since: datetime, limit: int) -> Sequence[Stored]:
+        """Generations of this day, accepted `since` then or with their email still ahead, whose write neither waits nor
+        has ended, in the order of their ids."""
+        now = self._clock.now()
         async with self._database.connection() as connection:
-            rows = await connection.fetch(self.SELECT_UNWRITTEN, after[0], *after, since, limit)
+            rows = await connection.fetch(self.SELECT_UNWRITTEN, day, after, since, now, limit)
         return [_stored(dict(row)) for row in rows]
 
     # Arrays in arrays cannot be unnested one level, so those columns travel as array literals.

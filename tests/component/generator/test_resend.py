@@ -1,6 +1,6 @@
 """A broker that came back without its memory."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import aio_pika
 
@@ -36,6 +36,26 @@ async def test_writes_that_the_broker_forgot_are_asked_for_again_once_unless_the
         await _remembers(rig)
         assert await rig.writes(0) == []
     assert sorted(write.profile_id for write in again) == ["u0", "u2"]
+
+
+async def test_a_write_whose_email_leaves_on_a_later_day_is_asked_for_again(rig: Rig) -> None:
+    later, _ = await shop(rig)
+    soon, _ = await shop(rig)
+    await rig.rows("UPDATE templates SET delay_s = 259200 WHERE org_id = $1", later)
+    ago = datetime.now(UTC) - timedelta(hours=30)
+
+    async with running(rig):
+        await _remembers(rig)
+        await rig.send(job(ago, org_id=later, user_id="later"))
+        await rig.send(job(ago, org_id=soon, user_id="left"))
+        await rig.writes(2)
+        await rig.rows(ENSURE)
+        for name in (*WRITE.queues, MEMORY):
+            await rig.channel.queue_delete(name)
+        await _remembers(rig)
+        again = await rig.writes(1)
+
+    assert [write.profile_id for write in again] == ["later"]
 
 
 async def _remembers(rig: Rig) -> None:
