@@ -101,7 +101,8 @@ def settle(
     | applied, and something else may land yet | unknown | sent once more when that moment has passed |
     | throttled, key refused, not sent | as before | due again, no attempt spent |
     | stopped | as before | gone; copy that the stop or a newer generation forbids becomes a clean-up |
-    | permanent | as before; gone with the profile | gone, with its reason; a danger becomes a clean-up |
+    | permanent | as before | gone, with its reason; a danger becomes a clean-up |
+    | no such profile | asked for once more a day later, then gone with the profile | the same |
     | no connection, edge page | as before | later, one attempt spent |
     | no answer, 5xx | unknown; of no answer it is known until when it may land | later, one attempt spent |
 
@@ -193,7 +194,7 @@ def _rejected(
     if sent.row.action != "clean_up":
         outcomes = (Outcome(sent.row.ref, "rejected", failure.reason, sent.row.attempt + 1),)
     if failure.reason == "profile_not_found":
-        held = None  # merged away or deleted, and everything on it
+        held = _not_found(held, now)
     if newer:
         return _due_again(row, held, now, outcomes)
     if sent.row.action == "write":
@@ -254,6 +255,16 @@ def expire(row: Pending, held: Held | None, now: datetime, reason: str) -> Verdi
         left = leave(row, remembered(row, held), now)
         return replace(left, outcomes=outcomes)
     return Verdict(None, _tomorrow(held, now), outcomes)
+
+
+def _not_found(held: Held | None, now: datetime) -> Held | None:
+    """A profile that Klaviyo does not know was merged away or deleted, and everything on it; or the key is another
+    account's, until somebody notices. So copy that was there counts as gone when it is not found a day later either."""
+    if held is None or not held.dirty:
+        return None
+    if held.state == "holding":
+        return _tomorrow(replace(held, state="unknown"), now)
+    return held if held.clean_at > now else None
 
 
 def _tomorrow(held: Held | None, now: datetime) -> Held | None:

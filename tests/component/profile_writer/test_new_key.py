@@ -15,7 +15,7 @@ from services.profile_writer.store import Desk, Store
 from services.profile_writer.upkeep.move_store import MoveStore
 from shared.errors import Outage
 from shared.schemas.jobs import WriteJob
-from tests.component.profile_writer.rig import MESSAGE, Rig, rigged
+from tests.component.profile_writer.rig import MESSAGE, Rig, rigged, shifted, writing
 from tests.support.waiting import eventually
 
 NEW = "key:new"
@@ -99,6 +99,26 @@ async def test_of_what_both_keys_wrote_the_newer_is_written_again(
         assert await rows(rig, SELECT_HELD) == [(NEW, newer.generation_id, [])]
 
 
+async def test_copy_is_taken_off_though_another_accounts_key_was_connected_when_its_time_came(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        [person] = rig.people(1)
+        world = rig.box.world
+        wrong = world.add_key(world.add_account("another"), ("profiles:write",))
+        async with writing(rig):
+            await rig.send(await rig.generate(person, delay_s=40, window_s=40))
+            await rig.outcomes(1)
+            await connected(rig, NEW, wrong.value)
+            await eventually(lambda: not_found(rig), within_s=40)
+            await connected(rig, account_key(rig), rig.key.value)
+        shown = rig.properties(person)
+        async with writing(replace(rig, clock_spec=shifted(rig.clock_spec, 86_400))):
+            await eventually(lambda: rig.properties(person) == {}, within_s=20)
+
+    assert shown["jai_for"] == MESSAGE
+
+
 async def test_a_move_of_many_is_made_in_pieces_between_which_others_get_in(database_url: str, amqp_url: str) -> None:
     """All at once, the accounts of a large org would be held for longer than anybody waits for them."""
     async with rigged(database_url, amqp_url) as rig:
@@ -169,6 +189,18 @@ async def reconnect(rig: Rig) -> None:
     """Another key, which may not read the account."""
     async with rig.db.connection() as connection:
         await connection.execute(RECONNECT, rig.org_id, NEW)
+
+
+async def connected(rig: Rig, named: str, private_key: str) -> None:
+    """This key in place of the one that is stored, its quota under this name."""
+    async with rig.db.connection() as connection:
+        await connection.execute(RECONNECT, rig.org_id, named)
+    await rig.connect(private_key)
+
+
+async def not_found(rig: Rig) -> None:
+    """The other account was asked to clear the profile, and does not know it."""
+    assert await rows(rig, "SELECT account_key, state, clean_queued FROM profile_state") == [(NEW, "unknown", False)]
 
 
 async def holding(rig: Rig, job: WriteJob, *, account_key: str | None = None) -> None:

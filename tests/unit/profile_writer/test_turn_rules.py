@@ -172,11 +172,37 @@ def test_an_older_copy_is_taken_away_when_the_newer_one_is_refused() -> None:
     assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
 
 
+GONE = Permanent("404", reason="profile_not_found")
+
+
 def test_a_profile_that_is_gone_holds_nothing() -> None:
-    verdict = answered(Permanent("404", reason="profile_not_found"), before=held(1))
+    verdict = answered(GONE)
 
     assert verdict.pending is None
-    assert verdict.held is None or not verdict.held.dirty
+    assert verdict.held is not None
+    assert not verdict.held.dirty
+    assert endings(verdict) == [(2, "rejected", "profile_not_found")]
+
+
+def test_copy_on_a_profile_that_is_not_found_counts_as_gone_a_day_later() -> None:
+    """The key may be another account's, for as long as it takes somebody to notice."""
+    row = taken(1, action="clean_up")
+    first = settle(Sent(row, None), GONE, row, held(1, clean_queued=True), NOW, MARGIN_S, Random(1))
+    assert first.held is not None
+    again = settle(Sent(row, None), GONE, row, first.held, first.held.clean_at, MARGIN_S, Random(1))
+
+    assert (first.pending, first.outcomes) == (None, ())
+    assert first.held == replace(held(1), state="unknown", clean_at=NOW + GIVE_UP_AFTER)
+    assert again == Verdict(None, None)
+
+
+def test_older_copy_on_a_profile_that_is_not_found_for_the_newer_is_a_danger_still() -> None:
+    verdict = answered(GONE, before=held(1))
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
+    assert verdict.held is not None
+    assert (verdict.held.ref, verdict.held.state) == (ref(1), "unknown")
     assert endings(verdict) == [(2, "rejected", "profile_not_found")]
 
 
