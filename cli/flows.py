@@ -24,20 +24,22 @@ def klaviyo() -> None:
 
 @klaviyo.command("connect")
 @click.argument("org_slug")
+@click.option("--anyway", is_flag=True, help="Also a key of another account than the one whose profiles hold our copy.")
 @click.option("--base-url", default="https://a.klaviyo.com", show_default=True, help="Another API host, for tests.")
 @click.option("--key-stdin", is_flag=True, help="Read the private key from standard input instead of asking.")
 @acting
 @command
-async def klaviyo_connect(org_slug: str, base_url: str, key_stdin: bool, actor: str) -> None:
+async def klaviyo_connect(org_slug: str, anyway: bool, base_url: str, key_stdin: bool, actor: str) -> None:
     """Verify a Klaviyo private key and store it sealed.
 
     The key is asked for, never taken from the command line, where it would stay in the shell's history. Scopes that
     the integration page asks for: Flows Read, Campaigns Read, Metrics Read, Profiles Write. A key that Klaviyo
-    refuses is not stored; the one that was there stays.
+    refuses is not stored, nor one of another account than that whose profiles hold our copy; the one that was there
+    stays.
     """
     async with session() as s, aiohttp.ClientSession() as http:
         await s.org_id(org_slug)
-        asked = admin_klaviyo.GivenKey(private_key=_private_key(key_stdin), base_url=base_url)
+        asked = admin_klaviyo.KeyToStore(private_key=_private_key(key_stdin), base_url=base_url, anyway=anyway)
         with console(stderr=True).status(_ASKING):
             found = await s.run(admin_klaviyo.connect, asked, org_slug, actor, http=http)
     click.echo(f"Connected {org_slug} to {found.account_name or 'a Klaviyo account'} (key …{found.last4}).")
@@ -60,7 +62,7 @@ async def klaviyo_rotate(org_slug: str, anyway: bool, base_url: str, key_stdin: 
     async with session() as s, aiohttp.ClientSession() as http:
         await s.org_id(org_slug)
         private_key = _private_key(key_stdin)
-        asked = admin_klaviyo.RotateKlaviyoKey(private_key=private_key, base_url=base_url, anyway=anyway)
+        asked = admin_klaviyo.KeyToStore(private_key=private_key, base_url=base_url, anyway=anyway)
         with console(stderr=True).status(_ASKING):
             found = await s.run(admin_klaviyo.rotate, asked, org_slug, actor, http=http)
     click.echo(f"{org_slug} uses the key …{found.last4} now; delete the old one in Klaviyo in a minute.")

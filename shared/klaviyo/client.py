@@ -113,6 +113,16 @@ class KlaviyoClient:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
+    async def has_profile(self, profile_id: str) -> bool:
+        """Whether the account has this profile, asked by writing nothing to it. Raises as `patch_profile` does."""
+        try:
+            await self.patch_profile(profile_id)
+        except Permanent as error:
+            if error.reason != "profile_not_found":
+                raise
+            return False
+        return True
+
     async def verify(self) -> Verified:
         """Try what can be tried without changing anything. Raises KeyRefused for a key that is accepted nowhere."""
         scopes: set[str] = set()
@@ -222,11 +232,9 @@ class KlaviyoClient:
     async def _may_write_profiles(self) -> bool:
         """Writing nothing to a profile that cannot exist: 404 means that the key may write profiles."""
         try:
-            await self.patch_profile(_NO_PROFILE)
-        except KeyRefused:
+            await self.has_profile(_NO_PROFILE)
+        except Permanent:  # KeyRefused too
             return False
-        except Permanent as error:
-            return error.reason == "profile_not_found"
         return True
 
     async def _may_import(self) -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -23,6 +23,13 @@ UPSERT_INTEGRATION = """
         verified_at = excluded.verified_at, updated_at = excluded.updated_at
 """
 SELECT_INTEGRATION = "SELECT base_url, sealed_key FROM integrations WHERE org_id = $1"
+# What is on its way to be taken off is left out: it may be gone by now. None where the account is the same by its name.
+SELECT_HOLDING = """
+    SELECT profile_id FROM profile_state
+    WHERE account_key = (SELECT account_key FROM integrations WHERE org_id = $1 AND account_key <> $2)
+      AND org_id = $1 AND state = 'holding' AND NOT clean_queued
+    ORDER BY clean_at DESC LIMIT 3
+"""
 SELECT_SHOWN = """
     SELECT account_key, account_name, base_url, last4, scopes, verified_at FROM integrations WHERE org_id = $1
 """
@@ -69,8 +76,8 @@ class PerhapsGivenKey(AskedModel):
     base_url: str | None = None
 
 
-class RotateKlaviyoKey(GivenKey):
-    """A key in place of the one that is stored. `anyway`: also one of another account, or with fewer scopes."""
+class KeyToStore(GivenKey):
+    """A key that is to be stored. `anyway`: also one of another account, or that rotates one with more scopes."""
 
     anyway: bool = False
 
@@ -98,11 +105,12 @@ class Connection(ResultModel):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A key with what Klaviyo said of it."""
+    """A key with what Klaviyo said of it. `elsewhere`: it does not find the profiles that hold our copy."""
 
     private_key: str
     base_url: str
     verified: Verified
+    elsewhere: bool = False
 
     @property
     def account_key(self) -> str:
@@ -139,8 +147,23 @@ async def _look(asking: Asking, asked: GivenKey) -> Seen:
     return Seen(private_key, base_url, await client(asking, base_url, private_key).verify())
 
 
-async def _look_at_new(asking: Asking, asked: RotateKlaviyoKey) -> Seen:
-    return await _look(asking, asked)
+async def _look_at_new(asking: Asking, asked: KeyToStore) -> Seen:
+    seen = await _look(asking, asked)
+    return seen if asked.anyway else replace(seen, elsewhere=await _is_elsewhere(asking, seen))
+
+
+async def _is_elsewhere(asking: Asking, seen: Seen) -> bool:
+    """Whether the profiles that hold our copy are another account's: ids are Klaviyo's, and none is in two accounts. A
+    few are asked for, because one may have been merged away or deleted."""
+    if WRITE not in seen.verified.scopes:
+        return False
+    async with asking.means.database.transaction(asking.org_id) as connection:
+        rows = await connection.fetch(SELECT_HOLDING, asking.org_id, seen.account_key)
+    klaviyo = client(asking, seen.base_url, seen.private_key)
+    for row in rows:
+        if await klaviyo.has_profile(row["profile_id"]):
+            return False
+    return bool(rows)
 
 
 async def _look_at_any(asking: Asking, asked: PerhapsGivenKey) -> Seen:
@@ -171,9 +194,12 @@ async def verify(context: Context, asked: PerhapsGivenKey, seen: Seen) -> Connec
 
 
 @operation_after(
-    _look, "klaviyo.connect", "PUT", "/klaviyo", "owner", "Verify a private key and store it sealed."
+    _look_at_new, "klaviyo.connect", "PUT", "/klaviyo", "owner", "Verify a private key and store it sealed."
 )  # fmt: skip
-async def connect(context: Context, asked: GivenKey, seen: Seen) -> Connection:
+async def connect(context: Context, asked: KeyToStore, seen: Seen) -> Connection:
+    """Refused where profiles hold copy that this key could not take off."""
+    if seen.elsewhere:
+        raise _of_another_account(seen)
     return await _store(context, seen)
 
 
@@ -181,17 +207,15 @@ async def connect(context: Context, asked: GivenKey, seen: Seen) -> Connection:
     _look_at_new, "klaviyo.rotate", "POST", "/klaviyo/rotate", "owner",
     "Replace the stored key by another one of the same account that may at least as much.",
 )  # fmt: skip
-async def rotate(context: Context, asked: RotateKlaviyoKey, seen: Seen) -> Connection:
+async def rotate(context: Context, asked: KeyToStore, seen: Seen) -> Connection:
     """Calls that are under way end with the old key: it should be deleted in Klaviyo a minute later, not before."""
     row = await context.connection.fetchrow(SELECT_SHOWN, context.org_id)
     if row is None:
         raise not_connected()
     was, is_now = row["account_key"], seen.account_key
     if not asked.anyway:
-        if was != is_now and was.startswith("acct:") and is_now.startswith("acct:"):
-            raise Conflict(
-                f"The new key is of another account ({seen.verified.name or is_now[5:]})", field="private_key"
-            )
+        if seen.elsewhere or (was != is_now and was.startswith("acct:") and is_now.startswith("acct:")):
+            raise _of_another_account(seen)
         if lost := sorted(set(row["scopes"]) - seen.verified.scopes):
             raise Refused(f"the new key lacks {', '.join(lost)}, which the old one has", field="private_key")
     return await _store(context, seen)
@@ -206,6 +230,11 @@ async def show(context: Context, _: Nothing) -> Connection:
         account_name=row["account_name"], last4=row["last4"], base_url=row["base_url"],
         scopes=_scopes(frozenset(row["scopes"])), may_write=WRITE in row["scopes"], verified_at=row["verified_at"],
     )  # fmt: skip
+
+
+def _of_another_account(seen: Seen) -> Conflict:
+    name = seen.verified.name or seen.verified.account_id
+    return Conflict(f"The new key is of another account{f' ({name})' if name else ''}", field="private_key")
 
 
 async def _store(context: Context, seen: Seen) -> Connection:

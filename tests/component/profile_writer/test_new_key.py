@@ -1,21 +1,32 @@
 """A key that may not read its account names its own quota: with another key, what is known of profiles moves over."""
 
 import asyncio
+import hashlib
+import os
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
 from services.profile_writer.handler import Intake
 from services.profile_writer.rows import Held, Key, Lane, Pending, Ref, Verdict
 from services.profile_writer.store import Desk, Store
 from services.profile_writer.upkeep.move_store import MoveStore
+from shared.admin.context import Actor, Asking, Means
+from shared.admin.errors import Conflict
+from shared.admin.operation import Operation
+from shared.admin.orgs import klaviyo
+from shared.admin.run import run
+from shared.api_keys import Peppers
 from shared.errors import Outage
+from shared.klaviyo.client import KlaviyoClient
 from shared.schemas.jobs import WriteJob
-from tests.component.profile_writer.rig import MESSAGE, Rig, rigged, shifted, writing
+from tests.component.cli.rig import PEPPER
+from tests.component.profile_writer.rig import MESSAGE, RING, Rig, rigged, shifted, writing
 from tests.support.waiting import eventually
 
 NEW = "key:new"
@@ -119,6 +130,33 @@ async def test_copy_is_taken_off_though_another_accounts_key_was_connected_when_
     assert shown["jai_for"] == MESSAGE
 
 
+@pytest.mark.parametrize("operation", [klaviyo.connect, klaviyo.rotate])
+async def test_a_key_that_does_not_find_the_profiles_with_our_copy_is_stored_only_if_somebody_insists(
+    database_url: str, amqp_url: str, operation: Operation[klaviyo.KeyToStore, klaviyo.Connection]
+) -> None:
+    async with rigged(database_url, amqp_url) as rig, aiohttp.ClientSession() as session:
+        world, asking = rig.box.world, asking_by(rig, session)
+        ours = [world.add_key(rig.account, ("profiles:write",)) for _ in range(2)]
+        wrong = world.add_key(world.add_account("another"), ("profiles:write",))
+        [person, merged_away] = rig.people(2)
+        await run(asking, klaviyo.connect, {"private_key": ours[0].value})
+        for whom in (person, merged_away):
+            await holding(rig, await rig.generate(whom), account_key=await stored_account(rig))
+        rig.account.remove(merged_away, None)
+
+        with pytest.raises(Conflict, match="of another account"):
+            await run(asking, operation, {"private_key": wrong.value})
+        refused = await stored_account(rig)
+        await run(asking, operation, {"private_key": ours[1].value})
+        taken = await stored_account(rig)
+        await moves(rig).follow_accounts(rig.org_id, rig.clock.now())
+        await run(asking, operation, {"private_key": wrong.value, "anyway": True})
+
+        assert refused == key_name(ours[0].value)
+        assert taken == key_name(ours[1].value)
+        assert await stored_account(rig) == key_name(wrong.value)
+
+
 async def test_a_move_of_many_is_made_in_pieces_between_which_others_get_in(database_url: str, amqp_url: str) -> None:
     """All at once, the accounts of a large org would be held for longer than anybody waits for them."""
     async with rigged(database_url, amqp_url) as rig:
@@ -189,6 +227,25 @@ async def reconnect(rig: Rig) -> None:
     """Another key, which may not read the account."""
     async with rig.db.connection() as connection:
         await connection.execute(RECONNECT, rig.org_id, NEW)
+
+
+def asking_by(rig: Rig, session: aiohttp.ClientSession) -> Asking:
+    """The org's owner, in front of the box."""
+    means = Means(
+        rig.db, rig.clock, RING, Peppers(PEPPER), new_id=uuid4, random_bytes=os.urandom, klaviyo_url=rig.box.url,
+        klaviyo=lambda base_url, key: KlaviyoClient(session, base_url, key, clock=rig.clock),
+    )  # fmt: skip
+    return Asking(means, Actor("Ada", "person", "owner", rig.org_id, "shop"), "request-1")
+
+
+async def stored_account(rig: Rig) -> str:
+    [(named,)] = await rows(rig, "SELECT account_key FROM integrations")
+    return str(named)
+
+
+def key_name(private_key: str) -> str:
+    """What names the quota of a key that may not read its account."""
+    return f"key:{hashlib.sha256(private_key.encode()).hexdigest()[:24]}"
 
 
 async def connected(rig: Rig, named: str, private_key: str) -> None:

@@ -69,8 +69,8 @@ async def _save(visit: Visit, given: PastedKey) -> Connection:
     try:
         await visit.run(klaviyo.show, Nothing())
     except NotFound:
-        return await visit.run(klaviyo.connect, klaviyo.GivenKey(private_key=given.private_key))
-    asked = klaviyo.RotateKlaviyoKey(private_key=given.private_key, anyway=given.anyway)
+        return await visit.run(klaviyo.connect, klaviyo.KeyToStore(private_key=given.private_key))
+    asked = klaviyo.KeyToStore(private_key=given.private_key, anyway=given.anyway)
     return await visit.run(klaviyo.rotate, asked)
 
 
