@@ -15,6 +15,7 @@ from yarl import URL
 from shared.clock import Clock
 from shared.errors import Permanent
 from shared.klaviyo.errors import MaybeApplied
+from shared.klaviyo.profile import checked_id, properties_in
 from shared.klaviyo.wire import Wire, parsed
 
 SCOPES = frozenset({"profiles:write", "profiles:read", "lists:write", "lists:read"})
@@ -122,6 +123,17 @@ class BulkImports:
         document = await self._wire.document(more or first, "get_errors_for_bulk_import_profiles_job")
         found = [_error(item.get("attributes") or {}) for item in document.get("data") or []]
         return ErrorPage(found, self._wire.next_page(document))
+
+    async def properties(self, profile_id: str) -> Mapping[str, Any] | None:
+        """The custom properties of one profile; None when it is not there (any more)."""
+        url = self._wire.url(f"/api/profiles/{checked_id(profile_id)}", {"fields[profile]": "properties"})
+        try:
+            document = await self._wire.document(url, "get_profile")
+        except Permanent as gone:
+            if gone.reason != "resource_not_found":
+                raise
+            return None
+        return properties_in(document)
 
 
 def _job(item: Mapping[str, Any]) -> ImportJob | None:

@@ -18,7 +18,7 @@ from shared.klaviyo.bulk import job_body
 from shared.klaviyo.campaigns import QUERIES
 from shared.klaviyo.errors import KeyRefused, MaybeApplied
 from shared.klaviyo.limits import Pacer, RateLimit
-from shared.klaviyo.profile import check_size, checked_id, profile_resource
+from shared.klaviyo.profile import check_size, checked_id, profile_resource, properties_in
 from shared.klaviyo.wire import REVISION, Answer, Wire, parsed
 
 log = logs.get(__name__)
@@ -160,8 +160,7 @@ class KlaviyoClient:
             if error.reason != "resource_not_found":
                 raise
             return None
-        attributes = (document.get("data") or {}).get("attributes") or {}
-        return attributes.get("properties") or {}
+        return properties_in(document)
 
     async def flows(self) -> list[Flow]:
         """All flows of the account."""

@@ -44,3 +44,9 @@ def check_size(encoded: bytes) -> bytes:
     if len(encoded) > PROFILE_MAX_BYTES:
         raise Unsendable(f"the body has {len(encoded)} bytes, at most {PROFILE_MAX_BYTES} fit", reason="body_too_large")
     return encoded
+
+
+def properties_in(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The custom properties of the profile that an answer tells of."""
+    attributes = (document.get("data") or {}).get("attributes") or {}
+    return attributes.get("properties") or {}

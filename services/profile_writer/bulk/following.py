@@ -4,11 +4,13 @@ One list shows all jobs of an account, so it is asked for rather than each job: 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
+from uuid import UUID
 
 from yarl import URL
 
@@ -31,6 +33,7 @@ from services.profile_writer.bulk.rules import (
     not_made,
     poll_after_s,
     results,
+    witnesses,
 )
 from services.profile_writer.bulk.store import BulkStore, Road
 from services.profile_writer.content import Contents, Integration
@@ -43,6 +46,7 @@ from shared.clock import Clock
 from shared.errors import Failure, Permanent, Throttled
 from shared.klaviyo.bulk import ErrorPage, ImportJob, Page, RowError
 from shared.klaviyo.errors import KeyRefused
+from shared.snippet import properties
 
 log = logs.get(__name__)
 
@@ -51,6 +55,7 @@ _REST_MAX_S = 0.5
 _PAGES_MAX = 20
 _PROOF_LASTS = timedelta(minutes=10)
 _ERROR_PAGES_MAX = 11  # of 100 rows: more than a job has
+_STRANGERS_KEPT = 1_000  # jobs that were mistaken for one of ours; what is forgotten is looked at once more
 
 
 class Follows(Protocol):
@@ -59,6 +64,7 @@ class Follows(Protocol):
     async def newest(self, older: URL | None = None) -> Page: ...
     async def job(self, job_id: str) -> ImportJob: ...
     async def errors(self, job_id: str, more: URL | None = None) -> ErrorPage: ...
+    async def properties(self, profile_id: str) -> Mapping[str, Any] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Following:
     ) -> None:
         self._bulk, self._jobs, self._store, self._contents, self._connect = bulk, jobs, store, contents, connect
         self._clock, self._rng, self._margin_s = clock, rng, margin_s
+        self._strangers: deque[tuple[UUID, str]] = deque(maxlen=_STRANGERS_KEPT)
 
     async def follow(self, road: Road, now: datetime) -> datetime:
         """See to the account's jobs; when they are to be seen to again."""
@@ -167,7 +174,8 @@ class Following:
 
     async def _see_to(self, job: Job, listed: _Listed, named: set[str], client: Follows) -> None:
         """One job. What cannot be read of it now is read with the next list."""
-        known = found(job, listed.jobs, frozenset(named))
+        strangers = {klaviyo_job_id for job_id, klaviyo_job_id in self._strangers if job_id == job.job_id}
+        known = found(job, listed.jobs, frozenset(named | strangers))
         if known is None and job.klaviyo_job_id is not None:
             known = await self._asked(job, job.klaviyo_job_id, client)
         if known is not None and job.klaviyo_job_id is None:
@@ -190,20 +198,37 @@ class Following:
 
     async def _over(self, job: Job, ended: ImportJob, client: Follows) -> None:
         now, latency_s = self._clock.now(), None
-        ended_at = ended.completed_at or now
-        errors: list[RowError] = []
-        if ended.failed and ended.status == "complete":
-            try:
-                errors = await self._errors(ended.job_id, client)
-            except Failure as failure:
-                log.warning("bulk.errors_not_read", account_key=job.account_key, reason=failure.reason)
-                if not isinstance(failure, Permanent) and now - ended_at < ERRORS_FOR:
-                    return
-        if ended.status == "complete":
+        ended_at, complete = ended.completed_at or now, ended.status == "complete"
+        rows = await self._jobs.rows_of(job.job_id)
+        try:
+            each = results(rows, ended, await self._errors(ended.job_id, client) if ended.failed and complete else [])
+            if job.guessed and job.ended_at is None and not await self._is_ours(rows, each, client):
+                self._strangers.append((job.job_id, ended.job_id))
+                await self._jobs.mistaken(job.job_id, ended.job_id)
+                log.warning("bulk.mistaken", account_key=job.account_key, rows=len(rows.keys))
+                return
+        except Failure as failure:
+            log.warning("bulk.end_not_read", account_key=job.account_key, reason=failure.reason)
+            if not isinstance(failure, Permanent) and now - ended_at < ERRORS_FOR:
+                return
+            each = doubted(rows, "unclear")
+        if complete:
             latency_s = max(0.0, (ended_at - ended.created_at).total_seconds())
             metrics.observe("bulk_job_seconds", latency_s)
-        rows = await self._jobs.rows_of(job.job_id)
-        await self._settle(job, rows, _End(ended.status, results(rows, ended, errors), min(now, ended_at), latency_s))
+        await self._settle(job, rows, _End(ended.status, each, min(now, ended_at), latency_s))
+
+    async def _is_ours(self, rows: JobRows, each: Sequence[Failure | None], client: Follows) -> bool:
+        """Whether profiles hold what a job that was found by its size was to bring them: another app's, or another one
+        of ours, may be as large. While its rows are taken nothing else of ours is written there. One that says of no
+        row that it is there need not be asked."""
+        asked = witnesses(each)
+        held = [await client.properties(rows.keys[number].profile_id) for number in asked]
+        said = [
+            str(rows.refs[number].generation_id) in map(one.get, properties(rows.keys[number].prefix))
+            for number, one in zip(asked, held, strict=True)
+            if one is not None  # else merged away or deleted since
+        ]
+        return not asked or (bool(said) and all(said))
 
     async def _errors(self, klaviyo_job_id: str, client: Follows) -> list[RowError]:
         errors: list[RowError] = []

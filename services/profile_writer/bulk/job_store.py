@@ -81,8 +81,13 @@ class JobStore:
         WHERE job_id = $1 AND (state = 'sending' OR profile_ids <> '{}' AND klaviyo_job_id IS NULL)
     """
     UPDATE_FOUND = """
-        UPDATE bulk_jobs SET state = CASE WHEN state = 'ended' THEN state ELSE 'running' END, klaviyo_job_id = $2
+        UPDATE bulk_jobs SET state = CASE WHEN state = 'ended' THEN state ELSE 'running' END, klaviyo_job_id = $2,
+            lost_at = coalesce(lost_at, sent_at)
         WHERE job_id = $1 AND (state IN ('sending', 'lost') OR profile_ids <> '{}' AND klaviyo_job_id IS NULL)
+    """
+    UPDATE_MISTAKEN = """
+        UPDATE bulk_jobs SET state = 'lost', klaviyo_job_id = NULL
+        WHERE job_id = $1 AND state = 'running' AND klaviyo_job_id = $2
     """
 
     async def made(self, job_id: UUID, klaviyo_job_id: str) -> None:
@@ -96,9 +101,14 @@ class JobStore:
             await connection.execute(self.UPDATE_SENT, job_id, "lost", None, now)
 
     async def adopted(self, job_id: UUID, klaviyo_job_id: str) -> None:
-        """A job whose answer was lost was found at Klaviyo."""
+        """A job whose answer was lost was found at Klaviyo, by its size and time. That it was lost stays known."""
         async with self._db.connection() as connection:
             await connection.execute(self.UPDATE_FOUND, job_id, klaviyo_job_id)
+
+    async def mistaken(self, job_id: UUID, klaviyo_job_id: str) -> None:
+        """What was found is somebody else's: the job is lost still."""
+        async with self._db.connection() as connection:
+            await connection.execute(self.UPDATE_MISTAKEN, job_id, klaviyo_job_id)
 
     SELECT_ROWS = """
         SELECT account_key, org_id, profile_ids, prefixes, days, generation_ids, deadlines FROM bulk_jobs

@@ -1,7 +1,6 @@
 """Makes import jobs out of the writes that single requests cannot carry in time."""
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -43,7 +42,6 @@ _ENCODED_AT_ONCE = 100  # some 10 ms; then the loop may serve the single writes
 _ROUND_BYTES = JOBS_AT_ONCE * JOB_MAX_BYTES
 _ROUNDS_MAX = 4  # of jobs, before it is seen again what waits
 _BYTES_UNKNOWN = 10_000
-_SIZES_KEPT = 64
 _AGAIN_S = 2.0
 """While anything waits: other apps may take the quota that was counted on."""
 
@@ -87,7 +85,6 @@ class Making:
         self._bulk, self._jobs, self._store, self._contents, self._connect = bulk, jobs, store, contents, connect
         self._clock, self._rng, self._new_id, self._margin_s = clock, rng, new_id, margin_s
         self._row_bytes: dict[str, float] = {}  # of each account, as last seen
-        self._sizes: dict[str, deque[int]] = {}  # of its last jobs, in rows
 
     async def make(self, road: Road, prove: Callable[[Road], Awaitable[bool]]) -> datetime | None:
         """Make jobs if they are needed; when to see again whether they are, None when nothing waits or nobody may.
@@ -141,12 +138,11 @@ class Making:
         encoded = await self._encoded(account_key, found)
         if not encoded:
             return 0
-        sizes = self._sizes.setdefault(account_key, deque(maxlen=_SIZES_KEPT))
+        sizes = await self._bulk.sizes(account_key)
         self._row_bytes[account_key] = sum(len(one.body) for one in encoded) / len(encoded)
         async with asyncio.TaskGroup() as jobs:
             sending = []
             for batch in told_apart(packed(encoded, most_jobs=most_jobs), sizes):
-                sizes.append(len(batch))
                 pace.at = max(pace.at, self._clock.now())
                 sending.append(jobs.create_task(self._job(batch, integration, pace.at, pace)))
                 pace.at += timedelta(seconds=CREATE_EVERY_S)

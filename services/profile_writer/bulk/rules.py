@@ -48,6 +48,7 @@ _LOST_FOR_S = 60.0  # a gateway may time out while Klaviyo works on, and lists m
 _SENDING_FOR_S = CREATE_S + 120.0  # its worker may be alive, and slow
 _CLOCKS_APART = timedelta(seconds=60)
 _FRAME_BYTES = len(job_body([]))
+_ROUND = 50
 
 State = Literal["sending", "lost", "running", "ended"]
 
@@ -73,6 +74,11 @@ class Job:
     sent_at: datetime
     lost_at: datetime | None
     ended_at: datetime | None = None  # nobody believes in it any more, and it is looked out for
+
+    @property
+    def guessed(self) -> bool:
+        """Whether only its size and time say which of Klaviyo's jobs it is: its answer was lost."""
+        return self.klaviyo_job_id is None or self.lost_at is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +116,11 @@ def packed(rows: Sequence[Encoded], *, most_jobs: int = JOBS_AT_ONCE) -> list[li
 
 
 def told_apart(jobs: Sequence[list[Encoded]], sizes: Collection[int]) -> list[list[Encoded]]:
-    """The same jobs, shortened so that no two, and none of those `sizes`, have as many rows: by that number a job is
-    found again whose answer was lost."""
+    """The same jobs, shortened so that no two, and none of those `sizes`, have as many rows, nor a round number, as
+    other apps' batches have: by that number a job is found again whose answer was lost."""
     used = set(sizes)
     for rows in jobs:
-        while len(rows) > 1 and len(rows) in used:
+        while len(rows) > 1 and (len(rows) in used or len(rows) % _ROUND == 0):
             rows.pop()
         used.add(len(rows))
     return list(jobs)
@@ -134,7 +140,7 @@ def poll_after_s(youngest_s: float, latencies_s: Sequence[float]) -> float:
 
 def found(job: Job, listed: Sequence[ImportJob], ours: frozenset[str]) -> ImportJob | None:
     """Klaviyo's view of a job of ours. One whose answer was lost is known by the number of its rows and its time, if it
-    is none of `ours` already. It cannot have been made after its answer was lost."""
+    is none of `ours` already, nor was mistaken for it. It cannot have been made after its answer was lost."""
     sending = max(timedelta(seconds=CREATE_S), (job.lost_at or job.sent_at) - job.sent_at)
     if job.klaviyo_job_id is not None:
         return next((one for one in listed if one.job_id == job.klaviyo_job_id), None)
@@ -186,6 +192,12 @@ def results(rows: JobRows, ended: ImportJob, errors: Sequence[RowError]) -> list
         else None
         for number in range(len(rows.keys))
     ]
+
+
+def witnesses(each: Sequence[Failure | None]) -> list[int]:
+    """Some of the rows that a job has written, as it says: its first, one in the middle, its last."""
+    there = [number for number, result in enumerate(each) if result is None]
+    return sorted({there[0], there[len(there) // 2], there[-1]}) if there else []
 
 
 def doubted(rows: JobRows, why: str) -> list[Failure | None]:

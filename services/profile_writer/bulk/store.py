@@ -208,6 +208,13 @@ class BulkStore:
             by_profile.setdefault(row.key.profile_id, row)
         return list(by_profile.values())
 
+    SELECT_SIZES = "SELECT rows FROM bulk_jobs WHERE account_key = $1 ORDER BY sent_at DESC LIMIT 64"
+
+    async def sizes(self, account_key: str) -> set[int]:
+        """How many rows the account's last jobs had, whoever made them."""
+        async with self._db.connection() as connection:
+            return {row["rows"] for row in await connection.fetch(self.SELECT_SIZES, account_key)}
+
     # Nothing can be made of them: the single road says why, and they must not be looked at first again and again.
     UPDATE_UNFIT = f"""
         UPDATE pending_writes SET last_reason = $5 WHERE ctid = ANY(ARRAY(

@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 
-from shared.klaviyo.bulk import SCOPES
+from shared.klaviyo.bulk import SCOPES, BulkImports, job_body
+from shared.klaviyo.profile import profile_resource
 from shared.schemas.jobs import WriteJob
 from simulator.faults import Fault
 from simulator.settings import SimulatorSettings
@@ -98,6 +100,34 @@ async def test_an_import_whose_answer_was_lost_is_found_again_in_the_list(databa
         first = (await jobs_of(rig))[0]
         assert first["ending"] == "complete"
         assert first["klaviyo_job_id"] in rig.account.jobs
+
+
+async def test_another_apps_import_of_the_same_size_is_not_taken_for_a_lost_one(
+    database_url: str, amqp_url: str
+) -> None:
+    async with tight(database_url, amqp_url) as rig, aiohttp.ClientSession() as session:
+        rig.box.world.faults.append(Fault(kind="reset", count=1, operation="bulk_import_profiles"))
+        jobs = await rig.generate_many(rig.people(FEW), delay_s=DELAY_S)
+        other_app = BulkImports(session, rig.box.url, rig.box.world.add_key(rig.account, SCOPES).value, rig.clock)
+        async with writing(rig):
+            await rig.send(*jobs)
+            rows = await eventually(lambda: lost_rows(rig), within_s=30)
+            theirs = [profile_resource(person, {"plan": "pro"}) for person in rig.people(rows)]
+            job_id = await other_app.create(job_body(theirs))
+            outcomes = await rig.outcomes(FEW, within_s=80)
+
+        written = [job for job in jobs if outcomes[job.generation_id]["outcome"] == "written"]
+        assert shown(rig, written) == {True: len(written)}
+        assert len(written) > FEW / 2
+        assert job_id not in {job["klaviyo_job_id"] for job in await jobs_of(rig)}
+
+
+async def lost_rows(rig: Rig) -> int:
+    """How many rows the import has that nobody answered for."""
+    lost = [job["rows"] for job in await jobs_of(rig) if job["state"] == "lost"]
+    assert len(lost) == 1
+    assert isinstance(lost[0], int)
+    return lost[0]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """A writer that was frozen before its request left sends when it goes on: what that wrote over is made right. So is
 what an import wrote over that nobody believed in any more, and what Klaviyo may have applied after it was given up."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -157,6 +157,7 @@ class Listing:
 
     def __init__(self) -> None:
         self.jobs: list[ImportJob] = []
+        self.held: dict[str, dict[str, str]] = {}
 
     async def newest(self, older: URL | None = None) -> Page:
         return Page(self.jobs, None)
@@ -166,6 +167,37 @@ class Listing:
 
     async def errors(self, job_id: str, more: URL | None = None) -> ErrorPage:
         return ErrorPage([], None)
+
+    async def properties(self, profile_id: str) -> Mapping[str, str] | None:
+        return self.held.get(profile_id, {})
+
+
+async def test_of_two_lost_imports_of_one_size_only_the_one_that_was_made_is_believed(
+    database_url: str, amqp_url: str
+) -> None:
+    async with writers(database_url, amqp_url) as test:
+        people, account_key = test.rig.people(2), f"acct:{test.rig.account.id}"
+        store, listing, sent_at = Store(test.rig.db), Listing(), test.clock.now()
+        bulk, jobs, contents = BulkStore(test.rig.db, store), JobStore(test.rig.db, store), Contents(test.rig.db, RING)
+        following = Following(bulk, jobs, store, contents, lambda _: listing, test.clock, Random(1), margin_s=2)
+        lost, made = [await test.accept(person) for person in people]
+        rows = await bulk.candidates(account_key, test.rig.org_id, sent_at, sent_at + timedelta(hours=1), sent_at, 10)
+        for row in sorted(rows, key=lambda row: people.index(row.key.profile_id)):
+            job_id = uuid4()
+            await jobs.take(job_id, [Encoded(row, b"{}")], test.clock.now())
+            test.clock.advance(1)
+            await jobs.lost(job_id, test.clock.now())
+        listing.jobs = [ImportJob("K", "complete", sent_at, test.clock.now(), 1, 1, 0)]
+        listing.held = {people[1]: {"jai_generation": str(made.generation_id)}}
+
+        for seconds in (20, 20, 60):
+            test.clock.advance(seconds)
+            road = await bulk.road(account_key, test.clock.now(), test.clock.now())
+            await following.follow(road, test.clock.now())
+
+        outcomes = await test.rig.outcomes(1)
+        assert outcomes[made.generation_id]["outcome"] == "written"
+        assert await test.row(SELECT_PENDING) == (lost.generation_id, "write", 2)
 
 
 @pytest.mark.parametrize("answered", [True, False])

@@ -97,6 +97,18 @@ def test_no_two_jobs_have_as_many_rows() -> None:
     assert [len(rows) for rows in told_apart(batches, [5])] == [4, 3, 2]
 
 
+def test_no_job_has_as_many_rows_as_other_apps_batches() -> None:
+    batches = [[encoded(10, number) for number in range(1_000)] for _ in range(2)]
+    assert [len(rows) for rows in told_apart(batches, [])] == [999, 998]
+
+
+def test_what_is_read_back_is_some_of_what_a_job_says_to_have_written() -> None:
+    refused = results(carried(5), listed("K", 5, failed=1), [RowError(0, None, "x")])
+    assert bulk_rules.witnesses(refused) == [1, 3, 4]
+    assert bulk_rules.witnesses(refused[:2]) == [1]
+    assert bulk_rules.witnesses(bulk_rules.doubted(carried(5), "cancelled")) == []
+
+
 # --- a job whose answer was lost -------------------------------------------------------------------------------------
 
 
