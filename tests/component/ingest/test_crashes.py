@@ -22,6 +22,7 @@ import pytest
 from devstack.isolation import fresh_database
 from services.ingest.attribution.rebuild import rebuild_rollups
 from services.ingest.attribution.recounter import recount_one
+from services.ingest.attribution.recounts import StoredRecounts
 from services.ingest.attribution.unmatched import StoredUnmatched
 from services.ingest.counting.results import StoredCounts
 from services.ingest.counting.shown import Pace as ShownPace
@@ -173,12 +174,13 @@ class World:
         database, clock = self.rig.database, self.clock
         waiting = StoredUnmatched(database, uuid4, clock, timedelta(days=1), batch=1)  # so that looks have several
         counts, shown = StoredCounts(database, uuid4, PACE), StoredShownCounts(database, uuid4, SHOWN)
+        anew = StoredRecounts(database, timedelta(days=1)).recount_some
         while await recount_one(database):
             pass
         await waiting.follow(clock.now())
         await counts.open_days(clock.now())
         await shown.take_marks(clock.now())
-        for step in (waiting.try_one, waiting.count_one, counts.count_day, counts.report, shown.count_quarter):
+        for step in (anew, waiting.try_one, waiting.count_one, counts.count_day, counts.report, shown.count_quarter):
             for _ in range(_MOST_STEPS):
                 if not await step(clock.now()):
                     break
@@ -264,6 +266,7 @@ async def story(world: World) -> dict[str, list[dict[str, Any]]]:
         await rebuild_rollups(world.rig.database, ORG)
 
     await world.through(rebuild)
+    await world.rig.run("INSERT INTO recounts (org_id, asked_at) VALUES ($1, $2)", ORG, world.clock.now())
     world.clock.advance((_END - world.clock.now()).total_seconds())
     await world.quiet()
     return {name: await world.rig.rows(sql) for name, sql in TABLES.items()}
