@@ -4,6 +4,7 @@ import io
 import json
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from shared.schemas.copy import VariantSource, Vars
 from shared.vars_codec import encode_vars
 from tests.stored_rows import SECOND_US, Detail, Stored, stored_rows
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SOURCE = VariantSource(UUID(int=1), 3, "Hi {{ name }}", "Look", "<p>Dear {{ name }}, look.</p>")
 
 # What PostgreSQL can hold: any text without NUL and lone surrogates.
@@ -144,7 +146,8 @@ def test_the_analyst_s_record_survives_too_and_begins_with_the_page_s(
         maps_as_pydicts="strict"
     )
     assert [
-        (round(row["event_time"].timestamp() * 1_000_000), *[row[name] for name in Detail._fields]) for row in read
+        ((row["event_time"] - EPOCH) // timedelta(microseconds=1), *[row[name] for name in Detail._fields])
+        for row in read
     ] == [(row.accepted_us, *(row.detail or ())) for row in rows]
     assert [row["control"] for row in read] == [row["decision"] == "control" for row in read]
 
