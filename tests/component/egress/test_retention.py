@@ -53,8 +53,8 @@ async def count(world: World) -> None:
         "INSERT INTO result_days (org_id, day) SELECT DISTINCT org_id, day FROM generations ON CONFLICT DO NOTHING"
     )
     for _ in range(30):
+        await quarters.take_marks(world.clock.now())  # first: generations that came raise their day
         await days.count_day(world.clock.now())
-        await quarters.take_marks(world.clock.now())
         await quarters.count_quarter(world.clock.now())
 
 
