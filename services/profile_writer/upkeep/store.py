@@ -80,7 +80,8 @@ class UpkeepStore:
             await desk.connection.execute(self.WAKE_ROADS, now, org_id, sorted(SCOPES))
 
     SELECT_BACKLOG = """
-        SELECT account_key, lane, count(*) AS waiting, min(deadline_at) FILTER (WHERE action = 'write') AS deadline_at
+        SELECT account_key, lane, count(*) AS waiting,
+               min(deadline_at) FILTER (WHERE action = 'write' AND isfinite(deadline_at)) AS deadline_at
         FROM pending_writes GROUP BY account_key, lane
     """
     SELECT_QUOTAS = """

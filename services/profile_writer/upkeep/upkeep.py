@@ -56,6 +56,9 @@ class Upkeep:
         except Transient as error:
             log.warning("upkeep.failed", what=work.__name__.lstrip("_"), reason=error.reason)
             return False
+        except Exception as error:  # of one account's rows; the others' writes must not end with it
+            log.error("upkeep.failed", what=work.__name__.lstrip("_"), reason="unexpected", exc_info=error)
+            return False
         return True
 
     async def _follow_changes(self) -> None:

@@ -73,19 +73,36 @@ async def test_orgs_are_paused_until_there_is_another_key(database: Database) ->
     assert await upkeep.paused() == 1
 
 
+async def test_a_row_that_is_spoilt_says_nothing_of_how_late_writes_are(database: Database) -> None:
+    async with database.connection() as connection:
+        await connection.execute(INSERT, "acct:A", None)
+        await connection.execute(PEND, uuid4(), NOW)
+        await connection.execute("UPDATE pending_writes SET deadline_at = '-infinity'")
+
+    view = await UpkeepStore(database, Store(database)).live_view(NOW)
+
+    assert (sum(view.waiting.values()), view.overdue_s(NOW)) == (1, 0)
+
+
 class Stuck(MoveStore):
-    """A move that the database never ends in time."""
+    """A move that always fails so."""
+
+    error: Exception
 
     async def follow_accounts(self, org_id: UUID | None, now: datetime) -> int:
-        raise Transient("the database asks to try again", reason="database_conflict")
+        raise self.error
 
 
-async def test_a_move_that_never_ends_in_time_keeps_no_forgotten_account_waiting(database: Database) -> None:
+@pytest.mark.parametrize(
+    "error", [Transient("the database asks to try again", reason="database_conflict"), TypeError("a row is spoilt")]
+)
+async def test_a_move_that_never_ends_keeps_no_forgotten_account_waiting(database: Database, error: Exception) -> None:
     store, stop = Store(database), asyncio.Event()
     async with database.connection() as connection:
         await connection.execute(INSERT, "acct:A", None)
         await connection.execute(PEND, uuid4(), NOW)
     moves = Stuck(database, store, margin_s=2)
+    moves.error = error
     upkeep = Upkeep(UpkeepStore(database, store), moves, FrozenClock(NOW), wake=lambda: None)
 
     async def woken() -> None:
