@@ -37,6 +37,19 @@ async def put(rig: Rig, path: Path, rows: Sequence[Row], *, mtime: int | None = 
     assert rig.outcomes[-1:] == [None]
 
 
+async def read_in_windows(rig: Rig, database_url: str) -> None:
+    """The files count as windows of time of Klaviyo's API from here on."""
+    owner = await asyncpg.connect(database_url)
+    await owner.execute("ALTER TABLE sources DROP CONSTRAINT sources_sftp")
+    await owner.close()
+    await rig.run("UPDATE sources SET kind = 'klaviyo'")
+
+
+def said_by_a_person(opened: Row) -> Row:
+    """The same event, told anew: no machine opened it."""
+    return again(opened, properties=opened.properties | {"machine_open": False})
+
+
 async def repeats(rig: Rig) -> list[str]:
     return [row["event_id"] for row in await rig.rows("SELECT event_id FROM event_repeats ORDER BY 1")]
 
@@ -183,7 +196,7 @@ async def test_the_newest_file_corrects_an_event_whichever_is_read_last(shop: Ri
     await put(shop, folder / "a.csv", [received, opened])
     assert (await shop.send("T0"))["human_opens"] == 0
 
-    await put(shop, folder / "b.csv", [again(opened, properties=opened.properties | {"machine_open": False})])
+    await put(shop, folder / "b.csv", [said_by_a_person(opened)])
     assert (await shop.send("T0"))["human_opens"] == 1
     await put(shop, folder / "c.csv", [opened], mtime=1_400_000_000)
 
@@ -193,7 +206,7 @@ async def test_the_newest_file_corrects_an_event_whichever_is_read_last(shop: Ri
 
 async def test_a_correction_that_is_taken_back_leaves_what_was_said_before(shop: Rig, folder: Path) -> None:
     received, opened = MAILS[0].received(), MAILS[0].opened(machine_open=True)
-    person = again(opened, properties=opened.properties | {"machine_open": False})
+    person = said_by_a_person(opened)
     await put(shop, folder / "a.csv", [received, opened])
     await put(shop, folder / "b.csv", [person])
 
@@ -253,10 +266,7 @@ async def test_an_unsubscribe_of_a_send_that_is_taken_back_finds_the_one_before(
 async def test_a_window_of_time_that_is_read_again_keeps_what_it_leaves_out(
     shop: Rig, folder: Path, database_url: str
 ) -> None:
-    owner = await asyncpg.connect(database_url)
-    await owner.execute("ALTER TABLE sources DROP CONSTRAINT sources_sftp")
-    await owner.close()
-    await shop.run("UPDATE sources SET kind = 'klaviyo'")
+    await read_in_windows(shop, database_url)
     rows = [mail.received() for mail in MAILS]
     await put(shop, folder / "a.csv", rows[:2])
 
@@ -269,12 +279,9 @@ async def test_a_window_of_time_that_is_read_again_keeps_what_it_leaves_out(
 async def test_a_window_that_leaves_an_event_out_is_still_right_about_it(
     shop: Rig, folder: Path, database_url: str
 ) -> None:
-    owner = await asyncpg.connect(database_url)
-    await owner.execute("ALTER TABLE sources DROP CONSTRAINT sources_sftp")
-    await owner.close()
-    await shop.run("UPDATE sources SET kind = 'klaviyo'")
+    await read_in_windows(shop, database_url)
     received, opened = MAILS[0].received(), MAILS[0].opened(machine_open=True)
-    person = again(opened, properties=opened.properties | {"machine_open": False})
+    person = said_by_a_person(opened)
     await put(shop, folder / "a.csv", [received, opened])
     await put(shop, folder / "b.csv", [person])
 

@@ -7,8 +7,7 @@ from uuid import UUID
 import pytest
 
 from services.profile_writer.intake_rules import noted, place
-from services.profile_writer.rows import Action, Held, Lane, NotSent, Pending, Stopped, Verdict
-from services.profile_writer.turns.late_rules import hidden, uncovered
+from services.profile_writer.rows import Held, Lane, NotSent, Pending, Stopped, Verdict
 from services.profile_writer.turns.rules import (
     GIVE_UP_AFTER,
     Sent,
@@ -344,26 +343,6 @@ def test_an_older_copy_that_may_lie_beneath_stays_noted_when_another_messages_wr
     assert lost.pending.lane == Lane.DIRTY
 
 
-@pytest.mark.parametrize(
-    ("action", "result"),
-    [("write", None), ("write", Unreachable("refused")), ("write", Throttled("429", wait_s=1)), ("clear", None)],
-)
-@pytest.mark.parametrize("before", [None, held(1, state="unknown")])
-def test_what_landed_while_a_write_was_in_flight_has_it_written_once_more(
-    action: Action, result: Failure | None, before: Held | None
-) -> None:
-    """Before it or after it: nobody knows which of the two lies on top. That an older copy of this very message was
-    known to be there says nothing of when."""
-    frozen = Sent(taken(1, action=action, accepted_at=NOW - seconds(60)), None)
-    in_flight = take(pending(2), before, OTHER_TURN, LEASE_UNTIL)
-    settled = settled_over(frozen, in_flight, before, result)
-
-    assert settled.pending is not None
-    assert (settled.pending.action, settled.pending.lane, settled.pending.taken_by) == ("write", Lane.DIRTY, None)
-    assert settled.held is not None
-    assert settled.held.state != "holding"
-
-
 def test_a_job_that_comes_late_does_not_put_newer_copy_in_flight_out_of_date() -> None:
     """Else a write for another message that comes to nothing would have it taken off before its email."""
     in_flight = take(pending(2), held(1), TURN, LEASE_UNTIL)
@@ -378,21 +357,6 @@ def test_a_job_that_comes_late_does_not_put_newer_copy_in_flight_out_of_date() -
     assert expire(other, landed.held, NOW, "quota").pending is None
 
 
-def test_copy_that_landed_while_it_was_taken_off_is_taken_off_once_more() -> None:
-    frozen, before = Sent(taken(1), None), held(1, state="unknown")
-    in_flight = take(pending(2, action="clear"), before, OTHER_TURN, LEASE_UNTIL)
-    once = settled_over(frozen, in_flight, before, None)
-    assert once.pending is not None
-    assert (once.pending.action, once.pending.lane) == ("clear", Lane.DIRTY)
-
-    again = take(once.pending, once.held, OTHER_TURN, LEASE_UNTIL)
-    assert again.pending is not None
-    end = settle(Sent(again.pending, once.held), None, again.pending, again.held, NOW, MARGIN_S, Random(1))
-    assert end.pending is None
-    assert end.held is not None
-    assert not end.held.dirty
-
-
 def test_an_import_that_is_answered_is_on_the_profile_whatever_it_was_written_over() -> None:
     """Nobody remembers by then what that was."""
     in_flight = take(pending(2), held(1), OTHER_TURN, LEASE_UNTIL)
@@ -402,13 +366,3 @@ def test_an_import_that_is_answered_is_on_the_profile_whatever_it_was_written_ov
     assert settled.pending is None
     assert settled.held is not None
     assert (settled.held.state, settled.held.older_for) == ("holding", ())
-
-
-def settled_over(late: Sent, in_flight: Verdict, before: Held | None, result: Failure | None) -> Verdict:
-    """The verdict on what is in flight, told meanwhile that another request has landed late."""
-    row = in_flight.pending
-    assert row is not None
-    assert hidden(late, row, in_flight.held)
-    told = uncovered(late, row, in_flight.held, None, NOW)
-    assert told.pending == row
-    return settle(Sent(row, before), result, row, told.held, NOW, MARGIN_S, Random(1))
