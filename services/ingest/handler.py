@@ -5,7 +5,7 @@
 | unknown layout, too many bad rows, a bomb, … | held, with what is wrong | acked: a person decides |
 | still being written, replaced, gone | listed, from now on anew | acked: the poller will bring it again |
 | its server cannot be reached | listed | acked: same; the source's row says why |
-| trouble while reading it | queued, failed after the last attempt | later |
+| trouble while reading it, or it takes too long | queued, failed after the last attempt | later |
 """
 
 import asyncio
@@ -40,6 +40,7 @@ from services.ingest.records import (
 from shared import logs, metrics
 from shared.clock import Clock
 from shared.errors import Conflict, Failure, Outage, Transient
+from shared.messaging.topology import INGEST_FILE
 from shared.schemas.jobs import IngestFileJob
 
 log = logs.get(__name__)
@@ -47,6 +48,7 @@ log = logs.get(__name__)
 _GIVE_BACK_TIMEOUT_S = 5.0
 _TELL_S = 1.0  # real seconds between two words of how far a file is: people watch
 _CLAIM_LOOK_S = 1.0
+_MOST_S = INGEST_FILE.handler_timeout_s - 60  # ours must strike before the consumer's, which tells a file nothing
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -89,7 +91,8 @@ class Sources(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """`lease_s`: after a third of it, the claim is extended. `new_id` makes claim ids."""
+    """`lease_s`: after a third of it, the claim is extended. `new_id` makes claim ids. `most_s`: real seconds of one
+    attempt at a file."""
 
     ledger: Ledger
     sources: Sources
@@ -101,6 +104,7 @@ class Deps:
     limits: Limits
     max_file_bytes: int
     spool_dir: Path | None
+    most_s: float = _MOST_S
 
 
 async def ingest_files(jobs: Sequence[IngestFileJob], deps: Deps) -> list[BaseException | None]:
@@ -127,7 +131,7 @@ async def _ingest(job: IngestFileJob, deps: Deps) -> None:
         return  # done already: a repeated message
     with logs.bound(org_id=job.org_id, source_id=job.source_id, file_id=job.file_id):
         try:
-            await _Loading(file, deps).run()
+            await _in_time(_Loading(file, deps).run(), deps.most_s)
         except Changed as changed:
             log.info("file.changed", reason=changed.reason)
             await deps.ledger.list_again(file, str(changed), deps.clock.now(), changed=True)
@@ -145,6 +149,20 @@ async def _ingest(job: IngestFileJob, deps: Deps) -> None:
         except Exception as error:
             await _give_back(file, f"unexpected: {type(error).__name__}", deps, attempts=1)
             raise
+
+
+async def _in_time(loading: Coroutine[None, None, None], most_s: float) -> None:
+    """A file that is never done in time has its attempts too, or it would be fetched again for ever."""
+    try:
+        async with asyncio.timeout(most_s) as limit:
+            await loading
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise Transient(
+            f"not loaded within {most_s / 60:.0f} minutes; give it in smaller pieces, or from a faster server",
+            reason="too_long",
+        ) from None
 
 
 async def _give_back(file: Claimed, error: str, deps: Deps, *, attempts: int) -> None:

@@ -128,6 +128,24 @@ async def test_a_server_that_falls_silent_is_given_up_in_time(faulty_rig: Rig, f
     assert await faulty_rig.files() == {"events.csv": "queued"}
 
 
+async def test_a_file_that_is_never_done_in_time_fails_after_its_attempts(
+    faulty_rig: Rig, faults: Faults, tmp_path: Path
+) -> None:
+    (tmp_path / "events.csv").write_bytes(LARGE)
+    await faulty_rig.list_twice()
+    jobs = list(faulty_rig.queued)
+    faulty_rig.with_deps(most_s=0.5)
+    faults.freeze = True
+
+    for _ in range(3):
+        faulty_rig.queued = list(jobs)
+        await faulty_rig.work()
+
+    file = await faulty_rig.one("SELECT state, attempts, error FROM ingest_files")
+    assert (file["state"], file["attempts"]) == ("failed", 3)
+    assert file["error"].startswith("too_long: not loaded within ")
+
+
 async def test_a_file_that_cannot_be_read_fails_after_its_attempts_and_others_go_on(
     faulty_rig: Rig, faults: Faults, tmp_path: Path
 ) -> None:
