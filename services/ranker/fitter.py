@@ -15,9 +15,12 @@ from services.ranker.fit import Snapshot, Task, next_snapshot
 from services.ranker.records import Claim, Paused
 from shared import logs, metrics
 from shared.clock import Clock, first_of
-from shared.errors import Transient
+from shared.errors import Conflict, Transient
 
 log = logs.get(__name__)
+
+_REST_OF_FAILED = 10
+"""How many times as long as it took a fit that failed is left alone: so those of others have nine tenths of the time."""
 
 
 class Templates(Protocol):
@@ -70,7 +73,7 @@ class Fitter:
 
     async def fit_one(self) -> bool:
         """Fit one template that is due. False when none is."""
-        now = self._clock.now()
+        now, began_s = self._clock.now(), self._clock.monotonic()
         claim = await self._templates.claim(now, now + timedelta(seconds=self._pace.lease_s))
         if claim is None:
             return False
@@ -82,13 +85,13 @@ class Fitter:
                 task = await self._templates.task(claim, now)
                 with metrics.timed("policy_fit_seconds"):
                     made = await asyncio.to_thread(next_snapshot, task)
-            except Transient:  # of the database
-                raise
             except Exception as error:  # of this template; the others go on
+                if _is_of_the_database(error):
+                    raise
                 log.error("policy.not_fitted", exc_info=error)
                 metrics.count("policy_fits_total", outcome="failed")
-                retry_at = self._clock.now() + timedelta(seconds=self._pace.retry_s)
-                await self._templates.failed(claim, _why(error), retry_at)
+                rest_s = max(self._pace.retry_s, _REST_OF_FAILED * (self._clock.monotonic() - began_s))
+                await self._templates.failed(claim, _why(error), self._clock.now() + timedelta(seconds=rest_s))
                 return True
             now = self._clock.now()
             stored = await self._templates.settle(claim, task, made, now, now + timedelta(seconds=self._pace.refit_s))
@@ -101,7 +104,12 @@ class Fitter:
         return True
 
 
+def _is_of_the_database(error: Exception) -> bool:
+    """Of all templates alike. One whose statements took too long is told so, or it would be begun again each time."""
+    return isinstance(error, Conflict) or (isinstance(error, Transient) and error.reason == "database_unreachable")
+
+
 def _why(error: Exception) -> str:
     """The text too where it is ours, or arithmetic's; another one may quote what it stumbled over."""
-    ours = isinstance(error, ValueError | ArithmeticError | MemoryError)
+    ours = isinstance(error, ValueError | ArithmeticError | MemoryError | Transient)
     return f"{type(error).__name__}: {error}" if ours else type(error).__name__
