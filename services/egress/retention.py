@@ -130,7 +130,7 @@ class StoredDays:
         self._database = database
 
     async def old(self, before: date) -> list[date]:
-        """Some that are there, oldest first."""
+        """All that are there, oldest first: what holds the first ones need not hold the others."""
         return await old_days(self._database, "generations", before)
 
     async def holds(self, day: date) -> list[str]:

@@ -26,6 +26,7 @@ log = logs.get(__name__)
 
 LOOK_EVERY: Final = timedelta(hours=1)
 _DELETE_TIMEOUT_S: Final = 600.0
+_DAYS_AT_ONCE: Final = 31  # each is a table that its transaction locks
 
 DETACH: Final = "SELECT detach_day('events', $1)"
 KEEP_SINCE: Final = "UPDATE events_kept SET since = $1 WHERE since < $1"
@@ -63,7 +64,7 @@ class Days:
 
     async def old(self, before: date) -> list[date]:
         """Some that are there, oldest first."""
-        return await old_days(self._database, "events", before)
+        return await old_days(self._database, "events", before, _DAYS_AT_ONCE)
 
     async def drop(self, days: Sequence[date]) -> bool:
         """Take these, oldest first, out of the table; False where the table was never free."""

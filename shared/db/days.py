@@ -12,8 +12,6 @@ TRIES: Final = 40
 TRY_EVERY_S: Final = 0.25
 """Real; most statements on a table are over by then."""
 
-_AT_ONCE: Final = 31
-
 SELECT_DAYS: Final = """
     SELECT day FROM (
         SELECT CASE WHEN c.relname ~ '_[0-9]{8}$' THEN to_date(right(c.relname, 8), 'YYYYMMDD')
@@ -37,10 +35,12 @@ def kept_since(now: datetime, keep_days: int) -> date:
     return (now - timedelta(days=keep_days)).date()
 
 
-async def old_days(database: Database, parent: Literal["events", "generations"], before: date) -> list[date]:
-    """Days with a partition, oldest first; a month of them at the most."""
+async def old_days(
+    database: Database, parent: Literal["events", "generations"], before: date, at_most: int | None = None
+) -> list[date]:
+    """Days with a partition, oldest first; all of them unless told `at_most`."""
     async with database.connection() as connection:
-        return [row["day"] for row in await connection.fetch(SELECT_DAYS, parent, before, _AT_ONCE)]
+        return [row["day"] for row in await connection.fetch(SELECT_DAYS, parent, before, at_most)]
 
 
 async def days_of_events(database: Database) -> list[tuple[date, date]]:

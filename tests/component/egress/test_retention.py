@@ -181,6 +181,23 @@ async def test_a_day_with_an_hour_that_is_blocked_stays_and_says_so(
     assert "1 hours of generations are not exported (s3_403: no)" in str([vars(one) for one in caplog.records])
 
 
+class HeldBefore(StoredDays):
+    """Something holds all days before `DAY`."""
+
+    async def holds(self, day: date) -> list[str]:
+        return ["an org's bucket refuses them"] if day < DAY else await super().holds(day)
+
+
+async def test_a_month_of_days_that_are_held_keeps_no_younger_one(world: World) -> None:
+    held = [DAY - timedelta(days=n) for n in range(40, 0, -1)]
+    for day in (*held, DAY):
+        await world.admin.execute("SELECT ensure_partition('generations', $1)", day)
+    wait_until_old(world)
+
+    assert await Retention(HeldBefore(world.db), world.clock, 100).look() == [DAY]
+    assert len(await kept_days(world)) == len(held)
+
+
 @pytest.mark.parametrize("missing", ["never exported", "outcomes", "not counted", "on a profile"])
 async def test_a_day_that_is_still_needed_stays(world: World, missing: str) -> None:
     shop = await world.shop(tables=["outcomes"])
