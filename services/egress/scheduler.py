@@ -22,6 +22,7 @@ log = logs.get(__name__)
 
 _OPENED_AT_ONCE = 200  # hours per org and look, so that one org's long history does not keep the others waiting
 _PUBLISHED_AT_ONCE = 500
+_PAGES_OF_MARKS = 100  # a million marks a look: thousands a second, and yet a look ends
 _MARKED_FOR = timedelta(days=30)
 _DAY = timedelta(days=1)
 
@@ -68,8 +69,8 @@ class Hours(Protocol):
     async def ask_variants(self, org_id: UUID, closed_at: datetime, due_at: datetime) -> None:
         """Have the table of variants exported, unless that was done or asked for since `closed_at`."""
 
-    async def take_marks(self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]) -> int:
-        """Raise the exported hours that hold something new, from `since` on; how many."""
+    async def take_marks(self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]) -> tuple[int, bool]:
+        """Raise the exported hours that hold something new, from `since` on; how many, and whether more may be left."""
 
     async def due(self, now: datetime, settled_before: datetime, limit: int) -> Sequence[DueHour]:
         """Hours that need an export, begin before `settled_before`, and whose due_at has come, where exports are on."""
@@ -143,8 +144,12 @@ class Scheduler:
             plan = plans.get(org_id)
             return None if plan is None else rewrite_at(now, hour, plan.cadence, self._settle_s)
 
-        if raised := await self._hours.take_marks(now - _MARKED_FOR, due_at):
-            log.info("exports.raised", hours=raised)
+        for _ in range(_PAGES_OF_MARKS):
+            raised, more = await self._hours.take_marks(now - _MARKED_FOR, due_at)
+            if raised:
+                log.info("exports.raised", hours=raised)
+            if not more:
+                return
 
     async def _open(self, plan: Plan, table: Table, now: datetime) -> None:
         first = await self._hours.first_hour(plan.org_id, table)

@@ -191,9 +191,11 @@ class Store:
         async with self._db.transaction(org_id) as connection:
             await connection.execute(ASK_VARIANTS, org_id, VARIANTS_HOUR, due_at, closed_at)
 
-    async def take_marks(self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]) -> int:
-        """Raise the exported hours that hold something new, from `since` on; how many. `due_at`: when an hour of an org
-        is due again; None: never. One that is due already stays as it is due."""
+    async def take_marks(
+        self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]
+    ) -> tuple[int, bool]:
+        """Raise the exported hours that hold something new, from `since` on; how many, and whether more marks may be
+        left. `due_at`: when an hour of an org is due again; None: never. One that is due already stays as it is due."""
         async with self._db.transaction() as connection:
             marks = await connection.fetch(TAKE_MARKS, _MARKS)
             # A mark that is seen was committed, so an hour that is not in the ledger yet will read what it is about.
@@ -202,12 +204,13 @@ class Store:
                 for row in marks
                 if row["hour"] >= since and (at := due_at(row["org_id"], row["hour"])) is not None
             }
+            more = len(marks) == _MARKS
             if not due:
-                return 0
+                return 0, more
             keys = sorted(due)
             columns = [*map(list, zip(*keys, strict=True)), [due[key] for key in keys]]
             await connection.execute(HOLD_HOURS, *columns[:3])
-            return int((await connection.execute(RAISE_HOURS, *columns)).rpartition(" ")[2])
+            return int((await connection.execute(RAISE_HOURS, *columns)).rpartition(" ")[2]), more
 
     async def due(self, now: datetime, settled_before: datetime, limit: int) -> list[DueHour]:
         """Hours of all orgs that need an export, begin no later than `settled_before`, and whose due_at has come. Orgs

@@ -158,6 +158,7 @@ class FakeLedger:
     hours: dict[datetime, datetime] = field(default_factory=dict)
     exported: set[datetime] = field(default_factory=set)
     since: datetime | None = None
+    marks: int = 0
 
     async def plans(self) -> list[Plan]:
         return [Plan(ORG, self.cadence, since=self.since)]
@@ -171,8 +172,9 @@ class FakeLedger:
     async def ask_variants(self, org_id: UUID, closed_at: datetime, due_at: datetime) -> None:
         raise AssertionError("nobody wants them here")
 
-    async def take_marks(self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]) -> int:
-        return 0
+    async def take_marks(self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]) -> tuple[int, bool]:
+        self.marks -= (some := min(self.marks, 10_000))
+        return some, some == 10_000
 
     async def open_hours(self, org_id: UUID, table: Table, hours: Sequence[datetime], due_at: datetime) -> None:
         for hour in hours:
@@ -273,6 +275,14 @@ async def test_a_long_history_is_opened_piece_by_piece_and_completely() -> None:
 
     assert opened == [200, 400, 600, 719, 719, 719]
     assert publisher.sent == hours_between(NOON - timedelta(days=30), closed_until(NOON, "hourly", 900))
+
+
+async def test_a_look_takes_all_marks_however_many_came_since_the_last_one() -> None:
+    ledger = FakeLedger(marks=25_000)
+
+    await scheduler(ledger, FakePublisher(), FrozenClock(NOON)).look()
+
+    assert ledger.marks == 0
 
 
 async def test_rows_from_before_the_first_known_hour_are_found_later() -> None:
