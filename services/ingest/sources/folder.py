@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,6 +24,9 @@ _LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Not blocking: a pipe that took a file's name after the listing must not hold up the thread.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# Threads of their own: one that a silent mount holds is held for as long as it is silent, and what needs a thread
+# elsewhere (names of servers, parsing) must not wait for it.
+_DISK: Final = ThreadPoolExecutor(4, "folder")
 
 
 class LocalFolder:
@@ -35,7 +39,7 @@ class LocalFolder:
         """See Folder."""
         with _named(self._source):
             async with asyncio.timeout(LIST_TIMEOUT_S):
-                return await asyncio.to_thread(self._list)
+                return await _on_disk(self._list)
 
     def _list(self) -> Listing:
         files: list[Listed] = []
@@ -79,7 +83,7 @@ class LocalFolder:
     async def _within(self, path: str, work: Callable[[], T]) -> T:
         with _reading(path):
             async with asyncio.timeout(self._timeout_s):
-                return await asyncio.to_thread(work)
+                return await _on_disk(work)
 
     def _name(self, path: str) -> str:
         name = path.rpartition("/")[2]
@@ -142,9 +146,13 @@ def _descend(root: Path, parts: list[str]) -> int:
     return fd
 
 
+def _on_disk(work: Callable[[], T]) -> "asyncio.Future[T]":
+    return asyncio.get_running_loop().run_in_executor(_DISK, work)
+
+
 async def _opened(work: Callable[[], int], timeout_s: float) -> int:
     """The descriptor that a thread opens. When the disk gives it after nobody waits any more, it is closed."""
-    opening = asyncio.get_running_loop().run_in_executor(None, work)
+    opening = _on_disk(work)
     try:
         async with asyncio.timeout(timeout_s):
             return await asyncio.shield(opening)

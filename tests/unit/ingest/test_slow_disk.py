@@ -1,5 +1,6 @@
 """A disk that answers after nobody waits any more."""
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable
@@ -48,6 +49,22 @@ async def test_a_folder_that_is_opened_too_late_is_closed(tmp_path: Path, monkey
         async with LocalFolders(tmp_path, read_timeout_s=0.01).open(place.source):
             pass
 
+    await disk.closes_again()
+
+
+async def test_a_silent_disk_takes_no_thread_that_others_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, disk = on_disk(tmp_path), SlowDisk(folder._descend)
+    monkeypatch.setattr(folder, "_descend", disk)
+
+    for _ in range(40):  # more than the loop's own threads, on any machine
+        with pytest.raises(SourceUnreachable):
+            async with LocalFolders(tmp_path, read_timeout_s=0.01).open(place.source):
+                pass
+
+    async with asyncio.timeout(30):
+        assert await asyncio.to_thread(lambda: "a thread") == "a thread"
     await disk.closes_again()
 
 
