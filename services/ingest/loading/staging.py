@@ -145,7 +145,7 @@ class Staged:
         return rejects
 
     async def _make_partitions(self) -> None:
-        """Apart from the switch: making one locks the parent, and must wait for the switches of others."""
+        """Apart from the switch: until its transaction ends, whoever needs another new day waits."""
         rows = await self._connection.fetch(SELECT_DAYS, timeout=STATEMENT_TIMEOUT_S)
         self._days = sorted(row["day"] for row in rows)
         since = await self._connection.fetchval(SELECT_SINCE)
