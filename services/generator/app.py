@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 from services.generator.answer_store import AnswerStore
 from services.generator.answers import Answers
@@ -73,7 +74,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         runners={
             "consume": consumer.run,
             "listen": listener.run,
-            "partitions": store.keep_partitions,
+            "partitions": partial(store.days.keep, clock),
+            "forget": store.keep_forgetting,
             "answers": answers.run,
             "resend": resending.run,
         },

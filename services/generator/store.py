@@ -15,13 +15,15 @@ from services.generator.records import Alias, Found, Generation, Person, Stored,
 from services.generator.select import Snapshot, uniform, usable
 from shared import logs
 from shared.clock import Clock, first_of
+from shared.db.partitions import Partitions
 from shared.db.pool import Database
 from shared.errors import Transient
 from shared.schemas.copy import VariantSource
 
 log = logs.get(__name__)
 
-_PARTITIONS_EVERY_S = 3600.0
+_FORGET_EVERY_S = 3600.0
+_FORGET_AGAIN_S = 300.0
 _REPEAT_WINDOW = timedelta(days=30)
 
 
@@ -30,7 +32,7 @@ class Store:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
-        self._days: set[date] = set()
+        self.days = Partitions(database, "generations")
 
     # One row an org: everything that is served of it. The newest snapshot counts that covers exactly the approved
     # variants; older policies over other sets stay for the record. One that was fitted goes before our own uniform
@@ -173,8 +175,7 @@ class Store:
 
     async def insert_generations_once(self, generations: Sequence[Generation]) -> set[UUID]:
         """The ids that were not there before; the others keep what is stored."""
-        for day in {generation.day for generation in generations} - self._days:
-            await self.ensure_day(day)
+        await self.days.ensure({generation.day for generation in generations})
         columns = list(zip(*map(_row, generations), strict=True))
         remembered = [one.generation_id for one in generations if one.remembered]
         async with self._database.connection() as connection:
@@ -208,14 +209,6 @@ class Store:
                 self.INSERT_SNAPSHOT, org_id, template_id, snapshot.snapshot_id, snapshot.model, otherwise, at
             )
 
-    ENSURE_PARTITION = "SELECT ensure_partition('generations', $1)"
-
-    async def ensure_day(self, day: date) -> None:
-        """The partition of this day exists from here on."""
-        async with self._database.connection() as connection:
-            await connection.execute(self.ENSURE_PARTITION, day)
-        self._days.add(day)
-
     FORGET_COPIES = "DELETE FROM last_copies WHERE accepted_at < $1"
 
     async def forget_copies(self) -> None:
@@ -223,19 +216,19 @@ class Store:
         async with self._database.connection() as connection:
             await connection.execute(self.FORGET_COPIES, self._clock.now() - _REPEAT_WINDOW)
 
-    async def keep_partitions(self, stop: asyncio.Event) -> None:
-        """A runner: today's and tomorrow's partitions are there before midnight needs them; old copies go."""
+    async def keep_forgetting(self, stop: asyncio.Event) -> None:
+        """A runner: each hour what is too old goes. Where that fails it is tried again after minutes, for it may have
+        cost as much as it was given."""
         due_s = self._clock.monotonic()
         while not stop.is_set():
             if self._clock.monotonic() >= due_s:
+                wait_s = _FORGET_EVERY_S
                 try:
-                    today = self._clock.now().date()
-                    for day in (today, today + timedelta(days=1)):
-                        await self.ensure_day(day)
                     await self.forget_copies()
-                    due_s += _PARTITIONS_EVERY_S
                 except Transient as error:
-                    log.warning("partitions.not_ensured", reason=error.reason)
+                    wait_s = _FORGET_AGAIN_S
+                    log.warning("copies.not_forgotten", reason=error.reason)
+                due_s = self._clock.monotonic() + wait_s
             await first_of(stop.wait(), within_s=1)
 
 

@@ -103,6 +103,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "upkeep": upkeep.run,
             "sweep": sweeper.run,
             "listen": listener.run,
+            "partitions": partial(store.outcome_days.keep, clock),
             "keyring": kept.run,
         },
         checks={"database": database.ping, "intake": consumer.attached},

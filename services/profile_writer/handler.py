@@ -29,7 +29,7 @@ class Intake:
     async def __call__(self, jobs: Sequence[WriteJob]) -> Sequence[Result]:
         """One outcome per job; repeating a batch changes nothing. Raises Outage with nothing taken in."""
         account_keys = await self._store.account_keys({job.org_id for job in jobs})
-        await self._store.ensure_days({job.day for job in jobs})
+        await self._store.outcome_days.ensure({job.day for job in jobs})
         unfit = [job for job in jobs if not _storable(job.profile_id)]
         sound = [job for job in jobs if _storable(job.profile_id)]
         placed = [(account_keys[job.org_id], job) for job in sound if job.org_id in account_keys]

@@ -1,10 +1,10 @@
 """The rows of accounts in PostgreSQL. Every method of `Desk` runs inside one transaction that holds its accounts' rows,
 so what it reads cannot change before it writes."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -13,6 +13,7 @@ from services.profile_writer.book import Book
 from services.profile_writer.by_key import AT_KEY, delete_at_keys, keyed, row_at_key, rows_of_profile
 from services.profile_writer.rows import Held, Key, Lane, Outcome, Pending, Ref, Stored, Unanswered, Wanted
 from shared import metrics, tracing
+from shared.db.partitions import Partitions
 from shared.db.pool import Connection, Database
 from shared.klaviyo.bulk import SCOPES
 from shared.schemas.jobs import WriteJob
@@ -40,22 +41,12 @@ class Store:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._accounts: set[str] = set()
-        self._days: set[date] = set()
+        self.outcome_days = Partitions(db, "write_outcomes")
 
     async def account_keys(self, org_ids: Collection[UUID]) -> dict[UUID, str]:
         """The quota that each org writes on; orgs without an integration are missing."""
         async with self._db.connection() as connection:
             return await Desk(connection).account_keys(org_ids)
-
-    ENSURE_OUTCOMES = "SELECT ensure_partition('write_outcomes', $1)"
-
-    async def ensure_days(self, days: Iterable[date]) -> None:
-        """Make sure that outcomes of these days have a partition. Before the transaction that needs it: creating one
-        waits for everybody who writes outcomes."""
-        for day in sorted(set(days) - self._days):
-            async with self._db.connection() as connection:
-                await connection.execute(self.ENSURE_OUTCOMES, day)
-            self._days.add(day)
 
     INSERT_ACCOUNTS = """
         INSERT INTO klaviyo_accounts (account_key) SELECT * FROM unnest($1::text[]) ON CONFLICT (account_key) DO NOTHING

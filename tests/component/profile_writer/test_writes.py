@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
@@ -319,3 +320,16 @@ async def test_a_preview_that_asks_to_be_written_is_written_and_cleaned_up_like_
         assert outcomes[job.generation_id]["outcome"] == "written"
         assert rig.properties(person)["jai_subject"] == "Hi Ann"
         await eventually(lambda: "jai_subject" not in rig.properties(person), within_s=25)
+
+
+async def test_a_writer_makes_place_for_tomorrows_outcomes_before_anybody_needs_it(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig, writing(rig):
+        day = rig.clock.now().date() + timedelta(days=1)
+
+        async def there() -> None:
+            async with rig.db.connection() as connection:
+                assert await connection.fetchval("SELECT to_regclass($1)::text", f"write_outcomes_{day:%Y%m%d}")
+
+        await eventually(there)

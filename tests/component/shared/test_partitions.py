@@ -4,13 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
+from typing import Literal
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from shared.clock import FrozenClock
+from shared.db.partitions import Partitions
 from shared.db.pool import Connection, Database, open_database
+from shared.errors import Outage
+from tests.support.waiting import eventually
 
 AT = FrozenClock().now()
 TODAY, TOMORROW = AT.date(), AT.date() + timedelta(days=1)
@@ -30,10 +34,12 @@ BY_DAY = {
     """,
 }
 PARENTS = sorted(BY_DAY)
+KEPT: tuple[Literal["generations", "write_outcomes"], ...] = ("generations", "write_outcomes")
 ENSURE = "SELECT ensure_partition($1, $2)"
 SELECT_PARENTS = """
     SELECT relname, partdefid FROM pg_partitioned_table JOIN pg_class c ON c.oid = partrelid ORDER BY 1
 """
+ARE_THERE = "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest($1::text[]) name"
 # All that the catalogues say of a partition, a line each, but for its own names and bounds.
 DESCRIBE = """
     WITH child AS (SELECT * FROM pg_class WHERE oid = $1::text::regclass)
@@ -145,3 +151,53 @@ async def test_a_partition_is_like_one_that_was_made_in_its_place(
     assert made == expected
     kinds = {line.partition(" ")[0] for line in made}
     assert {"table", "column", "index", "constraint", "policy", "depends"} <= kinds
+
+
+async def test_regression_writers_that_need_the_same_new_partition_do_not_fail(db: Database) -> None:
+    makers = [Partitions(db, "generations") for _ in range(8)]
+
+    for days in range(5):
+        await asyncio.gather(*(maker.ensure([TODAY + timedelta(days=days)]) for maker in makers))
+
+    async with db.connection() as connection:
+        made = await connection.fetchval("SELECT count(*) FROM pg_inherits WHERE inhparent = 'generations'::regclass")
+    assert made == 5
+
+
+@pytest.mark.parametrize("parent", KEPT)
+async def test_partitions_are_there_before_midnight_needs_them(
+    db: Database, parent: Literal["generations", "write_outcomes"]
+) -> None:
+    clock, stop = FrozenClock(AT), asyncio.Event()
+
+    async def there(*days: int) -> bool:
+        names = [f"{parent}_{TODAY + timedelta(days=ahead):%Y%m%d}" for ahead in days]
+        async with db.connection() as connection:
+            return bool(await connection.fetchval(ARE_THERE, names))
+
+    keeping = asyncio.create_task(Partitions(db, parent).keep(clock, stop))
+    try:
+        await eventually(lambda: there(0, 1))
+        assert not await there(2)
+        clock.advance(24 * 3600)
+        await eventually(lambda: there(2))
+    finally:
+        stop.set()
+        await keeping
+
+
+async def test_while_somebody_holds_the_table_it_is_an_outage_and_made_afterwards(
+    db: Database, owner: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """So that a batch waits where it is, and no job of it spends an attempt."""
+    days = Partitions(db, "write_outcomes")
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE write_outcomes IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(Outage) as outage:
+            await days.ensure([TODAY])
+
+    await days.ensure([TODAY])
+
+    assert outage.value.reason == "database_conflict"
+    async with db.connection() as connection:
+        await put(connection, "write_outcomes", TODAY)
