@@ -1,8 +1,8 @@
 """Connections and channels to RabbitMQ; the one place where a channel is opened and a queue declared."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import aio_pika
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection, AbstractRobustQueue
@@ -45,6 +45,25 @@ async def connect(amqp_url: str, name: str) -> AsyncIterator[AbstractRobustConne
                 await connection.close()
         except TimeoutError:
             pass  # a frozen broker answers no farewell; the socket closes with the process
+
+
+@contextmanager
+def lost_lines() -> Iterator[None]:
+    """Raises ConnectionResetError where a wait inside was cancelled and nobody cancelled us."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if meant():
+            raise
+        raise ConnectionResetError("the line to the broker was lost while something waited on it") from error
+
+
+def meant() -> bool:
+    """Whether this task was told to end. The client library cancels what waits on a line that has fallen silent, which
+    looks the same from here: it would end a runner that nobody misses, for a group takes it for a task that was told
+    to end."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def open_channel(

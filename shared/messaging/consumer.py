@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from shared import logs, metrics, tracing
 from shared.clock import Clock
 from shared.errors import Failure, Outage, Transient
-from shared.messaging.broker import declare_shard, open_channel
+from shared.messaging.broker import declare_shard, lost_lines, open_channel
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import QueueSpec
 from shared.messaging.verdict import Bury, Later, Requeue, Verdict, decide
@@ -99,13 +99,14 @@ class Consumer(Generic[J]):
     async def _run_shard(self, queue_name: str, stop: asyncio.Event) -> None:
         """Consume, on another channel each time that the watchdog finds the last one dead, or that the broker was away
         for so long that what had to be moved could not be: it went back untouched with its channel."""
-        with suppress(Outage):
+        with suppress(Outage, ConnectionError), lost_lines():
             await self._consume(queue_name, stop)
         while not stop.is_set():
             metrics.count("consumer_revived_total", queue=self._spec.name)
             log.warning("consumer.revived", queue=queue_name)
             try:
-                await self._consume(queue_name, stop)
+                with lost_lines():
+                    await self._consume(queue_name, stop)
             except (Outage, *_CHANNEL_FAILURES):  # the broker went away meanwhile
                 await _unless(stop, asyncio.sleep(LOOK_EVERY_S))
 
@@ -130,7 +131,7 @@ class Consumer(Generic[J]):
                 if batch:
                     await self._work(batch, queue_name, stop)
                     if careful and not any(delivery.message.redelivered for delivery in batch):
-                        with suppress(*_CHANNEL_FAILURES):  # then after a later batch
+                        with suppress(*_CHANNEL_FAILURES), lost_lines():  # then after a later batch
                             async with asyncio.timeout(_CHANNEL_TIMEOUT_S):
                                 # The broker applies a prefetch to consumers that begin after it.
                                 await channel.set_qos(prefetch_count=self._spec.prefetch)
@@ -139,7 +140,7 @@ class Consumer(Generic[J]):
                                 await queue.cancel(old)
         finally:
             self._attached.discard(queue_name)
-            with suppress(*_CHANNEL_FAILURES):
+            with suppress(*_CHANNEL_FAILURES), lost_lines():
                 async with asyncio.timeout(_CHANNEL_TIMEOUT_S):
                     await queue.cancel(tag)
                     await channel.close()  # what is still in the buffer goes back, uncounted
@@ -244,7 +245,7 @@ class Consumer(Generic[J]):
             if error is not None:
                 log.warning("job.failed", queue=self._spec.name, verdict=str(verdict), stack=_stack(error))
         if Requeue() in moves:
-            with suppress(AMQPError, ChannelInvalidStateError):
+            with suppress(AMQPError, ChannelInvalidStateError, ConnectionError), lost_lines():
                 await delivery.message.nack(requeue=True)
             return
         for verdict, jobs in moves.items():
@@ -301,7 +302,7 @@ async def _unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
 
 async def _ack(message: AbstractIncomingMessage) -> None:
     """A lost channel has given the message back already; doing it again is harmless by design."""
-    with suppress(AMQPError, ChannelInvalidStateError, ConnectionError):
+    with suppress(AMQPError, ChannelInvalidStateError, ConnectionError), lost_lines():
         await message.ack()
 
 

@@ -11,7 +11,7 @@ from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
 from aiormq.exceptions import AMQPError as WireError
 
 from shared.errors import Outage
-from shared.messaging.broker import connect, open_channel
+from shared.messaging.broker import connect, lost_lines, open_channel
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import QueueSpec
 
@@ -88,7 +88,8 @@ class Graveyard:
 @contextmanager
 def _outages() -> Iterator[None]:
     try:
-        yield
+        with lost_lines():
+            yield
     except (AMQPError, WireError, OSError, TimeoutError) as error:
         raise Outage("the broker is out of reach", reason="broker_unreachable") from error
 

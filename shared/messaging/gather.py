@@ -54,18 +54,32 @@ class Gather(Generic[J]):
 
     async def _handle_all(self, parts: Sequence[_Part[J]]) -> None:
         try:
-            await self._handle(parts)
+            await self._handle_apart(parts)
         except Outage as outage:
-            # Who waits behind them has waited as long, and would only find the same server.
-            waiting = [*self._waiting]
-            self._waiting.clear()
-            for part in (*parts, *waiting):
-                _fail(part, Outage(str(outage), reason=outage.reason))
+            self._give_up(parts, outage)
+        except BaseException:
+            # We are cancelled, and nobody else would ever tell those who wait.
+            self._give_up(parts, Outage("the batch was broken off", reason="broken_off"))
+            raise
+
+    async def _handle_apart(self, parts: Sequence[_Part[J]]) -> None:
+        """Together, or each by itself where one of them breaks the batch. Raises Outage."""
+        try:
+            await self._handle(parts)
+        except Outage:
+            raise
         except Exception as error:  # noqa: BLE001  # the callers' own handling decides; each gets what it caused
             if len(parts) == 1:
                 _fail(parts[0], error)
             else:
                 await self._one_by_one(parts)
+
+    def _give_up(self, parts: Sequence[_Part[J]], outage: Outage) -> None:
+        """Who waits behind them has waited as long, and would only find the same server."""
+        waiting = [*self._waiting]
+        self._waiting.clear()
+        for part in (*parts, *waiting):
+            _fail(part, Outage(str(outage), reason=outage.reason))
 
     def _next(self) -> list[_Part[J]]:
         """What waits, in its order, up to the size of a batch; callers who gave up are left out."""

@@ -20,7 +20,7 @@ from aiormq.exceptions import AMQPError as WireError
 from shared import logs
 from shared.errors import Outage
 from shared.messaging import topology, wire
-from shared.messaging.broker import connect, declare, open_channel
+from shared.messaging.broker import connect, declare, lost_lines, meant, open_channel
 from shared.messaging.topology import QueueSpec
 from shared.schemas.jobs import J, WriteJob, encode_batch
 
@@ -122,7 +122,8 @@ class Publisher:
         of it and the other waited for ever (seen once, on 3.10.8; why is not known)."""
         await asyncio.sleep(_DECLARE_AFTER_S)
         log.warning("queues.declared_again", kinds=[spec.name for spec in self._specs])
-        with suppress(AMQPError, WireError, ChannelInvalidStateError, ConnectionError, RuntimeError, TimeoutError):
+        failures = (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, RuntimeError, TimeoutError)
+        with suppress(*failures), lost_lines():
             await declare(self._connection, *self._specs)
 
     def _next_id(self) -> str:
@@ -139,9 +140,13 @@ class Publisher:
 
 @contextmanager
 def outages(queue: str) -> Iterator[None]:
-    """What the client library raises, as an Outage."""
+    """What the client library raises, as an Outage; its own cancelling too (`meant`)."""
     try:
         yield
+    except asyncio.CancelledError as error:
+        if meant():
+            raise
+        raise Outage("the line to the broker was lost", reason="broker_unreachable") from error
     except TimeoutError as error:
         raise Outage("no confirm from the broker in time", reason="confirm_timeout") from error
     except (DeliveryError, PublishError) as error:

@@ -21,7 +21,7 @@ from pamqp.common import FieldTable
 from shared import logs, metrics
 from shared.clock import first_of
 from shared.errors import Outage
-from shared.messaging.broker import HEARTBEAT_S
+from shared.messaging.broker import HEARTBEAT_S, lost_lines
 
 log = logs.get(__name__)
 
@@ -77,13 +77,10 @@ class ReplyQueue:
         """Receive until `stop` is set; who waits then still gets an answer if it comes in its time."""
         while not stop.is_set():
             try:
-                await self._receive(stop)
+                with lost_lines():
+                    await self._receive(stop)
             except Exception as error:  # noqa: BLE001  # a courtesy: nothing about it may end the service
                 log.warning("replies.lost", error=type(error).__name__)
-            except asyncio.CancelledError:
-                if _meant():
-                    raise
-                log.warning("replies.lost", error="CancelledError")
             finally:
                 self._address = None
                 metrics.gauge("reply_queue", 0)
@@ -158,27 +155,17 @@ class ReplySender:
             delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT,
         )
         try:
-            async with asyncio.timeout(_SEND_TIMEOUT_S):
-                channel = await self._open()
-                await channel.default_exchange.publish(message, address, mandatory=False)
+            with lost_lines():
+                async with asyncio.timeout(_SEND_TIMEOUT_S):
+                    channel = await self._open()
+                    await channel.default_exchange.publish(message, address, mandatory=False)
         except _FAILURES as error:
-            raise Outage("the broker takes no answers", reason="broker_unreachable") from error
-        except asyncio.CancelledError as error:
-            if _meant():
-                raise
             raise Outage("the broker takes no answers", reason="broker_unreachable") from error
 
     async def _open(self) -> AbstractRobustChannel:
         if self._channel is None or self._channel.is_closed:
             self._channel = await self._connection.channel(publisher_confirms=False, on_return_raises=False)
         return self._channel
-
-
-def _meant() -> bool:
-    """Whether this task was told to end. The client library cancels what waits on a connection that is lost, which
-    looks the same from here and would end a runner, and with it the service."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 def _bounds(most_s: float) -> FieldTable:

@@ -13,6 +13,8 @@ from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
 from aiormq.exceptions import AMQPError as WireError
 
+from shared.messaging.broker import lost_lines
+
 LOOK_EVERY_S = 2.0
 
 _LOOKS = 2  # in a row; what was published between a look and its answer is on its way
@@ -36,11 +38,12 @@ class Watchdog:
         """Whether this queue has to be consumed anew: look after look messages lie in it and none is given to us, or
         nobody consumes it, or it is not there. False where the broker cannot be asked."""
         try:
-            async with asyncio.timeout(_LOOK_S):
-                if self._channel is None or self._channel.is_closed:
-                    self._channel = await self._connection.channel(publisher_confirms=False)
-                found = (await self._channel.declare_queue(queue, passive=True, robust=False)).declaration_result
-                in_vain = bool(found.message_count) or not found.consumer_count
+            with lost_lines():
+                async with asyncio.timeout(_LOOK_S):
+                    if self._channel is None or self._channel.is_closed:
+                        self._channel = await self._connection.channel(publisher_confirms=False)
+                    found = (await self._channel.declare_queue(queue, passive=True, robust=False)).declaration_result
+                    in_vain = bool(found.message_count) or not found.consumer_count
         except ChannelNotFoundEntity:
             await self._give_up()
             in_vain = True
@@ -56,6 +59,6 @@ class Watchdog:
     async def _give_up(self) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
-            with suppress(*_FAILURES):
+            with suppress(*_FAILURES), lost_lines():
                 async with asyncio.timeout(_LOOK_S):
                     await channel.close()

@@ -10,18 +10,21 @@ from shared.messaging.gather import Gather
 
 
 class Slow:
-    """Remembers its batches; each waits until it is let go. Text jobs: `bad` breaks the batch, `no` is refused."""
+    """Remembers its batches; each waits until it is let go. Text jobs: `bad` breaks the batch, `no` is refused, and by
+    itself `cancelled` is cancelled though nobody meant it."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.go = asyncio.Event()
-        self.outage = False
+        self.outage = self.cancelled = False
 
     async def __call__(self, jobs: Sequence[str]) -> Sequence[Exception | None]:
         self.batches.append(list(jobs))
         await self.go.wait()
         if self.outage:
             raise Outage("the database is out of reach", reason="database_unreachable")
+        if self.cancelled or jobs == ["cancelled"]:
+            raise asyncio.CancelledError
         if "bad" in jobs:
             raise ValueError("bad")
         return [Permanent("no", reason="refused") if job == "no" else None for job in jobs]
@@ -140,3 +143,32 @@ async def test_regression_who_comes_just_as_the_last_batch_ends_is_served() -> N
         await asyncio.gather(*(caller(name) for name in "abc"))
 
     assert sum(map(len, work.batches)) == 600
+
+
+async def test_a_batch_that_is_broken_off_is_told_to_everybody_and_the_next_one_is_done() -> None:
+    """As a client library does whose line is lost: it cancels what waits on it, whoever that is."""
+    work = Slow()
+    gather = Gather(work, most_jobs=2, at_once=1)
+    calls = await begun(work, gather, ["a"], ["b", "c"], ["d"])
+
+    work.cancelled = True
+    work.go.set()
+    async with asyncio.timeout(30):
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        work.cancelled = False
+        after = await gather(["e"])
+
+    assert [type(outcome) for outcome in outcomes] == [Outage] * 3
+    assert after == [None]
+
+
+async def test_jobs_that_are_tried_by_themselves_are_told_too_when_they_are_broken_off() -> None:
+    work = Slow()
+    calls = await begun(work, Gather(work, most_jobs=100, at_once=1), ["a"], ["b"], ["bad"], ["cancelled"], ["c"])
+
+    work.go.set()
+    async with asyncio.timeout(30):
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert outcomes[:2] == [[None], [None]]
+    assert [type(outcome) for outcome in outcomes[2:]] == [ValueError, Outage, Outage]

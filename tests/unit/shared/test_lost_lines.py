@@ -1,0 +1,58 @@
+"""What the client library cancels is an outage; what somebody cancels stays cancelled."""
+
+import asyncio
+
+import pytest
+
+from shared.errors import Outage
+from shared.messaging.broker import lost_lines
+from shared.messaging.publisher import outages
+
+
+async def _waits_on_a_lost_line() -> None:
+    """As aiormq does it: the future that we wait for holds a CancelledError."""
+    confirm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    confirm.set_exception(asyncio.CancelledError())
+    await confirm
+
+
+async def test_what_nobody_meant_is_an_outage_also_within_a_time_limit() -> None:
+    with pytest.raises(Outage) as outage, outages("generate"):
+        async with asyncio.timeout(30):
+            await _waits_on_a_lost_line()
+
+    assert outage.value.reason == "broker_unreachable"
+    with pytest.raises(ConnectionError), lost_lines():
+        await _waits_on_a_lost_line()
+
+
+async def test_a_task_that_was_told_to_end_ends() -> None:
+    waiting = asyncio.Event()
+
+    async def publishes() -> None:
+        with outages("generate"), lost_lines():
+            waiting.set()
+            await asyncio.get_running_loop().create_future()
+
+    task = asyncio.create_task(publishes())
+    await waiting.wait()
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
+async def test_a_time_limit_that_strikes_is_one() -> None:
+    with pytest.raises(Outage) as outage, outages("generate"), lost_lines():
+        async with asyncio.timeout(0):
+            await asyncio.get_running_loop().create_future()
+
+    assert outage.value.reason == "confirm_timeout"
+
+
+async def test_an_outer_time_limit_that_strikes_is_not_taken_for_an_outage() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            with outages("generate"):
+                await asyncio.get_running_loop().create_future()
