@@ -36,7 +36,8 @@ class Store:
 
     # One row an org: everything that is served of it. The newest snapshot counts that covers exactly the approved
     # variants; older policies over other sets stay for the record. One that was fitted goes before our own uniform
-    # ones: a generator that had not heard of it yet may store its uniform one after it.
+    # ones: a generator that had not heard of it yet may store its uniform one after it. Only its id is looked for, in
+    # the order of `policy_snapshots_served`: else years of cells are read and sorted, of which one row's are wanted.
     SELECT_ORGS = """
         SELECT o.org_id,
             (SELECT coalesce(json_object_agg(f.action_id, f.delay_s), '{}') FROM (
@@ -62,9 +63,11 @@ class Store:
                 SELECT json_build_object('snapshot_id', p.snapshot_id, 'model', p.model, 'cells', p.cells,
                                          'otherwise', p.otherwise) AS snapshot
                 FROM policy_snapshots p
-                WHERE p.org_id = t.org_id AND p.template_id = t.template_id AND approved.copy_ids <> '{}'
-                  AND p.otherwise ?& approved.copy_ids AND p.otherwise - approved.copy_ids = '{}'::jsonb
-                ORDER BY p.fitted_until IS NULL, p.created_at DESC, p.snapshot_id DESC LIMIT 1) policy ON true
+                WHERE p.org_id = t.org_id AND p.snapshot_id = (
+                    SELECT c.snapshot_id FROM policy_snapshots c
+                    WHERE c.org_id = t.org_id AND c.template_id = t.template_id AND approved.copy_ids <> '{}'
+                      AND c.otherwise ?& approved.copy_ids AND c.otherwise - approved.copy_ids = '{}'::jsonb
+                    ORDER BY c.fitted_until IS NULL, c.created_at DESC, c.snapshot_id DESC LIMIT 1)) policy ON true
              WHERE t.org_id = o.org_id) AS templates
         FROM orgs o WHERE o.org_id = ANY ($1::uuid[])
     """
