@@ -56,6 +56,14 @@ CONFLICT_ERRORS = (
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
 )
+NEVER_AGAIN = (
+    # Its backend died within an answer, and the library lost its place.
+    asyncpg.InternalClientError,
+    # The server takes no writes any more, or never did: another one does, and a new connection finds it.
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""After these a connection is not given back. `connect` chooses a server, and nobody else ever asks again which one it
+was: a pool would keep what landed on the wrong one for as long as it is used."""
 
 
 class Database:
@@ -77,8 +85,7 @@ class Database:
                 connection = await self._acquire()
                 try:
                     yield connection
-                except asyncpg.InternalClientError:
-                    # Its backend died within an answer, and the library lost its place: never to be used again.
+                except NEVER_AGAIN:
                     connection.terminate()
                     raise
                 finally:
@@ -107,9 +114,10 @@ class Database:
             yield connection
 
     async def ping(self) -> None:
-        """Raise when the database does not answer; for readiness."""
+        """Raise Outage when the database does not answer, or takes no writes; for readiness."""
         async with self.connection(1.5) as connection:
-            await connection.fetchval("SELECT 1")
+            if await connection.fetchval(TAKES_NO_WRITES):
+                raise asyncpg.ReadOnlySQLTransactionError
 
     async def _acquire(self) -> Connection:
         try:
@@ -127,6 +135,9 @@ class Database:
                 connection.terminate()
             raise
 
+
+# On a standby too.
+TAKES_NO_WRITES = "SELECT current_setting('transaction_read_only')::bool"
 
 # The role changes too: policies of the worker role see all orgs, those of the tenant role only this one.
 SCOPE_TO_ORG = "SELECT set_config('app.org_id', $1, true), set_config('role', 'justai_tenant', true)"

@@ -131,6 +131,48 @@ async def test_a_connection_whose_client_lost_its_place_is_an_outage_and_never_u
     assert outage.value.reason == "database_unreachable"
 
 
+async def test_a_connection_to_a_server_that_takes_no_writes_is_an_outage_and_never_used_again(
+    database_url: str,
+) -> None:
+    """As after a failover: what was opened while the old primary, or a standby, answered to the name."""
+    admin = await asyncpg.connect(database_url)
+    name = await admin.fetchval("SELECT current_database()")
+
+    async def write(db: Database) -> None:
+        async with db.connection() as connection:
+            await connection.execute(INSERT_ORG, uuid4(), f"org-{uuid4().hex}", NOW)
+
+    try:
+        await admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        async with open_database(database_url, name="test", max_size=1) as db:
+            with pytest.raises(Outage) as outage:
+                await write(db)
+            with pytest.raises(Outage):  # and it is not ready, though it answers
+                await db.ping()
+
+            await admin.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+            await db.ping()
+            await write(db)
+    finally:
+        await admin.close()
+    assert outage.value.reason == "database_unreachable"
+
+
+async def test_regression_a_pool_that_only_looked_ready_finds_the_server_that_takes_writes(database_url: str) -> None:
+    admin = await asyncpg.connect(database_url)
+    name = await admin.fetchval("SELECT current_database()")
+    try:
+        await admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        async with open_database(database_url, name="test", max_size=1) as db:
+            await admin.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+
+            with pytest.raises(Outage):
+                await db.ping()
+            await db.ping()
+    finally:
+        await admin.close()
+
+
 async def test_a_connection_that_was_given_back_as_the_time_ran_out_is_an_outage_too(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
