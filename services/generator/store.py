@@ -24,6 +24,7 @@ log = logs.get(__name__)
 
 _FORGET_EVERY_S = 3600.0
 _FORGET_AGAIN_S = 300.0
+FORGOTTEN_AT_ONCE = 5_000
 _REPEAT_WINDOW = timedelta(days=30)
 
 
@@ -212,22 +213,26 @@ class Store:
                 self.INSERT_SNAPSHOT, org_id, template_id, snapshot.snapshot_id, snapshot.model, otherwise, at
             )
 
-    FORGET_COPIES = "DELETE FROM last_copies WHERE accepted_at < $1"
+    # What somebody is about to replace is not waited for, so it can never wait for us in a ring.
+    FORGET_COPIES = """
+        DELETE FROM last_copies WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM last_copies WHERE accepted_at < $1 ORDER BY accepted_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+    """
 
-    async def forget_copies(self) -> None:
-        """What people got too long ago to matter is gone."""
+    async def forget_copies(self) -> bool:
+        """A page of what people got too long ago to matter is gone; whether there may be more."""
         async with self._database.connection() as connection:
-            await connection.execute(self.FORGET_COPIES, self._clock.now() - _REPEAT_WINDOW)
+            status = await connection.execute(self.FORGET_COPIES, self._clock.now() - _REPEAT_WINDOW, FORGOTTEN_AT_ONCE)
+        return status == f"DELETE {FORGOTTEN_AT_ONCE}"
 
     async def keep_forgetting(self, stop: asyncio.Event) -> None:
-        """A runner: each hour what is too old goes. Where that fails it is tried again after minutes, for it may have
-        cost as much as it was given."""
+        """A runner: each hour what is too old goes, a page a second. Where that fails it is tried again after minutes,
+        for it may have cost as much as it was given."""
         due_s = self._clock.monotonic()
         while not stop.is_set():
             if self._clock.monotonic() >= due_s:
-                wait_s = _FORGET_EVERY_S
                 try:
-                    await self.forget_copies()
+                    wait_s = 0.0 if await self.forget_copies() else _FORGET_EVERY_S
                 except Transient as error:
                     wait_s = _FORGET_AGAIN_S
                     log.warning("copies.not_forgotten", reason=error.reason)

@@ -1,28 +1,32 @@
 """The generator's SQL where only the plan or odd rows show a fault."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from services.generator.answer_store import AnswerStore
-from services.generator.store import Store
+from services.generator.store import FORGOTTEN_AT_ONCE, Store
 from shared.clock import FrozenClock
 from shared.db.partitions import Partitions
 from shared.db.pool import BY_KEY, Database, open_database
+from shared.errors import Transient
 from tests.component.generator.rig import AT, INSERT_ORG, INSERT_TEMPLATE, INSERT_VARIANT, INSERT_VERSION
+from tests.support.waiting import eventually
 
 ORG = UUID("6f1c1b1e-0000-4000-8000-000000000001")
 COPIES = [UUID(int=number) for number in (1, 2)]
 # Numbered from here on; each made a second after the one before, over these variants.
 INSERT_SNAPSHOTS = """
     INSERT INTO policy_snapshots (org_id, template_id, snapshot_id, model, cells, otherwise, created_at, fitted_until)
-    SELECT $1, 'welcome', lpad(to_hex(n), 32, '0')::uuid, 'logistic',
+    SELECT $1::uuid, 'welcome', lpad(to_hex(n), 32, '0')::uuid, 'logistic',
            jsonb_build_object('wide', (SELECT string_agg(md5(n || '.' || m), '') FROM generate_series(1, 200) m)),
            (SELECT jsonb_object_agg(copy_id, 1.0 / cardinality($2::uuid[])) FROM unnest($2::uuid[]) copy_id),
-           $3::timestamptz + make_interval(secs => n - $4::int), CASE WHEN $6 THEN $3::timestamptz END
+           $3::timestamptz + make_interval(secs => n - $4::int), CASE WHEN $6::bool THEN $3::timestamptz END
     FROM generate_series($4::int, $5::int) n
 """
 
@@ -107,3 +111,69 @@ async def test_regression_loading_an_org_reads_one_snapshot_however_many_there_w
     await snapshots(generator, 3001, 4000, fitted=True)
 
     assert await blocks() <= few + 10
+
+
+INSERT_COPIES = """
+    INSERT INTO last_copies (org_id, template_id, user_id, copy_id, accepted_at)
+    SELECT $1::uuid, 'welcome', $2::text || n, $3::uuid, $4::timestamptz FROM generate_series(1, $5::int) n
+"""
+LONG_AGO = AT - timedelta(days=31)
+
+
+async def test_what_people_got_long_ago_is_found_by_its_age_alone(generator: Database) -> None:
+    async with generator.connection() as connection:
+        plan = await connection.fetch(f"EXPLAIN {Store.FORGET_COPIES}", LONG_AGO, FORGOTTEN_AT_ONCE)
+
+    assert "using last_copies_by_time on" in "\n".join(row[0] for row in plan)
+
+
+async def test_what_people_got_long_ago_goes_a_page_at_a_time_and_waits_for_nobody(
+    generator: Database, database_url: str
+) -> None:
+    store, other = Store(generator, FrozenClock(AT)), await asyncpg.connect(database_url)
+    async with generator.connection() as connection:
+        await connection.execute(INSERT_COPIES, ORG, "old", COPIES[0], LONG_AGO, FORGOTTEN_AT_ONCE + 2)
+        await connection.execute(INSERT_COPIES, ORG, "young", COPIES[0], AT - timedelta(days=29), 1)
+
+    try:
+        async with other.transaction(), asyncio.timeout(30):
+            await other.execute("SELECT FROM last_copies WHERE user_id = 'old1' FOR UPDATE")  # comes again just now
+            assert await store.forget_copies()
+            assert not await store.forget_copies()
+            left = await other.fetch("SELECT user_id FROM last_copies ORDER BY 1")
+    finally:
+        await other.close()
+
+    assert [row["user_id"] for row in left] == ["old1", "young1"]
+
+
+async def test_a_forgetting_that_fails_is_left_alone_for_minutes(generator: Database) -> None:
+    class Looked(FrozenClock):
+        looks = 0
+
+        def monotonic(self) -> float:
+            self.looks += 1
+            return super().monotonic()
+
+    class Failing(Store):
+        tries = 0
+
+        async def forget_copies(self) -> bool:
+            self.tries += 1
+            raise Transient("the database asks to try again", reason="database_conflict")
+
+    clock, stop = Looked(AT), asyncio.Event()
+    store = Failing(generator, clock)
+    forgetting = asyncio.create_task(store.keep_forgetting(stop))
+    try:
+        await eventually(lambda: store.tries == 1)
+        clock.advance(60)
+        before = clock.looks
+        await eventually(lambda: clock.looks > before + 1)
+        assert store.tries == 1
+
+        clock.advance(300)
+        await eventually(lambda: store.tries == 2)
+    finally:
+        stop.set()
+        await forgetting
