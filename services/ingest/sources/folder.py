@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from services.ingest.records import Changed, Listed, Listing, Source, SourceRefused, SourceUnreachable
-from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, demand_few, fitting
+from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, demand_few, fitting, storable
 from shared.errors import Transient
 
 T = TypeVar("T")
@@ -48,8 +48,9 @@ class LocalFolder:
             for entry in entries:
                 name = fitting(os.fsencode(entry.name), self._source.pattern)
                 seen = _stat(self._fd, name) if name else None
-                if name and seen:
-                    files.append(_listed(_path(self._source, name), seen))
+                file = _listed(_path(self._source, name), seen) if name and seen else None
+                if file and storable(file):
+                    files.append(file)
                 else:
                     ignored += 1
                 demand_few(len(files) + ignored, repr(self._source.path))

@@ -12,6 +12,13 @@ READ_BYTES: Final = 1 << 20
 MAX_ENTRIES: Final = 200_000
 LIST_TIMEOUT_S: Final = 120.0
 
+# What the ledger can hold of a file, whatever its server tells. Path and tag are part of an index whose entries end at
+# 2,700 bytes, and no file system or bucket has longer names.
+_MOST_NAME_BYTES: Final = 1024
+_MOST_PATH_BYTES: Final = 2048
+_MOST_TAG_BYTES: Final = 200
+_MOST_SIZE_BYTES: Final = 1 << 62
+
 # What uploaders call a file that is not whole yet.
 _UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 
@@ -63,7 +70,10 @@ class Folders:
 
 
 def fitting(raw: bytes | str, pattern: str) -> str | None:
-    """The name of an entry if it is one of a file for us: printable, finished, not hidden, and fitting the pattern."""
+    """The name of an entry if it is one of a file for us: printable, finished, not hidden, of at most 1,024 bytes, and
+    fitting the pattern."""
+    if len(raw) > _MOST_NAME_BYTES:  # before anything is made of it: a server may send megabytes
+        return None
     try:
         name = raw.decode() if isinstance(raw, bytes) else raw
     except UnicodeDecodeError:
@@ -71,6 +81,15 @@ def fitting(raw: bytes | str, pattern: str) -> str | None:
     if not name or not name.isprintable() or "/" in name or name.startswith(".") or name.lower().endswith(_UNFINISHED):
         return None
     return name if fnmatchcase(name, pattern) else None
+
+
+def storable(file: Listed) -> bool:
+    """Whether the ledger can hold what a server tells of a file; what it cannot is no file of ours."""
+    return (
+        0 <= file.size <= _MOST_SIZE_BYTES
+        and len(file.path.encode()) <= _MOST_PATH_BYTES
+        and len(file.tag.encode()) <= _MOST_TAG_BYTES
+    )
 
 
 def demand_few(entries: int, where: str) -> None:

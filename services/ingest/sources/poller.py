@@ -88,23 +88,23 @@ class Poller:
         if source is None:
             return False
         with logs.bound(org_id=source.org_id, source_id=source.source_id):
+            why = "the server answers with something that nobody foresaw"
             try:
                 now = self._clock.now()  # before the listing: what it shows was so then, or later
                 async with self._servers.open(source) as folder:
                     listing = await folder.list()
+                why = "the listing cannot be recorded"
+                await self._take_in(source, listing, now)
             except (SourceUnreachable, SourceRefused) as trouble:
                 log.warning("source.failed", reason=trouble.reason)
                 refused = isinstance(trouble, SourceRefused)
                 await self._sources.poll_failed(source, str(trouble), self._clock.now(), refused=refused)
-                return True
             except Failure:
                 raise
             except Exception as error:  # whatever one customer's server answers, the others' folders are listed
                 log.error("source.failed", exc_info=error)
-                why = f"the server answers with something that nobody foresaw: {type(error).__name__}"
-                await self._sources.poll_failed(source, why, self._clock.now(), refused=False)
-                return True
-            await self._take_in(source, listing, now)
+                told = f"{why}: {type(error).__name__}"
+                await self._sources.poll_failed(source, told, self._clock.now(), refused=False)
         return True
 
     async def _take_in(self, source: Source, listing: Listing, now: datetime) -> None:

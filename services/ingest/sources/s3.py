@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from services.ingest.records import Changed, Listed, Listing, Source, SourceRefused, SourceUnreachable
-from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, demand_few, fitting
+from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, demand_few, fitting, storable
 from shared.crypto import KeyRing, SealError
 from shared.errors import Failure, Permanent, Transient
 from shared.hosts import Hosts
@@ -40,8 +40,10 @@ class Prefix:
             ignored += len(page.get("CommonPrefixes", ()))
             for one in page.get("Contents", ()):
                 name = told(one, "Key").removeprefix(prefix)
-                if fitting(name, self._source.pattern):
-                    files.append(_listed(one["Key"], told(one, "Size"), one))
+                if fitting(name, self._source.pattern) and storable(
+                    file := _listed(one["Key"], told(one, "Size"), one)
+                ):
+                    files.append(file)
                 elif name:  # else it is the folder itself, as consoles make it
                     ignored += 1
             demand_few(len(files) + ignored, repr(self._source.path))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import asyncssh
 
 from services.ingest.records import Changed, Listed, Listing, Source, SourceRefused, SourceUnreachable
-from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, demand_few, fitting
+from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, demand_few, fitting, storable
 from shared.crypto import KeyRing, SealError
 from shared.errors import Failure, Transient
 from shared.hosts import Hosts, PrivateHost
@@ -250,12 +250,14 @@ def _fingerprint(key: asyncssh.SSHKey) -> str:
 
 
 def _listed(entry: asyncssh.SFTPName, source: Source) -> Listed | None:
-    """The entry as a file for us, or None: a folder, a link, another name, a name that is no name."""
+    """The entry as a file for us, or None: a folder, a link, another name, a name that is no name, a size that is
+    none."""
     name = fitting(entry.filename, source.pattern)
     if name is None or not _is_regular(entry.attrs):
         return None
     folder = "" if source.path == "/" else source.path.rstrip("/")
-    return Listed(f"{folder}/{name}", entry.attrs.size or 0, _mtime(entry.attrs))
+    file = Listed(f"{folder}/{name}", entry.attrs.size or 0, _mtime(entry.attrs))
+    return file if storable(file) else None
 
 
 def _is_regular(attrs: asyncssh.SFTPAttrs) -> bool:

@@ -20,6 +20,7 @@ class Faults:
     freeze: bool = False
     reads: int = 0
     names: Sequence[bytes] = ()  # listed on top of what is there
+    size: int = 5  # that they are said to have
     files: set[Any] = field(default_factory=set)
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
 
@@ -41,7 +42,8 @@ class _Files(asyncssh.SFTPServer):
         async for entry in super().scandir(path):
             yield entry
         for name in self._faults.names:
-            yield asyncssh.SFTPName(name, attrs=asyncssh.SFTPAttrs(permissions=0o100644, size=5, mtime=1_700_000_000))
+            attrs = asyncssh.SFTPAttrs(permissions=0o100644, size=self._faults.size, mtime=1_700_000_000)
+            yield asyncssh.SFTPName(name, attrs=attrs)
 
     async def read(self, file_obj: object, offset: int, size: int) -> bytes:
         self._faults.reads += 1

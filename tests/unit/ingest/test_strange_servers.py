@@ -61,6 +61,34 @@ async def test_a_server_that_answers_something_unforeseen_is_said_of_its_source_
     assert sources.failed == [(SOURCE, said, False)]
 
 
+class Empty:
+    """A folder with nothing in it."""
+
+    async def list(self) -> Listing:
+        return Listing([], 0)
+
+    @asynccontextmanager
+    async def open(self, source: Source) -> AsyncIterator["Empty"]:
+        yield self
+
+
+class Refusing:
+    """A ledger that cannot hold what was listed."""
+
+    async def record_listing(self, *_: object) -> None:
+        raise ValueError("value out of int64 range")
+
+
+async def test_a_listing_that_cannot_be_recorded_is_said_of_its_source_and_ends_nothing() -> None:
+    sources = OneSource(SOURCE)
+    pace = Pace(tick_s=1, stable=timedelta(), requeue=timedelta(), parallel=1)
+    poller = Poller(sources, cast(Ledger, Refusing()), Empty(), nobody, FrozenClock(), uuid4, pace)
+
+    assert await poller.poll_one() is True
+
+    assert sources.failed == [(SOURCE, "the listing cannot be recorded: ValueError", False)]
+
+
 class OneOrg:
     """Of the comparisons, and of what an org has of its own."""
 
