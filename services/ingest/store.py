@@ -7,7 +7,7 @@ from uuid import UUID
 from services.ingest.loading.retract import SUPERSEDE
 from services.ingest.loading.switch import STATEMENT_TIMEOUT_S, begin_switch
 from services.ingest.records import Claimed, Got, Listed, Loaded, Source
-from services.ingest.sources.store import MAX_ERROR, SOURCE_COLUMNS, source_of
+from services.ingest.sources.store import SOURCE_COLUMNS, kept_error, source_of
 from shared.db.pool import Connection, Database
 from shared.errors import Throttled
 
@@ -197,13 +197,13 @@ class Ledger:
         """It was not loaded; `attempts` are spent. Past the most attempts it has failed."""
         async with self._database.transaction(file.source.org_id) as connection:
             await connection.execute(
-                GIVE_BACK, file.file_id, file.claim_id, error[:MAX_ERROR], attempts, self._max_attempts
+                GIVE_BACK, file.file_id, file.claim_id, kept_error(error), attempts, self._max_attempts
             )
 
     async def list_again(self, file: Claimed, error: str, now: datetime, *, changed: bool) -> None:
         """The next listings decide about it; when it has changed, it must be seen unchanged from now on."""
         async with self._database.transaction(file.source.org_id) as connection:
-            await connection.execute(LIST_AGAIN, file.file_id, file.claim_id, error[:MAX_ERROR], changed, now)
+            await connection.execute(LIST_AGAIN, file.file_id, file.claim_id, kept_error(error), changed, now)
 
 
 def _asked(file: Claimed, sha256: str) -> tuple[object, ...]:
@@ -232,7 +232,7 @@ async def settle(
         loaded.rejects,
         loaded.fresh,
         same_as,
-        error and error[:MAX_ERROR],
+        error and kept_error(error),
         now,
         file.source.mapping or {},
     )

@@ -107,7 +107,7 @@ class Sources:
                 POLL_FAILED,
                 source.org_id,
                 source.source_id,
-                error[:MAX_ERROR],
+                kept_error(error),
                 now,
                 refused,
                 source.host_key,
@@ -116,6 +116,11 @@ class Sources:
                 source.bucket,
                 source.region,
             )
+
+
+def kept_error(error: str) -> str:
+    """What is kept of an error's text, which may quote a server: PostgreSQL refuses a NUL, and half a character."""
+    return error[:MAX_ERROR].replace("\0", "").encode(errors="replace").decode()
 
 
 def source_of(row: Row) -> Source:

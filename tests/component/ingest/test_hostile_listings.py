@@ -51,3 +51,13 @@ async def test_the_longest_name_and_the_largest_size_that_are_taken_can_be_store
     assert await bare_rig.one("SELECT listed, ignored, last_error FROM sources") == {
         "listed": 1, "ignored": 0, "last_error": None,
     }  # fmt: skip
+
+
+async def test_an_error_that_quotes_what_no_text_may_hold_is_kept_all_the_same(bare_rig: Rig, sshd: Server) -> None:
+    source_id = await bare_rig.add_source(sshd, "/")
+    source = await bare_rig.sources.find(bare_rig.org_id, source_id)
+    assert source is not None
+
+    await bare_rig.sources.poll_failed(source, "no method: a\0b\ud800", bare_rig.clock.now(), refused=False)
+
+    assert await bare_rig.one("SELECT last_error FROM sources") == {"last_error": "no method: ab?"}
