@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from services.ingest.records import Changed, Listed, Listing, Source, SourceRefused, SourceUnreachable
-from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, demand_few, fitting, storable
+from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, Gathering, fitting
 from shared.errors import Transient
 
 T = TypeVar("T")
@@ -42,19 +42,13 @@ class LocalFolder:
                 return await _on_disk(self._list)
 
     def _list(self) -> Listing:
-        files: list[Listed] = []
-        ignored = 0
+        gathered = Gathering(repr(self._source.path))
         with os.scandir(self._fd) as entries:
             for entry in entries:
                 name = fitting(os.fsencode(entry.name), self._source.pattern)
                 seen = _stat(self._fd, name) if name else None
-                file = _listed(_path(self._source, name), seen) if name and seen else None
-                if file and storable(file):
-                    files.append(file)
-                else:
-                    ignored += 1
-                demand_few(len(files) + ignored, repr(self._source.path))
-        return Listing(files, ignored)
+                gathered.take(_listed(_path(self._source, name), seen) if name and seen else None)
+        return gathered.listing()
 
     async def look(self, path: str) -> Listed:
         """See Folder."""

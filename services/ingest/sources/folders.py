@@ -10,6 +10,8 @@ from services.ingest.records import Listed, Listing, Source, SourceUnreachable
 READ_BYTES: Final = 1 << 20
 """A block of a file that is read."""
 MAX_ENTRIES: Final = 200_000
+MAX_NAME_CHARS: Final = 32_000_000
+"""In the paths of one listing, which is in memory as a whole: 160 for each of the most entries."""
 LIST_TIMEOUT_S: Final = 120.0
 
 # What the ledger can hold of a file, whatever its server tells. Path and tag are part of an index whose entries end at
@@ -83,18 +85,48 @@ def fitting(raw: bytes | str, pattern: str) -> str | None:
     return name if fnmatchcase(name, pattern) else None
 
 
-def storable(file: Listed) -> bool:
-    """Whether the ledger can hold what a server tells of a file; what it cannot is no file of ours."""
+class Gathering:
+    """A listing that grows entry by entry, within what may be listed of one folder. `where`: its name, for people."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._files: list[Listed] = []
+        self._ignored = self._name_chars = 0
+
+    def take(self, file: Listed | None) -> None:
+        """None, or what the ledger cannot hold: not for us. Raises SourceUnreachable past what may be listed."""
+        if file is None or not _storable(file):
+            self.ignore(1)
+            return
+        self._files.append(file)
+        self._name_chars += len(file.path)
+        self._demand_few()
+
+    def ignore(self, entries: int) -> None:
+        """So many that are not for us. Raises SourceUnreachable past what may be listed."""
+        self._ignored += entries
+        self._demand_few()
+
+    def listing(self) -> Listing:
+        """What was gathered."""
+        return Listing(self._files, self._ignored)
+
+    def _demand_few(self) -> None:
+        if len(self._files) + self._ignored > MAX_ENTRIES:
+            raise SourceUnreachable(
+                f"more than {MAX_ENTRIES} entries in {self._where}; have old files moved away",
+                reason="too_many_entries",
+            )
+        if self._name_chars > MAX_NAME_CHARS:
+            raise SourceUnreachable(
+                f"the names in {self._where} have more than {MAX_NAME_CHARS} characters; have old files moved away",
+                reason="too_many_entries",
+            )
+
+
+def _storable(file: Listed) -> bool:
     return (
         0 <= file.size <= _MOST_SIZE_BYTES
         and len(file.path.encode()) <= _MOST_PATH_BYTES
         and len(file.tag.encode()) <= _MOST_TAG_BYTES
     )
-
-
-def demand_few(entries: int, where: str) -> None:
-    """Raises SourceUnreachable for a folder that has too many entries to list."""
-    if entries > MAX_ENTRIES:
-        raise SourceUnreachable(
-            f"more than {MAX_ENTRIES} entries in {where}; have old files moved away", reason="too_many_entries"
-        )

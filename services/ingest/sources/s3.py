@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from services.ingest.records import Changed, Listed, Listing, Source, SourceRefused, SourceUnreachable
-from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, demand_few, fitting, storable
+from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, Gathering, fitting
 from shared.crypto import KeyRing, SealError
 from shared.errors import Failure, Permanent, Transient
 from shared.hosts import Hosts
@@ -30,24 +30,20 @@ class Prefix:
             return await named(self._list(), LIST_TIMEOUT_S)
 
     async def _list(self) -> Listing:
-        files: list[Listed] = []
-        ignored = 0
+        gathered = Gathering(repr(self._source.path))
         prefix = _prefix(self._source)
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._source.bucket, Prefix=prefix, Delimiter="/"
         )
         async for page in pages:
-            ignored += len(page.get("CommonPrefixes", ()))
+            gathered.ignore(len(page.get("CommonPrefixes", ())))
             for one in page.get("Contents", ()):
                 name = told(one, "Key").removeprefix(prefix)
-                if fitting(name, self._source.pattern) and storable(
-                    file := _listed(one["Key"], told(one, "Size"), one)
-                ):
-                    files.append(file)
+                if fitting(name, self._source.pattern):
+                    gathered.take(_listed(one["Key"], told(one, "Size"), one))
                 elif name:  # else it is the folder itself, as consoles make it
-                    ignored += 1
-            demand_few(len(files) + ignored, repr(self._source.path))
-        return Listing(files, ignored)
+                    gathered.ignore(1)
+        return gathered.listing()
 
     async def look(self, path: str) -> Listed:
         """See Folder."""

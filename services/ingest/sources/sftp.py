@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import asyncssh
 
 from services.ingest.records import Changed, Listed, Listing, Source, SourceRefused, SourceUnreachable
-from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, demand_few, fitting, storable
+from services.ingest.sources.folders import LIST_TIMEOUT_S, READ_BYTES, Gathering, fitting
 from shared.crypto import KeyRing, SealError
 from shared.errors import Failure, Transient
 from shared.hosts import Hosts, PrivateHost
@@ -41,18 +41,14 @@ class Folder:
 
     async def list(self) -> Listing:
         """The regular files that fit the pattern. Raises SourceUnreachable."""
-        files: list[Listed] = []
-        ignored = 0
+        gathered = Gathering(repr(self._source.path))
         with _named(self._source):
             async with asyncio.timeout(LIST_TIMEOUT_S):
                 # As bytes: one name in another encoding must not hide the others.
                 async for entry in self._client.scandir(self._source.path.encode()):
-                    if listed := _listed(entry, self._source):
-                        files.append(listed)
-                    elif entry.filename not in (b".", b".."):
-                        ignored += 1
-                    demand_few(len(files) + ignored, repr(self._source.path))
-        return Listing(files, ignored)
+                    if entry.filename not in (b".", b".."):
+                        gathered.take(_listed(entry, self._source))
+        return gathered.listing()
 
     async def look(self, path: str) -> Listed:
         """The file as it is now; a link is not followed. Raises Changed when it is no file any more."""
@@ -250,14 +246,12 @@ def _fingerprint(key: asyncssh.SSHKey) -> str:
 
 
 def _listed(entry: asyncssh.SFTPName, source: Source) -> Listed | None:
-    """The entry as a file for us, or None: a folder, a link, another name, a name that is no name, a size that is
-    none."""
+    """The entry as a file for us, or None: a folder, a link, another name, a name that is no name."""
     name = fitting(entry.filename, source.pattern)
     if name is None or not _is_regular(entry.attrs):
         return None
     folder = "" if source.path == "/" else source.path.rstrip("/")
-    file = Listed(f"{folder}/{name}", entry.attrs.size or 0, _mtime(entry.attrs))
-    return file if storable(file) else None
+    return Listed(f"{folder}/{name}", entry.attrs.size or 0, _mtime(entry.attrs))
 
 
 def _is_regular(attrs: asyncssh.SFTPAttrs) -> bool:
