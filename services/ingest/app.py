@@ -75,6 +75,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     folders = _folders(settings, ring, {"klaviyo": klaviyo, "webhook": BatchFolders(database, clock)})
     sources = Sources(database)
     ledger = Ledger(database, lease=timedelta(seconds=settings.ingest_lease_s), max_attempts=settings.ingest_attempts)
+    poller = Poller(sources, ledger, folders, partial(_publish, publisher), clock, uuid4, _pace(settings))
     deps = Deps(
         ledger=ledger,
         sources=sources,
@@ -86,11 +87,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         limits=_limits(settings),
         max_file_bytes=settings.ingest_max_file_bytes,
         spool_dir=settings.ingest_spool_dir,
+        queue_some=poller.queue_some,
     )
     tried = partial(probe, deps=ProbeDeps(sources.find, folders, clock, deps.limits))
     answering = partial(answer_each, answer=tried, send=ReplySender(replying).send)
     probes = Consumer(connection, publisher, PROBE_SOURCE, ProbeSourceJob, answering, clock)
-    poller = Poller(sources, ledger, folders, partial(_publish, publisher), clock, uuid4, _pace(settings))
     reconciler = _reconciler(settings, session, database, ring, clock)
     # Several consumers, each with one file in hand: a long file holds up few others.
     consumers = {

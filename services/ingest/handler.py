@@ -12,7 +12,7 @@ import asyncio
 import errno
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -91,8 +91,8 @@ class Sources(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """`lease_s`: after a third of it, the claim is extended. `new_id` makes claim ids. `most_s`: real seconds of one
-    attempt at a file."""
+    """`lease_s`: after a third of it, the claim is extended. `new_id` makes claim ids. `queue_some` queues more files
+    of a source, as many as may be. `most_s`: real seconds of one attempt at a file."""
 
     ledger: Ledger
     sources: Sources
@@ -104,6 +104,7 @@ class Deps:
     limits: Limits
     max_file_bytes: int
     spool_dir: Path | None
+    queue_some: Callable[[Source, datetime], Awaitable[int]]
     most_s: float = _MOST_S
 
 
@@ -132,6 +133,7 @@ async def _ingest(job: IngestFileJob, deps: Deps) -> None:
     with logs.bound(org_id=job.org_id, source_id=job.source_id, file_id=job.file_id):
         try:
             await _in_time(_Loading(file, deps).run(), deps.most_s)
+            await _queue_next(file.source, deps)
         except Changed as changed:
             log.info("file.changed", reason=changed.reason)
             await deps.ledger.list_again(file, str(changed), deps.clock.now(), changed=True)
@@ -163,6 +165,14 @@ async def _in_time(loading: Coroutine[None, None, None], most_s: float) -> None:
             f"not loaded within {most_s / 60:.0f} minutes; give it in smaller pieces, or from a faster server",
             reason="too_long",
         ) from None
+
+
+async def _queue_next(source: Source, deps: Deps) -> None:
+    """As good as may be: the next listing does the same, and nothing of the file that is settled hangs on it."""
+    try:
+        await deps.queue_some(source, deps.clock.now())
+    except Failure as failure:
+        log.warning("source.not_queued", reason=failure.reason)
 
 
 async def _give_back(file: Claimed, error: str, deps: Deps, *, attempts: int) -> None:

@@ -56,14 +56,22 @@ READ_AGAIN = """
     WHERE org_id = $1 AND source_id = $2
 """
 
-# Stable ones, and those whose message or worker was lost. Oldest first.
+# Those whose message or worker was lost, then stable ones, oldest first: so many that $6 are on their way, once half of
+# that or fewer are, because finding the oldest reads all that wait. What came back to be listed since the last listing
+# waits for the next one: its server may be away.
 SELECT_CANDIDATES = """
-    SELECT file_id FROM ingest_files
-    WHERE org_id = $1 AND source_id = $2
-      AND ((state = 'listed' AND last_seen_at - first_seen_at >= $4::interval)
-        OR (state IN ('queued', 'loading') AND queued_at < $3::timestamptz - $5::interval
-            AND (lease_until IS NULL OR lease_until < $3)))
-    ORDER BY mtime, path
+    (SELECT file_id FROM ingest_files
+     WHERE org_id = $1 AND source_id = $2 AND state IN ('queued', 'loading')
+       AND queued_at < $3::timestamptz - $5::interval AND (lease_until IS NULL OR lease_until < $3)
+     ORDER BY mtime, path)
+    UNION ALL
+    (SELECT f.file_id FROM ingest_files f JOIN sources s USING (source_id)
+     WHERE f.org_id = $1 AND f.source_id = $2 AND f.state = 'listed'
+       AND f.last_seen_at - f.first_seen_at >= $4::interval AND f.last_seen_at <= s.last_polled_at
+       AND s.enabled AND s.refused_at IS NULL
+     ORDER BY f.mtime, f.path
+     LIMIT (SELECT CASE WHEN count(*) > $6::int / 2 THEN 0 ELSE $6::int - count(*) END FROM ingest_files
+            WHERE org_id = $1 AND source_id = $2 AND state IN ('queued', 'loading')))
 """
 
 MARK_QUEUED = """
@@ -145,10 +153,15 @@ class Ledger:
         async with self._database.transaction(source.org_id) as connection:
             await connection.execute(READ_AGAIN, source.org_id, source.source_id, now, *columns)
 
-    async def candidates(self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta) -> list[UUID]:
-        """Files to queue now, oldest first: unchanged for `stable`, or lost on their way for `requeue`."""
+    async def candidates(
+        self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta, most: int
+    ) -> list[UUID]:
+        """Files to queue now, oldest first: lost on their way for `requeue`, or unchanged for `stable` in the last
+        listing; of the latter so many that `most` are on their way."""
         async with self._database.transaction(source.org_id) as connection:
-            rows = await connection.fetch(SELECT_CANDIDATES, source.org_id, source.source_id, now, stable, requeue)
+            rows = await connection.fetch(
+                SELECT_CANDIDATES, source.org_id, source.source_id, now, stable, requeue, most
+            )
         return [row["file_id"] for row in rows]
 
     async def mark_queued(self, org_id: UUID, file_id: UUID, now: datetime) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from services.ingest.records import Listed, Listing, Source, SourceRefused, SourceUnreachable
@@ -15,6 +15,11 @@ from shared.errors import Failure
 from shared.schemas.jobs import IngestFileJob
 
 log = logs.get(__name__)
+
+MOST_ON_THEIR_WAY: Final = 32
+"""Files of one source that are queued or loading. All sources share one queue, in the order in which files were queued:
+so many of one are ahead of another's next file at the most, and half as many are there for whoever has time. The 8
+replicas to which the production overlay grows have 16 files in hand, and it grows by one for each 4 that are queued."""
 
 
 class Folder(Protocol):
@@ -35,7 +40,7 @@ class Ledger(Protocol):
     async def record_listing(self, source: Source, listing: Sequence[tuple[UUID, Listed]], now: datetime) -> None: ...
     async def read_again(self, source: Source, files: Sequence[Listed], now: datetime) -> None: ...
     async def candidates(
-        self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta
+        self, source: Source, now: datetime, *, stable: timedelta, requeue: timedelta, most: int
     ) -> list[UUID]: ...
     async def mark_queued(self, org_id: UUID, file_id: UUID, now: datetime) -> None: ...
 
@@ -113,9 +118,17 @@ class Poller:
         if source.reread:
             await self._ledger.read_again(source, [file for _, file in files], now)
         await self._sources.poll_succeeded(source, listing, now)
-        ready = await self._ledger.candidates(source, now, stable=self._pace.stable, requeue=self._pace.requeue)
+        queued = await self.queue_some(source, now)
+        log.info("source.listed", files=len(listing.files), ignored=listing.ignored, queued=queued)
+
+    async def queue_some(self, source: Source, now: datetime) -> int:
+        """How many of its files were queued: as many as may be on their way, of those that are to be read. Also for
+        whoever has loaded one, so that the others do not wait for a listing. Raises Failure."""
+        ready = await self._ledger.candidates(
+            source, now, stable=self._pace.stable, requeue=self._pace.requeue, most=MOST_ON_THEIR_WAY
+        )
         for file_id in ready:
             # Publish, then note it: a crash in between queues the file twice, and the second message finds it done.
             await self._publish(IngestFileJob(org_id=source.org_id, source_id=source.source_id, file_id=file_id))
             await self._ledger.mark_queued(source.org_id, file_id, now)
-        log.info("source.listed", files=len(listing.files), ignored=listing.ignored, queued=len(ready))
+        return len(ready)

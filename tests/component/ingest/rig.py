@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 from services.ingest.handler import Deps, ingest_files
 from services.ingest.loading.staging import Stagings
 from services.ingest.reading.text import Limits
+from services.ingest.records import Source
+from services.ingest.sources.folders import Folders
 from services.ingest.sources.poller import Pace, Poller
 from services.ingest.sources.sftp import Servers
 from services.ingest.sources.store import Sources
@@ -62,10 +64,11 @@ class Rig:
             limits=Limits(slack_bytes=1 << 20),
             max_file_bytes=1 << 30,
             spool_dir=None,
+            queue_some=self._queue_some,
         )
         self.use_servers(servers)
 
-    def use_servers(self, servers: Servers) -> None:
+    def use_servers(self, servers: Servers | Folders) -> None:
         self.with_deps(servers=servers)
         pace = Pace(tick_s=5, stable=timedelta(seconds=STABLE_S), requeue=timedelta(hours=1), parallel=1)
         self.poller = Poller(self.sources, self.ledger, servers, self._publish, self.clock, uuid4, pace)
@@ -75,6 +78,9 @@ class Rig:
 
     async def _publish(self, job: IngestFileJob) -> None:
         self.queued.append(job)
+
+    async def _queue_some(self, source: Source, now: datetime) -> int:
+        return await self.poller.queue_some(source, now)
 
     async def add_org(self, slug: str = "shop") -> None:
         await self.run("INSERT INTO orgs VALUES ($1, $2, $2, $3)", self.org_id, slug, SENT)
