@@ -6,7 +6,9 @@ answered 202 unless its row is committed. One that comes twice is one row, and i
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -26,7 +28,8 @@ log = logs.get(__name__)
 
 PATH: Final = re.compile(r"/api/klaviyo-events/([a-z0-9-]{1,63})/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _BODY_TIMEOUT_S: Final = 8.0
-_AT_ONCE: Final = 4  # bodies of up to 8 MB in memory at the same time
+_AT_ONCE: Final = 8  # batches of up to 8 MB in memory at the same time
+_APART_AT_ONCE: Final = 2  # of them taken apart into objects, which are several times as large
 STATUS: Final = {
     "unknown_hook": 404, "method_not_allowed": 405, "bad_signature": 401, "stale_timestamp": 401,
     "body_too_large": 413, "compressed_body": 415, "invalid_batch": 422, "slow_body": 503, "overloaded": 503,
@@ -51,12 +54,19 @@ def called(path: str) -> Called | None:
     return Called(found[1], UUID(found[2])) if found else None
 
 
+def has_room(in_hand: Mapping[UUID, int], org_id: UUID) -> bool:
+    """Whether one more batch of an org may be taken in hand: while it has fewer there than are free. One org alone has
+    half of the places, the next one half of what is left, and so on: bodies that stall leave room for others' ones."""
+    return in_hand.get(org_id, 0) < _AT_ONCE - sum(in_hand.values())
+
+
 class Hooks:
     """The route of system webhooks."""
 
     def __init__(self, store: HookStore, ring: KeyRing, clock: Clock, new_id: Callable[[], UUID]) -> None:
         self._store, self._ring, self._clock, self._new_id = store, ring, clock, new_id
-        self._busy = 0
+        self._in_hand: Counter[UUID] = Counter()
+        self._apart = asyncio.Semaphore(_APART_AT_ONCE)
 
     async def handle(self, request: web.BaseRequest, to: Called) -> web.StreamResponse:
         """The answer to one batch, whatever happens."""
@@ -87,20 +97,27 @@ class Hooks:
         hook = await self._store.find(to.hook_id, self._clock.now())
         if hook is None or hook.org_slug != to.org_slug:
             raise BadBatch("unknown_hook", "There is no such hook.")
-        if self._busy >= _AT_ONCE:
-            raise BadBatch("overloaded", "Too many batches are on their way; send this one again.")
-        self._busy += 1
-        try:
+        with self._place(hook.org_id):
             return await self._store_batch(request, hook)
+
+    @contextmanager
+    def _place(self, org_id: UUID) -> Iterator[None]:
+        """Taken before the body is read: until it has come, nobody knows whether Klaviyo sends it."""
+        if not has_room(self._in_hand, org_id):
+            raise BadBatch("overloaded", "Too many batches are on their way; send this one again.")
+        self._in_hand[org_id] += 1
+        try:
+            yield
         finally:
-            self._busy -= 1
+            self._in_hand -= Counter({org_id: 1})  # which forgets those that have none
 
     async def _store_batch(self, request: web.BaseRequest, hook: Hook) -> int:
         body = await _body(request)
         now = self._clock.now()
         signature, timestamp = request.headers.get("Klaviyo-Signature", ""), _raw(request, "Klaviyo-Timestamp")
         demand_genuine(self._secrets(hook, now), body, timestamp, signature, now)
-        lines = await asyncio.to_thread(lines_of, body, request.headers.get("Klaviyo-Webhook-Id", ""))
+        async with self._apart:
+            lines = await asyncio.to_thread(lines_of, body, request.headers.get("Klaviyo-Webhook-Id", ""))
         await self._store.add(hook, self._new_id(), signature, lines, now)
         return lines.count(b"\n")
 

@@ -1,9 +1,10 @@
 """System webhooks on the wire: signed batches are stored before they are answered, anything else is refused."""
 
+import asyncio
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -130,6 +131,31 @@ async def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so(rig
     async with rig.http.post(url, data=chunks()) as chunked:
         assert chunked.status == 413
     assert await batches(rig) == []
+
+
+async def test_bodies_that_stall_at_one_orgs_hook_leave_room_for_anothers(rig: Rig, account: Account) -> None:
+    stalls, other = await add_hook(rig, rig.acme), await add_hook(rig, rig.other)
+    over = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await over.wait()
+
+    async def stall() -> int:
+        async with rig.http.post(f"{rig.url}/api/klaviyo-events/acme/{stalls}", data=body()) as answer:
+            return answer.status
+
+    # Of five one is refused: the other four have their places then.
+    refused, stalled = await asyncio.wait(
+        [asyncio.create_task(stall()) for _ in range(5)], return_when=asyncio.FIRST_COMPLETED
+    )
+    taken, _ = await send(rig, other, *batch(account), slug="other")
+    over.set()
+    await asyncio.wait(stalled)
+    again, _ = await send(rig, stalls, *batch(account))
+
+    assert [one.result() for one in refused] == [503]
+    assert (taken, again) == (202, 202)
 
 
 async def test_the_secret_before_goes_on_until_its_time_is_over(rig: Rig, account: Account) -> None:
