@@ -1,6 +1,8 @@
 """Our own SFTP server as it ships (deploy/sftp-drop), a real sshd: who may put what where, and that ingest reads it."""
 
+import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -58,7 +60,13 @@ class Drop:
 
 
 @pytest.fixture
-def drop(tmp_path: Path) -> Iterator[Drop]:
+def limits() -> dict[str, str]:
+    """What the server is told beside its places."""
+    return {}
+
+
+@pytest.fixture
+def drop(tmp_path: Path, limits: dict[str, str]) -> Iterator[Drop]:
     """Logins of two orgs."""
     if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
         pytest.skip("shutting a login into a folder needs root, and a mount namespace of its own")
@@ -76,6 +84,7 @@ def drop(tmp_path: Path) -> Iterator[Drop]:
     env = {
         "PATH": os.environ["PATH"], "BASE": str(base), "START": str(START), "DROP_KEYS": "/mnt", "DROP_ROOT": "/srv",
         "DROP_HOST_KEY": str(base / "host_key"), "DROP_PORT": str(port), "DROP_EVERY_S": "0.2",
+        **limits,
     }  # fmt: skip
     log = (base / "log").open("wb")
     process = subprocess.Popen(
@@ -178,3 +187,53 @@ async def test_a_login_comes_and_goes_with_its_file_of_keys_while_the_server_run
     drop_keys.write(drop.keys, "acme", [])
     await eventually(is_gone, within_s=10)
     assert await lets_in(drop, "cafe", key)
+
+
+async def comes_again(drop: Drop) -> None:
+    assert await lets_in(drop, "acme", drop.clients["acme"])
+
+
+@pytest.mark.parametrize("limits", [{"DROP_MOST_MB": "1"}])
+async def test_a_login_that_has_put_too_much_is_away_until_there_is_room(drop: Drop) -> None:
+    await eventually(lambda: up(drop), within_s=30)
+    large = drop.root / "acme" / "in" / "large.csv"
+
+    async with drop.login("acme", drop.clients["acme"]) as connection, connection.start_sftp_client() as client:
+        assert await client.listdir(".") == [".", ".."]
+        large.write_bytes(bytes(3 << 20))
+        async with asyncio.timeout(30):
+            await connection.wait_closed()
+    shut_out = not await lets_in(drop, "acme", drop.clients["acme"])
+    other = await lets_in(drop, "brew", drop.clients["brew"])
+    large.unlink()
+
+    assert (shut_out, other) == (True, True)
+    assert re.search(r"acme has \d MB here, and 1 MB are let: no login until there is room", log_of(drop))
+    await eventually(lambda: comes_again(drop), within_s=30)
+
+
+async def test_a_folder_that_hides_what_is_in_it_counts_as_too_much(drop: Drop) -> None:
+    await eventually(lambda: up(drop), within_s=30)
+    hidden = drop.root / "acme" / "in" / "hidden"
+
+    async with drop.login("acme", drop.clients["acme"]) as connection, connection.start_sftp_client() as client:
+        await client.mkdir("hidden")
+        await client.chmod("hidden", 0)
+        async with asyncio.timeout(30):
+            await connection.wait_closed()
+    assert not await lets_in(drop, "acme", drop.clients["acme"])
+    hidden.rmdir()
+    await eventually(lambda: comes_again(drop), within_s=30)
+
+
+@pytest.mark.parametrize("limits", [{"DROP_FILE_MB": "1"}])
+async def test_a_file_ends_at_the_size_that_is_read(drop: Drop) -> None:
+    await eventually(lambda: up(drop), within_s=30)
+
+    with pytest.raises((asyncssh.Error, OSError)):
+        async with drop.login("acme", drop.clients["acme"]) as connection, connection.start_sftp_client() as client:
+            async with client.open("large.csv", "wb") as file:
+                await file.write(bytes(3 << 20))
+
+    assert (drop.root / "acme" / "in" / "large.csv").stat().st_size <= 1 << 20
+    assert await lets_in(drop, "acme", drop.clients["acme"])
