@@ -16,6 +16,7 @@ import click
 import yaml
 
 from deploy import check_cluster as cluster
+from deploy import check_edge as edge
 from deploy import check_observability as observability
 from deploy import generate_env, programs, tools
 from deploy.generate_env import TARGET, example
@@ -54,6 +55,7 @@ def main(strict: bool) -> None:
         "compose file fits the compose specification": compose_schema,
         "Dockerfiles pass hadolint": dockerfiles,
         "the edge's file passes caddy": caddyfile,
+        "the edge lets through what the gateway takes": edge.faults,
         "kubernetes manifests fit their schemas": kubernetes_schemas,
         "compose keeps our rules": lambda: compose_rules(yaml.safe_load((ROOT / "compose.yaml").read_text())),
         "kubernetes keeps our rules": lambda: kubernetes_rules(manifests()),

@@ -1,0 +1,49 @@
+"""The edge must let through what the gateway takes, and not very much more."""
+
+from typing import Any
+
+import pytest
+
+from deploy import check_edge as check
+
+CADDY = """
+    handle @hooks {
+        request_body /api/generate/* {
+            max_size 1MB
+        }
+        request_body /api/klaviyo-events/* {
+            max_size 9MB
+        }
+    }
+"""
+
+
+def ingress(size: str, path: str) -> dict[str, Any]:
+    return {
+        "metadata": {"annotations": {"nginx.ingress.kubernetes.io/proxy-body-size": size}},
+        "spec": {"rules": [{"http": {"paths": [{"path": path}]}}]},
+    }
+
+
+def test_what_we_ship_has_no_faults() -> None:
+    assert list(check.faults()) == []
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "fault"),
+    [
+        ("9MB", "1MB", "/api/klaviyo-events/ lets 1000000 bytes through, and the gateway takes 8388608"),
+        ("9MB", "90MB", "/api/klaviyo-events/ lets 90000000 bytes through, of which the gateway takes 8388608"),
+        ("/api/klaviyo-events/*", "", "/api/klaviyo-events/ has no limit of its own"),
+    ],
+)
+def test_a_fault_of_the_caddyfile_is_told(was: str, now: str, fault: str) -> None:
+    assert list(check.misfits(check.caddy_sizes(CADDY))) == []
+    assert list(check.misfits(check.caddy_sizes(CADDY.replace(was, now)))) == [fault]
+
+
+def test_ingresses_say_a_size_for_all_of_their_paths() -> None:
+    sizes = check.ingress_sizes([ingress("1m", "/api/generate/"), ingress("9m", "/api/klaviyo-events/")])
+
+    assert sizes == {"/api/generate/": 1 << 20, "/api/klaviyo-events/": 9 << 20}
+    assert list(check.misfits(sizes)) == []
