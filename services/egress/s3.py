@@ -26,7 +26,7 @@ from shared import logs
 from shared.errors import Permanent, Transient
 from shared.hosts import Hosts
 from shared.s3 import UNREACHABLE, BoundedSession, named, told
-from shared.s3_names import endpoint_of
+from shared.s3_names import endpoint_of, wrong_for_ourselves
 
 log = logs.get(__name__)
 
@@ -81,6 +81,11 @@ class S3:
             return self._buckets[target]
 
     async def _client(self, target: Target) -> Any:
+        # Also here, for targets that were stored before this was asked: nobody is shown our identity by mistake.
+        keyless = not (target.access_key or target.role_arn)
+        if keyless and (wrong := wrong_for_ourselves(target.bucket, target.endpoint_url)):
+            at = target.endpoint_url or target.bucket
+            raise Permanent(f"{at} {wrong}; say anew where exports go", reason="s3_bad_target")
         session = AioSession()
         keys: dict[str, str | None] = {}
         if target.role_arn:

@@ -119,6 +119,24 @@ async def test_an_hour_is_written_with_the_customers_role_and_a_session_that_may
         assert not allows(policy, right.action, f"arn:aws:s3:::other-{world.bucket}/{KEY}")
 
 
+@pytest.mark.parametrize("bucket", ["records", "records-0a1b2c-s3alias"])
+async def test_our_own_identity_is_shown_to_no_endpoint_that_a_customer_names(
+    world: World, script: ScriptedS3, bucket: str
+) -> None:
+    """Of a target that was stored before such ones were refused: its hour says why nothing is written."""
+    shop = await world.shop(prefix="jai", bucket=bucket, endpoint_url=script.url, access_key=None, sealed_secret=None)
+    await world.say(shop, people(5))
+    if bucket != "records":
+        await world.set(shop.org_id, endpoint_url=None)
+
+    await export_hour(job(shop), world.deps)
+
+    row = await world.hour(shop)
+    assert (row["state"], row["error"].partition(": ")[0]) == ("blocked", "s3_bad_target")
+    assert "access key or a role" in row["error"] or "access point" in row["error"]
+    assert script.seen == []
+
+
 async def test_a_role_that_trusts_another_id_blocks_the_hour_and_nothing_else(world: World) -> None:
     shop, other = await a_shop_with_a_role(world), await world.shop("other", prefix="other")
     await world.say(other, people(3))

@@ -32,9 +32,10 @@ async def say_target(world: World, shop: Shop, **more: Any) -> exports.TargetSai
     clock = SetClock()
     clock.at = world.clock.now()
     asked = {"bucket": world.bucket, "endpoint_url": world.endpoints.s3_endpoint, "cadence": "hourly", **more}
+    asked |= {"access_key": world.endpoints.s3_access_key, "secret_key": world.endpoints.s3_secret_key}
     said = await Rig(world.db, shop.org_id, clock=clock).run(exports.set_target, asked)
     sealed = KEYS.seal(world.endpoints.s3_secret_key, f"{shop.org_id}/export")
-    await world.set(shop.org_id, access_key=world.endpoints.s3_access_key, sealed_secret=sealed)
+    await world.set(shop.org_id, sealed_secret=sealed)
     return said
 
 

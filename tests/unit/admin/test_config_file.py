@@ -43,6 +43,11 @@ def test_the_schema_takes_the_example_of_the_docs_and_refuses_what_is_misspelled
         ("a: 2026-13-45", "x.yaml: is no YAML: month must be in 1..12"),
         ("export:\n  secret_key: x", "x.yaml:2: export: secret_key: is a secret, which must not stand in a file"),
         ("export: {bucket: b, external_id: x}", "x.yaml:1: export: external_id: is ours, one per org; take it out"),
+        ("export: {bucket: records-s3alias}", "x.yaml:1: export: bucket: is the name of an access point"),
+        (
+            'export: {bucket: records, endpoint_url: "https://s3.example.com"}',
+            "x.yaml:1: export: endpoint_url: is reached with an access key or a role alone",
+        ),
         ("rules:\n  promo_codes:\n    - A B", "x.yaml:3: rules.promo_codes.0.code: has the wrong form"),
         ("org: {name: a}\n---\norg: {name: b}", "x.yaml:3: org: stands in x.yaml:1, too; keep one of them"),
     ],
