@@ -137,6 +137,8 @@ async def user_id_of(connection: Connection, email: str) -> UUID | None:
     return cast(UUID | None, await connection.fetchval(SELECT_USER_ID, email))
 
 
+# Before links for a new password, wherever both are touched: so nothing is set behind the back of whoever ends them all.
+LOCK_ACCOUNT = "SELECT FROM users WHERE user_id = $1 FOR NO KEY UPDATE"
 DELETE_RESETS = "DELETE FROM password_resets WHERE user_id = $1 AND used_at IS NULL"
 INSERT_RESET = """
     INSERT INTO password_resets (digest, user_id, drops_totp, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)
@@ -172,6 +174,7 @@ async def let_in_anew(connection: Connection, digest: bytes, user_id: UUID, now:
     return expires_at
 
 
+SELECT_HAS_IDENTITY = "SELECT EXISTS (SELECT FROM identities WHERE user_id = $1)"
 DELETE_IDENTITIES = "DELETE FROM identities WHERE user_id = $1"
 DELETE_SESSIONS_BY_PROVIDER = "DELETE FROM sessions WHERE user_id = $1 AND signed_in_with = 'provider'"
 

@@ -2,6 +2,9 @@
 
 An account is found by email once. From then on the subject counts, so an address that goes to somebody else at the
 provider takes nobody's account along.
+
+Who made that account, nobody knows: whoever had its invitation, or a link for its password, may have chosen what opens
+it. So what opened it until then ends, and from then on it opens through the provider.
 """
 
 from dataclasses import dataclass
@@ -12,7 +15,9 @@ from services.console.oidc.admission import Vouched, places_of
 from services.console.oidc.errors import SignInRefused
 from services.console.oidc.settings import Policy
 from services.console.people.joining import INSERT_MEMBER
+from services.console.people.second_factor import DELETE_CODES
 from services.console.people.signing_in import Means
+from services.console.people.store import DELETE_SESSIONS_OF
 from shared import logs
 from shared.admin.audit import INSERT_ENTRY
 from shared.db.pool import Connection
@@ -27,10 +32,11 @@ SELECT_LINKED = """
     FROM identities i JOIN users u USING (user_id) WHERE i.issuer = $1 AND i.subject = $2
 """
 SELECT_BY_EMAIL = """
-    SELECT u.user_id, u.email, u.totp_since IS NOT NULL AS two_factor,
+    SELECT u.user_id, u.email, u.totp_since IS NOT NULL AS two_factor, u.has_password,
         EXISTS (SELECT FROM identities i WHERE i.user_id = u.user_id AND i.issuer = $2) AS linked
-    FROM users u WHERE u.email = $1
+    FROM users u WHERE u.email = $1 FOR NO KEY UPDATE OF u  -- see LOCK_ACCOUNT
 """
+END_WAYS_IN = "UPDATE users SET password_hash = NULL, sealed_totp = NULL, totp_since = NULL WHERE user_id = $1"
 INSERT_IDENTITY = "INSERT INTO identities (issuer, subject, user_id, email, linked_at) VALUES ($1, $2, $3, $4, $5)"
 INSERT_USER = "INSERT INTO users (user_id, email, name, created_at) VALUES ($1, $2, $3, $4)"
 USE_INVITES = """
@@ -87,6 +93,13 @@ class _Entry:
     at: datetime
     request_id: str
 
+    async def end_ways_in(self, user_id: UUID) -> None:
+        """What opened this account until now opens it no more, by whomever it was set."""
+        await self.connection.execute(DELETE_RESETS, user_id)
+        await self.connection.execute(END_WAYS_IN, user_id)
+        await self.connection.execute(DELETE_CODES, user_id)
+        await self.connection.execute(DELETE_SESSIONS_OF, user_id, None)
+
     async def write(self, org_id: UUID, operation: str, email: str, **asked: str) -> None:
         await self.connection.execute(
             INSERT_ENTRY, org_id, self.at, email, "person", operation, email, {"by": "provider", **asked}, {},
@@ -103,15 +116,19 @@ async def _link(means: Means, entry: _Entry, who: Vouched, policy: Policy) -> Ad
     if who.email is None:
         raise SignInRefused("email_unverified")
     row = await entry.connection.fetchrow(SELECT_BY_EMAIL, who.email, who.issuer)
+    ended = {}
     if row is None:
         found = await _make(means, entry, who, who.email, policy)
     elif row["linked"]:
         raise SignInRefused("linked_to_another")
     else:
-        found = Admitted(row["user_id"], row["email"], row["two_factor"])
+        await entry.end_ways_in(row["user_id"])
+        found = Admitted(row["user_id"], row["email"], two_factor=False)
+        ways = {"password": row["has_password"], "second factor": row["two_factor"]}
+        ended = {"ended": ", ".join([way for way, was_there in ways.items() if was_there] + ["sessions"])}
     await entry.connection.execute(INSERT_IDENTITY, who.issuer, who.subject, found.user_id, who.email, entry.now)
     for org in await entry.connection.fetch(SELECT_ORGS_OF, found.user_id):
-        await entry.write(org["org_id"], "people.link", found.email)
+        await entry.write(org["org_id"], "people.link", found.email, **ended)
     return found
 
 

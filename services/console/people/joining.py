@@ -16,7 +16,7 @@ from shared.admin.audit import INSERT_ENTRY
 from shared.db.pool import Connection
 from shared.people import links
 from shared.people.roles import Role
-from shared.people.store import DELETE_RESETS
+from shared.people.store import DELETE_RESETS, LOCK_ACCOUNT
 
 SELECT_INVITE = """
     SELECT i.invite_id, i.org_id, i.email, i.role, i.invited_by, o.slug AS org_slug, o.name AS org_name,
@@ -149,6 +149,7 @@ async def reset_password(means: Means, token: str, asked: Reset, password: str, 
     """Set it, use the link up, and end every session of the person. Raises Gone, Busy."""
     password_hash, now = await means.hasher.hash(password), means.clock.now()
     async with means.database.transaction() as connection:
+        await connection.execute(LOCK_ACCOUNT, asked.user_id)
         if await connection.execute(USE_RESET, links.digest(token), now) != "UPDATE 1":
             raise Gone
         await connection.execute(SET_PASSWORD, asked.user_id, password_hash)

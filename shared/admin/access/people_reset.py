@@ -28,7 +28,8 @@ class PasswordLink(ResultModel):
 
 
 async def _alone(asking: Asking, asked: ResetMember) -> None:
-    """Raises Refused for an account that may open another org. Asked across orgs, since no org sees the others."""
+    """Raises Refused for an account that may open another org, now or later. Asked across orgs, since no org sees the
+    others."""
     async with asking.means.database.transaction(asking.org_id) as connection:
         row = await connection.fetchrow(SELECT_MEMBER, asking.org_id, asked.member)
     if row is not None:
@@ -39,6 +40,9 @@ async def _alone(asking: Asking, asked: ResetMember) -> None:
 async def _require_alone(connection: Connection, user_id: UUID) -> None:
     if len(await connection.fetch(SELECT_ORGS_OF, user_id)) != 1:
         raise Refused("works elsewhere too, so only whoever runs the system makes such a link", field="member")
+    # A group of the provider lets them into another org at any sign-in, and a password set here would come along.
+    if await connection.fetchval(store.SELECT_HAS_IDENTITY, user_id):
+        raise Refused("signs in through the provider, so only whoever runs the system makes such a link", field="member")
 
 
 @operation_after(
@@ -46,7 +50,8 @@ async def _require_alone(connection: Connection, user_id: UUID) -> None:
     "Make a link with which a member sets a new password; it is shown this once.",
 )  # fmt: skip
 async def reset(context: Context, asked: ResetMember, _: None) -> PasswordLink:
-    """Of an account that works in this org alone: whoever opens it must not open another org by it."""
+    """Of an account that works in this org alone, and signs in with a password alone: whoever opens it must not open
+    another org by it."""
     row = await context.connection.fetchrow(SELECT_MEMBER, context.org_id, asked.member)
     if row is None:
         raise NotFound(f"{asked.member} is no member of {context.org_slug}", next=Next("people.list"))
@@ -55,6 +60,7 @@ async def reset(context: Context, asked: ResetMember, _: None) -> PasswordLink:
 
     async def store_it() -> None:  # by the role that may: who serves an org has no business with passwords
         async with means.database.transaction() as connection:
+            await connection.execute(store.LOCK_ACCOUNT, user_id)
             await _require_alone(connection, user_id)
             await store.reset_anew(connection, links.digest(token), user_id, drops_totp=asked.second_factor, now=now)
 

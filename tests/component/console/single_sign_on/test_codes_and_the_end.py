@@ -21,6 +21,8 @@ async def test_our_second_factor_is_asked_after_the_provider_only_where_the_sett
 ) -> None:
     async with other_settings(database_url, wall, there, console_oidc_second_factor=asks_code) as (stage, visitor):
         await stage.person("Ann", acme="owner")
+        await comes_back(visitor, there)
+        await visitor.post("/_sign-out")
         async with stage.db.connection() as connection:
             await connection.execute("UPDATE users SET sealed_totp = 'x', totp_since = now()")
 
@@ -58,8 +60,11 @@ async def test_sessions_that_began_with_a_password_end_when_passwords_are_turned
 ) -> None:
     ann = await stage.person("Ann", acme="owner")
     async with Browser(stage.url) as through_provider:
-        await visitor.sign_in(ann)
         await comes_back(through_provider, there)
+        password = "quiet otter in the rain"  # noqa: S105  # of nobody
+        await visitor.post(await stage.reset(ann), password=password, again=password)
+        await comes_back(through_provider, there)
+        await visitor.sign_in(ann, password)
         pages = [await one.get("/acme/") for one in (visitor, through_provider)]
 
         object.__setattr__(stage.settings, "console_oidc_only", True)  # a restart with the setting, as fast as it gets
