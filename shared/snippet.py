@@ -17,8 +17,8 @@ PREFIX = r"[a-z][a-z0-9_]{0,31}"
 
 _FITS = re.compile(rf"{IDENTIFIER}\.{IDENTIFIER}\.{IDENTIFIER}")
 _PLACE = re.compile(rf"{IDENTIFIER}\.{IDENTIFIER}")
-_TAG = re.compile(r"\{%(.*?)%\}|\{\{(.*?)\}\}|\{#.*?#\}")  # as Django cuts a text: no tag goes over a line's end
 _OPENED = re.compile(r"\{[{%#]")
+_CLOSES = {"{%": "%}", "{{": "}}", "{#": "#}"}
 _BLOCKS = {"if", "for", "comment"}
 _BRANCHES = {"else": {"if"}, "elif": {"if"}, "elseif": {"if"}, "empty": {"for"}}
 
@@ -121,18 +121,37 @@ def control_fault(text: str) -> str | None:
     A tag that is cut off, or an `{% else %}` or `{% endif %}` too many, would join with the snippet's own tags: then a
     person would see half of each content, or the email would not render.
     """
-    if _OPENED.search(_TAG.sub(" ", text)) or text.endswith("{"):
+    cut = [_tags(line) for line in text.split("\n")]
+    if None in cut or text.endswith("{"):
         return "a tag is opened and not closed on the same line"
     names: list[str] = []
-    for found in _TAG.finditer(text):
-        inside = found[1] if found[1] is not None else found[2]
-        if inside is None:
+    for tag in (tag for line in cut for tag in line or ()):
+        inside = tag[2:-2]
+        if tag.startswith("{#"):
             continue
         if not inside.strip() or _OPENED.search(inside):
-            return f"{found[0]} is no tag"
-        if found[1] is not None:
+            return f"{tag} is no tag"
+        if tag.startswith("{%"):
             names.append(inside.split(maxsplit=1)[0])
     return _nesting_fault(names)
+
+
+def _tags(line: str) -> list[str] | None:
+    """A line's tags, as Django cuts a text: none goes over a line's end. None: one is opened and not closed."""
+    tags: list[str] = []
+    at, endless = 0, set[str]()  # what no further one closes is not looked for again: 200 KB of `{{` took minutes
+    while found := _OPENED.search(line, at):
+        start, kind = found.start(), found[0]
+        end = -1 if kind in endless else line.find(_CLOSES[kind], start + 2)
+        if end >= 0:
+            tags.append(line[start : end + 2])
+            at = end + 2
+        elif line[start + 1 : start + 3] in _CLOSES:  # the brace may stand before a tag, as in `{{% if x %}`
+            endless.add(kind)
+            at = start + 1
+        else:
+            return None
+    return tags
 
 
 def _nesting_fault(names: list[str]) -> str | None:

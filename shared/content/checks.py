@@ -8,13 +8,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from urllib.parse import urlsplit
 
 import orjson
 
+from shared.content.between import with_tags
 from shared.content.faults import Finding, Reading, Severity, read_variant
 from shared.content.rules import DEFAULT, OrgRules
-from shared.content.wording import SPAM_PHRASES, TAGS, URGENCY, codes, filled, likeness, phrase, shouted, visible
+from shared.content.wording import SPAM_PHRASES, URGENCY, codes, filled, likeness, phrase, shouted, visible
 from shared.html_reader import HtmlReader
 from shared.rendering.copy import BODY_BYTES
 from shared.schemas.copy import Vars
@@ -25,6 +27,8 @@ PREHEADER_MOST, PREHEADER_GOOD = 150, range(40, 111)
 GMAIL_CLIPS_BYTES = 102_000
 ALIKE = 0.8
 """Two variants that share this much teach nothing about what people like."""
+MOST_OF_A_KIND = 50
+"""So many links, pictures or codes are told of; to find the line of each of thousands would take minutes."""
 
 _SHELL_BYTES, _TRACKED_LINK_BYTES = 8_000, 250  # what Klaviyo puts around a body, and makes of each link
 _SHORTENERS = frozenset(
@@ -85,6 +89,8 @@ class Asked:
 def check_copy(variant: VariantCopy, asked: Asked) -> Reading:
     """All findings of one variant with the texts that are served."""
     reading = read_variant(variant, asked.required_fields, missing_default=asked.rules.missing_default)
+    if reading.too_much:
+        return reading
     more = [
         Finding(variant.name, place, line, what, severity == "warning", check, approval=True)
         for check, severity, place, line, what in _found(variant, reading, asked)
@@ -191,7 +197,7 @@ class _Links(HtmlReader):
         self.links: list[str] = []
         self.pictures: list[tuple[str, bool]] = []
         self.anchors: set[str] = set()
-        self.feed(TAGS.sub("{}", html))
+        self.feed(with_tags(html, lambda _: "{}"))
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -205,14 +211,15 @@ class _Links(HtmlReader):
 
 def _markup(body: str, source: str) -> Iterator[_Found]:
     written, made = _Links(source), _Links(body)
-    for url in dict.fromkeys(made.links):
-        if found := _link(url, made.anchors):
-            check, severity, what = found
-            yield check, severity, "body", _line_of(url, source), what
-    for url, _ in dict.fromkeys(written.pictures):
-        if url and not re.match(r"https://|\{", url, re.IGNORECASE):
-            yield "image", "blocking", "body", _line_of(url, source), f"shows a picture from {url[:60]}; use https://"
-    for url in dict.fromkeys(url for url, described in written.pictures if not described):
+    links = ((url, found) for url in dict.fromkeys(made.links) if (found := _link(url, made.anchors)))
+    for url, (check, severity, what) in islice(links, MOST_OF_A_KIND):
+        yield check, severity, "body", _line_of(url, source), what
+    pictures = dict.fromkeys(url for url, _ in written.pictures)
+    open_ones = (url for url in pictures if url and not re.match(r"https://|\{", url, re.IGNORECASE))
+    for url in islice(open_ones, MOST_OF_A_KIND):
+        yield "image", "blocking", "body", _line_of(url, source), f"shows a picture from {url[:60]}; use https://"
+    bare = dict.fromkeys(url for url, described in written.pictures if not described)
+    for url in islice(bare, MOST_OF_A_KIND):
         what = f'the picture {url[:60]} has no alt; say what it shows, or alt="" if it only decorates'
         yield "image_alt", "warning", "body", _line_of(url, source), what
 
@@ -263,7 +270,7 @@ def _wording(text: str, asked: Asked) -> Iterator[tuple[str, Severity, str, str]
                     found[0],
                 )
     known = {one.code.upper(): one for one in rules.promo_codes}
-    for code in codes(text):
+    for code in codes(text)[:MOST_OF_A_KIND]:
         if (promo := known.get(code.upper())) is None:
             what = f"names the promo code {code}, none of the org's; correct it, or add it to promo_codes of its rules"
             yield "promo_code", "blocking", what, code

@@ -14,7 +14,7 @@ from shared.content.fields import FieldUse, read_fields
 from shared.content.klaviyo_tags import klaviyo_tags
 from shared.content.served import CannotServe, serve
 from shared.rendering.copy import BODY_BYTES, PREHEADER_CHARS, SUBJECT_CHARS, RenderError, compile_copy
-from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces
+from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces, too_much
 from shared.rendering.places import SCHEMES, links_of, scheme_of
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.template_file import VariantCopy
@@ -67,11 +67,12 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One variant, read. `served` are the texts to be stored, None while a fault keeps them from being made; `shown`
-    is a trial rendering with every field."""
+    is a trial rendering with every field. `too_much`: nothing was read, and nothing else is to read it."""
 
     findings: list[Finding]
     served: Vars | None = None
     shown: Vars | None = None
+    too_much: bool = False
 
 
 def check_variant(variant: VariantCopy, required_fields: Iterable[str] = ()) -> list[Finding]:
@@ -87,7 +88,14 @@ def read_variant(
     lenient = missing_default == "warning"
     findings: list[Finding] = []
     uses: list[FieldUse] = []
-    for place, text in (("subject", variant.subject), ("preheader", variant.preheader), ("body", variant.source)):
+    texts = (("subject", variant.subject), ("preheader", variant.preheader), ("body", variant.source))
+    if more := [
+        Finding(variant.name, place, None, f"{fault}. {_ALLOWED}", check="language")
+        for place, text in texts
+        if (fault := too_much(text))
+    ]:
+        return Reading(more, too_much=True)
+    for place, text in texts:
         tags = [
             Finding(variant.name, place, _line(text, at), what, check="klaviyo_tag") for at, what in klaviyo_tags(text)
         ]

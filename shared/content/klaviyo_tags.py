@@ -5,16 +5,18 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+# No part of either is read twice: of an author who opens tags and closes none, that would take minutes.
 _TAG: Final = re.compile(
     r"\{%-?\s*(?P<tag>(?:unsubscribe|web_view|manage_preferences|catalog|coupon_code|web_feed|current_)\w*)"
-    r"|\{\{-?\s*(?P<value>(?:person|event|organization)\s*[.\[][^}]*|[^}]*\|\s*lookup\b[^}]*)"
+    r"|\{\{-?\s*+(?P<value>(?:person|event|organization)\s*[.\[][^}]*"
+    r"|[^{}|]*+(?:\|(?!\s*lookup\b)[^{}|]*+)*\|\s*lookup\b[^}]*)"
 )
 _PROPERTY: Final = re.compile(
     r"person\s*(?:\.\s*(?P<dot>[A-Za-z]\w*)|\|\s*lookup\s*:\s*(['\"])(?P<lookup>[A-Za-z]\w*)\2)"
     r"\s*(?P<filters>\|.*)?"
 )
 _DEFAULT: Final = re.compile(r"\|\s*default\s*:\s*(?P<words>'[^']*'|\"[^\"]*\")\s*")
-_WHOLE: Final = re.compile(r"\{\{-?\s*(?P<value>person\b[^}]*?)\s*-?\}\}")
+_WHOLE: Final = re.compile(r"\{\{-?\s*+(?P<value>person\b[^{}]*+)\}\}")
 
 
 def klaviyo_tags(text: str) -> Iterator[tuple[int, str]]:
@@ -38,7 +40,7 @@ def with_fields(text: str) -> str:
 
 
 def _as_field(found: re.Match[str]) -> str:
-    read = _PROPERTY.fullmatch(found["value"])
+    read = _PROPERTY.fullmatch(found["value"].removesuffix("-").rstrip())
     if read is None:
         return found[0]
     name, filters = read["dot"] or read["lookup"], read["filters"] or ""

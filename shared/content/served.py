@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import css_inline
 import mrml
 
+from shared.content.between import between, without
 from shared.content.clean import Unsettled, clean, css_is_safe, outline, removed
 from shared.content.slots import Hidden, Slot, SlotFault, hide
 from shared.rendering.language import parse_body
 
-_STYLE = re.compile(r"<style\b([^>]*)>(.*?)</style\s*>", re.DOTALL | re.IGNORECASE)
-_COMMENTED = re.compile(r"<!--\[if.*?<!\[endif\]-->", re.DOTALL)
-_MEDIA = re.compile(r"@media[^{}]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}", re.IGNORECASE)
+_STYLE = re.compile(r"<style\b([^<>]*)>", re.IGNORECASE), re.compile(r"</style\s*>", re.IGNORECASE)
+_COMMENTED = re.compile(r"<!--\[if"), re.compile(r"<!\[endif\]-->")
+_CSS_COMMENT = re.compile(r"/\*"), re.compile(r"\*/")
+_MEDIA = re.compile(r"@media[^{}@]*+\{(?:[^{}]*+\{[^{}]*+\})*[^{}]*+\}", re.IGNORECASE)
 _BODY = re.compile(r"<body\b[^>]*>(.*)</body\s*>", re.DOTALL | re.IGNORECASE)
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, inline_style_tags=False)
 _MADE_BY_MJML = frozenset({"vertical-align of <td>"})
@@ -79,24 +81,26 @@ def _of_mjml(source: str) -> str:
     if found is None:
         raise CannotServe("is MJML without a body")
     # Sheets for Outlook alone stand in comments of the head, beside links to fonts: neither is for a fragment.
-    head = _COMMENTED.sub("", made.content[: found.start()])
-    return "".join(sheet[0] for sheet in _STYLE.finditer(head) if "media=" not in sheet[1]) + found[1]
+    head = without(made.content[: found.start()], *_COMMENTED)
+    sheets = [head[start.start() : end.end()] for start, end in between(head, *_STYLE) if "media=" not in start[1]]
+    return "".join(sheets) + found[1]
 
 
 def _apart(html: str, hidden: Hidden) -> tuple[str, str, str, list[str]]:
     """The HTML without its style sheets, the rules to be inlined, those that only a sheet can carry (@media), and the
     names of those that are kept nowhere."""
-    sheets = [found[2] for found in _STYLE.finditer(_COMMENTED.sub("", html))]
+    said = without(html, *_COMMENTED)
+    sheets = [said[start.end() : end.start()] for start, end in between(said, *_STYLE)]
     for sheet in sheets:
         for number in hidden.numbers(sheet):
             raise SlotFault(hidden.slots[number], "stands in <style>, where a value could become markup")
-    css = re.sub(r"/\*.*?\*/", "", "\n".join(sheets), flags=re.DOTALL)
+    css = without("\n".join(sheets), *_CSS_COMMENT)
     media = "".join(" ".join(found[0].split()) for found in _MEDIA.finditer(css))
     css = _MEDIA.sub("", css)
     lost = sorted({found.lower() for found in re.findall(r"@[\w-]+", css)})
     if not css_is_safe(media):
         media, lost = "", ["@media", *lost]
-    return _STYLE.sub("", html) if sheets else html, css, media, lost
+    return without(html, *_STYLE) if sheets else html, css, media, lost
 
 
 def _moved(hidden: Hidden, before: str, after: str) -> Slot | None:

@@ -121,7 +121,13 @@ def hide(text: str) -> Hidden:
 def _smuggling(text: str, slots: list[Slot]) -> Iterator[SlotFault]:
     """Literals and captured text are not escaped when they are printed, and no sanitiser has seen them as markup."""
     captured = {found["name"]: set(found["block"]) & set("<\"'") for found in _CAPTURE.finditer(text)}
-    captured = {name: marks for name, marks in captured.items() if marks}
+    looked_for = [  # made once: of each slot each of them is asked
+        (
+            name, marks, re.compile(rf"\{{\{{-?\s*{re.escape(name)}\s*-?\}}\}}"),
+            re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])"),
+        )
+        for name, marks in captured.items() if marks
+    ]  # fmt: skip
     for slot in slots:
         if slot.tag in _ASKING or slot.tag == "comment" or slot.tag.startswith(("#", "end", "capture")):
             continue
@@ -130,10 +136,10 @@ def _smuggling(text: str, slots: list[Slot]) -> Iterator[SlotFault]:
             yield SlotFault(slot, "holds markup in a text of its own, which nobody cleans; write it as HTML around it")
         elif slot.inside != "text" and set(literals) & set("\"'"):
             yield SlotFault(slot, "holds a quote in a text of its own, which would end the attribute; leave it out")
-        for name, marks in captured.items():
-            bare = re.fullmatch(rf"\{{\{{-?\s*{re.escape(name)}\s*-?\}}\}}", slot.text) is not None
-            if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", _LITERAL.sub("''", slot.text)) and (
-                ("<" in marks and not bare) or slot.inside != "text"
+        bare_words = _LITERAL.sub("''", slot.text)
+        for name, marks, alone, named in looked_for:
+            if named.search(bare_words) and (
+                ("<" in marks and not alone.fullmatch(slot.text)) or slot.inside != "text"
             ):
                 yield SlotFault(slot, f"changes or quotes what {name} has captured; print it as it is, in text")
 
@@ -160,7 +166,7 @@ class _Place:
         self._before = ""  # the last character of a tag that is no blank
 
     def read(self, html: str) -> None:
-        at = 0
+        at, lower = 0, html.lower()
         while at < len(html):
             match self.name:
                 case "text":
@@ -172,7 +178,7 @@ class _Place:
                 case "tag":
                     at = self._in_tag(html, at)
                 case raw:
-                    at = self._until(html.lower(), at, f"</{raw}")
+                    at = self._until(lower, at, f"</{raw}")
 
     def _text(self, html: str, at: int) -> int:
         found = self._NEXT.search(html, at)

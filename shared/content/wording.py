@@ -2,6 +2,7 @@
 
 import re
 
+from shared.content.between import with_tags
 from shared.html_reader import HtmlReader
 
 SPAM_PHRASES = (
@@ -26,7 +27,6 @@ _CODE_NAMED = re.compile(
     r"\b(?:codes?|coupons?|vouchers?|promo(?:tion)?)\b(?:\s+(?:code|is|the|with))*\s*[:=]?\s*[\"'“‘«]?([A-Za-z0-9][A-Za-z0-9_-]{2,39})"
 )
 _CODE_SHAPED = re.compile(r"\b[A-Z]{3,}[0-9]{1,4}[A-Z]*\b")
-TAGS = re.compile(r"\{\{(.*?)\}\}|\{%-?\s*comment.*?endcomment\s*-?%\}|\{%.*?%\}", re.DOTALL)
 _LITERAL = re.compile(r"\"([^\"]*)\"|'([^']*)'")
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 _SHINGLE_WORDS = 3
@@ -34,7 +34,7 @@ _SHINGLE_WORDS = 3
 
 def filled(text: str) -> str:
     """A text with the words of its own tags (fallbacks) in their place, and without those of people."""
-    return TAGS.sub(lambda found: " ".join(a + b for a, b in _LITERAL.findall(found[1] or "")), text)
+    return with_tags(text, lambda inside: " ".join(a + b for a, b in _LITERAL.findall(inside)))
 
 
 def visible(html: str) -> str:

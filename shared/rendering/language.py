@@ -253,11 +253,21 @@ def shown_to_some(template: BoundTemplate) -> str:
     return " ".join(parts)
 
 
-def _parse(environment: Environment, text: str) -> BoundTemplate:
+def too_much(text: str) -> str | None:
+    """What would make reading it slow, seen at one look; None: nothing. Asked before anything else, because neither the
+    parser nor most checks have limits of their own."""
     if len(text) > _SOURCE_CHARS:
-        raise NotInTheLanguage(f"longer than {_SOURCE_CHARS:,} characters")
+        return f"longer than {_SOURCE_CHARS:,} characters"
+    if text.count("{%") + text.count("{{") > _SOURCE_TAGS:
+        return f"more than {_SOURCE_TAGS:,} tags"
+    if _LONG_TAG.search(text):
+        return f"a tag of more than {_TAG_CHARS:,} characters"
+    return None
+
+
+def _parse(environment: Environment, text: str) -> BoundTemplate:
     try:
-        if fault := _too_much(environment, text):
+        if fault := too_much(text) or _too_many_filters(environment, text):
             raise NotInTheLanguage(fault)
         template = environment.from_string(text)
         if unknown := set(template.analyze().filters) - environment.filters.keys():
@@ -274,12 +284,7 @@ def _parse(environment: Environment, text: str) -> BoundTemplate:
     return template
 
 
-def _too_much(environment: Environment, text: str) -> str | None:
-    """What would make parsing slow; asked before, because the parser has no limits of its own."""
-    if text.count("{%") + text.count("{{") > _SOURCE_TAGS:
-        return f"more than {_SOURCE_TAGS:,} tags"
-    if _LONG_TAG.search(text):
-        return f"a tag of more than {_TAG_CHARS:,} characters"
+def _too_many_filters(environment: Environment, text: str) -> str | None:
     for token in environment.tokenizer()(text):
         if token.kind == TOKEN_EXPRESSION and _LITERALS.sub("", token.value).count("|") > _TAG_FILTERS:
             return f"a tag with more than {_TAG_FILTERS} filters"

@@ -8,7 +8,8 @@ a link it can choose the scheme. So the source is parsed once with a probe in th
 import re
 from collections.abc import Iterable
 from html import unescape
-from html.parser import HTMLParser
+
+from shared.html_reader import LinearReader
 
 _URL_WORDS = (
     "action archive background cite classid codebase data dynsrc formaction href icon longdesc lowsrc manifest ping "
@@ -85,7 +86,7 @@ def _read(html: str) -> "_PlaceReader":
     return reader
 
 
-class _PlaceReader(HTMLParser):
+class _PlaceReader(LinearReader):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.seen: set[int] = set()
