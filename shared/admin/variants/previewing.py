@@ -1,5 +1,6 @@
 """What variants say to people before anybody gets them: saved ones as a grid, and one that is being written."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -8,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from shared.admin.context import Context
-from shared.admin.errors import NotFound
+from shared.admin.errors import NotFound, Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
 from shared.admin.stops import no_template
 from shared.admin.templates.store import place_of
@@ -21,6 +22,8 @@ from shared.content.checks import Asked, check_copy
 from shared.schemas.template_file import VariantCopy
 
 MOST_PEOPLE = 1_000
+MOST_CELLS = 5_000
+"""Rendered at once: each takes some 0.1 ms, and a hostile one up to 10."""
 _SAMPLED_DAYS = 7
 _NOBODY = UUID(int=0)
 
@@ -171,8 +174,12 @@ async def _grid(context: Context, asked: AskedPreview) -> tuple[list[PreviewPers
     if not wanted:
         known = ", ".join(f"{one.name!r} ({one.key})" for one in people)
         raise NotFound(f"Nobody of these is there: {', '.join(asked.who)}. People: {known}", field="who")
-    named = [PreviewPerson(key=one.key, name=one.name, looked_at=one in wanted) for one in people]
-    return named, preview_grid.grid(variants, wanted)
+    if len(variants) * len(wanted) > MOST_CELLS:
+        what = f"{len(variants)} variants for {len(wanted)} people are more than the {MOST_CELLS:,} previews made at once"
+        raise Refused(f"{what}; name one variant, or fewer people", field="people")
+    picked = set(map(id, wanted))
+    named = [PreviewPerson(key=one.key, name=one.name, looked_at=id(one) in picked) for one in people]
+    return named, await asyncio.to_thread(preview_grid.grid, variants, wanted)
 
 
 @operation(
@@ -198,13 +205,17 @@ async def try_texts(context: Context, asked: TryVariant) -> Tried:
     }
     rules = await variant_store.read_rules(connection, org_id)
     looked_at = Asked(template_id, context.now.date(), rules, tuple(template["required_fields"]), others)
+    return await asyncio.to_thread(_tried, copy, looked_at, asked.person)
+
+
+def _tried(copy: VariantCopy, looked_at: Asked, person: str) -> Tried:
     reading = check_copy(copy, looked_at)
     findings = rows_of(reading.findings)
     if reading.served is None:
         return Tried(findings=findings, fields=[], shown=False, subject="", preheader="", body="", reason="not_served")
-    variant = Variant(_NOBODY, name, "draft", 1, *reading.served)
+    variant = Variant(_NOBODY, copy.name, "draft", 1, *reading.served)
     fields = sorted(preview_grid.fields_of(variant))
-    [cell] = preview_grid.grid([variant], [person_of(asked.person, fields)])
+    [cell] = preview_grid.grid([variant], [person_of(person, fields)])
     shown = cell.shown
     return Tried(
         findings=findings, fields=fields, shown=shown is not None, subject=shown.subject if shown else "",

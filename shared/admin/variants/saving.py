@@ -1,5 +1,6 @@
 """Saving one variant, as an editor does: always a proposal, whatever is served goes on."""
 
+import asyncio
 from typing import Annotated
 from uuid import UUID
 
@@ -14,8 +15,6 @@ from shared.admin.variants import store as variant_store
 from shared.admin.variants.store import Stored
 from shared.admin.variants.variants import Finding, OneVariant, rows_of
 from shared.content.checks import Asked, check_copy
-from shared.content.served import serve
-from shared.schemas.copy import Vars
 from shared.schemas.template_file import VariantCopy
 
 SELECT_TEMPLATE = """
@@ -74,12 +73,14 @@ async def save_one(context: Context, asked: SaveVariant) -> SavedVariant:
         if other is not one and other.standing.state != "archived"
     }
     looked_at = Asked(template_id, context.now.date(), rules, tuple(template["required_fields"]), others)
-    findings = check_copy(variant, looked_at).findings
+    reading = await asyncio.to_thread(check_copy, variant, looked_at)  # others of this process go on meanwhile
+    findings = reading.findings
     if stopping := [found for found in findings if not found.warning and not found.approval]:
         raise Refused.of_faults([Fault(found.place, found.what) for found in stopping], code="cannot_be_served")
-    texts = Vars(variant.subject, variant.preheader, serve(variant.source).body)
+    if reading.served is None:
+        raise AssertionError("what nothing stops was served")
     what, copy_id, now = await template_store.store_variant(
-        connection, org_id, template_id, variant, one, texts, context.actor.name, context.now, review_required=True
+        connection, org_id, template_id, variant, one, reading.served, context.actor.name, context.now, review_required=True
     )  # what is approved is never withdrawn by saving something else
     changed = one is None or what != "unchanged" or now != one.standing or one.theme != variant.theme
     return SavedVariant(

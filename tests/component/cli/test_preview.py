@@ -57,6 +57,16 @@ def test_people_of_a_file_are_shown_every_variant_drafts_too_the_worst_first(sho
     assert "&lt;p&gt;Warm in 7&lt;/p&gt;" in out.read_text()
 
 
+def test_more_previews_than_are_made_at_once_are_refused(acme: Cli, tmp_path: Path) -> None:
+    more = "".join(f"  - {{name: V{n}, subject: Hello {n}, body: <p>{n}</p>}}\n" for n in range(4))
+    (tmp_path / "welcome.yaml").write_text(FILE + more)
+    acme.ok("template", "import", "acme", str(tmp_path / "welcome.yaml"))
+    many = people(tmp_path, [{"name": f"person {n}"} for n in range(1_000)])
+
+    assert "6 variants for 1000 people are more than the 5,000" in acme.line("preview", "acme", "welcome", "--people", many)
+    assert "1000 renderings" in acme.ok("preview", "acme", "welcome", "--people", many, "--variant", "Cold").replace(",", "")
+
+
 def test_sampled_people_are_the_kinds_that_came_lately(shop: Cli) -> None:
     for decision in ("treatment", "preview"):
         a_generation(shop, decision=decision)
