@@ -8,6 +8,10 @@ from shared.db.pool import Database
 
 Counted = tuple[Kind, bytes]
 
+SELECT_BLOCKED_UNTIL = """
+    SELECT max(blocked_until) FROM signin_delays
+    WHERE (kind, key) IN (SELECT * FROM unnest($1::text[], $2::bytea[]))
+"""
 INSERT_MISSING = """
     INSERT INTO signin_delays (kind, key, failures, last_failed_at, blocked_until) VALUES ($1, $2, 0, $3, $3)
     ON CONFLICT (kind, key) DO NOTHING
@@ -32,10 +36,14 @@ class DelayStore:
     async def charge(self, counted: Iterable[Counted], now: datetime) -> float:
         """Count one attempt as failed before it is looked at; 0. Or seconds to wait, and nothing is counted.
 
-        The rows are locked in one order, so attempts at once wait for each other instead of for themselves.
+        The rows are locked in one order, so attempts at once wait for each other instead of for themselves. Who has to
+        wait is told before that: an address that is blocked makes up emails, and each would leave a row behind.
         """
         keys = sorted(counted)
         async with self._database.transaction() as connection:
+            blocked = await connection.fetchval(SELECT_BLOCKED_UNTIL, *map(list, zip(*keys, strict=True)))
+            if blocked is not None and (wait := wait_s(Delay(0, blocked), now)):
+                return wait
             known: list[Delay] = []
             for kind, key in keys:
                 await connection.execute(INSERT_MISSING, kind, key, now)

@@ -104,7 +104,8 @@ TAKE_NOTICES = """
     WHERE s.digest = old.digest RETURNING old.notices
 """
 DELETE_OLD_SESSIONS = "DELETE FROM sessions WHERE created_at < $1"
-DELETE_OLD_DELAYS = "DELETE FROM signin_delays WHERE blocked_until < $1"
+# No wait is over before its failure; the index knows the failure.
+DELETE_OLD_DELAYS = "DELETE FROM signin_delays WHERE last_failed_at < $1 AND blocked_until < $1"
 DELETE_OLD_INVITES = "DELETE FROM invites WHERE expires_at < $1"
 DELETE_OLD_RESETS = "DELETE FROM password_resets WHERE expires_at < $1"
 DELETE_OLD_LINKS = "DELETE FROM signin_links WHERE expires_at < $1"

@@ -338,3 +338,17 @@ async def test_one_address_cannot_try_many_accounts(visitor: Browser) -> None:
     ]
 
     assert statuses == [422] * 20 + [429] * 2
+
+
+async def test_an_address_that_must_wait_leaves_nothing_behind_for_the_emails_that_it_makes_up(
+    stage: Stage, visitor: Browser
+) -> None:
+    for number in range(20):
+        await visitor.sign_in(f"person{number}@example.com", "spring is in the air")
+
+    statuses = {(await visitor.sign_in(f"made.up{n}@example.com", "spring is in the air")).status for n in range(50)}
+
+    assert statuses == {429}
+    async with stage.db.connection() as connection:
+        rows = await connection.fetch("SELECT kind, count(*) FROM signin_delays GROUP BY kind ORDER BY kind")
+    assert [tuple(row) for row in rows] == [("account", 20), ("address", 1)]
