@@ -59,7 +59,11 @@ async def test_all_of_it_is_saved_from_the_form_and_shown_there_again(stage: Sta
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"control_ratio": "0"}, "Control, in percent a persistent split needs one, like 0.1"),
+        ({"control_ratio": "0"}, "Control, in percent is missing: a persistent split needs one, like 10."),
+        (
+            {"split": "external"},
+            "Control, in percent is only for a split of ours: choose Random or Persistent above.",
+        ),
         ({"control_ratio": "95"}, "Control, in percent is too large: at most 90"),
         ({"revenue_cap": ""}, "Revenue cap reward revenue needs one, like 200"),
         ({"shares": "Warm"}, "Fixed shares line 1 is not like `Warm: 3`"),
@@ -75,6 +79,15 @@ async def test_what_cannot_be_is_said_at_its_field_and_nothing_is_saved(
     assert refused.status == 422
     assert said in refused.words
     assert (await stored(stage)).split == "external"
+
+
+async def test_leaving_a_split_of_ours_gives_its_share_of_control_up(stage: Stage, ann: Browser) -> None:
+    await ann.post(PATH, **FORM)
+
+    done = await ann.post(PATH, **{**FORM, "split": "external"})
+
+    found = await stored(stage)
+    assert (done.status, found.split, found.control_ratio) == (303, "external", 0)
 
 
 async def test_a_shipped_template_keeps_its_split_and_says_why(stage: Stage, ann: Browser) -> None:

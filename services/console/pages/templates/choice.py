@@ -67,7 +67,8 @@ def form_of(template: Template) -> Form:
 
 
 def asked_of(template: Template, given: GivenChoice) -> dict[str, Any]:
-    """As the operation is asked. Raises Refused for a line of shares that is none."""
+    """As the operation is asked. Raises Refused for a line of shares that is none, and for a share of control that
+    does not fit who splits."""
     policy: dict[str, Any] = {"model": given.model, "reward": given.reward, "revenue_cap": given.revenue_cap}
     if given.model == "fixed":
         policy["shares"] = dict(_share(line, number) for number, line in enumerate(_lines(given.shares), start=1))
@@ -82,10 +83,21 @@ def asked_of(template: Template, given: GivenChoice) -> dict[str, Any]:
         "control_share": round(given.control_share / 100, 6), "repeat": given.repeat, "policy": policy,
         "conversions": conversions,
     }  # fmt: skip
+    if "split" not in locked(template.state):
+        _check_ratio(template, given)
     if given.split == "external":
         asked["control_ratio"] = 0.0
     left = {name: value for name, value in asked.items() if name not in locked(template.state)}
     return {"template_id": template.template_id, **left}
+
+
+def _check_ratio(template: Template, given: GivenChoice) -> None:
+    """In percent, as the form has it; the operation speaks of ratios. Who leaves a split of ours gives its share up;
+    who types one beside Klaviyo's split means something that would not happen."""
+    if given.split == template.split == "external" and given.control_ratio:
+        raise Refused("is only for a split of ours: choose Random or Persistent above", field="control_ratio")
+    if given.split != "external" and not given.control_ratio:
+        raise Refused(f"is missing: a {given.split} split needs one, like 10", field="control_ratio")
 
 
 def nobody_is_control(template: Template) -> bool:
