@@ -3,6 +3,7 @@
 import re
 
 from shared.admin.stops import OneTemplate
+from shared.admin.templates import settings as template_settings
 from shared.admin.templates import templates
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
@@ -102,6 +103,50 @@ async def test_who_may_only_look_sees_no_button_that_changes(stage: Stage, visit
     assert [
         button for button in buttons for html in pages if button in html.replace("click “Refresh Klaviyo Data”", "")
     ] == []
+
+
+async def test_a_split_of_ours_keeps_the_control_message_that_its_form_does_not_show(
+    stage: Stage, visitor: Browser
+) -> None:
+    await ann(stage, visitor)
+    await make_template(stage, "acme")
+    await read_flows(stage, "acme")
+    place = {"flow_id": "FLOW01", "treatment_action_id": "70000012"}
+    test = {"split": "random", "control_ratio": 0.1}
+    await do(
+        stage, "acme", template_settings.set_template,
+        {"template_id": "welcome", **place, "control_action_id": "70000015", **test},
+    )  # fmt: skip
+    form = {"name": "Hello", **place, "property_prefix": "jai", "send_window": "15"}
+
+    saved = await visitor.post("/acme/templates/welcome/settings", **form)
+    kept = await do(stage, "acme", templates.show, {"template_id": "welcome"})
+    swapped = await visitor.post(
+        "/acme/templates/welcome/settings", **{**form, "treatment_action_id": kept.control_action_id or ""}
+    )
+    treated = await do(stage, "acme", templates.show, {"template_id": "welcome"})
+
+    assert (saved.status, kept.name, kept.control_action_id) == (303, "Hello", "70000015")
+    assert (swapped.status, treated.treatment_action_id, treated.control_action_id) == (303, "70000015", None)
+
+
+async def test_another_flow_takes_the_control_message_of_the_old_one_away(stage: Stage, visitor: Browser) -> None:
+    await ann(stage, visitor)
+    await make_template(stage, "acme")
+    await read_flows(stage, "acme")
+    old = {"flow_id": "FLOW01", "treatment_action_id": "70000012", "control_action_id": "70000015"}
+    await do(
+        stage, "acme", template_settings.set_template,
+        {"template_id": "welcome", **old, "split": "random", "control_ratio": 0.1},
+    )  # fmt: skip
+
+    moved = await visitor.post(
+        "/acme/templates/welcome/settings", name="Hello", flow_id="FLOW02", treatment_action_id="70000031",
+        property_prefix="jai", send_window="15",
+    )  # fmt: skip
+
+    found = await do(stage, "acme", templates.show, {"template_id": "welcome"})
+    assert (moved.status, found.flow_id, found.control_action_id) == (303, "FLOW02", None)
 
 
 async def test_a_flow_that_was_not_read_stays_selected(stage: Stage, visitor: Browser) -> None:

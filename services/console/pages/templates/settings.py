@@ -50,10 +50,14 @@ class GivenSettings(BaseModel):
     send_window: _Number = 15
     send_window_unit: Unit = "minutes"
 
-    def asked(self) -> dict[str, Any]:
-        """As the operation takes it."""
-        spans = {"delay", "delay_unit", "send_window", "send_window_unit"}
-        return self.model_dump(exclude=spans) | {
+    def asked(self, template: Template) -> dict[str, Any]:
+        """As the operation takes it. Where the split is ours the form has no Control Message, and the stored one stays
+        as long as it can: what its emails came to is counted as control's by it."""
+        left_out = {"delay", "delay_unit", "send_window", "send_window_unit"}
+        fits = self.flow_id == template.flow_id and self.treatment_action_id != template.control_action_id
+        if template.split != "external" and fits:
+            left_out.add("control_action_id")
+        return self.model_dump(exclude=left_out) | {
             "delay_s": None if self.delay is None else self.delay * UNITS[self.delay_unit],
             "send_window_s": self.send_window * UNITS[self.send_window_unit],
         }
@@ -94,7 +98,7 @@ async def save(visit: Visit) -> web.StreamResponse:
     template = await template_of(visit)
     given, form = await read_form(visit.request, GivenSettings)
     if given is not None:
-        asked = given.asked()
+        asked = given.asked(template)
         if _too_long(asked, form):
             return await _show(visit, template, form)
         told = _touched(template, given)
