@@ -132,6 +132,47 @@ async def test_a_draft_is_moved_and_a_live_one_renamed_without_asking(stage: Sta
     assert (renamed.status, moved.status) == (303, 303)
 
 
+CHOICE = {
+    "split": "persistent", "control_ratio": "20", "control_share": "0", "repeat": "avoid", "model": "logistic",
+    "reward": "click",
+}  # fmt: skip
+
+
+async def test_another_split_of_a_live_template_says_who_is_control_and_that_results_may_doubt_it(
+    stage: Stage, ann: Browser
+) -> None:
+    asked = await ann.post("/acme/templates/welcome/choice", **CHOICE)
+    before = await template(stage)
+    done = await ann.post("/acme/templates/welcome/choice", **hidden(asked))
+
+    assert (asked.status, done.status) == (200, 303)
+    assert (
+        "Until now: Klaviyo splits · nobody is control. Then: Persistent, 20 % control." in asked.words
+    )
+    assert "they may say that the split is not what was planned" in asked.words
+    assert (before.split, (await template(stage)).control_ratio) == ("external", 0.2)
+
+
+async def test_what_leaves_control_as_it_is_and_a_draft_are_saved_without_asking(stage: Stage, ann: Browser) -> None:
+    same = await ann.post(
+        "/acme/templates/welcome/choice", **{**CHOICE, "split": "external", "control_ratio": "0", "repeat": "allow"}
+    )
+    await do(stage, "acme", template_settings.set_state, {"template_id": "welcome", "state": "draft"})
+    draft = await ann.post("/acme/templates/welcome/choice", **CHOICE)
+
+    assert (same.status, draft.status) == (303, 303)
+
+
+async def test_another_holdout_of_a_shipped_template_is_asked_for_too(stage: Stage, ann: Browser) -> None:
+    await do(stage, "acme", template_settings.set_state, {"template_id": "welcome", "state": "shipped"})
+
+    asked = await ann.post("/acme/templates/welcome/choice", control_share="5", model="logistic", reward="click")
+
+    assert asked.status == 200
+    assert "Then: Klaviyo splits · 5 % holdout." in asked.words
+    assert "not what was planned" not in asked.words
+
+
 async def test_control_content_of_a_live_template_is_asked_for_and_kept_as_it_was_typed(
     stage: Stage, ann: Browser
 ) -> None:

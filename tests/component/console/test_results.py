@@ -323,6 +323,7 @@ async def test_a_sample_ratio_that_is_wrong_is_the_first_thing_said(
     words = (await visitor.get("/acme/results/welcome")).words
 
     assert "The split is not what was planned" in words
+    assert "Was the split changed in these 90 days?" in words
     assert "Do not ship or archive by these numbers" in words
     assert "Sample ratio alarm" in (await visitor.get("/acme/results")).words
 

@@ -109,11 +109,34 @@ def nobody_is_control(template: Template) -> bool:
 def in_words(template: Template) -> str:
     """Who is control, and how the others are shared, in a line."""
     policy = Policy.model_validate(template.policy)
+    return " · ".join([*_control(template), next(title for key, title, _ in MODELS if key == policy.model)])
+
+
+def touched(template: Template, asked: Mapping[str, Any]) -> list[str]:
+    """What `asked` does to the control of a template that people get copy of; nothing, where it stays."""
+    wanted = template.model_copy(
+        update={name: asked[name] for name in ("split", "control_ratio", "control_share") if name in asked}
+    )
+    before, after = _control(template), _control(wanted)
+    if before == after:
+        return []
+    told = [
+        f"{template.name} is {template.state}, and others are control from the next webhook on. Until now: "
+        f"{' · '.join(before)}. Then: {' · '.join(after)}."
+    ]
+    if template.state == "active" and wanted.split != "external":
+        told.append(
+            "Results compare the control of the last 90 days with the new plan: as long as some of them are of the old "
+            "one, they may say that the split is not what was planned."
+        )
+    return told
+
+
+def _control(template: Template) -> list[str]:
     split = next(title for key, title, _ in SPLITS if key == template.split)
     said = [split if template.split == "external" else f"{split}, {100 * template.control_ratio:g} % control"]
     said += [f"{100 * template.control_share:g} % holdout"] if template.control_share else []
-    said += ["nobody is control"] if nobody_is_control(template) else []
-    return " · ".join([*said, next(title for key, title, _ in MODELS if key == policy.model)])
+    return [*said, "nobody is control"] if nobody_is_control(template) else said
 
 
 def put(form: Form, error: AdminError) -> None:

@@ -157,6 +157,12 @@ async def save_choice(visit: Visit) -> web.StreamResponse:
     if given is not None:
         try:
             asked = template_choice.asked_of(template, given)
+            told = template_choice.touched(template, asked) if template.state in LIVE else []
+            if not await agreed(visit, told):
+                back = visit.path("templates", template.template_id, "settings")
+                return await ask_back(
+                    visit, f"Change who is control of {template.name}?", told, "Save the test", back=back
+                )
             done = await visit.run(template_settings.set_template, asked)
         except (Refused, Conflict) as error:
             template_choice.put(choice, error)
