@@ -14,7 +14,7 @@ from services.console.routes import all_pages
 from services.console.web.page import Page
 from shared.clock import FrozenClock
 from tests.component.console.browser import Browser
-from tests.component.console.test_what_roles_see import ASKS_OTHERS, path_of
+from tests.component.console.test_what_roles_see import ASKS_OTHERS, Offered, path_of
 from tests.support.belongings import furnish, parameters_of
 from tests.support.console import DRAFTING, Stage, console
 from tests.support.results import COPIES, History
@@ -100,6 +100,19 @@ async def test_every_page_of_an_empty_org_says_what_will_be_there(stage: Stage, 
 
     assert unlike == {}
     assert EMPTY.keys() <= {page.path for page in OF_THE_ORG}
+
+
+async def test_no_link_on_a_page_of_an_empty_org_leads_to_what_is_not_there(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    led: dict[str, str] = {}
+    for page in OF_THE_ORG:
+        answer = await visitor.get(path_of_org(page))
+        led |= {path.partition("#")[0]: page.path for method, path in Offered(answer.html).asked if method == "GET"}
+
+    gone = {path: where for path, where in led.items() if (await visitor.get(path)).status == 404}
+
+    assert gone == {}
+    assert "/acme/integration" in led
 
 
 async def test_a_page_whose_server_part_fails_says_so_with_an_id(stage: Stage, visitor: Browser, amqp_url: str) -> None:
