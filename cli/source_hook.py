@@ -4,6 +4,7 @@ import click
 
 from cli.actor import acting
 from cli.display import moment
+from cli.gateway_url import gateway_url
 from cli.session import command, session
 from shared.admin.sources import hooks
 from shared.admin.sources.sources import OneSource
@@ -22,9 +23,10 @@ def hook() -> None:
 @hook.command("create")
 @click.argument("org_slug")
 @click.argument("name")
+@gateway_url
 @acting
 @command
-async def hook_create(org_slug: str, name: str, actor: str) -> None:
+async def hook_create(org_slug: str, name: str, base_url: str, actor: str) -> None:
     """Make a hook; its secret is shown this once.
 
     Give Klaviyo both: POST /api/webhooks with endpoint_url and secret_key, and the topics of emails
@@ -32,20 +34,21 @@ async def hook_create(org_slug: str, name: str, actor: str) -> None:
     """
     async with session() as s:
         made = await s.run(hooks.create, OneSource(name=name), org_slug, actor)
-    _show(made)
+    _show(made, base_url)
 
 
 @hook.command("rotate")
 @click.argument("org_slug")
 @click.argument("name")
 @click.option("--keep-hours", type=_HOURS, default=hooks.KEEPS_H, show_default=True, help="The old secret works on.")
+@gateway_url
 @acting
 @command
-async def hook_rotate(org_slug: str, name: str, keep_hours: float, actor: str) -> None:
+async def hook_rotate(org_slug: str, name: str, keep_hours: float, base_url: str, actor: str) -> None:
     """Make another secret; the old one goes on until the new one stands in Klaviyo."""
     async with session() as s:
         made = await s.run(hooks.rotate, hooks.RotateHook(name=name, keep_hours=keep_hours), org_slug, actor)
-    _show(made)
+    _show(made, base_url)
 
 
 @hook.command("show")
@@ -59,7 +62,7 @@ async def hook_show(org_slug: str, name: str) -> None:
     click.echo(f"{found.path}, secret of {moment(found.changed_at)}")
 
 
-def _show(made: hooks.HookMade) -> None:
-    click.echo(f"endpoint_url  https://YOUR-GATEWAY{made.path}")
+def _show(made: hooks.HookMade, base_url: str) -> None:
+    click.echo(f"endpoint_url  {base_url.rstrip('/')}{made.path}")
     click.echo(f"secret_key    {made.secret}")
     click.echo("The secret is not shown again.", err=True)

@@ -10,6 +10,7 @@ import click
 from cli import stops
 from cli.actor import acting
 from cli.display import printable, show_table
+from cli.gateway_url import gateway_url
 from cli.given_file import GIVEN_FILE, called
 from cli.session import command, session
 from cli.template_file import BadFile, bad_file, lines, load_yaml, read_template
@@ -291,10 +292,7 @@ async def snippet(org_slug: str, template_id: str, as_json: bool, page: bool) ->
 @click.command()
 @click.argument("org_slug")
 @click.argument("template_id")
-@click.option(
-    "--base-url", envvar="JUSTAI_CONSOLE_GATEWAY_URL", show_envvar=True, default="https://<your host>",
-    help="Where the gateway is reached from outside.",
-)  # fmt: skip
+@gateway_url
 @command
 async def webhook(org_slug: str, template_id: str, base_url: str) -> None:
     """Print what to enter in the flow's Webhook step: destination URL, headers, JSON body."""

@@ -38,8 +38,8 @@ class Settings(OidcSettings, DraftingSettings):
     )
     console_gateway_url: str = Field(
         "https://<your host>",
-        description="Where Klaviyo reaches the gateway, without a slash at the end; the webhook's Destination URL is "
-        "made of it.",
+        description="Where Klaviyo reaches the gateway, without a slash at the end; the webhook's Destination URL and "
+        "the addresses of hooks are made of it.",
     )
     console_drafting: int = Field(
         2,

@@ -13,7 +13,7 @@ HOOKS = "/acme/integration/hooks"
 
 @pytest.fixture
 async def stage(database_url: str) -> AsyncIterator[Stage]:
-    async with console(database_url, SystemClock()) as running:
+    async with console(database_url, SystemClock(), console_gateway_url="https://gw.example") as running:
         await running.staff()
         yield running
 
@@ -27,6 +27,7 @@ async def test_a_hook_is_made_its_secret_shown_once_and_rotated(visitor: Browser
     rotated = await visitor.post(f"{HOOKS}/hook/rotate")
 
     assert ("secret_key" in made.words, "secret_key" in later.words) == (True, False)
+    assert 'value="https://gw.example/api/klaviyo-events/acme/' in made.html
     assert "/api/klaviyo-events/acme/" in later.html
     assert (again.status, "already" in again.words) == (422, True)
     assert "The old secret works for 24 more hours" in rotated.words

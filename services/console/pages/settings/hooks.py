@@ -55,5 +55,5 @@ async def _show(visit: Visit, form: Form, made: hooks.HookMade | None = None, *,
     shown = {one.name: await visit.run(hooks.show, OneSource(name=one.name)) for one in hooked}
     return visit.render(
         "settings/hooks.html", 422 if form.faulty else 200, form=form, sources=hooked, shown=shown, made=made,
-        rotated=rotated, keeps_h=hooks.KEEPS_H,
+        rotated=rotated, keeps_h=hooks.KEEPS_H, gateway=visit.console.settings.console_gateway_url.rstrip("/"),
     )  # fmt: skip
