@@ -68,6 +68,24 @@ async def test_a_key_of_another_org_is_neither_rotated_nor_revoked(stage: Stage,
         assert await connection.fetchval("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL") == 1
 
 
+async def test_a_key_that_manages_the_org_is_rotated_without_a_word_of_webhooks(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    await visitor.post("/acme/keys", name="Terraform", kind="admin")
+    async with stage.db.connection() as connection:
+        key_id = await connection.fetchval("SELECT key_id FROM api_keys")
+
+    asked = await visitor.get("/acme/keys")
+    rotated = await visitor.post(f"/acme/keys/{key_id}/rotate", keep_hours="1")
+    await visitor.post("/acme/keys", name="Flow")
+    both = await visitor.get("/acme/keys")
+
+    assert "Give the new one to whatever manages the org with it before." in rotated.words
+    assert "change over whatever manages the org with it" in asked.words
+    for page in (asked, rotated):
+        assert "every webhook" not in page.words
+    assert "change every webhook over: Klaviyo repeats" in both.words
+
+
 async def test_what_a_stranger_wrote_is_shown_and_not_run(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
 

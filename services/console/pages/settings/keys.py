@@ -73,9 +73,9 @@ async def rotate(visit: Visit) -> web.StreamResponse:
         await visit.notice(f"Nothing was rotated: the overlap {form.error('keep_hours')}.", "warn")
         return visit.see_other(visit.path("keys"))
     made = await visit.run(keys.rotate, keys.RotateKey(key=visit.value("key"), keep_hours=given.keep_hours))
-    return await _show(
-        visit, Form(), made=Shown(made.name, made.key, ("generate",), made.old_shown, made.old_expires_at)
-    )  # fmt: skip
+    known = (await visit.run(keys.list_keys, Nothing())).keys
+    scopes = next((tuple(one.scopes) for one in known if one.key_id == made.key_id), ())
+    return await _show(visit, Form(), made=Shown(made.name, made.key, scopes, made.old_shown, made.old_expires_at))
 
 
 @pages.page("POST", "/{org}/keys/{key}/revoke", role="owner")
