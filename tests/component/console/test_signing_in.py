@@ -189,8 +189,12 @@ async def test_with_a_second_factor_the_password_alone_opens_nothing(
     wall.advance(60)
 
     async with Browser(stage.url) as fresh:
+        assert "Forgot your password? An owner of your org can make a link" in (await fresh.get("/_sign-in")).words
         half = await fresh.sign_in(ann)
         half_token = fresh.token
+        asked = await fresh.get(half.location)
+        assert "Lost your phone? A recovery code lets you in" in asked.words
+        assert "an owner of your org can make a link on the page People" in asked.words
         assert half.location == "/_sign-in/code?next=%2F"
         assert (await fresh.get("/acme/")).status == 303
         assert (await fresh.get("/_account")).status == 303
