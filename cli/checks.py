@@ -33,6 +33,6 @@ async def check(org_slug: str) -> None:
 
 
 def _said(finding: CheckFinding, org_slug: str) -> str:
-    at = f" {moment(finding.at)} UTC." if finding.at is not None else ""
+    at = f" {moment(finding.at)}." if finding.at is not None else ""
     see = f" (justai {COMMANDS[finding.see]} {org_slug})" if finding.do and finding.see else ""
     return printable(f"{finding.says}{at}{' ' + finding.do if finding.do else ''}{see}")

@@ -58,7 +58,7 @@ async def invite(org_slug: str, email: str, role: Role, actor: str) -> None:
     async with session() as s:
         made = await s.run(people.invite, people.Invite(email=email, role=role), org_slug, actor)
     click.echo(url + made.path)
-    click.echo(f"It works once, until {moment(made.expires_at)} UTC. Give it to {email}.", err=True)
+    click.echo(f"It works once, until {moment(made.expires_at)}. Give it to {email}.", err=True)
 
 
 @console.command("reset")
@@ -85,7 +85,7 @@ async def reset(email: str, drops_totp: bool, org_slug: str | None, actor: str) 
                 raise _no_account(email)
             path, until = made.path, made.expires_at
     click.echo(url + path)
-    click.echo(f"It works once, until {moment(until)} UTC. Give it to {email}.", err=True)
+    click.echo(f"It works once, until {moment(until)}. Give it to {email}.", err=True)
 
 
 @console.command("let-in")
@@ -107,7 +107,7 @@ async def let_in(email: str, actor: str) -> None:
     if made is None:
         raise _no_account(email)
     click.echo(url + made.path)
-    click.echo(f"It works once, until {moment(made.expires_at)} UTC. Give it to {email}.", err=True)
+    click.echo(f"It works once, until {moment(made.expires_at)}. Give it to {email}.", err=True)
 
 
 @console.command("unlink")

@@ -35,8 +35,8 @@ def show_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, empt
 
 
 def moment(at: datetime | None, otherwise: str = "") -> str:
-    """To the second, in UTC."""
-    return f"{at:%Y-%m-%d %H:%M:%S}" if at else otherwise
+    """`2026-11-23 14:30:00 UTC`."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else otherwise
 
 
 def printable(text: str) -> str:

@@ -50,7 +50,7 @@ async def number(
         found = await s.run(admin_number.number, admin_number.AskedNumber(hours=hours), org_slug)
     click.echo(summary(found))
     if found.as_of is not None:
-        click.echo(f"Counted at {moment(found.as_of)} UTC; what has changed since is being counted.")
+        click.echo(f"Counted at {moment(found.as_of)}; what has changed since is being counted.")
     show_table(
         ("template", "the email shows", "because of", "emails", "seen sent", "what helps"),
         (

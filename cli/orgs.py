@@ -82,7 +82,7 @@ async def org_show(org_slug: str) -> None:
     """Show an org, and what of it is stopped."""
     async with session() as s:
         found = await s.run(orgs.show, Nothing(), org_slug)
-        click.echo(f"{found.slug}: {printable(found.name)}, created {moment(found.created_at)} UTC.")
+        click.echo(f"{found.slug}: {printable(found.name)}, created {moment(found.created_at)}.")
         click.echo(
             f"Time zone: {found.time_zone or 'UTC'}. Reviews are {'' if found.review_required else 'not '}required."
         )

@@ -39,7 +39,7 @@ async def outcomes(org_slug: str, hours: float, template_id: str | None, user_id
         found = await s.run(admin_outcomes.list_outcomes, asked, org_slug)
     _show_writing(found.writing)
     if found.as_of is not None:
-        click.echo(f"Counted at {moment(found.as_of)} UTC; what has changed since is being counted.")
+        click.echo(f"Counted at {moment(found.as_of)}; what has changed since is being counted.")
     _show_counts(found.counts, hours)
 
 

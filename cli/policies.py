@@ -114,7 +114,7 @@ async def rebuild(org_slug: str, template_id: str, at: datetime | None) -> None:
         next_snapshot(task_of(org_id, template_id, row["fitted_until"], row["settings"], facts, before))
         for facts in (stored, today)
     )
-    click.echo(f"Snapshot {row['snapshot_id']}, facts until {moment(row['fitted_until'])} UTC.")
+    click.echo(f"Snapshot {row['snapshot_id']}, facts until {moment(row['fitted_until'])}.")
     served = in_order(row["otherwise"], sorted(row["otherwise"])), {c: tuple(p) for c, p in row["cells"].items()}
     if pack(stored)[1] != row["facts_hash"] or (made.otherwise, dict(made.cells)) != served:
         raise click.ClickException("Its own facts give OTHER shares: another version fitted it, or it was edited.")
@@ -155,8 +155,8 @@ def _show_state(found: policies.Policy) -> None:
     if found.snapshot_id is None:
         click.echo("Nothing was fitted yet: all approved variants are shown alike.")
         return
-    click.echo(f"Snapshot {found.snapshot_id}, model {found.model}, made {moment(found.created_at)} UTC.")
+    click.echo(f"Snapshot {found.snapshot_id}, model {found.model}, made {moment(found.created_at)}.")
     if found.fitted_until is not None:
         what = "clicks" if found.reward == "click" else "conversions"
         learned = f" from {found.sends} sends with {found.clicks} {what}" if found.sends is not None else ""
-        click.echo(f"Facts until {moment(found.fitted_until)} UTC{learned}, sha256 {found.facts_hash}.")
+        click.echo(f"Facts until {moment(found.fitted_until)}{learned}, sha256 {found.facts_hash}.")

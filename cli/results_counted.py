@@ -68,7 +68,7 @@ def _show_all(lines: list[TemplateResults]) -> None:
 def _show_one(found: Results) -> None:
     click.echo(
         f"Template {found.template_id} ({found.state}), decisions from {found.since} to {found.until} "
-        f"({found.time_zone}), counted {moment(found.counted_at)} UTC\n"
+        f"({found.time_zone}), counted {moment(found.counted_at)}\n"
     )
     show_table(
         ("", *(name.replace("_", " ") for name in _COLUMNS)),
@@ -92,7 +92,7 @@ def _show_segments(found: Segments) -> None:
 
 def _show_themes(found: Themes) -> None:
     if found.as_of is not None:
-        click.echo(f"As of {moment(found.as_of)} UTC, 90 days back:\n")
+        click.echo(f"As of {moment(found.as_of)}, 90 days back:\n")
     show_table(
         ("theme", "variants", "assigned", "delivered", "clicks", "share", "click rate"),
         (

@@ -22,7 +22,7 @@ def show_results(
     """Funnel, lift, alarms, variants, what was earned, segments, weeks, and what might be done."""
     click.echo(
         f"{org_slug}, template {found.template_id} ({found.state}), "
-        f"decisions from {moment(found.since)} to {moment(found.until)} UTC\n"
+        f"decisions from {moment(found.since)} to {moment(found.until)}\n"
     )
     show_table(
         ("", "assigned", "written", "sent", "delivered", "opens", "clicks", "click rate", "unsubscribes", "complaints"),

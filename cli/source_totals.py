@@ -65,7 +65,7 @@ def _show(found: Totals) -> None:
         click.echo("Nothing was compared yet; the ingest service does it within the hour, or now with --now.")
         return
     zone = found.time_zone or "UTC, for the key may not read the account's time zone"
-    click.echo(f"Compared at {moment(found.compared_at)} UTC: {found.compared} numbers, {found.differing} differ.")
+    click.echo(f"Compared at {moment(found.compared_at)}: {found.compared} numbers, {found.differing} differ.")
     click.echo(
         f"  sent      {found.sent_since:%Y-%m-%d %H:%M} to {found.sent_until:%Y-%m-%d %H:%M} UTC, days of {zone}"
     )

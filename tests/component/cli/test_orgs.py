@@ -116,7 +116,7 @@ def test_the_list_of_keys_says_their_state(acme: Cli) -> None:
     assert lines["revoked"].split()[-2:] == ["revoked", "1"]
     assert lines["expired"].split()[-2:] == ["expired", "1"]
     assert f"active until {day:%Y-%m-%d}" in lines["expiring"]
-    assert "2026-11-23 10:00:00" in lines["active"]
+    assert "2026-11-23 10:00:00 UTC" in lines["active"]
 
 
 # --- the world -------------------------------------------------------------------------------------------------------

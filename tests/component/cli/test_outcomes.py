@@ -91,8 +91,8 @@ def test_what_holds_up_writing_is_said_first(acme: Cli) -> None:
 
     assert "paused" not in after_a_new_key
     assert said[:2] == [
-        "Writing is paused since 2026-11-23 14:30:00: Klaviyo answered 401 (key_refused).",
-        "Klaviyo is left alone until 2026-11-23 14:35:00 (klaviyo_503).",
+        "Writing is paused since 2026-11-23 14:30:00 UTC: Klaviyo answered 401 (key_refused).",
+        "Klaviyo is left alone until 2026-11-23 14:35:00 UTC (klaviyo_503).",
     ]
 
 

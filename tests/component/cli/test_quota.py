@@ -66,7 +66,7 @@ def test_it_tells_use_backlog_misses_and_the_delay_that_would_do(acme: Cli) -> N
     said = acme.ok("quota")
     assert "acct:A1 (acme)\n" in said
     assert "750 a minute, 150 left to other apps;" in said
-    assert "held up  until 2026-11-23 15:30:00 (klaviyo_throttled)" in said
+    assert "held up  until 2026-11-23 15:30:00 UTC (klaviyo_throttled)" in said
     assert "waiting  fresh 3, clean_up 1; drains in 0 s" in said
     assert "missed   quota 1 within 1 h" in said
     assert "a delay of at least 2 min would do" in said
@@ -110,7 +110,7 @@ def test_it_tells_that_an_account_is_left_alone_and_how_many_calls_had_failed(ac
 
     assert (told["breaker"], told["blocked_reason"], told["calls_failed_30_s"]) == ("open", "klaviyo_503", 15)
     assert told["calls_30_s"] in (25, 124)  # the clock runs on: the oldest step may have dropped out
-    assert "held up  until 2026-11-23 15:30:00 (klaviyo_503)" in said
+    assert "held up  until 2026-11-23 15:30:00 UTC (klaviyo_503)" in said
     assert "breaker  open: 15 of " in said
     assert max(map(len, said.splitlines())) <= 80
     assert "breaker  probing: 15 of " in acme.ok("quota")
@@ -129,12 +129,15 @@ def a_second_road(cli: Cli, **columns: object) -> None:
     [
         (None, "not tried"),
         ({"looks": 2}, "being tried"),
-        ({"verdict": "shared", "verdict_at": NOW}, "shared with PATCH, seen 2026-11-23 14:30:00"),
-        ({"verdict": "refused", "verdict_at": NOW}, "refused, unlike PATCH, seen 2026-11-23 14:30:00"),
-        ({"verdict": "separate", "verdict_at": NOW}, "separate since 2026-11-23 14:30:00; 0 used in the last minute"),
+        ({"verdict": "shared", "verdict_at": NOW}, "shared with PATCH, seen 2026-11-23 14:30:00 UTC"),
+        ({"verdict": "refused", "verdict_at": NOW}, "refused, unlike PATCH, seen 2026-11-23 14:30:00 UTC"),
+        (
+            {"verdict": "separate", "verdict_at": NOW},
+            "separate since 2026-11-23 14:30:00 UTC; 0 used in the last minute",
+        ),
         (
             {"verdict": "separate", "verdict_at": NOW, "breaker_writes": 4},
-            "separate since 2026-11-23 14:30:00; calls fail, breaker probing",
+            "separate since 2026-11-23 14:30:00 UTC; calls fail, breaker probing",
         ),
     ],
 )

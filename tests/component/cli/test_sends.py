@@ -47,7 +47,7 @@ def test_an_email_is_shown_with_the_lines_that_say_it_and_what_waits_with_its_re
     assert "12,345  emails whose person has no generation that they could show" in waiting
     assert "not yet" in waiting
     assert "not delivered" in email
-    assert "2025-11-23 09:00:00 Bounced Email EV1: events out/a.csv line 7" in email
+    assert "2025-11-23 09:00:00 UTC Bounced Email EV1: events out/a.csv line 7" in email
     assert "No email that was bot clicked" in acme.ok("sends", "acme", "welcome", "--what", "bot_clicked")
     assert acme.line("email", "acme", "T9").startswith("No email 'T9'")
     assert "of an attr" not in acme.ok("sends", "acme", "welcome", "--by", "plan")

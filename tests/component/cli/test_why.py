@@ -117,15 +117,15 @@ def test_a_written_one_is_told_from_its_webhook_to_its_email(connected: Cli) -> 
     data = story(connected, one)
 
     assert f"org acme, template welcome, profile {PERSON}" in text
-    assert "accepted 2026-11-23 14:20:00" in text
+    assert "accepted 2026-11-23 14:20:00 UTC" in text
     assert "decided treatment, because of uniform: variant Warm, version 2, propensity 0.25" in text
     assert "eligible: Warm 0.25, Short 0.75 cell tier=gold" in text
     assert 'attrs {"tier":"Gold"} repairs quotes' in text
-    assert "may render from 2026-11-23 14:22:00" in text
+    assert "may render from 2026-11-23 14:22:00 UTC" in text
     assert "shows our copy" in text
-    assert "written, at 2026-11-23 14:20:02, 2.5 s after it was accepted, 1 attempt means: our copy was" in text
+    assert "written, at 2026-11-23 14:20:02 UTC, 2.5 s after it was accepted, 1 attempt means: our copy was" in text
     assert "is believed to hold this generation's copy for welcome.f.a" in text
-    assert "sent at 2026-11-23 14:23:00, delivered, opened at 2026-11-23 14:23:00 (found by message)" in text
+    assert "sent at 2026-11-23 14:23:00 UTC, delivered, opened at 2026-11-23 14:23:00 UTC (found by message)" in text
     assert data["decided"]["eligible"][1] == {"copy_id": str(second), "name": "Short", "probability": 0.75}
     assert (data["ended"]["outcome"], data["ended"]["took_s"], data["waiting"]) == ("written", 2.5, None)
     assert data["sends"][0]["transmission_id"] == "t1"
@@ -174,7 +174,8 @@ def test_the_copy_and_each_event_are_told_as_they_were(acme: Cli) -> None:
 
     assert "subject Hi Ada preview none body <p>Beans</p> <p>Bye�[2J</p>" in text
     assert "drawn number 0." in text
-    assert "2026-11-23 14:24:00 Opened Email by a machine (a source that is gone, a file that is gone, line 0)" in text
+    opened = "2026-11-23 14:24:00 UTC Opened Email by a machine"
+    assert f"{opened} (a source that is gone, a file that is gone, line 0)" in text
     assert data["content"] == {"subject": "Hi Ada", "preheader": "", "body": copy.body}
     events = data["sends"][0]["events"]
     assert [(event["metric"], event["line"]) for event in events] == [("Opened Email", 0), ("Unsubscribed", 1)]
@@ -211,7 +212,8 @@ def test_an_end_is_told_in_the_words_of_the_runbook(acme: Cli, outcome: str, rea
 
     text = told(acme, one)
 
-    assert f"{outcome}, because of {reason}, at 2026-11-23 14:29:02, 2.5 s after it was accepted, 3 attempts" in text
+    when = "2026-11-23 14:29:02 UTC, 2.5 s after it was accepted"
+    assert f"{outcome}, because of {reason}, at {when}, 3 attempts" in text
     assert words in text
 
 
@@ -273,8 +275,8 @@ def test_what_holds_the_org_up_is_said(connected: Cli) -> None:
 
     text = told(connected, one)
 
-    assert "writing is paused since 2026-11-23 14:30:00: Klaviyo answered 401 (key_refused)" in text
-    assert "Klaviyo is left alone until 2026-11-23 14:35:00" in text
+    assert "writing is paused since 2026-11-23 14:30:00 UTC: Klaviyo answered 401 (key_refused)" in text
+    assert "Klaviyo is left alone until 2026-11-23 14:35:00 UTC" in text
 
 
 def test_one_that_never_reached_the_profile_writer_says_where_to_look(acme: Cli) -> None:
@@ -298,7 +300,7 @@ def test_an_alias_leads_to_its_generation(acme: Cli) -> None:
     )  # fmt: skip
 
     assert story(acme, alias)["generation_id"] == str(one)
-    assert f"{alias} is an alias of it: the same webhook, seen again at 2026-11-23 14:30:00" in told(acme, alias)
+    assert f"{alias} is an alias of it: the same webhook, seen again at 2026-11-23 14:30:00 UTC" in told(acme, alias)
 
 
 def test_older_ones_are_found_as_far_back_as_asked(acme: Cli) -> None:

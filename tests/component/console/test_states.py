@@ -150,6 +150,8 @@ async def test_every_page_tells_times_in_the_zone_of_the_org(stage: Stage, visit
         answer = await visitor.get(path_of(page, ours))
         if "text/html" not in answer.headers.get("Content-Type", ""):
             continue
+        if "<main" in answer.html and f"Times in {ZONE.key}." not in answer.words:
+            elsewhere.add((page.path, "", "the page names no zone"))
         times = Times(answer.html)
         for at, title, words in times.told:
             told += 1
@@ -163,6 +165,7 @@ async def test_every_page_tells_times_in_the_zone_of_the_org(stage: Stage, visit
 
     assert elsewhere == set()
     assert told > 25
+    assert "Times in UTC." in (await visitor.get("/_account")).words  # a person may work in orgs of several zones
 
 
 @pytest.mark.parametrize("delivered", [False, True])
