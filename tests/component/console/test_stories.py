@@ -116,6 +116,21 @@ async def test_a_person_of_another_org_is_not_found(stage: Stage, visitor: Brows
         assert await connection.fetchval("SELECT count(*) FROM generations") == 1
 
 
+async def test_a_wrong_id_deletes_nobody_and_is_told_on_the_page_not_in_its_closed_dialog(
+    stage: Stage, visitor: Browser
+) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    await Facts(stage.db, stage.orgs["acme"], stage.now).generation("01PERSON")
+
+    wrong = await visitor.post("/acme/operations/people/01PERSON/delete", user_id="01PERSONS")
+
+    assert wrong.status == 422
+    assert "Nothing was saved. What was typed is not the id of this person." in wrong.words
+    assert 'class="error"' not in wrong.html
+    async with stage.db.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM generations") == 1
+
+
 async def test_a_story_leads_to_its_events_and_each_says_what_it_counts_for(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="editor"))
     facts = Facts(stage.db, stage.orgs["acme"], stage.now)

@@ -85,10 +85,10 @@ async def delete(visit: Visit) -> web.StreamResponse:
     await visit.run(
         operations_person.show, OnePerson(user_id=user_id, quick=True)
     )  # of whom nothing is stored: not here
-    given, form = await read_form(visit.request, Confirmed)
+    given, _ = await read_form(visit.request, Confirmed)
     if given is None or given.user_id != user_id:
-        form.refuse("user_id", "is not the id of this person")
-        return await _show(visit, form)
+        # Said on the page: the field is in a dialog, which is closed again by then.
+        return await _show(visit, Form(errors={"": "What was typed is not the id of this person."}))
     done = await visit.run(operations_person.delete, DeletePerson(user_id=SecretStr(user_id)))
     await visit.notice(
         f"Deleted: {counted(done.generations, 'generation')}, {counted(done.sends, 'email')}, "
