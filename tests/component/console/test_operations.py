@@ -8,6 +8,7 @@ from shared.clock import FrozenClock
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
 from tests.support.operations import Facts
+from tests.support.templates import make_template
 
 INSERT_REFUSED = """
     INSERT INTO refused_webhooks (org_id, day, flow_id, code, webhooks, last_at)
@@ -95,6 +96,23 @@ async def test_a_whole_org_is_stopped_with_its_reason_and_resumed(stage: Stage, 
     assert "This org is stopped" in home
     assert "The stop is over" in resumed
     assert "The org is stopped" not in resumed
+
+
+async def test_what_is_stopped_or_paused_leads_to_where_that_is_ended(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+    await make_template(stage, "acme")
+    await visitor.post("/acme/templates/welcome/stop", reason="<wrong> price")
+    async with stage.db.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO write_pauses (org_id, account_key, reason, message, paused_at) "
+            "VALUES ($1, 'acct:A', 'key_refused', '401.', $2)",
+            stage.orgs["acme"], stage.now,
+        )  # fmt: skip
+
+    live = await visitor.get("/acme/operations")
+
+    assert '<a href="/acme/templates/welcome">welcome</a> is stopped: &lt;wrong&gt; price.' in live.html
+    assert 'Store a new private key in <a href="/acme/integration">Org Integration Settings</a>' in live.html
 
 
 async def test_who_only_looks_cannot_stop_an_org(stage: Stage, visitor: Browser) -> None:

@@ -53,6 +53,8 @@ def test_what_is_worst_comes_first() -> None:
     found = attention(replace(WELL, stops=[stop], writing=paused, number=missed), NOW)
 
     assert [one.tone for one in found] == ["bad", "bad", "warn"]
+    assert (found[0].path, found[0].link) == ("/acme/templates/welcome", "Template")
+    assert (found[1].path, found[1].link) == ("/acme/integration", "Org Integration Settings")
     assert found[0].text == "People get the control content until it is resumed. wrong price."
     assert "66.7 % of emails meant to show our copy did" in found[2].title
 

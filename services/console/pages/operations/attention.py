@@ -50,17 +50,22 @@ def attention(org: Observed, now: datetime) -> list[Item]:
     """Nothing where all is well."""
     root = f"/{org.org_slug}/operations"
     found = [
-        *_stopped(root, org.stops), *_refused(org.org_slug, org.refused, now), *_writing(root, org.writing),
+        *_stopped(org.org_slug, org.stops), *_refused(org.org_slug, org.refused, now),
+        *_writing(org.org_slug, org.writing),
         *_emails(root, org.number), *_sources(root, org.sources, now), *_exports(root, org.exports),
     ]  # fmt: skip
     return sorted(found, key=lambda one: one.tone != "bad")
 
 
-def _stopped(root: str, stops: Sequence[Stop]) -> Iterator[Item]:
+def _stopped(org_slug: str, stops: Sequence[Stop]) -> Iterator[Item]:
+    """Each leads to where it is resumed."""
     for one in stops:
-        what = "This org is stopped" if one.template_id is None else f"Template {one.template_id} is stopped"
+        what, path, link = "This org is stopped", f"/{org_slug}/operations", "Live view"
+        if one.template_id is not None:
+            what, link = f"Template {one.template_id} is stopped", "Template"
+            path = f"/{org_slug}/templates/{quote(one.template_id, safe='')}"
         why = f" {one.stopped_reason.rstrip('.')}." if one.stopped_reason else ""
-        yield Item("bad", what, f"People get the control content until it is resumed.{why}", root, "Live view")
+        yield Item("bad", what, f"People get the control content until it is resumed.{why}", path, link)
 
 
 def _refused(org_slug: str, refused: Sequence[RefusedWebhooks], now: datetime) -> Iterator[Item]:
@@ -74,18 +79,18 @@ def _refused(org_slug: str, refused: Sequence[RefusedWebhooks], now: datetime) -
             )  # fmt: skip
 
 
-def _writing(root: str, writing: Writing) -> Iterator[Item]:
+def _writing(org_slug: str, writing: Writing) -> Iterator[Item]:
     if writing.pause is not None:
         yield Item(
             "bad", "Writing is paused: Klaviyo refuses the key",
-            f"{writing.pause.message.rstrip('.')}. Store a new private key; writing goes on by itself.", root,
-            "Live view",
+            f"{writing.pause.message.rstrip('.')}. Store a new private key; writing goes on by itself.",
+            f"/{org_slug}/integration", "Org Integration Settings",
         )  # fmt: skip
     elif writing.blocked_until is not None:
         yield Item(
             "warn", "Klaviyo is left alone for a moment",
-            f"Reason: {writing.blocked_reason}. What waits is sent after it, as far as its deadline allows.", root,
-            "Live view",
+            f"Reason: {writing.blocked_reason}. What waits is sent after it, as far as its deadline allows.",
+            f"/{org_slug}/operations", "Live view",
         )  # fmt: skip
 
 
