@@ -18,6 +18,7 @@ Place = tuple[str, str]
 _KEY: Final = ("Org Integration Settings", "/integration")
 _TEMPLATE: Final = ("the template's page", "/templates/{template}")
 COMMANDS: Final[Mapping[str, Place]] = {
+    "justai flows sync": ("Refresh Klaviyo Data", "/troubleshooting"),
     "justai klaviyo connect": _KEY,
     "justai quota": ("Operations", "/operations"),
     "justai template state": _TEMPLATE,

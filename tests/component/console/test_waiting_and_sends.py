@@ -38,6 +38,8 @@ async def test_how_many_emails_wait_and_why_stands_on_the_page_of_sources(stage:
     page = await visitor.get("/acme/operations/sources")
 
     assert "1,200 Emails whose person has no generation that they could show" in page.words
+    assert '<a href="/acme/troubleshooting">Refresh Klaviyo Data</a>' in page.html
+    assert "justai" not in page.words
     assert "7 Emails that are attributed by their flow alone" in page.words
     assert "31 Opens and clicks of emails of which no file says that they were sent" in page.words
     assert ("MSG1" in page.words, "OLD" in page.words) == (True, False)  # given up after a week

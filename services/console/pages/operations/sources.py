@@ -4,6 +4,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from services.console.pages.operations.words import counted
+from services.console.web.advice import advice
 from services.console.web.errors import not_found
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
@@ -38,7 +39,7 @@ async def list_all(visit: Visit) -> web.StreamResponse:
     """Each with its lag, and what of their events waits for a generation."""
     found = (await visit.run(sources.list_sources, Nothing())).sources
     waiting = await visit.run(unmatched.waiting, unmatched.AskedWaiting(limit=_MESSAGES))
-    return visit.render("operations/sources.html", sources=found, waiting=waiting, kept_days=KEPT_DAYS)
+    return visit.render("operations/sources.html", sources=found, waiting=waiting, kept_days=KEPT_DAYS, advice=advice)
 
 
 @pages.page("GET", "/{org}/operations/sources/{source}", role="viewer")
