@@ -203,7 +203,7 @@ async def test_a_backfill_shows_how_far_it_is(ann: Visitor, facts: Facts) -> Non
     await page.get_by_label("From (UTC)").fill((hour - timedelta(hours=3)).strftime("%Y-%m-%dT%H:00"))
     await page.get_by_label("To (UTC, exclusive)").fill(hour.strftime("%Y-%m-%dT%H:00"))
     await page.get_by_role("button", name="Export the range").click()
-    await expect(page.get_by_text("3 of them are there already, with 360 rows: overwritten")).to_be_visible()
+    await expect(page.get_by_text("3 objects are there already, with 360 rows: overwritten")).to_be_visible()
     assert await ann.see("ops-ask-back") == {}
     await page.get_by_role("button", name="Export them").click()
     await expect(page.get_by_text("0 of 3 hours exported")).to_be_visible()

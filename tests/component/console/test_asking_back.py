@@ -205,10 +205,30 @@ async def test_a_backfill_says_how_many_hours_there_are_and_are_there_already(st
     assert (asked.status, astray.status) == (200, 422)
     assert "5 hours from" in asked.words
     assert "are exported to s3://records" in asked.words
-    assert "2 of them are there already, with 240 rows: overwritten" in asked.words
+    assert "2 objects are there already, with 240 rows: overwritten" in asked.words
     assert 'class="button danger">Export them' in asked.html
     async with stage.db.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM export_hours WHERE reason = 'backfill'") == 0
+
+
+async def test_a_backfill_of_two_tables_counts_hours_and_objects_each_by_its_name(stage: Stage, ann: Browser) -> None:
+    await do(stage, "acme", exports.set_target, {"bucket": "records", "tables": ["outcomes"]})
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.generation()
+    hour = facts.now.replace(minute=0, second=0, microsecond=0)
+    await facts.exported(hour)
+    async with stage.db.connection() as connection:
+        await connection.execute(
+            "INSERT INTO export_hours (org_id, table_name, hour, reason, due_at, state, dirty_seq, exported_seq, rows, "
+            "bytes) SELECT org_id, 'outcomes', hour, reason, due_at, state, 1, 1, 30, 100 FROM export_hours"
+        )
+
+    span = {"start": f"{hour:%Y-%m-%dT%H:%M}", "end": f"{hour + timedelta(hours=1):%Y-%m-%dT%H:%M}"}
+    asked = await ann.post("/acme/operations/exports/backfill", **span)
+
+    assert "is exported to s3://records, each as 2 objects: generations and outcomes." in asked.words
+    assert "1 hour from" in asked.words
+    assert "2 objects are there already, with 150 rows: overwritten" in asked.words
 
 
 async def test_a_first_export_takes_nothing_away_and_does_not_look_as_if_it_did(stage: Stage, ann: Browser) -> None:

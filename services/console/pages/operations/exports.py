@@ -164,17 +164,18 @@ async def _touched(visit: Visit, given: NewBackfill) -> list[str]:
     if found.target is None or asked.end <= asked.start:
         return []
     try:
-        hours = (await visit.run(exported_hours.preview, asked)).hours
+        would = await visit.run(exported_hours.preview, asked)
     except AdminError:
         return []
-    there = await visit.run(exported_hours.progress, asked)
+    hours, each = would.hours, len(would.tables)
+    of_several = f", each as {each} objects: {' and '.join(would.tables)}" if each > 1 else ""
     told = [
         f"{counted(hours, 'hour')} from {asked.start:%-d %b %Y, %H:%M} to {asked.end:%-d %b %Y, %H:%M} UTC, "
-        f"none before the first record, {'is' if hours == 1 else 'are'} exported to {found.target.place}."
+        f"none before the first record, {'is' if hours == 1 else 'are'} exported to {found.target.place}{of_several}."
     ]
-    if there.exported:
+    if would.objects:
         told.append(
-            f"{counted(there.exported, 'of them is', 'of them are')} there already, with {counted(there.rows, 'row')}: "
+            f"{counted(would.objects, 'object is', 'objects are')} there already, with {counted(would.rows, 'row')}: "
             "overwritten, where anything has changed."
         )
     return told
