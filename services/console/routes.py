@@ -13,6 +13,7 @@ from services.console.api.api_key import ApiKeys, presented
 from services.console.api.routes import add_api
 from services.console.oidc import pages as oidc_pages
 from services.console.pages import account, gallery, home, people
+from services.console.pages.email_frame import email
 from services.console.pages.operations import audit as operations_audit
 from services.console.pages.operations import backfill as operations_backfill
 from services.console.pages.operations import events as operations_events
@@ -45,7 +46,7 @@ from services.console.people import join_pages, let_in_pages, signin_pages
 from services.console.people.sessions import agent_in_words
 from services.console.people.signing_in import Caller
 from services.console.people.store import SignedIn
-from services.console.web import cookies, errors
+from services.console.web import cookies, errors, signed_out
 from services.console.web.assets import Assets
 from services.console.web.next_steps import what_is_next
 from services.console.web.page import Page, Serve, guarded, require_guards
@@ -137,7 +138,7 @@ def _guard(console: Console, page: Page) -> Serve:
         request[IS_SIGNED_IN] = visit.signed_in is not None
         if page.least != "anyone":
             if visit.signed_in is None:
-                return _sign_in_first(visit)
+                return await _sign_in_first(visit, page)
             if page.of_an_org:
                 _enter(visit, page)
         if visit.signed_in and visit.signed_in.has_notices and request.method == "GET" and not visit.is_htmx:
@@ -198,10 +199,17 @@ async def _actor(console: Console, keys: ApiKeys, request: web.Request) -> Actor
     return Actor(signed_in.account.email, "person", member.role, member.org_id, member.slug)
 
 
-def _sign_in_first(visit: Visit) -> web.StreamResponse:
+async def _sign_in_first(visit: Visit, page: Page) -> web.StreamResponse:
+    """Whoever looks is led to the sign-in page; whoever typed keeps it."""
     request = visit.request
     if errors.wants_json(request):
         raise errors.PageError(401, "sign_in", "Nobody is signed in", "Sign in first.")
+    if visit.is_htmx and not page.asks_itself:
+        return signed_out.stays(visit)
+    if request.method == "POST":
+        if request.headers.get("Sec-Fetch-Dest") == "iframe":  # beside what was typed, where no form can be sent
+            return email("<p>You were signed out.</p>", 401)
+        return await signed_out.comes_back(visit)
     next_path = request.path_qs if request.method == "GET" and not visit.is_htmx else "/"
     path = "/_sign-in" if next_path == "/" else f"/_sign-in?{urlencode({'next': next_path})}"
     return visit.see_other(path)

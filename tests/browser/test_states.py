@@ -5,7 +5,8 @@ from playwright.async_api import Browser, Route, expect
 from services.console.people.joining import first_run_token
 from shared.clock import SystemClock
 from tests.browser.conftest import Visitor, visitor_of
-from tests.support.console import console
+from tests.support.console import PASSWORD, Stage, console
+from tests.support.templates import make_template
 
 ID = "0123456789ab"
 
@@ -24,6 +25,30 @@ async def test_a_part_that_fails_says_so_in_its_place(ann: Visitor) -> None:
     await expect(part).to_contain_text(f"tell whoever runs the console this id: {ID}.")
     await expect(part.locator(".loading")).to_have_count(0)
     ann.complaints[:] = [one for one in ann.complaints if "status of 500" not in one]
+
+
+async def test_who_was_signed_out_keeps_what_was_typed_and_goes_on_after_signing_in_elsewhere(
+    ann: Visitor, stage: Stage
+) -> None:
+    await make_template(stage, "acme")
+    await ann.goes_to("/acme/templates/welcome/variants/_new")
+    subject, said = ann.page.get_by_label("Subject Line"), ann.page.locator("[data-toasts]")
+    await ann.context.clear_cookies()
+
+    await subject.fill("Coffee is on")
+    await expect(said).to_contain_text("You were signed out.")
+    async with ann.context.expect_page() as opening:
+        await said.get_by_role("link", name="Sign in in another tab").click()
+    tab = await opening.value
+    await tab.get_by_label("Email").fill("ann@example.com")
+    await tab.get_by_label("Password", exact=True).fill(PASSWORD)
+    await tab.get_by_role("button", name="Sign in").click()
+    await tab.wait_for_url("**/acme/")
+    await expect(subject).to_have_value("Coffee is on")
+    await subject.fill("Coffee is on now")
+
+    await expect(said).not_to_contain_text("You were signed out.")
+    await expect(ann.page.locator("#findings .inbox-subject")).to_have_text("Coffee is on now")
 
 
 async def test_the_slug_follows_the_orgs_name_until_it_is_typed(chromium: Browser, database_url: str) -> None:

@@ -196,6 +196,11 @@
   }
   document.addEventListener("htmx:error", () => toast("The console did not answer. Check your connection and try again."));
 
+  // Signed in again, in another tab: what said that nobody is signed in is over.
+  document.addEventListener("htmx:after:request", (event) => {
+    if (event.detail?.ctx?.response?.status < 400) document.querySelector("[data-signed-out]")?.remove();
+  });
+
   // A part that was to come later says that it will not, in the place of what is shown while it is on its way.
   document.addEventListener("htmx:response:error", (event) => {
     const waiting = event.target.querySelector?.(".loading");

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -11,6 +12,8 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
+from pydantic_settings import BaseSettings
 
 from services.console.oidc.flow import begin_flow, sealed
 from services.console.routes import _headers
@@ -21,6 +24,7 @@ from services.console.web.environment import chart_rows, number, percent
 from services.console.web.navigation import Area, areas, is_inside
 from services.console.web.paging import Paging
 from services.console.web.security import caller_address, local_path
+from services.console.web.signed_out import SECRETS
 from shared.crypto import KeyRing
 from shared.errors import Permanent
 from shared.zones import zone_of
@@ -34,6 +38,24 @@ GIVEN = {
     "seal_keys": f"k:{KEY}",
     "api_key_peppers": f"1:{KEY}",
 }
+
+
+def forms() -> Iterator[type[BaseModel]]:
+    """Models of what the console's pages are sent."""
+    below = [*BaseModel.__subclasses__()]
+    while below:
+        model = below.pop()
+        below += model.__subclasses__()
+        if model.__module__.startswith("services.console.") and not issubclass(model, BaseSettings):
+            yield model
+
+
+def test_no_secret_of_any_form_is_among_what_comes_back_when_nobody_is_signed_in() -> None:
+    secret = {
+        name for model in forms() for name, field in model.model_fields.items() if "SecretStr" in str(field.annotation)
+    }
+
+    assert secret == SECRETS
 
 
 def test_times_are_those_of_the_zone_with_utc_behind_them() -> None:
