@@ -232,11 +232,19 @@ def _steps(step: Operation[Step, Stepped], helped: str, *, comment_required: boo
     @variant.command(step.name.partition(".")[2], help=helped)
     @_named
     @click.option("--comment", required=comment_required, help="For the history.")
+    @click.option(
+        "--version",
+        type=click.IntRange(1),
+        help="Only while it is about this version, so that nothing is done about one that you have not seen.",
+    )
     @acting
-    def run(org_slug: str, template_id: str, variant: str, comment: str | None, actor: str) -> None:
+    def run(
+        org_slug: str, template_id: str, variant: str, comment: str | None, version: int | None, actor: str
+    ) -> None:
         if comment_required and not (comment or "").strip():
             raise click.ClickException("comment: say why, for whoever reads the history.")
-        _step(step, Step(template_id=template_id, variant=variant, comment=comment or ""), org_slug, actor)
+        asked = Step(template_id=template_id, variant=variant, comment=comment or "", version=version)
+        _step(step, asked, org_slug, actor)
 
 
 _steps(variants.submit, "Send the newest version into review, if its checks let it.")

@@ -65,6 +65,12 @@ class Move:
     version: int
 
 
+def about(action: Action, now: Standing) -> int | None:
+    """The version that this action would be about: the one that is served where it is taken back, resumed or archived,
+    else the pending one. None: there is none."""
+    return now.version if action in ("rollback", "resume", "archive") else now.pending
+
+
 def act(action: Action, now: Standing, history: Sequence[Event], *, actor: str, review_required: bool) -> Move:
     """What this action of this person does. Raises NotAllowed. Whether the copy passes its checks is the caller's."""
     if action == "archive":

@@ -18,7 +18,7 @@ from shared.admin.variants import store as variant_store
 from shared.admin.variants.store import Stored, Version
 from shared.content import faults
 from shared.content.checks import Asked, blocking, check_copy
-from shared.content.lifecycle import Action, NotAllowed, act
+from shared.content.lifecycle import Action, NotAllowed, about, act
 from shared.content.rules import OrgRules
 from shared.people.roles import Role
 
@@ -48,9 +48,14 @@ class AskedDiff(OneVariant):
 
 
 class Step(OneVariant):
-    """`comment` is for the history."""
+    """`comment` is for the history. With `version` nobody takes a step about a version that they have not seen."""
 
     comment: Comment = ""
+    version: Number | None = Field(
+        None,
+        description="Only while the step is about this version: the one that waits; to roll back, resume or archive, "
+        "the one that is served. Else 409, `changed`. Without it: whichever it is.",
+    )
 
 
 class Finding(ResultModel):
@@ -105,7 +110,8 @@ class Paused(ResultModel):
 
 
 class Variant(ResultModel):
-    """One version of a variant, and which others there are. `paused`: it is kept back until somebody resumes it."""
+    """One version of a variant, and which others there are. `pending`: the version that checks, reviews and approvals
+    are about; null: there is nothing but what is approved. `paused`: it is kept back until somebody resumes it."""
 
     copy_id: UUID
     name: str
@@ -113,6 +119,7 @@ class Variant(ResultModel):
     state: str
     approved_version: int
     newest: int
+    pending: int | None
     shown: VersionRow
     paused: Paused | None
 
@@ -238,7 +245,7 @@ async def show(context: Context, asked: AskedVersion) -> Variant:
     copy = version.copy
     return Variant(
         copy_id=one.copy_id, name=one.name, theme=one.theme, state=one.state, approved_version=one.standing.version,
-        newest=newest, paused=paused,
+        newest=newest, pending=one.standing.pending, paused=paused,
         shown=VersionRow(
             version=version.number, author=version.author, created_at=version.created_at, subject=copy.subject,
             preheader=copy.preheader, body=copy.source, kind="mjml" if copy.is_mjml else "html",
@@ -295,7 +302,10 @@ def _step(action: Action, role: Role, summary: str, *, why: bool = False) -> Ope
     async def work(context: Context, asked: Step) -> Stepped:
         if why and not asked.comment:
             raise Refused("say why, for whoever reads the history", field="comment")
-        return await _act(await open_variant(context, asked, hold=True), action, asked.comment)
+        of = await open_variant(context, asked, hold=True)
+        if asked.version is not None:
+            _still_about(of.one, action, asked.version)
+        return await _act(of, action, asked.comment)
 
     declared: Callable[[Context, Step], Awaitable[Stepped]] = work
     return operation(f"variants.{action}", "POST", f"{_PATH}/{action}", role, summary)(declared)
@@ -309,6 +319,17 @@ resume = _step(
     "resume", "reviewer", "Serve a variant again that the guardrail paused; it is judged anew.", why=True
 )  # fmt: skip
 archive = _step("archive", "editor", "Take a variant out; what is on profiles stays.")
+
+
+def _still_about(one: Stored, action: Action, seen: int) -> None:
+    """Two people may look at one variant, and the second must not approve or take back what the first has made of it.
+    Raises Conflict. Where the step is about nothing any more, `act` says why."""
+    if (now := about(action, one.standing)) not in (None, seen):
+        raise Conflict(
+            f'"{one.name}" has changed since version {seen} was looked at: it is {one.state}, and this would be about '
+            f"version {now}. Look at it again",
+            code="changed",
+        )
 
 
 async def _act(of: Open, action: Action, comment: str) -> Stepped:

@@ -83,6 +83,25 @@ def test_a_rejected_version_goes_back_with_its_reason_and_a_rollback_serves_the_
     assert (back[1], served(acme)[1]) == (1, 2)
 
 
+def test_a_step_that_names_a_version_is_not_taken_about_another_one(acme: Cli, tmp_path: Path) -> None:
+    acme.ok("template", "import", "acme", write(tmp_path), "--as", "Ann")
+    rules(acme, tmp_path, review_required=True)
+    acme.ok("template", "import", "acme", write(tmp_path, body="<p>Two</p>"), "--as", "Ann")
+    acme.ok("template", "import", "acme", write(tmp_path, body="<p>Three</p>"), "--as", "Ann")
+
+    refused = acme.line("variant", "approve", *VARIANT, "--version", "2", "--as", "Bob")
+    waiting = served(acme)
+    acme.ok("variant", "approve", *VARIANT, "--version", "3", "--as", "Bob")
+    acme.ok("variant", "rollback", *VARIANT, "--version", "3")
+    again = acme.line("variant", "rollback", *VARIANT, "--version", "3")
+
+    assert '"Warm" has changed since version 2 was looked at' in refused
+    assert "this would be about version 3" in refused
+    assert waiting[1] == 1
+    assert "this would be about version 1" in again
+    assert served(acme)[1] == 1
+
+
 def test_a_draft_is_checked_submitted_approved_and_archived_by_hand(acme: Cli, tmp_path: Path) -> None:
     acme.ok("template", "import", "acme", write(tmp_path, approved=None))
 

@@ -1,5 +1,7 @@
 """What a browser does without script: keeps cookies, follows nothing by itself, says where a form comes from."""
 
+import html as text
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -24,6 +26,14 @@ class Page:
     @property
     def words(self) -> str:
         return said(self.html)
+
+    def hidden(self, action: str) -> dict[str, str]:
+        """What the form that is sent there brings along beside what people type. Raises LookupError."""
+        form = re.search(rf'(?s)<form method="post" action="{re.escape(action)}"[^>]*>(.*?)</form>', self.html)
+        if form is None:
+            raise LookupError(f"no form for {action}")
+        found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', form[1])
+        return {name: text.unescape(value) for name, value in found}
 
     @property
     def location(self) -> str:

@@ -2,9 +2,13 @@
 
 import re
 
+from uuid import UUID
+
+from shared.admin.variants import saving as variant_saving
+from shared.admin.variants import variants
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
-from tests.support.templates import make_template
+from tests.support.templates import WELCOME, do, make_template
 
 INSERT_KINDS = """
     INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at,
@@ -173,3 +177,74 @@ async def test_the_list_of_variants_shows_what_is_served_and_of_a_draft_what_was
     of_draft = (await visitor.get("/acme/templates/winback")).words
 
     assert ("Newly written" in of_served, "Newly written" in of_draft) == (False, True)
+
+
+async def warm(stage: Stage) -> variants.Variant:
+    return await do(stage, "acme", variants.show, {"template_id": "welcome", "variant": "Warm"})
+
+
+async def save(stage: Stage, subject: str, *, submit: bool = False) -> None:
+    """A new version by somebody else, into review if it is to be."""
+    asked = {"template_id": "welcome", "variant": "Warm"}
+    await do(stage, "acme", variant_saving.save, {**asked, "subject": subject, "body": WELCOME, "theme": "welcome"})
+    if submit:
+        await do(stage, "acme", variants.submit, asked)
+
+
+def here(copy_id: UUID) -> str:
+    return f"/acme/templates/welcome/variants/{copy_id}"
+
+
+async def test_who_read_a_version_under_review_does_not_approve_the_one_that_came_after_it(
+    stage: Stage, visitor: Browser
+) -> None:
+    await visitor.sign_in(await stage.person("Bob", acme="reviewer"))
+    path = here(await make_template(stage, "acme", review=True))
+    read = await visitor.get("/acme/review")
+    await save(stage, "Coffee at half the price", submit=True)
+
+    for step, comment in (("approve", ""), ("reject", "No")):
+        await visitor.post(f"{path}/{step}", **read.hidden(f"{path}/{step}"), comment=comment)
+        told = (await visitor.get("/acme/review")).words
+        now = await warm(stage)
+
+        assert "Approve version 2 of Warm?" in read.words
+        assert "Nothing was done." in told
+        assert "this would be about version 3" in told
+        assert (now.state, now.approved_version) == ("approved; version 3 in review", 1)
+    again = await visitor.get("/acme/review")
+    await visitor.post(f"{path}/approve", **again.hidden(f"{path}/approve"))
+
+    assert (await warm(stage)).approved_version == 3
+
+
+async def test_an_editors_page_sends_and_approves_the_version_that_it_showed(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Bob", acme="reviewer"))
+    path = here(await make_template(stage, "acme"))
+    read = await visitor.get(path)
+    await save(stage, "Coffee at half the price")
+
+    for step in ("submit", "approve"):
+        await visitor.post(f"{path}/{step}", **read.hidden(f"{path}/{step}"))
+        told = (await visitor.get(path)).words
+
+        assert "this would be about version 2" in told
+        assert (await warm(stage)).state == "draft"
+
+
+async def test_two_people_who_roll_back_at_once_roll_back_once(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Bob", acme="reviewer"))
+    path = here(await make_template(stage, "acme", review=True))
+    await do(stage, "acme", variants.approve, {"template_id": "welcome", "variant": "Warm"})
+    read = await visitor.get(path)
+    sent = read.hidden(f"{path}/rollback")
+
+    await visitor.post(f"{path}/rollback", **sent)
+    first = (await visitor.get(path)).words
+    await visitor.post(f"{path}/rollback", **sent)
+    second = (await visitor.get(path)).words
+
+    assert "the version before is served again" in first
+    assert "Nothing was done." in second
+    assert "this would be about version 1" in second
+    assert (await warm(stage)).approved_version == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.content.lifecycle import Action, Event, Move, NotAllowed, Standing, Written, act, write
+from shared.content.lifecycle import Action, Event, Move, NotAllowed, Standing, Written, about, act, write
 
 DRAFT = Standing("draft", 1)
 LIVE = Standing("approved", 1)
@@ -73,6 +73,14 @@ def test_a_rollback_goes_one_step_back_and_a_second_one_undoes_it() -> None:
 
     assert (back.standing.version, again.standing.version) == (2, 3)
     assert refused("rollback", LIVE, [Event(1, "approved", "Ann")]) == "No other version was ever approved."
+
+
+@pytest.mark.parametrize("action", get_args(Action))
+def test_an_approval_is_about_what_waits_and_a_rollback_about_what_is_served(action: Action) -> None:
+    about_served = action in ("rollback", "resume", "archive")
+
+    assert about(action, Standing("approved", 1, 2, "in_review")) == (1 if about_served else 2)
+    assert about(action, LIVE) == (1 if about_served else None)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ async def review(visit: Visit) -> web.StreamResponse:
     asked = variant_queue.AskedQueue(limit=paging.limit, offset=paging.offset)
     part = paging.cut((await visit.run(variant_queue.queue, asked)).waiting, visit.path("review"), {})
     diffs = {
-        one.copy_id: await visit.run(variants.diff, {"template_id": one.template_id, "variant": str(one.copy_id)})
+        one.copy_id: await visit.run(
+            variants.diff, {"template_id": one.template_id, "variant": str(one.copy_id), "second": one.version}
+        )
         for one in part.rows
         if one.version > 1  # the first has nothing before it
     }

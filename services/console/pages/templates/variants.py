@@ -20,7 +20,7 @@ from shared.admin.outcomes.meanings import of_decision
 from shared.admin.templates.templates import Template
 from shared.admin.variants import previewing, variants
 from shared.admin.variants import saving as variant_saving
-from shared.admin.variants.variants import Finding, HistoryRow, Step, Stepped, Variant
+from shared.admin.variants.variants import Finding, HistoryRow, Number, Step, Stepped, Variant
 from shared.content.klaviyo_tags import with_fields
 
 pages = Pages()
@@ -48,10 +48,11 @@ class Texts(BaseModel):
     then: Literal["submit", ""] = ""
 
 
-class Comment(BaseModel):
-    """For the history. `back`: the page to go on to."""
+class GivenStep(BaseModel):
+    """`comment`: for the history. `version`: the one that the page showed. `back`: the page to go on to."""
 
     comment: Annotated[str, Field(max_length=2_000)] = ""
+    version: Number | None = None
     back: Literal["review", ""] = ""
 
 
@@ -148,7 +149,7 @@ async def _awaits(visit: Visit, variant: Variant, history: Sequence[HistoryRow])
         return ""
     if "in review" not in variant.state:
         return "Your org asks for a review by somebody else: send it into review first."
-    wrote = [one.actor for one in history if one.version == variant.newest and one.event in ("written", "submitted")]
+    wrote = [one.actor for one in history if one.version == variant.pending and one.event in ("written", "submitted")]
     mine = visit.account.email.casefold() in (actor.casefold() for actor in wrote)
     return "You wrote or submitted this version, so somebody else has to approve it." if mine else ""
 
@@ -220,12 +221,14 @@ def _step(step: Operation[Step, Stepped], role: Literal["reviewer", "editor"], s
 
     async def handle(visit: Visit) -> web.StreamResponse:
         template, variant = await template_of(visit), await _variant(visit)
-        given, form = await read_form(visit.request, Comment)
+        given, form = await read_form(visit.request, GivenStep)
         back = visit.path("templates", template.template_id, "variants", str(variant.copy_id))
         if given is None:
-            await visit.notice(f"Nothing was done: the comment {form.error('comment')}.", "bad")
+            wrong = "; ".join(f"the {name} {why}" for name, why in form.errors.items())
+            await visit.notice(f"Nothing was done: {wrong}.", "bad")
             return visit.see_other(back)
-        await _do(visit, step, {**_asked(template, variant), "comment": given.comment}, said)
+        seen = given.model_dump(include={"comment", "version"})
+        await _do(visit, step, {**_asked(template, variant), **seen}, said)
         return visit.see_other(visit.path("review") if given.back == "review" else back)
 
     pages.page("POST", f"/{{org}}/templates/{{template}}/variants/{{variant}}/{name}", role=role)(handle)
