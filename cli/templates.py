@@ -93,6 +93,8 @@ async def _import(org_slug: str, file: Path, raw: object, actor: str, dry_run: b
 def _say(done: ImportedTemplate, org_slug: str) -> None:
     for change in done.changes:
         click.echo(f"{change.what:12} {change.name}  {change.copy_id}")
+        for words in change.touched:
+            click.echo(f'"{change.name}": {words}.')
     for change in done.changes:
         if "in review" in change.standing:
             click.echo(f'"{change.name}" is {change.standing}: somebody else may `justai variant approve` it.')

@@ -177,3 +177,27 @@ def _propose(now: Standing, version: int, said: Written, written: list[Move]) ->
     if written or now.pending != version:
         return [Move(replace(now, proposed_version=version, proposed_state="draft"), "written", version)]
     return []
+
+
+def touched(before: Standing, after: Standing, *, served: bool) -> list[str]:
+    """What a file does to a variant that whoever wrote it may not think of, as sentences about it without their end:
+    it knows one text of each, and another may wait, or be paused. `served`: the template's variants are."""
+    told: list[str] = []
+    if before.proposed_state is not None and _is_dropped(before, after):
+        words = {"draft": "a draft", "checked": "checked", "in_review": "in review"}[before.proposed_state]
+        told.append(f"version {before.proposed_version}, {words}, is withdrawn")
+    if before.state == "paused" and after.state in ("approved", "draft"):
+        told.append("the guardrail's pause ends" + (": it is a draft" if after.state == "draft" else ""))
+    changed = after.version != before.version and before.state in ("approved", "paused")
+    if served and changed and after.state == "approved":
+        told.append(f"the changed text is served from the next webhook on, in place of version {before.version}")
+    return told
+
+
+def _is_dropped(before: Standing, after: Standing) -> bool:
+    """Whether what was on its way is no longer. A draft's own draft only becomes the next one."""
+    if after.state == "approved" and after.version == before.proposed_version:
+        return False
+    if before.proposed_state == "in_review":
+        return (after.proposed_version, after.proposed_state) != (before.proposed_version, "in_review")
+    return before.state in ("approved", "paused") and after.pending is None

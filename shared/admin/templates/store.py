@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from shared.admin.variants import store as variant_store
-from shared.content.lifecycle import Move, Standing, Written, write
+from shared.content.lifecycle import Move, Standing, Written, touched, write
 from shared.db.pool import Connection
 from shared.schemas.attributes import stored as stored_attributes
 from shared.schemas.conversions import stored as stored_conversions
@@ -83,6 +83,7 @@ class Change:
     copy_id: UUID
     what: str  # created, new version, unchanged, archived
     standing: str  # in words
+    touched: Sequence[str]
     serves: bool = False
 
 
@@ -145,12 +146,15 @@ async def import_template(
         what, copy_id, now = await store_variant(
             connection, org_id, file.template_id, variant, one, texts, actor, at, review_required=review_required
         )
-        changes.append(Change(variant.name, copy_id, what, now.shown(served=is_served), now.state == "approved"))
+        told = touched(one.standing, now, served=is_served) if one else ()
+        standing, serves = now.shown(served=is_served), now.state == "approved"
+        changes.append(Change(variant.name, copy_id, what, standing, told, serves))
     for one in stored.values():
         if one.name not in {variant.name for variant in file.variants} and one.standing.state != "archived":
             move = Move(Standing("archived", one.standing.version), "archived", one.standing.version)
             await variant_store.apply(connection, org_id, one.copy_id, move, actor, at)
-            changes.append(Change(one.name, one.copy_id, "archived", "archived"))
+            told = touched(one.standing, move.standing, served=is_served)
+            changes.append(Change(one.name, one.copy_id, "archived", "archived", told))
     after = await place_of(connection, org_id, file.template_id)
     return Imported(changes, snippet_changed=before is not None and before != after)
 

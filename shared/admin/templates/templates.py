@@ -107,12 +107,14 @@ class ImportTemplate(AskedModel):
 
 
 class VariantChange(ResultModel):
-    """What an import did with one variant: created, new version, unchanged or archived; and where it stands now."""
+    """What an import did with one variant: created, new version, unchanged or archived; and where it stands now.
+    `touched`: what else it did, in words: a version that waited is withdrawn, another text served, a pause ended."""
 
     name: str
     copy_id: UUID
     what: str
     standing: str
+    touched: list[str]
     serves: bool
 
 

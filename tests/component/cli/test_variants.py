@@ -102,6 +102,20 @@ def test_a_step_that_names_a_version_is_not_taken_about_another_one(acme: Cli, t
     assert served(acme)[1] == 1
 
 
+def test_an_import_tells_of_the_version_in_review_that_its_file_knows_nothing_of(acme: Cli, tmp_path: Path) -> None:
+    acme.ok("template", "import", "acme", write(tmp_path))
+    rules(acme, tmp_path, review_required=True)
+    acme.ok("template", "import", "acme", write(tmp_path, body="<p>Two</p>"))
+
+    looked_at = acme.ok("template", "import", "acme", write(tmp_path), "--dry-run")
+    waiting = acme.ok("variant", "list", "acme", "welcome")
+    done = acme.ok("template", "import", "acme", write(tmp_path))
+
+    assert "version 2 in review" in waiting
+    for said in (looked_at, done):
+        assert '"Warm": version 2, in review, is withdrawn.' in said
+
+
 def test_a_draft_is_checked_submitted_approved_and_archived_by_hand(acme: Cli, tmp_path: Path) -> None:
     acme.ok("template", "import", "acme", write(tmp_path, approved=None))
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import yaml
 
 from shared.admin.exports import exports
 from shared.admin.orgs import content_rules
@@ -13,12 +14,14 @@ from shared.admin.stops import OneTemplate
 from shared.admin.templates import settings as template_settings
 from shared.admin.templates import templates
 from shared.admin.templates import writing as template_writing
+from shared.admin.variants import saving as variant_saving
 from shared.admin.variants import variants
 from tests.component.console.browser import Browser, Page
 from tests.support.console import Stage
 from tests.support.operations import Facts
-from tests.support.templates import do, make_template, read_flows
+from tests.support.templates import WELCOME, do, make_template, read_flows
 
+WARM = {"template_id": "welcome", "variant": "Warm"}
 PLACE = {"flow_id": "FLOW01", "treatment_action_id": "70000012"}
 SETTINGS = {"name": "Welcome series", **PLACE, "property_prefix": "jai", "send_window": "15"}
 
@@ -48,6 +51,17 @@ async def yaml_of(stage: Stage) -> str:
 
 async def template(stage: Stage) -> templates.Template:
     return await do(stage, "acme", templates.show, {"template_id": "welcome"})
+
+
+async def state_of(stage: Stage) -> str:
+    return (await do(stage, "acme", variants.show, WARM)).state
+
+
+async def another_version(stage: Stage, *, submit: bool = False) -> None:
+    """Beside the one that is served; into review if it is to be."""
+    await do(stage, "acme", variant_saving.save, {**WARM, "subject": "Coffee is on", "body": WELCOME})
+    if submit:
+        await do(stage, "acme", variants.submit, WARM)
 
 
 async def audited(stage: Stage) -> list[str]:
@@ -83,6 +97,48 @@ async def test_a_file_that_takes_nothing_away_is_imported_at_once(stage: Stage, 
 
     assert done.status == 303
     assert (await template(stage)).name == "Welcome, all of it"
+
+
+@pytest.mark.parametrize("path", ["/acme/templates/welcome/file", "/acme/templates/_new/import"])
+async def test_a_file_that_knows_nothing_of_a_version_in_review_says_that_it_is_withdrawn(
+    path: str, stage: Stage, ann: Browser
+) -> None:
+    await another_version(stage, submit=True)
+
+    asked = await ann.post(path, yaml=await yaml_of(stage))
+    untouched = await state_of(stage)
+    done = await ann.post(path, **hidden(asked))
+
+    assert (asked.status, done.status) == (200, 303)
+    assert "Warm: version 2, in review, is withdrawn." in asked.words
+    assert (untouched, await state_of(stage)) == ("live; version 2 in review", "live")
+
+
+async def test_a_file_whose_changed_text_is_served_at_once_says_so(stage: Stage, ann: Browser) -> None:
+    changed = (await yaml_of(stage)).replace("Thanks for joining.", "Thanks for coming.")
+    assert "Thanks for coming." in changed
+
+    asked = await ann.post("/acme/templates/welcome/file", yaml=changed)
+    untouched = [one.version for one in (await template(stage)).variants]
+    done = await ann.post("/acme/templates/welcome/file", **hidden(asked))
+
+    assert (asked.status, done.status) == (200, 303)
+    assert "Warm: the changed text is served from the next webhook on, in place of version 1." in asked.words
+    assert (untouched, [one.version for one in (await template(stage)).variants]) == ([1], [2])
+
+
+async def test_a_file_that_ends_a_pause_says_so(stage: Stage, ann: Browser) -> None:
+    async with stage.db.transaction() as connection:
+        await connection.execute("UPDATE variants SET state = 'paused'")
+    cold = {"name": "Cold", "approved": True, "subject": "Cold coffee", "body": "<p>Cold</p>"}
+    content: dict[str, Any] = yaml.safe_load(await yaml_of(stage))
+    content["variants"].append(cold)
+
+    asked = await ann.post("/acme/templates/welcome/file", yaml=yaml.safe_dump(content))
+
+    assert "pause ends: it is a draft." in asked.words
+    assert "Cold:" not in asked.words
+    assert [one.state for one in (await template(stage)).variants] == ["paused"]
 
 
 async def test_who_agreed_to_something_else_is_asked_again(stage: Stage, ann: Browser) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.content.lifecycle import Action, Event, Move, NotAllowed, Standing, Written, about, act, write
+from shared.content.lifecycle import Action, Event, Move, NotAllowed, Standing, Written, about, act, touched, write
 
 DRAFT = Standing("draft", 1)
 LIVE = Standing("approved", 1)
@@ -217,3 +217,39 @@ def test_a_paused_variant_may_go_back_to_the_version_before_or_into_the_archive(
     assert done("rollback", PAUSED, history).standing == Standing("approved", 1)
     assert done("archive", PAUSED).standing.state == "archived"
     assert "no newer version" in refused("approve", PAUSED)
+
+
+REVIEW = Standing("approved", 1, 2, "in_review")
+PAUSED = Standing("paused", 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (REVIEW, LIVE, ["version 2, in review, is withdrawn"]),
+        (REVIEW, Standing("draft", 1, 2, "draft"), ["version 2, in review, is withdrawn"]),
+        (REVIEW, Standing("approved", 1, 3, "in_review"), ["version 2, in review, is withdrawn"]),
+        (REVIEW, Standing("archived", 1), ["version 2, in review, is withdrawn"]),
+        (REVIEW, REVIEW, []),
+        (REVIEW, Standing("approved", 2), [
+            "the changed text is served from the next webhook on, in place of version 1",
+        ]),
+        (Standing("approved", 1, 2, "draft"), LIVE, ["version 2, a draft, is withdrawn"]),
+        (Standing("approved", 1, 2, "draft"), Standing("approved", 1, 3, "in_review"), []),
+        (Standing("draft", 1, 1, "in_review"), Standing("draft", 2), ["version 1, in review, is withdrawn"]),
+        (Standing("draft", 1, 1, "checked"), Standing("approved", 2), []),
+        (LIVE, Standing("draft", 2), []),  # that it is not served any more is told of every variant
+        (PAUSED, PAUSED, []),
+        (PAUSED, Standing("draft", 1), ["the guardrail's pause ends: it is a draft"]),
+        (PAUSED, Standing("approved", 2), [
+            "the guardrail's pause ends", "the changed text is served from the next webhook on, in place of version 1",
+        ]),
+        (PAUSED, Standing("archived", 1), []),
+    ],
+)  # fmt: skip
+def test_what_a_file_does_beside_what_it_says_is_told(before: Standing, after: Standing, told: list[str]) -> None:
+    assert touched(before, after, served=True) == told
+
+
+def test_what_nobody_is_served_is_not_told_of_as_if_it_were() -> None:
+    assert touched(LIVE, Standing("approved", 2), served=False) == []

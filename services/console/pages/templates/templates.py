@@ -166,7 +166,8 @@ async def import_file(visit: Visit) -> web.StreamResponse:
 
 
 async def touched_by(visit: Visit, content: object) -> list[str]:
-    """What an import would take away of a template that is there. Raises Refused for a file that cannot be taken."""
+    """What an import would take away of a template that is there, or put in the place of what people get. Raises
+    Refused for a file that cannot be taken."""
     plan = await visit.run(templates.import_template, {"template": content, "dry_run": True})
     try:
         before = await visit.run(templates.show, OneTemplate(template_id=plan.template_id))
@@ -179,6 +180,7 @@ async def touched_by(visit: Visit, content: object) -> list[str]:
         for one in plan.changes
         if one.what != "archived" and one.name in served and not one.serves
     ]
+    told += [f"{one.name}: {words}." for one in plan.changes for words in one.touched]
     if plan.state != before.state:
         told.append(f"{before.name} is {plan.state} instead of {before.state}. {STATES[plan.state]}")
     if plan.snippet_changed and {plan.state, before.state} & LIVE:
