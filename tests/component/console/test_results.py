@@ -334,3 +334,17 @@ async def test_a_span_in_no_order_is_refused_and_says_so(rig: Rig, history: Hist
         await rig.run(results.show, {**ASKED, "since": today, "until": today - timedelta(days=1)})
     with pytest.raises(Refused):
         await rig.run(results.show, {**ASKED, "since": today + timedelta(days=1)})
+
+
+async def test_archiving_the_last_approved_variant_says_that_everybody_gets_control(
+    stage: Stage, history: History, visitor: Browser
+) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+    several = (await visitor.get("/acme/results/welcome")).words
+    async with stage.db.connection() as connection:
+        await connection.execute("UPDATE variants SET state = 'archived' WHERE name <> $1", NAMES[0])
+    last = (await visitor.get("/acme/results/welcome")).words
+
+    assert "It can come back" in several
+    assert "the last approved variant" not in several
+    assert last.count("It is the last approved variant: from the next webhook on everybody gets the control") == 1

@@ -4,11 +4,12 @@ import re
 
 from uuid import UUID
 
+from shared.admin.templates import settings as template_settings
 from shared.admin.variants import saving as variant_saving
 from shared.admin.variants import variants
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
-from tests.support.templates import WELCOME, do, make_template
+from tests.support.templates import WELCOME, do, make_template, read_flows
 
 INSERT_KINDS = """
     INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at,
@@ -247,4 +248,28 @@ async def test_two_people_who_roll_back_at_once_roll_back_once(stage: Stage, vis
     assert "the version before is served again" in first
     assert "Nothing was done." in second
     assert "this would be about version 1" in second
+    assert (await warm(stage)).approved_version == 1
+
+
+async def test_the_last_approved_variant_is_archived_by_who_knows_that_it_is_and_comes_back(
+    stage: Stage, visitor: Browser
+) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="reviewer"))
+    path = here(await make_template(stage, "acme", review=True))
+    of_a_draft = (await visitor.get(path)).words
+    await read_flows(stage, "acme")
+    place = {"flow_id": "FLOW01", "treatment_action_id": "70000012"}
+    await do(stage, "acme", template_settings.set_template, {"template_id": "welcome", **place})
+    await do(stage, "acme", template_settings.set_state, {"template_id": "welcome", "state": "active"})
+
+    of_the_last = (await visitor.get(path)).words
+    await visitor.post(f"{path}/archive", comment="")
+    archived = await visitor.get(path)
+    await visitor.post(f"{path}/approve", **archived.hidden(f"{path}/approve"))
+
+    assert "It is the last approved variant" not in of_a_draft
+    assert "It is the last approved variant: from the next webhook on everybody gets the control" in of_the_last
+    assert "Send into review" in archived.words
+    assert "Archive…" not in archived.words
+    assert (await warm(stage)).state == "live"
     assert (await warm(stage)).approved_version == 1
