@@ -38,10 +38,14 @@ async def ann(stage: Stage, visitor: Browser) -> Browser:
     return visitor
 
 
-def hidden(page: Page) -> dict[str, str]:
-    """What a browser sends for the page's Yes."""
+def answer(page: Page, *, yes: bool = True) -> dict[str, str]:
+    """What a browser sends for the page's Yes, or for its Cancel. Raises LookupError where that is only a link."""
     found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.html)
-    return {name: text.unescape(value) for name, value in found}
+    buttons = re.findall(r'<button type="submit" class="[^"]*" name="(agreed)" value="([^"]*)">([^<]*)', page.html)
+    said = [(name, value) for name, value, label in buttons if (label == "Cancel") is not yes]
+    if len(said) != 1:
+        raise LookupError("no such button")
+    return {name: text.unescape(value) for name, value in (*found, *said)}
 
 
 async def yaml_of(stage: Stage) -> str:
@@ -79,7 +83,7 @@ async def test_a_file_that_leaves_a_variant_out_names_it_before_it_is_archived(
 
     asked = await ann.post(path, yaml=without)
     untouched = await template(stage)
-    done = await ann.post(path, **hidden(asked))
+    done = await ann.post(path, **answer(asked))
 
     assert (asked.status, done.status) == (200, 303)
     assert "Nothing is changed yet." in asked.words
@@ -107,7 +111,7 @@ async def test_a_file_that_knows_nothing_of_a_version_in_review_says_that_it_is_
 
     asked = await ann.post(path, yaml=await yaml_of(stage))
     untouched = await state_of(stage)
-    done = await ann.post(path, **hidden(asked))
+    done = await ann.post(path, **answer(asked))
 
     assert (asked.status, done.status) == (200, 303)
     assert "Warm: version 2, in review, is withdrawn." in asked.words
@@ -120,7 +124,7 @@ async def test_a_file_whose_changed_text_is_served_at_once_says_so(stage: Stage,
 
     asked = await ann.post("/acme/templates/welcome/file", yaml=changed)
     untouched = [one.version for one in (await template(stage)).variants]
-    done = await ann.post("/acme/templates/welcome/file", **hidden(asked))
+    done = await ann.post("/acme/templates/welcome/file", **answer(asked))
 
     assert (asked.status, done.status) == (200, 303)
     assert "Warm: the changed text is served from the next webhook on, in place of version 1." in asked.words
@@ -141,6 +145,48 @@ async def test_a_file_that_ends_a_pause_says_so(stage: Stage, ann: Browser) -> N
     assert [one.state for one in (await template(stage)).variants] == ["paused"]
 
 
+@pytest.mark.parametrize("path", ["/acme/templates/welcome/file", "/acme/templates/_new/import"])
+async def test_who_cancels_finds_the_file_as_it_was_typed(path: str, stage: Stage, ann: Browser) -> None:
+    typed = re.sub(r"(?s)\nvariants:.*", "\nvariants: []\n", await yaml_of(stage))
+    typed = typed.replace("state: active", "state: draft")
+    asked = await ann.post(path, yaml=typed)
+
+    back = await ann.post(path, **answer(asked, yes=False))
+    # What was to be taken away is gone already: there is nothing to ask, and still nothing is done.
+    await do(stage, "acme", template_settings.set_state, {"template_id": "welcome", "state": "draft"})
+    await do(stage, "acme", variants.archive, WARM)
+    later = await ann.post(path, **answer(asked, yes=False))
+
+    for page in (back, later):
+        assert page.status == 200
+        assert "Nothing is changed yet." not in page.words
+        assert text.unescape(page.html).count(typed) == 1
+    assert "templates.import" not in (await audited(stage))[1:]
+
+
+async def test_who_cancels_finds_attributes_and_hours_as_they_were_typed(stage: Stage, ann: Browser) -> None:
+    plan: dict[str, Any] = {"plan": {"kind": "string"}}
+    await do(stage, "acme", content_rules.set_attributes, {"definitions": {"attributes": plan}})
+    await do(stage, "acme", exports.set_target, {"bucket": "records"})
+    facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
+    await facts.generation()
+    hours = {"start": f"{facts.now - timedelta(hours=5):%Y-%m-%dT%H:00}", "end": f"{facts.now:%Y-%m-%dT%H:00}"}
+    forms = (
+        ("/acme/integration/attributes", {"attributes": "other:\n  kind: list\n"}),
+        ("/acme/operations/exports/backfill", hours),
+    )
+
+    for path, typed in forms:
+        asked = await ann.post(path, **typed)
+        back = await ann.post(path, **answer(asked, yes=False))
+
+        assert (asked.status, back.status) == (200, 200)
+        assert "Nothing is changed yet." not in back.words
+        for value in typed.values():
+            assert value in text.unescape(back.html)
+    assert (await do(stage, "acme", content_rules.show_attributes, {})).attributes.keys() == {"plan"}
+
+
 async def test_who_agreed_to_something_else_is_asked_again(stage: Stage, ann: Browser) -> None:
     without = re.sub(r"(?s)\nvariants:.*", "\nvariants: []\n", await yaml_of(stage)).replace(
         "state: active", "state: draft"
@@ -149,7 +195,7 @@ async def test_who_agreed_to_something_else_is_asked_again(stage: Stage, ann: Br
     new = {"name": "Cold", "subject": "Cold coffee", "preheader": "Three things to know of it", "body": "<p>Cold</p>"}
     await ann.post("/acme/templates/welcome/variants/_new", **new)
 
-    again = await ann.post("/acme/templates/welcome/file", **hidden(asked))
+    again = await ann.post("/acme/templates/welcome/file", **answer(asked))
 
     assert again.status == 200
     assert "Cold is archived" in again.words
@@ -168,7 +214,7 @@ async def test_moving_a_live_template_says_that_emails_show_control_until_the_sn
 ) -> None:
     asked = await ann.post("/acme/templates/welcome/settings", **{**SETTINGS, **changed})
     before = await template(stage)
-    done = await ann.post("/acme/templates/welcome/settings", **hidden(asked))
+    done = await ann.post("/acme/templates/welcome/settings", **answer(asked))
 
     assert (asked.status, done.status) == (200, 303)
     assert (
@@ -235,7 +281,7 @@ async def test_control_content_of_a_live_template_is_asked_for_and_kept_as_it_wa
     typed = {"subject": "Welcome", "preheader": "", "body": "<p>\n  \u201cNew\u201d</p>\n<p>&amp;</p>"}
 
     asked = await ann.post("/acme/templates/welcome/control", **typed)
-    done = await ann.post("/acme/templates/welcome/control", **hidden(asked))
+    done = await ann.post("/acme/templates/welcome/control", **answer(asked))
     same = await ann.post("/acme/templates/welcome/control", **typed)
 
     assert (asked.status, done.status, same.status) == (200, 303, 303)
@@ -262,7 +308,7 @@ async def test_a_backfill_says_how_many_hours_there_are_and_are_there_already(st
     assert "5 hours from" in asked.words
     assert "are exported to s3://records" in asked.words
     assert "2 objects are there already, with 240 rows: overwritten" in asked.words
-    assert 'class="button danger">Export them' in asked.html
+    assert re.search('class="button danger"[^>]*>Export them', asked.html)
     async with stage.db.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM export_hours WHERE reason = 'backfill'") == 0
 
@@ -297,7 +343,7 @@ async def test_a_first_export_takes_nothing_away_and_does_not_look_as_if_it_did(
     asked = await ann.post("/acme/operations/exports/backfill", **span)
 
     assert re.search("[12] hours? from .* none before the first record", asked.words)
-    assert 'class="button primary">Export them' in asked.html
+    assert re.search('class="button primary"[^>]*>Export them', asked.html)
 
 
 async def test_the_end_of_a_backfill_brings_the_month_as_it_is_now(stage: Stage, ann: Browser) -> None:
@@ -321,7 +367,7 @@ async def test_attributes_that_are_left_out_are_named(stage: Stage, ann: Browser
     await do(stage, "acme", content_rules.set_attributes, {"definitions": {"attributes": two}})
 
     asked = await ann.post("/acme/integration/attributes", attributes="plan:\n  kind: string\n")
-    done = await ann.post("/acme/integration/attributes", **hidden(asked))
+    done = await ann.post("/acme/integration/attributes", **answer(asked))
     more = await ann.post("/acme/integration/attributes", attributes="plan:\n  kind: string\nx:\n  kind: list\n")
 
     assert (asked.status, done.status, more.status) == (200, 303, 303)

@@ -7,7 +7,7 @@ import pytest
 from shared.admin.exports import exports
 from shared.admin.exports import switch as export_switch
 from tests.component.console.browser import Browser
-from tests.component.console.test_asking_back import hidden
+from tests.component.console.test_asking_back import answer
 from tests.support.console import Stage
 from tests.support.templates import do
 
@@ -50,7 +50,7 @@ async def test_exports_are_switched_off_after_asking_back_and_on_again(stage: St
 
     asked = await ann.post("/acme/operations/exports/off")
     before = await do(stage, "acme", export_switch.show_state, {})
-    done = await ann.post("/acme/operations/exports/off", **hidden(asked))
+    done = await ann.post("/acme/operations/exports/off", **answer(asked))
     off = await do(stage, "acme", export_switch.show_state, {})
     page = await ann.get("/acme/operations/exports")
     await ann.post("/acme/operations/exports/on")
@@ -69,7 +69,7 @@ async def test_exports_are_given_up_after_asking_back_and_only_by_an_owner(stage
 
     page = await ann.get("/acme/operations/exports")
     asked = await ann.post("/acme/operations/exports/remove")
-    done = await ann.post("/acme/operations/exports/remove", **hidden(asked))
+    done = await ann.post("/acme/operations/exports/remove", **answer(asked))
     after = await ann.get("/acme/operations/exports")
 
     assert "Give exports up" in page.words

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Final
+from functools import partial
+from typing import Annotated, Any, Final, Literal
 
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel
@@ -76,10 +77,9 @@ async def backfill(visit: Visit) -> web.StreamResponse:
     if not given.count:
         told = await _touched(visit, given)
         if not await agreed(visit, told):
-            back, over = visit.path("operations", "exports"), len(told) > 1
-            return await ask_back(
-                visit, "Export these hours?", told, "Export them", back=back, tone="danger" if over else "primary"
-            )
+            tone: Literal["danger", "primary"] = "danger" if len(told) > 1 else "primary"
+            back = partial(_show, visit, form)
+            return await ask_back(visit, "Export these hours?", told, "Export them", back=back, tone=tone)
     try:
         if given.count:
             return await _show(visit, form, await visit.run(exported_hours.preview, asked))

@@ -1,6 +1,7 @@
 """What holds for all of an org: its time zone, its rules for copy, and what the attrs of its webhooks mean."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
@@ -180,7 +181,11 @@ async def show_attributes(visit: Visit) -> web.StreamResponse:
     """What is defined, as a table and as it can be changed."""
     found = await visit.run(content_rules.show_attributes, Nothing())
     text = yaml.safe_dump(found.attributes, sort_keys=False, allow_unicode=True) if found.attributes else ""
-    return visit.render("settings/attributes.html", form=Form({"attributes": text}), attributes=found.attributes)
+    return await _show_attributes(visit, Form({"attributes": text}), found.attributes)
+
+
+async def _show_attributes(visit: Visit, form: Form, defined: Mapping[str, Any]) -> web.Response:
+    return visit.render("settings/attributes.html", 422 if form.faulty else 200, form=form, attributes=defined)
 
 
 @pages.page("POST", "/{org}/integration/attributes", role="editor")
@@ -193,7 +198,7 @@ async def set_attributes(visit: Visit) -> web.StreamResponse:
             read = _read(given.attributes)
             told = _left_out(before.attributes, read)
             if not await agreed(visit, told):
-                back = visit.path("integration", "attributes")
+                back = partial(_show_attributes, visit, form, before.attributes)
                 return await ask_back(visit, "Leave these attributes out?", told, "Save without them", back=back)
             wanted = {"time_zone": before.time_zone, "attributes": read}
             done = await visit.run(content_rules.set_attributes, {"definitions": wanted})
@@ -204,7 +209,7 @@ async def set_attributes(visit: Visit) -> web.StreamResponse:
             told = [f"{fault.field.removeprefix('definitions.attributes.')} {fault.message}" for fault in faults]
             form.refuse("attributes", "cannot be taken: " + ("; ".join(told[:5]) or error.message))
     if form.faulty:
-        return visit.show_again("settings/attributes.html", form=form, attributes=before.attributes)
+        return await _show_attributes(visit, form, before.attributes)
     number = len(done.attributes)
     await visit.notice(f"{number} attribute{'' if number == 1 else 's'} defined; served within 5 seconds.")
     return visit.see_other(visit.path("integration", "attributes"))

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from services.console.pages.templates.templates import STATES, template_of
+from services.console.pages.templates.templates import show_file, template_of
 from services.console.web.forms import Form
 from services.console.web.page import Pages
 from services.console.web.uploads import posted_of, uploaded
@@ -44,7 +44,4 @@ async def take_in(visit: Visit) -> web.StreamResponse:
             await visit.notice(f"Line {row.line}, {row.name}, was not taken in: {said}", "bad")
         return visit.see_other(visit.path("templates", template.template_id))
     found = await visit.run(template_writing.export, OneTemplate(template_id=template.template_id))
-    return visit.show_again(
-        "templates/file.html", template=template, tab="file", form=Form({"yaml": found.yaml}), sheet=sheet,
-        states=STATES,
-    )  # fmt: skip
+    return await show_file(visit, template, Form({"yaml": found.yaml}), sheet)

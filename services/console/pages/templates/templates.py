@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import chain, count
 from typing import Annotated, Final
 from unicodedata import normalize
@@ -110,8 +111,9 @@ async def _show_new(visit: Visit, form: Form | None = None, file_form: Form | No
     holders = {one.property_prefix: one.name for one in reversed(found.templates) if one.state != "archived"}
     free = free_prefix(holders)
     return visit.render(
-        "templates/new.html", 422 if form or file_form else 200, form=form or Form({"property_prefix": free}),
-        file_form=file_form or Form(), free=free, holder=holders.get("jai"),
+        "templates/new.html", 422 if any(one and one.faulty for one in (form, file_form)) else 200,
+        form=form or Form({"property_prefix": free}), file_form=file_form or Form(), free=free,
+        holder=holders.get("jai"),
     )  # fmt: skip
 
 
@@ -151,7 +153,7 @@ async def import_file(visit: Visit) -> web.StreamResponse:
             content = read_yaml(given.yaml)
             told = await touched_by(visit, content)
             if not await agreed(visit, told):
-                back = visit.path("templates", "_new")
+                back = partial(_show_new, visit, file_form=form)
                 return await ask_back(visit, "Import this file?", told, "Import", back=back)
             done = await visit.run(templates.import_template, {"template": content})
         except Refused as error:
@@ -279,9 +281,15 @@ async def file_page(visit: Visit) -> web.StreamResponse:
     """All of it as YAML, to look at, take along or change."""
     template = await template_of(visit)
     found = await visit.run(template_writing.export, OneTemplate(template_id=template.template_id))
+    return await show_file(visit, template, Form({"yaml": found.yaml}))
+
+
+async def show_file(visit: Visit, template: Template, form: Form, sheet: Form | None = None) -> web.Response:
+    """The template's last tab."""
+    sheet = sheet or Form()
     return visit.render(
-        "templates/file.html", template=template, tab="file", form=Form({"yaml": found.yaml}), sheet=Form(),
-        states=STATES,
+        "templates/file.html", 422 if form.faulty or sheet.faulty else 200, template=template, tab="file", form=form,
+        sheet=sheet, states=STATES,
     )  # fmt: skip
 
 
@@ -297,7 +305,7 @@ async def change_by_file(visit: Visit) -> web.StreamResponse:
                 raise Refused(f"must say template_id: {template.template_id}", field="yaml")
             told = await touched_by(visit, content)
             if not await agreed(visit, told):
-                back = visit.path("templates", template.template_id, "file")
+                back = partial(show_file, visit, template, form)
                 return await ask_back(visit, "Import the changes?", told, "Import the changes", back=back)
             done = await visit.run(templates.import_template, {"template": content})
         except Refused as error:
@@ -307,9 +315,7 @@ async def change_by_file(visit: Visit) -> web.StreamResponse:
             if done.snippet_changed:
                 await visit.notice("The email snippet changed: paste it into Klaviyo again.", "warn")
             return visit.see_other(visit.path("templates", template.template_id))
-    return visit.show_again(
-        "templates/file.html", template=template, tab="file", form=form, sheet=Form(), states=STATES
-    )
+    return await show_file(visit, template, form)
 
 
 @pages.page("GET", "/{org}/templates/{template}/file.yaml", role="viewer")
