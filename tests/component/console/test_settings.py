@@ -4,10 +4,12 @@ from uuid import uuid4
 
 import pytest
 
+from shared.admin.orgs import content_rules
 from shared.clock import SystemClock
 from shared.people.roles import Role
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
+from tests.support.templates import do
 
 INSERT_KEY = """
     INSERT INTO api_keys (key_id, org_id, name, shown, digest, pepper, created_at)
@@ -174,3 +176,26 @@ async def test_an_owner_renames_the_org_and_nobody_else_does(stage: Stage, visit
     assert "Name of the org is missing." in empty.words
     assert "It is called Acme Beans now" in page.words
     assert 'value="Acme Beans"' in page.html
+
+
+async def test_rules_saved_from_an_old_page_do_not_undo_what_somebody_set_meanwhile(
+    stage: Stage, visitor: Browser
+) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    path = "/acme/integration/rules"
+    typed = {"missing_default": "blocking", "banned_words": "cheap"}
+    old = await visitor.get(path)
+    await do(stage, "acme", content_rules.set_rules, {"rules": {"review_required": True}})
+
+    refused = await visitor.post(path, **typed, **old.hidden(path))
+    twice = await visitor.post(path, **typed, **refused.hidden(path))
+    kept = (await do(stage, "acme", content_rules.show_rules, {})).rules
+    new = await visitor.get(path)
+    done = await visitor.post(path, **typed, **new.hidden(path), review_required="true")
+
+    assert (refused.status, twice.status, done.status) == (422, 422, 303)
+    assert "Nothing was saved. The rules have changed since you looked at them" in refused.words
+    assert "cheap" in refused.words
+    assert (kept.review_required, kept.banned_words) == (True, [])
+    rules = (await do(stage, "acme", content_rules.show_rules, {})).rules
+    assert (rules.review_required, rules.banned_words) == (True, ["cheap"])

@@ -13,7 +13,7 @@ from services.console.web.ask_back import agreed, ask_back
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
-from shared.admin.errors import AdminError, Refused
+from shared.admin.errors import AdminError, Conflict, Refused
 from shared.admin.operation import Nothing
 from shared.admin.orgs import content_rules, orgs
 from shared.admin.yaml_text import BadYaml, one_document
@@ -31,8 +31,9 @@ class TypedZone(BaseModel):
 
 
 class TypedRules(BaseModel):
-    """Lists have one entry a line; what ends has its last day behind it."""
+    """Lists have one entry a line; what ends has its last day behind it. `expected`: of which rules the page was."""
 
+    expected: Annotated[str, Field(max_length=64)] | None = None
     review_required: bool = False
     missing_default: Literal["blocking", "warning"] = "blocking"
     banned_words: _Long = ""
@@ -108,8 +109,8 @@ def _zone(visit: Visit, form: Form, name: Form | None = None) -> web.Response:
 @pages.page("GET", "/{org}/integration/rules", role="viewer")
 async def show_rules(visit: Visit) -> web.StreamResponse:
     """What copy is checked against."""
-    rules = (await visit.run(content_rules.show_rules, Nothing())).rules
-    return visit.render("settings/rules.html", form=Form(_typed(rules)))
+    found = await visit.run(content_rules.show_rules, Nothing())
+    return visit.render("settings/rules.html", form=Form({**_typed(found.rules), "expected": found.digest}))
 
 
 @pages.page("POST", "/{org}/integration/rules", role="owner")
@@ -118,9 +119,11 @@ async def set_rules(visit: Visit) -> web.StreamResponse:
     given, form = await read_form(visit.request, TypedRules)
     if given is not None:
         try:
-            await visit.run(content_rules.set_rules, {"rules": _rules(given)})
+            await visit.run(content_rules.set_rules, {"rules": _rules(given), "expected": given.expected})
         except Refused as error:
             _put(form, error, "rules")
+        except Conflict as error:
+            form.refuse_all(error)
     if form.faulty:
         return visit.show_again("settings/rules.html", form=form)
     await visit.notice("The rules are saved. They hold from the next check, import or approval.")
