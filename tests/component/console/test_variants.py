@@ -273,3 +273,25 @@ async def test_the_last_approved_variant_is_archived_by_who_knows_that_it_is_and
     assert "Archive…" not in archived.words
     assert (await warm(stage)).state == "live"
     assert (await warm(stage)).approved_version == 1
+
+
+async def test_who_writes_on_while_a_version_is_in_review_is_told_what_becomes_of_it(
+    stage: Stage, visitor: Browser
+) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="editor"))
+    path = here(await make_template(stage, "acme", review=True))
+    texts = {"theme": "welcome", "body": WELCOME}
+
+    before = (await visitor.get(path)).words
+    await visitor.post(path, **texts, subject="Coffee for two", then="submit")
+    reviewed, of_reviewed = await warm(stage), (await visitor.get(path)).words
+    await visitor.post(path, **texts, subject="Coffee for three")
+    drafted, of_drafted = await warm(stage), (await visitor.get(path)).words
+
+    assert "Version 2 is in review." in before
+    assert "saved as a draft, it takes version 2 out of review" in before
+    assert before.count("Save for review") == 2
+    assert reviewed.state == "approved; version 3 in review"
+    assert "not in review any more" not in of_reviewed
+    assert drafted.state == "approved; version 4 draft"
+    assert "Version 3 is not in review any more." in of_drafted

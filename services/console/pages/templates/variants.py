@@ -127,6 +127,8 @@ async def _save(
         await _do(visit, variants.submit, {"template_id": template.template_id, "variant": str(done.copy_id)}, _SENT)
     else:
         said = "Nothing was changed." if not done.changed else f"Saved {done.name}: {done.state}."
+        if variant is not None and "in review" in variant.state and "in review" not in done.state:
+            said += f" Version {variant.pending} is not in review any more."
         await visit.notice(said + (f" {stopping} of its findings stop an approval." if stopping else ""))
     return visit.see_other(visit.path("templates", template.template_id, "variants", str(done.copy_id)))
 
