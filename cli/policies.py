@@ -97,7 +97,7 @@ async def rebuild(org_slug: str, template_id: str, at: datetime | None) -> None:
     # Only this command fits anything; the others should not wait for numpy.
     from services.ranker.facts import pack, unpack
     from services.ranker.fit import next_snapshot
-    from services.ranker.store import before_of, read_facts, task_of
+    from services.ranker.store import before_of, read_facts, read_replaced, task_of
 
     async with session() as s:
         org_id = await s.org_id(org_slug)
@@ -107,7 +107,9 @@ async def rebuild(org_slug: str, template_id: str, at: datetime | None) -> None:
         async with s.db.transaction(org_id, 200) as connection:
             found = await connection.fetchrow(SELECT_BY_ID, org_id, row["previous_id"]) if row["previous_id"] else None
             used = Policy.model_validate(row["settings"]["policy"])
-            today = await read_facts(connection, org_id, template_id, row["fitted_until"], used)
+            asked = org_id, template_id, row["fitted_until"]
+            texts = await read_replaced(connection, *asked) if row["settings"].get("by_text") else []
+            today = await read_facts(connection, *asked, used, texts)
     before = before_of(dict(found)) if found else None
     stored = unpack(row["facts"])
     made, now = (

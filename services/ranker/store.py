@@ -11,7 +11,9 @@ from services.ranker.facts import HORIZON, Fact, Variant, edges_of
 from services.ranker.fit import Before, Snapshot, Task, known_variants
 from services.ranker.guard import guard
 from services.ranker.records import Claim, Paused
+from services.ranker.texts import Replaced, as_variants, replaced
 from shared.db.pool import Connection, Database
+from shared.schemas.copy import VariantSource
 from shared.schemas.policy import Policy
 
 MOST_FACTS = 500_000
@@ -21,7 +23,8 @@ _FACTS_TIMEOUT_S = 180.0
 _MAX_ERROR = 1000
 
 # The sign says what a fit would see. It is read with the claim, before the facts: what changes after it is due again.
-# A claim that was overtaken between looking and taking finds its condition false on the row as it is now.
+# A claim that was overtaken between looking and taking finds its condition false on the row as it is now. A first
+# version says nothing in it: so a release that knows no versions and one that does agree about most templates.
 CLAIM = """
     WITH due AS (
         SELECT t.org_id, t.template_id, s.sign
@@ -30,7 +33,8 @@ CLAIM = """
         LEFT JOIN policy_fits p ON p.org_id = t.org_id AND p.template_id = t.template_id
         CROSS JOIN LATERAL (
             SELECT md5(concat_ws(E'\\n', t.policy::text, t.conversions::text, coalesce(f.revision, 0)::text,
-                string_agg(concat_ws(E'\\t', v.copy_id::text, v.name, v.theme), E'\\n' ORDER BY v.copy_id))) AS sign,
+                string_agg(concat_ws(E'\\t', v.copy_id::text, v.name, v.theme, nullif(v.version, 1)::text),
+                    E'\\n' ORDER BY v.copy_id))) AS sign,
                 count(*) AS approved
             FROM variants v WHERE v.org_id = t.org_id AND v.template_id = t.template_id AND v.state = 'approved'
         ) s
@@ -53,11 +57,33 @@ SELECT_VARIANTS = """
     SELECT copy_id, name, theme, state = 'approved' AS eligible FROM variants WHERE org_id = $1 AND template_id = $2
 """
 
+# As of a moment, so that it can be asked for again: of each variant that was served in several versions all of them,
+# the one that was served then first.
+SELECT_SERVED_VERSIONS = """
+    SELECT t.copy_id, t.version, t.subject, t.preheader, t.body FROM (
+        SELECT e.copy_id, e.version, max(e.event_id) AS served, count(*) OVER (PARTITION BY e.copy_id) AS versions
+        FROM variants v JOIN variant_events e USING (copy_id)
+        WHERE v.org_id = $1 AND v.template_id = $2 AND e.event IN ('approved', 'rolled_back') AND e.created_at <= $3
+        GROUP BY e.copy_id, e.version
+    ) e JOIN variant_versions t USING (copy_id, version)
+    WHERE e.versions > 1 ORDER BY t.copy_id, e.served DESC
+"""
+
 # Only what the policy drew teaches: a generation without a propensity was chosen by somebody, to look at it. A click
 # counts when it came within the window and before the moment, so a moment in the past sees what there was to see.
+# Whose a send is, is asked only of variants with replaced texts: its generation says the version; where that is dropped,
+# the version that was served then.
 _SELECT_FACTS = """
     SELECT copy_id, cell, age, delay, count(*) AS sends, {worth} FROM (
-        SELECT s.copy_id, s.cell,
+        SELECT CASE WHEN s.copy_id = ANY ($8::uuid[]) THEN coalesce((
+                SELECT r.known_as FROM unnest($8::uuid[], $9::int[], $10::uuid[]) AS r (copy_id, version, known_as)
+                WHERE r.copy_id = s.copy_id AND r.version = coalesce(
+                    (SELECT g.variant_version FROM generations g
+                     WHERE g.day = s.generation_day AND g.generation_id = s.generation_id),
+                    (SELECT e.version FROM variant_events e
+                     WHERE e.copy_id = s.copy_id AND e.event IN ('approved', 'rolled_back') AND e.created_at <= s.sent_at
+                     ORDER BY e.event_id DESC LIMIT 1))
+            ), s.copy_id) ELSE s.copy_id END AS copy_id, s.cell,
             greatest(width_bucket(extract(epoch FROM $3 - s.sent_at)::float8, $4::float8[]) - 1, 0) AS age,
             CASE WHEN {at} <= least($3, s.sent_at + $5 * interval '1 hour')
                  THEN greatest(width_bucket(extract(epoch FROM {at} - s.sent_at)::float8, $4) - 1, 0)
@@ -76,7 +102,7 @@ SELECT_FACTS = {
     "click": _SELECT_FACTS.format(worth="NULL::int AS worth", at="s.first_click_at", columns="", more=""),
     "conversion": _SELECT_FACTS.format(worth="NULL::int AS worth", at="e.converted_at", columns="", more=_EARNED),
     "revenue": _SELECT_FACTS.format(
-        worth="CASE WHEN delay >= 0 THEN sum(round(1000 * least(revenue / $8::float8::numeric, 1)))::int END AS worth",
+        worth="CASE WHEN delay >= 0 THEN sum(round(1000 * least(revenue / $11::float8::numeric, 1)))::int END AS worth",
         at="e.converted_at", columns=", e.revenue", more=_EARNED,
     ),
 }  # fmt: skip
@@ -128,10 +154,10 @@ class Store:
             variants = [Variant(**row) for row in await connection.fetch(SELECT_VARIANTS, *key)]
             copy_ids = sorted(str(one.copy_id) for one in variants if one.eligible)
             served = await connection.fetchrow(SELECT_SERVED, *key, copy_ids)
-            facts = await read_facts(connection, *key, until, policy)
-        return Task(
-            *key, until, policy, known_variants(variants, facts), facts, before_of(dict(served)) if served else None
-        )
+            texts = await read_replaced(connection, *key, until)
+            facts = await read_facts(connection, *key, until, policy, texts)
+        known = known_variants([*variants, *as_variants(texts, variants)], facts)
+        return Task(*key, until, policy, known, facts, before_of(dict(served)) if served else None)
 
     async def settle(
         self, claim: Claim, task: Task, made: Snapshot, now: datetime, next_fit_at: datetime
@@ -157,18 +183,28 @@ class Store:
             await connection.execute(FAILED, claim.org_id, claim.template_id, claim.epoch, retry_at, error[:_MAX_ERROR])
 
 
+async def read_replaced(connection: Connection, org_id: UUID, template_id: str, until: datetime) -> list[Replaced]:
+    """The versions whose texts were served before then, and at that moment no more."""
+    rows = await connection.fetch(SELECT_SERVED_VERSIONS, org_id, template_id, until)
+    return replaced(VariantSource(**row) for row in rows)
+
+
 async def read_facts(
-    connection: Connection, org_id: UUID, template_id: str, until: datetime, policy: Policy
+    connection: Connection, org_id: UUID, template_id: str, until: datetime, policy: Policy, texts: Sequence[Replaced]
 ) -> list[Fact]:
     """What was sent until then, and what was clicked or earned of it until then, as the events that are loaded now
-    tell it. `policy` as it is `in_force`."""
+    tell it. `policy` as it is `in_force`; what showed one of `texts` is told under what that is known as."""
     await connection.execute(f"SET LOCAL statement_timeout = '{_FACTS_TIMEOUT_S:.0f}s'")
     cap = [policy.revenue_cap] if policy.reward == "revenue" else []
     rows = await connection.fetch(
         SELECT_FACTS[policy.reward], org_id, template_id, until, edges_of(policy.window_h), policy.window_h,
-        (until - HORIZON).date(), MOST_FACTS, *cap, timeout=_FACTS_TIMEOUT_S,
+        (until - HORIZON).date(), MOST_FACTS, *_columns(texts), *cap, timeout=_FACTS_TIMEOUT_S,
     )  # fmt: skip
     return [Fact(*row) for row in rows]
+
+
+def _columns(texts: Sequence[Replaced]) -> tuple[list[UUID], list[int], list[UUID]]:
+    return [one.copy_id for one in texts], [one.version for one in texts], [one.known_as for one in texts]
 
 
 def in_force(policy: Policy, conversions: Mapping[str, Any] | None) -> Policy:
@@ -191,12 +227,13 @@ def policy_of(stored: Mapping[str, Any]) -> Policy:
 
 
 def settings_of(task: Task) -> dict[str, Any]:
-    """What a snapshot's `settings` say: with the facts and the snapshot before, all that it follows from."""
+    """What a snapshot's `settings` say: with the facts and the snapshot before, all that it follows from. `by_text`
+    tells it from one that was made when all versions of a variant shared their facts."""
     variants = [
         {"copy_id": str(one.copy_id), "name": one.name, "theme": one.theme, "eligible": one.eligible}
         for one in task.variants
     ]
-    return {"policy": task.policy.model_dump(mode="json"), "variants": variants}
+    return {"policy": task.policy.model_dump(mode="json"), "variants": variants, "by_text": True}
 
 
 def task_of(

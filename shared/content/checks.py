@@ -16,7 +16,7 @@ import orjson
 from shared.content.between import with_tags
 from shared.content.faults import Finding, Reading, Severity, read_variant
 from shared.content.rules import DEFAULT, OrgRules
-from shared.content.wording import SPAM_PHRASES, URGENCY, codes, filled, likeness, phrase, shouted, visible
+from shared.content.wording import ALIKE, SPAM_PHRASES, URGENCY, codes, filled, likeness, phrase, shouted, visible
 from shared.html_reader import HtmlReader
 from shared.rendering.copy import BODY_BYTES
 from shared.schemas.copy import Vars
@@ -25,8 +25,6 @@ from shared.schemas.template_file import VariantCopy
 SUBJECT_MOST, SUBJECT_LONG = 150, 50
 PREHEADER_MOST, PREHEADER_GOOD = 150, range(40, 111)
 GMAIL_CLIPS_BYTES = 102_000
-ALIKE = 0.8
-"""Two variants that share this much teach nothing about what people like."""
 MOST_OF_A_KIND = 50
 """So many links, pictures or codes are told of; to find the line of each of thousands would take minutes."""
 

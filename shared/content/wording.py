@@ -1,9 +1,14 @@
 """What copy says, as its readers see it, and which of it is pushy, shouted or said twice. Pure."""
 
 import re
+from difflib import SequenceMatcher
 
 from shared.content.between import with_tags
 from shared.html_reader import HtmlReader
+from shared.schemas.copy import VariantSource
+
+ALIKE = 0.8
+"""Texts that share this much say the same: the choice between them teaches nothing about what people like."""
 
 SPAM_PHRASES = (
     "100% free", "act now", "apply now", "as seen on", "be your own boss", "buy direct", "cash bonus", "click here",
@@ -70,6 +75,17 @@ def likeness(one: str, other: str) -> float:
     """How much two texts share, 0 to 1: the Jaccard index of their runs of three words."""
     first, second = _shingles(one), _shingles(other)
     return len(first & second) / len(first | second) if first and second else 0.0
+
+
+def corrects(after: VariantSource, before: VariantSource) -> bool:
+    """Whether one version is the other with slips mended, so that what people did with either speaks of both.
+
+    A subject is too short for runs of words, and beside a long body its own would not weigh: it is compared by letters.
+    """
+    lines = ((before.subject, after.subject), (before.preheader, after.preheader))
+    if any(SequenceMatcher(None, filled(a), filled(b), autojunk=False).ratio() < ALIKE for a, b in lines):
+        return False
+    return before.body == after.body or likeness(*(visible(filled(one.body)) for one in (before, after))) >= ALIKE
 
 
 def _shingles(text: str) -> set[tuple[str, ...]]:

@@ -5,12 +5,19 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from services.ranker.fit import next_snapshot
 from services.ranker.store import Store
 from tests.component.cli.rig import Cli
+from tests.component.generator.rig import INSERT_VERSION
 from tests.component.ranker.rig import NOW, Shop, open_shop
 
 AT = ("--at", "2026-11-23T12:00")
+INSERT_APPROVED = """
+    INSERT INTO variant_events (org_id, copy_id, version, event, actor, created_at)
+    VALUES ($1, $2, $3, 'approved', 'Ann', $4)
+"""
 
 
 def on_a_shop(database_url: str, work: Any, **policy: Any) -> None:
@@ -96,6 +103,38 @@ def test_a_snapshot_is_rebuilt_from_its_facts_and_late_files_are_told(cli: Cli, 
     told = cli.ok("policy", "rebuild", "late", "welcome", *AT)
     assert "From its own facts: the same shares in all 3 rows." in told
     assert "other facts (+40 sends)" in told
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_snapshot_is_rebuilt_by_the_texts_of_its_moment(cli: Cli, database_url: str, hours: int) -> None:
+    """A variant was rewritten an hour before the fit, or an hour after it."""
+
+    async def rewritten(shop: Shop) -> None:
+        for version, body, at in ((1, "<p>Coffee</p>", timedelta(days=-30)), (2, "<p>Tea</p>", timedelta(hours=hours))):
+            await shop.rows(INSERT_VERSION, shop.org_id, shop.copy_ids[0], version, body, NOW + at)
+            await shop.rows(INSERT_APPROVED, shop.org_id, shop.copy_ids[0], version, NOW + at)
+        await shop.tastes()
+        await fit(shop)
+
+    on_a_shop(database_url, rewritten)
+
+    told = cli.ok("policy", "rebuild", "shop", "welcome", *AT)
+    assert "From its own facts: the same shares in all 3 rows." in told
+    assert "From today's events: the same facts." in told
+
+
+def test_a_snapshot_of_a_release_that_knew_no_texts_is_rebuilt_as_it_was_fitted(cli: Cli, database_url: str) -> None:
+    async def older(shop: Shop) -> None:
+        await shop.tastes()
+        await fit(shop)
+        await shop.rows("UPDATE policy_snapshots SET settings = settings - 'by_text'")
+        for version, body in ((1, "<p>Coffee</p>"), (2, "<p>Tea</p>")):
+            await shop.rows(INSERT_VERSION, shop.org_id, shop.copy_ids[0], version, body, NOW - timedelta(hours=1))
+            await shop.rows(INSERT_APPROVED, shop.org_id, shop.copy_ids[0], version, NOW - timedelta(hours=1))
+
+    on_a_shop(database_url, older)
+
+    assert "From today's events: the same facts." in cli.ok("policy", "rebuild", "shop", "welcome", *AT)
 
 
 def test_a_snapshot_that_was_edited_is_found_out(cli: Cli, database_url: str) -> None:

@@ -117,6 +117,7 @@ async def test_a_change_during_a_fit_is_not_missed(shop: Shop) -> None:
         "UPDATE templates SET policy = '{\"floor\": 0.05}' WHERE org_id = $1",
         "UPDATE variants SET theme = 'humour' WHERE org_id = $1 AND name = 'v0'",
         "UPDATE variants SET state = 'archived' WHERE org_id = $1 AND name = 'v0'",
+        "UPDATE variants SET version = 2 WHERE org_id = $1 AND name = 'v0'",
     ],
 )
 async def test_a_changed_policy_or_variant_is_due(shop: Shop, change: str) -> None:
