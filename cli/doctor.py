@@ -57,6 +57,8 @@ SELECT_WAITING: Final = f"""
         UNION ALL SELECT org_id, 'template', template_id, 1 FROM templates WHERE stopped_at IS NOT NULL
         UNION ALL SELECT org_id, 'variants', template_id, count(*) FROM variants WHERE state = 'paused' GROUP BY 1, 3
         UNION ALL SELECT org_id, 'fit', template_id, 1 FROM policy_fits WHERE error IS NOT NULL
+        UNION ALL SELECT org_id, 'leaving', template_id, 1 FROM policy_fits JOIN templates USING (org_id, template_id)
+            WHERE driven_away IS NOT NULL AND state IN ('active', 'shipped')
         UNION ALL SELECT s.org_id, 'files', s.name, count(*) FROM ingest_files f JOIN sources s USING (source_id)
             WHERE f.state IN ('held', 'failed') AND s.removed_at IS NULL AND NOT {MENDED} GROUP BY 1, 3
         UNION ALL SELECT org_id, 'source', name, 1 FROM sources

@@ -31,7 +31,7 @@ class Waits:
     """What stands still in an org until somebody does something: `n` of it, in the template or source `name`."""
 
     slug: str
-    what: Literal["org", "template", "variants", "fit", "files", "source", "silent", "hours", "webhooks"]
+    what: Literal["org", "template", "variants", "fit", "leaving", "files", "source", "silent", "hours", "webhooks"]
     name: str = ""
     n: int = 1
 
@@ -245,6 +245,9 @@ def of_orgs(waiting: Sequence[Waits]) -> Iterator[Finding]:
                 says, do = f"{one.n} paused in template {one.name}", f"variant list {one.slug} {one.name}"
             case "fit":
                 says, do = f"the policy of template {one.name} cannot be fitted", f"policy show {one.slug} {one.name}"
+            case "leaving":
+                says = f"more people leave by template {one.name} than by its control"
+                do = f"results {one.slug} {one.name}"
             case "files":
                 says, do = f"{one.n} event files of source {one.name} are held", f"source files {one.slug} {one.name}"
             case "source":

@@ -2,6 +2,10 @@
 
 A variant is judged by what was decided since it was last approved, rolled back or resumed: a person who resumes it has
 seen what there was, and it would be paused again at once by the same facts.
+
+Where more people leave by all of treatment than by control, that is noted of the template, for somebody to look at: it
+names no variant to pause, and the last one is never paused. It is judged by the whole days since anything else than now
+was served.
 """
 
 from collections import defaultdict
@@ -10,7 +14,7 @@ from uuid import UUID
 
 from services.ranker.records import Paused
 from shared.db.pool import Connection
-from shared.inference.guardrail import FEWEST, Guard, judge_variants, to_pause
+from shared.inference.guardrail import FEWEST, Counts, Guard, judge_treatment, judge_variants, to_pause
 from shared.schemas.decisions import PLANNED_CONTROL
 
 ACTOR = "guardrail"
@@ -18,9 +22,14 @@ _BACK = timedelta(days=366)
 _TIMEOUT_S = 180.0
 
 # Unsubscribes are rare: most looks end here, without a look at any send.
-SELECT_SUSPECTS = """
-    SELECT copy_id FROM rollups WHERE org_id = $1 AND template_id = $2 AND copy_id IS NOT NULL AND day >= $3
-    GROUP BY copy_id HAVING sum(unsubscribes + spam) >= $4
+SELECT_LEFT = """
+    SELECT copy_id, sum(unsubscribes + spam)::int AS away FROM rollups
+    WHERE org_id = $1 AND template_id = $2 AND copy_id IS NOT NULL AND day >= $3 GROUP BY copy_id
+"""
+SELECT_CHANGED = """
+    SELECT max(e.created_at) FROM variants v JOIN variant_events e USING (copy_id)
+    WHERE v.org_id = $1 AND v.template_id = $2
+      AND e.event IN ('approved', 'rolled_back', 'resumed', 'paused', 'archived', 'withdrawn')
 """
 
 # As `justai results` counts: by generation, of delivered ones, control as it was planned (Klaviyo's branch among it).
@@ -63,20 +72,47 @@ INSERT_EVENT = """
     INSERT INTO variant_events (org_id, copy_id, version, event, actor, comment, created_at)
     VALUES ($1, $2, $3, 'paused', $4, $5, $6)
 """
+NOTE = """
+    UPDATE policy_fits SET driven_away = $3
+    WHERE org_id = $1 AND template_id = $2 AND driven_away IS DISTINCT FROM $3
+"""
 
 
 async def guard(connection: Connection, org_id: UUID, template_id: str, now: datetime) -> list[Paused]:
-    """Pause what drives people away, within the caller's transaction; what was paused, and why."""
+    """Pause what drives people away, and note where treatment does, within the caller's transaction; what was paused,
+    and why."""
     since = (now - _BACK).date()
-    suspects = await connection.fetch(SELECT_SUSPECTS, org_id, template_id, since, FEWEST)
-    if not suspects:
-        return []
-    guards = await _judge(connection, org_id, template_id, since, {row["copy_id"] for row in suspects})
+    rows = await connection.fetch(SELECT_LEFT, org_id, template_id, since)
+    left = {row["copy_id"]: row["away"] for row in rows}
+    paused: list[Paused] = []
+    note = None
+    if sum(left.values()) >= FEWEST:
+        counts = await _counts(connection, org_id, template_id, since)
+        guards = judge_variants(counts, [copy_id for copy_id, away in left.items() if away >= FEWEST])
+        paused = await _pause(connection, org_id, template_id, guards, now)
+        changed = await connection.fetchval(SELECT_CHANGED, org_id, template_id)
+        note = _noted({key: of for key, of in counts.items() if changed is None or key[0] > changed.date()})
+    await connection.execute(NOTE, org_id, template_id, note)
+    return paused
+
+
+def _noted(counts: Counts) -> str | None:
+    whole = judge_treatment(counts)
+    return f"{whole.said}, day by day, whatever the attrs ({_surely(whole)})" if whole.verdict == "pause" else None
+
+
+def _surely(found: Guard) -> str:
+    return f"p = {found.p:.2g} at all looks"
+
+
+async def _pause(
+    connection: Connection, org_id: UUID, template_id: str, guards: dict[UUID, Guard], now: datetime
+) -> list[Paused]:
     if all(one.verdict != "pause" for one in guards.values()):
         return []
     versions = {row["copy_id"]: row["version"] for row in await connection.fetch(TAKE_APPROVED, org_id, template_id)}
     paused = [
-        Paused(copy_id, f"{guards[copy_id].said} (p = {guards[copy_id].p:.2g} at all looks)")
+        Paused(copy_id, f"{guards[copy_id].said} ({_surely(guards[copy_id])})")
         for copy_id in to_pause(guards, versions)
     ]
     for one in paused:
@@ -85,9 +121,7 @@ async def guard(connection: Connection, org_id: UUID, template_id: str, now: dat
     return paused
 
 
-async def _judge(
-    connection: Connection, org_id: UUID, template_id: str, since: date, suspects: set[UUID]
-) -> dict[UUID, Guard]:
+async def _counts(connection: Connection, org_id: UUID, template_id: str, since: date) -> Counts:
     await connection.execute(f"SET LOCAL statement_timeout = '{_TIMEOUT_S:.0f}s'")
     rows = await connection.fetch(
         SELECT_AWAY, org_id, template_id, since, sorted(PLANNED_CONTROL), timeout=_TIMEOUT_S
@@ -97,4 +131,4 @@ async def _judge(
         stratum = counts[row["day"], row["cell"]]
         sends, away = stratum.get(row["copy_id"], (0, 0))  # control may be there twice: ours, and Klaviyo's branch
         stratum[row["copy_id"]] = sends + row["sends"], away + row["away"]
-    return judge_variants(counts, suspects)
+    return counts

@@ -71,8 +71,8 @@ SELECT_SERVED_VERSIONS = """
 
 # Only what the policy drew teaches: a generation without a propensity was chosen by somebody, to look at it. A click
 # counts when it came within the window and before the moment, so a moment in the past sees what there was to see.
-# Whose a send is, is asked only of variants with replaced texts: its generation says the version; where that is dropped,
-# the version that was served then.
+# Whose a send is, is asked only of variants with replaced texts: its generation says the version; where that is
+# dropped, the version that was served then.
 _SELECT_FACTS = """
     SELECT copy_id, cell, age, delay, count(*) AS sends, {worth} FROM (
         SELECT CASE WHEN s.copy_id = ANY ($8::uuid[]) THEN coalesce((
@@ -81,7 +81,8 @@ _SELECT_FACTS = """
                     (SELECT g.variant_version FROM generations g
                      WHERE g.day = s.generation_day AND g.generation_id = s.generation_id),
                     (SELECT e.version FROM variant_events e
-                     WHERE e.copy_id = s.copy_id AND e.event IN ('approved', 'rolled_back') AND e.created_at <= s.sent_at
+                     WHERE e.copy_id = s.copy_id AND e.event IN ('approved', 'rolled_back')
+                       AND e.created_at <= s.sent_at
                      ORDER BY e.event_id DESC LIMIT 1))
             ), s.copy_id) ELSE s.copy_id END AS copy_id, s.cell,
             greatest(width_bucket(extract(epoch FROM $3 - s.sent_at)::float8, $4::float8[]) - 1, 0) AS age,

@@ -6,9 +6,14 @@ the sends, if its rate is the others'. The likelihood of a rate `q` times as hig
 martingale over strata, whatever the ranker did to the shares; averaged over several q it still is, and by Ville's
 inequality it reaches 1 / ALARM with a probability of at most ALARM. Strata keep a variant from being blamed for whom
 the ranker sends it to, or for a bad day of everyone.
+
+Klaviyo's own control branch tells no attrs, so nothing says which of its people a variant in a cell is to be compared
+with. All of treatment, whoever was sent what, stands beside all of control within a day as the split drew them: that is
+asked too, and answered of the template, for it blames no variant.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -58,21 +63,52 @@ class Guard:
 
 
 Counts = Mapping[tuple[date, str], Mapping[UUID | None, tuple[int, int]]]
-"""By day and cell: delivered sends and events of each variant, and of control (None)."""
+"""By day and cell: delivered sends and events of each variant, and of control (None), whose cell is `""` where it is
+not known."""
 
 
 def judge_variants(counts: Counts, copy_ids: Iterable[UUID]) -> dict[UUID, Guard]:
-    """Each of these variants against control, and against the others, day by day and cell by cell."""
+    """Each of these variants against control, where the cell of control is known, and against the others, day by day
+    and cell by cell."""
+    placed = _placed(counts)
     found = {}
     for copy_id in copy_ids:
         control, others = [], []
-        for of in counts.values():
+        for of in placed.values():
             if copy_id in of:
                 control.append(Stratum(*of[copy_id], *of.get(None, (0, 0))))
                 rest = [count for name, count in of.items() if name not in (copy_id, None)]
                 others.append(Stratum(*of[copy_id], sum(sends for sends, _ in rest), sum(away for _, away in rest)))
         found[copy_id] = judge(control, others)
     return found
+
+
+def judge_treatment(counts: Counts) -> Guard:
+    """All variants together against control, day by day and whatever the cells."""
+    of_days: dict[date, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for (day, _), of in counts.items():
+        for name, (sends, events) in of.items():
+            at = 2 if name is None else 0
+            of_days[day][at] += sends
+            of_days[day][at + 1] += events
+    return guard([Stratum(*one) for one in of_days.values()], "control")
+
+
+def _placed(counts: Counts) -> Counts:
+    """Control beside the variants that its people could have got: where treatment is all of one cell, control is too;
+    where it is not, control of a day that tells no cell is left out."""
+    treated = {cell for (_, cell), of in counts.items() if any(name is not None for name in of)}
+    told = {day for (day, cell), of in counts.items() if cell and None in of}
+    if treated <= {""}:
+        return counts
+    only = next(iter(treated)) if len(treated) == 1 else None
+    placed = {key: dict(of) for key, of in counts.items()}
+    for (day, cell), of in counts.items():
+        if not cell and None in of and day not in told:
+            control = placed[day, cell].pop(None)
+            if only is not None:
+                placed.setdefault((day, only), {})[None] = control
+    return placed
 
 
 def to_pause(guards: Mapping[UUID, Guard], approved: Iterable[UUID]) -> list[UUID]:

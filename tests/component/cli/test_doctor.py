@@ -33,8 +33,8 @@ WAITING = (
     "SELECT org_id, 'generations', hour, 'blocked', 'schedule', hour, error FROM orgs, (VALUES "
     "('2026-11-23T10:00Z'::timestamptz, 's3_403: denied'), ('2026-08-23T10:00Z', 'rows_are_gone: for good')) "
     "AS two (hour, error) WHERE slug = 'acme'",
-    "INSERT INTO policy_fits (org_id, template_id, epoch, error) "
-    "SELECT org_id, 'welcome', 1, 'ValueError: too few' FROM orgs WHERE slug = 'acme'",
+    "INSERT INTO policy_fits (org_id, template_id, epoch, error, driven_away) "
+    "SELECT org_id, 'welcome', 1, 'ValueError: too few', '60 unsubscribes' FROM orgs WHERE slug = 'acme'",
     "INSERT INTO refused_webhooks (org_id, day, flow_id, code, webhooks, last_at) "
     "SELECT org_id, current_date, 'FLOW01', 'revoked_api_key', 7, now() FROM orgs WHERE slug = 'bolt'",
     "UPDATE variants SET state = 'paused' WHERE copy_id = (SELECT copy_id FROM variants ORDER BY name LIMIT 1)",
@@ -101,6 +101,7 @@ def test_whoever_is_woken_learns_in_which_orgs_something_waits(well: Cli) -> Non
         ("warn", "acme: 1 event files of source drop are held"),
         ("warn", "acme: the policy of template welcome cannot be fitted"),
         ("warn", "acme: 1 hours cannot be exported"),
+        ("warn", "acme: more people leave by template welcome than by its control"),
         ("warn", "acme: template welcome is stopped"),
         ("warn", "acme: 1 paused in template welcome"),
         ("warn", "bolt: is stopped"),

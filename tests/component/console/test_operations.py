@@ -14,6 +14,12 @@ INSERT_REFUSED = """
     INSERT INTO refused_webhooks (org_id, day, flow_id, code, webhooks, last_at)
     VALUES ($1, $2, 'FLOW01', 'unknown_api_key', $3, $4)
 """
+INSERT_TEMPLATE = """
+    INSERT INTO templates (org_id, template_id, name, state, created_at, updated_at)
+    VALUES ($1, $2, 'Mail ' || $2::text, $3, $4, $4)
+"""
+SERVED = (("acme", "welcome", "active"), ("acme", "old", "archived"), ("other", "x", "active"))
+INSERT_FIT = "INSERT INTO policy_fits (org_id, template_id, epoch, driven_away) VALUES ($1, $2, 1, $3)"
 
 # Files that came hourly until some hours ago, and a listing just now.
 INSERT_HOURLY = """
@@ -39,6 +45,20 @@ async def test_refused_webhooks_of_this_org_alone_are_on_its_home(stage: Stage, 
     assert "Webhooks of FLOW01 are refused" in words
     assert "3 webhooks within two days, because their X-Api-Key is a key that does not exist" in words
     assert "99" not in words
+
+
+async def test_templates_by_which_people_leave_are_told_while_they_are_served(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+    async with stage.db.transaction() as connection:
+        for slug, template_id, state in SERVED:
+            await connection.execute(INSERT_TEMPLATE, stage.orgs[slug], template_id, state, datetime.now(UTC))
+            await connection.execute(INSERT_FIT, stage.orgs[slug], template_id, f"{template_id}: 10.00% against 0.30%")
+
+    words = (await visitor.get("/acme/operations/attention")).words
+
+    assert "More people leave by Mail welcome than by its control" in words
+    assert "welcome: 10.00% against 0.30%" in words
+    assert words.count("More people leave") == 1
 
 
 async def test_an_open_page_that_asks_itself_does_not_keep_a_session_alive(

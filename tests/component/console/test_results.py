@@ -198,6 +198,7 @@ async def test_a_page_its_files_and_the_api_say_the_same(
     assert page.status == 200
     assert f"{found.treatment.delivered:,}" in page.words
     assert "Warm welcome" in page.words
+    assert "tells no attrs" not in page.words
     lines = days.html.splitlines()
     assert days.headers["Content-Disposition"] == 'attachment; filename="welcome-days.csv"'
     assert len(lines) == 1 + len(found.days)
@@ -348,3 +349,16 @@ async def test_archiving_the_last_approved_variant_says_that_everybody_gets_cont
     assert "It can come back" in several
     assert "the last approved variant" not in several
     assert last.count("It is the last approved variant: from the next webhook on everybody gets the control") == 1
+
+
+async def test_the_page_says_that_klaviyo_s_own_branch_is_compared_without_attrs(
+    stage: Stage, history: History, visitor: Browser
+) -> None:
+    async with stage.db.transaction() as connection:
+        await connection.execute("UPDATE result_counts SET external = true WHERE control")
+    await visitor.sign_in(await stage.person("Ann", acme="viewer"))
+
+    words = (await visitor.get("/acme/results/welcome")).words
+
+    assert "Klaviyo's own branch tells no attrs." in words
+    assert "all of treatment with control day by day" in words

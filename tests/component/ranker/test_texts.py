@@ -12,8 +12,8 @@ from tests.component.ranker.rig import NOW, Shop, open_shop
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 WELCOME = (
-    "<p>Your first order leaves our roastery on the same day. Pick two bags of whole beans or ground coffee, and we add "
-    "a small tin of our house blend, so that you can taste all three of them beside each other at home.</p>"
+    "<p>Your first order leaves our roastery on the same day. Pick two bags of whole beans or ground coffee, and we "
+    "add a small tin of our house blend, so that you can taste all three of them beside each other at home.</p>"
 )
 MENDED = WELCOME.replace("roastery", "roasterie")
 REWRITTEN = "<p>Only today: everything for half the price.</p>"

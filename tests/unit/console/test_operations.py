@@ -12,6 +12,7 @@ from services.console.pages.operations.operations import by_reason
 from services.console.pages.operations.words import moment_of
 from services.console.routes import all_pages
 from services.console.web.advice import COMMANDS, RUNBOOKS, advice
+from shared.admin.checks.driven_away_store import DrivenAway
 from shared.admin.checks.refused_store import RefusedWebhooks
 from shared.admin.exports.exported_hours import Hour, Hours
 from shared.admin.outcomes.meanings import DECISIONS, WRITES, of_decision, of_write
@@ -68,6 +69,14 @@ def test_a_flow_whose_webhooks_are_refused_needs_attention_while_they_come() -> 
     assert (one.tone, one.title) == ("bad", "Webhooks of Welcome are refused")
     assert one.text == ("12 webhooks within two days, because their X-Api-Key was revoked. Klaviyo skips their people.")
     assert one.path == "/acme/troubleshooting"
+
+
+def test_a_template_by_which_more_people_leave_than_by_its_control_needs_attention() -> None:
+    [one] = attention(replace(WELL, driven_away=[DrivenAway("welcome", "Welcome email", "10.00%, against 0.30%")]), NOW)
+
+    assert (one.tone, one.title) == ("bad", "More people leave by Welcome email than by its control")
+    assert one.text.startswith("10.00%, against 0.30%. ")
+    assert one.path == "/acme/results/welcome"
 
 
 def test_a_source_without_new_files_for_too_long_needs_attention() -> None:

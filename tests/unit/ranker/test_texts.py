@@ -40,7 +40,7 @@ def test_what_is_rolled_back_to_finds_its_own_facts_again_under_the_copy_id() ->
 
 @pytest.mark.parametrize("old", [50, 400])
 def test_a_rewritten_variant_is_young_whatever_its_old_text_came_to(old: int) -> None:
-    """Of three variants with 5,000 sends each the others are clicked by 4 %, the old text of the first by 1 % or 8 %."""
+    """Of three variants with 5,000 sends each two are clicked by 4 %, the old text of the first by 1 % or 8 %."""
     texts = replaced([version(2, "A tin for you"), version(1, "Welcome")])
     known = [*VARIANTS, *as_variants(texts, VARIANTS)]
     others = [fact for copy_id in COPIES[1:] for fact in facts_of(copy_id, 200)]

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from services.console.pages.operations.words import counted
+from shared.admin.checks.driven_away_store import DrivenAway
 from shared.admin.checks.refused_store import RefusedWebhooks
 from shared.admin.exports.exported_hours import Hours
 from shared.admin.outcomes.number import Number
@@ -44,6 +45,7 @@ class Observed:
     number: Number
     sources: Sequence[Source]
     exports: Hours
+    driven_away: Sequence[DrivenAway] = ()
 
 
 def attention(org: Observed, now: datetime) -> list[Item]:
@@ -51,8 +53,8 @@ def attention(org: Observed, now: datetime) -> list[Item]:
     root = f"/{org.org_slug}/operations"
     found = [
         *_stopped(org.org_slug, org.stops), *_refused(org.org_slug, org.refused, now),
-        *_writing(org.org_slug, org.writing),
-        *_emails(root, org.number), *_sources(root, org.sources, now), *_exports(root, org.exports),
+        *_writing(org.org_slug, org.writing), *_emails(root, org.number), *_driven_away(org.org_slug, org.driven_away),
+        *_sources(root, org.sources, now), *_exports(root, org.exports),
     ]  # fmt: skip
     return sorted(found, key=lambda one: one.tone != "bad")
 
@@ -107,6 +109,16 @@ def _emails(root: str, number: Number) -> Iterator[Item]:
         why = f"Most often: {worst.means}." if worst else "It is not sure what they showed."
         yield Item(
             "warn", f"{100 * share:.1f} % of emails meant to show our copy did, within 24 hours", why, path, "Reasons"
+        )  # fmt: skip
+
+
+def _driven_away(org_slug: str, templates: Sequence[DrivenAway]) -> Iterator[Item]:
+    for one in templates:
+        yield Item(
+            "bad", f"More people leave by {one.name} than by its control",
+            f"{one.says}. The guardrail pauses what one variant alone does, and never the last one: look at the copy, "
+            "or stop the template.",
+            f"/{org_slug}/results/{one.template_id}", "Results",
         )  # fmt: skip
 
 

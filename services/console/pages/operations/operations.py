@@ -15,6 +15,7 @@ from services.console.web.forms import read_form
 from services.console.web.page import Pages
 from services.console.web.visit import Visit
 from shared.admin import stops
+from shared.admin.checks.driven_away_store import read_driven_away
 from shared.admin.checks.refused_store import read_refused
 from shared.admin.exports import exported_hours
 from shared.admin.operation import Nothing
@@ -126,6 +127,7 @@ async def needs_attention(visit: Visit) -> web.StreamResponse:
     """What somebody should look at; the home shows it."""
     async with visit.transaction() as connection:
         refused = await read_refused(connection, visit.org.org_id, visit.now)
+        driven_away = await read_driven_away(connection, visit.org.org_id)
     org = Observed(
         org_slug=visit.org.slug,
         stops=(await visit.run(stops.list_stops, stops.SomeStops())).stops,
@@ -134,6 +136,7 @@ async def needs_attention(visit: Visit) -> web.StreamResponse:
         number=await visit.run(number, AskedNumber(hours=24, most=0)),
         sources=(await visit.run(sources.list_sources, Nothing())).sources,
         exports=await visit.run(exported_hours.list_hours, exported_hours.AskedHours(limit=72)),
+        driven_away=driven_away,
     )
     template = "operations/_attention.html" if visit.is_htmx else "operations/attention.html"
     return visit.render(template, found=attention(org, visit.now))
