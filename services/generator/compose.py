@@ -27,7 +27,8 @@ _ID_CHARS = 512  # an index entry holds at most 2,704 bytes, and one insert carr
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """What to show. `reason` says why (shared/schemas/decisions.py)."""
+    """What to show. `reason` says why (shared/schemas/decisions.py). `unrendered`: the variant that was drawn, where
+    its copy could not be rendered for this person."""
 
     reason: str
     copy: Vars | None = None
@@ -35,6 +36,7 @@ class _Decision:
     snapshot: Snapshot | None = None
     probabilities: tuple[float, ...] = ()
     propensity: float | None = None
+    unrendered: UUID | None = None
 
 
 def fault_of(job: GenerateJob) -> str | None:
@@ -80,6 +82,7 @@ def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer, last: UUID 
         attrs_json=_json(job.attrs),
         repairs=job.repairs,
         vars=encode_vars(decision.copy, decision.source) if decision.copy and decision.source else None,
+        drawn_copy_id=decision.unrendered,
         remembered=treated and job.preview is None and template is not None and template.asks_for_last,
     )
 
@@ -120,7 +123,9 @@ def _decide(job: GenerateJob, cell: str, template: Template | None, renderer: Re
     try:
         copy = renderer.render(source, job.fields)
     except RenderError as error:
-        return _Decision(error.reason, snapshot=template.snapshot, probabilities=choice.probabilities)
+        return _Decision(
+            error.reason, snapshot=template.snapshot, probabilities=choice.probabilities, unrendered=choice.copy_id
+        )
     return _Decision(template.snapshot.reason, copy, source, template.snapshot, choice.probabilities, choice.propensity)
 
 

@@ -17,7 +17,8 @@ UNKNOWN_TEMPLATE = "unknown_template"
 class Generation:
     """One row of `generations`, columns in their order; `snapshot` stands for three of them.
 
-    `remembered` is none: whether its person is not to get this variant of the template again next time."""
+    `drawn_copy_id`: the variant that was drawn, where it could not be rendered and nothing of it is shown.
+    `remembered` is no column: whether its person is not to get this variant of the template again next time."""
 
     day: date
     generation_id: UUID
@@ -41,6 +42,7 @@ class Generation:
     attrs_json: str
     repairs: Sequence[str]
     vars: bytes | None
+    drawn_copy_id: UUID | None
     remembered: bool
 
     @property

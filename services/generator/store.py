@@ -147,29 +147,29 @@ class Store:
         return [_stored(dict(row)) for row in rows]
 
     # Arrays in arrays cannot be unnested one level, so those columns travel as array literals.
-    # Where it matters next time ($24), what was chosen is remembered; in one order, so that batches do not lock each
+    # Where it matters next time ($25), what was chosen is remembered; in one order, so that batches do not lock each
     # other.
     INSERT_GENERATIONS = """
         WITH inserted AS (INSERT INTO generations (
             day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at, clean_at, decision,
             reason, copy_id, variant_version, property_prefix, written_for, snapshot_id, cell, eligible, probabilities,
-            propensity, attrs, repairs, vars)
+            propensity, attrs, repairs, vars, drawn_copy_id)
         SELECT g.day, g.generation_id, g.org_id, g.template_id, g.user_id, g.tracking_id, g.accepted_at, g.deadline_at,
             g.clean_at, g.decision, g.reason, g.copy_id, g.variant_version, g.property_prefix, g.written_for,
             g.snapshot_id, g.cell, g.eligible::uuid[], g.probabilities::float8[], g.propensity, g.attrs::jsonb,
-            g.repairs::text[], g.vars
+            g.repairs::text[], g.vars, g.drawn_copy_id
         FROM unnest($1::date[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
             $8::timestamptz[], $9::timestamptz[], $10::text[], $11::text[], $12::uuid[], $13::int[], $14::text[],
             $15::text[], $16::uuid[], $17::text[], $18::text[], $19::text[], $20::float8[], $21::text[], $22::text[],
-            $23::bytea[])
+            $23::bytea[], $24::uuid[])
           AS g (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at, clean_at,
             decision, reason, copy_id, variant_version, property_prefix, written_for, snapshot_id, cell, eligible,
-            probabilities, propensity, attrs, repairs, vars)
+            probabilities, propensity, attrs, repairs, vars, drawn_copy_id)
         ON CONFLICT (day, generation_id) DO NOTHING
         RETURNING generation_id, org_id, template_id, user_id, copy_id, accepted_at),
         remembered AS (INSERT INTO last_copies AS l (org_id, template_id, user_id, copy_id, accepted_at)
         SELECT DISTINCT ON (org_id, template_id, user_id) org_id, template_id, user_id, copy_id, accepted_at
-        FROM inserted WHERE generation_id = ANY ($24::uuid[])
+        FROM inserted WHERE generation_id = ANY ($25::uuid[])
         ORDER BY org_id, template_id, user_id, accepted_at DESC
         ON CONFLICT (org_id, template_id, user_id) DO UPDATE
             SET copy_id = excluded.copy_id, accepted_at = excluded.accepted_at
@@ -252,7 +252,7 @@ def _row(one: Generation) -> tuple[Any, ...]:
         one.deadline_at, one.clean_at, one.decision, one.reason, one.copy_id, one.variant_version, one.property_prefix,
         one.written_for, snapshot and snapshot.snapshot_id, one.cell, _literal(snapshot.eligible if snapshot else ()),
         _literal(one.probabilities), one.propensity, one.attrs_json, _quoted_literal(one.repairs),
-        one.vars,
+        one.vars, one.drawn_copy_id,
     )  # fmt: skip
 
 

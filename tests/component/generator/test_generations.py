@@ -184,6 +184,20 @@ async def test_no_approved_variant_is_control_and_an_unknown_template_or_org_is_
     assert await rig.left_over() == (0, [])
 
 
+async def test_a_variant_that_was_drawn_and_could_not_be_rendered_is_remembered(rig: Rig) -> None:
+    org_id, copy_ids = await shop(rig, bodies=["<p>{{ city }}</p>"])
+
+    async with running(rig):
+        await rig.send(
+            job(AT, org_id=org_id, user_id="A"), job(AT, org_id=org_id, user_id="B", fields={"city": "Oslo"})
+        )
+        failed, shown = await rig.generations(2)
+
+    assert (failed["decision"], failed["reason"], failed["copy_id"]) == ("control", "field_missing", None)
+    assert (failed["drawn_copy_id"], failed["probabilities"], failed["propensity"]) == (copy_ids[0], [1.0], None)
+    assert (shown["copy_id"], shown["drawn_copy_id"]) == (copy_ids[0], None)
+
+
 async def test_a_poisonous_job_does_not_stop_its_neighbours(rig: Rig) -> None:
     org_id, _ = await shop(rig)
     # The second is refused by a check of ours; the third is one that only PostgreSQL finds.

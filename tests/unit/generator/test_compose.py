@@ -165,6 +165,7 @@ def test_what_fails_for_one_person_is_control_with_its_reason_and_never_another_
     assert {one.copy_id for one in fine} == {COPIES[0]}
     assert {(one.reason, one.copy_id, one.vars, one.propensity) for one in failed} == {(reason, None, None, None)}
     assert all(one.probabilities == (0.5, 0.5) for one in failed)
+    assert ({one.drawn_copy_id for one in failed}, {one.drawn_copy_id for one in fine}) == ({COPIES[1]}, {None})
 
 
 def test_a_shipped_template_is_still_served() -> None:
@@ -276,5 +277,6 @@ def test_a_preview_without_copy_says_why_and_writes_only_if_asked_to(
     shown, written = (made(job(preview=Preview(copy_id=forced, write=write)), served) for write in (False, True))
 
     assert (shown.decision, shown.reason, shown.copy_id, shown.write) == ("preview", reason, None, None)
+    assert shown.drawn_copy_id is None
     assert (written.decision, written.reason) == ("written_preview", reason)
     assert (written.write and written.write.action) == (None if reason == "unknown_template" else "clear")
