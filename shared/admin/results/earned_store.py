@@ -57,12 +57,11 @@ SELECT_EARNED = f"""
 """  # noqa: S608  # the text above
 _SELECT_DRAWS = f"""
     {_WITH_ORDERS}
-    SELECT get_byte(uuid_send(d.generation_id), 15) & 1 AS fold, d.cell, d.eligible, d.probabilities, d.copy_id,
-        count(*)::int AS sends, %s AS clicks
+    SELECT get_byte(uuid_send(d.generation_id), 15) & 1 AS fold, d.cell, d.eligible, d.probabilities,
+        d.drawn AS copy_id, count(*)::int AS sends, %s AS clicks
     FROM decided d JOIN sent s ON s.generation_id = d.generation_id AND s.delivered
     LEFT JOIN orders o ON o.generation_id = d.generation_id
-    WHERE NOT d.control AND d.copy_id IS NOT NULL AND d.propensity IS NOT NULL
-      AND cardinality(d.eligible) = cardinality(d.probabilities)
+    WHERE NOT d.control AND d.drawn IS NOT NULL AND cardinality(d.eligible) = cardinality(d.probabilities)
     GROUP BY 1, 2, 3, 4, 5
 """  # noqa: S608  # the text above
 SELECT_CONVERTED_DRAWS = _SELECT_DRAWS % "count(o.generation_id)::int"

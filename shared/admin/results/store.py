@@ -21,10 +21,14 @@ _TIMEOUT_S = 300.0  # of one statement over all that was asked for
 _DAY = timedelta(days=1)
 
 # A generation's day may lie one beside the day of its acceptance, at midnight. A send is never before its generation.
+# `drawn`: the variant of a draw whose probabilities are logged. Whether its copy could be rendered is no part of the
+# draw: leaving those out for whom it could not would make the variant drawn more rarely than it was, and its people the
+# ones that it suits.
 WITH_DECISIONS = """
     WITH decided AS (
         SELECT g.day, g.generation_id, g.user_id, g.accepted_at, g.copy_id, g.cell, g.eligible, g.probabilities,
-            g.propensity, g.decision = 'control' AND g.reason = ANY ($7::text[]) AS control
+            CASE WHEN g.propensity IS NULL THEN g.drawn_copy_id ELSE g.copy_id END AS drawn,
+            g.decision = 'control' AND g.reason = ANY ($7::text[]) AS control
         FROM generations g
         WHERE g.org_id = $1 AND g.template_id = $2 AND g.accepted_at >= $3 AND g.accepted_at < $4
           AND g.day BETWEEN $5 AND $6 AND g.decision IN ('treatment', 'control')
@@ -97,11 +101,10 @@ SELECT_PEOPLE = f"""
 # The fold is a bit of the id, which is a hash: it says nothing of the person.
 SELECT_DRAWS = f"""
     {WITH_DECISIONS}
-    SELECT get_byte(uuid_send(d.generation_id), 15) & 1 AS fold, d.cell, d.eligible, d.probabilities, d.copy_id,
-        count(*)::int AS sends, (count(*) FILTER (WHERE s.clicked))::int AS clicks
+    SELECT get_byte(uuid_send(d.generation_id), 15) & 1 AS fold, d.cell, d.eligible, d.probabilities,
+        d.drawn AS copy_id, count(*)::int AS sends, (count(*) FILTER (WHERE s.clicked))::int AS clicks
     FROM decided d JOIN sent s ON s.generation_id = d.generation_id AND s.delivered
-    WHERE NOT d.control AND d.copy_id IS NOT NULL AND d.propensity IS NOT NULL
-      AND cardinality(d.eligible) = cardinality(d.probabilities)
+    WHERE NOT d.control AND d.drawn IS NOT NULL AND cardinality(d.eligible) = cardinality(d.probabilities)
     GROUP BY 1, 2, 3, 4, 5
 """  # noqa: S608  # the text above
 # The planner knows little of a partition of today, and a nested loop over all sends of a template would be quadratic:

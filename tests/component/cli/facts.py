@@ -40,9 +40,10 @@ def decide(
     cli: Cli, assigned: int, *, copy_id: UUID | None = None, reason: str | None = None, day: date = TODAY,
     cell: str = "", p: Sequence[float] = (0.5, 0.5), written: int | None = None, sent: int | None = None,
     delivered: int | None = None, opened: int = 0, clicked: int = 0, unsubscribed: int = 0, spam: int = 0,
-    template_id: str = "welcome",
+    template_id: str = "welcome", drawn: UUID | None = None,
 ) -> list[UUID]:  # fmt: skip
-    """So many generations; of these, in one order, so many are written, sent, … and clicked."""
+    """So many generations; of these, in one order, so many are written, sent, … and clicked. `drawn`: which variant
+    could not be rendered."""
     at = datetime(day.year, day.month, day.day, 10, tzinfo=UTC)
     for table in ("generations", "write_outcomes"):
         cli.rows("SELECT ensure_partition($1, $2)", table, day)
@@ -52,13 +53,14 @@ def decide(
     rows = cli.rows(
         "INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, "
         "deadline_at, clean_at, decision, reason, copy_id, property_prefix, written_for, cell, eligible, "
-        "probabilities, propensity) SELECT $1, gen_random_uuid(), org_id, $2, gen_random_uuid()::text, 'u.f.a', $3, "
-        "$3, $3, $4, $5, $6, 'jai', 'w.f.a', $7, $8, $9, $10 FROM orgs, generate_series(1, $11::int) n "
+        "probabilities, propensity, drawn_copy_id) SELECT $1, gen_random_uuid(), org_id, $2, "
+        "gen_random_uuid()::text, 'u.f.a', $3, $3, $3, $4, $5, $6, 'jai', 'w.f.a', $7, $8, $9, $10, $12 "
+        "FROM orgs, generate_series(1, $11::int) n "
         "WHERE slug = 'acme' RETURNING generation_id",
         day, template_id, at, "treatment" if copy_id else "control",
         reason or ("ranked" if copy_id else "control_split"),
-        copy_id, cell, [*known] if copy_id else [], [*p] if copy_id else [], known[copy_id] if copy_id else None,
-        assigned,
+        copy_id, cell, [*known] if copy_id or drawn else [], [*p] if copy_id or drawn else [],
+        known[copy_id] if copy_id else None, assigned, drawn,
     )  # fmt: skip
     ids = [row["generation_id"] for row in rows]
     cli.rows(

@@ -161,6 +161,16 @@ def test_a_variants_conversions_are_weighted_like_its_clicks(shop: Cli) -> None:
     assert warm["conversion_rate"]["rate"] == pytest.approx((180 / 0.9 + 4 / 0.1) / (900 / 0.9 + 100 / 0.1))
 
 
+def test_what_people_bought_who_could_not_be_shown_the_variant_they_were_drawn_is_its_own(shop: Cli) -> None:
+    order(shop, decide(shop, 700, copy_id=WARM)[:140], 50)
+    order(shop, decide(shop, 300, reason="field_missing", drawn=WARM)[:10], 50)
+    order(shop, decide(shop, 1000, copy_id=SHORT)[:100], 50)
+
+    warm = next(one for one in found(shop)["conversions"]["variants"] if one["name"] == "Warm")
+
+    assert (warm["conversions"], warm["conversion_rate"]["rate"]) == (150, pytest.approx(0.15))
+
+
 def test_a_definition_that_is_not_counted_yet_is_said(shop: Cli) -> None:
     counts(shop, {})
     shop.rows("UPDATE templates SET conversions = conversions || '{\"window_h\": 24}'")

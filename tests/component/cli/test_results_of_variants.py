@@ -63,6 +63,22 @@ def test_draws_that_are_not_what_was_logged_raise_an_alarm(shop: Cli) -> None:
     assert "Do not ship or archive by these numbers" in text
 
 
+def test_a_variant_that_cannot_be_rendered_for_some_was_drawn_as_often_as_logged(shop: Cli) -> None:
+    """Who could not be shown it belongs to its rate: they are no better or worse for having been drawn it."""
+    decide(shop, 3500, copy_id=WARM, clicked=350)
+    decide(shop, 1500, reason="field_missing", drawn=WARM, clicked=15)
+    decide(shop, 5000, copy_id=SHORT, clicked=400)
+
+    data, text = found(shop), told(shop)
+
+    warm = next(one for one in data["variants"] if one["name"] == "Warm")
+    assert (warm["sends"], warm["clicks"], warm["share"]) == (5000, 365, 0.5)
+    assert warm["click_rate"]["rate"] == pytest.approx(0.073)
+    assert warm["drawn_as_logged"] is True
+    assert data["unlogged"] == 0
+    assert "ALARM" not in text
+
+
 def test_a_variant_that_drives_people_away_is_called_out_with_its_numbers(shop: Cli) -> None:
     for days in range(5):
         day = TODAY - timedelta(days=days)
