@@ -69,31 +69,31 @@ SELECT_SERVED_VERSIONS = """
     WHERE e.versions > 1 ORDER BY t.copy_id, e.served DESC
 """
 
-# Only what the policy drew teaches: a generation without a propensity was chosen by somebody, to look at it. A click
-# counts when it came within the window and before the moment, so a moment in the past sees what there was to see.
-# Whose a send is, is asked only of variants with replaced texts: its generation says the version; where that is
-# dropped, the version that was served then.
+# Only what the policy drew teaches: a generation without a propensity was chosen by somebody, to look at it. One that
+# names a variant whose copy could not be rendered is a draw like others, with what came of the control content instead.
+# A click counts when it came within the window and before the moment, so a moment in the past sees what there was to
+# see. Whose a send is, is asked only of variants with replaced texts: its generation says the version; where that does
+# not say, or is dropped, the version that was served then.
 _SELECT_FACTS = """
     SELECT copy_id, cell, age, delay, count(*) AS sends, {worth} FROM (
-        SELECT CASE WHEN s.copy_id = ANY ($8::uuid[]) THEN coalesce((
+        SELECT CASE WHEN drawn.copy_id = ANY ($8::uuid[]) THEN coalesce((
                 SELECT r.known_as FROM unnest($8::uuid[], $9::int[], $10::uuid[]) AS r (copy_id, version, known_as)
-                WHERE r.copy_id = s.copy_id AND r.version = coalesce(
-                    (SELECT g.variant_version FROM generations g
-                     WHERE g.day = s.generation_day AND g.generation_id = s.generation_id),
+                WHERE r.copy_id = drawn.copy_id AND r.version = coalesce(g.variant_version,
                     (SELECT e.version FROM variant_events e
-                     WHERE e.copy_id = s.copy_id AND e.event IN ('approved', 'rolled_back')
+                     WHERE e.copy_id = drawn.copy_id AND e.event IN ('approved', 'rolled_back')
                        AND e.created_at <= s.sent_at
                      ORDER BY e.event_id DESC LIMIT 1))
-            ), s.copy_id) ELSE s.copy_id END AS copy_id, s.cell,
+            ), drawn.copy_id) ELSE drawn.copy_id END AS copy_id, s.cell,
             greatest(width_bucket(extract(epoch FROM $3 - s.sent_at)::float8, $4::float8[]) - 1, 0) AS age,
             CASE WHEN {at} <= least($3, s.sent_at + $5 * interval '1 hour')
                  THEN greatest(width_bucket(extract(epoch FROM {at} - s.sent_at)::float8, $4) - 1, 0)
                  ELSE -1 END AS delay {columns}
-        FROM sends s {more}
-        WHERE s.org_id = $1 AND s.template_id = $2 AND s.copy_id IS NOT NULL AND s.delivered
-          AND s.sent_at <= $3 AND s.day >= $6
-          AND NOT EXISTS (SELECT FROM generations g WHERE g.day = s.generation_day
-                AND g.generation_id = s.generation_id AND g.propensity IS NULL)
+        FROM sends s
+        LEFT JOIN generations g ON g.day = s.generation_day AND g.generation_id = s.generation_id
+        CROSS JOIN LATERAL (SELECT coalesce(s.copy_id, g.drawn_copy_id)) drawn (copy_id) {more}
+        WHERE s.org_id = $1 AND s.template_id = $2 AND s.delivered AND s.sent_at <= $3 AND s.day >= $6
+          AND CASE WHEN s.copy_id IS NULL THEN g.drawn_copy_id IS NOT NULL
+                   ELSE g.generation_id IS NULL OR g.propensity IS NOT NULL END
     ) one
     GROUP BY copy_id, cell, age, delay ORDER BY age, copy_id, cell, delay LIMIT $7
 """

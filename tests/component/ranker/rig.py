@@ -39,6 +39,17 @@ INSERT_SENDS = """
         NOT $8, false, false, 0, 1, CASE WHEN n <= $7 THEN $3 + interval '30 minutes' END, (n <= $7)::int, 0
     FROM generate_series(1, $6) n
 """
+INSERT_UNRENDERED = """
+    INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at,
+        clean_at, decision, reason, property_prefix, written_for, drawn_copy_id)
+    SELECT day, md5(transmission_id)::uuid, org_id, template_id, profile_id, 'u.f.a', sent_at, sent_at, sent_at,
+        'control', 'field_missing', 'jai', 'welcome', $3
+    FROM sends WHERE org_id = $1 AND transmission_id LIKE $2 || '%'
+"""
+UPDATE_GENERATION = """
+    UPDATE sends SET generation_id = md5(transmission_id)::uuid, generation_day = day
+    WHERE org_id = $1 AND transmission_id LIKE $2 || '%'
+"""
 INSERT_ROLLUP = """
     INSERT INTO rollups (org_id, template_id, copy_id, cell, day, sends, delivered, human_opens, machine_opens,
         human_clicks, bot_clicks, unsubscribes, bounces, spam)
@@ -64,12 +75,20 @@ class Shop:
     async def sent(
         self, variant: int | None, cell: str, sends: int, clicks: int, *, at: datetime = NOW - timedelta(days=10),
         delivered: bool = True,
-    ) -> None:  # fmt: skip
-        """Emails that showed this variant (None: control), as ingest would have attributed them."""
-        copy_id = None if variant is None else self.copy_ids[variant]
-        await self.rows(
-            INSERT_SENDS, self.org_id, f"{uuid4().hex}:", at, copy_id, cell, sends, clicks, delivered
-        )  # fmt: skip
+    ) -> str:  # fmt: skip
+        """Emails that showed this variant (None: control), as ingest would have attributed them. Returns how their ids
+        begin."""
+        copy_id, begin = None if variant is None else self.copy_ids[variant], f"{uuid4().hex}:"
+        await self.rows(INSERT_SENDS, self.org_id, begin, at, copy_id, cell, sends, clicks, delivered)
+        return begin
+
+    async def unrendered(self, variant: int, cell: str, sends: int, clicks: int) -> None:
+        """Emails that showed control content because the variant that was drawn could not be rendered."""
+        at = NOW - timedelta(days=10)
+        begin = await self.sent(None, cell, sends, clicks, at=at)
+        await self.rows("SELECT ensure_partition('generations', $1)", at.date())
+        await self.rows(INSERT_UNRENDERED, self.org_id, begin, self.copy_ids[variant])
+        await self.rows(UPDATE_GENERATION, self.org_id, begin)
 
     async def feedback(self) -> None:
         """What ingest does last: rollups are rebuilt, here of one variant."""

@@ -53,6 +53,11 @@ async def fitted(shop: Shop) -> Task:
     return task
 
 
+async def young(shop: Shop) -> object:
+    """How many variants a fit would take for too young to have less than an equal share."""
+    return next_snapshot(await fitted(shop)).diagnostics["young"]
+
+
 async def test_feedback_becomes_a_snapshot_by_itself(shop: Shop) -> None:
     async with running(shop.database_url):
         (first,) = await snapshots(shop, 1)
@@ -175,6 +180,22 @@ async def test_what_somebody_forced_to_look_at_it_teaches_nothing(shop: Shop) ->
     )  # fmt: skip
 
     assert [one.sends for one in (await fitted(shop)).facts] == [1]
+
+
+async def test_a_draw_that_could_not_be_rendered_is_one_of_its_variants(shop: Shop) -> None:
+    """So a variant that is never rendered grows up, and is worth what its people do with the control content."""
+    for variant in (0, 1):
+        await shop.sent(variant, "plan=pro", 200, 20)
+    await shop.sent(None, "plan=pro", 150, 3)  # by the split, and drawn for nobody
+    assert (await young(shop)) == 1
+
+    await shop.unrendered(2, "plan=pro", 150, 3)
+
+    task = await fitted(shop)
+    drawn = [one for one in task.facts if one.copy_id == shop.copy_ids[2]]
+    assert (sum(one.sends for one in drawn), sum(one.successes for one in drawn)) == (150, 3)
+    assert (await young(shop)) == 0
+    assert next_snapshot(task).otherwise[2] < 0.1
 
 
 async def test_a_moment_in_the_past_sees_what_had_happened_by_then(shop: Shop) -> None:
