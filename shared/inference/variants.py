@@ -41,6 +41,11 @@ class Draws(NamedTuple):
     sends: int
     clicks: float
 
+    @property
+    def possible(self) -> set[UUID]:
+        """The variants that could be drawn."""
+        return {one for one, chance in zip(self.eligible, self.probabilities, strict=True) if chance > 0}
+
 
 @dataclass(slots=True)
 class Sums:

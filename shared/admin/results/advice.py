@@ -19,13 +19,15 @@ class Row(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def rate(self) -> Estimate | NotEnough: ...
+    def compared(self) -> Estimate | NotEnough | None: ...
     @property
     def guard(self) -> Guard: ...
     @property
     def fits(self) -> bool: ...
     @property
     def paused(self) -> bool: ...
+    @property
+    def approved(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +46,26 @@ def advice(
     said = [
         Suggestion("paused", (one.name,)) if one.paused else Suggestion("pause", (one.name,), one.guard.said)
         for one in rows
-        if one.paused or one.guard.verdict == "pause"
+        if one.paused or (one.approved and one.guard.verdict == "pause")
     ]
     if alarms or not all(one.fits for one in rows):
         return [*said, Suggestion("explain_alarm")]
-    leading, trailing = _standing(rows)
+    leading, trailing = _standing([one for one in rows if one.approved])
     if isinstance(lift, Lift) and lift.difference < 0:
         said.append(Suggestion("archive_template"))
     elif isinstance(lift, Lift) and state != "shipped":
         said.append(Suggestion("ship", (leading,) if leading else ()))
     elif state == "shipped" and worn_off:
         said.append(Suggestion("refresh_copy"))
-    if trailing and len(trailing) < len(rows):
+    if trailing:
         said.append(Suggestion("archive_variants", tuple(trailing)))
     return said
 
 
 def _standing(rows: Sequence[Row]) -> tuple[str | None, list[str]]:
-    """Who is above all others for sure, and who is below the best for sure."""
-    known = [(one.name, one.rate) for one in rows if isinstance(one.rate, Estimate)]
+    """Who is above all others for sure, and who is below the best for sure: of rows of variants that serve now. One
+    that is drawn no more is neither the best, nor anything to archive."""
+    known = [(one.name, one.compared) for one in rows if isinstance(one.compared, Estimate)]
     if not known:
         return None, []
     best, rate = max(known, key=lambda one: one[1].within.low)

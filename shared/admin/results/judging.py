@@ -24,7 +24,8 @@ _MOST_SEGMENTS = 20  # more comparisons than that at once and none of them would
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One variant's row. `fits`: it was drawn as often as its logged probabilities say."""
+    """One variant's row. `fits`: it was drawn as often as its logged probabilities say. `compared`: its rate over the
+    decisions at which each that serves could be drawn; None: it does not serve, or has no rate at all."""
 
     copy_id: UUID
     name: str
@@ -35,7 +36,16 @@ class Variant:
     best: float | None
     guard: guardrail.Guard
     fits: bool
-    paused: bool
+    state: str
+    compared: Estimate | NotEnough | None
+
+    @property
+    def paused(self) -> bool:
+        return self.state == "paused"
+
+    @property
+    def approved(self) -> bool:
+        return self.state == "approved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +171,7 @@ def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant
     chances = variants.chances_of_being_best(known_rates) if len(known_rates) > 1 else {}
     delivered = sum(sums.sends for sums in tally.of.values())
     guards = _guards(known.facts, tally.of)
+    compared = _compared(known, known_rates, design)
     rows = [
         Variant(
             copy_id,
@@ -172,11 +183,21 @@ def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant
             chances.get(copy_id),
             guards[copy_id],
             _fits(sums),
-            copy_id in known.paused,
+            known.states.get(copy_id, ""),
+            compared.get(copy_id),
         )
         for copy_id, sums in tally.of.items()
     ]
     return sorted(rows, key=lambda row: (-(row.best or 0.0), -row.sends, row.name))
+
+
+def _compared(known: Read, rates: Iterable[UUID], design: float) -> dict[UUID, Estimate | NotEnough]:
+    """Of these variants those that serve now, by the decisions at which each of them could be drawn: a rate of a good
+    month and one of a bad month say nothing of each other. What has no rate yet is not waited for: from the hour in
+    which a variant was approved there are hardly any decisions."""
+    serving = {copy_id for copy_id in rates if known.states.get(copy_id) == "approved"}
+    alike = variants.tally(one for one in known.draws if serving <= one.possible)
+    return {copy_id: variants.judged(alike.of.get(copy_id, Sums()), alike.pooled, design) for copy_id in serving}
 
 
 def _fits(sums: Sums) -> bool:

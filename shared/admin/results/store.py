@@ -179,8 +179,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """All that is known; `names` and `themes` of every variant that there ever was. `external`: Klaviyo's branches are
-    the split.
+    """All that is known; `names`, `states` and `themes` of every variant that there ever was. `external`: Klaviyo's
+    branches are the split.
 
     `planned_control`: the share that the template's own split makes control; None where Klaviyo's branches do."""
 
@@ -191,7 +191,7 @@ class Read:
     people: list[People]
     draws: list[Draws]
     external: bool
-    paused: frozenset[UUID] = frozenset()
+    states: Mapping[UUID, str] = field(default_factory=dict)
     planned_control: float | None = None
     themes: Mapping[UUID, str] = field(default_factory=dict)
 
@@ -213,7 +213,7 @@ async def read(database: Database, asked: Asked) -> Read:
         [People(*row) for row in people],
         [draws_of(row) for row in draws],
         any(row["external"] for row in facts),
-        frozenset(row["copy_id"] for row in variants if row["state"] == "paused"),
+        {row["copy_id"]: row["state"] for row in variants},
         template["planned_control"] if template else None,
         {row["copy_id"]: row["theme"] for row in variants},
     )

@@ -41,6 +41,50 @@ def test_a_clear_leader_may_be_locked_and_what_is_clearly_below_may_be_archived(
     assert "To archive: 'Short', whose interval lies below that of the best." in text
 
 
+@pytest.mark.parametrize("state", ["paused", "archived", "draft"])
+def test_what_serves_no_more_is_neither_the_best_nor_to_be_archived(shop: Cli, state: str) -> None:
+    """It stays in the table, and what serves is compared among itself: of one there is nothing to compare."""
+    decide(shop, 4000, copy_id=WARM, clicked=800)
+    decide(shop, 4000, copy_id=SHORT, clicked=200)
+    decide(shop, 4000, clicked=200)
+    for gone in ("Warm", "Short"):
+        shop.rows("UPDATE variants SET state = CASE name WHEN $1 THEN $2 ELSE 'approved' END", gone, state)
+
+        text = told(shop)
+
+        assert [one["name"] for one in found(shop)["variants"]] == ["Warm", "Short"]
+        assert "it may be shipped" in text
+        assert "Ship & Lock" not in text
+        assert "To archive" not in text
+
+
+def test_only_a_variant_that_serves_is_to_be_paused(shop: Cli) -> None:
+    for back in range(5):
+        decide(shop, 400, copy_id=WARM, p=(1, 0), day=TODAY - timedelta(days=back), unsubscribed=14)
+        decide(shop, 800, day=TODAY - timedelta(days=back), unsubscribed=2)
+    assert "Pause 'Warm'" in told(shop)
+
+    shop.rows("UPDATE variants SET state = 'archived' WHERE name = 'Warm'")
+
+    assert "Pause 'Warm'" not in told(shop)
+
+
+def test_a_variant_that_came_in_a_bad_month_is_not_held_against_a_good_one(shop: Cli) -> None:
+    """Both are clicked alike where both could be drawn; before, Warm was alone and everybody clicked."""
+    decide(shop, 8000, copy_id=WARM, p=(1, 0), day=TODAY - timedelta(days=40), clicked=1600)
+    decide(shop, 4000, copy_id=WARM, clicked=200)
+    decide(shop, 4000, copy_id=SHORT, clicked=200)
+    decide(shop, 4000, clicked=100)
+
+    rates = {one["name"]: one["click_rate"] for one in found(shop)["variants"]}
+
+    assert rates["Warm"]["within"][0] > rates["Short"]["within"][1]
+    text = told(shop)
+    assert "it may be shipped" in text
+    assert "Ship & Lock" not in text
+    assert "To archive" not in text
+
+
 def test_a_variant_with_few_sends_has_no_rate(shop: Cli) -> None:
     decide(shop, 1000, copy_id=WARM, p=(0.98, 0.02), clicked=50)
     decide(shop, 20, copy_id=SHORT, p=(0.98, 0.02), clicked=3)
