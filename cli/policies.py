@@ -48,7 +48,7 @@ async def show(org_slug: str, template_id: str, at: datetime | None, cell: str |
         click.echo(orjson.dumps(_policy_json(found), option=orjson.OPT_INDENT_2).decode())
         return
     _show_state(found)
-    if found.snapshot_id is None:
+    if not found.variants:
         return
     lines = [("(everybody else)", found.otherwise), *found.cells.items()]
     if cell is not None:
@@ -103,7 +103,9 @@ async def rebuild(org_slug: str, template_id: str, at: datetime | None) -> None:
         org_id = await s.org_id(org_slug)
         row = await _look(s, org_id, template_id, at)
         if row is None or row["fitted_until"] is None:
-            raise click.ClickException(f"No snapshot of {template_id} was fitted until {moment(at, 'now')}.")
+            raise click.ClickException(
+                f"No snapshot of {template_id} was fitted until {moment(at, 'now')} for the variants approved then."
+            )
         async with s.db.transaction(org_id, 200) as connection:
             found = await connection.fetchrow(SELECT_BY_ID, org_id, row["previous_id"]) if row["previous_id"] else None
             used = Policy.model_validate(row["settings"]["policy"])
@@ -137,7 +139,8 @@ async def _look(s: Session, org_id: UUID, template_id: str, at: datetime | None)
     async with s.db.transaction(org_id) as connection:
         if await connection.fetchrow(policies.SELECT_TEMPLATE, org_id, template_id) is None:
             raise _no_template(template_id)
-        return await connection.fetchrow(policies.SELECT_NEWEST, org_id, template_id, at or s.clock.now())
+        row, _ = await policies.served_at(connection, org_id, template_id, at or s.clock.now())
+        return row
 
 
 def _no_template(template_id: str) -> click.ClickException:
@@ -145,8 +148,8 @@ def _no_template(template_id: str) -> click.ClickException:
 
 
 def _policy_json(found: policies.Policy) -> dict[str, Any]:
-    """Shares in the order of `variants`. Without a snapshot none is listed: all variants are shown alike."""
-    if found.snapshot_id is None:
+    """Shares in the order of `variants`. Where none is approved none is listed."""
+    if not found.variants:
         return {"snapshot_id": None, "error": found.error}
     return found.model_dump(mode="json", exclude={"reward", "facts_hash"})
 
@@ -154,8 +157,12 @@ def _policy_json(found: policies.Policy) -> dict[str, Any]:
 def _show_state(found: policies.Policy) -> None:
     if found.error:
         click.echo(f"The last fit failed: {found.error}", err=True)
+    if not found.variants:
+        click.echo("No variant is approved: everybody is shown the control content.")
+        return
     if found.snapshot_id is None:
-        click.echo("Nothing was fitted yet: all approved variants are shown alike.")
+        names = ", ".join(one.name or str(one.copy_id) for one in found.variants)
+        click.echo(f"Nothing was fitted for these variants yet: uniform over {names}.")
         return
     click.echo(f"Snapshot {found.snapshot_id}, model {found.model}, made {moment(found.created_at)}.")
     if found.fitted_until is not None:

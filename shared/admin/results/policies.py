@@ -12,14 +12,31 @@ from shared.admin.errors import Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
 from shared.admin.results.days import zone_of_org
 from shared.admin.stops import no_template
+from shared.db.pool import Connection, Row
 from shared.zones import begins, day_in
 
 _BACK, _MOST = timedelta(days=90), timedelta(days=802)
 
-SELECT_NEWEST = """
+# As they were at a moment: as they are, where nothing of their history came after it; else what the last event until
+# then made of them.
+SELECT_APPROVED = """
+    SELECT v.copy_id::text FROM variants v
+    WHERE v.org_id = $1 AND v.template_id = $2 AND v.created_at <= $3 AND CASE
+        WHEN EXISTS (SELECT FROM variant_events e
+            WHERE e.org_id = $1 AND e.copy_id = v.copy_id AND e.created_at > $3 AND e.event = ANY ($4::text[]))
+        THEN (SELECT e.event = ANY ($5::text[]) FROM variant_events e
+            WHERE e.org_id = $1 AND e.copy_id = v.copy_id AND e.created_at <= $3 AND e.event = ANY ($4::text[])
+            ORDER BY e.event_id DESC LIMIT 1)
+        ELSE v.state = 'approved' END
+    ORDER BY 1
+"""
+# As the generator chooses the one that it serves: a newer one that names other variants is no policy for these.
+SELECT_SERVED = """
     SELECT snapshot_id, model, cells, otherwise, created_at, fitted_until, settings, facts_hash, facts, previous_id,
            diagnostics
-    FROM policy_snapshots WHERE org_id = $1 AND template_id = $2 AND created_at <= $3
+    FROM policy_snapshots
+    WHERE org_id = $1 AND template_id = $2 AND created_at <= $3 AND $4::text[] <> '{}'
+      AND otherwise ?& $4::text[] AND otherwise - $4::text[] = '{}'::jsonb
     ORDER BY fitted_until IS NULL, created_at DESC, snapshot_id DESC LIMIT 1
 """
 SELECT_TEMPLATE = "SELECT policy FROM templates WHERE org_id = $1 AND template_id = $2"
@@ -31,6 +48,10 @@ SELECT_SHARES = """
     FROM policy_snapshots WHERE org_id = $1 AND template_id = $2 AND created_at BETWEEN $3 AND $4
     ORDER BY width_bucket(created_at, $5::timestamptz[]), created_at DESC
 """
+
+
+_APPROVING = ["approved", "rolled_back", "resumed"]
+_CHANGING = [*_APPROVING, "paused", "archived", "restored", "withdrawn"]  # what an event may make of what is served
 
 
 class AskedPolicy(AskedModel):
@@ -49,7 +70,8 @@ class PolicyVariant(ResultModel):
 
 
 class Policy(ResultModel):
-    """Shares of variants. Without a snapshot nothing was fitted yet: all approved variants are drawn alike.
+    """Shares of the approved variants, by the policy that decides about exactly these. Without a snapshot nothing was
+    fitted for them yet: all are drawn alike, and where there is none, everybody is control.
     `otherwise`: of everybody whose cell of attrs is not listed. `error`: of the last fit."""
 
     snapshot_id: UUID | None
@@ -96,11 +118,11 @@ class Shares(ResultModel):
 async def show(context: Context, asked: AskedPolicy) -> Policy:
     names = await _names(context, asked.template_id)
     connection, org_id = context.connection, context.org_id
-    row = await connection.fetchrow(SELECT_NEWEST, org_id, asked.template_id, asked.at or context.now)
+    row, approved = await served_at(connection, org_id, asked.template_id, asked.at or context.now)
     fit = await connection.fetchrow(SELECT_FIT, org_id, asked.template_id)
     error = fit["error"] if fit else None
     if row is None:
-        return Policy(snapshot_id=None, error=error)
+        return _alike(approved, names, asked.cell, error)
     order = sorted(row["otherwise"])
     otherwise = in_order(row["otherwise"], order)
     cells = {name: in_order(shares, order) for name, shares in sorted(row["cells"].items())}
@@ -140,6 +162,27 @@ async def shares(context: Context, asked: AskedShares) -> Shares:
         variants=[PolicyVariant(copy_id=UUID(copy_id), name=names.get(copy_id)) for copy_id in order],
         days=[SharesThen(at=row["at"], shares=[row["shares"].get(copy_id) for copy_id in order]) for row in rows],
     )
+
+
+async def served_at(
+    connection: Connection, org_id: UUID, template_id: str, at: datetime
+) -> tuple[Row | None, Sequence[str]]:
+    """The snapshot that a generator drew from at this moment, None where there was none of the variants that were
+    approved then; and these, by copy id."""
+    rows = await connection.fetch(SELECT_APPROVED, org_id, template_id, at, _CHANGING, _APPROVING)
+    approved = [row["copy_id"] for row in rows]
+    return await connection.fetchrow(SELECT_SERVED, org_id, template_id, at, approved), approved
+
+
+def _alike(approved: Sequence[str], names: Mapping[str, str], cell: str | None, error: str | None) -> Policy:
+    """What a generator draws from where nothing is stored."""
+    if not approved:
+        return Policy(snapshot_id=None, error=error)
+    shares = (1 / len(approved),) * len(approved)
+    return Policy(
+        snapshot_id=None, error=error, model="uniform", otherwise=shares, cells={} if cell is None else {cell: shares},
+        variants=[PolicyVariant(copy_id=UUID(copy_id), name=names.get(copy_id)) for copy_id in approved],
+    )  # fmt: skip
 
 
 async def _names(context: Context, template_id: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -30,12 +30,38 @@ def on_a_shop(database_url: str, work: Any, **policy: Any) -> None:
     asyncio.run(run())
 
 
-async def fit(shop: Shop) -> None:
+async def fit(shop: Shop, at: datetime = NOW, *, stored: bool = True) -> None:
+    """`stored`: whether it is another snapshot than the one that is served."""
     store = Store(shop.database)
-    claim = await store.claim(NOW, NOW + timedelta(minutes=5))
+    claim = await store.claim(at, at + timedelta(minutes=5))
     assert claim is not None
-    task = await store.task(claim, NOW)
-    assert await store.settle(claim, task, next_snapshot(task), NOW, NOW + timedelta(hours=1))
+    task = await store.task(claim, at)
+    assert await store.settle(claim, task, next_snapshot(task), at, at + timedelta(hours=1)) is stored
+
+
+async def becomes(shop: Shop, name: str, state: str, event: str, at: datetime) -> None:
+    """A variant's state changes, and its history says so."""
+    await shop.rows(
+        "INSERT INTO variant_events (org_id, copy_id, version, event, actor, created_at) "
+        "SELECT org_id, copy_id, 1, $2, 'Ann', $3 FROM variants WHERE org_id = $1 AND name = $4",
+        shop.org_id, event, at, name,
+    )  # fmt: skip
+    await shop.rows("UPDATE variants SET state = $2 WHERE org_id = $1 AND name = $3", shop.org_id, state, name)
+
+
+async def paused_again(shop: Shop) -> None:
+    """v2 was approved an hour after the others, and paused two hours after them."""
+    await shop.rows("UPDATE variants SET state = 'draft' WHERE name = 'v2'")
+    await fit(shop)
+    await becomes(shop, "v2", "approved", "approved", NOW + timedelta(hours=1))
+    await fit(shop, NOW + timedelta(hours=1))
+    await becomes(shop, "v2", "paused", "paused", NOW + timedelta(hours=2))
+    await fit(shop, NOW + timedelta(hours=2), stored=False)
+
+
+def shares(cli: Cli, *options: str) -> dict[str, Any]:
+    told = json.loads(cli.ok("policy", "show", "shop", "welcome", "--json", *options))
+    return dict(zip([one["name"] for one in told["variants"]], told["otherwise"], strict=True))
 
 
 def test_a_template_that_nothing_was_fitted_for_is_uniform(cli: Cli, database_url: str) -> None:
@@ -43,9 +69,9 @@ def test_a_template_that_nothing_was_fitted_for_is_uniform(cli: Cli, database_ur
 
     on_a_shop(database_url, nothing)
 
-    assert "Nothing was fitted yet: all approved variants are shown alike." in cli.ok(
-        "policy", "show", "shop", "welcome"
-    )
+    shown = cli.ok("policy", "show", "shop", "welcome")
+    assert "Nothing was fitted for these variants yet: uniform over v0, v1, v2." in shown
+    assert "(everybody else) 0.3333 0.3333 0.3333" in " ".join(shown.split())
     assert "There is no template 'typo'" in cli.line("policy", "show", "shop", "typo")
     assert "No snapshot of welcome was fitted" in cli.line("policy", "rebuild", "shop", "welcome")
 
@@ -146,6 +172,43 @@ def test_a_snapshot_that_was_edited_is_found_out(cli: Cli, database_url: str) ->
     on_a_shop(database_url, edited)
 
     assert "OTHER shares" in cli.run("policy", "rebuild", "shop", "welcome", *AT).output
+
+
+def test_what_is_shown_is_what_is_served_although_a_newer_policy_names_another_variant(
+    cli: Cli, database_url: str
+) -> None:
+    on_a_shop(database_url, paused_again, model="fixed", shares={"v0": 3, "v1": 1, "v2": 4})
+
+    two, three = {"v0": 0.75, "v1": 0.25}, {"v0": 0.375, "v1": 0.125, "v2": 0.5}
+    assert shares(cli) == two
+    assert shares(cli, "--at", "2026-11-23T10:30") == two
+    assert shares(cli, "--at", "2026-11-23T11:30") == three
+    assert shares(cli, "--at", "2026-11-23T12:30") == two
+    first = json.loads(cli.ok("policy", "show", "shop", "welcome", "--json"))["snapshot_id"]
+    assert f"Snapshot {first}" in cli.ok("policy", "rebuild", "shop", "welcome")
+
+
+def test_variants_without_a_policy_of_their_own_are_uniform(cli: Cli, database_url: str) -> None:
+    async def work(shop: Shop) -> None:
+        await paused_again(shop)
+        await becomes(shop, "v0", "archived", "archived", NOW + timedelta(hours=3))
+
+    on_a_shop(database_url, work, model="fixed", shares={"v0": 3, "v1": 1, "v2": 4})
+
+    told = json.loads(cli.ok("policy", "show", "shop", "welcome", "--json"))
+    assert (told["snapshot_id"], told["model"], told["otherwise"]) == (None, "uniform", [1.0])
+    assert "uniform over v1." in cli.ok("policy", "show", "shop", "welcome")
+    assert "was fitted until now for the variants approved then" in cli.line("policy", "rebuild", "shop", "welcome")
+
+
+def test_where_no_variant_is_approved_there_is_nothing_to_draw(cli: Cli, database_url: str) -> None:
+    async def work(shop: Shop) -> None:
+        await fit(shop)
+        await shop.rows("UPDATE variants SET state = 'archived'")
+
+    on_a_shop(database_url, work)
+
+    assert "No variant is approved" in cli.ok("policy", "show", "shop", "welcome")
 
 
 def test_before_the_first_fit_there_is_nothing_to_rebuild(cli: Cli, database_url: str) -> None:
