@@ -94,7 +94,8 @@ async def asked_for(
 @click.option(
     "--counted",
     is_flag=True,
-    help="From what is counted ahead by whole days, as the console shows it: at once, and some minutes old.",
+    help="From what is counted ahead by whole days, as the console shows it: at once, and some minutes old. --since "
+    "and --until are days then.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the tables.")
 @command
@@ -131,6 +132,7 @@ async def results(
     """
     by_theme, attr = by == THEME, None if by is None or by == THEME else by.removeprefix("attrs.")
     if template_id is None or counted:
+        results_counted.refuse_without_effect(click.get_current_context(), template_id, by_theme=by_theme)
         await results_counted.show(org_slug, template_id, since, until, attr, by_theme=by_theme, as_json=as_json)
         return
     async with session() as s:

@@ -1,9 +1,11 @@
 """`justai results --counted`: what the console shows, from counts that are kept by day."""
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
 
 import click
 import orjson
+from click.core import ParameterSource
 
 from cli.display import moment, show_table
 from cli.session import session
@@ -14,6 +16,33 @@ from shared.admin.stops import OneTemplate
 
 _COLUMNS = ("assigned", "written", "sent", "delivered", "opened", "machine_opened", "clicked", "bot_clicked")
 _PAGE = 200
+_FROM_THE_LOG = ("control_share", "worth")  # what is counted ahead is judged with neither
+_OF_ONE_TEMPLATE = ("since", "until", "by")
+_OF_DAYS = ("since", "until")
+
+
+def refuse_without_effect(context: click.Context, template_id: str | None, *, by_theme: bool) -> None:
+    """Raises where something was asked for that counts cannot say: numbers of something else are worse than none."""
+    where = "from what is counted ahead"
+    without = dict.fromkeys(_FROM_THE_LOG, where)
+    if template_id is None:
+        without |= dict.fromkeys(_OF_ONE_TEMPLATE, "without a template")
+    elif by_theme:
+        without |= dict.fromkeys(_OF_DAYS, f"by theme {where}: the report is about the last 90 days")
+    for name, why in without.items():
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.BadParameter(f"it has no effect {why}", param_hint=f"--{name.replace('_', '-')}")
+
+
+def whole_days(since: datetime | None, until: datetime | None) -> Mapping[str, date | None]:
+    """The first and the last day of a time that is said as everywhere, up to a moment that belongs to it no more.
+    Raises where it begins or ends within a day, or holds none."""
+    for name, said in (("--since", since), ("--until", until)):
+        if said is not None and said.time() != time():
+            raise click.BadParameter("days are counted as a whole: say one without a time", param_hint=name)
+    if since is not None and until is not None and since >= until:
+        raise click.BadParameter(f"{since:%Y-%m-%d} is not before {until:%Y-%m-%d}", param_hint="--since")
+    return {"since": since.date() if since else None, "until": until.date() - timedelta(days=1) if until else None}
 
 
 async def show(
@@ -21,7 +50,7 @@ async def show(
     by_theme: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """One template, with `attr` by its values or by the themes of its variants; or all."""
-    span = {"since": since.date() if since else None, "until": until.date() if until else None}
+    span = whole_days(since, until)
     async with session() as s:
         if template_id is None:
             lines: list[TemplateResults] = []
