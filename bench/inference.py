@@ -2,6 +2,8 @@
 
     fp_rate        tests of two groups alike in which any of 60 daily looks says otherwise (control 10 %, 1,000 sends a
                    day, 3 % click): at most 5 % is promised; fp_rate_z: the z-test of 95 % looked at as often, the peer
+    fp_rate_shares the same where control's share falls from 50 % to 2 % or rises back after 30 days while the rate
+                   falls from 4 % to 2 %, the worse of both; fp_rate_shares_z: the z-test at the end of all days pooled
     power_15       a lift of 15 % found within these 60 days; power_15_z_end: by the z-test that is looked at once
     coverage_min   of the variants' intervals, the worst variant of the worst scenario: the share of runs in which it
                    holds the truth at every one of 30 daily looks; coverage_naive: the worst of plain 95 % intervals at
@@ -20,6 +22,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from statistics import NormalDist
 from typing import Any
 
@@ -31,6 +34,8 @@ from bench.report import Report
 from shared.inference.guardrail import Stratum, guard
 from shared.inference.lift import Lift, measure
 from shared.inference.power import plan
+from shared.inference.sequence import NotEnough
+from shared.inference.strata import Day, Strata
 from shared.inference.variants import Sums, estimate
 from shared.schemas.policy import Policy
 
@@ -53,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report.finish(
         figures,
         {
-            "fp_rate": "<= 0.05", "coverage_min": ">= 0.95", "guard_fp": "<= 0.01",         },
+            "fp_rate": "<= 0.05", "fp_rate_shares": "<= 0.05", "coverage_min": ">= 0.95", "guard_fp": "<= 0.01",
+        },
     )  # fmt: skip
 
 
@@ -71,24 +77,53 @@ class _Looks:
     half_width: float
 
 
-def _looks(lift: float, tests: int, seed: int) -> _Looks:
+@dataclass(frozen=True)
+class _Course:
+    """Control's share and the rate without any lift, of each day."""
+
+    name: str
+    shares: Sequence[float]
+    rates: Sequence[float]
+
+
+_STEADY = _Course("none", [_CONTROL] * _LOOKS, [_BASE] * _LOOKS)
+_HALF = _LOOKS // 2
+_SEASON = [0.04] * _HALF + [0.02] * _HALF
+_SHIPPED = _Course("none; control 50 % to 2 %, season 4 % to 2 %", [0.5] * _HALF + [0.02] * _HALF, _SEASON)
+_RISING = _Course("none; control 2 % to 50 %, season 4 % to 2 %", [0.02] * _HALF + [0.5] * _HALF, _SEASON)
+
+
+def _looks(course: _Course, lift: float, tests: int, seed: int) -> _Looks:
     rng = np.random.default_rng(seed)
     ours = z_any = z_end = 0
     widths: list[float] = []
     for number in range(tests):
-        _progress(f"lift {lift:+.0%}", number, tests)
-        controls = rng.binomial(_PER_DAY, _CONTROL, _LOOKS)
-        clicks = rng.binomial(controls, _BASE).cumsum().tolist()
-        treated_clicks = rng.binomial(_PER_DAY - controls, _BASE * (1 + lift)).cumsum().tolist()
-        n0, n1 = controls.cumsum().tolist(), (_PER_DAY - controls).cumsum().tolist()
-        results = [measure(*counts) for counts in zip(n1, treated_clicks, n0, clicks, strict=True)]
+        _progress(f"{course.name}, lift {lift:+.0%}", number, tests)
+        controls = rng.binomial(_PER_DAY, course.shares)
+        clicks = rng.binomial(controls, course.rates)
+        treated = _PER_DAY - controls
+        treated_clicks = rng.binomial(treated, np.array(course.rates) * (1 + lift))
+        days = list(
+            zip(treated.tolist(), treated_clicks.tolist(), controls.tolist(), clicks.tolist(), strict=True)
+        )  # fmt: skip
+        results = _measured_daily(days)
         ours += any(isinstance(result, Lift) and result.decided for result in results)
         last = results[-1]
         if isinstance(last, Lift):
             widths.append(last.difference - last.difference_within.low)
-        significant = [_z_test(*counts) for counts in zip(n1, treated_clicks, n0, clicks, strict=True)]
+        significant = [_z_test(*counts) for counts in np.cumsum(days, axis=0).tolist()]
         z_any, z_end = z_any + any(significant), z_end + significant[-1]
     return _Looks(tests, ours / tests, z_any / tests, z_end / tests, float(np.mean(widths)))
+
+
+def _measured_daily(days: Sequence[tuple[int, int, int, int]]) -> list[Lift | NotEnough]:
+    strata = Strata()
+    found: list[Lift | NotEnough] = []
+    for number, (treated, treated_clicks, controls, clicks) in enumerate(days, 1):
+        day = date.fromordinal(number)
+        strata.add([Day.of_events(day, False, treated, treated_clicks), Day.of_events(day, True, controls, clicks)])
+        found.append(measure(strata))
+    return found
 
 
 def _z_test(n1: int, k1: int, n0: int, k0: int) -> bool:
@@ -98,20 +133,22 @@ def _z_test(n1: int, k1: int, n0: int, k0: int) -> bool:
 
 
 def _lift_figures(report: Report, part: int) -> dict[str, float]:
-    alike = _looks(0.0, _TESTS // part, 1)
+    alike = _looks(_STEADY, 0.0, _TESTS // part, 1)
     rows = [("none", alike)]
-    rows += [(f"{lift:+.0%}", _looks(lift, _POWER_TESTS // part, 2)) for lift in (0.15, 0.3)]
+    rows += [(f"{lift:+.0%}", _looks(_STEADY, lift, _POWER_TESTS // part, 2)) for lift in (0.15, 0.3)]
+    moved = [(one.name, _looks(one, 0.0, _TESTS // part, 5)) for one in (_SHIPPED, _RISING)]
     report.table(
         f"Found within {_LOOKS} daily looks: {_PER_DAY:,} sends a day, control {_CONTROL:.0%}, base {_BASE:.0%}",
         ("true lift", "tests", "ours, any look", "z, any look", "z, end only", "± at the end, points"),
         [
             (name, f"{one.tests:,}", *(f"{share:.1%}" for share in (one.ours, one.z_any, one.z_end)),
              f"{one.half_width * 100:.2f}")
-            for name, one in rows
+            for name, one in (*rows, *moved)
         ],
     )  # fmt: skip
     return {
         "fp_rate": alike.ours, "fp_rate_z": alike.z_any,
+        "fp_rate_shares": max(one.ours for _, one in moved), "fp_rate_shares_z": max(one.z_end for _, one in moved),
         "power_15": rows[1][1].ours, "power_15_z_end": rows[1][1].z_end,
     }  # fmt: skip
 

@@ -34,6 +34,8 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "inference": {
         "fp_rate": "share of equal templates that are ever called different",
         "fp_rate_z": "the same by a z-test looked at daily",
+        "fp_rate_shares": "the same where control's share changes and the season with it",
+        "fp_rate_shares_z": "the same by one z-test at the end, all days pooled",
         "power_15": "share of lifts of 15 % that are found",
         "power_15_z_end": "the same by one z-test at the end",
         "coverage_min": "share of runs whose intervals hold at all looks, worst scenario",

@@ -9,11 +9,12 @@ from zoneinfo import ZoneInfo
 import click
 import orjson
 
-from cli import results_counted
+from cli import operations, results_counted
 from cli.earnings_view import show_earnings
 from cli.results_advice import sentence
 from cli.results_view import show_results
 from cli.session import Session, command, session
+from shared.admin.errors import Refused
 from shared.admin.results.as_json import earnings_json, results_json
 from shared.admin.results.days import zone_of_org
 from shared.admin.results.earned import judge_earned
@@ -117,7 +118,8 @@ async def results(
     written      those whose copy was on the profile in time
     sent         those with a sent email; delivered: with a delivered one. Rates are of delivered
     opens        by people; opens by machines are not counted. clicks: by people, on content
-    lift         treatment's click rate over control's, minus 1. Its interval holds at every look, 95 times of 100
+    lift         treatment's click rate over control's, minus 1, compared day by day: a day on which one arm had nothing
+                 delivered tells nothing. Its interval holds at every look, 95 times of 100
     click rate   of a variant: as if everyone had been sent it (weighted by one over the probability of each draw),
                  with an interval that holds at every look
     best         chance that no other variant's rate is higher, at this moment
@@ -139,7 +141,10 @@ async def results(
         asked = await asked_for(s, org_slug, template_id, since, until)
         known = await read(s.db, asked)
         earned = await read_earned(s.db, asked)
-    found = judge_results(known, asked, attr=attr, control_share=control_share, worth=worth)
+    try:
+        found = judge_results(known, asked, attr=attr, control_share=control_share, worth=worth)
+    except Refused as error:
+        raise operations.told(error, org_slug) from None
     earnings = judge_earned(earned, worth) if earned is not None else None
     if as_json:
         said = results_json(found, org_slug) | {

@@ -104,7 +104,12 @@ def _show_one(found: Results) -> None:
         [_arm("treatment", found.treatment), _arm("control", found.control)],
         empty="",
     )
-    click.echo(f"\nLift: {lift_in_words(found.lift)}")
+    click.echo(f"\nLift, day by day: {lift_in_words(found.lift)}")
+    if found.uncompared:
+        click.echo(
+            f"{found.uncompared:,} delivered sends of days on which the other arm had none count above, not for the "
+            "lift."
+        )
 
 
 def _show_segments(found: Segments) -> None:

@@ -30,9 +30,12 @@ def show_results(
         empty="",
     )
     if found.external:
-        click.echo("Control is Klaviyo's own branch: its emails are counted, who was assigned to it is not known.")
+        click.echo(
+            "Control is Klaviyo's own branch: its emails of days with decisions are counted, who was assigned to it is "
+            "not known."
+        )
     click.echo(f"\nLift: {sentence(found.lift)}")
-    for line in _alarms(found):
+    for line in (*_day_by_day(found), *_alarms(found)):
         click.echo(line)
     click.echo("")
     show_table(
@@ -96,6 +99,21 @@ def _funnel(name: str, fact: Fact) -> tuple[object, ...]:
         name, fact.assigned, written, fact.sent, fact.delivered, fact.opened, fact.clicked, rate, fact.unsubscribed,
         fact.spam,
     )  # fmt: skip
+
+
+def _day_by_day(found: Results) -> Iterator[str]:
+    """Why the lift is another than that of the rates in the table."""
+    if found.uncompared:
+        yield (
+            f"{found.uncompared:,} delivered sends of days on which the other arm had none count in the table, not for "
+            "the lift."
+        )
+    lift = found.lift.so_far if isinstance(found.lift, Undecided) else found.lift
+    if isinstance(lift, Lift) and any(
+        f"{fact.clicked / fact.delivered:.2%}" != f"{rate:.2%}"
+        for fact, rate in ((found.treatment, lift.treatment), (found.control, lift.control))
+    ):
+        yield "The lift compares day by day; the rates of the table are of all days together."
 
 
 def _alarms(found: Results) -> Iterator[str]:

@@ -3,21 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
 
 from shared.inference.lift import WORTH, Lift, Undecided, of_rates
 from shared.inference.sequence import NotEnough
+from shared.inference.strata import Day, Strata
 
 DAYS = 7
-
-
-class Day(NamedTuple):
-    """Delivered sends and clicked ones of one arm on one day."""
-
-    day: date
-    control: bool
-    sends: int
-    clicks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +21,25 @@ class Week:
     result: Lift | NotEnough
 
 
-def by_week(days: Iterable[Day], shipped: date, worth: float = WORTH, design: float = 1.0) -> list[Week]:
-    """Every week from shipping to the last day that has sends."""
-    counts: dict[int, list[int]] = {}
+def by_week(
+    days: Iterable[Day], shipped: date, worth: float = WORTH, design: float = 1.0, first: date = date.min
+) -> list[Week]:
+    """Every week from shipping to the last day that has sends; of them those that begin on `first` or later, the first
+    day of which all is known: a week that is known in part would be another one."""
+    weeks: dict[int, list[Day]] = {}
     for one in days:
         if one.day >= shipped:
-            week = counts.setdefault((one.day - shipped).days // DAYS, [0, 0, 0, 0])
-            week[2 * one.control] += one.sends
-            week[2 * one.control + 1] += one.clicks
+            weeks.setdefault((one.day - shipped).days // DAYS, []).append(one)
+    begin = max(0, -((shipped - first).days // DAYS))
     return [
         Week(
             week,
             date.fromordinal(shipped.toordinal() + DAYS * week),
-            found[0] + found[2],
-            of_rates(*found, worth=worth, design=design),
+            sum(one.sends for one in of_week),
+            of_rates(Strata.of(of_week), worth=worth, design=design),
         )
-        for week in range(max(counts, default=-1) + 1)
-        for found in (counts.get(week, [0, 0, 0, 0]),)
+        for week in range(begin, max(weeks, default=-1) + 1)
+        for of_week in (weeks.get(week, []),)
     ]
 
 

@@ -1,9 +1,25 @@
 """Treatment against control: the difference of two means, and the lift, with intervals that hold at every look.
 
-Every send adds m1 - m0 + Z (Y - m1) / c1 - (1 - Z)(Y - m0) / c0 to a sum whose mean is the difference sought and whose
-variance per send is v1 / c1 + v0 / c0 (Z: in treatment; c: share; v: variance of a reward). That is the variance
-v1 / n1 + v0 / n0 of the difference of the two means, so the sequence of `sequence.py` applies with t = n1 + n0. It
-holds however the ranker shares out the treatment: who is in control is drawn apart from it.
+Days are compared each by itself and added up (`strata.py`). Who is in control is drawn apart from what people do, so
+given how many sends each day brought to each arm the sum over days of
+
+    w (T - C - true difference of the day),    w = n1 n0 / (n1 + n0),
+
+is a martingale whose variance V is the sum of w² (v1 / n1 + v0 / n0) (v: variance of a reward). The line of
+`sequence.py` applies to it: divided by the sum of w, what it holds at all looks is the mean of the days' true
+differences with these weights. For the lift the same is true of T - q C at every q.
+
+The line's `r` is said in sends, so V has to be, too: t = n1 + n0 with the effective sends of `strata.py`, which is the
+sum of w over c1 c0 (c: an arm's share, in the mean over the sum of w). While control's share stays what it is, t is the
+number of sends and `r` is a constant, as the proof wants it. When the share changes, the mean share moves slowly, and
+`r`, measured in V, with it: that is an approximation. It is on the safe side where control's share shrinks after
+30,000 sends, as when a template is shipped: `r` is at most the one that is best there, and a smaller one draws the line
+higher. For other changes no proof is known to us; `bench/inference.py` measures a share that falls and one that rises,
+both with a season. A constant taken from the first days would be proved, and be wrong for all time where they were
+few. Other approximations are those of any such sequence: v is estimated, and the day that still runs has the shares of
+its sends so far.
+
+It holds however the ranker shares out the treatment: who is in control is drawn apart from it.
 """
 
 import math
@@ -11,9 +27,12 @@ from dataclasses import dataclass, replace
 
 from shared.inference.power import sends_for, sends_needed
 from shared.inference.sequence import ALPHA, EXPECTED_EVENTS, Interval, Moments, NotEnough, widening
+from shared.inference.strata import Strata
 
 WORTH = 0.15
 """The lift that a test is planned to find, where nobody says another."""
+
+_ROUNDING = 1e-9  # of sums with weights, which stand for whole numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +60,26 @@ class Undecided(NotEnough):
 
 
 def of_rates(
-    treated: int,
-    treated_events: int,
-    controls: int,
-    control_events: int,
-    *,
-    worth: float = WORTH,
-    alpha: float = ALPHA,
-    design: float = 1.0,
-    of: str = "clicks",
+    strata: Strata, *, worth: float = WORTH, alpha: float = ALPHA, design: float = 1.0, of: str = "clicks"
 ) -> Lift | NotEnough:
-    """The lift of a rate; `treated` and `controls` are delivered sends. `worth`: the lift that one wants to find.
+    """The lift of a rate of delivered sends. `worth`: the lift that one wants to find.
 
     `design`: by how much the variance is larger because people come back (`design_effect`).
     """
-    found = measure(treated, treated_events, controls, control_events, alpha, design, of)
+    found = measure(strata, alpha, design, of)
     if isinstance(found, NotEnough) or found.decided:
         return found
+    treated, controls = (one.n for one in strata.of_rates())
     n = treated + controls
     needed = sends_needed(found.control, worth, controls / n, alpha=alpha)
     return _undecided(found, n, None if needed is None else math.ceil(needed * design), worth)
 
 
 def of_amounts(
-    treatment: Moments, control: Moments, events: int, *, worth: float = WORTH, alpha: float = ALPHA
+    treatment: Moments, control: Moments, events: float, *, worth: float = WORTH, alpha: float = ALPHA
 ) -> Lift | NotEnough:
-    """The lift of a bounded amount a send, like revenue up to a cap. `events`: sends with any amount. The variances are
-    those of people already (`person_effect`)."""
+    """The lift of a bounded amount a send, like revenue up to a cap. `events`: sends with any amount, of those that
+    stand in the moments. The variances are those of people already (`person_effect`)."""
     if missing := _too_few(treatment.n, control.n, events, "conversions"):
         return missing
     found = compare(treatment, control, alpha)
@@ -79,43 +91,51 @@ def of_amounts(
     return _undecided(found, n, needed, worth)
 
 
-def _undecided(found: Lift, n: int, needed: int | None, worth: float) -> Undecided:
+def _undecided(found: Lift, n: float, needed: int | None, worth: float) -> Undecided:
     if needed is None:
         return Undecided("the interval still holds no lift", None, found)
-    if needed <= n:
+    more = needed - round(n)
+    if more <= 0:
         return Undecided(f"a lift of {worth:.0%} would most likely have shown by now", 0, found)
-    return Undecided(f"to show a lift of {worth:.0%}", needed - n, found)
+    return Undecided(f"to show a lift of {worth:.0%}", more, found)
 
 
-def measure(
-    treated: int,
-    treated_events: int,
-    controls: int,
-    control_events: int,
-    alpha: float = ALPHA,
-    design: float = 1.0,
-    of: str = "clicks",
-) -> Lift | NotEnough:
+def measure(strata: Strata, alpha: float = ALPHA, design: float = 1.0, of: str = "clicks") -> Lift | NotEnough:
     """The same, decided or not."""
-    if missing := _too_few(treated, controls, treated_events + control_events, of):
+    if missing := nothing_in_both(strata):
         return missing
-    one, other = Moments.of_rate(treated_events, treated), Moments.of_rate(control_events, controls)
+    one, other = strata.of_rates()
+    if missing := _too_few(one.n, other.n, events_of(one, other), of):
+        return missing
     return compare(
         replace(one, variance=one.variance * design), replace(other, variance=other.variance * design), alpha
     )
 
 
-def _too_few(treated: int, controls: int, events: int, of: str) -> NotEnough | None:
+def events_of(treatment: Moments, control: Moments) -> float:
+    """How many events stand in the moments of two rates."""
+    return treatment.n * treatment.mean + control.n * control.mean
+
+
+def nothing_in_both(strata: Strata) -> NotEnough | None:
+    """Why nothing can be compared at all."""
+    if strata.weight:
+        return None
+    if strata.treated_alone and strata.controls_alone:
+        return NotEnough("on no day was something delivered in both arms")
+    return NotEnough(
+        "nothing was delivered in "
+        + ("treatment" if strata.controls_alone else "control" if strata.treated_alone else "either")
+    )
+
+
+def _too_few(treated: float, controls: float, events: float, of: str) -> NotEnough | None:
     """What is missing before the normal approximation is to be trusted."""
     n = treated + controls
-    if not treated or not controls:
-        return NotEnough(
-            "nothing was delivered in " + ("treatment" if controls else "control" if treated else "either")
-        )
     expected = events / n * min(treated, controls)
-    if expected >= EXPECTED_EVENTS:
+    if expected >= EXPECTED_EVENTS - _ROUNDING:
         return None
-    more = math.ceil(n * EXPECTED_EVENTS / expected) - n if events else None
+    more = math.ceil(n * EXPECTED_EVENTS / expected - n) if expected > _ROUNDING else None
     return NotEnough(f"fewer than {EXPECTED_EVENTS} {of} are to be expected in the smaller group", more)
 
 

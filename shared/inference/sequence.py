@@ -45,9 +45,10 @@ class NotEnough:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """`n` rewards: their mean and the variance of one of them."""
+    """`n` rewards: their mean and the variance of one of them. Where days have weights, `n` is as many of equal weight
+    (strata.py), a fraction."""
 
-    n: int
+    n: float
     mean: float
     variance: float
 
@@ -57,13 +58,13 @@ class Moments:
         return self.variance / self.n
 
     @classmethod
-    def of_rate(cls, events: int, n: int) -> "Moments":
+    def of_rate(cls, events: float, n: float) -> "Moments":
         """`events` among `n` > 0. One event and one miss more in the variance: with none seen it would be zero."""
         padded = (events + 1) / (n + 2)
         return cls(n, events / n, padded * (1 - padded))
 
     @classmethod
-    def of_amounts(cls, n: int, total: float, squares: float, typical_square: float) -> "Moments":
+    def of_amounts(cls, n: float, total: float, squares: float, typical_square: float) -> "Moments":
         """What `n` sends came to, by the sum of their orders and that of the orders' squares. One more typical order
         and one more send without in the variance: with none seen it would be zero."""
         if not n:

@@ -20,7 +20,7 @@ def results_json(found: Results, org_slug: str) -> dict[str, Any]:
         "org": org_slug, "template": found.template_id, "state": found.state, "since": found.since,
         "until": found.until, "shipped_at": found.shipped_at,
         "funnel": {"treatment": _counts(found.treatment), "control": _counts(found.control)},
-        "lift": result_json(found.lift),
+        "lift": result_json(found.lift), "uncompared": found.uncompared,
         "sample_ratio": {"assigned": _ratio_json(found.split), "delivered": _ratio_json(found.delivery)},
         "variants": [_variant_json(one) for one in found.variants], "unlogged": found.unlogged,
         "themes": [
@@ -64,7 +64,8 @@ def _lift_json(found: Lift) -> dict[str, Any]:
 
 
 def _counts(fact: Fact) -> Mapping[str, int]:
-    return {name: count for name, count in fact._asdict().items() if isinstance(count, int) and name != "control"}
+    counts = fact._asdict().items()
+    return {name: count for name, count in counts if isinstance(count, int) and not isinstance(count, bool)}
 
 
 def _ratio_json(ratio: SampleRatio | None) -> dict[str, Any] | None:

@@ -1,4 +1,7 @@
-"""From rows that were counted ahead to what operations say. Pure."""
+"""From rows that were counted ahead to what operations say. Pure.
+
+A lift is made of rows by day (`day`, `control`, `delivered`, `clicked`), counts of whatever rows there are.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +16,8 @@ from shared.admin.results.models import Arm, Day, LiftInterval, LiftSaid, Report
 from shared.inference import lift
 from shared.inference.lift import WORTH
 from shared.inference.sequence import ALPHA, NotEnough
+from shared.inference.strata import Day as DayOfArm
+from shared.inference.strata import Strata
 
 _counts_of: Final = itemgetter(*COUNTS)
 MOST_SEGMENTS: Final = 20  # more comparisons than that at once and none of them would ever be decided
@@ -26,16 +31,23 @@ def arm_of(rows: Iterable[Mapping[str, Any]], *, control: bool) -> Arm:
     return Arm.model_construct(**counts)
 
 
-def lift_of(treatment: Arm, control: Arm, design: float, alpha: float = ALPHA) -> LiftSaid:
+def strata_of(rows: Iterable[Mapping[str, Any]]) -> Strata:
+    """Their clicks, day by day."""
+    return Strata.of(_day_of_arm(row) for row in rows)
+
+
+def _day_of_arm(row: Mapping[str, Any]) -> DayOfArm:
+    return DayOfArm.of_events(row["day"], row["control"], row["delivered"], row["clicked"])
+
+
+def lift_of(strata: Strata, design: float, alpha: float = ALPHA) -> LiftSaid:
     """The lift of clicks a delivered send, decided or not."""
-    counts = (treatment.delivered, treatment.clicked, control.delivered, control.clicked)
-    return said(result_json(lift.of_rates(*counts, worth=WORTH, alpha=alpha, design=design)))
+    return said(result_json(lift.of_rates(strata, worth=WORTH, alpha=alpha, design=design)))
 
 
-def interval_of(treatment: Arm, control: Arm, design: float) -> LiftSaid:
+def interval_of(strata: Strata, design: float) -> LiftSaid:
     """The same without a word on how many more sends it would take, which is what costs time."""
-    counts = (treatment.delivered, treatment.clicked, control.delivered, control.clicked)
-    found = lift.measure(*counts, ALPHA, design)
+    found = lift.measure(strata, ALPHA, design)
     if isinstance(found, lift.Lift) and not found.decided:
         return LiftSaid(outcome="not enough yet", why="the interval still holds no lift", so_far=_interval(found))
     return said(result_json(found))
@@ -54,12 +66,11 @@ def days_of(rows: Sequence[Mapping[str, Any]], copy_ids: Sequence[UUID], design:
     for row in rows:
         by_day.setdefault(row["day"], []).append(row)
     found: list[Day] = []
-    treated = treated_clicks = controls = control_clicks = 0
+    strata = Strata()
     for day, of_day in sorted(by_day.items()):
         treatment, control = arm_of(of_day, control=False), arm_of(of_day, control=True)
-        treated, treated_clicks = treated + treatment.delivered, treated_clicks + treatment.clicked
-        controls, control_clicks = controls + control.delivered, control_clicks + control.clicked
-        so_far = lift.measure(treated, treated_clicks, controls, control_clicks, ALPHA, design)
+        strata.add(map(_day_of_arm, of_day))
+        so_far = lift.measure(strata, ALPHA, design)
         sends = {row["copy_id"]: row["delivered"] for row in of_day if row["copy_id"] is not None}
         found.append(
             Day(
@@ -93,46 +104,63 @@ def report_of(stored: Mapping[str, Any], as_of: Any) -> Report:
     return Report.model_validate({**stored, "as_of": as_of, "conversions": earned, "weeks": weeks})
 
 
-def segments_of(
-    rows: Sequence[Mapping[str, Any]], everybody: Sequence[Mapping[str, Any]], names: Mapping[UUID, str], design: float
-) -> tuple[int, list[Segment]]:
-    """How many values there are, and the largest. `rows` have a value, arm and variant each; who has no value is what
-    is missing from `everybody`."""
+def largest_of(
+    rows: Sequence[Mapping[str, Any]], everybody: Sequence[Mapping[str, Any]]
+) -> tuple[int, dict[str | None, list[Mapping[str, Any]]]]:
+    """How many values there are, and the rows of the largest, these first. `rows` have a value, arm and variant each;
+    who has no value is what is missing from `everybody`."""
     by_value: dict[str | None, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_value.setdefault(row["value"], []).append(row)
-    if rest := _without_value(rows, everybody):
+    if rest := _missing(rows, everybody, "control", "copy_id", counts=COUNTS):
         by_value[None] = rest
-    arms = {
-        value: (arm_of(of_value, control=False), arm_of(of_value, control=True)) for value, of_value in by_value.items()
-    }
-    largest = sorted(arms, key=lambda value: (-sum(arm.delivered for arm in arms[value]), value or ""))[:MOST_SEGMENTS]
+    size = {value: sum(row["delivered"] for row in of_value) for value, of_value in by_value.items()}
+    largest = sorted(by_value, key=lambda value: (-size[value], value or ""))[:MOST_SEGMENTS]
+    return len(by_value), {value: by_value[value] for value in largest}
+
+
+def segments_of(
+    largest: Mapping[str | None, Sequence[Mapping[str, Any]]],
+    days: Sequence[Mapping[str, Any]],
+    names: Mapping[UUID, str],
+    design: float,
+) -> list[Segment]:
+    """Each of these values. `days` have a day and arm each, and the `value`, null for all that are not among the
+    largest; or they are of `everybody`, whatever the value."""
+    of_all = [row for row in days if row["everybody"]]
+    of_values = [row for row in days if not row["everybody"]]
+    by_value: dict[str | None, list[Mapping[str, Any]]] = {None: _missing(of_values, of_all, "day", "control")}
+    for row in of_values:
+        if row["value"] is not None:
+            by_value.setdefault(row["value"], []).append(row)
     found = []
-    for value in largest:
-        treatment, control = arms[value]
-        mostly, share = _mostly(by_value[value], names)
+    for value, rows in largest.items():
+        mostly, share = _mostly(rows, names)
         found.append(
             Segment(
-                value=value, treatment=treatment, control=control, mostly=mostly, mostly_share=share,
-                lift=lift_of(treatment, control, design, ALPHA / len(largest)),
+                value=value, treatment=arm_of(rows, control=False), control=arm_of(rows, control=True),
+                mostly=mostly, mostly_share=share,
+                lift=lift_of(strata_of(by_value.get(value, ())), design, ALPHA / len(largest)),
             )
         )  # fmt: skip
-    return len(arms), found
+    return found
 
 
-def _without_value(
-    rows: Iterable[Mapping[str, Any]], everybody: Iterable[Mapping[str, Any]]
+def _missing(
+    rows: Iterable[Mapping[str, Any]],
+    everybody: Iterable[Mapping[str, Any]],
+    *keys: str,
+    counts: Sequence[str] = ("delivered", "clicked"),
 ) -> list[Mapping[str, Any]]:
-    left: dict[tuple[bool, UUID | None], dict[str, Any]] = {}
+    """What `everybody` has more than all rows, by the same keys."""
+    left: dict[tuple[Any, ...], dict[str, Any]] = {}
     for sign, some in ((1, everybody), (-1, rows)):
         for row in some:
-            arm = left.setdefault(
-                (row["control"], row["copy_id"]),
-                {"control": row["control"], "copy_id": row["copy_id"], **dict.fromkeys(COUNTS, 0)},
-            )
-            for name in COUNTS:
-                arm[name] += sign * row[name]
-    return [arm for arm in left.values() if any(arm[name] for name in COUNTS)]
+            key = tuple(row[name] for name in keys)
+            rest = left.setdefault(key, {**dict(zip(keys, key, strict=True)), **dict.fromkeys(counts, 0)})
+            for name in counts:
+                rest[name] += sign * row[name]
+    return [rest for rest in left.values() if any(rest[name] for name in counts)]
 
 
 def _mostly(rows: Iterable[Mapping[str, Any]], names: Mapping[UUID, str]) -> tuple[str | None, float | None]:

@@ -7,6 +7,7 @@ from uuid import UUID
 from shared.admin.results.earned_store import Earned
 from shared.inference import lift, variants
 from shared.inference.sequence import Moments, NotEnough
+from shared.inference.strata import Strata
 from shared.inference.variants import Estimate
 
 
@@ -22,15 +23,11 @@ class Earnings:
 
 def judge_earned(known: Earned, worth: float) -> Earnings:
     """Everything at once."""
-    treatment, control = known.treatment, known.control
     design = conversion_design(known)
     tally = variants.tally(known.draws)
     return Earnings(
         known,
-        lift.of_rates(
-            treatment.sends, treatment.converted, control.sends, control.converted, worth=worth, design=design,
-            of="conversions",
-        ),
+        lift.of_rates(_conversions(known), worth=worth, design=design, of="conversions"),
         _revenue(known, worth),
         {
             copy_id: (int(sums.clicks), variants.judged(sums, tally.pooled, design, "conversions"))
@@ -68,17 +65,28 @@ def why_no_revenue(known: Earned) -> str | None:
 def _revenue(known: Earned, worth: float) -> lift.Lift | NotEnough | str:
     if why := why_no_revenue(known):
         return why
+    conversions = _conversions(known)
+    if nothing := lift.nothing_in_both(conversions):
+        return nothing
     design = revenue_design(known)
-    treatment, control = (replace(moments, variance=moments.variance * design) for moments in _moments(known))
-    return lift.of_amounts(treatment, control, _events(known), worth=worth)
+    strata = Strata.of([*known.treatment.revenue_of_days, *known.control.revenue_of_days])
+    treatment, control = (
+        replace(moments, variance=moments.variance * design) for moments in strata.of_amounts(_typical_square(known))
+    )
+    return lift.of_amounts(treatment, control, lift.events_of(*conversions.of_rates()), worth=worth)
+
+
+def _conversions(known: Earned) -> Strata:
+    return Strata.of([*known.treatment.conversions_of_days, *known.control.conversions_of_days])
 
 
 def _moments(known: Earned) -> list[Moments]:
-    """Of treatment and control; a typical order is one of both."""
+    """Of treatment and control, all days together; a typical order is one of both."""
+    typical = _typical_square(known)
     arms = (known.treatment, known.control)
-    typical = sum(arm.squares for arm in arms) / max(1, _events(known))
     return [Moments.of_amounts(arm.sends, arm.revenue, arm.squares, typical) for arm in arms]
 
 
-def _events(known: Earned) -> int:
-    return known.treatment.converted + known.control.converted
+def _typical_square(known: Earned) -> float:
+    arms = (known.treatment, known.control)
+    return sum(arm.squares for arm in arms) / max(1, sum(arm.converted for arm in arms))

@@ -1,16 +1,19 @@
 """What `justai results` and `justai what-if` read of conversions: what delivered decisions earned, by arm and draw."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from shared.admin.results.store import SET_FOR_REPORTS, WITH_DECISIONS, Asked, draws_of, fetch
+from shared.admin.results.store import OF_CONTROL_BRANCH, SET_FOR_REPORTS, WITH_DECISIONS, Asked, draws_of, fetch
 from shared.db.pool import Database
+from shared.inference.strata import Day
 from shared.inference.variants import Draws
 from shared.schemas.conversions import Conversions
 from shared.schemas.policy import Policy
 
 _TIMEOUT_S = 900.0
+_OF_DECISIONS = ("sends", "converted", "revenue", "squares")
+_OF_PEOPLE = ("sends_squared", "sends_converted", "converted_squared", "sends_revenue", "revenue_squared")
 
 SELECT_DEFINED = """
     SELECT conversions, conversions_stale, policy FROM templates WHERE org_id = $1 AND template_id = $2
@@ -30,30 +33,39 @@ _WITH_ORDERS = f"""
         GROUP BY s.generation_id
     )
 """  # noqa: S608  # the text above
-# Klaviyo's own control branch: one email, one decision.
+# Klaviyo's own control branch: one email, one decision; those of days on which treatment was delivered, as in store.py.
+# A row a day and arm; the sums over people, who come on several days, are the arm's in each.
 SELECT_EARNED = f"""
     {_WITH_ORDERS}, units AS (
-        SELECT d.control, d.user_id, o.generation_id IS NOT NULL AS converted, coalesce(o.revenue, 0) AS revenue
+        SELECT width_bucket(d.accepted_at, $10::timestamptz[]) AS bucket, d.control, false AS external, d.user_id,
+            o.generation_id IS NOT NULL AS converted, coalesce(o.revenue, 0) AS revenue
         FROM decided d JOIN sent s ON s.generation_id = d.generation_id AND s.delivered
         LEFT JOIN orders o ON o.generation_id = d.generation_id
         UNION ALL
-        SELECT true, s.profile_id, e.converted_at IS NOT NULL, least(e.revenue, $9::float8::numeric)
+        SELECT width_bucket(s.sent_at, $10::timestamptz[]), true, true, s.profile_id, e.converted_at IS NOT NULL,
+            least(e.revenue, $9::float8::numeric)
         FROM sends s CROSS JOIN LATERAL earned($1, $2, s.transmission_id, 'infinity') e
-        WHERE s.org_id = $1 AND s.template_id IS NULL AND s.sent_at >= $3 AND s.sent_at < $4
-          AND s.day BETWEEN $5 AND $6 AND s.delivered AND s.message_id IN (
-            SELECT m.message_id FROM templates t
-            JOIN flow_messages m ON m.org_id = $1 AND m.action_id = t.control_action_id
-            WHERE t.org_id = $1 AND t.template_id = $2)
+        WHERE s.delivered AND {OF_CONTROL_BRANCH}
+    ), compared AS (
+        SELECT * FROM units WHERE NOT external OR bucket IN (SELECT bucket FROM units WHERE NOT control)
     ), people AS (
         SELECT control, user_id, count(*) AS sends, count(*) FILTER (WHERE converted) AS converted,
-            sum(revenue) AS revenue, sum(revenue * revenue) AS squares
-        FROM units GROUP BY control, user_id
+            sum(revenue) AS revenue
+        FROM compared GROUP BY control, user_id
     )
-    SELECT control, sum(sends)::int AS sends, sum(converted)::int AS converted, sum(revenue)::float8 AS revenue,
-        sum(squares)::float8 AS squares, sum(sends * sends)::float8 AS sends_squared,
-        sum(sends * converted)::float8 AS sends_converted, sum(converted * converted)::float8 AS converted_squared,
-        sum(sends * revenue)::float8 AS sends_revenue, sum(revenue * revenue)::float8 AS revenue_squared
-    FROM people GROUP BY control
+    SELECT $11::date + d.bucket - 1 AS day, d.control, d.sends, d.converted, d.revenue, d.squares, p.sends_squared,
+        p.sends_converted, p.converted_squared, p.sends_revenue, p.revenue_squared
+    FROM (
+        SELECT bucket, control, count(*)::int AS sends, (count(*) FILTER (WHERE converted))::int AS converted,
+            sum(revenue)::float8 AS revenue, sum(revenue * revenue)::float8 AS squares
+        FROM compared GROUP BY 1, 2
+    ) d JOIN (
+        SELECT control, sum(sends * sends)::float8 AS sends_squared, sum(sends * converted)::float8 AS sends_converted,
+            sum(converted * converted)::float8 AS converted_squared, sum(sends * revenue)::float8 AS sends_revenue,
+            sum(revenue * revenue)::float8 AS revenue_squared
+        FROM people GROUP BY 1
+    ) p USING (control)
+    ORDER BY 1
 """  # noqa: S608  # the text above
 _SELECT_DRAWS = f"""
     {_WITH_ORDERS}
@@ -82,6 +94,8 @@ class Arm(NamedTuple):
     converted_squared: float = 0.0
     sends_revenue: float = 0.0
     revenue_squared: float = 0.0
+    conversions_of_days: Sequence[Day] = ()
+    revenue_of_days: Sequence[Day] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +133,7 @@ async def read_earned(database: Database, asked: Asked) -> Earned | None:
         policy = Policy.model_validate(row["policy"])
         currencies = await connection.fetch(SELECT_CURRENCIES, asked.org_id, asked.template_id)
         cap = policy.revenue_cap
-        arms = [_arm(one) for one in await fetch(connection, SELECT_EARNED, asked, cap)]
+        days = await fetch(connection, SELECT_EARNED, asked, cap, *asked.days)
         draws = await fetch(connection, SELECT_CONVERTED_DRAWS, asked, cap)
         revenue = [] if cap is None else await fetch(connection, SELECT_REVENUE_DRAWS, asked, cap)
     return Earned(
@@ -127,12 +141,23 @@ async def read_earned(database: Database, asked: Asked) -> Earned | None:
         row["conversions_stale"],
         policy,
         tuple(one["currency"] for one in currencies),
-        next((one for one in arms if not one.control), Arm(control=False)),
-        next((one for one in arms if one.control), Arm(control=True)),
+        _arm(days, control=False),
+        _arm(days, control=True),
         [draws_of(one) for one in draws],
         [draws_of(one) for one in revenue],
     )
 
 
-def _arm(row: Mapping[str, Any]) -> Arm:
-    return Arm(**row)
+def _arm(rows: Sequence[Mapping[str, Any]], *, control: bool) -> Arm:
+    """The arm's days added up."""
+    mine = [row for row in rows if row["control"] is control]
+    if not mine:
+        return Arm(control)
+    sums: dict[str, Any] = {name: sum(row[name] for row in mine) for name in _OF_DECISIONS}
+    sums |= {name: mine[0][name] for name in _OF_PEOPLE}
+    return Arm(
+        control=control,
+        conversions_of_days=[Day.of_events(row["day"], control, row["sends"], row["converted"]) for row in mine],
+        revenue_of_days=[Day(row["day"], control, row["sends"], row["revenue"], row["squares"]) for row in mine],
+        **sums,
+    )

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from urllib.parse import unquote
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
+from shared.admin.errors import Refused
 from shared.admin.results.advice import Suggestion, advice
 from shared.admin.results.store import Asked, Fact, People, Read, total
 from shared.admin.results.themes import Theme, by_theme
 from shared.inference import decay, guardrail, lift, variants
 from shared.inference.ratio import SampleRatio, draws_fit, sample_ratio
 from shared.inference.sequence import ALPHA, NotEnough
+from shared.inference.strata import Day, Strata
 from shared.inference.variants import Estimate, Sums
 from shared.zones import day_in
 
@@ -64,7 +65,8 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All that is said of one template over a time."""
+    """All that is said of one template over a time. `uncompared`: delivered sends of days on which the other arm had
+    none; they are in the arms, not in the lift."""
 
     template_id: str
     state: str
@@ -74,6 +76,7 @@ class Results:
     treatment: Fact
     control: Fact
     lift: lift.Lift | NotEnough
+    uncompared: int
     split: SampleRatio | None  # people assigned, against the planned share
     delivery: SampleRatio | None  # people delivered to, against the share among the assigned
     variants: Sequence[Variant]
@@ -88,13 +91,14 @@ class Results:
 
 
 def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share: float | None, worth: float) -> Results:
-    """Everything at once."""
+    """Everything at once. Raises Refused for an attr of which nothing can be compared."""
     treatment, control = arms_of(known.facts)
     design = design_of(treatment, control, known.people)
-    found = of_facts(treatment, control, worth, design)
+    strata = strata_of(known.facts)
+    found = lift.of_rates(strata, worth=worth, design=design)
     tally = variants.tally(known.draws)
     rows = _variants(known, tally, design)
-    weeks, worn_off = _decay(known, asked.zone, worth, design)
+    weeks, worn_off = _decay(known, asked, worth, design)
     split, delivery = _ratios(known, control_share or known.planned_control)
     logged = sum(one.sends for one in tally.of.values())
     return Results(
@@ -106,6 +110,7 @@ def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share:
         treatment=treatment,
         control=control,
         lift=found,
+        uncompared=strata.uncompared,
         split=split,
         delivery=delivery,
         variants=rows,
@@ -128,12 +133,9 @@ def arms_of(facts: Sequence[Fact]) -> tuple[Fact, Fact]:
     return total(fact for fact in facts if not fact.control), total(fact for fact in facts if fact.control)
 
 
-def of_facts(
-    treatment: Fact, control: Fact, worth: float, design: float, alpha: float = ALPHA
-) -> lift.Lift | NotEnough:
-    """The lift of clicks over delivered generations."""
-    counts = (treatment.delivered, treatment.clicked, control.delivered, control.clicked)
-    return lift.of_rates(*counts, worth=worth, alpha=alpha, design=design)
+def strata_of(facts: Iterable[Fact]) -> Strata:
+    """Clicks of delivered generations, day by day."""
+    return Strata.of(fact.clicks_of_day for fact in facts)
 
 
 def design_of(treatment: Fact, control: Fact, people: Iterable[People]) -> float:
@@ -225,15 +227,25 @@ def value_of(cell: str, attr: str) -> str:
     return NO_VALUE
 
 
+def refuse_without_attrs(arms: Iterable[tuple[bool, bool]]) -> None:
+    """Raise Refused where control is Klaviyo's own branch alone; `arms`: whether it is control, and external.
+
+    Of its people we know no attrs: all of them would stand beside those few of treatment who have none."""
+    if {external for control, external in arms if control} == {True}:
+        raise Refused("Klaviyo's own branch does not tell us attrs", code="no_attrs", field="by")
+
+
 def _segments(known: Read, attr: str, worth: float, design: float) -> list[Segment]:
+    refuse_without_attrs((fact.control, fact.external) for fact in known.facts)
     by_value: dict[str, list[Fact]] = defaultdict(list)
     for fact in known.facts:
-        by_value[value_of(fact.cell, attr)].append(fact)
+        if not fact.external:
+            by_value[value_of(fact.cell, attr)].append(fact)
     largest = sorted(by_value.items(), key=lambda item: (-total(item[1]).delivered, item[0]))[:_MOST_SEGMENTS]
     segments = []
     for value, of_value in largest:
         treatment, control = arms_of(of_value)
-        result = of_facts(treatment, control, worth, design, ALPHA / len(largest))
+        result = lift.of_rates(strata_of(of_value), worth=worth, alpha=ALPHA / len(largest), design=design)
         mostly = _mostly(of_value, known.names)
         segments.append(Segment(value, treatment.delivered, control.delivered, mostly, result))
     return segments
@@ -250,13 +262,13 @@ def _mostly(facts: Iterable[Fact], names: Mapping[UUID, str]) -> tuple[str, floa
     return names.get(copy_id, str(copy_id)), sends[copy_id] / sends.total()
 
 
-def _decay(known: Read, zone: ZoneInfo, worth: float, design: float) -> tuple[list[decay.Week], bool]:
+def _decay(known: Read, asked: Asked, worth: float, design: float) -> tuple[list[decay.Week], bool]:
+    """The lift that was shipped is that of all days before, however long ago: those asked for hold few of them soon."""
     if known.shipped_at is None:
         return [], False
-    shipped = day_in(zone, known.shipped_at)
-    weeks = decay.by_week(
-        (decay.Day(one.day, one.control, one.delivered, one.clicked) for one in known.facts), shipped, worth, design
-    )
-    before = [fact for fact in known.facts if fact.day < shipped]
-    won = of_facts(*arms_of(before), worth, design)
+    shipped = day_in(asked.zone, known.shipped_at)
+    days = [fact.clicks_of_day for fact in known.facts]
+    weeks = decay.by_week(days, shipped, worth, design, asked.first_whole_day)
+    before: list[Day] = [*known.before, *(one for one in days if one.day < shipped)]
+    won = lift.of_rates(Strata.of(before), worth=worth, design=design)
     return weeks, isinstance(won, lift.Lift) and won.lift > 0 and decay.worn_off(weeks, won.lift)

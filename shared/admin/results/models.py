@@ -27,7 +27,8 @@ class Arm(ResultModel):
 
 
 class LiftInterval(ResultModel):
-    """Rates a delivered send; `lift` relative to control. An interval's end is null where nothing bounds it."""
+    """Rates a delivered send, compared day by day: each is the mean of the days' rates, weighted by what the day can
+    tell; `lift` relative to control. An interval's end is null where nothing bounds it."""
 
     treatment: float
     control: float
@@ -237,6 +238,7 @@ class Results(ResultModel):
     control: Arm
     external: bool
     lift: LiftSaid
+    uncompared: int = 0
     days: list[Day]
     variants: list[VariantName]
     attrs: list[str]

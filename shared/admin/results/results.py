@@ -13,6 +13,7 @@ from shared.admin.errors import Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
 from shared.admin.results import counted as results_counted
 from shared.admin.results.days import COUNTS, zone_of_org
+from shared.admin.results.judging import refuse_without_attrs
 from shared.admin.results.models import (
     GuardEvent,
     Overview,
@@ -37,17 +38,35 @@ SELECT_TEMPLATE = """
 """
 # Rows are found by their day in UTC, and told by the org's own, which is at most two days from it.
 IN_SPAN = "day BETWEEN $3::date - 2 AND $4::date + 2 AND day + shift BETWEEN $3 AND $4"
+# Counted are all emails of Klaviyo's own branch, told those of days with decisions for treatment: see store.py.
+_TOLD = """
+    (NOT external OR EXISTS (
+        SELECT FROM result_counts t
+        WHERE t.org_id = c.org_id AND t.template_id = c.template_id AND t.attr = '' AND NOT t.control
+          AND t.day BETWEEN c.day - 4 AND c.day + 4 AND t.day + t.shift = c.day + c.shift))
+"""
 SELECT_DAYS = f"""
-    SELECT day + shift AS day, control, external, copy_id, {_SUMS} FROM result_counts
-    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND {IN_SPAN} GROUP BY 1, 2, 3, 4
+    SELECT day + shift AS day, control, external, copy_id, {_SUMS} FROM result_counts c
+    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND {IN_SPAN} AND {_TOLD} GROUP BY 1, 2, 3, 4
+"""  # noqa: S608  # the names above
+SELECT_ARMS = f"""
+    SELECT DISTINCT control, external FROM result_counts
+    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND {IN_SPAN}
 """  # noqa: S608  # the names above
 SELECT_VALUES = f"""
     SELECT value, control, copy_id, {_SUMS} FROM result_counts
-    WHERE org_id = $1 AND template_id = $2 AND attr = $5 AND {IN_SPAN} GROUP BY 1, 2, 3
+    WHERE org_id = $1 AND template_id = $2 AND attr = $5 AND NOT external AND {IN_SPAN} GROUP BY 1, 2, 3
 """  # noqa: S608  # the names above
 SELECT_EVERYBODY = f"""
     SELECT control, copy_id, {_SUMS} FROM result_counts
-    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND {IN_SPAN} GROUP BY 1, 2
+    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND NOT external AND {IN_SPAN} GROUP BY 1, 2
+"""  # noqa: S608  # the names above
+# Each value that is told by itself, all others together, and everybody: few rows, however many values there are.
+SELECT_DAYS_OF_VALUES = f"""
+    SELECT attr = '' AS everybody, CASE WHEN value = ANY ($6::text[]) AND attr > '' THEN value END AS value,
+        day + shift AS day, control, sum(delivered)::int AS delivered, sum(clicked)::int AS clicked
+    FROM result_counts
+    WHERE org_id = $1 AND template_id = $2 AND attr IN ('', $5) AND NOT external AND {IN_SPAN} GROUP BY 1, 2, 3, 4
 """  # noqa: S608  # the names above
 # From one attr to the next: there are few of them and many rows of each.
 SELECT_ATTRS = """
@@ -76,11 +95,14 @@ SELECT_TEMPLATES = """
     SELECT template_id, name, state FROM templates WHERE org_id = $1
     ORDER BY array_position(ARRAY['active', 'shipped', 'draft', 'archived'], state), template_id LIMIT $2 OFFSET $3
 """
-# Each template by itself: all at once the planner reads everybody's.
+# Each template by itself: all at once the planner reads everybody's. A row an arm, with what is compared of its days.
 SELECT_TOTALS = f"""
-    SELECT t.template_id, c.* FROM unnest($2::text[]) t (template_id) CROSS JOIN LATERAL (
-        SELECT control, {_SUMS} FROM result_counts
-        WHERE org_id = $1 AND template_id = t.template_id AND attr = '' AND {IN_SPAN} GROUP BY 1) c
+    SELECT o.template_id, d.control, {_SUMS}, array_agg(d.day) AS days, array_agg(d.delivered) AS delivered_of_days,
+        array_agg(d.clicked) AS clicked_of_days
+    FROM unnest($2::text[]) o (template_id) CROSS JOIN LATERAL (
+        SELECT day + shift AS day, control, {_SUMS} FROM result_counts c
+        WHERE org_id = $1 AND template_id = o.template_id AND attr = '' AND {IN_SPAN} AND {_TOLD} GROUP BY 1, 2) d
+    GROUP BY 1, 2
 """  # noqa: S608  # the names above
 SELECT_DESIGNS = """
     SELECT template_id, (report->>'design')::float8 AS design,
@@ -166,7 +188,7 @@ async def show(context: Context, asked: AskedResults) -> Results:
     report, error = await _report(context, template_id)
     design = report.design if report else 1.0
     days = results_counted.days_of(rows, [one.copy_id for one in variants], design)
-    treatment, control = (results_counted.arm_of(rows, control=arm) for arm in (False, True))
+    strata = results_counted.strata_of(rows)
     return Results(
         **dict(template),
         time_zone=zone.key,
@@ -174,10 +196,11 @@ async def show(context: Context, asked: AskedResults) -> Results:
         until=until,
         counted_at=counted and counted["counted_at"],
         waiting=counted["waiting"] if counted else 0,
-        treatment=treatment,
-        control=control,
+        treatment=results_counted.arm_of(rows, control=False),
+        control=results_counted.arm_of(rows, control=True),
         external=any(row["external"] for row in rows),
-        lift=results_counted.lift_of(treatment, control, design),
+        lift=results_counted.lift_of(strata, design),
+        uncompared=strata.uncompared,
         days=days,
         variants=variants,
         attrs=[row["attr"] for row in attrs],
@@ -196,11 +219,16 @@ async def segments(context: Context, asked: AskedSegments) -> Segments:
     since, until = asked.span(day_in(await zone_of_org(connection, org_id), context.now))
     if await connection.fetchrow(SELECT_TEMPLATE, org_id, template_id) is None:
         raise no_template(template_id)
-    rows: list[Any] = await connection.fetch(SELECT_VALUES, org_id, template_id, since, until, asked.by)
-    everybody: list[Any] = await connection.fetch(SELECT_EVERYBODY, org_id, template_id, since, until)
+    here = org_id, template_id, since, until
+    refuse_without_attrs([tuple(row) for row in await connection.fetch(SELECT_ARMS, *here)])
+    rows: list[Any] = await connection.fetch(SELECT_VALUES, *here, asked.by)
+    everybody: list[Any] = await connection.fetch(SELECT_EVERYBODY, *here)
+    values, largest = results_counted.largest_of(rows, everybody)
+    named = [value for value in largest if value is not None]
+    days: list[Any] = await connection.fetch(SELECT_DAYS_OF_VALUES, *here, asked.by, named)
     names = await _names(context, template_id)
     report, _ = await _report(context, template_id)
-    values, found = results_counted.segments_of(rows, everybody, names, report.design if report else 1.0)
+    found = results_counted.segments_of(largest, days, names, report.design if report else 1.0)
     return Segments(attr=asked.by, values=values, segments=found)
 
 
@@ -264,10 +292,17 @@ def _in_utc(since: date, until: date, zone: ZoneInfo) -> tuple[date, date]:
 
 def _line(template: Mapping[str, Any], rows: list[Any], reports: Mapping[str, Any]) -> TemplateResults:
     treatment, control = (results_counted.arm_of(rows, control=arm) for arm in (False, True))
+    strata = results_counted.strata_of(
+        {"day": day, "control": row["control"], "delivered": delivered, "clicked": clicked}
+        for row in rows
+        for day, delivered, clicked in zip(
+            row["days"], row["delivered_of_days"], row["clicked_of_days"], strict=True
+        )
+    )  # fmt: skip
     report = reports.get(template["template_id"])
     return TemplateResults(
         **dict(template), treatment=treatment, control=control,
-        lift=results_counted.interval_of(treatment, control, report["design"] if report else 1.0),
+        lift=results_counted.interval_of(strata, report["design"] if report else 1.0),
         alarm=bool(report and report["alarm"]),
     )  # fmt: skip
 

@@ -65,6 +65,13 @@ SELECT_EXTERNAL: Final = f"""
       AND s.sent_at >= $5 AND s.sent_at < $6 AND s.transmission_id > $7 AND {{what}}
     ORDER BY s.transmission_id LIMIT $8
 """  # noqa: S608  # our own text
+# Those of Klaviyo's own branch are told of days with decisions for treatment alone, as the counts are.
+IS_COMPARED: Final = """
+    SELECT EXISTS (
+        SELECT FROM result_counts
+        WHERE org_id = $1 AND template_id = $2 AND attr = '' AND NOT control AND day BETWEEN $3 AND $4
+          AND day + shift = $5)
+"""
 SELECT_CELLS: Final = """
     SELECT DISTINCT cell FROM sends
     WHERE org_id = $1 AND template_id = $2 AND generation_day BETWEEN $3 AND $4
@@ -264,6 +271,7 @@ async def _of_day(
         control is not False
         and asked.attr is None
         and (messages := await _control_messages(context, asked.template_id))
+        and await connection.fetchval(IS_COMPARED, org_id, asked.template_id, first, last, place.day)
     ):
         rows += await connection.fetch(SELECT_EXTERNAL.format(what=what), org_id, messages, *where)
     return sorted(rows, key=lambda row: row["transmission_id"])[:limit]

@@ -4,7 +4,7 @@ The unit is the generation, one decision for one person: two emails of one gener
 who clicks twice. `generations` and `write_outcomes` are partitioned by day, so every statement names the days on both.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from shared.db.pool import Connection, Database
+from shared.inference.strata import Day
 from shared.inference.variants import Draws
 from shared.schemas.decisions import OUTSIDE, PLANNED_CONTROL
 from shared.schemas.ids import generation_day
@@ -42,49 +43,57 @@ WITH_DECISIONS = """
     )
 """
 # Where Klaviyo's branches are the split, the control branch never calls us: its sends are those of its message.
+OF_CONTROL_BRANCH = """
+    s.org_id = $1 AND s.template_id IS NULL AND s.sent_at >= $3 AND s.sent_at < $4 AND s.day BETWEEN $5 AND $6
+    AND s.message_id IN (
+        SELECT m.message_id FROM templates t
+        JOIN flow_messages m ON m.org_id = $1 AND m.action_id = t.control_action_id
+        WHERE t.org_id = $1 AND t.template_id = $2)
+"""
+# Of them those count that were sent on a day with decisions for treatment: the same email may have been sent for months
+# before the template decided anything, or while it was stopped, and nothing of that time is a test.
 _WITH_UNITS = f"""
     {WITH_DECISIONS}, units AS (
-        SELECT d.control, CASE WHEN NOT d.control THEN d.copy_id END AS copy_id, d.cell, d.user_id,
-            d.accepted_at AS at, false AS external, w.outcome = 'written' AS written,
-            s.generation_id IS NOT NULL AS sent,
-            s.delivered, s.delivered AND s.opened AS opened, s.delivered AND s.clicked AS clicked,
+        SELECT width_bucket(d.accepted_at, $9::timestamptz[]) AS bucket, d.control,
+            CASE WHEN NOT d.control THEN d.copy_id END AS copy_id, d.cell, d.user_id, d.accepted_at AS at,
+            false AS external, w.outcome = 'written' AS written, s.generation_id IS NOT NULL AS sent, s.delivered,
+            s.delivered AND s.opened AS opened, s.delivered AND s.clicked AS clicked,
             s.delivered AND s.unsubscribed AS unsubscribed, s.delivered AND s.spam AS spam
         FROM decided d
         LEFT JOIN write_outcomes w ON w.day = d.day AND w.generation_id = d.generation_id AND w.day BETWEEN $5 AND $6
         LEFT JOIN sent s ON s.generation_id = d.generation_id
         UNION ALL
-        SELECT true, NULL, '', s.profile_id, s.sent_at, true, false, true, s.delivered,
-            s.delivered AND s.human_opens > 0, s.delivered AND s.human_clicks > 0, s.delivered AND s.unsubscribed,
-            s.delivered AND s.spam
-        FROM sends s
-        WHERE s.org_id = $1 AND s.template_id IS NULL AND s.sent_at >= $3 AND s.sent_at < $4
-          AND s.day BETWEEN $5 AND $6 AND s.message_id IN (
-            SELECT m.message_id FROM templates t
-            JOIN flow_messages m ON m.org_id = $1 AND m.action_id = t.control_action_id
-            WHERE t.org_id = $1 AND t.template_id = $2)
+        SELECT width_bucket(s.sent_at, $9::timestamptz[]), true, NULL, '', s.profile_id, s.sent_at, true, false, true,
+            s.delivered, s.delivered AND s.human_opens > 0, s.delivered AND s.human_clicks > 0,
+            s.delivered AND s.unsubscribed, s.delivered AND s.spam
+        FROM sends s WHERE {OF_CONTROL_BRANCH}
     )
 """  # noqa: S608  # the text above
 SELECT_FACTS = f"""
-    {_WITH_UNITS}
-    SELECT $10::date + width_bucket(at, $9::timestamptz[]) - 1 AS day, control, copy_id, cell, external,
-        (count(*) FILTER (WHERE NOT external))::int AS assigned,
-        (count(*) FILTER (WHERE written))::int AS written,
-        (count(*) FILTER (WHERE sent))::int AS sent,
-        (count(*) FILTER (WHERE delivered))::int AS delivered,
-        (count(*) FILTER (WHERE opened))::int AS opened,
-        (count(*) FILTER (WHERE clicked))::int AS clicked,
-        (count(*) FILTER (WHERE unsubscribed))::int AS unsubscribed,
-        (count(*) FILTER (WHERE spam))::int AS spam,
-        (count(*) FILTER (WHERE spam OR unsubscribed))::int AS driven_away
-    FROM units GROUP BY 1, 2, 3, 4, 5
+    {_WITH_UNITS}, facts AS (
+        SELECT $10::date + bucket - 1 AS day, control, copy_id, cell, external,
+            (count(*) FILTER (WHERE NOT external))::int AS assigned,
+            (count(*) FILTER (WHERE written))::int AS written,
+            (count(*) FILTER (WHERE sent))::int AS sent,
+            (count(*) FILTER (WHERE delivered))::int AS delivered,
+            (count(*) FILTER (WHERE opened))::int AS opened,
+            (count(*) FILTER (WHERE clicked))::int AS clicked,
+            (count(*) FILTER (WHERE unsubscribed))::int AS unsubscribed,
+            (count(*) FILTER (WHERE spam))::int AS spam,
+            (count(*) FILTER (WHERE spam OR unsubscribed))::int AS driven_away
+        FROM units GROUP BY 1, 2, 3, 4, 5
+    )
+    SELECT * FROM facts WHERE NOT external OR day IN (SELECT day FROM facts WHERE NOT control)
 """  # noqa: S608  # the text above
 # People come back. Their first decision alone is drawn anew in every way of splitting, and their sends are alike.
 SELECT_PEOPLE = f"""
-    {_WITH_UNITS}, people AS (
+    {_WITH_UNITS}, compared AS (
+        SELECT * FROM units WHERE NOT external OR bucket IN (SELECT bucket FROM units WHERE NOT control)
+    ), people AS (
         SELECT user_id, control, count(*) FILTER (WHERE delivered) AS sends, count(*) FILTER (WHERE clicked) AS clicks
-        FROM units GROUP BY user_id, control
+        FROM compared GROUP BY user_id, control
     ), first AS (
-        SELECT DISTINCT ON (user_id) control, sent, delivered FROM units ORDER BY user_id, at
+        SELECT DISTINCT ON (user_id) control, sent, delivered FROM compared ORDER BY user_id, at
     )
     SELECT p.control, f.people::int, f.sent::int, f.delivered::int, p.sends_squared::float8, p.sends_clicks::float8,
         p.clicks_squared::float8
@@ -119,11 +128,17 @@ SELECT_TEMPLATE = """
     FROM templates WHERE org_id = $1 AND template_id = $2
 """
 SELECT_VARIANTS = "SELECT copy_id, name, state, theme FROM variants WHERE org_id = $1 AND template_id = $2"
+# Counted ahead and kept for ever, unlike decisions. Of other days than those that are asked for.
+SELECT_BEFORE_SHIPPING = """
+    SELECT day + shift AS day, control, sum(delivered)::int AS sends, sum(clicked)::int AS clicks FROM result_counts
+    WHERE org_id = $1 AND template_id = $2 AND attr = '' AND day + shift < $3 AND NOT day + shift BETWEEN $4 AND $5
+    GROUP BY 1, 2
+"""
 
 
 class Fact(NamedTuple):
     """Generations of one day in the zone that was asked for, arm, variant and cell. Everything from `opened` on counts
-    delivered ones alone."""
+    delivered ones alone. `external`: sends of Klaviyo's own control branch, of whose people no attrs are known."""
 
     day: date
     control: bool
@@ -138,6 +153,12 @@ class Fact(NamedTuple):
     unsubscribed: int
     spam: int
     driven_away: int  # unsubscribed or complained
+    external: bool = False
+
+    @property
+    def clicks_of_day(self) -> Day:
+        """For a comparison day by day."""
+        return Day.of_events(self.day, self.control, self.delivered, self.clicked)
 
 
 class People(NamedTuple):
@@ -176,13 +197,20 @@ class Asked:
         first = day_in(self.zone, self.since)
         return begins(first, day_in(self.zone, self.until), self.zone), first
 
+    @property
+    def first_whole_day(self) -> date:
+        """The first of which no moment is left out."""
+        starts, first = self.days
+        return first if starts[0] >= self.since else first + _DAY
+
 
 @dataclass(frozen=True, slots=True)
 class Read:
     """All that is known; `names`, `states` and `themes` of every variant that there ever was. `external`: Klaviyo's
     branches are the split.
 
-    `planned_control`: the share that the template's own split makes control; None where Klaviyo's branches do."""
+    `planned_control`: the share that the template's own split makes control; None where Klaviyo's branches do.
+    `before`: clicks of days before the template was shipped that are not among the days asked for."""
 
     state: str
     shipped_at: datetime | None
@@ -194,6 +222,7 @@ class Read:
     states: Mapping[UUID, str] = field(default_factory=dict)
     planned_control: float | None = None
     themes: Mapping[UUID, str] = field(default_factory=dict)
+    before: Sequence[Day] = ()
 
 
 async def read(database: Database, asked: Asked) -> Read:
@@ -203,20 +232,32 @@ async def read(database: Database, asked: Asked) -> Read:
         template = await connection.fetchrow(SELECT_TEMPLATE, asked.org_id, asked.template_id)
         variants = await connection.fetch(SELECT_VARIANTS, asked.org_id, asked.template_id)
         facts = await fetch(connection, SELECT_FACTS, asked, *asked.days)
-        people = await fetch(connection, SELECT_PEOPLE, asked)
+        people = await fetch(connection, SELECT_PEOPLE, asked, asked.days[0])
         draws = await fetch(connection, SELECT_DRAWS, asked)
+        before = await _before_shipping(connection, asked, template["shipped_at"] if template else None)
     return Read(
         template["state"] if template else "archived",
         template["shipped_at"] if template else None,
         {row["copy_id"]: row["name"] for row in variants},
-        [Fact(*(count for name, count in row.items() if name != "external")) for row in facts],
+        [Fact(*(value for name, value in row.items() if name != "external"), row["external"]) for row in facts],
         [People(*row) for row in people],
         [draws_of(row) for row in draws],
         any(row["external"] for row in facts),
         {row["copy_id"]: row["state"] for row in variants},
         template["planned_control"] if template else None,
         {row["copy_id"]: row["theme"] for row in variants},
+        before,
     )
+
+
+async def _before_shipping(connection: Connection, asked: Asked, shipped_at: datetime | None) -> list[Day]:
+    if shipped_at is None:
+        return []
+    shipped, last = day_in(asked.zone, shipped_at), day_in(asked.zone, asked.until)
+    rows = await connection.fetch(
+        SELECT_BEFORE_SHIPPING, asked.org_id, asked.template_id, shipped, asked.days[1], last, timeout=_TIMEOUT_S
+    )
+    return [Day.of_events(*row) for row in rows]
 
 
 async def fetch(connection: Connection, statement: str, asked: Asked, *more: object) -> list[Any]:
@@ -236,6 +277,6 @@ def total(facts: Iterable[Fact]) -> Fact:
     """The counts of all of them together, in a fact whose other columns mean nothing."""
     counts = [0] * 9
     for fact in facts:
-        for at, count in enumerate(fact[4:]):
+        for at, count in enumerate(fact[4:13]):
             counts[at] += count
     return Fact(date.min, False, None, "", *counts)

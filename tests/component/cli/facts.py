@@ -81,6 +81,26 @@ def decide(
     return ids
 
 
+def control_branch(cli: Cli, *, message: str = "CTRL") -> None:
+    """Klaviyo's own branch is control: the step that sends this message."""
+    cli.rows("UPDATE templates SET control_action_id = 'c1'")
+    cli.rows(
+        "INSERT INTO flow_messages SELECT org_id, 'F', 'Flow', 'live', 'c1', $1, $1, null, $2 FROM orgs", message, NOW
+    )
+
+
+def sent_by_klaviyo(cli: Cli, sends: int, *, day: date = TODAY, clicked: int = 0, message: str = "CTRL") -> None:
+    """So many emails that show no generation; of them so many are clicked."""
+    cli.rows(
+        "INSERT INTO sends (org_id, transmission_id, profile_id, message_id, sent_at, day, attribution, delivered, "
+        "bounced, unsubscribed, spam, human_opens, machine_opens, human_clicks, bot_clicks) SELECT org_id, "
+        "$1 || $2::date || n, $1 || $2::date || n, $1, $2::date + time '10:00' AT TIME ZONE 'UTC', $2, "
+        "'no_generation', true, false, false, false, 0, 0, (n <= $4)::int, 0 FROM orgs, generate_series(1, $3::int) n "
+        "WHERE slug = 'acme'",
+        message, day, sends, clicked,
+    )  # fmt: skip
+
+
 def a_generation(
     cli: Cli, *, org: str = "acme", decision: str = "treatment", decided: str = "uniform",
     outcome: str | None = "written", reason: str | None = None, user_id: str = "01PERSON",

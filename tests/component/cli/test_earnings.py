@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from shared.schemas.conversions import Conversions, stored
-from tests.component.cli.facts import NOW, SHORT, WARM, decide, found, told
+from tests.component.cli.facts import NOW, SHORT, TODAY, WARM, control_branch, decide, found, sent_by_klaviyo, told
 from tests.component.cli.rig import Cli
 
 
@@ -130,10 +130,9 @@ def test_a_refunded_order_is_none(shop: Cli) -> None:
 
 
 def test_orders_after_klaviyos_own_control_emails_are_controls(shop: Cli) -> None:
-    shop.rows("UPDATE templates SET control_action_id = 'c1'")
-    shop.rows(
-        "INSERT INTO flow_messages SELECT org_id, 'F', 'Flow', 'live', 'c1', 'CTRL', 'CTRL', null, $1 FROM orgs", NOW
-    )
+    control_branch(shop)
+    decide(shop, 10, copy_id=WARM)
+    sent_by_klaviyo(shop, 20, day=TODAY - timedelta(days=30))  # before the template decided anything
     shop.rows(
         "INSERT INTO sends (org_id, transmission_id, profile_id, message_id, sent_at, day, attribution, delivered, "
         "bounced, unsubscribed, spam, human_opens, machine_opens, human_clicks, bot_clicks) SELECT org_id, 'c' || n, "
@@ -147,6 +146,20 @@ def test_orders_after_klaviyos_own_control_emails_are_controls(shop: Cli) -> Non
     )  # fmt: skip
 
     assert found(shop)["conversions"]["control"] == {"delivered": 80, "conversions": 7, "revenue": 140}
+
+
+def test_money_of_a_worse_season_after_shipping_is_no_loss(shop: Cli) -> None:
+    for back, treated, controls, orders in ((40, 1000, 1000, (100, 100)), (5, 1960, 40, (98, 2))):
+        day = TODAY - timedelta(days=back)
+        order(shop, decide(shop, treated, copy_id=WARM, p=(1, 0), day=day)[: orders[0]], 50)
+        order(shop, decide(shop, controls, day=day)[: orders[1]], 50)
+
+    said = found(shop)["conversions"]
+
+    assert (said["treatment"]["conversions"], said["control"]["conversions"]) == (198, 102)
+    for name in ("lift", "revenue_lift"):
+        assert said[name]["outcome"] == "not enough yet"
+        assert said[name]["so_far"]["lift"] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_variants_conversions_are_weighted_like_its_clicks(shop: Cli) -> None:

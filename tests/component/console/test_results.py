@@ -1,7 +1,6 @@
 """Results from counts that are kept ahead: the same as the log says, on pages, in files and over the API."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -14,25 +13,12 @@ from shared.admin.results import policies, results, what_if
 from shared.admin.results.report import make_report
 from shared.schemas.ids import generation_day
 from shared.zones import zone_of
-from tests.component.admin.rig import Rig, Servers
+from tests.component.admin.rig import Rig
 from tests.component.console.browser import Browser
 from tests.support.console import Stage
 from tests.support.results import COPIES, NAMES, History
 
 ASKED: Mapping[str, Any] = {"template_id": "welcome"}
-
-
-@pytest.fixture
-async def rig(stage: Stage) -> AsyncIterator[Rig]:
-    """Operations on the org whose pages are looked at."""
-    async with AsyncExitStack() as stack:
-        yield _rig(stage, stack)
-
-
-def _rig(stage: Stage, stack: AsyncExitStack) -> Rig:
-    rig = Rig(stage.db, stage.orgs["acme"], servers=Servers(stack))
-    rig.clock.at = stage.now
-    return rig
 
 
 @pytest.fixture

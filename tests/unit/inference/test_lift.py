@@ -2,6 +2,7 @@
 
 import math
 import random
+from datetime import date
 
 import pytest
 from hypothesis import assume, given
@@ -11,6 +12,8 @@ from shared.inference.lift import Lift, Undecided, compare, design_effect, measu
 from shared.inference.power import found_by, plan, sends_needed
 from shared.inference.ratio import draws_fit, sample_ratio
 from shared.inference.sequence import TUNED_FOR, Interval, Moments, NotEnough, mixing, widening
+from shared.inference.strata import Strata
+from tests.unit.inference.given import day_of
 
 counts = integers(1, 200_000)
 rates = floats(0.0005, 0.5)
@@ -20,6 +23,10 @@ def lift_of(result: Lift | NotEnough) -> Lift:
     found = result.so_far if isinstance(result, Undecided) else result
     assert isinstance(found, Lift)
     return found
+
+
+def one_day(treated: int, treated_events: int, controls: int, control_events: int) -> Strata:
+    return Strata.of(day_of(date(2026, 11, 4), treated, treated_events, controls, control_events))
 
 
 # --- the line --------------------------------------------------------------------------------------------------------
@@ -112,7 +119,7 @@ def test_while_control_may_be_as_good_as_nothing_no_lift_is_too_large() -> None:
     ],
 )
 def test_what_cannot_be_said_yet_is_no_number(given_counts: tuple[int, int, int, int], why: str) -> None:
-    result = of_rates(*given_counts)
+    result = of_rates(one_day(*given_counts))
 
     assert isinstance(result, NotEnough)
     assert result.why.startswith(why)
@@ -120,7 +127,7 @@ def test_what_cannot_be_said_yet_is_no_number(given_counts: tuple[int, int, int,
 
 
 def test_how_many_sends_are_missing_is_told_where_it_can_be() -> None:
-    few, none = of_rates(900, 27, 100, 3), of_rates(900, 0, 100, 0)
+    few, none = of_rates(one_day(900, 27, 100, 3)), of_rates(one_day(900, 0, 100, 0))
     assert isinstance(few, NotEnough)
     assert isinstance(none, NotEnough)
 
@@ -129,14 +136,14 @@ def test_how_many_sends_are_missing_is_told_where_it_can_be() -> None:
 
 
 def test_a_lift_that_would_have_shown_by_now_asks_for_no_more_sends() -> None:
-    result = of_rates(500_000, 15_000, 500_000, 15_000)
+    result = of_rates(one_day(500_000, 15_000, 500_000, 15_000))
 
     assert isinstance(result, Undecided)
     assert (result.more, result.why) == (0, "a lift of 15% would most likely have shown by now")
 
 
 def test_several_comparisons_at_once_each_have_a_wider_interval() -> None:
-    alone, of_ten = (lift_of(of_rates(5_000, 300, 5_000, 200, alpha=alpha)) for alpha in (0.05, 0.005))
+    alone, of_ten = (lift_of(of_rates(one_day(5_000, 300, 5_000, 200), alpha=alpha)) for alpha in (0.05, 0.005))
 
     assert of_ten.difference_within.low < alone.difference_within.low
     assert of_ten.difference == alone.difference
@@ -190,7 +197,8 @@ def test_the_planned_sends_do_find_the_lift() -> None:
         for look in range(1, looks + 1):
             clicks1 += rng.gauss(per_look * 0.13, spread1)
             clicks0 += rng.gauss(per_look * 0.1, spread0)
-            result = measure(per_look * look, max(0, round(clicks1)), per_look * look, max(0, round(clicks0)))
+            sends = per_look * look
+            result = measure(one_day(sends, max(0, round(clicks1)), sends, max(0, round(clicks0))))
             if isinstance(result, Lift) and result.decided:
                 found += 1
                 break

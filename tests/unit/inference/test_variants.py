@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis.strategies import floats, integers, lists, tuples
 
 from shared.inference import policy
-from shared.inference.decay import Day, by_week, worn_off
+from shared.inference.decay import by_week, worn_off
 from shared.inference.guardrail import Stratum, guard, judge, judge_variants, to_pause
 from shared.inference.lift import Lift
 from shared.inference.sequence import Interval, NotEnough
+from shared.inference.strata import Day
 from shared.inference.variants import Draws, Estimate, Sums, chances_of_being_best, estimate, judged, tally
+from tests.unit.inference.given import day_of
 
 A, B, C = (UUID(int=number) for number in (1, 2, 3))
 
@@ -321,11 +323,11 @@ def test_looking_after_every_day_hardly_ever_calls_out_who_is_no_worse() -> None
 
 def week_of(week: int, treated: int, controls: int, sends: int = 6_000) -> list[Day]:
     day = date(2026, 11, 4) + timedelta(days=7 * week + 3)
-    return [Day(day, False, sends, treated), Day(day, True, sends, controls)]
+    return day_of(day, sends, treated, sends, controls)
 
 
 def test_weeks_are_counted_from_shipping_and_days_before_it_are_left_out() -> None:
-    days = [Day(date(2026, 11, 3), False, 999, 99), *week_of(0, 600, 300), *week_of(2, 400, 300)]
+    days = [Day.of_events(date(2026, 11, 3), False, 999, 99), *week_of(0, 600, 300), *week_of(2, 400, 300)]
 
     weeks = by_week(days, date(2026, 11, 4))
 
@@ -335,6 +337,17 @@ def test_weeks_are_counted_from_shipping_and_days_before_it_are_left_out() -> No
     assert isinstance(weeks[0].result, Lift)
     assert isinstance(weeks[1].result, NotEnough)
     assert by_week([], date(2026, 11, 4)) == []
+
+
+def test_weeks_begin_with_the_first_of_which_every_day_is_known() -> None:
+    shipped = date(2026, 11, 4)
+    days = [*week_of(0, 600, 300), *week_of(1, 600, 300), *week_of(2, 400, 300)]
+
+    def first_week(known_from: date) -> int:
+        return by_week(days, shipped, first=known_from)[0].week
+
+    assert [first_week(shipped + timedelta(days=at)) for at in (-40, 0, 1, 7, 8, 14)] == [0, 0, 1, 1, 2, 2]
+    assert by_week(days, shipped, first=shipped + timedelta(days=30)) == []
 
 
 def test_a_win_has_worn_off_when_the_newest_week_leaves_out_half_of_it() -> None:

@@ -146,12 +146,16 @@ async def _show(visit: Visit) -> web.Response:
     asked, span = _asked(visit)
     by = visit.request.query.get("by", "")
     segments: Segments | None = None
+    no_segments = ""
     async with visit.together() as reads:
         found = await reads.run(results.show, asked)
         shares = await reads.run(policies.shares, _shares_asked(visit, asked))
         template = await reads.run(templates.show, OneTemplate(template_id=found.template_id))
         if by in found.attrs:
-            segments = await reads.run(results.segments, {**asked, "by": by})
+            try:
+                segments = await reads.run(results.segments, {**asked, "by": by})
+            except Refused as error:
+                no_segments = error.message
     query = {name: value for name, value in visit.request.query.items() if name in ("since", "until", "days")}
     lift_chart, lift_note = charts.lift(found)
     lacks_source = not found.treatment.delivered + found.control.delivered and await _no_source(visit)
@@ -160,7 +164,7 @@ async def _show(visit: Visit) -> web.Response:
         how_long=_how_long(found), lift_chart=lift_chart, lift_note=lift_note, rate_chart=charts.rates(found),
         shares_chart=charts.shares(shares) if shares.days else None, query=query, report=found.report,
         weeks_chart=charts.weeks(found), nobody_is_control=template_choice.nobody_is_control(template),
-        lacks_source=lacks_source,
+        lacks_source=lacks_source, no_segments=no_segments,
     )  # fmt: skip
 
 
