@@ -24,6 +24,10 @@ from tests.support.templates import WELCOME, do, make_template, read_flows
 WARM = {"template_id": "welcome", "variant": "Warm"}
 PLACE = {"flow_id": "FLOW01", "treatment_action_id": "70000012"}
 SETTINGS = {"name": "Welcome series", **PLACE, "property_prefix": "jai", "send_window": "15"}
+CHOICE = {
+    "split": "persistent", "control_ratio": "20", "control_share": "0", "repeat": "avoid", "model": "logistic",
+    "reward": "click",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -164,7 +168,7 @@ async def test_who_cancels_finds_the_file_as_it_was_typed(path: str, stage: Stag
     assert "templates.import" not in (await audited(stage))[1:]
 
 
-async def test_who_cancels_finds_attributes_and_hours_as_they_were_typed(stage: Stage, ann: Browser) -> None:
+async def test_who_cancels_finds_what_was_typed(stage: Stage, ann: Browser) -> None:
     plan: dict[str, Any] = {"plan": {"kind": "string"}}
     await do(stage, "acme", content_rules.set_attributes, {"definitions": {"attributes": plan}})
     await do(stage, "acme", exports.set_target, {"bucket": "records"})
@@ -174,6 +178,9 @@ async def test_who_cancels_finds_attributes_and_hours_as_they_were_typed(stage: 
     forms = (
         ("/acme/integration/attributes", {"attributes": "other:\n  kind: list\n"}),
         ("/acme/operations/exports/backfill", hours),
+        ("/acme/templates/welcome/settings", {**SETTINGS, "property_prefix": "jai_two"}),
+        ("/acme/templates/welcome/control", {"subject": "Typed", "preheader": "", "body": "<p>Typed, too</p>"}),
+        ("/acme/templates/welcome/choice", {**CHOICE, "control_ratio": "17"}),
     )
 
     for path, typed in forms:
@@ -234,23 +241,15 @@ async def test_a_draft_is_moved_and_a_live_one_renamed_without_asking(stage: Sta
     assert (renamed.status, moved.status) == (303, 303)
 
 
-CHOICE = {
-    "split": "persistent", "control_ratio": "20", "control_share": "0", "repeat": "avoid", "model": "logistic",
-    "reward": "click",
-}  # fmt: skip
-
-
 async def test_another_split_of_a_live_template_says_who_is_control_and_that_results_may_doubt_it(
     stage: Stage, ann: Browser
 ) -> None:
     asked = await ann.post("/acme/templates/welcome/choice", **CHOICE)
     before = await template(stage)
-    done = await ann.post("/acme/templates/welcome/choice", **hidden(asked))
+    done = await ann.post("/acme/templates/welcome/choice", **answer(asked))
 
     assert (asked.status, done.status) == (200, 303)
-    assert (
-        "Until now: Klaviyo splits · nobody is control. Then: Persistent, 20 % control." in asked.words
-    )
+    assert "Until now: Klaviyo splits · nobody is control. Then: Persistent, 20 % control." in asked.words
     assert "they may say that the split is not what was planned" in asked.words
     assert (before.split, (await template(stage)).control_ratio) == ("external", 0.2)
 

@@ -1,6 +1,7 @@
 """A template's Integration Settings as on the public page, and the check of the live flow against them."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Final
 
 from aiohttp import web
@@ -103,7 +104,7 @@ async def save(visit: Visit) -> web.StreamResponse:
             return await _show(visit, template, form)
         told = _touched(template, given)
         if not await agreed(visit, told):
-            back = visit.path("templates", template.template_id, "settings")
+            back = partial(_show, visit, template, form)
             return await ask_back(visit, f"Change where {template.name} lives?", told, "Save changes", back=back)
         try:
             done = await visit.run(template_settings.set_template, {"template_id": template.template_id, **asked})
@@ -127,7 +128,7 @@ async def save_control(visit: Visit) -> web.StreamResponse:
     if given is not None:
         told = _touched_by_control(template, given)
         if not await agreed(visit, told):
-            back = visit.path("templates", template.template_id, "settings")
+            back = partial(_show, visit, template, Form(_stored(template)), control)
             return await ask_back(
                 visit, f"Change the control content of {template.name}?", told, "Save the control content", back=back
             )
@@ -159,7 +160,7 @@ async def save_choice(visit: Visit) -> web.StreamResponse:
             asked = template_choice.asked_of(template, given)
             told = template_choice.touched(template, asked) if template.state in LIVE else []
             if not await agreed(visit, told):
-                back = visit.path("templates", template.template_id, "settings")
+                back = partial(_show, visit, template, Form(_stored(template)), choice=choice)
                 return await ask_back(
                     visit, f"Change who is control of {template.name}?", told, "Save the test", back=back
                 )
@@ -308,7 +309,7 @@ async def _show(
         snippet = await visit.run(pasting.snippet, OneTemplate(template_id=template.template_id))
     except Refused as error:
         no_snippet = "" if error.code == "no_flow_message" else sentence_of(error)
-    choice = choice or template_choice.form_of(template)
+    typed, choice = choice is not None, choice or template_choice.form_of(template)
     known = (await visit.run(keys.list_keys, Nothing())).keys
     return visit.render(
         "templates/settings.html", 422 if form.faulty or control.faulty or choice.faulty else 200, template=template,
@@ -316,5 +317,5 @@ async def _show(
         control=control, webhook=webhook, snippet=snippet, no_snippet=no_snippet, synced_at=found.synced_at,
         states=STATES, tab="settings", units=list(reversed(list(UNITS))), key_header=pasting.KEY_HEADER,
         keys=[one for one in known if keys.lets_in(one, visit.now)][-_KEYS_NAMED:],
-        test_open="test" in visit.request.query, **_choices(found.steps, form),
+        test_open=typed or "test" in visit.request.query, **_choices(found.steps, form),
     )  # fmt: skip
