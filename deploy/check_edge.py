@@ -48,7 +48,7 @@ def caddy_sizes(text: str) -> dict[str, int]:
 
 def ingress_sizes(documents: Iterable[Document]) -> dict[str, int]:
     """Bytes by path, as ingresses for nginx have them: one size for all paths of an ingress."""
-    sizes = {}
+    sizes: dict[str, int] = {}
     for one in documents:
         told = re.fullmatch(r"(\d+)([kmg]?)", one["metadata"].get("annotations", {}).get(_OF_NGINX, ""))
         if told is not None:

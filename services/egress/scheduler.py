@@ -69,7 +69,9 @@ class Hours(Protocol):
     async def ask_variants(self, org_id: UUID, closed_at: datetime, due_at: datetime) -> None:
         """Have the table of variants exported, unless that was done or asked for since `closed_at`."""
 
-    async def take_marks(self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]) -> tuple[int, bool]:
+    async def take_marks(
+        self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]
+    ) -> tuple[int, bool]:
         """Raise the exported hours that hold something new, from `since` on; how many, and whether more may be left."""
 
     async def due(self, now: datetime, settled_before: datetime, limit: int) -> Sequence[DueHour]:

@@ -20,7 +20,7 @@ from shared.errors import Conflict, Transient
 log = logs.get(__name__)
 
 _REST_OF_FAILED = 10
-"""How many times as long as it took a fit that failed is left alone: so those of others have nine tenths of the time."""
+"""How many times as long as it took, a fit that failed is left alone: others have nine tenths of the time."""
 
 
 class Templates(Protocol):

@@ -137,7 +137,7 @@ async def user_id_of(connection: Connection, email: str) -> UUID | None:
     return cast(UUID | None, await connection.fetchval(SELECT_USER_ID, email))
 
 
-# Before links for a new password, wherever both are touched: so nothing is set behind the back of whoever ends them all.
+# Before links for a new password, where both are touched: so nothing is set behind the back of whoever ends them all.
 LOCK_ACCOUNT = "SELECT FROM users WHERE user_id = $1 FOR NO KEY UPDATE"
 DELETE_RESETS = "DELETE FROM password_resets WHERE user_id = $1 AND used_at IS NULL"
 INSERT_RESET = """

@@ -42,7 +42,8 @@ async def _require_alone(connection: Connection, user_id: UUID) -> None:
         raise Refused("works elsewhere too, so only whoever runs the system makes such a link", field="member")
     # A group of the provider lets them into another org at any sign-in, and a password set here would come along.
     if await connection.fetchval(store.SELECT_HAS_IDENTITY, user_id):
-        raise Refused("signs in through the provider, so only whoever runs the system makes such a link", field="member")
+        what = "signs in through the provider, so only whoever runs the system makes such a link"
+        raise Refused(what, field="member")
 
 
 @operation_after(

@@ -239,7 +239,7 @@ async def read(database: Database, asked: Asked) -> Read:
         template["state"] if template else "archived",
         template["shipped_at"] if template else None,
         {row["copy_id"]: row["name"] for row in variants},
-        [Fact(*(value for name, value in row.items() if name != "external"), row["external"]) for row in facts],
+        [Fact(**row) for row in facts],
         [People(*row) for row in people],
         [draws_of(row) for row in draws],
         any(row["external"] for row in facts),
@@ -279,4 +279,4 @@ def total(facts: Iterable[Fact]) -> Fact:
     for fact in facts:
         for at, count in enumerate(fact[4:13]):
             counts[at] += count
-    return Fact(date.min, False, None, "", *counts)
+    return Fact._make([date.min, False, None, "", *counts, False])

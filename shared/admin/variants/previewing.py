@@ -175,8 +175,9 @@ async def _grid(context: Context, asked: AskedPreview) -> tuple[list[PreviewPers
         known = ", ".join(f"{one.name!r} ({one.key})" for one in people)
         raise NotFound(f"Nobody of these is there: {', '.join(asked.who)}. People: {known}", field="who")
     if len(variants) * len(wanted) > MOST_CELLS:
-        what = f"{len(variants)} variants for {len(wanted)} people are more than the {MOST_CELLS:,} previews made at once"
-        raise Refused(f"{what}; name one variant, or fewer people", field="people")
+        asked_for = f"{len(variants)} variants for {len(wanted)} people"
+        what = f"{asked_for} are more than the {MOST_CELLS:,} previews made at once; name one variant, or fewer people"
+        raise Refused(what, field="people")
     picked = set(map(id, wanted))
     named = [PreviewPerson(key=one.key, name=one.name, looked_at=id(one) in picked) for one in people]
     return named, await asyncio.to_thread(preview_grid.grid, variants, wanted)

@@ -80,7 +80,15 @@ async def save_one(context: Context, asked: SaveVariant) -> SavedVariant:
     if reading.served is None:
         raise AssertionError("what nothing stops was served")
     what, copy_id, now = await template_store.store_variant(
-        connection, org_id, template_id, variant, one, reading.served, context.actor.name, context.now, review_required=True
+        connection,
+        org_id,
+        template_id,
+        variant,
+        one,
+        reading.served,
+        context.actor.name,
+        context.now,
+        review_required=True,
     )  # what is approved is never withdrawn by saving something else
     changed = one is None or what != "unchanged" or now != one.standing or one.theme != variant.theme
     return SavedVariant(

@@ -17,7 +17,7 @@ DAY = TODAY - timedelta(days=2)
 def count(cli: Cli, database_url: str) -> None:
     """As ingest does, every day that has decisions."""
     days = "SELECT DISTINCT org_id, day FROM generations"
-    cli.rows(f"INSERT INTO result_days (org_id, day) {days} ON CONFLICT DO NOTHING")  # noqa: S608  # the text above
+    cli.rows(f"INSERT INTO result_days (org_id, day) {days} ON CONFLICT DO NOTHING")  # the text above
 
     async def work() -> None:
         async with open_database(database_url, name="test") as database:

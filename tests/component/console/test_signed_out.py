@@ -41,9 +41,7 @@ async def variants(stage: Stage) -> list[str]:
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/acme/templates/welcome/try"), ("GET", "/acme/templates?q=w")])
-async def test_script_that_somebody_set_going_says_so_and_leaves_the_page(
-    ann: Browser, method: str, path: str
-) -> None:
+async def test_script_that_somebody_set_going_says_so_and_leaves_the_page(ann: Browser, method: str, path: str) -> None:
     headers = {**SCRIPT, "Sec-Fetch-Site": "same-origin"}
 
     answer = await ann.ask(method, path, headers=headers, form=TYPED if method == "POST" else None)

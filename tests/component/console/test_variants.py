@@ -1,7 +1,6 @@
 """Pages of variants: written, shown in a frame, reviewed, and taken to a spreadsheet and back."""
 
 import re
-
 from uuid import UUID
 
 from shared.admin.templates import settings as template_settings

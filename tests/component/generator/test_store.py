@@ -34,9 +34,7 @@ INSERT_SNAPSHOTS = """
 @pytest.fixture
 async def generator(database_url: str) -> AsyncIterator[Database]:
     """As the generator works: under row-level security, without statistics. One org with a template of two variants."""
-    async with open_database(
-        database_url, name="test", role="justai_worker", planner=BY_KEY, max_size=1
-    ) as database:
+    async with open_database(database_url, name="test", role="justai_worker", planner=BY_KEY, max_size=1) as database:
         async with database.connection() as connection:
             await connection.execute(INSERT_ORG, ORG, "shop", AT)
             await connection.execute(INSERT_TEMPLATE, ORG, "welcome", "active", "jai", AT)
@@ -99,9 +97,7 @@ async def test_the_newest_fitted_snapshot_over_the_approved_variants_is_served_e
 async def test_regression_loading_an_org_reads_one_snapshot_however_many_there_were(generator: Database) -> None:
     async def blocks() -> int:
         async with generator.connection() as connection:
-            [[plan]] = await connection.fetch(
-                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {Store.SELECT_ORGS}", [ORG]
-            )
+            [[plan]] = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {Store.SELECT_ORGS}", [ORG])
         return int(plan[0]["Plan"]["Shared Hit Blocks"]) + int(plan[0]["Plan"]["Shared Read Blocks"])
 
     await snapshots(generator, 1001, 1001, fitted=False)

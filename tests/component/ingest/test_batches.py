@@ -28,7 +28,7 @@ async def hooked(bare_rig: Rig) -> Rig:
         "INSERT INTO event_hooks VALUES ($1, $2, $3, 'sealed', NULL, NULL, $4)",
         source_id, bare_rig.org_id, uuid4(), bare_rig.clock.now(),
     )  # fmt: skip
-    bare_rig.use_servers(Folders({"webhook": BatchFolders(bare_rig.database, bare_rig.clock)}))  # type: ignore[arg-type]  # these alone are read
+    bare_rig.use_servers(Folders({"webhook": BatchFolders(bare_rig.database, bare_rig.clock)}))
     return bare_rig
 
 

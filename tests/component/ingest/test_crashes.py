@@ -143,7 +143,7 @@ class World:
         self._database = await self._stack.enter_async_context(open_database(self._url, name="crashes", max_size=4))
         self.rig = Rig(self._database, ORG, clock=self.clock, queued=self.queued)
         self.rig.with_deps(lease_s=0)  # every block of a file extends its lease
-        self.rig.use_servers(Folders({"folder": LocalFolders(self.folder.parent.parent, read_timeout_s=5)}))  # type: ignore[arg-type]  # it opens them alike
+        self.rig.use_servers(Folders({"folder": LocalFolders(self.folder.parent.parent, read_timeout_s=5)}))
 
     async def through(self, work: Callable[[], Awaitable[None]]) -> None:
         """What is to be done, however often ingest dies over it."""

@@ -226,14 +226,21 @@ async def test_a_folder_that_hides_what_is_in_it_counts_as_too_much(drop: Drop) 
     await eventually(lambda: comes_again(drop), within_s=30)
 
 
+async def put_large(drop: Drop) -> None:
+    async with (
+        drop.login("acme", drop.clients["acme"]) as connection,
+        connection.start_sftp_client() as client,
+        client.open("large.csv", "wb") as file,
+    ):
+        await file.write(bytes(3 << 20))
+
+
 @pytest.mark.parametrize("limits", [{"DROP_FILE_MB": "1"}])
 async def test_a_file_ends_at_the_size_that_is_read(drop: Drop) -> None:
     await eventually(lambda: up(drop), within_s=30)
 
     with pytest.raises((asyncssh.Error, OSError)):
-        async with drop.login("acme", drop.clients["acme"]) as connection, connection.start_sftp_client() as client:
-            async with client.open("large.csv", "wb") as file:
-                await file.write(bytes(3 << 20))
+        await put_large(drop)
 
     assert (drop.root / "acme" / "in" / "large.csv").stat().st_size <= 1 << 20
     assert await lets_in(drop, "acme", drop.clients["acme"])

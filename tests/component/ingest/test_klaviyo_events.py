@@ -51,7 +51,7 @@ async def reading(rig: Rig, **more: Any) -> AsyncIterator[Boxed]:
     """The rig's org reads events of an account in a box, from the beginning of today."""
     async with boxed(rig, more.pop("scopes", SCOPES), **more) as box:
         await add_source(rig)
-        rig.use_servers(Folders({"klaviyo": event_servers(box)}))  # type: ignore[arg-type]  # of files, too
+        rig.use_servers(Folders({"klaviyo": event_servers(box)}))
         yield box
 
 
@@ -181,7 +181,7 @@ async def test_an_expired_cursor_is_left_for_a_new_beginning_where_the_last_page
         events = mails(box, 1200)
         # Every wait of a page moves the clock on, so that each cursor has expired when it is used.
         rig_servers = event_servers(box, per_min=60)
-        bare_rig.use_servers(Folders({"klaviyo": rig_servers}))  # type: ignore[arg-type]  # these alone are read
+        bare_rig.use_servers(Folders({"klaviyo": rig_servers}))
 
         await settle(bare_rig)
 
@@ -251,7 +251,7 @@ async def test_a_key_without_the_scope_is_told_which_one_to_give(bare_rig: Rig) 
         )
         assert row["refused_at"] is None
     async with boxed(bare_rig, {"events:read"}) as box:
-        bare_rig.use_servers(Folders({"klaviyo": event_servers(box)}))  # type: ignore[arg-type]  # these alone are read
+        bare_rig.use_servers(Folders({"klaviyo": event_servers(box)}))
         bare_rig.clock.advance(120)
         await bare_rig.poll()
         assert "metrics:read (Metrics: Read)" in (await source_row(bare_rig))["last_error"]
@@ -316,7 +316,7 @@ async def test_a_restart_half_way_through_a_window_reads_it_whole_afterwards(box
         await box.rig.work()
     assert len(await box.rig.event_ids()) < 2200
     box.rig.clock.advance(4000)
-    box.rig.use_servers(Folders({"klaviyo": event_servers(box)}))  # type: ignore[arg-type]  # these alone are read
+    box.rig.use_servers(Folders({"klaviyo": event_servers(box)}))
     await settle(box.rig)
 
     assert await box.rig.event_ids() == ids(events)
@@ -341,7 +341,7 @@ async def test_a_backfill_reads_the_days_that_were_asked_for(box: Boxed) -> None
 async def test_reading_events_keeps_to_its_share_of_the_quota(bare_rig: Rig) -> None:
     async with boxed(bare_rig, SCOPES) as box:
         await add_source(bare_rig)
-        bare_rig.use_servers(Folders({"klaviyo": event_servers(box, per_min=30)}))  # type: ignore[arg-type]  # these alone are read
+        bare_rig.use_servers(Folders({"klaviyo": event_servers(box, per_min=30)}))
         mails(box, 5)
 
         await settle(bare_rig)

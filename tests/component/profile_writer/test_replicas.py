@@ -20,6 +20,7 @@ from services.profile_writer.store import Store
 from services.profile_writer.turns.store import TurnStore
 from services.profile_writer.turns.turn import Report, Turn, Turns
 from shared.clock import FrozenClock
+from shared.db.partitions import ENSURE_PARTITION
 from shared.db.pool import BY_KEY, open_database
 from shared.klaviyo.limits import RateLimit
 from tests.component.profile_writer.rig import Rig, rigged, settings_of
@@ -165,7 +166,7 @@ async def test_replicas_grant_the_tokens_of_two_hundred_accounts_once_each(datab
     async with fleet(database_url, amqp_url, writes=0) as replicas:
         now = replicas.clock.now()
         async with replicas.rig.db.connection() as connection:
-            await connection.execute(Store.ENSURE_OUTCOMES, now.date())  # as whoever takes a job in does
+            await connection.execute(ENSURE_PARTITION, "write_outcomes", now.date())  # as whoever takes a job in does
             await connection.execute(PEND_EVERYWHERE, replicas.rig.org_id, now, accounts, each)
             await connection.execute(ACCOUNTS_EVERYWHERE, now, accounts)
         granted, most, per_s = await by_all(replicas, replicas.grant)

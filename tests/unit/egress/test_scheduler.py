@@ -172,7 +172,9 @@ class FakeLedger:
     async def ask_variants(self, org_id: UUID, closed_at: datetime, due_at: datetime) -> None:
         raise AssertionError("nobody wants them here")
 
-    async def take_marks(self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]) -> tuple[int, bool]:
+    async def take_marks(
+        self, since: datetime, due_at: Callable[[UUID, datetime], datetime | None]
+    ) -> tuple[int, bool]:
         self.marks -= (some := min(self.marks, 10_000))
         return some, some == 10_000
 

@@ -65,5 +65,5 @@ def test_a_control_that_tells_its_cells_is_compared_within_them() -> None:
 
 def test_treatment_that_is_no_worse_is_fine_and_without_control_nothing_is_said() -> None:
     assert judge_treatment(sent(PRO, FREE, away=3)).verdict == "fine"
-    alone = {key: {name: count for name, count in of.items() if name} for key, of in sent(PRO, FREE).items()}
+    alone: Counts = {key: {name: count for name, count in of.items() if name} for key, of in sent(PRO, FREE).items()}
     assert judge_treatment(alone).verdict == "not enough yet"

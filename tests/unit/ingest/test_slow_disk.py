@@ -52,9 +52,7 @@ async def test_a_folder_that_is_opened_too_late_is_closed(tmp_path: Path, monkey
     await disk.closes_again()
 
 
-async def test_a_silent_disk_takes_no_thread_that_others_need(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_disk_takes_no_thread_that_others_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, disk = on_disk(tmp_path), SlowDisk(folder._descend)
     monkeypatch.setattr(folder, "_descend", disk)
 

@@ -51,7 +51,10 @@ class OneTemplate:
             Outage("the database did not answer in time", reason="database_timeout"),
             "Outage: the database did not answer in time",
         ),
-        (Transient("the database asks to try again", reason="database_conflict"), "Transient: the database asks to try again"),
+        (
+            Transient("the database asks to try again", reason="database_conflict"),
+            "Transient: the database asks to try again",
+        ),
     ],
 )
 async def test_a_guardrail_that_cannot_be_computed_fails_its_template_and_not_the_service(

@@ -52,7 +52,10 @@ async def test_a_time_limit_that_strikes_is_one() -> None:
 
 
 async def test_an_outer_time_limit_that_strikes_is_not_taken_for_an_outage() -> None:
-    with pytest.raises(TimeoutError):
+    async def wait_in_vain() -> None:
         async with asyncio.timeout(0):
             with outages("generate"):
                 await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(TimeoutError):
+        await wait_in_vain()
