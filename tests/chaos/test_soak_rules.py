@@ -1,10 +1,11 @@
 """What counts as growth, and what as bloat."""
 
 import os
+import socket
 
 import pytest
 
-from tests.chaos.soak import Series, Table, bloated, of_process, tasks_told
+from tests.chaos.soak import Series, Table, bloated, callers, of_process, tasks_told
 
 
 def _of(values: list[float]) -> Series:
@@ -48,6 +49,22 @@ def test_one_table_of_dead_rows_is_found_among_many_that_live() -> None:
 def test_a_table_of_which_more_is_dead_than_alive_is_bloated() -> None:
     assert bloated([Table("events", 60_000, 30_000, 1 << 26)], 24_000) != []
     assert bloated([Table("events", 30_000, 30_000, 1 << 26)], 0) == []
+
+
+def test_who_keeps_a_connection_open_is_counted_at_the_port_that_is_served() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as served, socket.create_server(("127.0.0.1", 0)) as another:
+        port, other = served.getsockname()[1], another.getsockname()[1]
+        with (
+            socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)),
+            socket.create_connection(("127.0.0.1", other)),
+        ):  # fmt: skip
+            taken = [served.accept()[0], served.accept()[0], another.accept()[0]]
+            found = callers(os.getpid(), port)
+        for one in taken:
+            one.close()
+
+    assert found == 2
+    assert callers(os.getpid(), port) == 0
 
 
 def test_a_process_is_read_as_the_kernel_tells_it() -> None:
