@@ -61,14 +61,18 @@ class Store:
                 WHERE v.org_id = t.org_id AND v.template_id = t.template_id AND v.state = 'approved'
                   AND t.state IN ('active', 'shipped')) approved
              LEFT JOIN LATERAL (
+                SELECT c.snapshot_id FROM (
+                    SELECT snapshot_id, otherwise, fitted_until IS NULL AS ours, created_at FROM policy_snapshots
+                    WHERE org_id = t.org_id AND template_id = t.template_id
+                    ORDER BY ours, created_at DESC, snapshot_id DESC OFFSET 0) c
+                WHERE approved.copy_ids <> '{}'
+                  AND c.otherwise ?& approved.copy_ids AND c.otherwise - approved.copy_ids = '{}'::jsonb
+                ORDER BY c.ours, c.created_at DESC, c.snapshot_id DESC LIMIT 1) chosen ON true
+             LEFT JOIN LATERAL (
                 SELECT json_build_object('snapshot_id', p.snapshot_id, 'model', p.model, 'cells', p.cells,
                                          'otherwise', p.otherwise) AS snapshot
                 FROM policy_snapshots p
-                WHERE p.org_id = t.org_id AND p.snapshot_id = (
-                    SELECT c.snapshot_id FROM policy_snapshots c
-                    WHERE c.org_id = t.org_id AND c.template_id = t.template_id AND approved.copy_ids <> '{}'
-                      AND c.otherwise ?& approved.copy_ids AND c.otherwise - approved.copy_ids = '{}'::jsonb
-                    ORDER BY c.fitted_until IS NULL, c.created_at DESC, c.snapshot_id DESC LIMIT 1)) policy ON true
+                WHERE p.org_id = t.org_id AND p.snapshot_id = chosen.snapshot_id) policy ON true
              WHERE t.org_id = o.org_id) AS templates
         FROM orgs o WHERE o.org_id = ANY ($1::uuid[])
     """
