@@ -144,6 +144,7 @@ class Fact(NamedTuple):
     control: bool
     copy_id: UUID | None  # null: control, or treatment that could not be rendered
     cell: str
+    external: bool
     assigned: int
     written: int
     sent: int
@@ -153,7 +154,6 @@ class Fact(NamedTuple):
     unsubscribed: int
     spam: int
     driven_away: int  # unsubscribed or complained
-    external: bool = False
 
     @property
     def clicks_of_day(self) -> Day:
@@ -239,7 +239,7 @@ async def read(database: Database, asked: Asked) -> Read:
         template["state"] if template else "archived",
         template["shipped_at"] if template else None,
         {row["copy_id"]: row["name"] for row in variants},
-        [Fact(**row) for row in facts],
+        [Fact(*row) for row in facts],
         [People(*row) for row in people],
         [draws_of(row) for row in draws],
         any(row["external"] for row in facts),
@@ -277,6 +277,6 @@ def total(facts: Iterable[Fact]) -> Fact:
     """The counts of all of them together, in a fact whose other columns mean nothing."""
     counts = [0] * 9
     for fact in facts:
-        for at, count in enumerate(fact[4:13]):
+        for at, count in enumerate(fact[5:]):
             counts[at] += count
-    return Fact._make([date.min, False, None, "", *counts, False])
+    return Fact(date.min, False, None, "", False, *counts)

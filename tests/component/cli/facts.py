@@ -94,7 +94,7 @@ def sent_by_klaviyo(cli: Cli, sends: int, *, day: date = TODAY, clicked: int = 0
     cli.rows(
         "INSERT INTO sends (org_id, transmission_id, profile_id, message_id, sent_at, day, attribution, delivered, "
         "bounced, unsubscribed, spam, human_opens, machine_opens, human_clicks, bot_clicks) SELECT org_id, "
-        "$1 || $2::date || n, $1 || $2::date || n, $1, $2::date + time '10:00' AT TIME ZONE 'UTC', $2, "
+        "$1::text || $2::date || n, $1 || $2::date || n, $1, $2::date + time '10:00' AT TIME ZONE 'UTC', $2, "
         "'no_generation', true, false, false, false, 0, 0, (n <= $4)::int, 0 FROM orgs, generate_series(1, $3::int) n "
         "WHERE slug = 'acme'",
         message, day, sends, clicked,

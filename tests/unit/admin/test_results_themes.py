@@ -21,7 +21,7 @@ def drawn(copy_id: UUID, sends: int, clicks: int, p: tuple[float, ...], cell: st
 
 def fact(copy_id: UUID | None, assigned: int, delivered: int, clicked: int, *, control: bool = False) -> Fact:
     return Fact(
-        date(2026, 11, 1), control, copy_id, "", assigned, assigned, delivered, delivered, 0, clicked, 0, 0, 0
+        date(2026, 11, 1), control, copy_id, "", False, assigned, assigned, delivered, delivered, 0, clicked, 0, 0, 0
     )  # fmt: skip
 
 
