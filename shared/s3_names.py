@@ -43,8 +43,8 @@ def wrong_in_endpoint(url: str) -> str | None:
 
 
 def wrong_for_ourselves(bucket: str, endpoint_url: str | None) -> str | None:
-    """Why we go there with somebody's key or role alone; None: we may go as ourselves. Whoever lets us into a bucket
-    by a policy lets us in for all orgs: only AWS, and a bucket's own name, say that a request goes where it seems."""
+    """Why we go there with somebody's key or role alone; None: we may go as ourselves. A policy that lets us into a
+    bucket does so for all orgs: only AWS, and a bucket's own name, say that a request leads where it seems to."""
     if endpoint_url is not None:
         return "is reached with an access key or a role alone: the exporter shows its own identity to AWS only"
     return wrong_in_bucket(bucket)

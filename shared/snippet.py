@@ -139,16 +139,16 @@ def control_fault(text: str) -> str | None:
 def _tags(line: str) -> list[str] | None:
     """A line's tags, as Django cuts a text: none goes over a line's end. None: one is opened and not closed."""
     tags: list[str] = []
-    at, endless = 0, set[str]()  # what no further one closes is not looked for again: 200 KB of `{{` took minutes
+    at, left, endless = 0, -2, set[str]()  # what nothing closes is not looked for again: 200 KB of `{{` took minutes
     while found := _OPENED.search(line, at):
         start, kind = found.start(), found[0]
         end = -1 if kind in endless else line.find(_CLOSES[kind], start + 2)
         if end >= 0:
             tags.append(line[start : end + 2])
             at = end + 2
-        elif line[start + 1 : start + 3] in _CLOSES:  # the brace may stand before a tag, as in `{{% if x %}`
+        elif start != left + 1 and line[start + 1 : start + 3] in _CLOSES:  # one brace may be left: `{{% if x %}`
             endless.add(kind)
-            at = start + 1
+            left, at = start, start + 1
         else:
             return None
     return tags

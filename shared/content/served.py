@@ -14,7 +14,7 @@ import mrml
 from shared.content.between import between, without
 from shared.content.clean import Unsettled, clean, css_is_safe, outline, removed
 from shared.content.slots import Hidden, Slot, SlotFault, hide
-from shared.rendering.language import parse_body
+from shared.rendering.language import NotInTheLanguage, parse_body
 
 _STYLE = re.compile(r"<style\b([^<>]*)>", re.IGNORECASE), re.compile(r"</style\s*>", re.IGNORECASE)
 _COMMENTED = re.compile(r"<!--\[if"), re.compile(r"<!\[endif\]-->")
@@ -112,7 +112,10 @@ def _moved(hidden: Hidden, before: str, after: str) -> Slot | None:
     branching = [slot for slot in hidden.slots if slot.tag]
     if not branching:
         return None
-    written, served = (parse_body(hidden.restore(html, repeated=True)) for html in (before, after))
+    try:
+        written, served = (parse_body(hidden.restore(html, repeated=True)) for html in (before, after))
+    except NotInTheLanguage as error:  # cleaning writes some characters longer
+        raise CannotServe(f"is, once it is cleaned, {error}; shorten it") from error
     fields = sorted(map(str, written.analyze().globals))
     for given in _trials(fields):
         values = dict.fromkeys(given, "1")

@@ -36,11 +36,13 @@ _FILTER_CHARS = 100_000
 _LARGEST_NUMBER = 10**15
 _STEPS = 2_000  # of blocks, for one text: 1 to 4 ms
 _SOURCE_TAGS = 1_000  # parsing takes some 30 µs a tag
+_RAW_TAGS = 50  # the end of each is looked for through all of the text
 _TAG_CHARS = 1_000
 _TAG_FILTERS = 20
 _OUTPUT_CHARS = 200_000  # more than twice what fits into a body
 _LITERALS = re.compile(r"\"[^\"]*\"|'[^']*'")
 
+_RAW = re.compile(r"\{%-?\s*(?:raw|doc)\b")
 _LONG_TAG = re.compile(rf"\{{[{{%][^{{}}]{{{_TAG_CHARS + 1}}}")
 
 
@@ -260,6 +262,8 @@ def too_much(text: str) -> str | None:
         return f"longer than {_SOURCE_CHARS:,} characters"
     if text.count("{%") + text.count("{{") > _SOURCE_TAGS:
         return f"more than {_SOURCE_TAGS:,} tags"
+    if len(_RAW.findall(text)) > _RAW_TAGS:
+        return f"more than {_RAW_TAGS} tags raw or doc"
     if _LONG_TAG.search(text):
         return f"a tag of more than {_TAG_CHARS:,} characters"
     return None

@@ -47,7 +47,7 @@ def test_copy_is_read_by_this_reader_alone() -> None:
         str(path.relative_to(ROOT))
         for folder in ("shared", "services", "cli")
         for path in (ROOT / folder).rglob("*.py")
-        if "node_modules" not in path.parts and "html.parser" in path.read_text()
+        if "node_modules" not in path.parts and "from html.parser" in path.read_text()
     }
 
     assert found == {"shared/html_reader.py"}

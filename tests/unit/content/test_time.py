@@ -13,6 +13,7 @@ from shared.content.between import with_tags
 from shared.content.checks import MOST_OF_A_KIND, Asked, check_copy
 from shared.content.klaviyo_tags import klaviyo_tags, with_fields
 from shared.content.served import serve
+from shared.content.slots import hide
 from shared.schemas.template_file import VariantCopy
 from shared.snippet import control_fault
 
@@ -25,9 +26,10 @@ OPENINGS = (
 
 
 def seconds(act: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    """Of a processor: others on this machine do not count."""
+    begun = time.process_time()
     act()
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
 def written(opening: str, length: int) -> str:
@@ -44,26 +46,37 @@ def test_no_text_makes_the_checks_take_long(opening: str) -> None:
         list(klaviyo_tags(text))
 
     check(1_000)
-    half = min(seconds(lambda: check(LONGEST // 2 - 6)) for _ in range(2))
-    whole = min(seconds(lambda: check(LONGEST - 6)) for _ in range(2))
+    half = min(seconds(lambda: check(LONGEST // 2 - 6)) for _ in range(3))
+    whole = min(seconds(lambda: check(LONGEST - 6)) for _ in range(3))
 
     assert whole < 2
-    assert whole < 3 * half + 0.05  # where each opening is read to the end of the text, it is four times
+    assert whole < 3 * half + 0.1  # where each opening is read to the end of the text, it is four times
 
 
-@pytest.mark.parametrize(
-    ("one", "often"),
-    [
-        ("{{ x" + " " * 150 + "|", 900), ("{% capture a# %}<{% endcapture %}{{ b# | default: 'x' }}", 300),
-        ("{% raw %}", 900),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("one", ["{{ x" + " " * 150 + "|", "{% raw %}", "{% doc %}", "{% comment %}"])
+@pytest.mark.parametrize("often", [50, 900])
 def test_nor_do_as_many_tags_as_are_read(one: str, often: int) -> None:
-    text = "".join(one.replace("#", str(n)).ljust(LONGEST // often) for n in range(often))[: LONGEST - 6]
+    text = "".join(one.ljust(LONGEST // often - 9) for _ in range(often))
 
     took = seconds(lambda: check_copy(VariantCopy(name="one", subject="Hello", body=f"Hello {text}"), ASKED))
 
     assert took < 2
+
+
+def test_each_tag_is_held_against_each_captured_text_at_once() -> None:
+    captures = "".join(f"{{% capture a{n} %}}<{{% endcapture %}}" for n in range(300))
+    outputs = "".join(f"{{{{ b{n} | default: 'x' }}}}" for n in range(300))
+
+    assert seconds(lambda: hide(captures + outputs)) < 2
+
+
+def test_a_text_that_cleaning_makes_too_long_is_refused_with_a_reason() -> None:
+    body = "{% if a %}b{% endif %}" + "> " * ((LONGEST - 30) // 2)
+
+    [finding] = [one for one in check_copy(VariantCopy(name="one", subject="Hi", body=body), ASKED).findings
+                 if one.check == "cleaning"]  # fmt: skip
+
+    assert "is, once it is cleaned, longer than 200,000 characters" in finding.what
 
 
 def test_of_thousands_of_bad_pictures_and_codes_the_first_are_told() -> None:
@@ -71,9 +84,9 @@ def test_of_thousands_of_bad_pictures_and_codes_the_first_are_told() -> None:
         f" CODE{n}" for n in range(4_000)
     )
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     reading = check_copy(VariantCopy(name="one", subject="Hi", body=body), ASKED)
-    took = time.perf_counter() - begun
+    took = time.process_time() - begun
 
     checks = [one.check for one in reading.findings]
     assert {name: checks.count(name) for name in ("image_alt", "promo_code")} == dict.fromkeys(
