@@ -83,7 +83,7 @@ def _second_road(one: Quota) -> str:
     since = moment(one.second_road_since)
     if one.second_road == "separate":
         if one.second_road_breaker != "closed":
-            return f"separate since {since}; calls fail, breaker {one.second_road_breaker}"
+            return f"separate since {since}; fails, breaker {one.second_road_breaker}"
         return f"separate since {since}; {one.second_road_used_last_min} used in the last minute"
     return f"{'shared with' if one.second_road == 'shared' else 'refused, unlike'} PATCH, seen {since}"
 

@@ -13,11 +13,11 @@ def test_changes_are_listed_newest_first_with_whoever_made_them(acme: Cli) -> No
 
     lines = acme.ok("audit", "acme").splitlines()[2:]
 
-    assert [line.split()[2:5] for line in lines[:-1]] == [
+    assert [line.split()[3:6] for line in lines[:-1]] == [
         ["Grace", "keys.revoke", "webhook"],
         ["Ada", "keys.create", "webhook"],
     ]
-    assert [line.split()[2] for line in acme.ok("audit", "acme", "--limit", "1").splitlines()[2:]] == ["Grace"]
+    assert [line.split()[3] for line in acme.ok("audit", "acme", "--limit", "1").splitlines()[2:]] == ["Grace"]
     assert acme.ok("audit", "acme", "--since", "2100-01-01") == "Nothing was changed.\n"
     assert acme.ok("audit", "acme", "--operation", "templates") == "Nothing was changed.\n"
 

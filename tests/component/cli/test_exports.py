@@ -121,14 +121,20 @@ def test_who_names_another_place_is_told_what_becomes_of_what_was_exported(acme:
     ("options", "said"),
     [
         (("--bucket", " "), "--bucket: is empty."),
-        (("--bucket", "b", "--endpoint-url", "s3.example"), "--endpoint-url: 's3.example' must begin with https://"),
-        ((), "--bucket: is empty."),
-        (("--bucket", "b", "--bucket-owner", "12"), "--bucket-owner: is the number of an AWS account, 12 digits"),
-        (("--bucket", "b", "--role-arn", "x"), "--role-arn: 'x' is no ARN of a role like arn:aws:iam::111122223333"),
-        (("--bucket", "b", "--encryption", "kms"), "--kms-key-id: names the key by its ARN"),
-        (("--bucket", "b", "--kms-key-id", "k"), "--kms-key-id: belongs to the encryption kms; say that too"),
         (
-            ("--bucket", "b", "--access-key", "AKID"),
+            ("--bucket", "records", "--endpoint-url", "s3.example"),
+            "--endpoint-url: 's3.example' must begin with https://",
+        ),
+        ((), "--bucket: is empty."),
+        (("--bucket", "records", "--bucket-owner", "12"), "--bucket-owner: is the number of an AWS account, 12 digits"),
+        (
+            ("--bucket", "records", "--role-arn", "x"),
+            "--role-arn: 'x' is no ARN of a role like arn:aws:iam::111122223333",
+        ),
+        (("--bucket", "records", "--encryption", "kms"), "--kms-key-id: names the key by its ARN"),
+        (("--bucket", "records", "--kms-key-id", "k"), "--kms-key-id: belongs to the encryption kms; say that too"),
+        (
+            ("--bucket", "records", "--access-key", "AKID"),
             "Secret access key: it is read from standard input, which was empty.",
         ),
     ],

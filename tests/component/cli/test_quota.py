@@ -137,7 +137,7 @@ def a_second_road(cli: Cli, **columns: object) -> None:
         ),
         (
             {"verdict": "separate", "verdict_at": NOW, "breaker_writes": 4},
-            "separate since 2026-11-23 14:30:00 UTC; calls fail, breaker probing",
+            "separate since 2026-11-23 14:30:00 UTC; fails, breaker probing",
         ),
     ],
 )

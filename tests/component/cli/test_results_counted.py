@@ -19,9 +19,11 @@ def count(cli: Cli, database_url: str) -> None:
     days = "SELECT DISTINCT org_id, day FROM generations"
     cli.rows(f"INSERT INTO result_days (org_id, day) {days} ON CONFLICT DO NOTHING")  # the text above
 
+    org_id = cli.value("SELECT org_id FROM orgs")
+
     async def work() -> None:
         async with open_database(database_url, name="test") as database:
-            await History(database, cli.value("SELECT org_id FROM orgs"), NOW).count()
+            await History(database, org_id, NOW).count()
 
     asyncio.run(work())
 

@@ -40,6 +40,16 @@ class Page:
         return self.headers["Location"]
 
 
+def answer(page: Page, *, yes: bool = True) -> dict[str, str]:
+    """What a browser sends for the page's Yes, or for its Cancel. Raises LookupError where that is only a link."""
+    found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.html)
+    buttons = re.findall(r'<button type="submit" class="[^"]*" name="(agreed)" value="([^"]*)">([^<]*)', page.html)
+    said = [(name, value) for name, value, label in buttons if (label == "Cancel") is not yes]
+    if len(said) != 1:
+        raise LookupError("no such button")
+    return {name: text.unescape(value) for name, value in (*found, *said)}
+
+
 class Browser:
     """One cookie jar."""
 

@@ -16,7 +16,7 @@ from shared.admin.templates import templates
 from shared.admin.templates import writing as template_writing
 from shared.admin.variants import saving as variant_saving
 from shared.admin.variants import variants
-from tests.component.console.browser import Browser, Page
+from tests.component.console.browser import Browser, answer
 from tests.support.console import Stage
 from tests.support.operations import Facts
 from tests.support.templates import WELCOME, do, make_template, read_flows
@@ -40,16 +40,6 @@ async def ann(stage: Stage, visitor: Browser) -> Browser:
     await do(stage, "acme", variants.approve, {"template_id": "welcome", "variant": "Warm"}, name="Ada")
     await do(stage, "acme", template_settings.set_state, {"template_id": "welcome", "state": "active"})
     return visitor
-
-
-def answer(page: Page, *, yes: bool = True) -> dict[str, str]:
-    """What a browser sends for the page's Yes, or for its Cancel. Raises LookupError where that is only a link."""
-    found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.html)
-    buttons = re.findall(r'<button type="submit" class="[^"]*" name="(agreed)" value="([^"]*)">([^<]*)', page.html)
-    said = [(name, value) for name, value, label in buttons if (label == "Cancel") is not yes]
-    if len(said) != 1:
-        raise LookupError("no such button")
-    return {name: text.unescape(value) for name, value in (*found, *said)}
 
 
 async def yaml_of(stage: Stage) -> str:
@@ -174,6 +164,7 @@ async def test_who_cancels_finds_what_was_typed(stage: Stage, ann: Browser) -> N
     await do(stage, "acme", exports.set_target, {"bucket": "records"})
     facts = Facts(stage.db, stage.orgs["acme"], datetime.now(UTC))
     await facts.generation()
+    await facts.exported((facts.now - timedelta(hours=3)).replace(minute=0, second=0, microsecond=0))
     hours = {"start": f"{facts.now - timedelta(hours=5):%Y-%m-%dT%H:00}", "end": f"{facts.now:%Y-%m-%dT%H:00}"}
     forms = (
         ("/acme/integration/attributes", {"attributes": "other:\n  kind: list\n"}),

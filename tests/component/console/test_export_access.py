@@ -6,8 +6,7 @@ import pytest
 
 from shared.admin.exports import exports
 from shared.admin.exports import switch as export_switch
-from tests.component.console.browser import Browser
-from tests.component.console.test_asking_back import answer
+from tests.component.console.browser import Browser, answer
 from tests.support.console import Stage
 from tests.support.templates import do
 

@@ -5,7 +5,7 @@ import re
 from shared.admin.stops import OneTemplate
 from shared.admin.templates import settings as template_settings
 from shared.admin.templates import templates
-from tests.component.console.browser import Browser
+from tests.component.console.browser import Browser, answer
 from tests.support.console import Stage
 from tests.support.templates import do, make_template, read_flows
 
@@ -36,12 +36,14 @@ async def test_a_file_makes_a_template_and_says_what_is_wrong_with_it(stage: Sta
     await make_template(stage, "acme", review=True)
     exported = (await visitor.get("/acme/templates/welcome/file.yaml")).html
 
-    same = await visitor.post("/acme/templates/welcome/file", yaml=exported)
+    asked = await visitor.post("/acme/templates/welcome/file", yaml=exported)
+    same = await visitor.post("/acme/templates/welcome/file", **answer(asked))
     other = await visitor.post("/acme/templates/_new/import", yaml=exported.replace("id: welcome", "id: w2"))
     misplaced = await visitor.post("/acme/templates/welcome/file", yaml=exported.replace("id: welcome", "id: w3"))
     broken = await visitor.post("/acme/templates/_new/import", yaml="a: [")
     copy = (await visitor.get("/acme/templates/w2/file.yaml")).html
 
+    assert "version 2, in review, is withdrawn" in asked.words
     assert (same.status, other.status) == (303, 303)
     assert "must say template_id: welcome" in misplaced.words
     assert (broken.status, "is no YAML" in broken.words) == (422, True)

@@ -219,7 +219,7 @@ async def test_who_read_a_version_under_review_does_not_approve_the_one_that_cam
 
 
 async def test_an_editors_page_sends_and_approves_the_version_that_it_showed(stage: Stage, visitor: Browser) -> None:
-    await visitor.sign_in(await stage.person("Bob", acme="reviewer"))
+    await visitor.sign_in(await stage.person("Bob", acme="owner"))
     path = here(await make_template(stage, "acme"))
     read = await visitor.get(path)
     await save(stage, "Coffee at half the price")
@@ -253,7 +253,7 @@ async def test_two_people_who_roll_back_at_once_roll_back_once(stage: Stage, vis
 async def test_the_last_approved_variant_is_archived_by_who_knows_that_it_is_and_comes_back(
     stage: Stage, visitor: Browser
 ) -> None:
-    await visitor.sign_in(await stage.person("Ann", acme="reviewer"))
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
     path = here(await make_template(stage, "acme", review=True))
     of_a_draft = (await visitor.get(path)).words
     await read_flows(stage, "acme")

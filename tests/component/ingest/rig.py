@@ -134,10 +134,11 @@ class Rig:
             pass
 
     async def work(self) -> None:
-        """Do what was queued; outcomes are kept."""
-        jobs, self.queued = self.queued, []
-        for job in jobs:
-            self.outcomes += await ingest_files([job], self.deps)
+        """Do what was queued, and what is queued by that; outcomes are kept."""
+        while self.queued:
+            jobs, self.queued = self.queued, []
+            for job in jobs:
+                self.outcomes += await ingest_files([job], self.deps)
 
     async def list_twice(self) -> None:
         """Two listings a stable time apart."""

@@ -11,6 +11,7 @@ import pytest
 
 from services.ingest.handler import ingest_files
 from services.ingest.reading.text import Limits
+from services.ingest.sources import poller
 from shared.schemas.jobs import IngestFileJob
 from tests.component.ingest.given import Mail, nested_csv
 from tests.component.ingest.rig import Rig
@@ -29,7 +30,10 @@ def outcome(file: Bad) -> tuple[str, int, int]:
 
 
 @pytest.mark.timeout(300)  # more than a hundred files, one after the other
-async def test_bad_files_are_settled_and_good_ones_loaded_beside_them(rig: Rig, folder: Path) -> None:
+async def test_bad_files_are_settled_and_good_ones_loaded_beside_them(
+    rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller, "MOST_ON_THEIR_WAY", 1_000)  # all at once: each bad one is loaded with a good one
     rig.with_deps(limits=Limits(max_ratio=20, slack_bytes=4 << 20))  # so that bombs are found out sooner
     files = {f"bad-{number:03}": file() for number, file in enumerate(BAD_FILES.values())}
     for name, file in files.items():

@@ -93,7 +93,9 @@ async def test_a_silent_source(shop: Rig, sftp_root: SftpFolder) -> None:
     assert await shop.sources.count_silent(shop.clock.now()) == 1
     since = silent_since(SENT, 5, 3600.0, SENT + timedelta(hours=3))
     line = trouble_of(_source().model_copy(update={"silent_since": since}))
-    assert line == "no new file since 2026-11-23 09:00:00, longer than usual; does whoever puts them there still run?"
+    assert (
+        line == "no new file since 2026-11-23 09:00:00 UTC, longer than usual; does whoever puts them there still run?"
+    )
     assert explained(line)
 
 

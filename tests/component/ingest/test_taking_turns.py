@@ -22,21 +22,21 @@ def shop(bare_rig: Rig, tmp_path: Path) -> Rig:
     return bare_rig
 
 
+def fill(folder: Path, files: int) -> None:
+    folder.mkdir(parents=True)
+    for number in range(files):
+        (folder / f"{number:03}.csv").write_bytes(nested_csv([Mail(f"{folder.name}{number}").received()]))
+
+
 async def put(rig: Rig, folder: Path, files: int) -> UUID:
     """A source of so many files, of one event each."""
-    _write(folder, files)
+    fill(folder, files)
     source_id = uuid4()
     await rig.run(
         "INSERT INTO sources (source_id, org_id, name, kind, path) VALUES ($1, $2, $3, 'folder', $3)",
         source_id, rig.org_id, folder.name,
     )  # fmt: skip
     return source_id
-
-
-def _write(folder: Path, files: int) -> None:
-    folder.mkdir(parents=True)
-    for number in range(files):
-        (folder / f"{number:03}.csv").write_bytes(nested_csv([Mail(f"{folder.name}{number}").received()]))
 
 
 async def load_in_turn(rig: Rig) -> list[UUID]:

@@ -220,7 +220,7 @@ def test_a_paused_variant_may_go_back_to_the_version_before_or_into_the_archive(
 
 
 REVIEW = Standing("approved", 1, 2, "in_review")
-PAUSED = Standing("paused", 1)
+PAUSED_FIRST = Standing("paused", 1)
 
 
 @pytest.mark.parametrize(
@@ -239,12 +239,12 @@ PAUSED = Standing("paused", 1)
         (Standing("draft", 1, 1, "in_review"), Standing("draft", 2), ["version 1, in review, is withdrawn"]),
         (Standing("draft", 1, 1, "checked"), Standing("approved", 2), []),
         (LIVE, Standing("draft", 2), []),  # that it is not served any more is told of every variant
-        (PAUSED, PAUSED, []),
-        (PAUSED, Standing("draft", 1), ["the guardrail's pause ends: it is a draft"]),
-        (PAUSED, Standing("approved", 2), [
+        (PAUSED_FIRST, PAUSED_FIRST, []),
+        (PAUSED_FIRST, Standing("draft", 1), ["the guardrail's pause ends: it is a draft"]),
+        (PAUSED_FIRST, Standing("approved", 2), [
             "the guardrail's pause ends", "the changed text is served from the next webhook on, in place of version 1",
         ]),
-        (PAUSED, Standing("archived", 1), []),
+        (PAUSED_FIRST, Standing("archived", 1), []),
     ],
 )  # fmt: skip
 def test_what_a_file_does_beside_what_it_says_is_told(before: Standing, after: Standing, told: list[str]) -> None:

@@ -61,7 +61,7 @@ async def test_sessions_that_began_with_a_password_end_when_passwords_are_turned
     ann = await stage.person("Ann", acme="owner")
     async with Browser(stage.url) as through_provider:
         await comes_back(through_provider, there)
-        password = "quiet otter in the rain"  # of nobody
+        password = "quiet otter in the rain"
         await visitor.post(await stage.reset(ann), password=password, again=password)
         await comes_back(through_provider, there)
         await visitor.sign_in(ann, password)
