@@ -66,9 +66,10 @@ class Move:
 
 
 def about(action: Action, now: Standing) -> int | None:
-    """The version that this action would be about: the one that is served where it is taken back, resumed or archived,
-    else the pending one. None: there is none."""
-    return now.version if action in ("rollback", "resume", "archive") else now.pending
+    """The version that this action would be about: the one that is served, or paused, where that is taken back, resumed
+    or archived, else the pending one. None: there is none."""
+    served = now.state in ("approved", "paused")
+    return now.version if served and action in ("rollback", "resume", "archive") else now.pending
 
 
 def act(action: Action, now: Standing, history: Sequence[Event], *, actor: str, review_required: bool) -> Move:

@@ -139,6 +139,7 @@ async def user_id_of(connection: Connection, email: str) -> UUID | None:
 
 # Before links for a new password, where both are touched: so nothing is set behind the back of whoever ends them all.
 LOCK_ACCOUNT = "SELECT FROM users WHERE user_id = $1 FOR NO KEY UPDATE"
+DELETE_SIGNIN_LINKS = "DELETE FROM signin_links WHERE user_id = $1"
 DELETE_RESETS = "DELETE FROM password_resets WHERE user_id = $1 AND used_at IS NULL"
 INSERT_RESET = """
     INSERT INTO password_resets (digest, user_id, drops_totp, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)

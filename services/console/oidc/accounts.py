@@ -22,7 +22,7 @@ from shared import logs
 from shared.admin.audit import INSERT_ENTRY
 from shared.db.pool import Connection
 from shared.people.roles import Role
-from shared.people.store import DELETE_RESETS, LastOwner, change_role, remove_member
+from shared.people.store import DELETE_RESETS, DELETE_SIGNIN_LINKS, LastOwner, change_role, remove_member
 
 log = logs.get(__name__)
 
@@ -96,6 +96,7 @@ class _Entry:
     async def end_ways_in(self, user_id: UUID) -> None:
         """What opened this account until now opens it no more, by whomever it was set."""
         await self.connection.execute(DELETE_RESETS, user_id)
+        await self.connection.execute(DELETE_SIGNIN_LINKS, user_id)
         await self.connection.execute(END_WAYS_IN, user_id)
         await self.connection.execute(DELETE_CODES, user_id)
         await self.connection.execute(DELETE_SESSIONS_OF, user_id, None)

@@ -21,7 +21,10 @@ from services.console.web.visit import Visit
 pages = Pages()
 
 SET_NAME = "UPDATE users SET name = $2 WHERE user_id = $1"
-SET_PASSWORD = "UPDATE users SET password_hash = $2 WHERE user_id = $1"  # noqa: S105  # a statement
+# In place of the one that was checked: single sign-on may have ended it meanwhile.
+SET_PASSWORD = """
+    UPDATE users SET password_hash = $2 WHERE user_id = $1 AND password_hash IS NOT DISTINCT FROM $3
+"""  # noqa: S105  # a statement
 SELECT_LINKED = "SELECT EXISTS (SELECT FROM identities WHERE user_id = $1 AND issuer = $2)"
 _BUSY_WAIT_S = 3
 _JUST_NOW = timedelta(minutes=10)
@@ -93,8 +96,13 @@ async def change_password(visit: Visit) -> web.StreamResponse:
     except Busy:
         raise too_many(_BUSY_WAIT_S) from None
     async with visit.console.database.transaction() as connection:
-        await connection.execute(SET_PASSWORD, visit.account.user_id, password_hash)
-        await remember(connection, visit.moment, "people.password", visit.account.user_id, visit.account.email)
+        before = visit.account.user_id, password_hash, visit.account.password_hash
+        changed = await connection.execute(SET_PASSWORD, *before) == "UPDATE 1"
+        if changed:
+            await remember(connection, visit.moment, "people.password", visit.account.user_id, visit.account.email)
+    if not changed:
+        form.refuse("current", "was changed or ended meanwhile")
+        return await _show(visit, password_form=form)
     await people.sessions.end_all(visit.account.user_id, but=visit.caller.old)
     await visit.notice("Your password is changed. Every other browser was signed out.")
     return visit.see_other("/_account")

@@ -21,10 +21,16 @@ log = logs.get(__name__)
 
 _BUSY_WAIT_S = 3.0
 
+# Held until the session is there: whoever ends all ways into the account waits, and then ends that session, too.
+STILL_OPENS = "SELECT true FROM users WHERE user_id = $1 AND password_hash IS NOT DISTINCT FROM $2 FOR SHARE"
 TAKE_STEP = "UPDATE users SET totp_step = $2 WHERE user_id = $1 AND totp_step < $2"
 TAKE_RECOVERY_CODE = """
     UPDATE recovery_codes SET used_at = $3 WHERE user_id = $1 AND digest = $2 AND used_at IS NULL
 """
+
+
+class Changed(Exception):
+    """What was checked opens the account no more: its password was changed or ended meanwhile."""
 
 
 class TooMany(Exception):
@@ -82,7 +88,16 @@ async def sign_in(means: Means, email: str, password: str, caller: Caller) -> Be
         _tell_refused("password", account, caller)
         return None
     assert account is not None  # noqa: S101  # without an account nothing matches
-    return await begin(means, account.user_id, "full" if account.totp_since is None else "password", caller)
+    stage: Stage = "full" if account.totp_since is None else "password"
+    return await _begun_with(means, account, stage, caller, "password")
+
+
+async def _begun_with(means: Means, account: Account, stage: Stage, caller: Caller, how: With) -> Begun | None:
+    try:
+        return await begin(means, account.user_id, stage, caller, how, checked=account)
+    except Changed:
+        _tell_refused("changed", account, caller)
+        return None
 
 
 async def password_is(means: Means, account: Account, password: str) -> bool:
@@ -105,7 +120,7 @@ async def pass_second_factor(
     if not await _tried(means, [("code", key_of("code", str(session.user_id)))], is_right):
         _tell_refused("code", account, caller)
         return None
-    return await begin(means, session.user_id, "full", caller, session.signed_in_with)
+    return await _begun_with(means, account, "full", caller, session.signed_in_with)
 
 
 def _tell_refused(reason: str, account: Account | None, caller: Caller) -> None:
@@ -145,13 +160,17 @@ async def _takes(means: Means, account: Account, code: str) -> bool:
 
 
 async def begin(
-    means: Means, user_id: UUID, stage: Stage, caller: Caller, how: With = "password", id_token: str | None = None
-) -> Begun:
+    means: Means, user_id: UUID, stage: Stage, caller: Caller, how: With = "password", id_token: str | None = None,
+    checked: Account | None = None,
+) -> Begun:  # fmt: skip
     """A session under an id that is new, whatever the browser brought. `id_token`: what the provider said, kept for
-    signing out there; a half session's goes over to the full one."""
+    signing out there; a half session's goes over to the full one. `checked`: the account as its password or code was
+    found right. Raises Changed where it has another password by now."""
     token, now = links.mint(means.random_bytes), means.clock.now()
     digest = links.digest(token)
     async with means.database.transaction() as connection:
+        if checked and not await connection.fetchval(STILL_OPENS, checked.user_id, checked.password_hash):
+            raise Changed
         if id_token is None and caller.old is not None and how == "provider":
             id_token = _unsealed(means, caller.old, await connection.fetchval(store.SELECT_ID_TOKEN, caller.old))
         if caller.old is not None:

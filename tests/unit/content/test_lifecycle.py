@@ -81,6 +81,7 @@ def test_an_approval_is_about_what_waits_and_a_rollback_about_what_is_served(act
 
     assert about(action, Standing("approved", 1, 2, "in_review")) == (1 if about_served else 2)
     assert about(action, LIVE) == (1 if about_served else None)
+    assert about(action, Standing("draft", 1, 2, "draft")) == 2  # nothing is served: what is looked at is what waits
 
 
 @pytest.mark.parametrize(

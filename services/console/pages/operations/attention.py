@@ -118,7 +118,7 @@ def _driven_away(org_slug: str, templates: Sequence[DrivenAway]) -> Iterator[Ite
             "bad", f"More people leave by {one.name} than by its control",
             f"{one.says}. The guardrail pauses what one variant alone does, and never the last one: look at the copy, "
             "or stop the template.",
-            f"/{org_slug}/results/{one.template_id}", "Results",
+            f"/{org_slug}/templates/{one.template_id}", one.name,
         )  # fmt: skip
 
 
