@@ -58,7 +58,8 @@ READ_AGAIN = """
 
 # Those whose message or worker was lost, then stable ones, oldest first: so many that $6 are on their way, once half of
 # that or fewer are, because finding the oldest reads all that wait. What came back to be listed since the last listing
-# waits for the next one: its server may be away.
+# waits for the next one: its server may be away. Files that were tried and come again later do not count: some old ones
+# that cannot be read must not keep the newest from being read for hours.
 SELECT_CANDIDATES = """
     (SELECT file_id FROM ingest_files
      WHERE org_id = $1 AND source_id = $2 AND state IN ('queued', 'loading')
@@ -71,7 +72,7 @@ SELECT_CANDIDATES = """
        AND s.enabled AND s.refused_at IS NULL
      ORDER BY f.mtime, f.path
      LIMIT (SELECT CASE WHEN count(*) > $6::int / 2 THEN 0 ELSE $6::int - count(*) END FROM ingest_files
-            WHERE org_id = $1 AND source_id = $2 AND state IN ('queued', 'loading')))
+            WHERE org_id = $1 AND source_id = $2 AND state IN ('queued', 'loading') AND attempts = 0))
 """
 
 MARK_QUEUED = """

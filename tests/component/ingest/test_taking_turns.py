@@ -77,6 +77,20 @@ async def test_another_of_a_source_is_queued_when_half_of_them_are_done(shop: Ri
     assert len(queued) == MOST_ON_THEIR_WAY
 
 
+async def test_files_that_cannot_be_read_keep_the_others_of_their_source_from_nothing(
+    shop: Rig, tmp_path: Path
+) -> None:
+    await put(shop, tmp_path / "shop" / "many", MOST_ON_THEIR_WAY + 5)
+    await shop.list_twice()
+    before = len(shop.queued)
+
+    shop.clock.advance(600)
+    await shop.run("UPDATE ingest_files SET attempts = 1, error = 'file_denied: no' WHERE state = 'queued'")
+    await shop.poll()
+
+    assert (before, len(shop.queued)) == (MOST_ON_THEIR_WAY, MOST_ON_THEIR_WAY + 5)
+
+
 async def test_a_file_whose_server_was_away_waits_for_the_next_listing(shop: Rig, tmp_path: Path) -> None:
     source_id = await put(shop, tmp_path / "shop" / "few", 2)
     await shop.list_twice()
