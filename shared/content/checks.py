@@ -255,6 +255,15 @@ def _is_address(host: str) -> bool:
     return True
 
 
+def _wrong_codes(text: str, asked: Asked) -> Iterator[tuple[str, str]]:
+    known = {one.code.upper(): one for one in asked.rules.promo_codes}
+    for code in codes(text):
+        if (promo := known.get(code.upper())) is None:
+            yield code, "none of the org's; correct it, or add it to promo_codes of its rules"
+        elif promo.ends is not None and promo.ends < asked.today:
+            yield code, f"which ended on {promo.ends}; leave it out"
+
+
 def _wording(text: str, asked: Asked) -> Iterator[tuple[str, Severity, str, str]]:
     """Check, severity, what to say, and the words as found."""
     rules = asked.rules
@@ -267,18 +276,8 @@ def _wording(text: str, asked: Asked) -> Iterator[tuple[str, Severity, str, str]
                     f'says "{found[0]}", a {kind} that the org has banned; leave it out',
                     found[0],
                 )
-    known = {one.code.upper(): one for one in rules.promo_codes}
-    for code in codes(text)[:MOST_OF_A_KIND]:
-        if (promo := known.get(code.upper())) is None:
-            what = f"names the promo code {code}, none of the org's; correct it, or add it to promo_codes of its rules"
-            yield "promo_code", "blocking", what, code
-        elif promo.ends is not None and promo.ends < asked.today:
-            yield (
-                "promo_code",
-                "blocking",
-                f"names the promo code {code}, which ended on {promo.ends}; leave it out",
-                code,
-            )
+    for code, what in islice(_wrong_codes(text, asked), MOST_OF_A_KIND):
+        yield "promo_code", "blocking", f"names the promo code {code}, {what}", code
     if found := URGENCY.search(text):
         ends = rules.end_dates.get(asked.template_id)
         if ends is None or ends < asked.today:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.content.checks import CHECKS, Asked, check_copy, table
+from shared.content.checks import CHECKS, MOST_OF_A_KIND, Asked, check_copy, table
 from shared.content.faults import Finding
 from shared.content.rules import OrgRules
 from shared.schemas.template_file import VariantCopy
@@ -154,3 +154,12 @@ def test_every_finding_is_of_a_check_in_the_table_and_the_docs_show_the_table() 
 
     assert {one.check for one in check("welcome", **LOUD)} <= names
     assert table() in (Path(__file__).parents[3] / "docs" / "content.md").read_text()
+
+
+def test_a_bad_code_is_found_behind_as_many_good_ones_as_are_told() -> None:
+    good = [f"CODE{n}" for n in range(100, 101 + MOST_OF_A_KIND)]
+    rules = OrgRules.model_validate({"promo_codes": good})
+
+    found = check(rules=rules, body=f"{BODY}<p>{' '.join(good)} CODE7</p>")
+
+    assert [(one.check, "CODE7," in one.what) for one in found] == [("promo_code", True)]

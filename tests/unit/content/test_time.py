@@ -49,7 +49,7 @@ def test_no_text_makes_the_checks_take_long(opening: str) -> None:
     half = min(seconds(lambda: check(LONGEST // 2 - 6)) for _ in range(3))
     whole = min(seconds(lambda: check(LONGEST - 6)) for _ in range(3))
 
-    assert whole < 2
+    assert whole < 10  # of its own time, on a slow core; read to the end each time it was minutes
     assert whole < 3 * half + 0.1  # where each opening is read to the end of the text, it is four times
 
 
@@ -60,7 +60,7 @@ def test_nor_do_as_many_tags_as_are_read(one: str, often: int) -> None:
 
     took = seconds(lambda: check_copy(VariantCopy(name="one", subject="Hello", body=f"Hello {text}"), ASKED))
 
-    assert took < 2
+    assert took < 10
 
 
 def test_each_tag_is_held_against_each_captured_text_at_once() -> None:
@@ -92,7 +92,7 @@ def test_of_thousands_of_bad_pictures_and_codes_the_first_are_told() -> None:
     assert {name: checks.count(name) for name in ("image_alt", "promo_code")} == dict.fromkeys(
         ("image_alt", "promo_code"), MOST_OF_A_KIND
     )
-    assert took < 2
+    assert took < 10
 
 
 OLD_TAGS = re.compile(r"\{\{(.*?)\}\}|\{%-?\s*comment.*?endcomment\s*-?%\}|\{%.*?%\}", re.DOTALL)
