@@ -108,19 +108,30 @@ class Retention:
         await self._days.finish()
         dropped, held = [], 0
         for day in await self._days.old(kept_since(self._clock.now(), self._keep_days)):
-            if why := await self._days.holds(day):
-                held += 1
-                log.error("retention.kept", day=day.isoformat(), why=list(why))
-            elif await self._days.drop(day, self._clock.now()):
+            try:
+                gone = await self._drop(day)
+            except Failure as error:
+                gone = False
+                log.warning("retention.day_failed", day=day.isoformat(), reason=error.reason)
+            if gone:
                 dropped.append(day)
-                log.info("retention.dropped", day=day.isoformat())
             else:
                 held += 1
-                log.warning("retention.table_is_busy", day=day.isoformat())
         metrics.gauge("retention_held_days", held)
         if dropped:
             await self._days.finish()
         return dropped
+
+    async def _drop(self, day: date) -> bool:
+        """False where something holds it, or its table is busy. Raises Failure."""
+        if why := await self._days.holds(day):
+            log.error("retention.kept", day=day.isoformat(), why=list(why))
+            return False
+        if not await self._days.drop(day, self._clock.now()):
+            log.warning("retention.table_is_busy", day=day.isoformat())
+            return False
+        log.info("retention.dropped", day=day.isoformat())
+        return True
 
 
 class StoredDays:
