@@ -21,7 +21,7 @@ ACTOR = "guardrail"
 _BACK = timedelta(days=366)
 _TIMEOUT_S = 180.0
 
-# Unsubscribes are rare: most looks end here, without a look at any send.
+# Unsubscribes are rare: looks at small templates end here, without a look at any send.
 SELECT_LEFT = """
     SELECT copy_id, sum(unsubscribes + spam)::int AS away FROM rollups
     WHERE org_id = $1 AND template_id = $2 AND copy_id IS NOT NULL AND day >= $3 GROUP BY copy_id

@@ -1,5 +1,6 @@
 """SQL of the ranker: what is due, what happened, what was made of it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from services.ranker.fit import Before, Snapshot, Task, known_variants
 from services.ranker.guard import guard
 from services.ranker.records import Claim, Paused
 from services.ranker.texts import Replaced, as_variants, replaced
-from shared.db.pool import Connection, Database
+from shared.db.pool import Connection, Database, Row
 from shared.schemas.copy import VariantSource
 from shared.schemas.policy import Policy
 
@@ -155,7 +156,9 @@ class Store:
             variants = [Variant(**row) for row in await connection.fetch(SELECT_VARIANTS, *key)]
             copy_ids = sorted(str(one.copy_id) for one in variants if one.eligible)
             served = await connection.fetchrow(SELECT_SERVED, *key, copy_ids)
-            texts = await read_replaced(connection, *key, until)
+            served_versions = await connection.fetch(SELECT_SERVED_VERSIONS, *key, until)
+        texts = await asyncio.to_thread(replaced_of, served_versions)  # texts are parsed and compared
+        async with self._database.transaction(claim.org_id, _FACTS_TIMEOUT_S) as connection:
             facts = await read_facts(connection, *key, until, policy, texts)
         known = known_variants([*variants, *as_variants(texts, variants)], facts)
         return Task(*key, until, policy, known, facts, before_of(dict(served)) if served else None)
@@ -186,7 +189,11 @@ class Store:
 
 async def read_replaced(connection: Connection, org_id: UUID, template_id: str, until: datetime) -> list[Replaced]:
     """The versions whose texts were served before then, and at that moment no more."""
-    rows = await connection.fetch(SELECT_SERVED_VERSIONS, org_id, template_id, until)
+    return replaced_of(await connection.fetch(SELECT_SERVED_VERSIONS, org_id, template_id, until))
+
+
+def replaced_of(rows: Sequence[Row]) -> list[Replaced]:
+    """The same of rows that were read."""
     return replaced(VariantSource(**row) for row in rows)
 
 
