@@ -21,6 +21,7 @@ from cli import doctor_rules as rules
 from cli.display import printable
 from cli.doctor_rules import DatabaseSeen, Finding, SealedSeen, UrlSeen, Waits
 from cli.session import command
+from shared.admin.checks.driven_away_store import OF_SERVED
 from shared.admin.sources.sources import MENDED
 from shared.api_keys import Peppers
 from shared.crypto import KeyRing, SealError, key_name
@@ -57,8 +58,7 @@ SELECT_WAITING: Final = f"""
         UNION ALL SELECT org_id, 'template', template_id, 1 FROM templates WHERE stopped_at IS NOT NULL
         UNION ALL SELECT org_id, 'variants', template_id, count(*) FROM variants WHERE state = 'paused' GROUP BY 1, 3
         UNION ALL SELECT org_id, 'fit', template_id, 1 FROM policy_fits WHERE error IS NOT NULL
-        UNION ALL SELECT org_id, 'leaving', template_id, 1 FROM policy_fits JOIN templates USING (org_id, template_id)
-            WHERE driven_away IS NOT NULL AND state IN ('active', 'shipped')
+        UNION ALL SELECT org_id, 'leaving', template_id, 1 FROM {OF_SERVED}
         UNION ALL SELECT s.org_id, 'files', s.name, count(*) FROM ingest_files f JOIN sources s USING (source_id)
             WHERE f.state IN ('held', 'failed') AND s.removed_at IS NULL AND NOT {MENDED} GROUP BY 1, 3
         UNION ALL SELECT org_id, 'source', name, 1 FROM sources

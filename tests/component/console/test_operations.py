@@ -18,7 +18,16 @@ INSERT_TEMPLATE = """
     INSERT INTO templates (org_id, template_id, name, state, created_at, updated_at)
     VALUES ($1, $2, 'Mail ' || $2::text, $3, $4, $4)
 """
-SERVED = (("acme", "welcome", "active"), ("acme", "old", "archived"), ("other", "x", "active"))
+SERVED = (
+    ("acme", "welcome", "active"),
+    ("acme", "old", "archived"),
+    ("acme", "bare", "active"),
+    ("other", "x", "active"),
+)
+INSERT_APPROVED = """
+    INSERT INTO variants (org_id, copy_id, template_id, name, state, created_at, updated_at)
+    VALUES ($1, gen_random_uuid(), $2, 'A', $3, now(), now())
+"""
 INSERT_FIT = "INSERT INTO policy_fits (org_id, template_id, epoch, driven_away) VALUES ($1, $2, 1, $3)"
 
 # Files that came hourly until some hours ago, and a listing just now.
@@ -53,12 +62,15 @@ async def test_templates_by_which_people_leave_are_told_while_they_are_served(st
         for slug, template_id, state in SERVED:
             await connection.execute(INSERT_TEMPLATE, stage.orgs[slug], template_id, state, datetime.now(UTC))
             await connection.execute(INSERT_FIT, stage.orgs[slug], template_id, f"{template_id}: 10.00% against 0.30%")
+            standing = "archived" if template_id == "bare" else "approved"  # obeyed: nothing is left to leave by
+            await connection.execute(INSERT_APPROVED, stage.orgs[slug], template_id, standing)
 
     words = (await visitor.get("/acme/operations/attention")).words
 
     assert "More people leave by Mail welcome than by its control" in words
     assert "welcome: 10.00% against 0.30%" in words
     assert "Mail old" not in words
+    assert "Mail bare" not in words
     assert "Mail x" not in words
 
 
