@@ -44,7 +44,7 @@ async def audit(
         click.echo(csv_lines([_COLUMNS, *map(_cells, found)]), nl=False)
     else:
         show_table(
-            ("when (UTC)", "who", "what", "of", "asked"),
+            ("when", "who", "what", "of", "asked"),
             ((moment(one.at), one.actor, one.operation, one.target, _text(one.asked)) for one in found),
             empty="Nothing was changed.",
         )

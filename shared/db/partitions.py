@@ -14,6 +14,7 @@ log = logs.get(__name__)
 
 EVERY_S: Final = 3600.0
 """Virtual."""
+_AGAIN_S: Final = 30.0  # virtual; each try may wait for 5 s, and others wait for it
 
 ENSURE_PARTITION: Final = "SELECT ensure_partition($1, $2)"
 
@@ -47,5 +48,6 @@ class Partitions:
                     await self.ensure((today, today + timedelta(days=1)))
                     due_s = clock.monotonic() + EVERY_S
                 except Outage as error:
+                    due_s = clock.monotonic() + _AGAIN_S
                     log.warning("partitions.not_ensured", parent=self._parent, reason=error.reason)
             await first_of(stop.wait(), within_s=1)

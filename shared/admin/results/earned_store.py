@@ -33,7 +33,7 @@ _WITH_ORDERS = f"""
         GROUP BY s.generation_id
     )
 """  # noqa: S608  # the text above
-# Klaviyo's own control branch: one email, one decision; those of days on which treatment was delivered, as in store.py.
+# Klaviyo's own control branch: one email, one decision; those of days with decisions for treatment, as in store.py.
 # A row a day and arm; the sums over people, who come on several days, are the arm's in each.
 SELECT_EARNED = f"""
     {_WITH_ORDERS}, units AS (
@@ -47,7 +47,8 @@ SELECT_EARNED = f"""
         FROM sends s CROSS JOIN LATERAL earned($1, $2, s.transmission_id, 'infinity') e
         WHERE s.delivered AND {OF_CONTROL_BRANCH}
     ), compared AS (
-        SELECT * FROM units WHERE NOT external OR bucket IN (SELECT bucket FROM units WHERE NOT control)
+        SELECT * FROM units WHERE NOT external OR bucket IN (
+            SELECT width_bucket(accepted_at, $10::timestamptz[]) FROM decided WHERE NOT control)
     ), people AS (
         SELECT control, user_id, count(*) AS sends, count(*) FILTER (WHERE converted) AS converted,
             sum(revenue) AS revenue

@@ -20,9 +20,14 @@ pytestmark = pytest.mark.timeout(120)
 
 
 async def give_up(connection: AbstractRobustConnection) -> None:
-    """As the library does after missed heartbeats, without the half minute before it."""
+    """As the library does after missed heartbeats, without the half minute before it: who reads the line is cancelled,
+    then its writer, and with that word all who wait."""
     assert connection.transport is not None
-    await connection.transport.connection.close(asyncio.CancelledError())
+    line = connection.transport.connection
+    assert isinstance(line, aiormq.Connection)
+    line._reader_task.cancel()
+    await asyncio.wait([line._reader_task, line._writer_task])
+    await line.close(asyncio.CancelledError())
 
 
 async def test_who_waits_for_a_confirm_in_a_gathered_batch_is_told(amqp_url: str) -> None:
