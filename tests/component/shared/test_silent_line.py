@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import aiormq
 import pytest
@@ -25,8 +26,9 @@ async def give_up(connection: AbstractRobustConnection) -> None:
     assert connection.transport is not None
     line = connection.transport.connection
     assert isinstance(line, aiormq.Connection)
-    line._reader_task.cancel()
-    await asyncio.wait([line._reader_task, line._writer_task])
+    tasks: list[Any] = [line._reader_task, line._writer_task]
+    tasks[0].cancel()
+    await asyncio.wait(tasks)
     await line.close(asyncio.CancelledError())
 
 
