@@ -76,7 +76,7 @@ def test_a_template_by_which_more_people_leave_than_by_its_control_needs_attenti
 
     assert (one.tone, one.title) == ("bad", "More people leave by Welcome email than by its control")
     assert one.text.startswith("10.00%, against 0.30%. ")
-    assert one.path == "/acme/results/welcome"
+    assert one.path == "/acme/templates/welcome"
 
 
 def test_a_source_without_new_files_for_too_long_needs_attention() -> None:
