@@ -22,7 +22,7 @@ pages = Pages()
 
 SET_NAME = "UPDATE users SET name = $2 WHERE user_id = $1"
 # In place of the one that was checked: single sign-on may have ended it meanwhile.
-SET_PASSWORD = """
+CHANGE_PASSWORD = """
     UPDATE users SET password_hash = $2 WHERE user_id = $1 AND password_hash IS NOT DISTINCT FROM $3
 """  # noqa: S105  # a statement
 SELECT_LINKED = "SELECT EXISTS (SELECT FROM identities WHERE user_id = $1 AND issuer = $2)"
@@ -97,7 +97,7 @@ async def change_password(visit: Visit) -> web.StreamResponse:
         raise too_many(_BUSY_WAIT_S) from None
     async with visit.console.database.transaction() as connection:
         before = visit.account.user_id, password_hash, visit.account.password_hash
-        changed = await connection.execute(SET_PASSWORD, *before) == "UPDATE 1"
+        changed = await connection.execute(CHANGE_PASSWORD, *before) == "UPDATE 1"
         if changed:
             await remember(connection, visit.moment, "people.password", visit.account.user_id, visit.account.email)
     if not changed:

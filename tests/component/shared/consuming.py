@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
+import aiormq
+
 from shared.clock import FrozenClock
 from shared.errors import Outage
 from shared.messaging import dead
@@ -67,6 +69,15 @@ async def consuming(
             stop.set()
             async with asyncio.timeout(10):
                 await running
+
+
+def consuming_channels(consumer: Consumer[GenerateJob]) -> list[aiormq.Channel]:
+    """One for each of its queues; raises AssertionError until each is consumed."""
+    transport = consumer._connection.transport
+    assert transport is not None
+    found = [one for one in transport.connection.channels.values() if isinstance(one, aiormq.Channel) and one.consumers]
+    assert len(found) == SPEC.shards
+    return found
 
 
 async def letters(amqp_url: str, count: int) -> Sequence[dead.DeadLetter]:

@@ -12,10 +12,8 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 from shared import metrics
 from shared.errors import Outage
 from shared.messaging.broker import connect, open_channel
-from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import open_publisher
-from shared.schemas.jobs import GenerateJob
-from tests.component.shared.consuming import ORG, SPEC, Recorder, attached, consuming, job
+from tests.component.shared.consuming import ORG, SPEC, Recorder, attached, consuming, consuming_channels, job
 from tests.support.waiting import eventually
 
 ORGS = [UUID(int=number) for number in range(8)]  # of both shards
@@ -104,7 +102,7 @@ async def test_a_consumer_whose_channel_is_dead_takes_jobs_again(
     handler = Recorder(lambda *_: None)
 
     async with consuming(amqp_url, handler) as (publisher, consumer):
-        for channel in _consuming_channels(consumer):
+        for channel in consuming_channels(consumer):
             await harm(channel)
         await publisher.send_jobs(SPEC, ORG, [job("after")])
 
@@ -115,7 +113,7 @@ async def test_a_consumer_that_the_broker_forgot_is_counted_once_and_its_neighbo
     handler, before = Recorder(lambda *_: None), _revived()
 
     async with consuming(amqp_url, handler) as (publisher, consumer):
-        await _cancel_behind_its_back(_consuming_channels(consumer)[0])
+        await _cancel_behind_its_back(consuming_channels(consumer)[0])
         await eventually(lambda: _revived() > before, within_s=30)
         await eventually(lambda: attached(consumer))
         for org in ORGS:
@@ -123,15 +121,6 @@ async def test_a_consumer_that_the_broker_forgot_is_counted_once_and_its_neighbo
         await eventually(lambda: len(handler.done) == len(ORGS))
 
     assert _revived() == before + 1
-
-
-def _consuming_channels(consumer: Consumer[GenerateJob]) -> list[aiormq.Channel]:
-    """One for each of its queues."""
-    transport = consumer._connection.transport
-    assert transport is not None
-    found = [one for one in transport.connection.channels.values() if isinstance(one, aiormq.Channel) and one.consumers]
-    assert len(found) == SPEC.shards
-    return found
 
 
 def _revived() -> float:

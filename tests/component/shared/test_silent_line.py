@@ -13,7 +13,7 @@ from shared.messaging.consumer import Consumer
 from shared.messaging.gather import Gather
 from shared.messaging.publisher import open_publisher
 from shared.schemas.jobs import GenerateJob
-from tests.component.shared.consuming import ORG, SPEC, Recorder, attached, consuming, job, letters
+from tests.component.shared.consuming import ORG, SPEC, Recorder, attached, consuming, consuming_channels, job, letters
 from tests.support.link import link_to
 from tests.support.waiting import eventually
 
@@ -78,7 +78,7 @@ async def test_a_consumer_that_is_forgotten_after_the_line_was_silent_is_revived
         link.mend()
 
         await eventually(lambda: _watched(consumer))
-        for channel in await eventually(lambda: _consuming_channels(consumer)):
+        for channel in await eventually(lambda: consuming_channels(consumer)):
             for tag in [*channel.consumers]:
                 await channel.basic_cancel(tag)  # nobody is told
         await publisher.send_jobs(SPEC, ORG, [job("after")])
@@ -113,12 +113,3 @@ async def _watched(consumer: Consumer[GenerateJob]) -> bool:
     """It consumes, and is looked after."""
     names = [task.get_name() for task in asyncio.all_tasks() if not task.done()]
     return await attached(consumer) and f"watch {SPEC.name}" in names
-
-
-def _consuming_channels(consumer: Consumer[GenerateJob]) -> list[aiormq.Channel]:
-    """One for each of its queues, once they are consumed again."""
-    transport = consumer._connection.transport
-    assert transport is not None
-    found = [one for one in transport.connection.channels.values() if isinstance(one, aiormq.Channel) and one.consumers]
-    assert len(found) == SPEC.shards
-    return found
