@@ -79,7 +79,7 @@ def _wait(name: ServerName, ready: Callable[[], bool]) -> None:
 def _recipe(name: ServerName, folder: Folder, sftp_root: Path) -> _Recipe:
     match name:
         case "postgres":
-            return _postgres(folder.secret("postgres"))
+            return _postgres(folder.secret("postgres"), postgres.KEPT if folder.durable else {})
         case "rabbitmq":
             return _rabbitmq(folder.secret("rabbitmq"))
         case "s3":
@@ -88,11 +88,12 @@ def _recipe(name: ServerName, folder: Folder, sftp_root: Path) -> _Recipe:
             return _sshd(folder, sftp_root)
 
 
-def _postgres(password: str) -> _Recipe:
+def _postgres(password: str, settings: dict[str, str]) -> _Recipe:
+    command = ["postgres", *postgres.flags({"max_connections": "300"} | settings)]
     container = DockerContainer(_POSTGRES_IMAGE).with_exposed_ports(5432)
     container.with_envs(
         POSTGRES_USER=postgres.USER, POSTGRES_PASSWORD=password, POSTGRES_DB=postgres.DATABASE
-    ).with_command("postgres -c max_connections=300")
+    ).with_command(command)
 
     def url(port: Port) -> str:
         return f"postgresql://{postgres.USER}:{password}@127.0.0.1:{port(5432)}/{postgres.DATABASE}"

@@ -35,6 +35,14 @@ PUBLIC = Path("/var/tmp")  # noqa: S108 - only for `nobody`, in a folder of mode
 IN_NAMESPACE = ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
 _AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
+# What a server that keeps its data is given, here as in deploy/compose.yaml: its defaults are made for the smallest
+# machines, and a minute of events would be a checkpoint. (Not `wal_compression`: the package's server has no lz4.)
+KEPT = {
+    "shared_buffers": "512MB",  # taken from the machine as pages are used, not at the start
+    "effective_cache_size": "1GB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+}
 # Data that nobody wants after the run need not reach the disk. What processes of a killed server have shared would stay
 # in /dev/shm for good; below the data folder it goes with it.
 _NOT_DURABLE = {
@@ -74,12 +82,10 @@ def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
         "max_connections": "300",  # five services, and tests side by side, each with pools of their own
         "log_min_messages": "warning",
     }
-    if not folder.durable:
-        settings |= _NOT_DURABLE
-    flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    settings |= KEPT if folder.durable else _NOT_DURABLE
     process = launch(
         "postgres",
-        [*place.prefix, place.programs / "postgres", "-D", place.data, *flags],
+        [*place.prefix, place.programs / "postgres", "-D", place.data, *flags(settings)],
         lambda: asyncio.run(has_database(url)),
         folder=folder,
         env=clean_env(),
@@ -87,6 +93,11 @@ def start(folder: Folder, *, ports: tuple[int, ...] | None = None) -> Running:
     )
     source = f"private process, port {port}, {place.programs}"
     return Running({"database_url": url}, partial(_stop, process, place, folder), source, process)
+
+
+def flags(settings: dict[str, str]) -> list[str]:
+    """The settings as words of the server's command line."""
+    return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
 
 def _place(folder: Folder) -> _Place:
