@@ -35,10 +35,7 @@ class Store:
         self._database, self._clock = database, clock
         self.days = Partitions(database, "generations")
 
-    # One row an org: everything that is served of it. The newest snapshot counts that covers exactly the approved
-    # variants; older policies over other sets stay for the record. One that was fitted goes before our own uniform
-    # ones: a generator that had not heard of it yet may store its uniform one after it. Only its id is looked for, in
-    # the order of `policy_snapshots_served`: else years of cells are read and sorted, of which one row's are wanted.
+    # One row an org: everything that is served of it. OFFSET 0: asked once a template, not for each of its snapshots.
     SELECT_ORGS = """
         SELECT o.org_id,
             (SELECT coalesce(json_object_agg(f.action_id, f.delay_s), '{}') FROM (
@@ -60,14 +57,8 @@ class Store:
                 FROM variants v JOIN variant_versions s ON s.copy_id = v.copy_id AND s.version = v.version
                 WHERE v.org_id = t.org_id AND v.template_id = t.template_id AND v.state = 'approved'
                   AND t.state IN ('active', 'shipped')) approved
-             LEFT JOIN LATERAL (
-                SELECT c.snapshot_id FROM (
-                    SELECT snapshot_id, otherwise, fitted_until IS NULL AS ours, created_at FROM policy_snapshots
-                    WHERE org_id = t.org_id AND template_id = t.template_id
-                    ORDER BY ours, created_at DESC, snapshot_id DESC OFFSET 0) c
-                WHERE approved.copy_ids <> '{}'
-                  AND c.otherwise ?& approved.copy_ids AND c.otherwise - approved.copy_ids = '{}'::jsonb
-                ORDER BY c.ours, c.created_at DESC, c.snapshot_id DESC LIMIT 1) chosen ON true
+             CROSS JOIN LATERAL (
+                SELECT served_snapshot(t.org_id, t.template_id, approved.copy_ids) AS snapshot_id OFFSET 0) chosen
              LEFT JOIN LATERAL (
                 SELECT json_build_object('snapshot_id', p.snapshot_id, 'model', p.model, 'cells', p.cells,
                                          'otherwise', p.otherwise) AS snapshot

@@ -109,12 +109,10 @@ SELECT_FACTS = {
     ),
 }  # fmt: skip
 
-# As the generator chooses the one that it serves.
+# A fit goes on from the one that is served, unless that is a generator's uniform one.
 SELECT_SERVED = """
     SELECT snapshot_id, otherwise, cells, model FROM policy_snapshots
-    WHERE org_id = $1 AND template_id = $2 AND fitted_until IS NOT NULL
-      AND otherwise ?& $3::text[] AND otherwise - $3::text[] = '{}'::jsonb
-    ORDER BY created_at DESC, snapshot_id DESC LIMIT 1
+    WHERE org_id = $1 AND snapshot_id = (SELECT served_snapshot($1, $2, $3::text[])) AND fitted_until IS NOT NULL
 """
 
 SETTLE = """

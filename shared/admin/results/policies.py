@@ -30,14 +30,10 @@ SELECT_APPROVED = """
         ELSE v.state = 'approved' END
     ORDER BY 1
 """
-# As the generator chooses the one that it serves: a newer one that names other variants is no policy for these.
 SELECT_SERVED = """
     SELECT snapshot_id, model, cells, otherwise, created_at, fitted_until, settings, facts_hash, facts, previous_id,
            diagnostics
-    FROM policy_snapshots
-    WHERE org_id = $1 AND template_id = $2 AND created_at <= $3 AND $4::text[] <> '{}'
-      AND otherwise ?& $4::text[] AND otherwise - $4::text[] = '{}'::jsonb
-    ORDER BY fitted_until IS NULL, created_at DESC, snapshot_id DESC LIMIT 1
+    FROM policy_snapshots WHERE org_id = $1 AND snapshot_id = (SELECT served_snapshot($1, $2, $4::text[], $3))
 """
 SELECT_TEMPLATE = "SELECT policy FROM templates WHERE org_id = $1 AND template_id = $2"
 SELECT_NAMES = "SELECT copy_id::text, name FROM variants WHERE org_id = $1 AND template_id = $2"

@@ -107,7 +107,7 @@ def test_machines_get_every_share_in_the_order_of_the_variants(cli: Cli, databas
     one = json.loads(cli.ok("policy", "show", "shop", "welcome", *AT, "--json", "--cell", "plan=nobody"))
     assert one["cells"] == {"plan=nobody": one["otherwise"]}
     early = json.loads(cli.ok("policy", "show", "shop", "welcome", "--at", "2026-11-22T10:00", "--json"))
-    assert early == {"snapshot_id": None, "error": None}
+    assert early == {"drawn_from": True, "snapshot_id": None, "error": None}
 
 
 def test_a_snapshot_is_rebuilt_from_its_facts_and_late_files_are_told(cli: Cli, database_url: str) -> None:
