@@ -20,6 +20,7 @@ from shared.inference.strata import Day as DayOfArm
 from shared.inference.strata import Strata
 
 _counts_of: Final = itemgetter(*COUNTS)
+_LATELY: Final = 14  # days
 MOST_SEGMENTS: Final = 20  # more comparisons than that at once and none of them would ever be decided
 
 
@@ -175,7 +176,17 @@ def _mostly(rows: Iterable[Mapping[str, Any]], names: Mapping[UUID, str]) -> tup
     return names.get(copy_id, str(copy_id)), sends[copy_id] / total
 
 
-def per_day(days: Sequence[Day]) -> float:
-    """Delivered sends a day, of the last two weeks that had any."""
-    newest = [day.treatment.delivered + day.control.delivered for day in days[-14:]]
-    return math.fsum(newest) / len(newest) if newest else 0.0
+def pace(days: Sequence[Day]) -> tuple[float, float]:
+    """Delivered sends a day and control's share of them, of the last two weeks that had any: it goes on like this,
+    whatever the share was before shipping."""
+    newest = days[-_LATELY:]
+    controls = math.fsum(day.control.delivered for day in newest)
+    sends = controls + math.fsum(day.treatment.delivered for day in newest)
+    return (sends / len(newest), controls / sends) if sends else (0.0, 0.0)
+
+
+def worth(days: Sequence[Day], control_share: float) -> float:
+    """So many sends with this share of control tell as much as these did, compared day by day."""
+    both = ((day.treatment.delivered, day.control.delivered) for day in days)
+    told = math.fsum(treated * controls / (treated + controls) for treated, controls in both if treated + controls)
+    return told / (control_share * (1 - control_share))

@@ -156,7 +156,8 @@ class AskedOverview(AskedModel):
 
 class HowLong(ResultModel):
     """Until the interval has left out "no lift" four times of five, looked at as often as one likes. `why`: what is not
-    known yet, or that no number of sends would do; then there are no numbers. By what the last 90 days saw."""
+    known yet, or that no number of sends would do; then there are no numbers. By what the last 90 days saw, at the
+    pace and with control's share of the last two weeks. `sends_so_far`: with that share so many would tell as much."""
 
     lift: float
     base_rate: float | None = None
@@ -254,12 +255,13 @@ async def how_long(context: Context, asked: AskedPower) -> HowLong:
 
 def how_long_of(results: Results, lift: float) -> HowLong:
     """By what these results saw. Raises Refused for a lift that no rate can have."""
-    treated, controls = results.treatment.delivered, results.control.delivered
-    daily, n = results_counted.per_day(results.days), treated + controls
-    known: dict[str, Any] = {"lift": lift, "sends_so_far": n}
-    if not treated or not controls or not results.control.clicked or not daily:
-        return HowLong(**known, why="control has no clicks yet, or nothing was delivered in one of the arms")
-    known |= {"base_rate": results.control.clicked / controls, "control_share": controls / n, "per_day": daily}
+    control, (daily, share) = results.control, results_counted.pace(results.days)
+    if not control.clicked or not 0 < share < 1:
+        why = "control has no clicks yet, or nothing was delivered lately in one of the arms"
+        return HowLong(lift=lift, why=why)
+    so_far = round(results_counted.worth(results.days, share))
+    known: dict[str, Any] = {"lift": lift, "sends_so_far": so_far, "control_share": share, "per_day": daily}
+    known["base_rate"] = control.clicked / control.delivered
     try:
         found = power.plan(known["base_rate"], lift, known["control_share"], daily)
     except ValueError as error:
@@ -268,7 +270,7 @@ def how_long_of(results: Results, lift: float) -> HowLong:
         return HowLong(**known, why="no number of sends that anybody has would show this lift")
     design = results.report.design if results.report else 1.0
     sends = round(found.sends * design)
-    left = max(0, sends - n)
+    left = max(0, sends - so_far)
     return HowLong(**known, sends=sends, days=-int(-sends // daily), days_left=-int(-left // daily))
 
 

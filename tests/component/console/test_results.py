@@ -99,7 +99,7 @@ async def test_how_long_is_told_from_what_was_seen(rig: Rig, history: History) -
     assert long.sends is not None
     assert short.sends is not None
     assert long.sends > short.sends
-    assert long.per_day == pytest.approx(long.sends_so_far / 12)
+    assert long.per_day == pytest.approx(long.sends_so_far / 12, rel=0.02)  # each day has about the same share
     with pytest.raises(Refused):
         await rig.run(results.how_long, {"template_id": "welcome", "lift": 0})
 
