@@ -48,6 +48,8 @@ async def show(org_slug: str, template_id: str, at: datetime | None, cell: str |
         click.echo(orjson.dumps(_policy_json(found), option=orjson.OPT_INDENT_2).decode())
         return
     _show_state(found)
+    if at is None and not found.drawn_from:
+        click.echo(f"Nobody is drawn for now: {template_id} is not live, or is stopped (justai template show).")
     if not found.variants:
         return
     lines = [("(everybody else)", found.otherwise), *found.cells.items()]
@@ -150,7 +152,7 @@ def _no_template(template_id: str) -> click.ClickException:
 def _policy_json(found: policies.Policy) -> dict[str, Any]:
     """Shares in the order of `variants`. Where none is approved none is listed."""
     if not found.variants:
-        return {"snapshot_id": None, "error": found.error}
+        return {"drawn_from": found.drawn_from, "snapshot_id": None, "error": found.error}
     return found.model_dump(mode="json", exclude={"reward", "facts_hash"})
 
 

@@ -24,11 +24,12 @@ _OF_DAYS = ("since", "until")
 def refuse_without_effect(context: click.Context, template_id: str | None, *, by_theme: bool) -> None:
     """Raises where something was asked for that counts cannot say: numbers of something else are worse than none."""
     where = "from what is counted ahead"
-    without = dict.fromkeys(_FROM_THE_LOG, where)
+    name_one = "without a template: name one" if template_id is None else f"{where}: leave --counted out"
+    without = dict.fromkeys(_FROM_THE_LOG, name_one)
     if template_id is None:
-        without |= dict.fromkeys(_OF_ONE_TEMPLATE, "without a template")
+        without |= dict.fromkeys(_OF_ONE_TEMPLATE, name_one)
     elif by_theme:
-        without |= dict.fromkeys(_OF_DAYS, f"by theme {where}: the report is about the last 90 days")
+        without |= dict.fromkeys(_OF_DAYS, f"by theme {where}: that is about the last 90 days; leave --counted out")
     for name, why in without.items():
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.BadParameter(f"it has no effect {why}", param_hint=f"--{name.replace('_', '-')}")

@@ -232,7 +232,11 @@ def refuse_without_attrs(arms: Iterable[tuple[bool, bool]]) -> None:
 
     Of its people we know no attrs: all of them would stand beside those few of treatment who have none."""
     if {external for control, external in arms if control} == {True}:
-        raise Refused("Klaviyo's own branch does not tell us attrs", code="no_attrs", field="by")
+        raise Refused(
+            "Klaviyo's own branch does not tell us attrs; they are known of control that we split off "
+            "(justai template set --split random)",
+            code="no_attrs", field="by",
+        )  # fmt: skip
 
 
 def _segments(known: Read, attr: str, worth: float, design: float) -> list[Segment]:

@@ -35,7 +35,10 @@ SELECT_SERVED = """
            diagnostics
     FROM policy_snapshots WHERE org_id = $1 AND snapshot_id = (SELECT served_snapshot($1, $2, $4::text[], $3))
 """
-SELECT_TEMPLATE = "SELECT policy FROM templates WHERE org_id = $1 AND template_id = $2"
+SELECT_TEMPLATE = """
+    SELECT t.state, (t.stopped_at IS NOT NULL OR o.stopped_at IS NOT NULL) AS stopped
+    FROM templates t JOIN orgs o USING (org_id) WHERE t.org_id = $1 AND t.template_id = $2
+"""
 SELECT_NAMES = "SELECT copy_id::text, name FROM variants WHERE org_id = $1 AND template_id = $2"
 SELECT_FIT = "SELECT fitted_at, next_fit_at, error FROM policy_fits WHERE org_id = $1 AND template_id = $2"
 # The last of each day; a ranker that is fitted every minute makes a thousand of them.
@@ -68,8 +71,10 @@ class PolicyVariant(ResultModel):
 class Policy(ResultModel):
     """Shares of the approved variants, by the policy that decides about exactly these. Without a snapshot nothing was
     fitted for them yet: all are drawn alike, and where there is none, everybody is control.
-    `otherwise`: of everybody whose cell of attrs is not listed. `error`: of the last fit."""
+    `otherwise`: of everybody whose cell of attrs is not listed. `error`: of the last fit. `drawn_from`: whether emails
+    are now, as the template is live and not stopped."""
 
+    drawn_from: bool
     snapshot_id: UUID | None
     error: str | None
     model: str | None = None
@@ -112,18 +117,21 @@ class Shares(ResultModel):
     "Show the shares of a template's variants: for everybody, and for cells of attrs.",
 )  # fmt: skip
 async def show(context: Context, asked: AskedPolicy) -> Policy:
-    names = await _names(context, asked.template_id)
     connection, org_id = context.connection, context.org_id
+    template = await _template(context, asked.template_id)
+    names = await _names(context, asked.template_id)
+    drawn_from = template["state"] in ("active", "shipped") and not template["stopped"]
     row, approved = await served_at(connection, org_id, asked.template_id, asked.at or context.now)
     fit = await connection.fetchrow(SELECT_FIT, org_id, asked.template_id)
     error = fit["error"] if fit else None
     if row is None:
-        return _alike(approved, names, asked.cell, error)
+        return _alike(approved, names, asked.cell, drawn_from=drawn_from, error=error)
     order = sorted(row["otherwise"])
     otherwise = in_order(row["otherwise"], order)
     cells = {name: in_order(shares, order) for name, shares in sorted(row["cells"].items())}
     told = row["diagnostics"] or {}
     return Policy(
+        drawn_from=drawn_from,
         snapshot_id=row["snapshot_id"],
         error=error,
         model=row["model"],
@@ -144,6 +152,7 @@ async def show(context: Context, asked: AskedPolicy) -> Policy:
     "Show how the shares of a template's variants changed from day to day.",
 )  # fmt: skip
 async def shares(context: Context, asked: AskedShares) -> Shares:
+    await _template(context, asked.template_id)
     names = await _names(context, asked.template_id)
     until = asked.until or context.now
     since = asked.since or until - _BACK
@@ -170,20 +179,28 @@ async def served_at(
     return await connection.fetchrow(SELECT_SERVED, org_id, template_id, at, approved), approved
 
 
-def _alike(approved: Sequence[str], names: Mapping[str, str], cell: str | None, error: str | None) -> Policy:
+def _alike(
+    approved: Sequence[str], names: Mapping[str, str], cell: str | None, *, drawn_from: bool, error: str | None
+) -> Policy:
     """What a generator draws from where nothing is stored."""
     if not approved:
-        return Policy(snapshot_id=None, error=error)
+        return Policy(drawn_from=drawn_from, snapshot_id=None, error=error)
     shares = (1 / len(approved),) * len(approved)
     return Policy(
-        snapshot_id=None, error=error, model="uniform", otherwise=shares, cells={} if cell is None else {cell: shares},
+        drawn_from=drawn_from, snapshot_id=None, error=error, model="uniform", otherwise=shares,
+        cells={} if cell is None else {cell: shares},
         variants=[PolicyVariant(copy_id=UUID(copy_id), name=names.get(copy_id)) for copy_id in approved],
     )  # fmt: skip
 
 
-async def _names(context: Context, template_id: str) -> dict[str, str]:
-    if await context.connection.fetchrow(SELECT_TEMPLATE, context.org_id, template_id) is None:
+async def _template(context: Context, template_id: str) -> Row:
+    row = await context.connection.fetchrow(SELECT_TEMPLATE, context.org_id, template_id)
+    if row is None:
         raise no_template(template_id)
+    return row
+
+
+async def _names(context: Context, template_id: str) -> dict[str, str]:
     rows = await context.connection.fetch(SELECT_NAMES, context.org_id, template_id)
     return {row["copy_id"]: row["name"] for row in rows}
 

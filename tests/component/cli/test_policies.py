@@ -72,8 +72,20 @@ def test_a_template_that_nothing_was_fitted_for_is_uniform(cli: Cli, database_ur
     shown = cli.ok("policy", "show", "shop", "welcome")
     assert "Nothing was fitted for these variants yet: uniform over v0, v1, v2." in shown
     assert "(everybody else) 0.3333 0.3333 0.3333" in " ".join(shown.split())
+    assert "Nobody is drawn for now" not in shown
     assert "There is no template 'typo'" in cli.line("policy", "show", "shop", "typo")
     assert "No snapshot of welcome was fitted" in cli.line("policy", "rebuild", "shop", "welcome")
+
+
+@pytest.mark.parametrize("change", ["state = 'draft'", "stopped_at = now()"])
+def test_shares_that_nobody_is_drawn_by_are_told_as_such(cli: Cli, database_url: str, change: str) -> None:
+    async def becomes_idle(shop: Shop) -> None:
+        await shop.rows(f"UPDATE templates SET {change}")
+
+    on_a_shop(database_url, becomes_idle)
+
+    assert "Nobody is drawn for now: welcome is not live, or is stopped" in cli.ok("policy", "show", "shop", "welcome")
+    assert json.loads(cli.ok("policy", "show", "shop", "welcome", "--json"))["drawn_from"] is False
 
 
 def test_shares_are_shown_by_variant_and_cell(cli: Cli, database_url: str) -> None:

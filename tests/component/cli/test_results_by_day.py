@@ -66,7 +66,8 @@ def test_klaviyos_own_branch_is_in_no_segment(shop: Cli) -> None:
     sent_by_klaviyo(shop, 900, clicked=20)
 
     assert shop.line("results", "acme", "welcome", "--by", "tier") == (
-        "--by: Klaviyo's own branch does not tell us attrs."
+        "--by: Klaviyo's own branch does not tell us attrs; they are known of control that we split off "
+        "(justai template set --split random)."
     )
 
     decide(shop, 300, cell="tier=gold", clicked=20)
