@@ -42,9 +42,10 @@ class NoAnswer(MaybeApplied):
 
 
 _KEY_CODES = {"not_authenticated", "authentication_failed", "invalid_api_key", "missing_api_key"}
-_EDGE = frozenset({400, 404, 405, 409, 410, 422})
-"""What Klaviyo says with a JSON:API body. Taken at its word, a page of the edge would end writes, and as a 404
-have us forget what profiles hold. Not 413 and 415: whoever says so has looked at the request, which stays as it is."""
+_OF_THE_REQUEST = frozenset({413, 415})
+"""Whoever says so has looked at the request, which stays as it is. Any other answer that Klaviyo gives has a JSON:API
+body: a page of its edge, or of a proxy before it, taken at its word would end writes, and as a 404 have us forget what
+profiles hold."""
 
 _GIVEN_UP = frozenset({502, 504, 520, 524})
 """What a gateway says when it waits no longer; whom it waited for may go on."""
@@ -77,7 +78,7 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, *, resource
         return KeyRefused(f"{said}: the key lacks a scope", reason="scope_missing")
     if status in (408, 425) or status < 400:
         return Transient(said, reason=f"klaviyo_{status}")
-    if error is None and status in _EDGE:
+    if error is None and status not in _OF_THE_REQUEST:
         return Transient(f"{said} without a JSON:API body: its edge answered", reason="klaviyo_edge_answered")
     if status == 404:
         return Permanent(said, reason=f"{resource}_not_found")
