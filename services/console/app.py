@@ -180,4 +180,6 @@ async def _forget(people: Means, stop: asyncio.Event) -> None:
             await people.sessions.forget_old(people.clock.now())
         except Failure as error:
             log.warning("console.not_forgotten", error=error)
+        except Exception as error:  # a runner that ended would end its service
+            log.error("console.not_forgotten", exc_info=error)
         await first_of(stop.wait(), within_s=_FORGET_EVERY_S)

@@ -6,7 +6,6 @@ A day stays, with a line in the log, while an org with an export target has an h
 show copy of it. Any number of replicas may run it.
 """
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
@@ -14,14 +13,15 @@ from functools import partial
 from typing import Protocol
 
 from shared import logs, metrics
-from shared.clock import Clock, first_of
+from shared.clock import Clock
 from shared.db.days import kept_since, old_days, when_free
 from shared.db.pool import Database
 from shared.errors import Failure, Transient
+from shared.stepper import Stepper
 
 log = logs.get(__name__)
 
-LOOK_EVERY_S = 3600.0
+LOOK_EVERY = timedelta(hours=1)
 _SCAN_TIMEOUT_S = 600.0
 
 SELECT_LEFT = """
@@ -88,20 +88,18 @@ class Days(Protocol):
     async def finish(self) -> None: ...
 
 
-class Retention:
+class Retention(Stepper):
     """A runner."""
 
-    def __init__(self, days: Days, clock: Clock, keep_days: int) -> None:
-        self._days, self._clock, self._keep_days = days, clock, keep_days
+    failed = "retention.look_failed"
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; a server that does not answer costs one look."""
-        while not stop.is_set():
-            try:
-                await self.look()
-            except Failure as error:
-                log.warning("retention.look_failed", reason=error.reason)
-            await first_of(self._clock.sleep(LOOK_EVERY_S), stop.wait())
+    def __init__(self, days: Days, clock: Clock, keep_days: int) -> None:
+        super().__init__(clock, LOOK_EVERY)
+        self._days, self._keep_days = days, keep_days
+
+    async def step(self) -> None:
+        """See Stepper."""
+        await self.look()
 
     async def look(self) -> list[date]:
         """One look; the days that were dropped. One that is held keeps no younger one."""

@@ -4,7 +4,6 @@ Any number of replicas may run it: opening an hour twice changes nothing, and a 
 claimed or already exported.
 """
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -12,11 +11,12 @@ from uuid import UUID
 
 from services.egress.model import Cadence, DueHour, Plan
 from shared import logs, metrics
-from shared.clock import Clock, first_of
+from shared.clock import Clock
 from shared.errors import Transient
 from shared.exports import HOUR, Publisher, Table, hours_between
 from shared.messaging.topology import EXPORT_HOUR
 from shared.schemas.jobs import ExportHourJob, hour_of
+from shared.stepper import Stepper
 
 log = logs.get(__name__)
 
@@ -84,29 +84,25 @@ class Hours(Protocol):
         """Their jobs are published; if they still need an export at `again_at`, they are due again."""
 
 
-class Scheduler:
+class Scheduler(Stepper):
     """Looks every `tick_s`, opens hours that are due, and publishes a job for each that waits."""
+
+    failed = "exports.look_failed"
 
     def __init__(
         self, hours: Hours, publisher: Publisher, clock: Clock, *, settle_s: float, tick_s: float, requeue_s: float
     ) -> None:
-        self._hours, self._publisher, self._clock = hours, publisher, clock
-        self._settle_s, self._tick_s, self._requeue_s = settle_s, tick_s, requeue_s
+        super().__init__(clock, timedelta(seconds=tick_s))
+        self._hours, self._publisher = hours, publisher
+        self._settle_s, self._requeue_s = settle_s, requeue_s
         # Per target and table: from its first hour, all are open until.
         self._opened: dict[tuple[UUID, datetime | None, Table], tuple[datetime, datetime]] = {}
         self._stuck_at: UUID | None = None  # the org at which the last look could not go on
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; a server that does not answer costs one look, not the service."""
-        while not stop.is_set():
-            try:
-                published = await self.look()
-            except Transient as error:
-                log.warning("exports.look_failed", reason=error.reason)
-            else:
-                if published:
-                    log.info("exports.published", hours=published)
-            await first_of(self._clock.sleep(self._tick_s), stop.wait())
+    async def step(self) -> None:
+        """See Stepper."""
+        if published := await self.look():
+            log.info("exports.published", hours=published)
 
     async def look(self) -> int:
         """One look; how many jobs were published."""

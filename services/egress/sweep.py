@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Protocol
 from uuid import UUID
@@ -9,14 +10,15 @@ from uuid import UUID
 from services.egress.layout import is_ours
 from services.egress.model import Target
 from shared import logs
-from shared.clock import Clock, first_of
+from shared.clock import Clock
 from shared.errors import Failure, Outage
+from shared.stepper import Stepper
 
 log = logs.get(__name__)
 
 OLDER_THAN_S = 24 * 3600.0
 """Real seconds, by the clock of the S3 server. No upload of ours takes so long."""
-SWEEP_EVERY_S = 6 * 3600.0
+SWEEP_EVERY = timedelta(hours=6)
 _BUCKET_S = 600.0  # real; a slow server keeps no other bucket waiting for longer
 
 
@@ -33,20 +35,18 @@ class Targets(Protocol):
     async def target(self, org_id: UUID) -> Target: ...
 
 
-class Sweeper:
+class Sweeper(Stepper):
     """A runner. Replicas that sweep at once abort the same uploads, which is harmless."""
 
-    def __init__(self, targets: Targets, bucket: Callable[[Target], Awaitable[Sweepable]], clock: Clock) -> None:
-        self._targets, self._bucket, self._clock = targets, bucket, clock
+    failed = "uploads.look_failed"
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`."""
-        while not stop.is_set():
-            try:
-                await self.sweep()
-            except Failure as error:
-                log.warning("uploads.look_failed", reason=error.reason)
-            await first_of(self._clock.sleep(SWEEP_EVERY_S), stop.wait())
+    def __init__(self, targets: Targets, bucket: Callable[[Target], Awaitable[Sweepable]], clock: Clock) -> None:
+        super().__init__(clock, SWEEP_EVERY)
+        self._targets, self._bucket = targets, bucket
+
+    async def step(self) -> None:
+        """See Stepper."""
+        await self.sweep()
 
     async def sweep(self) -> int:
         """Every target once; how many uploads were ended. A bucket that does not allow it is left to its own rule."""

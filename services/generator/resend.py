@@ -55,6 +55,8 @@ class Resending:
                     await self._memory.keep()
             except Transient as error:  # Outage too
                 log.warning("writes.not_sent_again", reason=error.reason)
+            except Exception as error:  # a runner that ended would end its service
+                log.error("writes.not_sent_again", exc_info=error)
             await first_of(stop.wait(), within_s=_LOOK_EVERY_S)
 
     async def _send_again(self) -> int:

@@ -231,6 +231,9 @@ class Store:
                 except Transient as error:
                     wait_s = _FORGET_AGAIN_S
                     log.warning("copies.not_forgotten", reason=error.reason)
+                except Exception as error:  # a runner that ended would end its service
+                    wait_s = _FORGET_AGAIN_S
+                    log.error("copies.not_forgotten", exc_info=error)
                 due_s = self._clock.monotonic() + wait_s
             await first_of(stop.wait(), within_s=1)
 

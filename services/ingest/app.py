@@ -34,7 +34,6 @@ from services.ingest.sources.s3 import Buckets
 from services.ingest.sources.sftp import Servers
 from services.ingest.sources.silence import SilenceWatch
 from services.ingest.sources.store import Sources
-from services.ingest.stepper import Stepper
 from services.ingest.store import Ledger
 from shared.clock import Clock
 from shared.crypto import KeyRing
@@ -53,6 +52,7 @@ from shared.messaging.replies import ReplySender
 from shared.messaging.topology import INGEST_FILE, PROBE_SOURCE
 from shared.runtime import Service
 from shared.schemas.jobs import IngestFileJob, ProbeSourceJob
+from shared.stepper import Stepper
 
 _COUNT_LEASE_S = 3600.0  # longer than the longest count or report
 

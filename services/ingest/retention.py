@@ -16,11 +16,11 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Final
 
-from services.ingest.stepper import AT_ONCE, Stepper
 from shared import logs
 from shared.clock import Clock
 from shared.db.days import kept_since, old_days, when_free
 from shared.db.pool import Database
+from shared.stepper import AT_ONCE, Stepper
 
 log = logs.get(__name__)
 

@@ -14,8 +14,9 @@ from typing import Protocol
 from services.ranker.fit import Snapshot, Task, next_snapshot
 from services.ranker.records import Claim, Paused
 from shared import logs, metrics
-from shared.clock import Clock, first_of
+from shared.clock import Clock
 from shared.errors import Conflict, Transient
+from shared.stepper import AT_ONCE, Stepper
 
 log = logs.get(__name__)
 
@@ -54,22 +55,18 @@ class Pace:
     retry_s: float
 
 
-class Fitter:
+class Fitter(Stepper):
     """A runner."""
 
-    def __init__(self, templates: Templates, clock: Clock, pace: Pace) -> None:
-        self._templates, self._clock, self._pace = templates, clock, pace
+    failed = "policy.look_failed"
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; the template in hand is finished."""
-        while not stop.is_set():
-            try:
-                worked = await self.fit_one()
-            except Transient as error:
-                log.warning("policy.look_failed", reason=error.reason)
-                worked = False
-            if not worked:
-                await first_of(self._clock.sleep(self._pace.tick_s), stop.wait())
+    def __init__(self, templates: Templates, clock: Clock, pace: Pace) -> None:
+        super().__init__(clock, timedelta(seconds=pace.tick_s))
+        self._templates, self._pace = templates, pace
+
+    async def step(self) -> timedelta | None:
+        """See Stepper: a template."""
+        return AT_ONCE if await self.fit_one() else None
 
     async def fit_one(self) -> bool:
         """Fit one template that is due. False when none is."""

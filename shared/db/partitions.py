@@ -50,4 +50,7 @@ class Partitions:
                 except Outage as error:
                     due_s = clock.monotonic() + _AGAIN_S
                     log.warning("partitions.not_ensured", parent=self._parent, reason=error.reason)
+                except Exception as error:  # a runner that ended would end its service
+                    due_s = clock.monotonic() + _AGAIN_S
+                    log.error("partitions.not_ensured", parent=self._parent, exc_info=error)
             await first_of(stop.wait(), within_s=1)

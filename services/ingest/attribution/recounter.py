@@ -14,10 +14,10 @@ from uuid import UUID
 
 from services.ingest.attribution.rebuild import recount_orders
 from services.ingest.loading.switch import CREATE_WORK_TABLES, DROP_WORK_TABLES, begin_switch
-from services.ingest.stepper import AT_ONCE, Stepper
 from shared import logs
 from shared.clock import Clock
 from shared.db.pool import Database
+from shared.stepper import AT_ONCE, Stepper
 
 log = logs.get(__name__)
 

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from services.ingest.attribution.rebuild import recompute_day, recompute_rest, send_days
 from services.ingest.loading.switch import CREATE_WORK_TABLES, DROP_WORK_TABLES, begin_long_work, begin_switch
-from services.ingest.stepper import Stepper
 from shared import logs
 from shared.clock import Clock
 from shared.db.pool import Database
+from shared.stepper import Stepper
 
 log = logs.get(__name__)
 

@@ -24,10 +24,10 @@ from uuid import UUID
 
 from services.ingest.attribution.looks import LEASE, TIMEOUT_S, Looks, days_tried
 from services.ingest.loading.switch import BEGIN_LONG_WORK, STATEMENT_TIMEOUT_S
-from services.ingest.stepper import Stepper
 from shared import metrics
 from shared.clock import Clock
 from shared.db.pool import Database
+from shared.stepper import Stepper
 
 _LOOK_EVERY: Final = timedelta(minutes=1)
 _COUNT_EVERY: Final = timedelta(hours=1)

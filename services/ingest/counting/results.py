@@ -13,7 +13,6 @@ from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from services.ingest.stepper import AT_ONCE, Stepper
 from shared import logs, metrics
 from shared.admin.results import days as results_days
 from shared.admin.results.report import make_report
@@ -21,6 +20,7 @@ from shared.clock import Clock
 from shared.db.pool import Database
 from shared.errors import Failure
 from shared.schemas.ids import generation_day
+from shared.stepper import AT_ONCE, Stepper
 from shared.zones import zone_of
 
 log = logs.get(__name__)

@@ -11,7 +11,6 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from services.ingest.stepper import AT_ONCE, Stepper
 from shared import logs, metrics
 from shared.admin.outcomes.shown_facts import JUDGED
 from shared.admin.outcomes.shown_spans import QUARTER, SPANS, minutes, span_start
@@ -19,6 +18,7 @@ from shared.admin.outcomes.shown_store import SET_FOR_FEW, facts_of
 from shared.clock import Clock
 from shared.db.pool import Connection, Database
 from shared.schemas.ids import generation_day
+from shared.stepper import AT_ONCE, Stepper
 
 log = logs.get(__name__)
 

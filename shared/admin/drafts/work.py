@@ -66,6 +66,9 @@ class DraftWorker:
             except Transient as error:
                 log.warning("drafts.look_failed", reason=error.reason)
                 worked = False
+            except Exception as error:  # a runner that ended would end its service
+                log.error("drafts.look_failed", exc_info=error)
+                worked = False
             if not worked:
                 await first_of(stop.wait(), within_s=self._pace.tick_s)
 

@@ -1,4 +1,4 @@
-"""What is done beside loading files, again and again. Replicas may do it at once: claims and locks keep them apart."""
+"""What a service does again and again beside its jobs. Replicas may do it at once: claims and locks keep them apart."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ log = logs.get(__name__)
 
 
 class Stepper(ABC):
-    """Takes one step after the other. `failed`: what the log says of one that went wrong."""
+    """A runner that takes one step after the other. `failed`: what the log says of one that went wrong."""
 
     failed: ClassVar[str]
 
@@ -32,7 +32,7 @@ class Stepper(ABC):
                 rest = await self.step()
             except Failure as error:
                 log.warning(self.failed, reason=error.reason)
-            except Exception as error:  # of one org's rows; what is done for the others goes on
+            except Exception as error:  # of one org's rows, say; a runner that ended would end its service
                 log.error(self.failed, exc_info=error)
             if rest is None or rest:
                 await first_of(self._clock.sleep((self._tick if rest is None else rest).total_seconds()), stop.wait())
