@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, contextmanager
 
 import aio_pika
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection, AbstractRobustQueue
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
+from aiormq.exceptions import AMQPError as WireError
 from aiormq.exceptions import InvalidFrameError
 
 from shared.errors import Outage
@@ -15,6 +17,9 @@ from shared.messaging.topology import QueueSpec
 HEARTBEAT_S = 7
 """A line that swallows everything is given up after three times that and a little: aiormq waits (7 + 1) * 3 = 24 s,
 and looks every 3."""
+
+AWAY = (AMQPError, WireError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError)
+"""What the client library raises where the broker, the line to it or a channel is away; see `lost_lines`, too."""
 
 _CONNECT_TIMEOUT_S = 15
 _DECLARE_TIMEOUT_S = 15
@@ -45,6 +50,16 @@ async def connect(amqp_url: str, name: str) -> AsyncIterator[AbstractRobustConne
                 await connection.close()
         except TimeoutError:
             pass  # a frozen broker answers no farewell; the socket closes with the process
+
+
+@contextmanager
+def broker_outages(what: str = "the broker is out of reach") -> Iterator[None]:
+    """All of that as an Outage."""
+    try:
+        with lost_lines():
+            yield
+    except AWAY as error:
+        raise Outage(what, reason="broker_unreachable") from error
 
 
 @contextmanager

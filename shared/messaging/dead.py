@@ -1,17 +1,15 @@
 """Dead letters: look at them, and send them round again once the cause is mended."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel, AbstractRobustConnection
-from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
-from aiormq.exceptions import AMQPError as WireError
+from aio_pika.exceptions import ChannelNotFoundEntity
 
-from shared.errors import Outage
-from shared.messaging.broker import connect, lost_lines, open_channel
+from shared.messaging.broker import broker_outages, connect, open_channel
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import QueueSpec
 
@@ -73,25 +71,16 @@ class Graveyard:
 
     async def peek(self, *specs: QueueSpec, limit: int) -> Mapping[str, Sequence[DeadLetter]]:
         """The oldest of each of these kinds, by its name; they stay where they are. Raises Outage."""
-        with _outages():
+        with broker_outages():
             async with connect(self._amqp_url, self._name) as connection:
                 found = await asyncio.gather(*(peek(connection, spec, limit=limit) for spec in specs))
         return {spec.name: letters for spec, letters in zip(specs, found, strict=True)}
 
     async def replay(self, spec: QueueSpec, *, wanted: Wanted, limit: int) -> Sequence[DeadLetter]:
         """Send the wanted ones round again; returns them. Raises Outage."""
-        with _outages():
+        with broker_outages():
             async with connect(self._amqp_url, self._name) as connection:
                 return await replay(connection, Publisher(connection, self._name), spec, wanted=wanted, limit=limit)
-
-
-@contextmanager
-def _outages() -> Iterator[None]:
-    try:
-        with lost_lines():
-            yield
-    except (AMQPError, WireError, OSError, TimeoutError) as error:
-        raise Outage("the broker is out of reach", reason="broker_unreachable") from error
 
 
 async def _take(channel: AbstractRobustChannel, spec: QueueSpec, limit: int) -> list[AbstractIncomingMessage]:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from aio_pika.abc import AbstractRobustConnection
-from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPreconditionFailed
-from aiormq.exceptions import AMQPError as WireError
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from shared.errors import Outage
-from shared.messaging.broker import connect, declare, open_channel
+from shared.messaging.broker import broker_outages, connect, declare, open_channel
 from shared.messaging.topology import ALL, QueueSpec
 
 _TIMEOUT_S: Final = 20.0
@@ -38,14 +36,12 @@ class BrokerSeen:
 
 async def look(amqp_url: str, name: str) -> BrokerSeen:
     """The broker and every queue of ours. Raises Outage."""
-    try:
+    with broker_outages():
         async with asyncio.timeout(_TIMEOUT_S), connect(amqp_url, name) as connection:
             queues = [seen for spec in ALL for seen in await _queues(connection, spec)]
             there = {one.kind for one in queues if one.ready is not None}
             mismatched = [spec.name for spec in ALL if spec.name in there and not await _fits(connection, spec)]
             return BrokerSeen(_product(connection), queues, mismatched)
-    except (AMQPError, WireError, OSError, TimeoutError) as error:
-        raise Outage("the broker is out of reach", reason="broker_unreachable") from error
 
 
 async def _queues(connection: AbstractRobustConnection, spec: QueueSpec) -> list[QueueSeen]:

@@ -8,19 +8,12 @@ from uuid import UUID
 
 import aio_pika
 from aio_pika.abc import AbstractRobustConnection
-from aio_pika.exceptions import (
-    AMQPError,
-    ChannelInvalidStateError,
-    ChannelNotFoundEntity,
-    DeliveryError,
-    PublishError,
-)
-from aiormq.exceptions import AMQPError as WireError
+from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 
 from shared import logs
 from shared.errors import Outage
 from shared.messaging import topology, wire
-from shared.messaging.broker import connect, declare, lost_lines, meant, open_channel
+from shared.messaging.broker import broker_outages, connect, declare, open_channel
 from shared.messaging.topology import QueueSpec
 from shared.schemas.jobs import J, WriteJob, encode_batch
 
@@ -122,8 +115,7 @@ class Publisher:
         of it and the other waited for ever (seen once, on 3.10.8; why is not known)."""
         await asyncio.sleep(_DECLARE_AFTER_S)
         log.warning("queues.declared_again", kinds=[spec.name for spec in self._specs])
-        failures = (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, RuntimeError, TimeoutError)
-        with suppress(*failures), lost_lines():
+        with suppress(Outage), broker_outages():
             await declare(self._connection, *self._specs)
 
     def _next_id(self) -> str:
@@ -140,19 +132,14 @@ class Publisher:
 
 @contextmanager
 def outages(queue: str) -> Iterator[None]:
-    """What the client library raises, as an Outage; its own cancelling too (`meant`)."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        if meant():
-            raise
-        raise Outage("the line to the broker was lost", reason="broker_unreachable") from error
-    except TimeoutError as error:
-        raise Outage("no confirm from the broker in time", reason="confirm_timeout") from error
-    except (DeliveryError, PublishError) as error:
-        raise Outage(f"the broker refused a message for {queue}", reason="publish_refused") from error
-    except (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, RuntimeError) as error:
-        raise Outage("the broker is out of reach", reason="broker_unreachable") from error
+    """What comes of publishing, as an Outage."""
+    with broker_outages():
+        try:
+            yield
+        except TimeoutError as error:
+            raise Outage("no confirm from the broker in time", reason="confirm_timeout") from error
+        except (DeliveryError, PublishError) as error:
+            raise Outage(f"the broker refused a message for {queue}", reason="publish_refused") from error
 
 
 @asynccontextmanager

@@ -14,14 +14,11 @@ from contextlib import contextmanager, suppress
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel, AbstractRobustConnection
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
-from aiormq.exceptions import AMQPError as WireError
 from pamqp.common import FieldTable
 
 from shared import logs, metrics
 from shared.clock import first_of
-from shared.errors import Outage
-from shared.messaging.broker import HEARTBEAT_S, lost_lines
+from shared.messaging.broker import AWAY, HEARTBEAT_S, broker_outages, lost_lines
 
 log = logs.get(__name__)
 
@@ -35,7 +32,6 @@ _CONNECT_TIMEOUT_S = 15
 _LOOK_EVERY_S = 5.0  # a queue that somebody deleted is missed, and made anew, within this
 _RECONNECT_S = 1.0
 _SEND_TIMEOUT_S = 2.0
-_FAILURES = (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError, RuntimeError)
 
 
 class ReplyQueue:
@@ -114,7 +110,7 @@ class ReplyQueue:
             if not lost.is_set():
                 await self._until_nobody_waits()
         finally:
-            with suppress(*_FAILURES):
+            with suppress(*AWAY):
                 async with asyncio.timeout(5):
                     await connection.close()
 
@@ -122,7 +118,7 @@ class ReplyQueue:
         for coming in self._waiting.get(message.correlation_id or "", ()):
             if not coming.done():
                 coming.set_result(message.body)
-        with suppress(*_FAILURES):
+        with suppress(*AWAY):
             await message.ack()
 
     async def _until_nobody_waits(self) -> None:
@@ -154,13 +150,10 @@ class ReplySender:
             correlation_id=correlation_id,
             delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT,
         )
-        try:
-            with lost_lines():
-                async with asyncio.timeout(_SEND_TIMEOUT_S):
-                    channel = await self._open()
-                    await channel.default_exchange.publish(message, address, mandatory=False)
-        except _FAILURES as error:
-            raise Outage("the broker takes no answers", reason="broker_unreachable") from error
+        with broker_outages("the broker takes no answers"):
+            async with asyncio.timeout(_SEND_TIMEOUT_S):
+                channel = await self._open()
+                await channel.default_exchange.publish(message, address, mandatory=False)
 
     async def _open(self) -> AbstractRobustChannel:
         if self._channel is None or self._channel.is_closed:

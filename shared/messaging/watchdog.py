@@ -10,16 +10,14 @@ from collections import Counter
 from contextlib import suppress
 
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
-from aiormq.exceptions import AMQPError as WireError
+from aio_pika.exceptions import ChannelNotFoundEntity
 
-from shared.messaging.broker import lost_lines
+from shared.messaging.broker import AWAY, lost_lines
 
 LOOK_EVERY_S = 2.0
 
 _LOOKS = 2  # in a row; what was published between a look and its answer is on its way
 _LOOK_S = 5.0
-_FAILURES = (AMQPError, WireError, ChannelInvalidStateError, TimeoutError, ConnectionError, RuntimeError)
 
 
 class Watchdog:
@@ -47,7 +45,7 @@ class Watchdog:
         except ChannelNotFoundEntity:
             await self._give_up()
             in_vain = True
-        except _FAILURES:
+        except AWAY:
             await self._give_up()
             in_vain = False
         self._in_vain[queue] = self._in_vain[queue] + 1 if in_vain else 0
@@ -59,6 +57,6 @@ class Watchdog:
     async def _give_up(self) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
-            with suppress(*_FAILURES), lost_lines():
+            with suppress(*AWAY), lost_lines():
                 async with asyncio.timeout(_LOOK_S):
                     await channel.close()

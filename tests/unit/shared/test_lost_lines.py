@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from shared.errors import Outage
-from shared.messaging.broker import lost_lines
+from shared.messaging.broker import broker_outages, lost_lines
 from shared.messaging.publisher import outages
 
 
@@ -17,11 +17,12 @@ async def _waits_on_a_lost_line() -> None:
 
 
 async def test_what_nobody_meant_is_an_outage_also_within_a_time_limit() -> None:
-    with pytest.raises(Outage) as outage, outages("generate"):
-        async with asyncio.timeout(30):
-            await _waits_on_a_lost_line()
+    for outages_of in (outages("generate"), broker_outages()):
+        with pytest.raises(Outage) as outage, outages_of:
+            async with asyncio.timeout(30):
+                await _waits_on_a_lost_line()
 
-    assert outage.value.reason == "broker_unreachable"
+        assert outage.value.reason == "broker_unreachable"
     with pytest.raises(ConnectionError), lost_lines():
         await _waits_on_a_lost_line()
 
