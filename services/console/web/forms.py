@@ -1,6 +1,6 @@
 """Forms: read into a model, or shown again with what was typed and what is wrong with each field."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 from aiohttp import web
@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from services.console.web.errors import bad_request, sentence_of
 from services.console.web.uploads import posted_of
-from shared.admin.errors import AdminError, Refused
+from shared.admin.errors import AdminError, Fault, Refused
 
 M = TypeVar("M", bound=BaseModel)
 MOST_FIELDS = 500  # more than any form of ours has
@@ -52,10 +52,16 @@ class Form:
         """Something that only the page can know is wrong with a field."""
         self.errors[name] = why
 
-    def refuse_all(self, error: AdminError) -> None:
-        """What an operation said: each fault at its field, by the first step of its path; else above the form."""
-        for fault in error.faults if isinstance(error, Refused) else ():
-            self.errors.setdefault(fault.field.partition(".")[0], fault.message)
+    def refuse_all(self, error: AdminError, *roots: str, fields: Collection[str] | None = None) -> None:
+        """What an operation said: each fault at its field, which is the first step of its path that is none of `roots`,
+        with the line or entry that it is about; above the form what names no field, or none of `fields`."""
+        for fault in _faults(error):
+            steps = fault.field.split(".")
+            name, *inside = steps[1:] if len(steps) > 1 and steps[0] in roots else steps
+            if fields is None or name in fields:
+                self.errors.setdefault(name, f"{_entry(inside)}{fault.message}")
+            else:
+                self.errors.setdefault("", f"{fault.field}: {fault.message}")
         if not self.errors:
             self.errors[""] = sentence_of(error)
 
@@ -67,6 +73,19 @@ class Form:
     @property
     def faulty(self) -> bool:
         return bool(self.errors)
+
+
+def _faults(error: AdminError) -> Sequence[Fault]:
+    if isinstance(error, Refused):
+        return error.faults
+    return [Fault(error.field, error.message[:1].lower() + error.message[1:])] if error.field else []
+
+
+def _entry(inside: Sequence[str]) -> str:
+    """`["2", "ends"]` is about the third line of what was typed."""
+    if not inside:
+        return ""
+    return f"line {int(inside[0]) + 1} " if inside[0].isdecimal() else f"{inside[0]}: "
 
 
 async def read_form(request: web.Request, model: type[M]) -> tuple[M | None, Form]:

@@ -248,7 +248,8 @@ async def add(context: Context, asked: AddSource) -> SourceId:
             asked.endpoint_url or "", asked.access_key or "",
         )  # fmt: skip
     except asyncpg.UniqueViolationError:
-        raise Conflict(f"There is a source {asked.name!r} already; change it with `source set`", field="name") from None
+        said = f"There is a source {asked.name!r} already"
+        raise Conflict(said, field="name", next=Next("sources.set", (asked.name,))) from None
     except asyncpg.CheckViolationError as error:
         raise _unusable(error) from None
     return SourceId(source_id=source_id, name=asked.name)

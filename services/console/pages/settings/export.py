@@ -61,8 +61,6 @@ async def save(visit: Visit) -> web.StreamResponse:
         done = await visit.run(exports.set_target, exports.SetTarget(**given.model_dump(exclude={"replaces"})))
     except AdminError as error:
         form.refuse_all(error)
-        if error.field and not form.error(error.field):
-            form.refuse(error.field, error.message)
         return await _show(visit, form)
     anew = f" Earlier exports are made there too: {done.anew:,}." if done.anew else ""
     await visit.notice(f"Exports go to {done.place}. Test it now.{anew}")

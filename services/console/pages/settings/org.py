@@ -1,6 +1,6 @@
 """What holds for all of an org: its time zone, its rules for copy, and what the attrs of its webhooks mean."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
@@ -120,10 +120,8 @@ async def set_rules(visit: Visit) -> web.StreamResponse:
     if given is not None:
         try:
             await visit.run(content_rules.set_rules, {"rules": _rules(given), "expected": given.expected})
-        except Refused as error:
-            _put(form, error, "rules")
-        except Conflict as error:
-            form.refuse_all(error)
+        except (Refused, Conflict) as error:
+            form.refuse_all(error, "rules")
     if form.faulty:
         return visit.show_again("settings/rules.html", form=form)
     await visit.notice("The rules are saved. They hold from the next check, import or approval.")
@@ -160,20 +158,6 @@ def _rules(given: TypedRules) -> dict[str, Any]:
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _put(form: Form, error: Refused, root: str) -> None:
-    """Each fault at its field, with its entry: `rules.promo_codes.2.ends` is about entry 3 of promo_codes."""
-    for fault in error.faults:
-        head, _, rest = fault.field.removeprefix(f"{root}.").partition(".")
-        form.errors.setdefault(head, f"{_entry(rest.split('.'))}{fault.message}")
-    if not form.errors:
-        form.refuse("", error.message)
-
-
-def _entry(steps: Iterable[str]) -> str:
-    first = next(iter(steps), "")
-    return f"entry {int(first) + 1} " if first.isdecimal() else f"{first}: " if first else ""
 
 
 # --- attributes ------------------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ async def add(visit: Visit) -> web.StreamResponse:
     try:
         await visit.run(sources.add, sources.AddSource(name=named.name, kind=kind, **_asked(given)))
     except AdminError as error:
-        _put(form, error)
+        form.refuse_all(error)
         return await _show_all(visit, form, kind)
     await visit.notice(f"Source {named.name} is saved. Test it now.")
     return visit.see_other(visit.path("integration", "sources", named.name))
@@ -129,7 +129,7 @@ async def change(visit: Visit) -> web.StreamResponse:
     try:
         await visit.run(sources.set_source, sources.SetSource(name=one.name, **_asked(given, changed=True)))
     except AdminError as error:
-        _put(form, error)
+        form.refuse_all(error)
         return await _show_one(visit, form)
     await visit.notice("The source is saved. Test it now.")
     return visit.see_other(visit.path("integration", "sources", visit.value("name")))
@@ -213,13 +213,6 @@ def _joined(one: Form, other: Form) -> Form:
     return other
 
 
-def _put(form: Form, error: AdminError) -> None:
-    form.refuse_all(error)
-    if error.field and not form.error(error.field):
-        form.errors.pop("", None)
-        form.refuse(error.field, error.message)
-
-
 async def _one(visit: Visit, name: str) -> sources.Source:
     found = (await visit.run(sources.list_sources, Nothing())).sources
     one = next((one for one in found if one.name == name), None)
@@ -241,7 +234,7 @@ async def _try(
         typed = source_trying.TrySource(name=name, kind=kind, **asked)
         return await visit.run(source_trying.try_typed, typed), ""
     except AdminError as error:
-        _put(form, error)
+        form.refuse_all(error)
         return None, _faults(form)
     except Failure as error:
         return None, _no_broker(error)

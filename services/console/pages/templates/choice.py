@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, Field
 
 from services.console.web.forms import Form
-from shared.admin.errors import AdminError, Conflict, Refused
+from shared.admin.errors import Refused
 from shared.admin.templates.choice import locked
 from shared.admin.templates.templates import Template
 from shared.schemas.policy import Model, Policy, Reward
@@ -137,17 +137,6 @@ def _control(template: Template) -> list[str]:
     said = [split if template.split == "external" else f"{split}, {100 * template.control_ratio:g} % control"]
     said += [f"{100 * template.control_share:g} % holdout"] if template.control_share else []
     return [*said, "nobody is control"] if nobody_is_control(template) else said
-
-
-def put(form: Form, error: AdminError) -> None:
-    """Each fault at its field: those of `policy` and `conversions` are fields of the form by themselves."""
-    faults = error.faults if isinstance(error, Refused) else ()
-    for fault in faults:
-        path = fault.field.split(".")
-        name = path[1] if len(path) > 1 and path[0] in ("policy", "conversions") else path[0]
-        form.errors.setdefault(name if name in GivenChoice.model_fields else "", fault.message)
-    if not form.errors:
-        form.refuse(error.field if isinstance(error, Conflict) and error.field else "", error.message)
 
 
 def _share(line: str, number: int) -> tuple[str, float]:

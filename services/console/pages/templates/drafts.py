@@ -89,7 +89,7 @@ async def start(visit: Visit) -> web.StreamResponse:
     try:
         run = await visit.run(drafts.start, await _asked_for(visit, template, given))
     except Refused as error:
-        _refuse(form, error)
+        form.refuse_all(error, "brief", fields=GivenBrief.model_fields)
         return await _form(visit, template, form)
     return visit.see_other(_path(visit, template, run.run_id))
 
@@ -104,19 +104,8 @@ async def show_prompt(visit: Visit) -> web.StreamResponse:
         try:
             prompt = await visit.run(drafts.show_prompt, await _asked_for(visit, template, given))
         except Refused as error:
-            _refuse(form, error)
+            form.refuse_all(error, "brief", fields=GivenBrief.model_fields)
     return await _form(visit, template, form, prompt)
-
-
-def _refuse(form: Form, error: Refused) -> None:
-    """Each fault at its field; of a list, with the line it stands in."""
-    for fault in error.faults:
-        name, _, line = fault.field.removeprefix("brief.").partition(".")
-        message = f"line {int(line) + 1} {fault.message}" if line.isdecimal() else fault.message
-        if name in GivenBrief.model_fields:
-            form.errors.setdefault(name, message)
-    if not form.errors:
-        form.refuse("", sentence_of(error))
 
 
 async def _form(visit: Visit, template: Template, form: Form, prompt: PromptShown | None = None) -> web.Response:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from services.console.pages.klaviyo_data import counted, read_by_the_way
 from services.console.pages.templates import choice as template_choice
-from services.console.pages.templates.templates import LIVE, STATES, as_written, refuse, template_of
+from services.console.pages.templates.templates import LIVE, STATES, as_written, template_of
 from services.console.web.ask_back import agreed, ask_back
 from services.console.web.errors import sentence_of
 from services.console.web.forms import Form, read_form
@@ -109,7 +109,7 @@ async def save(visit: Visit) -> web.StreamResponse:
         try:
             done = await visit.run(template_settings.set_template, {"template_id": template.template_id, **asked})
         except Refused as error:
-            refuse(form, error)
+            form.refuse_all(error)
         else:
             await visit.notice("Saved. The next webhook uses it." if done.changed else "That is how it was already.")
             if done.snippet_changed and template.flow_id is None:
@@ -138,7 +138,7 @@ async def save_control(visit: Visit) -> web.StreamResponse:
                 {"template_id": template.template_id, **given.model_dump(), "body": as_written(given.body)},
             )
         except Refused as error:
-            refuse(control, error)
+            control.refuse_all(error)
         else:
             await visit.notice(
                 "Saved. The email snippet holds it: paste the snippet into the Treatment Message again."
@@ -166,7 +166,7 @@ async def save_choice(visit: Visit) -> web.StreamResponse:
                 )
             done = await visit.run(template_settings.set_template, asked)
         except (Refused, Conflict) as error:
-            template_choice.put(choice, error)
+            choice.refuse_all(error, "policy", "conversions", fields=template_choice.GivenChoice.model_fields)
         else:
             await visit.notice("Saved. The next webhook uses it." if done.changed else "That is how it was already.")
             return visit.see_other(visit.path("templates", template.template_id, "settings"))

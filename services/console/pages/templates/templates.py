@@ -18,7 +18,7 @@ from services.console.web.paging import Paging
 from services.console.web.visit import Visit
 from shared.admin import stops
 from shared.admin.drafts import drafts
-from shared.admin.errors import AdminError, Conflict, NotFound, Refused
+from shared.admin.errors import Conflict, NotFound, Refused
 from shared.admin.operation import Nothing
 from shared.admin.stops import OneTemplate
 from shared.admin.templates import search as template_search
@@ -131,7 +131,7 @@ async def create(visit: Visit) -> web.StreamResponse:
             given.template_id = given.template_id or id_of(given.name)
             made = await visit.run(template_writing.create, {**given.model_dump(), "body": as_written(given.body)})
         except (Refused, Conflict) as error:
-            refuse(form, error)
+            form.refuse_all(error)
         else:
             await visit.notice(f"{made.name} is there, as a draft. Select its flow here.")
             return visit.see_other(visit.path("templates", made.template_id, "settings"))
@@ -336,15 +336,3 @@ def as_written(text: str, before: str = "") -> str:
     the way: a text that is otherwise as it was `before` has not been changed."""
     typed = text.replace("\r\n", "\n")
     return before if typed.strip() == before.strip() else typed
-
-
-def refuse(form: Form, error: AdminError) -> None:
-    """What an operation refused, at its fields; a conflict too names one."""
-    if isinstance(error, Conflict) and error.field:
-        form.refuse(error.field, _lower(error.message))
-    else:
-        form.refuse_all(error)
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

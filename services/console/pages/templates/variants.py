@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from services.console.pages.email_frame import email, email_of
-from services.console.pages.templates.templates import STATES, as_written, refuse, template_of
+from services.console.pages.templates.templates import STATES, as_written, template_of
 from services.console.web.errors import not_found, sentence_of
 from services.console.web.forms import Form, read_form
 from services.console.web.page import Pages
@@ -120,7 +120,7 @@ async def _save(
     try:
         done = await visit.run(variant_saving.save, asked)
     except Refused as error:
-        refuse(form, error)
+        form.refuse_all(error)
         return await _editor(visit, template, variant, form)
     stopping = sum(not one.warning for one in done.warnings)
     if given.then == "submit":
