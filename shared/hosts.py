@@ -4,6 +4,7 @@ A connection is made to the very address that was looked at, so a name that chan
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ from shared.errors import Permanent, Transient
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+_PRIVATE: Final = [ipaddress.ip_network(one) for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")]
+_METADATA: Final = ipaddress.IPv6Network("fd00:ec2::/32")
+"""Of a cloud, in the midst of the private ones; others are link-local."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -25,15 +29,25 @@ class PrivateHost(Permanent):
 def is_public(address: str) -> bool:
     """Whether it is an address of the public internet, also where it wraps another one. Raises ValueError for what is
     no address."""
+    ip = _unwrapped(address)
+    return ip not in _LOCAL_NAT64 and ip.is_global and not ip.is_multicast
+
+
+def is_private(address: str) -> bool:
+    """Whether it is this machine, or in a private network and no cloud's metadata; also where it wraps another one.
+    Many addresses are neither public nor private. Raises ValueError for what is no address."""
+    ip = _unwrapped(address)
+    return ip.is_loopback or (any(ip in network for network in _PRIVATE) and ip not in _METADATA)
+
+
+def _unwrapped(address: str) -> Address:
     ip: Address = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip in _LOCAL_NAT64:
-            return False
-        wrapped = ip.ipv4_mapped or ip.sixtofour
-        if ip in _NAT64:
-            wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
-        ip = wrapped or ip
-    return ip.is_global and not ip.is_multicast
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    wrapped = ip.ipv4_mapped or ip.sixtofour
+    if ip in _NAT64:
+        wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+    return wrapped or ip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,24 @@ class Hosts:
         if self.allow_private:
             return {}
         return {"resolver": AllowedNames(self), "use_dns_cache": False, "socket_factory": _allowed_socket}
+
+
+class ScreenedNames(AbstractResolver):
+    """Has aiohttp connect to the addresses of a name that `may` be reached. `why`: what is said where none may."""
+
+    def __init__(self, asks: AbstractResolver, may: Callable[[str], bool], why: str) -> None:
+        self._asks, self._may, self._why = asks, may, why
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = [one for one in await self._asks.resolve(host, port, family) if self._may(one["host"])]
+        if not found:
+            raise OSError(f"{host} {self._why}")
+        return found
+
+    async def close(self) -> None:
+        await self._asks.close()
 
 
 class AllowedNames(AbstractResolver):

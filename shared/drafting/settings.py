@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from shared.drafting.model import Model, Provider
 from shared.drafting.retries import Limits
 from shared.drafting.usage import Prices
+from shared.hosts import is_private
 from shared.settings import ServiceSettings
 
 HOSTED = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com/v1"}
@@ -121,14 +122,6 @@ def checked_url(url: str) -> str:
     if parts.scheme == "http" and (address := _address(host)) is not None and not is_private(address):
         raise ValueError("must be https: the key and the prompt would leave the private network in the clear")
     return url.strip().rstrip("/")
-
-
-def is_private(address: str) -> bool:
-    """Whether plain http to this address stays on this machine or in a private network. Link-local addresses are
-    left out: clouds keep their metadata there."""
-    ip = ipaddress.ip_address(address)
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    return ip.is_loopback or (ip.is_private and not ip.is_link_local and not ip.is_unspecified)
 
 
 def _address(host: str) -> str | None:

@@ -10,19 +10,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random, SystemRandom
-from socket import AddressFamily
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 
 from shared import logs
 from shared.drafting.drafter import ModelRefused, NoAnswer, NotThisApi
 from shared.drafting.retries import LONGEST_WAIT_S, Limits, may_heal, wait_s
-from shared.drafting.settings import is_private
 from shared.errors import Failure, Throttled
+from shared.hosts import ScreenedNames, is_private
 
 log = logs.get(__name__)
 
@@ -34,29 +33,16 @@ _CODE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 Pause = Callable[[float], Awaitable[object]]
 
 
-class PrivateNames(AbstractResolver):
-    """Lets a name lead to this machine or a private network only: plain http goes no further."""
-
-    def __init__(self, asks: AbstractResolver) -> None:
-        self._asks = asks
-
-    async def resolve(
-        self, host: str, port: int = 0, family: AddressFamily = AddressFamily.AF_INET
-    ) -> list[ResolveResult]:
-        found = [one for one in await self._asks.resolve(host, port, family) if is_private(one["host"])]
-        if not found:
-            raise OSError(f"{host} is not in a private network: only https may leave it")
-        return found
-
-    async def close(self) -> None:
-        await self._asks.close()
+def private_names(asks: AbstractResolver) -> ScreenedNames:
+    """Names lead to this machine or a private network only: plain http goes no further."""
+    return ScreenedNames(asks, is_private, "is not in a private network: only https may leave it")
 
 
 @asynccontextmanager
 async def open_session(url: str) -> AsyncIterator[aiohttp.ClientSession]:
     """Connections to the server of this URL, without cookies and without proxies."""
     plain = urlsplit(url).scheme == "http"
-    connector = aiohttp.TCPConnector(resolver=PrivateNames(aiohttp.ThreadedResolver()) if plain else None)
+    connector = aiohttp.TCPConnector(resolver=private_names(aiohttp.ThreadedResolver()) if plain else None)
     patient = aiohttp.ClientTimeout(total=None)  # each try has a limit of its own, which may be the longer one
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=patient

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from shared.hosts import is_private, is_public
 from shared.people.roles import ROLES, Role
 from shared.settings import ServiceSettings
 
@@ -172,14 +173,8 @@ def fault_of(url: str, *, private: bool) -> str | None:
 
 
 def may_be_reached(address: str, *, private: bool, public: bool) -> bool:
-    """Whether a connection may be made there. Link-local addresses never: clouds keep their metadata there."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    if ip.is_loopback:
-        return private
-    if ip.is_link_local or ip.is_unspecified or ip.is_multicast or ip.is_reserved:
-        return False
-    return public if ip.is_global else private and ip.is_private
+    """Whether a connection may be made there."""
+    return (private and is_private(address)) or (public and is_public(address))
 
 
 def _literal(host: str) -> str | None:

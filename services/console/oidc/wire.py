@@ -6,39 +6,17 @@ Its documents are a stranger's words, and our server would be a good one to reac
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from socket import AddressFamily
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
 import orjson
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from services.console.oidc.errors import SignInRefused
 from services.console.oidc.settings import fault_of, may_be_reached
+from shared.hosts import ScreenedNames
 
 ANSWER_BYTES: Final = 256_000
-
-
-class GuardedNames(AbstractResolver):
-    """Lets a name lead to addresses that may be reached only, and connects to those it has looked at."""
-
-    def __init__(self, asks: AbstractResolver, *, private: bool, public: bool) -> None:
-        self._asks, self._private, self._public = asks, private, public
-
-    async def resolve(
-        self, host: str, port: int = 0, family: AddressFamily = AddressFamily.AF_INET
-    ) -> list[ResolveResult]:
-        found = [
-            one
-            for one in await self._asks.resolve(host, port, family)
-            if may_be_reached(one["host"], private=self._private, public=self._public)
-        ]
-        if not found:
-            raise OSError(f"{host} leads to no address that may be reached")
-        return found
-
-    async def close(self) -> None:
-        await self._asks.close()
 
 
 class Wire:
@@ -116,7 +94,8 @@ async def open_wire(*, private: bool, timeout_s: float) -> AsyncIterator[Wire]:
 
 
 def _session(*, private: bool, public: bool) -> aiohttp.ClientSession:
-    names = GuardedNames(aiohttp.ThreadedResolver(), private=private, public=public)
+    may = partial(may_be_reached, private=private, public=public)
+    names = ScreenedNames(aiohttp.ThreadedResolver(), may, "leads to no address that may be reached")
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(resolver=names, limit=10),
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.drafting.retries import LONGEST_WAIT_S, may_heal, wait_s
-from shared.drafting.settings import DraftingSettings, checked_url, is_private
+from shared.drafting.settings import DraftingSettings, checked_url
 from shared.drafting.usage import Prices, Usage, counted
-from shared.drafting.wire import PrivateNames, open_session
+from shared.drafting.wire import open_session, private_names
+from shared.hosts import ScreenedNames
 from shared.settings import SettingsError
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -110,11 +111,6 @@ def test_a_url_that_prompts_must_not_go_to_is_refused_without_repeating_it(url: 
     assert "secret" not in str(caught.value)
 
 
-def test_only_private_addresses_are_private() -> None:
-    assert all(map(is_private, ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "fd00::1"]))
-    assert not any(map(is_private, ["8.8.8.8", "2001:4860:4860::8888", "169.254.169.254", "0.0.0.0", "fe80::1"]))
-
-
 class Names(AbstractResolver):
     """A resolver that knows one answer."""
 
@@ -134,18 +130,18 @@ class Names(AbstractResolver):
 
 
 async def test_a_name_behind_plain_http_leads_to_a_private_network_or_nowhere() -> None:
-    mixed = await PrivateNames(Names("8.8.8.8", "10.0.0.7")).resolve("llama", 80)
+    mixed = await private_names(Names("8.8.8.8", "10.0.0.7")).resolve("llama", 80)
 
     assert [one["host"] for one in mixed] == ["10.0.0.7"]
     with pytest.raises(OSError, match="llama is not in a private network"):
-        await PrivateNames(Names("8.8.8.8", "169.254.169.254")).resolve("llama", 80)
+        await private_names(Names("8.8.8.8", "169.254.169.254")).resolve("llama", 80)
 
 
 @pytest.mark.parametrize(("url", "guarded"), [("http://llama:8080/v1", True), ("https://api.example/v1", False)])
 async def test_names_are_guarded_for_plain_http_and_no_time_limit_is_hidden(url: str, guarded: bool) -> None:
     async with open_session(url) as session:
         assert isinstance(session.connector, TCPConnector)
-        assert isinstance(session.connector._resolver, PrivateNames) is guarded
+        assert isinstance(session.connector._resolver, ScreenedNames) is guarded
         assert session.timeout.total is None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.hosts import Hosts, PrivateHost, is_public
+from shared.hosts import Hosts, PrivateHost, is_private, is_public
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::808:808"])
@@ -25,6 +25,15 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
 )  # fmt: skip
 def test_addresses_of_private_networks_of_clouds_and_wrapped_ones_are_not(address: str) -> None:
     assert not is_public(address)
+
+
+def test_private_are_this_machine_and_private_networks_and_not_whatever_is_not_public() -> None:
+    private = ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "fd00::1", "::ffff:10.0.0.1"]
+    neither = ["169.254.169.254", "0.0.0.0", "fe80::1", "fd00:ec2::254", "2001::1", "64:ff9b:1::1", "198.18.0.1"]
+
+    assert all(map(is_private, private))
+    assert not any(map(is_private, ["8.8.8.8", "2001:4860:4860::8888", *neither]))
+    assert not any(map(is_public, [*private, *neither]))
 
 
 @pytest.mark.parametrize(
