@@ -19,7 +19,6 @@ from shared.drafting.prompt import Learning
 from shared.schemas.template_file import VariantCopy
 
 SELECT_STATE = "SELECT state FROM templates WHERE org_id = $1 AND template_id = $2"
-SELECT_REQUIRED = "SELECT required_fields FROM templates WHERE org_id = $1 AND template_id = $2"
 SELECT_LEARNINGS = """
     SELECT v.theme, sum(r.delivered)::bigint AS delivered, sum(r.human_clicks)::bigint AS clicked
     FROM rollups r JOIN variants v ON v.org_id = r.org_id AND v.copy_id = r.copy_id
@@ -70,15 +69,10 @@ async def keep_draft(
     """Store a draft under a name of its own, in review where nothing stops its approval and it does as the brief says.
     It is never approved here. `made_by` goes into its history. The rules are read anew: a model takes its time."""
     rules = await variant_store.read_rules(connection, org_id)
-    required = await connection.fetchval(SELECT_REQUIRED, org_id, template_id)
+    required = await connection.fetchval(variant_store.SELECT_REQUIRED, org_id, template_id)
     stored = await variant_store.read_variants(connection, org_id, template_id)
     draft = draft.model_copy(update={"name": free_name(draft.name, (one.name for one in stored))})
-    others = {
-        one.name: one.at(one.standing.pending or one.standing.version).copy
-        for one in stored
-        if one.standing.state != "archived"
-    }
-    looked_at = Asked(template_id, at.date(), rules, tuple(required), others)
+    looked_at = Asked(template_id, at.date(), rules, tuple(required), variant_store.others_of(stored))
     reading = await asyncio.to_thread(check_copy, draft, looked_at)
     findings = [*reading.findings, *keeps_the_brief(draft, brief)]
     if reading.served is None or any(not one.warning and not one.approval for one in findings):

@@ -86,11 +86,7 @@ async def _copies(context: Context, template_id: str, *, hold: bool) -> dict[str
     if await context.connection.fetchrow(SELECT_TEMPLATE, context.org_id, template_id) is None:
         raise no_template(template_id)
     stored = await variant_store.read_variants(context.connection, context.org_id, template_id, hold=hold)
-    return {
-        one.name: one.at(one.standing.pending or one.standing.version).copy
-        for one in stored
-        if one.standing.state != "archived"
-    }
+    return variant_store.others_of(stored)
 
 
 def _given(row: Mapping[str, str], before: VariantCopy | None) -> dict[str, str]:

@@ -46,7 +46,6 @@ SELECT_VARIANTS = """
     WHERE v.org_id = $1 AND v.template_id = $2
     ORDER BY v.created_at, v.name
 """
-SELECT_REQUIRED = "SELECT required_fields FROM templates WHERE org_id = $1 AND template_id = $2"
 
 
 def _text(value: Any) -> Any:
@@ -189,7 +188,7 @@ async def _grid(context: Context, asked: AskedPreview) -> tuple[list[PreviewPers
 )  # fmt: skip
 async def try_texts(context: Context, asked: TryVariant) -> Tried:
     connection, org_id, template_id = context.connection, context.org_id, asked.template_id
-    template = await connection.fetchrow(SELECT_REQUIRED, org_id, template_id)
+    template = await connection.fetchrow(variant_store.SELECT_REQUIRED, org_id, template_id)
     if template is None:
         raise no_template(template_id)
     name = asked.variant or "this variant"
@@ -199,11 +198,7 @@ async def try_texts(context: Context, asked: TryVariant) -> Tried:
     except ValidationError as error:
         return _untried(asked, name, error)
     stored = await variant_store.read_variants(connection, org_id, template_id, hold=False)
-    others = {
-        one.name: one.at(one.standing.pending or one.standing.version).copy
-        for one in stored
-        if one.standing.state != "archived" and asked.variant not in (one.name, str(one.copy_id))
-    }
+    others = variant_store.others_of(stored, without=asked.variant)
     rules = await variant_store.read_rules(connection, org_id)
     looked_at = Asked(template_id, context.now.date(), rules, tuple(template["required_fields"]), others)
     return await asyncio.to_thread(_tried, copy, looked_at, asked.person)
@@ -222,12 +217,6 @@ def _tried(copy: VariantCopy, looked_at: Asked, person: str) -> Tried:
         findings=findings, fields=fields, shown=shown is not None, subject=shown.subject if shown else "",
         preheader=shown.preheader if shown else "", body=shown.body if shown else "", reason=cell.reason,
     )  # fmt: skip
-
-
-def _is_wanted(row: Mapping[str, Any], variant: str | None) -> bool:
-    if variant is None:
-        return bool(row["state"] != "archived")
-    return variant in (row["name"], str(row["copy_id"]))
 
 
 def person_of(kind: str, fields: Sequence[str]) -> Person:

@@ -67,11 +67,7 @@ async def save_one(context: Context, asked: SaveVariant) -> SavedVariant:
     one = next((one for one in stored if asked.variant in (one.name, str(one.copy_id))), None)
     variant = _copy(asked, one)
     rules = await variant_store.read_rules(connection, org_id)
-    others = {
-        other.name: other.at(other.standing.pending or other.standing.version).copy
-        for other in stored
-        if other is not one and other.standing.state != "archived"
-    }
+    others = variant_store.others_of(stored, without=asked.variant)
     looked_at = Asked(template_id, context.now.date(), rules, tuple(template["required_fields"]), others)
     reading = await asyncio.to_thread(check_copy, variant, looked_at)  # others of this process go on meanwhile
     findings = reading.findings

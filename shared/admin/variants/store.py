@@ -1,6 +1,6 @@
 """SQL of a variant's life: where it is, its versions, its history. Events and versions are only ever added."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -46,6 +46,7 @@ INSERT_EVENT = """
     INSERT INTO variant_events (org_id, copy_id, version, event, actor, comment, created_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
+SELECT_REQUIRED = "SELECT required_fields FROM templates WHERE org_id = $1 AND template_id = $2"
 SELECT_RULES = """
     SELECT o.review_required, r.rules FROM orgs o LEFT JOIN content_rules r USING (org_id) WHERE o.org_id = $1
 """
@@ -94,6 +95,16 @@ class Stored:
     def at(self, number: int) -> Version:
         """The version of this number, which exists."""
         return next(one for one in self.versions if one.number == number)
+
+
+def others_of(stored: Iterable[Stored], without: str | None = None) -> dict[str, VariantCopy]:
+    """What a copy is checked beside: every variant that is not archived, as it is proposed, else as it is served, by
+    name; but for the one of this name or copy_id."""
+    return {
+        one.name: one.at(one.standing.pending or one.standing.version).copy
+        for one in stored
+        if one.standing.state != "archived" and without not in (one.name, str(one.copy_id))
+    }
 
 
 async def read_variants(connection: Connection, org_id: UUID, template_id: str, *, hold: bool = True) -> list[Stored]:

@@ -1,5 +1,6 @@
 """Variants: from draft to approved and back, each step by somebody, with its checks and its history."""
 
+import asyncio
 import difflib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -186,16 +187,13 @@ class Open:
     all: list[Stored]
     rules: OrgRules
 
-    def check(self, version: Version) -> list[faults.Finding]:
+    async def check(self, version: Version) -> list[faults.Finding]:
         """What the checks say of a version, beside the template's other variants that are or may be served."""
-        others = {
-            other.name: other.at(other.standing.pending or other.standing.version).copy
-            for other in self.all
-            if other.copy_id != self.one.copy_id and other.standing.state != "archived"
-        }
+        others = variant_store.others_of(self.all, without=str(self.one.copy_id))
         today = self.context.now.date()
         asked = Asked(self.template_id, today, self.rules, self.one.required_fields, others)
-        return check_copy(version.copy, asked).findings
+        reading = await asyncio.to_thread(check_copy, version.copy, asked)  # others of this process go on meanwhile
+        return reading.findings
 
     def version(self, number: int) -> Version:
         """Raises NotFound."""
@@ -265,7 +263,7 @@ async def check(context: Context, asked: OneVariant) -> Checked:
     """A draft that passes is `checked`."""
     of = await open_variant(context, asked, hold=True)
     number = of.one.standing.pending
-    found = of.check(of.one.at(number or of.one.standing.version))
+    found = await of.check(of.one.at(number or of.one.standing.version))
     passes = not blocking(found)
     changes = passes and number is not None and of.one.standing.proposed_state in (None, "draft")
     if changes:
@@ -343,7 +341,7 @@ async def _act(of: Open, action: Action, comment: str) -> Stepped:
         raise Conflict(f'"{one.name}" is {one.state}. {error}', code="not_allowed") from None
     found: list[Finding] = []
     if action in ("submit", "approve"):
-        raw = of.check(one.at(move.version))
+        raw = await of.check(one.at(move.version))
         found = rows_of(raw)
         if count := len(blocking(raw)):
             raise Blocked(f'"{one.name}", version {move.version}: {count} of these stop its approval', found)
