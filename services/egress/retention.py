@@ -74,7 +74,7 @@ SELECT_DIRTY = """
 """
 # No later generation or outcome may have a dropped quarter counted anew.
 SETTLE_QUARTERS = """
-    UPDATE shown_quarters SET next_at = NULL, waits_from = NULL, waits_to = NULL, hangs = false
+    UPDATE shown_quarters SET next_at = NULL, waits_from = NULL, waits_to = NULL, hangs = false, left_to = NULL
     WHERE at >= $1 AND at < $2
 """
 

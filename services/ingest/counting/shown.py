@@ -56,6 +56,13 @@ RAISE_HANGING: Final = f"""
     UPDATE shown_quarters q {_RAISE.format("$3")}
     FROM unnest($1::uuid[], $2::timestamptz[]) m (org_id, at) WHERE q.org_id = m.org_id AND q.hangs AND q.at > m.at
 """
+# What was accepted before emails left that are counted as such, and is stored only now. While webhooks are stored in
+# time, that is so of those quarters alone whose emails have just left.
+RAISE_LEFT: Final = f"""
+    UPDATE shown_quarters q {_RAISE.format("$3")}
+    FROM unnest($1::uuid[], $2::timestamptz[]) m (org_id, at)
+    WHERE q.org_id = m.org_id AND q.left_to >= m.at AND q.at <= m.at
+"""
 RAISE_PASSED: Final = f"UPDATE shown_quarters q {_RAISE.format('q.next_at')}, next_at = NULL WHERE next_at <= $1"
 # A day that is still open is counted once more after its end, whatever comes until then (results.py).
 RAISE_ENDED_DAYS: Final = """
@@ -92,13 +99,16 @@ _STORE: Final = f"""
         RETURNING 1
     )
 """  # noqa: S608  # the names above
-# What an outcome could still change: generations without one, and those that hang on an older generation without one.
+# What an outcome could still change: generations without one, those that hang on an older generation without one, and
+# copy whose email has left where something newer of its person has none.
 COUNT: Final = f"""
     WITH {JUDGED}, {_STORE.format(span="15", at="$8")}
     SELECT EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM put) AS differs,
-        coalesce(bool_or(hangs), false) AS hangs, min(deadline_at) FILTER (WHERE shown = 'pending') AS next_at,
-        min(CASE WHEN open THEN day ELSE waits_from END) AS waits_from,
-        max(CASE WHEN open THEN day ELSE waits_to END) AS waits_to
+        coalesce(bool_or(hangs), false) AS hangs,
+        min(CASE WHEN leaves_by > $6 THEN leaves_by WHEN shown = 'pending' THEN deadline_at END) AS next_at,
+        max(left_at) FILTER (WHERE leaves_by <= $6) AS left_to,
+        min(CASE WHEN open THEN day ELSE least(waits_from, newer_from) END) AS waits_from,
+        max(CASE WHEN open THEN day ELSE greatest(waits_to, newer_to) END) AS waits_to
     FROM (SELECT *, outcome IS NULL AND decided <> 'unknown_template' AS open FROM judged) judged
 """  # noqa: S608  # our own text
 # Two quarters of a day may be counted at once; who sums up must see both.
@@ -120,7 +130,7 @@ COUNT_STALE: Final = """
 IS_DROPPED: Final = "SELECT EXISTS (SELECT FROM dropped_days WHERE day = $1)"
 SETTLE: Final = """
     UPDATE shown_quarters SET counted = $4, counted_at = $5::timestamptz, next_at = $6, waits_from = $7,
-        waits_to = $8, hangs = $9, raised_at = CASE WHEN revision > $4 THEN $5::timestamptz END,
+        waits_to = $8, hangs = $9, left_to = $10, raised_at = CASE WHEN revision > $4 THEN $5::timestamptz END,
         claim_id = NULL, lease_until = NULL
     WHERE org_id = $1 AND at = $2 AND claim_id = $3
 """
@@ -138,26 +148,26 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """What marks are about: quarters, days for which some wait, the first quarter to which generations came, and all
-    days to which they came."""
+    """What marks are about: quarters, days for which some wait, the quarters to which generations came, the first of
+    them, and all days to which they came."""
 
     quarters: list[tuple[UUID, datetime]]
     days: list[tuple[UUID, date]]
     came: list[tuple[UUID, datetime]]
+    first_came: list[tuple[UUID, datetime]]
     days_came: list[tuple[UUID, date]]
 
 
 def raised_by(marks: list[Any]) -> Raised:
     """In one order everywhere, so that two transactions cannot wait for each other in a ring. Pure."""
-    came: dict[UUID, datetime] = {}
-    for mark in marks:
-        if mark["came"]:
-            came[mark["org_id"]] = min(mark["at"], came.get(mark["org_id"], mark["at"]))
+    came = sorted({(mark["org_id"], mark["at"]) for mark in marks if mark["came"]})
+    first = {org_id: at for org_id, at in reversed(came)}
     return Raised(
         sorted({(mark["org_id"], mark["at"]) for mark in marks if mark["at"] is not None}),
         sorted({(mark["org_id"], mark["day"]) for mark in marks if mark["day"] is not None}),
-        sorted(came.items()),
-        sorted({(mark["org_id"], generation_day(mark["at"])) for mark in marks if mark["came"]}),
+        came,
+        sorted(first.items()),
+        sorted({(org_id, generation_day(at)) for org_id, at in came}),
     )
 
 
@@ -196,7 +206,8 @@ class StoredShownCounts:
             raised = raised_by(marks)
             for statement, found, at in (
                 (RAISE_QUARTERS, raised.quarters, since), (RAISE_WAITING, raised.days, since),
-                (RAISE_HANGING, raised.came, since), (RAISE_ENDED_DAYS, raised.days_came, now),
+                (RAISE_HANGING, raised.first_came, since), (RAISE_LEFT, raised.came, since),
+                (RAISE_ENDED_DAYS, raised.days_came, now),
             ):  # fmt: skip
                 if found:
                     await connection.execute(statement, *map(list, zip(*found, strict=True)), at)
@@ -230,7 +241,7 @@ class StoredShownCounts:
                     await _sum_up(connection, org_id, at)
                 settled = await connection.execute(
                     SETTLE, org_id, at, claim_id, row["revision"], now, found["next_at"], found["waits_from"],
-                    found["waits_to"], found["hangs"],
+                    found["waits_to"], found["hangs"], found["left_to"],
                 )  # fmt: skip
                 if settled != "UPDATE 1":
                     raise _ClaimLostError
@@ -238,7 +249,7 @@ class StoredShownCounts:
             log.info("shown.claim_lost", org_id=org_id, quarter=at.isoformat())
         except _DroppedError:
             async with self._database.transaction(org_id) as connection:
-                settled_as = (claim_id, row["revision"], now, None, None, None, False)
+                settled_as = (claim_id, row["revision"], now, None, None, None, False, None)
                 await connection.execute(SETTLE, org_id, at, *settled_as)
         return True
 

@@ -15,10 +15,22 @@ from shared.admin.outcomes.shown_store import reading_of
 Shown = Literal["right", "control_planned", "control_missed", "stale", "unsure", "replaced", "pending"]
 
 LEFT_FIRST: Final = "email_left_first"
+LEFT_LATE: Final = "email_left_late"
+OVERWRITTEN: Final = "overwritten"
 NOT_SETTLED: Final = "not_settled"
 _OWN_MEANINGS: Final = {
     LEFT_FIRST: Meaning(
         "Klaviyo handed the email over before our copy was on the profile", "a longer delay between webhook and email"
+    ),
+    LEFT_LATE: Meaning(
+        "Klaviyo handed the email over after the send window, when our copy is taken off: it shows control, or our "
+        "copy where that had not happened yet",
+        "the delay of the template as long as the flow's, or a longer send window",
+    ),
+    OVERWRITTEN: Meaning(
+        "a newer generation of the same person, mostly for another template, took the same properties before the email "
+        "left",
+        "`property_prefix` of its own for each template whose flows overlap",
     ),
     NOT_SETTLED: Meaning(
         "its email may have left, and no end of its write is known yet", "is a profile writer running?"
@@ -91,8 +103,9 @@ class Shows(ResultModel):
 
 class Number(ResultModel):
     """`right`: the newest copy. `control_planned`: by split, draft, stop. `control_missed`: control, because copy did
-    not get there. `stale`: an older copy, a fault. `unsure`: the answer came too late to know. `replaced`: a newer
-    generation of the same person took its place, and is counted. `pending`: its email is still to come. `since`:
+    not get there. `stale`: an older copy, a fault. `unsure`: the answer came too late to know, or
+    the email left after the send window. `replaced`: a newer generation of the same person and message took its place,
+    and is counted. `pending`: its email is still to come. `since`:
     webhooks from then on; `as_of`: all that was known until then is counted, null: all that is known."""
 
     hours: float

@@ -7,6 +7,9 @@ from shared.schemas.decisions import NOT_RENDERED
 MISSED_BY_DECISION: Final = (*sorted(NOT_RENDERED), "unknown_template")
 """Reasons of a control decision that was not planned."""
 
+OWN_WORDS: Final = ("", "not_settled", "written", "email_left_first", "email_left_late", "overwritten")
+"""Reasons that are no write's end's."""
+
 # $1 org, $2 and $3 times (from, until), $4 and $5 the first and last day of generations in them, $6 now, $7
 # MISSED_BY_DECISION. The days keep all but these partitions, and 31 before them, unread and out of the plan.
 #
@@ -16,7 +19,7 @@ MISSED_BY_DECISION: Final = (*sorted(NOT_RENDERED), "unknown_template")
 # A send is of the person of its generation (services/ingest/attribution/attribute.py), so the person's index finds it.
 _TOLD: Final = """
         SELECT g.generation_id, g.template_id, g.day, g.decision, g.reason AS decided, g.user_id, g.property_prefix,
-               g.written_for, g.accepted_at, g.deadline_at, w.outcome, w.reason, w.at,
+               g.written_for, g.accepted_at, g.deadline_at, g.clean_at, w.outcome, w.reason, w.at,
                w.outcome IN ('expired', 'rejected') AND w.reason IS DISTINCT FROM 'profile_not_found' AS hangs,
                (SELECT min(s.sent_at) FROM sends s WHERE s.org_id = $1 AND s.profile_id = g.user_id
                    AND s.sent_at >= g.accepted_at AND s.generation_id = g.generation_id) AS sent_at
@@ -24,10 +27,46 @@ _TOLD: Final = """
 _ENDED: Final = """
         LEFT JOIN write_outcomes w ON w.day = g.day AND w.generation_id = g.generation_id AND w.day BETWEEN $4 AND $5
 """
+# What was decided later for the person of a copy that was written, or gave way while it waited, and before its email
+# left. The email shows what got through last: control, where that was for another message or took the copy off. What
+# gave way to a later generation of the same message, on whichever properties, is counted with that one. Without a send
+# an email counts as left at the end of the quarter hour in which it was due (`leaves_by`): it is not looked at before,
+# and after that only what is stored late changes it. Most people have nothing later, so this is one look into an index.
+_NEWER: Final = """
+        FROM (
+            SELECT *, CASE WHEN decision = 'treatment' AND outcome IN ('written', 'superseded') THEN coalesce(sent_at,
+                    date_bin('15 minutes', deadline_at, 'epoch'::timestamptz) + interval '15 minutes') END AS leaves_by,
+                coalesce(sent_at, CASE outcome WHEN 'superseded' THEN greatest(deadline_at, at) ELSE deadline_at END)
+                    AS left_at
+            FROM known {order}
+        ) told LEFT JOIN LATERAL (
+            SELECT CASE told.outcome WHEN 'superseded' THEN bool_or(beside) AND NOT bool_or(same)
+                    ELSE max(accepted_at) FILTER (WHERE through AND (NOT same OR outcome = 'cleared')) > coalesce(
+                        max(accepted_at) FILTER (WHERE through AND same AND outcome = 'written'), '-infinity')
+                END AS overwritten,
+                min(day) FILTER (WHERE open) AS newer_from, max(day) FILTER (WHERE open) AS newer_to
+            FROM (
+                SELECT p.day, p.accepted_at, o.outcome, p.written_for = told.written_for AS same,
+                    p.property_prefix = told.property_prefix AS beside, p.property_prefix = told.property_prefix
+                        AND o.outcome IN ('written', 'cleared') AND o.at > told.at AND o.at <= told.left_at AS through,
+                    told.outcome = 'written' AND p.property_prefix = told.property_prefix AND o.outcome IS NULL AS open
+                FROM generations p LEFT JOIN LATERAL (
+                    SELECT o.outcome, o.at FROM write_outcomes o WHERE o.day = p.day
+                      AND o.day BETWEEN $4 AND $5::date + 31 AND o.generation_id = p.generation_id LIMIT 1) o ON true
+                WHERE told.leaves_by <= $6 AND p.org_id = $1 AND p.user_id = told.user_id
+                  AND p.accepted_at > told.accepted_at AND p.accepted_at <= told.left_at
+                  AND p.day BETWEEN $4 AND $5::date + 31 AND p.day <= told.day + 31
+                  AND p.day BETWEEN told.day AND (told.left_at AT TIME ZONE 'UTC')::date
+                  AND p.decision <> 'preview' AND p.reason <> 'unknown_template'
+            ) later) newer ON true
+"""
 _BECAUSE: Final = """CASE
                 WHEN decision = 'control' THEN decided
                 WHEN outcome IS NULL THEN CASE WHEN deadline_at <= $6 THEN 'not_settled' ELSE '' END
+                WHEN outcome = 'superseded' AND leaves_by > $6 THEN ''
                 WHEN outcome = 'written' AND sent_at < told.at THEN 'email_left_first'
+                WHEN overwritten THEN 'overwritten'
+                WHEN outcome = 'written' AND sent_at > clean_at THEN 'email_left_late'
                 WHEN outcome = 'written' AND reason IS NULL THEN 'written'
                 ELSE coalesce(reason, outcome) END"""
 _JUDGING: Final = f"""
@@ -36,9 +75,10 @@ _JUDGING: Final = f"""
             WHEN hangs AND older.shows THEN 'stale'
             WHEN decision = 'control' AND decided = ANY($7::text[]) THEN 'control_missed'
             WHEN decision = 'control' OR outcome = 'stopped' THEN 'control_planned'
+            WHEN outcome = 'superseded' AND leaves_by > $6 THEN 'pending'
+            WHEN outcome = 'written' AND sent_at < told.at OR overwritten THEN 'control_missed'
             WHEN outcome = 'superseded' THEN 'replaced'
-            WHEN outcome = 'written' AND sent_at < told.at THEN 'control_missed'
-            WHEN outcome = 'written' AND reason = 'answered_late' THEN 'unsure'
+            WHEN outcome = 'written' AND (reason = 'answered_late' OR sent_at > clean_at) THEN 'unsure'
             WHEN outcome = 'written' THEN 'right'
             WHEN outcome IS NULL AND deadline_at > $6 THEN 'pending'
             ELSE 'control_missed' END AS shown,
@@ -63,12 +103,14 @@ _JUDGING: Final = f"""
     )
 """  # noqa: S608  # the text above
 JUDGED: Final = f"""
-    told AS MATERIALIZED (
+    known AS MATERIALIZED (
         {_TOLD}
         FROM unnest($2::timestamptz[], $3::timestamptz[]) r (since, until)
         JOIN generations g ON g.org_id = $1 AND g.accepted_at >= r.since AND g.accepted_at < r.until
             AND g.day BETWEEN $4 AND $5 AND g.decision IN ('treatment', 'control')
         {_ENDED}
+    ), told AS (
+        SELECT told.*, newer.* {_NEWER.format(order="")}
     ), {_JUDGING}, grouped AS (
         SELECT template_id, decision, decided, outcome, reason, shown, because, count(*) AS emails,
                count(sent_at) AS seen
@@ -88,9 +130,11 @@ _NEWEST: Final = f"""
           AND g.decision IN ('treatment', 'control') AND (g.decision <> 'control' OR g.reason = $8)
           AND ($10::text IS NULL OR g.template_id = $10)
           AND (g.decision = 'control' OR coalesce(w.reason, w.outcome) = $8
-            OR $8 IN ('', 'not_settled', 'written', 'email_left_first'))
+            OR $8 IN ({", ".join(f"'{word}'" for word in OWN_WORDS)}))
     ), told AS NOT MATERIALIZED (
-        SELECT *, {{_COUNT}} AS known_there FROM known told WHERE {_BECAUSE} = $8
+        SELECT told.*, newer.*, {{_COUNT}} AS known_there
+        {_NEWER.format(order="ORDER BY accepted_at DESC")}
+        WHERE {_BECAUSE} = $8
         ORDER BY accepted_at DESC LIMIT CASE WHEN $9::text IS NULL THEN $11::bigint END
     ), {_JUDGING}
     SELECT generation_id, accepted_at, template_id, user_id, decision, decided, outcome, reason, at, sent_at, shown,
@@ -109,5 +153,3 @@ NEWEST_OF_FEW: Final = _NEWEST.format(
             AND w.at >= $2::timestamptz - $12::interval AND w.at < $3::timestamptz + $12::interval
     """,
 )
-OWN_WORDS: Final = ("", "not_settled", "written", "email_left_first")
-"""Reasons that are no write's end's."""

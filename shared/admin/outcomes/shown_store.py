@@ -31,6 +31,7 @@ SELECT_CHANGED: Final = """
             CASE WHEN q.next_at <= $3 THEN q.next_at END,
             CASE WHEN q.hangs AND q.at > said.came_at OR q.at IN (SELECT at FROM marks WHERE at IS NOT NULL)
                 OR EXISTS (SELECT FROM marks m WHERE m.day BETWEEN q.waits_from AND q.waits_to)
+                OR EXISTS (SELECT FROM marks m WHERE m.came AND m.at BETWEEN q.at AND q.left_to)
                 THEN said.passed_at END) AS since
         FROM shown_quarters q, said WHERE q.org_id = $1 AND q.at >= $2
     )

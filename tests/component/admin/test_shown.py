@@ -29,7 +29,8 @@ DECISIONS = (
 )  # fmt: skip
 ENDINGS = (
     ("written", None), ("written", None), ("written", "answered_late"), ("expired", "quota"), ("expired", "quota"),
-    ("rejected", "profile_not_found"), ("rejected", "profile_id_invalid"), ("superseded", None), ("stopped", None),
+    ("rejected", "profile_not_found"), ("rejected", "profile_id_invalid"), ("superseded", None), ("superseded", None),
+    ("stopped", None),
     ("cleared", None), ("nothing_to_clear", None),
 )  # fmt: skip
 INSERT_GENERATION = """
@@ -244,6 +245,86 @@ async def test_emails_that_showed_older_copy_are_counted_of_all_orgs_for_whoever
 
     assert await counts.stale_since(START - timedelta(days=1)) == 1
     assert await counts.stale_since(START + timedelta(hours=1)) == 0
+
+
+async def number_of(rig: Rig, counts: StoredShownCounts) -> dict[tuple[str, str, str], int]:
+    """Emails by template, what they showed and why; the same counted, from the facts and in plain SQL."""
+    await assert_exact(rig, 24)
+    live = await rig.run(operations_number.number, {"hours": 24}, "viewer")
+    await count(rig, counts)
+    counted = await rig.run(operations_number.number, {"hours": 24}, "viewer")
+    await assert_exact(rig, 24)
+    assert counted.rows == live.rows
+    await assert_examples(rig, 24)
+    return {(one.template_id, one.shown, one.because): one.emails for one in counted.rows}
+
+
+async def test_an_email_that_left_after_its_send_window_is_not_known_to_be_right(
+    acme: Rig, counts: StoredShownCounts, facts: Facts
+) -> None:
+    await facts.generation("01LATE", ago_s=7200, clean_s=1020, sent_s=1021)
+    await facts.generation("01INTIME", ago_s=7200, clean_s=1020, sent_s=1020)
+
+    assert await number_of(acme, counts) == {
+        ("welcome", "unsure", "email_left_late"): 1, ("welcome", "right", "written"): 1,
+    }  # fmt: skip
+
+
+async def test_copy_that_another_message_wrote_over_before_its_email_left_did_not_show(
+    acme: Rig, counts: StoredShownCounts, facts: Facts
+) -> None:
+    for person, sent_s in (("01SEEN", 130.0), ("01UNSEEN", None)):
+        await facts.generation(person, ago_s=7200, sent_s=sent_s)
+        await facts.generation(person, ago_s=7170, template_id="winback")
+    await facts.generation("01BEFORE", ago_s=7200, sent_s=130)  # its email left before the other one came
+    await facts.generation("01BEFORE", ago_s=7000, template_id="winback")
+    await facts.generation("01MISSED", ago_s=7200, sent_s=130)
+    await facts.generation("01MISSED", ago_s=7170, template_id="winback", outcome="expired", reason="quota")
+    await facts.generation("01SAME", ago_s=7200)
+    await facts.generation("01SAME", ago_s=7170)
+    await facts.generation("01BACK", ago_s=7200)
+    await facts.generation("01BACK", ago_s=7170, template_id="winback", sent_s=130)
+    await facts.generation("01BACK", ago_s=7160)
+
+    assert await number_of(acme, counts) == {
+        ("welcome", "control_missed", "overwritten"): 2,
+        ("welcome", "right", "written"): 6,
+        ("winback", "right", "written"): 3,
+        ("winback", "control_missed", "overwritten"): 1,
+        ("winback", "control_missed", "quota"): 1,
+    }
+
+
+async def test_what_gave_way_is_replaced_by_its_own_message_alone(
+    acme: Rig, counts: StoredShownCounts, facts: Facts
+) -> None:
+    await facts.generation("01OTHER", ago_s=7200, outcome="superseded", written_s=31)
+    await facts.generation("01OTHER", ago_s=7170, template_id="winback")
+    await facts.generation("01SAME", ago_s=7200, outcome="superseded", written_s=31)
+    await facts.generation("01SAME", ago_s=7170)
+    await facts.generation("01TOCOME", ago_s=60, outcome="superseded", written_s=31)
+    await facts.generation("01TOCOME", ago_s=30, template_id="winback")
+
+    assert await number_of(acme, counts) == {
+        ("welcome", "control_missed", "overwritten"): 1,
+        ("welcome", "replaced", "superseded"): 1,
+        ("welcome", "pending", ""): 1,
+        ("welcome", "right", "written"): 1,
+        ("winback", "right", "written"): 2,
+    }
+
+
+async def test_webhooks_in_time_have_no_quarter_counted_anew_whose_emails_are_still_to_come(
+    acme: Rig, counts: StoredShownCounts, facts: Facts
+) -> None:
+    await facts.generation("01LONG", ago_s=7200, delay_s=86_400, clean_s=90_000)
+    await facts.generation("01LEFT", ago_s=7200)
+    await count(acme, counts)
+
+    await facts.generation("01LONG", ago_s=60, template_id="winback")
+    await counts.take_marks(acme.clock.at)
+
+    assert await quarters(acme, "counted < revision") == [span_start(START - timedelta(seconds=60), QUARTER)]
 
 
 async def quarters(rig: Rig, condition: str) -> list[datetime]:

@@ -103,6 +103,15 @@ def test_a_fault_is_said_as_what_it_is() -> None:
     assert (one.tone, one.title) == ("bad", "1 email showed an older copy within 24 hours")
 
 
+def test_what_is_not_sure_is_named_where_it_is_the_most_frequent() -> None:
+    late = Shows(
+        template_id="t0", shown="unsure", because="email_left_late", emails=50, seen=50, means="it left late", do=""
+    )  # fmt: skip
+    number = FINE.model_copy(update={"unsure": 50, "rows": [late]})
+
+    assert [one.text for one in attention(replace(WELL, number=number), NOW)] == ["Most often: it left late."]
+
+
 def test_reasons_are_told_once_for_all_templates() -> None:
     rows = [
         Shows(template_id=f"t{n}", shown="right", because="written", emails=10 - n, seen=0, means="", do="nothing")

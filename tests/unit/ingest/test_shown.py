@@ -29,7 +29,8 @@ def test_marks_raise_each_quarter_once_and_in_one_order() -> None:
 def test_of_generations_that_came_the_earliest_quarter_counts_and_of_others_none() -> None:
     raised = raised_by([mark(ORG, LATER, came=True), mark(ORG, QUARTER, came=True), mark(OTHER, QUARTER)])
 
-    assert raised.came == [(ORG, QUARTER)]
+    assert raised.first_came == [(ORG, QUARTER)]
+    assert raised.came == [(ORG, QUARTER), (ORG, LATER)]
 
 
 def test_generations_that_came_tell_each_of_their_days_once() -> None:

@@ -105,8 +105,8 @@ def _emails(root: str, number: Number) -> Iterator[Item]:
         )  # fmt: skip
     share = number.right_share
     if share is not None and share < _RIGHT_SHARE:
-        worst = next((one for one in number.rows if one.shown == "control_missed"), None)
-        why = f"Most often: {worst.means}." if worst else "It is not sure what they showed."
+        worst = next((one for one in number.rows if one.shown in ("control_missed", "unsure")), None)
+        why = f"Most often: {worst.means}." if worst else "They showed an older copy."
         yield Item(
             "warn", f"{100 * share:.1f} % of emails meant to show our copy did, within 24 hours", why, path, "Reasons"
         )  # fmt: skip
