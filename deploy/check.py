@@ -144,6 +144,7 @@ def compose_rules(document: Document) -> Iterator[str]:
         if _has_registry(service.get("image", "")):
             yield f"{name}: image {service['image']} names a registry; which one is the site's choice"
         yield from _secrets_in_variables(name, programs.environment(service, ROOT))
+        yield from _single_files(name, service.get("volumes", ()))
         if name == _SHUTS_IN:
             yield from _shutting_in_faults(name, service)
         elif name not in _FOREIGN:
@@ -156,6 +157,15 @@ def _secrets_in_variables(where: str, values: dict[str, str]) -> Iterator[str]:
         ours = name in generate_env.secrets() and not str(value).startswith("file:/")
         if ours or name.upper().endswith(_SECRET_WORDS):
             yield f"{where}: {name} is a secret, and must be a file"
+
+
+def _single_files(where: str, volumes: Iterable[str | Document]) -> Iterator[str]:
+    """Of a file that an editor or git replaces, a container goes on seeing the old one. Those below secrets/ are read
+    once, when a server starts."""
+    for one in volumes:
+        source = one["source"] if isinstance(one, dict) else one.partition(":")[0]
+        if (ROOT / source).is_file() and not source.startswith("./secrets/"):
+            yield f"{where}: mounts the single file {source}; mount its folder"
 
 
 def _shutting_in_faults(name: str, service: Document) -> Iterator[str]:

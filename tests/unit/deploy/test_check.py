@@ -89,6 +89,14 @@ COMPOSE_FAULTS: list[tuple[Change, str]] = [
         "postgres: POSTGRES_PASSWORD is a secret, and must be a file",
     ),
     (
+        lambda s: s["edge"]["volumes"].append("./edge/Caddyfile:/etc/caddy/Caddyfile:ro"),
+        "edge: mounts the single file ./edge/Caddyfile; mount its folder",
+    ),
+    (
+        lambda s: s["prometheus"]["volumes"].append({"type": "bind", "source": "./observability/alerts.yaml"}),
+        "prometheus: mounts the single file ./observability/alerts.yaml; mount its folder",
+    ),
+    (
         lambda s: s["grafana"]["environment"].update(GF_SECURITY_ADMIN_PASSWORD="x"),
         "grafana: GF_SECURITY_ADMIN_PASSWORD is a secret, and must be a file",
     ),
