@@ -194,8 +194,9 @@ def _our_compose_faults(name: str, service: Document) -> Iterator[str]:
 
 
 def manifests() -> list[Document]:
-    """Every document under k8s/, without the kustomizations."""
-    return [found for path in _manifest_files() for found in yaml.safe_load_all(path.read_text())]
+    """Every document under k8s/, without the kustomizations, but with the settings that the base's makes."""
+    written = [found for path in _manifest_files() for found in yaml.safe_load_all(path.read_text())]
+    return [*written, *programs.config_maps(ROOT / "k8s" / "base")]
 
 
 def kubernetes_rules(documents: Iterable[Document]) -> Iterator[str]:
@@ -230,7 +231,8 @@ def built_overlays() -> Iterator[str]:
     for folder, documents, failure in cluster.built():
         yield from (f"{folder}: {fault}" for fault in [failure] if fault)
         if not failure:
-            yield from (f"{folder}: {fault}" for fault in (*kubernetes_rules(documents), *cluster.counted(documents)))
+            rules = (kubernetes_rules, cluster.counted, cluster.unhashed)
+            yield from (f"{folder}: {fault}" for rule in rules for fault in rule(documents))
 
 
 def _secret_faults(where: str, values: dict[str, str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 The kinds of KEDA and external-secrets have no schema offline; what we use of them is checked here.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ Document = dict[str, Any]
 
 ROOT: Final = Path(__file__).parent / "k8s"
 _OPERATORS: Final = ("keda.sh/", "external-secrets.io/")
+_HASHED: Final = re.compile(r"-[a-z0-9]{10}$")  # what kustomize adds
 _NAME_LABEL: Final = "app.kubernetes.io/name"
 _THROTTLED: Final = "jai_write_backlog"  # what waits for Klaviyo's next minute: no replica makes it come sooner
 
@@ -68,6 +70,20 @@ def counted(documents: Iterable[Document]) -> Iterator[str]:
     for one in documents:
         if one["kind"] == "Deployment" and _name(one) in scaled and "replicas" in one["spec"]:
             yield f"{_name(one)} is scaled, and says a number of replicas"
+
+
+def unhashed(documents: Iterable[Document]) -> Iterator[str]:
+    """Pods whose settings change under them: a ConfigMap that is replaced under its name starts no pod, meets those of
+    the release before when they start again, and is not there any more for who goes back."""
+    documents = list(documents)
+    made = {_name(one) for one in documents if one["kind"] == "ConfigMap"}
+    for one in documents:
+        for container in one["spec"]["template"]["spec"]["containers"] if one["kind"] in ("Deployment", "Job") else ():
+            for name in (it["configMapRef"]["name"] for it in container.get("envFrom", ()) if "configMapRef" in it):
+                if one["kind"] == "Job":
+                    yield f"{_name(one)} reads {name}: a Job cannot be changed, and the name does with the settings"
+                elif name not in made or not _HASHED.search(name):
+                    yield f"{_name(one)} reads {name}, which configMapGenerator did not make"
 
 
 def ring_faults(documents: Iterable[Document]) -> Iterator[str]:

@@ -6,7 +6,7 @@ Only what a machine gives is put in place of what a container would have: free p
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -68,7 +68,7 @@ def of_kubernetes(paths: Iterable[Path] = ()) -> list[Program]:
     """The same of the base's manifests."""
     paths = paths or sorted((ROOT / "k8s" / "base").glob("*.yaml"))
     documents = [one for path in paths for one in yaml.safe_load_all(path.read_text()) if one and "metadata" in one]
-    maps = {one["metadata"]["name"]: one["data"] for one in documents if one["kind"] == "ConfigMap"}
+    maps = {one["metadata"]["name"]: one["data"] for one in config_maps(ROOT / "k8s" / "base")}
     found = [
         _of_container(container, one["spec"]["template"]["spec"], maps)
         for one in documents
@@ -79,14 +79,30 @@ def of_kubernetes(paths: Iterable[Path] = ()) -> list[Program]:
     return sorted(found, key=lambda one: one.ready is not None)
 
 
+def config_maps(folder: Path) -> list[Document]:
+    """What a kustomization makes of its files of settings, but for the digest in the name."""
+    made = yaml.safe_load((folder / "kustomization.yaml").read_text()).get("configMapGenerator", ())
+    return [
+        {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": one["name"]},
+         "data": {key: value for file in one["envs"] for key, value in _lines(folder / file)}}
+        for one in made
+    ]  # fmt: skip
+
+
 def environment(service: Document, folder: Path) -> dict[str, str]:
     """A compose service's variables, also those of the examples of its env files; `${NAME:-fallback}` is the latter."""
     named = service.get("env_file") or []
     files = [named] if isinstance(named, str) else [one if isinstance(one, str) else one["path"] for one in named]
-    lines = [line for file in files for line in (folder / f"{file}.example").read_text().splitlines()]
-    told = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    told = dict(line for file in files for line in _lines(folder / f"{file}.example"))
     own = service.get("environment") or {}
     return {**told, **{name: _FALLBACK.sub(r"\1", str(value)) for name, value in own.items()}}
+
+
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    for line in file.read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            yield name, value
 
 
 def _of_compose(name: str, service: Document, folder: Path) -> Program:

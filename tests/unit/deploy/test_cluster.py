@@ -9,6 +9,7 @@ import yaml
 
 from deploy import check_cluster as check
 from deploy.check import built_overlays
+from deploy.programs import config_maps
 from deploy.tools import NotRunError
 
 Change = Callable[[dict[str, Any]], object]
@@ -38,6 +39,31 @@ def test_who_is_scaled_says_no_number_of_replicas() -> None:
 
     assert list(check.counted([scaler, deployment])) == ["egress is scaled, and says a number of replicas"]
     assert list(check.counted([deployment])) == []
+
+
+def test_pods_read_settings_that_stay_as_they_were() -> None:
+    def reading(kind: str, name: str) -> dict[str, Any]:
+        pod = {"containers": [{"envFrom": [{"configMapRef": {"name": name}}]}]}
+        return {"kind": kind, "metadata": {"name": "x"}, "spec": {"template": {"spec": pod}}}
+
+    plain, made = ({"kind": "ConfigMap", "metadata": {"name": name}} for name in ("justai", "justai-dhg9c7t46m"))
+
+    assert list(check.unhashed([made, reading("Deployment", "justai-dhg9c7t46m")])) == []
+    assert list(check.unhashed([plain, reading("Deployment", "justai")])) == [
+        "x reads justai, which configMapGenerator did not make"
+    ]
+    assert list(check.unhashed([reading("Deployment", "justai-dhg9c7t46m")])) != []
+    assert list(check.unhashed([made, reading("Job", "justai-dhg9c7t46m")])) != []
+
+
+def test_the_settings_of_the_base_are_made_and_not_written() -> None:
+    written = [one["kind"] for one in documents()[0]]
+
+    [made] = config_maps(check.ROOT / "base")
+
+    assert "ConfigMap" not in written
+    assert made["metadata"]["name"] == "justai"
+    assert made["data"]["JUSTAI_DRAIN_S"] == "20"
 
 
 @pytest.mark.parametrize(
