@@ -55,7 +55,7 @@ def main(strict: bool) -> None:
         "compose file fits the compose specification": compose_schema,
         "Dockerfiles pass hadolint": dockerfiles,
         "the edge's file passes caddy": caddyfile,
-        "the edge lets through what the gateway takes": edge.faults,
+        "the edge lets through what is taken behind it": edge.faults,
         "kubernetes manifests fit their schemas": kubernetes_schemas,
         "compose keeps our rules": lambda: compose_rules(yaml.safe_load((ROOT / "compose.yaml").read_text())),
         "kubernetes keeps our rules": lambda: kubernetes_rules(manifests()),
