@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes what deploy/compose.yaml takes from files: passwords of the servers that come with it, and the keys of ours.
-# A file that is there already is left as it is, so it may be run again.
+# A file that is there already is left as it is, so it may be run again. How each is changed: docs/runbooks/rotate-keys.md and
+# rotate-passwords.md.
 #
 #   deploy/make-secrets.sh [FOLDER]     default: deploy/secrets
 #

@@ -1,5 +1,6 @@
 """The database's login owns the tables and is no superuser, as managed servers have it; on whatever server is here."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from shared.db.migrate import MigrationError, load, migrate
 from shared.db.pool import open_database
 
 PASSWORD = "login"
+PAGE = Path(__file__).parents[3] / "docs" / "runbooks" / "rotate-passwords.md"
 ORG = UUID(int=1)
 
 
@@ -56,6 +58,42 @@ async def works(url: str) -> None:
             assert await connection.fetchval("SELECT current_user") == "justai_tenant"
 
 
+async def takes_turns(server: str, url: str) -> None:
+    """With another login that works as this one, as docs/runbooks/rotate-passwords.md says: its own statements."""
+    said = PAGE.read_text()
+    made, as_the_first, none_left, gone = (
+        re.search(rf"`({words}[^`]*)`", said)[1].replace("justai", "first")  # type: ignore[index]  # the page has them
+        for words in (
+            "CREATE ROLE justai_2",
+            "ALTER ROLE justai_2 SET",
+            "SELECT usename",
+            "ALTER ROLE justai PASSWORD NULL",
+        )
+    )
+    turn = url.replace(f"first:{PASSWORD}@", "first_2:NEW@")
+    admin = await asyncpg.connect(server)
+    try:
+        await admin.execute(made)
+        await admin.execute(as_the_first)
+        assert await migrate(turn) == []
+        async with open_database(turn, name="test") as database, database.transaction(ORG) as connection:
+            assert [row["slug"] for row in await connection.fetch("SELECT slug FROM orgs")] == ["shop-1"]
+            assert await connection.fetchval("SELECT current_user") == "justai_tenant"
+            assert await admin.fetch(none_left) == []
+        owner = await asyncpg.connect(turn)
+        await owner.execute("CREATE TABLE of_a_later_migration (id int); ALTER TABLE orgs ADD COLUMN later int")
+        assert (
+            await owner.fetchval("SELECT tableowner FROM pg_tables WHERE tablename = 'of_a_later_migration'") == "first"
+        )
+        await owner.execute("DROP TABLE of_a_later_migration; ALTER TABLE orgs DROP COLUMN later")
+        await owner.close()
+        await admin.execute(gone)
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(url)
+    finally:
+        await admin.close()
+
+
 async def test_a_login_that_may_make_roles_migrates_and_serves(server: str) -> None:
     """Once: after that it needs them no more, and another login of the same server is given them."""
     first = await login(server, "first", rights="CREATEROLE")
@@ -69,4 +107,5 @@ async def test_a_login_that_may_make_roles_migrates_and_serves(server: str) -> N
     await admin.execute("ALTER ROLE first NOCREATEROLE")
     await admin.close()
     assert await migrate(first) == []
+    await takes_turns(server, first)
     await works(await login(server, "second", rights="CREATEROLE", granted="justai_worker"))

@@ -19,7 +19,7 @@ def test_the_runbooks_are_there() -> None:
     assert {path.stem for path in RUNBOOKS} == {
         "dead-letters", "klaviyo-key-refused", "emails-show-control", "export-late", "event-files-held", "rotate-keys",
         "wrong-copy", "variant-paused", "webhooks-stopped", "service-down", "broker-away", "klaviyo-away",
-        "backup-and-restore",
+        "backup-and-restore", "rotate-passwords",
     }  # fmt: skip
 
 
