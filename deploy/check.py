@@ -139,6 +139,8 @@ def compose_rules(document: Document) -> Iterator[str]:
         limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
         if not {"cpus", "memory"} <= set(limits):
             yield f"{name}: no limits of cpus and memory"
+        if not {"max-size", "max-file"} <= set(service.get("logging", {}).get("options", {})):
+            yield f"{name}: its log may fill the disk"
         if "healthcheck" not in service:
             yield f"{name}: no health check"
         if _has_registry(service.get("image", "")):

@@ -13,12 +13,17 @@ import yaml
 
 from deploy import tools
 from deploy.check_observability import faults_of
+from shared.settings import ServiceSettings
 
 Document = dict[str, Any]
 
 ROOT: Final = Path(__file__).parent / "k8s"
 _OPERATORS: Final = ("keda.sh/", "external-secrets.io/")
 _HASHED: Final = re.compile(r"-[a-z0-9]{10}$")  # what kustomize adds
+_POOL: Final = ServiceSettings.model_fields["database_pool"].default
+CONNECTIONS: Final = {"gateway": 3, "generator": _POOL + 1, "profile-writer": _POOL + 3}
+"""Connections to PostgreSQL that a process holds at most; any other service has its pool alone."""
+_OF_OTHERS: Final = 15  # `justai`, the Job `migrate`, who looks on, and those that PostgreSQL keeps for its superuser
 _NAME_LABEL: Final = "app.kubernetes.io/name"
 _THROTTLED: Final = "jai_write_backlog"  # what waits for Klaviyo's next minute: no replica makes it come sooner
 
@@ -29,6 +34,9 @@ def overlays() -> Iterator[str]:
     for folder in sorted(path for path in (ROOT / "overlays").iterdir() if path.is_dir()):
         own = list(_documents(folder))
         yield from (f"{folder.name}: {fault}" for fault in faults(base, own))
+        if folder.name == "production":
+            head = (folder / "kustomization.yaml").read_text()
+            yield from (f"{folder.name}: {it}" for it in connection_faults(head, most_connections(base, own)))
 
 
 def faults(base: Iterable[Document], own: Iterable[Document]) -> Iterator[str]:
@@ -53,6 +61,27 @@ def faults(base: Iterable[Document], own: Iterable[Document]) -> Iterator[str]:
                     yield f"{_name(one)} has no TLS"
     scaled = [one["spec"]["scaleTargetRef"]["name"] for one in own if "scaleTargetRef" in one.get("spec", {})]
     yield from (f"{name} is scaled twice" for name in sorted({one for one in scaled if scaled.count(one) > 1}))
+
+
+def most_connections(base: Iterable[Document], own: Iterable[Document]) -> int:
+    """To PostgreSQL: of all services at the most replicas that an overlay allows, with one more of each, as while they
+    are replaced."""
+    most = {
+        one["spec"]["scaleTargetRef"]["name"]: one["spec"].get("maxReplicas") or one["spec"]["maxReplicaCount"]
+        for one in own
+        if "scaleTargetRef" in one.get("spec", {})
+    }
+    deployed = {_name(one): one["spec"]["replicas"] for one in base if one["kind"] == "Deployment"}
+    return sum((number + 1) * CONNECTIONS.get(name, _POOL) for name, number in (deployed | most).items())
+
+
+def connection_faults(head: str, most: int) -> Iterator[str]:
+    """Whether an overlay's head says how many connections that are, and a `max_connections` that is enough."""
+    held, given = (re.search(said, head) for said in (r"hold up to (\d+) connections", r"`max_connections` of (\d+)"))
+    if held is None or int(held[1]) != most:
+        yield f"its head must say that services hold up to {most} connections to PostgreSQL"
+    if given is None or int(given[1]) < most + _OF_OTHERS:
+        yield f"its head must ask for a `max_connections` of {most + _OF_OTHERS} or more"
 
 
 def built() -> Iterator[tuple[str, list[Document], str]]:

@@ -66,6 +66,8 @@ COMPOSE_FAULTS: list[tuple[Change, str]] = [
     (lambda s: s["gateway"].pop("security_opt"), "gateway: may gain privileges"),
     (lambda s: s["ingest"].pop("deploy"), "ingest: no limits of cpus and memory"),
     (lambda s: s["s3"].pop("healthcheck"), "s3: no health check"),
+    (lambda s: s["edge"].pop("logging"), "edge: its log may fill the disk"),
+    (lambda s: s["gateway"]["logging"]["options"].pop("max-size"), "gateway: its log may fill the disk"),
     (lambda s: s["generator"].update(environment={"JUSTAI_TYPO": "1"}), "generator: no setting JUSTAI_TYPO"),
     (
         lambda s: s["generator"].update(command=["python", "-m", "services.typo"]),
@@ -110,6 +112,12 @@ def test_a_planted_fault_in_compose_is_found(change: Change, fault: str) -> None
     change(document["services"])
 
     assert [it for it in check.compose_rules(document) if it.startswith(fault)]
+
+
+def test_the_broker_stops_taking_while_there_is_room_left() -> None:
+    told = COMPOSE["services"]["rabbitmq"]["environment"]["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"]
+
+    assert int(told.partition("-rabbit disk_free_limit ")[2]) == 2_000_000_000
 
 
 def pod(change: Change) -> Change:

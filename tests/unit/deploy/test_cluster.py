@@ -28,6 +28,29 @@ def test_what_we_ship_has_no_faults() -> None:
     assert list(check.overlays()) == []
 
 
+def test_the_overlay_says_how_many_connections_to_postgresql_it_may_come_to() -> None:
+    base, own = documents()
+    head = (check.ROOT / "overlays" / "production" / "kustomization.yaml").read_text()
+    most = check.most_connections(base, own.values())
+
+    assert list(check.connection_faults(head, most)) == []
+
+    own["ScaledObject generator"]["spec"]["maxReplicaCount"] += 10
+    more = check.most_connections(base, own.values())
+    assert more == most + 10 * check.CONNECTIONS["generator"]
+    assert list(check.connection_faults(head, more)) == [
+        f"its head must say that services hold up to {more} connections to PostgreSQL",
+        f"its head must ask for a `max_connections` of {more + 15} or more",
+    ]
+
+
+def test_what_a_process_holds_is_what_the_page_about_scale_says() -> None:
+    told = (check.ROOT.parents[1] / "docs" / "scale.md").read_text()
+    gateway, generator, writer = (check.CONNECTIONS[name] for name in ("gateway", "generator", "profile-writer"))
+
+    assert f"gateway holds up to {gateway}, generator {generator}, profile writer {writer}, any other process 8" in told
+
+
 def test_what_kubectl_puts_together_keeps_our_rules() -> None:
     with suppress(NotRunError):  # `make check-deploy` says so
         assert list(built_overlays()) == []
