@@ -46,7 +46,7 @@ def _table(export: Export, table: Table, dialect: Dialect, *, quote: str = "", s
 def _added(
     export: Export, table: Table, dialect: Dialect, *, quote: str = "", schema: str = "justai_export."
 ) -> list[str]:
-    """For a table that was made when the record was the page's."""
+    """For a table that was made when it had fewer columns."""
     return [
         f"ALTER TABLE {schema}{table} ADD COLUMN IF NOT EXISTS {quote}{name}{quote} {TYPES[dialect][kind]};"
         for name, kind in added_since_first(table, export.record)
@@ -86,7 +86,9 @@ def _athena(export: Export, month: str) -> dict[str, str]:
 def _athena_table(export: Export, table: Table) -> str:
     beside = "" if table == "generations" else f"_tables/{table}/"
     columns = _defined(columns_of(table, export.record), "athena", "`")
-    made = f"\nCREATE EXTERNAL TABLE IF NOT EXISTS justai_export.{table} (\n{columns}\n)\n"
+    made = (
+        f"\nDROP TABLE IF EXISTS justai_export.{table};\nCREATE EXTERNAL TABLE justai_export.{table} (\n{columns}\n)\n"
+    )
     where = f"STORED AS PARQUET\nLOCATION {sql(_s3(export, beside))}"
     if table == "variants":
         return f"{made}{where};"
@@ -181,8 +183,16 @@ _BIGQUERY_HOURS: Final = (
 
 
 def _redshift(export: Export, month: str) -> dict[str, str]:
-    # No ADD COLUMN IF NOT EXISTS there: who changes the record makes the tables anew.
-    ddl = [f"{_table(export, table, 'redshift', quote=chr(34))};" for table in export.tables]
+    ddl = []
+    for table in export.tables:
+        ddl.append(f"{_table(export, table, 'redshift', quote=chr(34))};")
+        if missing := added_since_first(table, export.record):
+            # As comments: there is no ADD COLUMN IF NOT EXISTS.
+            ddl.append("-- Where it was made when it had fewer columns, once for each that it lacks, in this order:")
+            ddl += [
+                f'-- ALTER TABLE justai_export.{table} ADD COLUMN "{name}" {TYPES["redshift"][kind]};'
+                for name, kind in missing
+            ]
     manifests = [
         f"COPY justai_export.manifests FROM {sql(_s3(export, manifests_folder(month, table)))}\n"
         "  IAM_ROLE 'arn:aws:iam::your-account:role/your-role' FORMAT AS JSON 'auto';"
@@ -209,7 +219,7 @@ def _databricks(export: Export, month: str, template: Template) -> dict[str, str
         if missing := added_since_first(table, export.record):
             added = "\n".join(f"--{line}" for line in _defined(missing, "spark", "`").splitlines())
             ddl.append(
-                "-- Where it was made for the page's record:\n"
+                "-- Where it was made when it had fewer columns:\n"
                 f"-- ALTER TABLE justai_export.{table} ADD COLUMNS (\n{added}\n-- );"
             )
         folder = backslashed(_s3(export, manifests_folder(month, table)))

@@ -85,14 +85,14 @@ def test_a_name_stays_a_text_in_a_script_whatever_it_holds(engine: Engine, folde
 
 @pytest.mark.parametrize("engine", STATED)
 def test_a_name_stays_a_text_in_statements_whatever_it_holds(engine: Engine) -> None:
-    export = replace(WHOLE, bucket="b'; DROP TABLE x; --", prefix="it's", region="`; DROP TABLE y")
+    export = replace(WHOLE, bucket="b'; DROP VIEW x; --", prefix="it's", region="`; DROP VIEW y")
 
     text = recipe(engine, export, "2026-11").text
 
     code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
     literals = re.compile(r"'(?:[^'\\]|\\.|'')*'")
-    assert "DROP TABLE" in code
-    assert "DROP TABLE" not in literals.sub("''", code.replace('"""', ""))
+    assert "DROP VIEW" in code
+    assert "DROP VIEW" not in literals.sub("''", code.replace('"""', ""))
 
 
 def test_engines_that_read_aws_alone_say_so_where_the_export_is_elsewhere() -> None:
@@ -103,6 +103,29 @@ def test_engines_that_read_aws_alone_say_so_where_the_export_is_elsewhere() -> N
     assert "s3compat://records/jai/" in recipe("snowflake", elsewhere, "2026-11").text
     assert "ENDPOINT 's3.example.com', URL_STYLE 'path'" in recipe("duckdb", elsewhere, "2026-11").text
     assert "\"spark.hadoop.fs.s3a.endpoint\", 'https://s3.example.com'" in recipe("spark", elsewhere, "2026-11").text
+
+
+def test_printed_anew_for_another_place_it_forgets_the_former_one() -> None:
+    moved = replace(WHOLE, bucket="moved")
+    athena, snowflake = recipe("athena", moved, "2026-11").text, recipe("snowflake", moved, "2026-11").text
+    elsewhere = recipe("snowflake", replace(moved, endpoint_url="https://s3.example.com"), "2026-11").text
+
+    made = re.findall(r"^CREATE EXTERNAL TABLE (.*) \($", athena, re.MULTILINE)
+    dropped = re.findall(r"^DROP TABLE IF EXISTS (.*);\nCREATE EXTERNAL TABLE (.*) \($", athena, re.MULTILINE)
+    assert made == [f"justai_export.{table}" for table in (*moved.tables, "manifests")]
+    assert dropped == [(table, table) for table in made]
+    assert "ALTER STORAGE INTEGRATION justai_s3 SET STORAGE_ALLOWED_LOCATIONS = ('s3://moved/');" in snowflake
+    assert "CREATE OR REPLACE STAGE justai_export URL = 's3://moved/'" in snowflake
+    assert "CREATE OR REPLACE STAGE justai_export URL = 's3compat://moved/'" in elsewhere
+
+
+@pytest.mark.parametrize("engine", ["redshift", "databricks"])
+def test_where_columns_cannot_be_added_unaware_it_says_how(engine: Engine) -> None:
+    comments = [line for line in recipe(engine, WHOLE, "2026-11").text.splitlines() if line.startswith("--")]
+
+    for name in ("event_time", "outcome_reason"):
+        assert any(re.search(f'["`]{name}["`] ', line) for line in comments), name
+    assert not any("ADD COLUMN" in line for line in recipe(engine, PAGE, "2026-11").text.splitlines())
 
 
 def test_bigquery_reads_cloud_storage_without_a_connection() -> None:

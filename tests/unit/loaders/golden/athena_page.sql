@@ -3,11 +3,13 @@
 -- STATED, NOT RUN HERE: made from the engine's documentation. Try it beside your own tables first.
 --
 -- Nothing has to be loaded: a query reads what lies in the bucket, so an overwritten hour counts at once. Give the hours
--- in WHERE, for the projection makes one place of each hour between its bounds.
+-- in WHERE, for the projection makes one place of each hour between its bounds. The tables hold no data, only the place
+-- and the columns, so they are dropped and made as these are now.
 
 CREATE DATABASE IF NOT EXISTS justai_export;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS justai_export.generations (
+DROP TABLE IF EXISTS justai_export.generations;
+CREATE EXTERNAL TABLE justai_export.generations (
   `event_timestamp` bigint, `user_id` string, `tracking_id` string, `copy_id` string, `template_id` string,
   `vars` struct<subject:string,preheader:string,body:string>, `attrs` map<string,string>
 )
@@ -25,7 +27,8 @@ TBLPROPERTIES (
 );
 
 -- What the export says of each hour: none, and it is not exported yet. From here you know which hours changed.
-CREATE EXTERNAL TABLE IF NOT EXISTS justai_export.manifests (
+DROP TABLE IF EXISTS justai_export.manifests;
+CREATE EXTERNAL TABLE justai_export.manifests (
   `table` string, hour string, revision bigint, `rows` bigint,
   files array<struct<key:string,`rows`:bigint,bytes:bigint,sha256:string>>
 )

@@ -3,11 +3,13 @@
 -- STATED, NOT RUN HERE: made from the engine's documentation. Try it beside your own tables first.
 --
 -- Nothing has to be loaded: a query reads what lies in the bucket, so an overwritten hour counts at once. Give the hours
--- in WHERE, for the projection makes one place of each hour between its bounds.
+-- in WHERE, for the projection makes one place of each hour between its bounds. The tables hold no data, only the place
+-- and the columns, so they are dropped and made as these are now.
 
 CREATE DATABASE IF NOT EXISTS justai_export;
 
-CREATE EXTERNAL TABLE IF NOT EXISTS justai_export.generations (
+DROP TABLE IF EXISTS justai_export.generations;
+CREATE EXTERNAL TABLE justai_export.generations (
   `event_timestamp` bigint, `user_id` string, `tracking_id` string, `copy_id` string, `template_id` string,
   `vars` struct<subject:string,preheader:string,body:string>, `attrs` map<string,string>,
   `event_time` timestamp, `generation_id` string, `variant_name` string, `propensity` double,
@@ -33,7 +35,8 @@ TBLPROPERTIES (
   'storage.location.template' = 's3://records/year=${year}/month=${month}/day=${day}/hour=${hour}/'
 );
 
-CREATE EXTERNAL TABLE IF NOT EXISTS justai_export.variants (
+DROP TABLE IF EXISTS justai_export.variants;
+CREATE EXTERNAL TABLE justai_export.variants (
   `copy_id` string, `template_id` string, `template_name` string, `variant_name` string, `theme` string,
   `status` string, `version` int, `content_sha256` string,
   `vars` struct<subject:string,preheader:string,body:string>,
@@ -43,7 +46,8 @@ CREATE EXTERNAL TABLE IF NOT EXISTS justai_export.variants (
 STORED AS PARQUET
 LOCATION 's3://records/_tables/variants/';
 
-CREATE EXTERNAL TABLE IF NOT EXISTS justai_export.outcomes (
+DROP TABLE IF EXISTS justai_export.outcomes;
+CREATE EXTERNAL TABLE justai_export.outcomes (
   `event_timestamp` bigint, `generation_id` string, `user_id` string, `tracking_id` string,
   `template_id` string, `copy_id` string, `control` boolean, `sends` int, `sent_at` timestamp,
   `delivered` boolean, `opened` boolean, `clicked` boolean, `bounced` boolean, `unsubscribed` boolean,
@@ -69,7 +73,8 @@ TBLPROPERTIES (
 );
 
 -- What the export says of each hour: none, and it is not exported yet. From here you know which hours changed.
-CREATE EXTERNAL TABLE IF NOT EXISTS justai_export.manifests (
+DROP TABLE IF EXISTS justai_export.manifests;
+CREATE EXTERNAL TABLE justai_export.manifests (
   `table` string, hour string, revision bigint, `rows` bigint,
   files array<struct<key:string,`rows`:bigint,bytes:bigint,sha256:string>>
 )

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS justai_export.generations (
   `snapshot_id` STRING, `control` BOOLEAN, `decision` STRING, `reason` STRING, `outcome` STRING,
   `outcome_reason` STRING
 );
--- Where it was made for the page's record:
+-- Where it was made when it had fewer columns:
 -- ALTER TABLE justai_export.generations ADD COLUMNS (
 --  `event_time` TIMESTAMP, `generation_id` STRING, `variant_name` STRING, `propensity` DOUBLE,
 --  `snapshot_id` STRING, `control` BOOLEAN, `decision` STRING, `reason` STRING, `outcome` STRING,

@@ -6,6 +6,8 @@
 --
 -- COPY of Parquet goes by the order of columns, wants the bucket in the cluster's region, and reads every object whose
 -- name begins as said: so each hour is named. FILLRECORD lets in files of an earlier version, which lack the last columns.
+-- When you drop a table, delete its lines in `loaded` too (DELETE FROM justai_export.loaded WHERE table_name = '…'), or
+-- nothing is loaded into the new one.
 
 CREATE SCHEMA IF NOT EXISTS justai_export;
 CREATE TABLE IF NOT EXISTS justai_export.generations (

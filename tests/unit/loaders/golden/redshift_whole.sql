@@ -6,6 +6,8 @@
 --
 -- COPY of Parquet goes by the order of columns, wants the bucket in the cluster's region, and reads every object whose
 -- name begins as said: so each hour is named. FILLRECORD lets in files of an earlier version, which lack the last columns.
+-- When you drop a table, delete its lines in `loaded` too (DELETE FROM justai_export.loaded WHERE table_name = '…'), or
+-- nothing is loaded into the new one.
 
 CREATE SCHEMA IF NOT EXISTS justai_export;
 CREATE TABLE IF NOT EXISTS justai_export.generations (
@@ -15,6 +17,17 @@ CREATE TABLE IF NOT EXISTS justai_export.generations (
   "snapshot_id" VARCHAR(65535), "control" BOOLEAN, "decision" VARCHAR(65535), "reason" VARCHAR(65535),
   "outcome" VARCHAR(65535), "outcome_reason" VARCHAR(65535)
 );
+-- Where it was made when it had fewer columns, once for each that it lacks, in this order:
+-- ALTER TABLE justai_export.generations ADD COLUMN "event_time" TIMESTAMP;
+-- ALTER TABLE justai_export.generations ADD COLUMN "generation_id" VARCHAR(65535);
+-- ALTER TABLE justai_export.generations ADD COLUMN "variant_name" VARCHAR(65535);
+-- ALTER TABLE justai_export.generations ADD COLUMN "propensity" DOUBLE PRECISION;
+-- ALTER TABLE justai_export.generations ADD COLUMN "snapshot_id" VARCHAR(65535);
+-- ALTER TABLE justai_export.generations ADD COLUMN "control" BOOLEAN;
+-- ALTER TABLE justai_export.generations ADD COLUMN "decision" VARCHAR(65535);
+-- ALTER TABLE justai_export.generations ADD COLUMN "reason" VARCHAR(65535);
+-- ALTER TABLE justai_export.generations ADD COLUMN "outcome" VARCHAR(65535);
+-- ALTER TABLE justai_export.generations ADD COLUMN "outcome_reason" VARCHAR(65535);
 CREATE TABLE IF NOT EXISTS justai_export.variants (
   "copy_id" VARCHAR(65535), "template_id" VARCHAR(65535), "template_name" VARCHAR(65535),
   "variant_name" VARCHAR(65535), "theme" VARCHAR(65535), "status" VARCHAR(65535), "version" INTEGER,

@@ -6,12 +6,14 @@
 
 CREATE SCHEMA IF NOT EXISTS justai_export;
 USE SCHEMA justai_export;
--- Once, by an account's administrator. DESC INTEGRATION justai_s3 says whom the role has to trust.
+-- By an account's administrator, once and whenever the place changes; leave both out of what is run by the clock. DESC
+-- INTEGRATION justai_s3 says whom the role has to trust. SET replaces the list: name all places it is to read.
 CREATE STORAGE INTEGRATION IF NOT EXISTS justai_s3
   TYPE = EXTERNAL_STAGE STORAGE_PROVIDER = 'S3' ENABLED = TRUE
   STORAGE_AWS_ROLE_ARN = 'arn:aws:iam::your-account:role/your-role'
   STORAGE_ALLOWED_LOCATIONS = ('s3://records/jai/');
-CREATE STAGE IF NOT EXISTS justai_export URL = 's3://records/jai/' STORAGE_INTEGRATION = justai_s3;
+ALTER STORAGE INTEGRATION justai_s3 SET STORAGE_ALLOWED_LOCATIONS = ('s3://records/jai/');
+CREATE OR REPLACE STAGE justai_export URL = 's3://records/jai/' STORAGE_INTEGRATION = justai_s3;
 CREATE FILE FORMAT IF NOT EXISTS justai_parquet TYPE = PARQUET USE_LOGICAL_TYPE = TRUE;
 CREATE FILE FORMAT IF NOT EXISTS justai_json TYPE = JSON;
 CREATE TABLE IF NOT EXISTS generations (
