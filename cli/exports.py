@@ -124,7 +124,9 @@ async def export_test(org_slug: str) -> None:
 @export.command("loader")
 @click.argument("engine", type=click.Choice(list(ENGINES)))
 @click.argument("org_slug")
-@click.option("--month", help="Like 2026-11, for an engine's statements; scripts are told when they are run.")
+@click.option(
+    "--month", help="Like 2026-11: statements load it alone, else all hours; scripts are told when they are run."
+)
 @click.option("--folder", help="A folder that holds what lies below the prefix, like a copy of the bucket.")
 @command
 async def export_loader(engine: Engine, org_slug: str, month: str | None, folder: str | None) -> None:

@@ -1,5 +1,6 @@
 """What a recipe is made for. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.exports import Layout, Record, Table
@@ -41,8 +42,11 @@ class Export:
         return f"{beside}{f'year={year}/month={number}' if self.layout == 'hive' else f'{year}/{number}'}/"
 
 
-def manifests_folder(month: str, table: Table) -> str:
-    """Below the prefix; of the variants it is their file."""
-    if table == "variants":
-        return "_manifests/variants.json"
-    return f"_manifests/{'' if table == 'generations' else f'{table}/'}{month.replace('-', '/')}/"
+def manifests_at(tables: Sequence[Table], month: str | None) -> list[str]:
+    """Below the prefix, folders with a slash at their end: one for everything, or each table's of the month; of the
+    variants it is their file."""
+    if month is None:
+        return ["_manifests/"]
+    of_month = month.replace("-", "/")
+    found = {"generations": f"_manifests/{of_month}/", "variants": "_manifests/variants.json"}
+    return [found.get(table, f"_manifests/{table}/{of_month}/") for table in tables]

@@ -56,17 +56,21 @@ class Recipe:
     text: str
 
 
-def recipe(engine: Engine, export: Export, month: str) -> Recipe:
-    """`month`: like `2026-11`; what the statements load, and the scripts' example."""
+def recipe(engine: Engine, export: Export, month: str, *, alone: bool = False) -> Recipe:
+    """`month`: like `2026-11`, the example. `alone`: statements load that month only; scripts are told when run."""
     about = ENGINES[engine]
     file_name = f"load_{engine}.{'py' if about.language == 'python' else 'sql'}"
-    fill = scripts.fillings if about.language == "python" else statements.fillings
-    known = {"head": _head(engine, about, export), **fill(engine, export, month, _template)}
+    only = month if alone else None
+    if about.language == "python":
+        known = scripts.fillings(engine, export, month, _template)
+    else:
+        known = statements.fillings(engine, export, month, only, _template)
+    known["head"] = _head(engine, about, export, only)
     text = filled(_template(file_name.removeprefix("load_")), known)
     return Recipe(engine, about, file_name, _MANY_EMPTY.sub("\n\n\n", text).rstrip() + "\n")
 
 
-def _head(engine: Engine, about: About, export: Export) -> str:
+def _head(engine: Engine, about: About, export: Export, alone: str | None) -> str:
     mark = "#" if about.language == "python" else "--"
     lines = [
         f"The export of {export.org_slug} ({export.said}) in {about.title}, by `justai export loader`.",
@@ -77,6 +81,8 @@ def _head(engine: Engine, about: About, export: Export) -> str:
             "It remembers which revision of each hour was loaded, deletes what was written anew since, and loads that:",
             "run it as often as you like.",
         ]
+    if about.language == "sql" and engine != "athena":
+        lines += _which_hours(alone)
     if not about.tested:
         lines.append("STATED, NOT RUN HERE: made from the engine's documentation. Try it beside your own tables first.")
     if engine in statements.AWS_ONLY and export.endpoint_url:
@@ -84,6 +90,15 @@ def _head(engine: Engine, about: About, export: Export) -> str:
             f"The export goes to a server other than AWS, which {about.title} cannot read: copy it to AWS first."
         )
     return "\n".join(f"{mark} {line}" for line in lines)
+
+
+def _which_hours(alone: str | None) -> list[str]:
+    if alone is None:
+        return ["It looks at all hours there are: an overwrite may reach any of them."]
+    return [
+        f"It looks at the hours of {alone} alone, for ever. What is exported or overwritten in another month, deleted",
+        "persons too, does not arrive: print it without --month for what is run by the clock.",
+    ]
 
 
 @cache

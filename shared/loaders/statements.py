@@ -2,13 +2,13 @@
 
 import re
 from calendar import monthrange
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Final
 
 from shared.exports import Table
 from shared.loaders.columns import TYPES, Columns, Dialect, added_since_first, columns_of
-from shared.loaders.place import Export, manifests_folder
+from shared.loaders.place import Export, manifests_at
 from shared.loaders.text import backslashed, filled, sql, wrapped
 
 AWS_ONLY: Final = ("athena", "redshift")
@@ -18,19 +18,19 @@ Template = Callable[[str], str]
 """A text of `templates/` by its name."""
 
 
-def fillings(engine: str, export: Export, month: str, template: Template) -> Mapping[str, str]:
-    """By the names of the gaps."""
+def fillings(engine: str, export: Export, month: str, alone: str | None, template: Template) -> dict[str, str]:
+    """By the names of the gaps. `alone`: the month whose hours are loaded; None: all hours. `month`: the example."""
     match engine:
         case "athena":
             return _athena(export, month)
         case "snowflake":
-            return _snowflake(export, month, template)
+            return _snowflake(export, alone, template)
         case "bigquery":
-            return _bigquery(export, month, template)
+            return _bigquery(export, alone, template)
         case "redshift":
-            return _redshift(export, month)
+            return _redshift(export, alone)
         case "databricks":
-            return _databricks(export, month, template)
+            return _databricks(export, month, alone, template)
     raise AssertionError(f"{engine} has no statements")
 
 
@@ -51,6 +51,10 @@ def _added(
         f"ALTER TABLE {schema}{table} ADD COLUMN IF NOT EXISTS {quote}{name}{quote} {TYPES[dialect][kind]};"
         for name, kind in added_since_first(table, export.record)
     ]
+
+
+def _names(export: Export) -> str:
+    return ", ".join(sql(table) for table in export.tables)
 
 
 def _s3(export: Export, key: str = "") -> str:
@@ -117,17 +121,17 @@ def _athena_table(export: Export, table: Table) -> str:
 # --- Snowflake -------------------------------------------------------------------------------------------------------
 
 
-def _snowflake(export: Export, month: str, template: Template) -> dict[str, str]:
+def _snowflake(export: Export, alone: str | None, template: Template) -> dict[str, str]:
     ddl = []
     for table in export.tables:
         ddl.append(f"{_table(export, table, 'snowflake', schema='')};")
         ddl += _added(export, table, "snowflake", schema="")
     staged = [
         filled(template("_snowflake_staged.sql"), {
-            "table": sql(table), "folder": manifests_folder(month, table),
+            "folder": folder, "tables": _names(export),
             "after_prefix": str(len(export.below) + 1),  # COPY wants names from the stage on
         }).rstrip()
-        for table in export.tables
+        for folder in manifests_at(export.tables, alone)
     ]  # fmt: skip
     place, host = _s3(export), (export.endpoint_url or "").partition("://")[2].rstrip("/")
     if host:
@@ -139,7 +143,7 @@ def _snowflake(export: Export, month: str, template: Template) -> dict[str, str]
 # --- BigQuery --------------------------------------------------------------------------------------------------------
 
 
-def _bigquery(export: Export, month: str, template: Template) -> dict[str, str]:
+def _bigquery(export: Export, alone: str | None, template: Template) -> dict[str, str]:
     on_google = (export.endpoint_url or "").rstrip("/") == _GOOGLE
     bucket = f"{'gs' if on_google else 's3'}://{export.bucket}/"
     region = re.sub("[^A-Za-z0-9-]", "", export.region)  # inside of backticks nothing else can be said
@@ -158,8 +162,8 @@ def _bigquery(export: Export, month: str, template: Template) -> dict[str, str]:
         for table in export.tables
     ]  # fmt: skip
     uris = [
-        backslashed(f"{bucket}{export.below}{manifests_folder(month, table)}{'' if table == 'variants' else '*'}")
-        for table in export.tables
+        backslashed(f"{bucket}{export.below}{place}{'*' if place.endswith('/') else ''}")
+        for place in manifests_at(export.tables, alone)
     ]
     said = {"uris": ",\n".join(f"  {uri}" for uri in uris), "connection": connection}
     return {
@@ -182,7 +186,7 @@ _BIGQUERY_HOURS: Final = (
 # --- Redshift --------------------------------------------------------------------------------------------------------
 
 
-def _redshift(export: Export, month: str) -> dict[str, str]:
+def _redshift(export: Export, alone: str | None) -> dict[str, str]:
     ddl = []
     for table in export.tables:
         ddl.append(f"{_table(export, table, 'redshift', quote=chr(34))};")
@@ -194,14 +198,14 @@ def _redshift(export: Export, month: str) -> dict[str, str]:
                 for name, kind in missing
             ]
     manifests = [
-        f"COPY justai_export.manifests FROM {sql(_s3(export, manifests_folder(month, table)))}\n"
+        f"COPY justai_export.manifests FROM {sql(_s3(export, place))}\n"
         "  IAM_ROLE 'arn:aws:iam::your-account:role/your-role' FORMAT AS JSON 'auto';"
-        for table in export.tables
+        for place in manifests_at(export.tables, alone)
     ]
     return {
         "ddl": "\n".join(ddl),
         "manifests": "\n".join(manifests),
-        "table_names": ", ".join(sql(table) for table in export.tables),
+        "tables": _names(export),
         "bucket": sql(f"s3://{export.bucket}/"),
     }
 
@@ -209,10 +213,10 @@ def _redshift(export: Export, month: str) -> dict[str, str]:
 # --- Databricks ------------------------------------------------------------------------------------------------------
 
 
-def _databricks(export: Export, month: str, template: Template) -> dict[str, str]:
+def _databricks(export: Export, month: str, alone: str | None, template: Template) -> dict[str, str]:
     day, after = f"{month}-01", f"{date.fromisoformat(f'{month}-01') + timedelta(days=1)}"
     first = "day=01/" if export.layout == "hive" else "01/"
-    ddl, manifests, loads = [], [], []
+    ddl, loads = [], []
     for table in export.tables:
         columns = columns_of(table, export.record)
         ddl.append(f"{_table(export, table, 'spark', quote='`')};")
@@ -222,15 +226,19 @@ def _databricks(export: Export, month: str, template: Template) -> dict[str, str
                 "-- Where it was made when it had fewer columns:\n"
                 f"-- ALTER TABLE justai_export.{table} ADD COLUMNS (\n{added}\n-- );"
             )
-        folder = backslashed(_s3(export, manifests_folder(month, table)))
-        known = {"folder": folder, "bucket": backslashed(f"s3://{export.bucket}/")}
-        manifests.append(filled(template("_databricks_manifests.sql"), known).rstrip())
         changed = filled(_SOME_CHANGED_THERE if table == "variants" else _DATABRICKS_HOURS, {"table": table})
         loads.append(filled(template("_databricks_load.sql"), {
             "table": table, "names": wrapped([f"`{name}`" for name, _ in columns], 2), "of_changed": changed,
-            "place": backslashed(_s3(export, export.month_folder(month, table))),
+            "below_folder": "[^/]+$" if table == "variants" else "[^/]+/[^/]+/[^/]+$",
             "schema": backslashed(", ".join(f"`{name}` {TYPES['spark'][kind]}" for name, kind in columns)),
         }).rstrip())  # fmt: skip
+    manifests = [
+        filled(template("_databricks_manifests.sql"), {
+            "folder": backslashed(_s3(export, place)), "bucket": backslashed(f"s3://{export.bucket}/"),
+            "tables": _names(export),
+        }).rstrip()
+        for place in manifests_at(export.tables, alone)
+    ]  # fmt: skip
     return {
         "ddl": "\n".join(ddl),
         "manifests": "\n".join(manifests),

@@ -15,10 +15,12 @@ MONTH = "20[0-9][0-9]-(0[1-9]|1[0-2])"
 
 
 class AskedLoader(AskedModel):
-    """One engine; the month is what statements load, and an example in scripts, which are told when they are run."""
+    """One engine. A month is all that statements load; to scripts it is an example: they are told when run."""
 
     engine: Engine
-    month: Annotated[str, Field(pattern=f"^{MONTH}$")] | None = Field(None, description="Like 2026-11. Null: this one.")
+    month: Annotated[str, Field(pattern=f"^{MONTH}$")] | None = Field(
+        None, description="Like 2026-11. Null: all there is."
+    )
     folder: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
         None,
         description="Where a folder holds what lies below the prefix, like a copy of the bucket. Null: the bucket.",
@@ -42,7 +44,8 @@ class Loader(ResultModel):
 async def loader(context: Context, asked: AskedLoader) -> Loader:
     target = await exports.show.work(context, Nothing(), None)
     export = export_of(asked.engine, target, context.org_slug, asked.folder)
-    made = recipe(asked.engine, export, asked.month or f"{context.now:%Y-%m}")
+    month = asked.month or f"{context.now:%Y-%m}"
+    made = recipe(asked.engine, export, month, alone=asked.month is not None)
     return Loader(
         engine=made.engine, title=made.about.title, tested=made.about.tested, file_name=made.file_name, text=made.text
     )

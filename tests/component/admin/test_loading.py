@@ -24,6 +24,8 @@ async def test_a_loader_is_made_of_the_target_for_whoever_may_look_and_holds_no_
     assert f"load_duckdb.py {START:%Y-%m} " in made.text
     assert "load_duckdb.py 2025-02 " in asked_month.text
     assert "/data/jai" in in_folder.text
+    assert "_manifests/'" in (await acme.run(loading.loader, {"engine": "redshift"})).text
+    assert "_manifests/2025/02/'" in (await acme.run(loading.loader, {"engine": "redshift", "month": "2025-02"})).text
     assert not {"AKID", "canary-secret"} & {word for word in ("AKID", "canary-secret") if word in made.text}
 
 

@@ -31,10 +31,15 @@ def golden(engine: Engine, name: str) -> Path:
     return GOLDEN / f"{engine}_{name}.sql"
 
 
+def printed(engine: Engine, name: str) -> str:
+    """Of the page's record one month, of the whole export all hours."""
+    return recipe(engine, EXPORTS[name], "2026-11", alone=name == "page").text
+
+
 @pytest.mark.parametrize("name", EXPORTS)
 @pytest.mark.parametrize("engine", STATED)
 def test_statements_of_an_engine_that_does_not_run_here_are_those_that_were_read(engine: Engine, name: str) -> None:
-    assert recipe(engine, EXPORTS[name], "2026-11").text == golden(engine, name).read_text(encoding="utf-8")
+    assert printed(engine, name) == golden(engine, name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +65,7 @@ def test_the_columns_are_those_of_the_files(table: Table, record: Record) -> Non
 def test_every_engine_is_there_and_says_whether_we_run_it() -> None:
     assert tuple(ENGINES) == get_args(Engine)
     for engine, about in ENGINES.items():
-        text = recipe(engine, WHOLE, "2026-11").text
+        text = recipe(engine, WHOLE, "2026-11", alone=True).text
         assert ("STATED, NOT RUN HERE" in text) == (not about.tested)
         assert "2026-11" in text or "2026/11" in text or "month = 11" in text
         assert max(map(len, text.splitlines())) < 160 or engine == "databricks"  # its schema is one literal
@@ -119,6 +124,20 @@ def test_printed_anew_for_another_place_it_forgets_the_former_one() -> None:
     assert "CREATE OR REPLACE STAGE justai_export URL = 's3compat://moved/'" in elsewhere
 
 
+@pytest.mark.parametrize("engine", ["snowflake", "bigquery", "redshift", "databricks"])
+def test_statements_look_at_all_hours_unless_a_month_was_asked_for(engine: Engine) -> None:
+    hours, of_month = (recipe(engine, WHOLE, "2026-11", alone=alone).text for alone in (False, True))
+    code = "\n".join(line for line in hours.splitlines() if not line.startswith("--"))
+
+    assert len(re.findall("_manifests/", code)) == 1
+    assert not re.search("2026|outcomes/|variants[.]json", code)
+    assert {"_manifests/2026/11/", "_manifests/outcomes/2026/11/", "_manifests/variants.json"} <= set(
+        re.findall("_manifests/[a-z0-9./]+", of_month)
+    )
+    assert "It looks at all hours there are" in hours
+    assert "It looks at the hours of 2026-11 alone" in of_month
+
+
 @pytest.mark.parametrize("engine", ["redshift", "databricks"])
 def test_where_columns_cannot_be_added_unaware_it_says_how(engine: Engine) -> None:
     comments = [line for line in recipe(engine, WHOLE, "2026-11").text.splitlines() if line.startswith("--")]
@@ -131,7 +150,7 @@ def test_where_columns_cannot_be_added_unaware_it_says_how(engine: Engine) -> No
 def test_bigquery_reads_cloud_storage_without_a_connection() -> None:
     there = replace(PAGE, endpoint_url="https://storage.googleapis.com")
 
-    text = recipe("bigquery", there, "2026-11").text
+    text = recipe("bigquery", there, "2026-11", alone=True).text
 
     assert "gs://records/jai/_manifests/2026/11/*" in text
     assert "CONNECTION" not in text
@@ -158,5 +177,5 @@ def test_a_gap_that_nobody_fills_is_an_error_and_what_is_filled_in_is_left_alone
 
 if __name__ == "__main__":
     for one in STATED:
-        for which, export in EXPORTS.items():
-            golden(one, which).write_text(recipe(one, export, "2026-11").text, encoding="utf-8")
+        for which in EXPORTS:
+            golden(one, which).write_text(printed(one, which), encoding="utf-8")

@@ -2,6 +2,8 @@
 -- Print it anew when the export's place, record, folders or tables change.
 -- It remembers which revision of each hour was loaded, deletes what was written anew since, and loads that:
 -- run it as often as you like.
+-- It looks at the hours of 2026-11 alone, for ever. What is exported or overwritten in another month, deleted
+-- persons too, does not arrive: print it without --month for what is run by the clock.
 -- STATED, NOT RUN HERE: made from the engine's documentation. Try it beside your own tables first.
 --
 -- BigQuery reads S3 through a connection (BigQuery Omni), in those regions of AWS that have it; name yours `justai`.
@@ -18,7 +20,7 @@ CREATE TABLE IF NOT EXISTS justai_export.generations (
 PARTITION BY RANGE_BUCKET(event_timestamp, GENERATE_ARRAY(1704067200, 2019427200, 86400));
 CREATE TABLE IF NOT EXISTS justai_export.loaded (table_name STRING, hour STRING, revision INT64, sha256 STRING);
 
--- What the export says of each hour of the month.
+-- What the export says of each hour.
 LOAD DATA OVERWRITE justai_export.manifests (
   `table` STRING, hour STRING, revision INT64, files ARRAY<STRUCT<key STRING, sha256 STRING>>
 )

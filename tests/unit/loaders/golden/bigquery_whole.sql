@@ -2,6 +2,7 @@
 -- Print it anew when the export's place, record, folders or tables change.
 -- It remembers which revision of each hour was loaded, deletes what was written anew since, and loads that:
 -- run it as often as you like.
+-- It looks at all hours there are: an overwrite may reach any of them.
 -- STATED, NOT RUN HERE: made from the engine's documentation. Try it beside your own tables first.
 --
 -- BigQuery reads S3 through a connection (BigQuery Omni), in those regions of AWS that have it; name yours `justai`.
@@ -44,14 +45,12 @@ CREATE TABLE IF NOT EXISTS justai_export.outcomes (
 PARTITION BY RANGE_BUCKET(event_timestamp, GENERATE_ARRAY(1704067200, 2019427200, 86400));
 CREATE TABLE IF NOT EXISTS justai_export.loaded (table_name STRING, hour STRING, revision INT64, sha256 STRING);
 
--- What the export says of each hour of the month.
+-- What the export says of each hour.
 LOAD DATA OVERWRITE justai_export.manifests (
   `table` STRING, hour STRING, revision INT64, files ARRAY<STRUCT<key STRING, sha256 STRING>>
 )
 FROM FILES (format = 'NEWLINE_DELIMITED_JSON', ignore_unknown_values = TRUE, uris = [
-  's3://records/_manifests/2026/11/*',
-  's3://records/_manifests/variants.json',
-  's3://records/_manifests/outcomes/2026/11/*'
+  's3://records/_manifests/*'
 ])
 WITH CONNECTION `aws-eu-west-1.justai`;
 

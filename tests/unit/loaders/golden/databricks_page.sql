@@ -2,9 +2,12 @@
 -- Print it anew when the export's place, record, folders or tables change.
 -- It remembers which revision of each hour was loaded, deletes what was written anew since, and loads that:
 -- run it as often as you like.
+-- It looks at the hours of 2026-11 alone, for ever. What is exported or overwritten in another month, deleted
+-- persons too, does not arrive: print it without --month for what is run by the clock.
 -- STATED, NOT RUN HERE: made from the engine's documentation. Try it beside your own tables first.
 --
--- The bucket is an external location of Unity Catalog. On classic compute `justai export loader spark` works too.
+-- The bucket is an external location of Unity Catalog. It takes SQL scripting (a SQL warehouse, or
+-- Databricks Runtime 16.3); on classic compute `justai export loader spark` works too.
 
 CREATE SCHEMA IF NOT EXISTS justai_export;
 CREATE TABLE IF NOT EXISTS justai_export.generations (
@@ -14,31 +17,43 @@ CREATE TABLE IF NOT EXISTS justai_export.generations (
 CREATE TABLE IF NOT EXISTS justai_export.loaded (table_name STRING, hour STRING, revision BIGINT, sha256 STRING);
 CREATE OR REPLACE TABLE justai_export.changed (table_name STRING, hour STRING, revision BIGINT, sha256 STRING, path STRING);
 
--- The hours of the month that were written since they were loaded last.
+-- The hours that were written since they were loaded last.
 INSERT INTO justai_export.changed
-SELECT said.`table`, ifnull(said.hour, ''), said.revision, ifnull(said.files[0].sha256, ''),
-       's3://records/' || said.files[0].key
+SELECT said.`table`, ifnull(said.hour, ''), said.revision, ifnull(get(said.files, 0).sha256, ''),
+       's3://records/' || get(said.files, 0).key
 FROM read_files(
   's3://records/jai/_manifests/2026/11/',
   format => 'json', multiLine => true,
   schema => '`table` STRING, hour STRING, revision BIGINT, files ARRAY<STRUCT<key: STRING, sha256: STRING>>'
 ) AS said
 LEFT JOIN justai_export.loaded ON loaded.table_name = said.`table` AND loaded.hour = ifnull(said.hour, '')
-WHERE loaded.revision IS DISTINCT FROM said.revision
-  OR loaded.sha256 IS DISTINCT FROM ifnull(said.files[0].sha256, '');
+WHERE said.`table` IN ('generations') AND (loaded.revision IS DISTINCT FROM said.revision
+  OR loaded.sha256 IS DISTINCT FROM ifnull(get(said.files, 0).sha256, ''));
 
--- generations. Three commits, not one: a run that dies between them is mended by the next one.
+-- generations. Several commits, not one: a run that dies between them is mended by the next one. A month's folder is read
+-- once, and none where nothing was written.
 DELETE FROM justai_export.generations WHERE event_timestamp DIV 3600 IN (
   SELECT unix_timestamp(CAST(hour AS TIMESTAMP)) DIV 3600
   FROM justai_export.changed WHERE table_name = 'generations'
 );
+BEGIN
+  DECLARE folder STRING;
+  FOR one AS
+    SELECT DISTINCT regexp_replace(path, '[^/]+/[^/]+/[^/]+$', '') AS place
+    FROM justai_export.changed WHERE table_name = 'generations' AND path IS NOT NULL
+  DO
+    SET folder = one.place;
+    EXECUTE IMMEDIATE "
 INSERT INTO justai_export.generations (
   `event_timestamp`, `user_id`, `tracking_id`, `copy_id`, `template_id`, `vars`, `attrs`
 )
 SELECT
   `event_timestamp`, `user_id`, `tracking_id`, `copy_id`, `template_id`, `vars`, `attrs`
-FROM read_files('s3://records/jai/2026/11/', format => 'parquet', schema => '`event_timestamp` BIGINT, `user_id` STRING, `tracking_id` STRING, `copy_id` STRING, `template_id` STRING, `vars` STRUCT<subject: STRING, preheader: STRING, body: STRING>, `attrs` MAP<STRING, STRING>')
-WHERE _metadata.file_path IN (SELECT path FROM justai_export.changed WHERE table_name = 'generations');
+FROM read_files(:folder, format => 'parquet', schema => :types)
+WHERE _metadata.file_path IN (SELECT path FROM justai_export.changed WHERE table_name = 'generations')
+" USING folder AS folder, '`event_timestamp` BIGINT, `user_id` STRING, `tracking_id` STRING, `copy_id` STRING, `template_id` STRING, `vars` STRUCT<subject: STRING, preheader: STRING, body: STRING>, `attrs` MAP<STRING, STRING>' AS types;
+  END FOR;
+END;
 MERGE INTO justai_export.loaded USING (SELECT * FROM justai_export.changed WHERE table_name = 'generations') AS said
 ON loaded.table_name = said.table_name AND loaded.hour = said.hour
 WHEN MATCHED THEN UPDATE SET revision = said.revision, sha256 = said.sha256

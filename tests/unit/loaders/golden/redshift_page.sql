@@ -2,6 +2,8 @@
 -- Print it anew when the export's place, record, folders or tables change.
 -- It remembers which revision of each hour was loaded, deletes what was written anew since, and loads that:
 -- run it as often as you like.
+-- It looks at the hours of 2026-11 alone, for ever. What is exported or overwritten in another month, deleted
+-- persons too, does not arrive: print it without --month for what is run by the clock.
 -- STATED, NOT RUN HERE: made from the engine's documentation. Try it beside your own tables first.
 --
 -- COPY of Parquet goes by the order of columns, wants the bucket in the cluster's region, and reads every object whose
@@ -50,7 +52,7 @@ BEGIN
 END;
 $$ LANGUAGE plpgsql;
 
--- The month. The role may read the bucket and is attached to the cluster.
+-- What the export says of each hour. The role may read the bucket and is attached to the cluster.
 DELETE FROM justai_export.manifests;
 COPY justai_export.manifests FROM 's3://records/jai/_manifests/2026/11/'
   IAM_ROLE 'arn:aws:iam::your-account:role/your-role' FORMAT AS JSON 'auto';

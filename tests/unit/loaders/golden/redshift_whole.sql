@@ -2,6 +2,7 @@
 -- Print it anew when the export's place, record, folders or tables change.
 -- It remembers which revision of each hour was loaded, deletes what was written anew since, and loads that:
 -- run it as often as you like.
+-- It looks at all hours there are: an overwrite may reach any of them.
 -- STATED, NOT RUN HERE: made from the engine's documentation. Try it beside your own tables first.
 --
 -- COPY of Parquet goes by the order of columns, wants the bucket in the cluster's region, and reads every object whose
@@ -77,13 +78,9 @@ BEGIN
 END;
 $$ LANGUAGE plpgsql;
 
--- The month. The role may read the bucket and is attached to the cluster.
+-- What the export says of each hour. The role may read the bucket and is attached to the cluster.
 DELETE FROM justai_export.manifests;
-COPY justai_export.manifests FROM 's3://records/_manifests/2026/11/'
-  IAM_ROLE 'arn:aws:iam::your-account:role/your-role' FORMAT AS JSON 'auto';
-COPY justai_export.manifests FROM 's3://records/_manifests/variants.json'
-  IAM_ROLE 'arn:aws:iam::your-account:role/your-role' FORMAT AS JSON 'auto';
-COPY justai_export.manifests FROM 's3://records/_manifests/outcomes/2026/11/'
+COPY justai_export.manifests FROM 's3://records/_manifests/'
   IAM_ROLE 'arn:aws:iam::your-account:role/your-role' FORMAT AS JSON 'auto';
 CALL justai_export.load_changed('arn:aws:iam::your-account:role/your-role');
 

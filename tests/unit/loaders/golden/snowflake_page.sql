@@ -2,6 +2,8 @@
 -- Print it anew when the export's place, record, folders or tables change.
 -- It remembers which revision of each hour was loaded, deletes what was written anew since, and loads that:
 -- run it as often as you like.
+-- It looks at the hours of 2026-11 alone, for ever. What is exported or overwritten in another month, deleted
+-- persons too, does not arrive: print it without --month for what is run by the clock.
 -- STATED, NOT RUN HERE: made from the engine's documentation. Try it beside your own tables first.
 
 CREATE SCHEMA IF NOT EXISTS justai_export;
@@ -22,14 +24,15 @@ CREATE TABLE IF NOT EXISTS generations (
 );
 CREATE TABLE IF NOT EXISTS loaded (table_name VARCHAR, hour VARCHAR, revision NUMBER, sha256 VARCHAR);
 
--- The hours of the month that were written since they were loaded last.
+-- The hours that were written since they were loaded last.
 CREATE OR REPLACE TEMPORARY TABLE changed AS
 SELECT said.table_name, said.hour, said.revision, said.sha256, said.key
 FROM (
-  SELECT 'generations' AS table_name, COALESCE($1:hour::VARCHAR, '') AS hour, $1:revision::NUMBER AS revision,
+  SELECT $1['table']::VARCHAR AS table_name, COALESCE($1:hour::VARCHAR, '') AS hour, $1:revision::NUMBER AS revision,
          COALESCE($1:files[0]:sha256::VARCHAR, '') AS sha256,
          SUBSTR($1:files[0]:key::VARCHAR, 5) AS key
   FROM @justai_export/_manifests/2026/11/ (FILE_FORMAT => justai_json)
+  WHERE $1['table']::VARCHAR IN ('generations')
 ) said
 LEFT JOIN loaded ON loaded.table_name = said.table_name AND loaded.hour = said.hour
 WHERE loaded.revision IS DISTINCT FROM said.revision OR loaded.sha256 IS DISTINCT FROM said.sha256;
