@@ -103,7 +103,7 @@ def _spark(export: Export, month: str, template: Callable[[str], str]) -> dict[s
     how = filled(template(f"_spark_{'s3' if export.folder is None else 'folder'}.py"), {"month": month}).rstrip()
     if export.folder is not None:
         return {
-            "how": how, "columns": columns, "way": "", "imports": "import sys\nfrom pathlib import Path",
+            "how": how, "columns": columns, "way": "", "imports": "from pathlib import Path",
             # No as_uri(): Hadoop takes %27 for a name.
             "export": f'"file://" + str(Path({export.folder!r}).absolute())',
             "warehouse": '"justai"  # a folder of your own',
@@ -112,7 +112,7 @@ def _spark(export: Export, month: str, template: Callable[[str], str]) -> dict[s
     if export.endpoint_url:
         options |= {"endpoint": export.endpoint_url, "path.style.access": "true"}
     return {
-        "how": how, "columns": columns, "imports": "import sys",
+        "how": how, "columns": columns, "imports": "",
         "way": "".join(f'\n    .config("spark.hadoop.fs.s3a.{name}", {value!r})' for name, value in options.items()),
         "export": repr(f"s3a://{export.bucket}/{export.prefix}".rstrip("/")),
         "warehouse": '"s3a://your-bucket/justai"  # a place of your own, or a folder',

@@ -33,16 +33,19 @@ NAMES = "e'x/port"  # the prefix of keys, to be taken for what it is
 LAYOUTS: Mapping[str, Layout] = {"plain": "plain", "hive": "hive"}
 
 
-def write(bucket: Path, people: dict[datetime, int], revision: int, layout: Layout = "plain") -> None:
+def write(
+    bucket: Path, people: dict[datetime, int], revision: int, layout: Layout = "plain", revenue: float = 19.5,
+    *, variants: bool = True,
+) -> None:  # fmt: skip
     """Each hour with so many people, whatever it held before; and the variants."""
     for hour, count in people.items():
         _put(bucket, "generations", hour, PAGE, stored_rows(_generations(hour, count)), revision, layout)
-        _put(bucket, "outcomes", hour, OUTCOMES, list(_outcomes(hour, count)), revision, layout)
+        _put(bucket, "outcomes", hour, OUTCOMES, list(_outcomes(hour, count, revenue)), revision, layout)
     variant = VariantRow(
         str(UUID(int=1)), "welcome", "Welcome", "Warm", "", "approved", 1, "00", Vars("Hi", "", "<p>Hi</p>"),
         [VersionRow(1, "00", 0)], 0, None, None,
     )  # fmt: skip
-    _put(bucket, "variants", VARIANTS_HOUR, VARIANTS, [variant], revision, layout)
+    _put(bucket, "variants", VARIANTS_HOUR, VARIANTS, [variant] if variants else [], revision, layout)
 
 
 def _put(bucket: Path, table: Table, hour: datetime, form: Form[Any], rows: Any, revision: int, layout: Layout) -> None:
@@ -75,11 +78,11 @@ def _generations(hour: datetime, count: int) -> Iterator[Stored]:
         )  # fmt: skip
 
 
-def _outcomes(hour: datetime, count: int) -> Iterator[OutcomeRow]:
+def _outcomes(hour: datetime, count: int, revenue: float) -> Iterator[OutcomeRow]:
     for n in range(count):
         yield OutcomeRow(
             int(hour.timestamp()) + n, str(UUID(int=n)), f"person{n}", f"person{n}.F.A", "welcome", str(UUID(int=1)),
-            False, 1, int(hour.timestamp() * 1e6), True, True, False, False, False, False, 1, 19.5, "EUR",
+            False, 1, int(hour.timestamp() * 1e6), True, True, False, False, False, False, 1, revenue, "EUR",
         )  # fmt: skip
 
 
@@ -111,6 +114,8 @@ def main(bucket: Path, words: Sequence[str]) -> None:
             write(bucket, BEFORE, 1, LAYOUTS[layout])
         case ["overwrite", layout] if layout in LAYOUTS:
             write(bucket, AFTER, 2, LAYOUTS[layout])
+        case ["earn", layout] if layout in LAYOUTS:
+            write(bucket, {FIRST: 30}, 2, LAYOUTS[layout], 99.0, variants=False)
         case ["print", folder, layout] if layout in LAYOUTS:
             sys.stdout.write(printed(folder, LAYOUTS[layout]))
         case _:

@@ -59,6 +59,35 @@ def test_the_script_counts_right_at_once_and_again_and_after_a_day_was_overwritt
     assert loaded_people(desk) == {2026112310: 32, 2026113010: 5}
 
 
+@pytest.mark.timeout(900)
+def test_an_object_that_is_not_what_its_manifest_says_is_left_for_the_next_run(tmp_path: Path) -> None:
+    desk, bucket = tmp_path / "desk", tmp_path / "desk/bucket"
+    desk.mkdir()
+    told(bucket, "export", "plain")
+    (desk / "load_spark.py").write_text(told(desk, "print", "bucket/e'x/port", "plain"))
+    load = (sys.executable, "load_spark.py")
+    earn = bucket / "e'x/port/_tables/outcomes/2026/11/23/10/part-000.parquet"
+    run(desk, *load)
+
+    before = earn.read_bytes()
+    told(bucket, "earn", "plain")  # as many rows as before
+    after = earn.read_bytes()
+    earn.write_bytes(before)
+    half_copied = run(desk, *load)
+    earn.unlink()
+    missing = run(desk, *load)
+    earn.write_bytes(after)
+    whole = run(desk, *load)
+
+    waits = "Being overwritten just now, or half copied, so run this again: outcomes 2026-11-23T10:00:00Z"
+    rows = ["generations: 39 rows", "variants: 0 rows", "outcomes: 39 rows"]
+    assert half_copied == ["7 manifests, 3 of them new, 2 loaded.", waits, *rows]
+    assert missing == ["7 manifests, 1 of them new, 0 loaded.", waits, *rows]
+    assert whole == ["7 manifests, 1 of them new, 1 loaded.", *rows]
+    table = ds.dataset(desk / "justai/outcomes", partitioning="hive").to_table(filter=ds.field("hour") == 2026112310)
+    assert set(table["revenue"].to_pylist()) == {99.0}
+
+
 def loaded_people(desk: Path) -> dict[int, int]:
     """People by hour, as pyarrow reads what Spark wrote; each with what the export says of them."""
     rows = ds.dataset(desk / "justai/generations", partitioning="hive").to_table().to_pylist(maps_as_pydicts="strict")
