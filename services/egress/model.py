@@ -167,6 +167,8 @@ class OutcomeRow(NamedTuple):
     conversions: int
     revenue: float | None
     currency: str | None
+    decision: str
+    reason: str
 
 
 class VersionRow(NamedTuple):

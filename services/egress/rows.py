@@ -59,7 +59,8 @@ SELECT_ANALYST_ROWS = """
 # One generation may have been sent twice; what came of either came of it.
 SELECT_OUTCOMES = """
     WITH decided AS MATERIALIZED (
-        SELECT generation_id, template_id, copy_id, user_id, tracking_id, accepted_at, decision FROM generations
+        SELECT generation_id, template_id, copy_id, user_id, tracking_id, accepted_at, decision, reason
+        FROM generations
         WHERE day = $1 AND org_id = $2 AND accepted_at >= $3 AND accepted_at < $4
           AND decision IN ('treatment', 'control')
     ), sent AS MATERIALIZED (
@@ -77,7 +78,7 @@ SELECT_OUTCOMES = """
            coalesce(s.delivered, false), coalesce(s.opened, false), coalesce(s.clicked, false),
            coalesce(s.bounced, false), coalesce(s.unsubscribed, false), coalesce(s.spam, false),
            coalesce(s.conversions, 0), CASE WHEN t.conversions IS NOT NULL THEN s.revenue END,
-           t.conversions->>'currency'
+           t.conversions->>'currency', d.decision, d.reason
     FROM decided d LEFT JOIN sent s USING (generation_id)
     LEFT JOIN templates t ON t.org_id = $2 AND t.template_id = d.template_id
     ORDER BY d.accepted_at, d.generation_id

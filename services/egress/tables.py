@@ -31,6 +31,8 @@ _OUTCOME_FIELDS = [
     ("conversions", pa.int32()),
     ("revenue", pa.float64()),
     ("currency", pa.string()),
+    ("decision", pa.string()),  # these two since version 2: `control` alone does not tell the arm
+    ("reason", pa.string()),
 ]
 
 _VARIANT_FIELDS = [
@@ -74,9 +76,10 @@ def _variant_size(row: VariantRow) -> int:
 
 
 OUTCOMES = Form(
-    "outcomes", 1, _OUTCOME_FIELDS, lambda: PlainGroup(lambda row: 200, _outcome_columns),
+    "outcomes", 2, _OUTCOME_FIELDS, lambda: PlainGroup(lambda row: 200, _outcome_columns),
     lambda rows: (rows[0].event_timestamp, rows[-1].event_timestamp),
-    ["template_id", "copy_id", "currency"], ["event_timestamp", "generation_id", "user_id", "template_id", "copy_id"],
+    ["template_id", "copy_id", "currency", "decision", "reason"],
+    ["event_timestamp", "generation_id", "user_id", "template_id", "copy_id"],
 )  # fmt: skip
 """One row for each treatment and control of `generations`, whether or not an email of it is known."""
 

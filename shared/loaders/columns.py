@@ -22,12 +22,13 @@ _ANALYST: Final[Columns] = (
     ("snapshot_id", "text"), ("control", "bool"), ("decision", "text"), ("reason", "text"), ("outcome", "text"),
     ("outcome_reason", "text"),
 )  # fmt: skip
-_OUTCOMES: Final[Columns] = (
+_OUTCOMES_FIRST: Final[Columns] = (
     ("event_timestamp", "bigint"), ("generation_id", "text"), ("user_id", "text"), ("tracking_id", "text"),
     ("template_id", "text"), ("copy_id", "text"), ("control", "bool"), ("sends", "int"), ("sent_at", "moment"),
     ("delivered", "bool"), ("opened", "bool"), ("clicked", "bool"), ("bounced", "bool"), ("unsubscribed", "bool"),
     ("spam", "bool"), ("conversions", "int"), ("revenue", "double"), ("currency", "text"),
 )  # fmt: skip
+_OUTCOMES: Final[Columns] = (*_OUTCOMES_FIRST, ("decision", "text"), ("reason", "text"))
 _VARIANTS: Final[Columns] = (
     ("copy_id", "text"), ("template_id", "text"), ("template_name", "text"), ("variant_name", "text"),
     ("theme", "text"), ("status", "text"), ("version", "int"), ("content_sha256", "text"), ("vars", "vars"),
@@ -88,4 +89,6 @@ def columns_of(table: Table, record: Record) -> Columns:
 
 def added_since_first(table: Table, record: Record) -> Columns:
     """Those that files of an earlier version lack: a table that was made for them needs these columns still."""
-    return columns_of(table, record)[len(_PAGE) :] if table == "generations" else ()
+    first = {"generations": len(_PAGE), "outcomes": len(_OUTCOMES_FIRST)}
+    columns = columns_of(table, record)
+    return columns[first.get(table, len(columns)) :]

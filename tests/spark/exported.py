@@ -83,6 +83,7 @@ def _outcomes(hour: datetime, count: int, revenue: float) -> Iterator[OutcomeRow
         yield OutcomeRow(
             int(hour.timestamp()) + n, str(UUID(int=n)), f"person{n}", f"person{n}.F.A", "welcome", str(UUID(int=1)),
             False, 1, int(hour.timestamp() * 1e6), True, True, False, False, False, False, 1, revenue, "EUR",
+            "treatment", "explore",
         )  # fmt: skip
 
 

@@ -1,18 +1,22 @@
 """The analyst's record, the tables beside it, and the other layout."""
 
 import hashlib
+from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 import pyarrow.dataset as ds  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
 import pytest
 from pyarrow.fs import S3FileSystem  # type: ignore[import-untyped]  # ships no types
 
 from services.egress.handler import export_hour
 from services.egress.scheduler import Scheduler
+from shared.admin.results.days import count_day, spread
 from shared.exports import VARIANTS_HOUR
+from shared.schemas.decisions import OUTSIDE, PLANNED_CONTROL
 from shared.schemas.jobs import ExportHourJob
 from tests.component.egress.mail import bought, changed, ended, sent
 from tests.component.egress.shop import HOUR, Person, Shop, World, job, people
@@ -122,12 +126,61 @@ async def test_the_outcomes_of_an_hour_tell_what_became_of_each_generation(world
         "tracking_id": "person0.FLOW.ACTION", "template_id": "welcome", "copy_id": "", "control": False, "sends": 1,
         "sent_at": HOUR + timedelta(minutes=3), "delivered": True, "opened": True, "clicked": True, "bounced": False,
         "unsubscribed": False, "spam": False, "conversions": 1, "revenue": 19.99, "currency": "EUR",
+        "decision": "treatment", "reason": "uniform",
     }  # fmt: skip
     told = ["control", "sends", "delivered", "opened", "unsubscribed", "conversions", "revenue"]
     assert [rows[1][name] for name in told] == [True, 1, True, False, True, 0, 0.0]
     assert [rows[2][name] for name in told] == [False, 0, False, False, False, 0, None]
     said = await world.manifest("_manifests/outcomes/2026/11/23/10.json")
     assert (said["table"], said["rows"], said["files"][0]["key"]) == ("outcomes", 3, OUTCOMES)
+    assert (said["schema_version"], (await world.hour(shop))["schema_version"]) == (2, 2)
+
+
+async def test_the_arms_of_the_outcomes_are_those_of_the_results(world: World) -> None:
+    shop = await world.shop(tables=["outcomes"])
+    shown = people(3, name="shown")
+    reasons = {
+        "split": "control_split", "held": "control_holdout", "missing": "field_missing", "large": "body_too_large",
+        "draft": "template_draft", "stopped": "stopped", "none": "no_approved_variant",
+    }  # fmt: skip
+    await world.say(shop, [*shown, *(Person(name, HOUR, control=True) for name in reasons)])
+    for name, reason in reasons.items():
+        await world.admin.execute("UPDATE generations SET reason = $2 WHERE user_id = $1", name, reason)
+
+    await export_hour(of_outcomes(shop), world.deps)
+    async with world.db.transaction(shop.org_id) as connection:
+        counted, _ = await count_day(connection, shop.org_id, HOUR.date())
+
+    arms = Counter(arm for row in await world.rows(OUTCOMES) if (arm := arm_of(row)))
+    results: Counter[str] = Counter()
+    for key, counts in spread(counted).items():
+        if not key.attr:
+            results["control" if key.control else "treatment"] += counts[0]
+    assert arms == results == {"treatment": 5, "control": 2}
+
+
+def arm_of(row: dict[str, object]) -> str | None:
+    """As the page says it."""
+    if row["decision"] == "treatment":
+        return "treatment"
+    if row["reason"] in PLANNED_CONTROL:
+        return "control"
+    return None if row["reason"] in OUTSIDE else "treatment"
+
+
+async def test_outcomes_of_the_earlier_version_are_read_beside_those_of_now(world: World, tmp_path: Path) -> None:
+    shop = await world.shop(tables=["outcomes"])
+    await world.say(shop, people(2))
+    await export_hour(of_outcomes(shop), world.deps)
+    (tmp_path / "now.parquet").write_bytes(await world.content(OUTCOMES))
+    earlier = pq.read_table(tmp_path / "now.parquet").drop_columns(["decision", "reason"])
+    pq.write_table(earlier, tmp_path / "earlier.parquet")
+
+    read = duckdb.execute(
+        "SELECT count(*), count(reason) FROM read_parquet(?, union_by_name = true)", [f"{tmp_path}/*.parquet"]
+    ).fetchone()
+
+    assert read == (4, 2)
 
 
 async def test_who_reads_the_whole_prefix_meets_the_record_alone(world: World) -> None:

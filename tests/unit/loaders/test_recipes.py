@@ -13,7 +13,7 @@ import pytest
 
 from services.egress.tables import form_of
 from shared.exports import Record, Table
-from shared.loaders.columns import TYPES, columns_of
+from shared.loaders.columns import TYPES, added_since_first, columns_of
 from shared.loaders.place import Export
 from shared.loaders.recipe import ENGINES, Engine, recipe
 from shared.loaders.text import filled
@@ -60,6 +60,11 @@ def test_the_columns_are_those_of_the_files(table: Table, record: Record) -> Non
         assert kinds.get(kind, type_) == type_, name
         assert (kind in kinds) or name == kind, name
     assert all({kind for _, kind in columns} <= set(types) for types in TYPES.values())
+
+
+def test_tables_of_earlier_files_get_the_columns_that_came_later() -> None:
+    assert [name for name, _ in added_since_first("outcomes", "page")] == ["decision", "reason"]
+    assert "ALTER TABLE justai_export.outcomes ADD COLUMN IF NOT EXISTS reason text;" in printed("postgres", "whole")
 
 
 def test_every_engine_is_there_and_says_whether_we_run_it() -> None:

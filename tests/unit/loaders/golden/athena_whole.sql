@@ -51,7 +51,7 @@ CREATE EXTERNAL TABLE justai_export.outcomes (
   `event_timestamp` bigint, `generation_id` string, `user_id` string, `tracking_id` string,
   `template_id` string, `copy_id` string, `control` boolean, `sends` int, `sent_at` timestamp,
   `delivered` boolean, `opened` boolean, `clicked` boolean, `bounced` boolean, `unsubscribed` boolean,
-  `spam` boolean, `conversions` int, `revenue` double, `currency` string
+  `spam` boolean, `conversions` int, `revenue` double, `currency` string, `decision` string, `reason` string
 )
 PARTITIONED BY (`year` int, `month` int, `day` int, `hour` int)
 STORED AS PARQUET

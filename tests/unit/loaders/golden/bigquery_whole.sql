@@ -40,9 +40,11 @@ CREATE TABLE IF NOT EXISTS justai_export.outcomes (
   `event_timestamp` INT64, `generation_id` STRING, `user_id` STRING, `tracking_id` STRING,
   `template_id` STRING, `copy_id` STRING, `control` BOOL, `sends` INT64, `sent_at` TIMESTAMP,
   `delivered` BOOL, `opened` BOOL, `clicked` BOOL, `bounced` BOOL, `unsubscribed` BOOL, `spam` BOOL,
-  `conversions` INT64, `revenue` FLOAT64, `currency` STRING
+  `conversions` INT64, `revenue` FLOAT64, `currency` STRING, `decision` STRING, `reason` STRING
 )
 PARTITION BY RANGE_BUCKET(event_timestamp, GENERATE_ARRAY(1704067200, 2019427200, 86400));
+ALTER TABLE justai_export.outcomes ADD COLUMN IF NOT EXISTS `decision` STRING;
+ALTER TABLE justai_export.outcomes ADD COLUMN IF NOT EXISTS `reason` STRING;
 CREATE TABLE IF NOT EXISTS justai_export.loaded (table_name STRING, hour STRING, revision INT64, sha256 STRING);
 
 -- What the export says of each hour.
@@ -153,12 +155,12 @@ DELETE FROM justai_export.outcomes WHERE DIV(event_timestamp, 3600) IN (
 INSERT INTO justai_export.outcomes (
   `event_timestamp`, `generation_id`, `user_id`, `tracking_id`, `template_id`, `copy_id`, `control`, `sends`,
   `sent_at`, `delivered`, `opened`, `clicked`, `bounced`, `unsubscribed`, `spam`, `conversions`, `revenue`,
-  `currency`
+  `currency`, `decision`, `reason`
 )
 SELECT
   `event_timestamp`, `generation_id`, `user_id`, `tracking_id`, `template_id`, `copy_id`, `control`, `sends`,
   `sent_at`, `delivered`, `opened`, `clicked`, `bounced`, `unsubscribed`, `spam`, `conversions`, `revenue`,
-  `currency`
+  `currency`, `decision`, `reason`
 FROM justai_export.arrived;
 DELETE FROM justai_export.loaded WHERE table_name = 'outcomes' AND hour IN (SELECT hour FROM justai_export.changed);
 INSERT INTO justai_export.loaded SELECT 'outcomes', hour, revision, sha256 FROM justai_export.changed;

@@ -33,8 +33,12 @@ CREATE TABLE IF NOT EXISTS justai_export.outcomes (
   `event_timestamp` BIGINT, `generation_id` STRING, `user_id` STRING, `tracking_id` STRING,
   `template_id` STRING, `copy_id` STRING, `control` BOOLEAN, `sends` INT, `sent_at` TIMESTAMP,
   `delivered` BOOLEAN, `opened` BOOLEAN, `clicked` BOOLEAN, `bounced` BOOLEAN, `unsubscribed` BOOLEAN,
-  `spam` BOOLEAN, `conversions` INT, `revenue` DOUBLE, `currency` STRING
+  `spam` BOOLEAN, `conversions` INT, `revenue` DOUBLE, `currency` STRING, `decision` STRING, `reason` STRING
 );
+-- Where it was made when it had fewer columns:
+-- ALTER TABLE justai_export.outcomes ADD COLUMNS (
+--  `decision` STRING, `reason` STRING
+-- );
 CREATE TABLE IF NOT EXISTS justai_export.loaded (table_name STRING, hour STRING, revision BIGINT, sha256 STRING);
 CREATE OR REPLACE TABLE justai_export.changed (table_name STRING, hour STRING, revision BIGINT, sha256 STRING, path STRING);
 
@@ -131,15 +135,15 @@ BEGIN
 INSERT INTO justai_export.outcomes (
   `event_timestamp`, `generation_id`, `user_id`, `tracking_id`, `template_id`, `copy_id`, `control`, `sends`,
   `sent_at`, `delivered`, `opened`, `clicked`, `bounced`, `unsubscribed`, `spam`, `conversions`, `revenue`,
-  `currency`
+  `currency`, `decision`, `reason`
 )
 SELECT
   `event_timestamp`, `generation_id`, `user_id`, `tracking_id`, `template_id`, `copy_id`, `control`, `sends`,
   `sent_at`, `delivered`, `opened`, `clicked`, `bounced`, `unsubscribed`, `spam`, `conversions`, `revenue`,
-  `currency`
+  `currency`, `decision`, `reason`
 FROM read_files(:folder, format => 'parquet', schema => :types)
 WHERE _metadata.file_path IN (SELECT path FROM justai_export.changed WHERE table_name = 'outcomes')
-" USING folder AS folder, '`event_timestamp` BIGINT, `generation_id` STRING, `user_id` STRING, `tracking_id` STRING, `template_id` STRING, `copy_id` STRING, `control` BOOLEAN, `sends` INT, `sent_at` TIMESTAMP, `delivered` BOOLEAN, `opened` BOOLEAN, `clicked` BOOLEAN, `bounced` BOOLEAN, `unsubscribed` BOOLEAN, `spam` BOOLEAN, `conversions` INT, `revenue` DOUBLE, `currency` STRING' AS types;
+" USING folder AS folder, '`event_timestamp` BIGINT, `generation_id` STRING, `user_id` STRING, `tracking_id` STRING, `template_id` STRING, `copy_id` STRING, `control` BOOLEAN, `sends` INT, `sent_at` TIMESTAMP, `delivered` BOOLEAN, `opened` BOOLEAN, `clicked` BOOLEAN, `bounced` BOOLEAN, `unsubscribed` BOOLEAN, `spam` BOOLEAN, `conversions` INT, `revenue` DOUBLE, `currency` STRING, `decision` STRING, `reason` STRING' AS types;
   END FOR;
 END;
 MERGE INTO justai_export.loaded USING (SELECT * FROM justai_export.changed WHERE table_name = 'outcomes') AS said

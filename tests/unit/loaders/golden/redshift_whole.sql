@@ -40,8 +40,11 @@ CREATE TABLE IF NOT EXISTS justai_export.outcomes (
   "tracking_id" VARCHAR(65535), "template_id" VARCHAR(65535), "copy_id" VARCHAR(65535), "control" BOOLEAN,
   "sends" INTEGER, "sent_at" TIMESTAMP, "delivered" BOOLEAN, "opened" BOOLEAN, "clicked" BOOLEAN,
   "bounced" BOOLEAN, "unsubscribed" BOOLEAN, "spam" BOOLEAN, "conversions" INTEGER,
-  "revenue" DOUBLE PRECISION, "currency" VARCHAR(65535)
+  "revenue" DOUBLE PRECISION, "currency" VARCHAR(65535), "decision" VARCHAR(65535), "reason" VARCHAR(65535)
 );
+-- Where it was made when it had fewer columns, once for each that it lacks, in this order:
+-- ALTER TABLE justai_export.outcomes ADD COLUMN "decision" VARCHAR(65535);
+-- ALTER TABLE justai_export.outcomes ADD COLUMN "reason" VARCHAR(65535);
 CREATE TABLE IF NOT EXISTS justai_export.loaded (table_name VARCHAR(20), hour VARCHAR(20), revision BIGINT, sha256 VARCHAR(64));
 CREATE TABLE IF NOT EXISTS justai_export.manifests ("table" VARCHAR(20), hour VARCHAR(20), revision BIGINT, files SUPER);
 

@@ -42,8 +42,10 @@ CREATE TABLE IF NOT EXISTS outcomes (
   event_timestamp NUMBER(38, 0), generation_id VARCHAR, user_id VARCHAR, tracking_id VARCHAR,
   template_id VARCHAR, copy_id VARCHAR, control BOOLEAN, sends NUMBER(38, 0), sent_at TIMESTAMP_TZ,
   delivered BOOLEAN, opened BOOLEAN, clicked BOOLEAN, bounced BOOLEAN, unsubscribed BOOLEAN, spam BOOLEAN,
-  conversions NUMBER(38, 0), revenue FLOAT, currency VARCHAR
+  conversions NUMBER(38, 0), revenue FLOAT, currency VARCHAR, decision VARCHAR, reason VARCHAR
 );
+ALTER TABLE outcomes ADD COLUMN IF NOT EXISTS decision VARCHAR;
+ALTER TABLE outcomes ADD COLUMN IF NOT EXISTS reason VARCHAR;
 CREATE TABLE IF NOT EXISTS loaded (table_name VARCHAR, hour VARCHAR, revision NUMBER, sha256 VARCHAR);
 
 -- The hours that were written since they were loaded last.
