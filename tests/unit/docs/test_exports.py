@@ -21,3 +21,7 @@ def test_the_page_says_which_reasons_are_control_and_which_are_no_arm() -> None:
     assert set(code(outside)) >= OUTSIDE
     assert not set(code(control)) & OUTSIDE
     assert not set(code(outside)) & PLANNED_CONTROL
+
+
+def test_the_page_says_that_revenue_is_of_one_template() -> None:
+    assert "`revenue` and `conversions` by template; do not add templates up" in outcomes()
