@@ -1,8 +1,7 @@
 """The rows of one org-hour, from one snapshot, a batch at a time; and those of the tables beside the record."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence, Sized
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Sized
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -15,6 +14,7 @@ import numpy as np
 from services.egress.copying import CopyOut, columns_of
 from services.egress.model import Details, Lease, OutcomeRow, StoredRows, VariantRow, VersionRow
 from shared.db.pool import SCOPE_TO_ORG, Connection, Database, Row
+from shared.db.versions import VersionId, Versions
 from shared.exports import HOUR, Record
 from shared.schemas.copy import VariantSource, Vars
 from shared.vars_codec import opener
@@ -114,19 +114,12 @@ SELECT_VARIANTS = r"""
     WHERE v.org_id = $1 ORDER BY v.template_id, v.copy_id
 """
 
-SELECT_SOURCES = """
-    SELECT v.copy_id, v.version, v.subject, v.preheader, v.body
-    FROM variant_versions v
-    JOIN unnest($1::uuid[], $2::int[]) AS wanted (copy_id, version) USING (copy_id, version)
-"""
-
 # A day without a partition may never have had one: then only an earlier export knows of rows.
 SELECT_GONE = """
     SELECT EXISTS (SELECT FROM dropped_days WHERE day = $1) OR $2::boolean AND NOT generations_kept($1)
 """
 
-SourceId = tuple[UUID, int]
-Sources = Mapping[SourceId, VariantSource]
+Sources = Mapping[VersionId, VariantSource]
 
 
 class Batches(Protocol):
@@ -140,7 +133,7 @@ class HourRows:
     """Generations by acceptance, then by id."""
 
     def __init__(
-        self, copying: CopyOut, sources: Callable[[set[SourceId]], Awaitable[Sources]], record: Record
+        self, copying: CopyOut, sources: Callable[[set[VersionId]], Awaitable[Sources]], record: Record
     ) -> None:
         self._copying, self._sources, self._record = copying, sources, record
 
@@ -180,36 +173,6 @@ def _variant(row: Row) -> VariantRow:
     )  # fmt: skip
 
 
-class SourceCache:
-    """Variant versions never change, so they are kept; the least recently used go first."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
-        self._kept: OrderedDict[SourceId, VariantSource] = OrderedDict()
-
-    async def get(self, org_id: UUID, wanted: Collection[SourceId]) -> Sources:
-        """Those of `wanted` that this org has."""
-        found: dict[SourceId, VariantSource] = {}
-        missing = []
-        for source_id in wanted:
-            if source_id in self._kept:
-                self._kept.move_to_end(source_id)
-                found[source_id] = self._kept[source_id]
-            else:
-                missing.append(source_id)
-        if missing:  # over a connection of its own, for the rows have theirs
-            async with self._db.transaction(org_id) as connection:
-                rows = await connection.fetch(SELECT_SOURCES, *map(list, zip(*missing, strict=True)))
-            found |= {(row["copy_id"], row["version"]): VariantSource(**row) for row in rows}
-            self._keep(found)
-        return found
-
-    def _keep(self, found: dict[SourceId, VariantSource]) -> None:
-        self._kept.update(found)
-        while len(self._kept) > _CACHED_SOURCES:
-            self._kept.popitem(last=False)
-
-
 @asynccontextmanager
 async def _snapshot(connection: Connection) -> AsyncIterator[None]:
     transaction = connection.transaction(isolation="repeatable_read", readonly=True)
@@ -226,7 +189,7 @@ class Reader:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._sources = SourceCache(db)
+        self._versions = Versions(_CACHED_SOURCES)
 
     @asynccontextmanager
     async def hour(self, lease: Lease, record: Record) -> AsyncIterator[Batches]:
@@ -238,7 +201,9 @@ class Reader:
                 await connection.execute(STREAM)
                 statement = SELECT_ANALYST_ROWS if record == "analyst" else SELECT_ROWS
                 async with CopyOut(connection, statement, *hour, timeout_s=_READ_TIMEOUT_S) as copying:
-                    yield HourRows(copying, partial(self._sources.get, lease.org_id), record)
+                    # Over a connection of its own, for the rows have theirs.
+                    own = partial(self._db.transaction, lease.org_id)
+                    yield HourRows(copying, lambda wanted: self._versions.get(wanted, own), record)
                 return
             await connection.execute(SET_TIMEOUT)
             if lease.table == "outcomes":

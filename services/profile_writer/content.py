@@ -1,7 +1,7 @@
 """What a write says and with which key: read when it is about to leave, never carried in messages."""
 
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -10,15 +10,13 @@ from uuid import UUID
 from services.profile_writer.rows import Pending
 from shared import logs
 from shared.crypto import KeyRing, SealError
-from shared.db.pool import Connection, Database
+from shared.db.pool import Database
+from shared.db.versions import Versions
 from shared.schemas.copy import VariantSource
 from shared.snippet import properties
 from shared.vars_codec import decode_vars
 
 log = logs.get(__name__)
-
-Version = tuple[UUID, int]
-"""A variant's copy_id, and which of its versions."""
 
 _SOURCES_MAX: Final = 4096  # versions of variants in memory; at 20 KB each about 80 MB
 
@@ -46,8 +44,7 @@ class Contents:
     """Reads generations, variant sources and integrations."""
 
     def __init__(self, db: Database, ring: KeyRing, *, sources_max: int = _SOURCES_MAX) -> None:
-        self._db, self._ring, self._sources_max = db, ring, sources_max
-        self._sources: OrderedDict[Version, VariantSource] = OrderedDict()  # the one used last is the last
+        self._db, self._ring, self._versions = db, ring, Versions(sources_max)
         self._opened: dict[tuple[UUID, datetime], Integration] = {}
 
     SELECT_INTEGRATIONS = """
@@ -89,11 +86,6 @@ class Contents:
         LEFT JOIN orgs o ON o.org_id = g.org_id
         WHERE g.vars IS NOT NULL
     """
-    SELECT_SOURCES = """
-        SELECT v.copy_id, v.version, v.subject, v.preheader, v.body
-        FROM unnest($1::uuid[], $2::int[]) AS k (copy_id, version)
-        JOIN variant_versions v ON v.copy_id = k.copy_id AND v.version = k.version
-    """
 
     async def texts(self, rows: Sequence[Pending]) -> Texts:
         """What these rows write, read right before it leaves. The last gate of a stop: whoever sends copy has it from
@@ -108,7 +100,8 @@ class Contents:
             )
             stopped = frozenset(one["generation_id"] for one in stored if one["stopped"])
             stored = [one for one in stored if not one["stopped"]]
-            sources = await self._sources_of(connection, {(one["copy_id"], one["variant_version"]) for one in stored})
+            wanted = {(one["copy_id"], one["variant_version"]) for one in stored}
+            sources = await self._versions.get(wanted, lambda: nullcontext(connection))
         texts: dict[UUID, dict[str, str]] = {}
         for one in stored:
             row, source = by_id[one["generation_id"]], sources.get((one["copy_id"], one["variant_version"]))
@@ -118,20 +111,6 @@ class Contents:
             except Exception as error:  # noqa: BLE001  # whatever is damaged in it, its neighbours are written
                 log.error("copy.unreadable", generation_id=row.ref.generation_id, error=type(error).__name__)
         return Texts(texts, stopped)
-
-    async def _sources_of(self, connection: Connection, versions: Collection[Version]) -> dict[Version, VariantSource]:
-        """Those that are stored. What is found in memory is held on to before the first wait: turns run side by side,
-        and another one may make room meanwhile."""
-        found = {version: self._sources[version] for version in versions if version in self._sources}
-        if unknown := [version for version in versions if version not in found]:
-            rows = await connection.fetch(self.SELECT_SOURCES, *map(list, zip(*unknown, strict=True)))
-            found |= {(row["copy_id"], row["version"]): VariantSource(**dict(row)) for row in rows}
-        for version, source in found.items():
-            self._sources[version] = source
-            self._sources.move_to_end(version)
-        while len(self._sources) > self._sources_max:
-            self._sources.popitem(last=False)
-        return found
 
     @staticmethod
     def _properties(row: Pending, blob: bytes, source: VariantSource) -> dict[str, str]:
