@@ -5,7 +5,7 @@ JSON:API, revision 2026-07-15. Each method raises the failure words of `shared.k
 
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -66,9 +66,12 @@ class FlowAction:
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """`definition` as Klaviyo gives it: an email's subject line and preview text; empty where it withholds it."""
+
     message_id: str
     name: str
     channel: str
+    definition: Mapping[str, Any] = field(default_factory=dict)
 
 
 class KlaviyoClient:
@@ -218,8 +221,9 @@ class KlaviyoClient:
         return [
             Message(
                 item["id"],
-                (item["attributes"].get("definition") or {}).get("name") or "",
+                (definition := item["attributes"].get("definition") or {}).get("name") or "",
                 item["attributes"].get("channel") or "",
+                definition,
             )
             async for item in self._wire.items(url, "get_flow_messages", self._pacer)
         ]

@@ -14,6 +14,7 @@ from shared.klaviyo.client import Flow, FlowAction
 from shared.klaviyo.flows import delays_after_webhook, is_ours, steps_before
 from shared.klaviyo.lint_access import Access, let_in
 from shared.klaviyo.lint_answer import Answer
+from shared.klaviyo.lint_emails import Email, emails
 from shared.snippet import Snippet
 from shared.spans import said
 
@@ -45,11 +46,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What Klaviyo says. `body`: the email's HTML, None where the key may not read it; `flow` None: it is not there."""
+    """What Klaviyo says. `sent`: every email that the treatment step can send; `flow` None: it is not there."""
 
     flow: Flow | None
     actions: Sequence[FlowAction]
-    body: str | None
+    sent: Sequence[Email]
 
 
 def lint(wanted: Wanted, read: Read) -> list[Answer]:
@@ -80,7 +81,7 @@ def lint(wanted: Wanted, read: Read) -> list[Answer]:
         delay_s = delays_after_webhook(read.actions).get(treatment.action_id)
         if delay_s is not None:
             answers.append(_delay(delay_s, wanted))
-    return [*answers, *_email(treatment, wanted, read.body)]
+    return [*answers, *emails(treatment, read.sent, wanted.snippet, wanted.earlier)]
 
 
 def webhook_message(read: Read, action_id: str) -> Mapping[str, Any]:
@@ -226,55 +227,6 @@ def _delay(delay_s: int, wanted: Wanted) -> Answer:
         fix = f"Set the Time Delay to {said(wanted.recommended_delay_s or 120)}."
         return Answer(rule, title, "wrong", f"{shown}; {measured}.", fix)
     return Answer(rule, title, "good", f"{shown}; {measured}.")
-
-
-def _email(treatment: FlowAction, wanted: Wanted, body: str | None) -> Iterator[Answer]:
-    message = _message(treatment)
-    subject, preview = (str(message.get(name) or "") for name in ("subject_line", "preview_text"))
-    newest, earlier = wanted.snippet, wanted.earlier
-    places = (
-        ("subject", "Subject Line", subject, newest.subject, earlier.subject),
-        ("preheader", "Preview Text", preview, newest.preheader, earlier.preheader),
-        ("body", "Body", body, newest.body, earlier.body),
-    )
-    for name, label, there, *guarded in places:
-        yield _unread_body() if there is None else _pasted(f"snippet_{name}", label, there, guarded)
-    if old := [label for _, label, there, _, before in places if there is not None and _holds(there, before)]:
-        yield Answer(
-            "snippet_person", "Snippet asks whose copy it is", "warning",
-            f"{', '.join(old)}: of an earlier release, which does not ask. Where Klaviyo merges two profiles, one "
-            "could be shown the other's copy.",
-            "Paste all three parts of the email snippet from Integration Settings again.",
-        )  # fmt: skip
-
-
-def _unread_body() -> Answer:
-    return Answer(
-        "snippet_body", "Snippet is in the Body", "unknown", "The key may not read email templates.",
-        "Give the key the scope Templates: Read, or look yourself that the Body holds the snippet.",
-    )  # fmt: skip
-
-
-def _pasted(rule: str, label: str, there: str, guarded: Sequence[str]) -> Answer:
-    """`guarded`: the snippets that keep other messages' copy out, of this release and of those before."""
-    title, fix = f"Snippet is in the {label}", f"Paste the {label} of the email snippet from Integration Settings."
-    if any(_holds(there, snippet) for snippet in guarded):
-        return Answer(rule, title, "good", f"The {label} holds the snippet.")
-    if "person|lookup" in _plain(there):
-        return Answer(
-            rule, title, "warning", f"The {label} reads a profile property, but without the guard or by an older one: "
-            "it can show old or foreign copy.", fix,
-        )  # fmt: skip
-    return Answer(rule, title, "wrong", f"The {label} does not hold the snippet.", fix)
-
-
-def _holds(there: str, snippet: str) -> bool:
-    return _plain(snippet) in _plain(there)
-
-
-def _plain(text: str) -> str:
-    """Editors change blanks, line ends and quotes."""
-    return re.sub(r"\s+", "", text.replace("&#39;", "'").replace("&quot;", '"').replace("&amp;", "&"))
 
 
 def _data(action: FlowAction) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """The set-up linter: what the live flow in Klaviyo does, beside what the template needs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Literal
 
 from shared.admin.checks.refused_store import read_access
@@ -17,9 +17,10 @@ from shared.admin.variants import preview_grid
 from shared.admin.variants.preview_grid import Variant
 from shared.admin.variants.previewing import SELECT_VARIANTS
 from shared.klaviyo import lint as rules
-from shared.klaviyo.client import KlaviyoClient
+from shared.klaviyo.client import FlowAction, KlaviyoClient
 from shared.klaviyo.lint import Read, webhook_message
 from shared.klaviyo.lint_access import api_key_of
+from shared.klaviyo.lint_emails import Email, emails_of
 from shared.snippet import earlier_snippet, marker
 from shared.snippet import snippet as make_snippet
 
@@ -51,15 +52,17 @@ async def _read(asking: Asking, asked: OneTemplate) -> tuple[Read, float | None]
     klaviyo = client(asking, *await stored_key(asking))
     flow = await klaviyo.flow(flow_id)
     actions = await klaviyo.flow_actions(flow_id) if flow is not None else []
-    body = await _body(klaviyo, action_id) if any(one.action_id == action_id for one in actions) else None
+    treatment = next((one for one in actions if one.action_id == action_id), None)
+    sent = await _sent(klaviyo, treatment) if treatment is not None else []
     measured = await run(asking, quota.show, quota.AskedQuota(hours=_MEASURED_H))
     p99_s = next((one.written_p99_s for one in measured.accounts if one.written_p99_s is not None), None)
-    return Read(flow, actions, body), p99_s
+    return Read(flow, actions, sent), p99_s
 
 
-async def _body(klaviyo: KlaviyoClient, action_id: str) -> str | None:
-    messages = await klaviyo.flow_messages(action_id)
-    return await klaviyo.message_html(messages[0].message_id) if messages else None
+async def _sent(klaviyo: KlaviyoClient, treatment: FlowAction) -> list[Email]:
+    """Each email of the step with its body, where the key may read it."""
+    found = emails_of(treatment, await klaviyo.flow_messages(treatment.action_id))
+    return [replace(one, body=await klaviyo.message_html(one.message_id)) if one.message_id else one for one in found]
 
 
 def _needed(place: Place | None, template_id: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """The set-up linter's rules, on flows as Klaviyo describes them."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import pytest
 
 from shared.api_keys import mint
-from shared.klaviyo.client import Flow, FlowAction
+from shared.klaviyo.client import Flow, FlowAction, Message
 from shared.klaviyo.lint import Read, Wanted, lint
 from shared.klaviyo.lint_access import Access, OrgKey
 from shared.klaviyo.lint_answer import Answer, Outcome
+from shared.klaviyo.lint_emails import emails_of
 from shared.snippet import Control, earlier_snippet, marker, snippet
 
 PLACE = "jai", marker("welcome", "FLOW01", "3"), Control("Hello", "", "<p>Hello</p>")
@@ -56,7 +58,19 @@ def flow(
         step("2", "time-delay", "3", unit="minutes", value=minutes),
         step("3", "send-email", None, message={**EMAIL, **(email or {})}, status="live"),
     ]
-    return Read(Flow("FLOW01", "Welcome", status, archived=False), actions, body)
+    return read_of(actions, status=status, bodies={"": body})
+
+
+def read_of(
+    actions: Sequence[FlowAction],
+    *,
+    status: str = "live",
+    listed: Sequence[Message] = (),
+    bodies: Mapping[str, str | None],
+) -> Read:
+    """`bodies`: of each message, by its id."""
+    sent = [replace(one, body=bodies[one.message_id]) for one in emails_of(actions[-1], listed)]
+    return Read(Flow("FLOW01", "Welcome", status, archived=False), actions, sent)
 
 
 def said(read: Read, wanted: Wanted = WANTED) -> dict[str, Answer]:
@@ -133,6 +147,45 @@ def test_a_snippet_of_an_earlier_release_is_guarded_and_a_newer_one_is_said_once
     assert {one.outcome for one in answers if one.rule != newer.rule} <= {"good", "unknown"}
 
 
+def ab_test(*emails: dict[str, Any]) -> list[FlowAction]:
+    """A flow whose email is a test of Klaviyo's between these; the first is the one that is shown."""
+    main, *_ = variations = [{"type": "send-email", "data": {"message": one, "status": "live"}} for one in emails]
+    test = step("3", "ab-test", None, status="live", main_action=main, current_experiment={"variations": variations})
+    return [*flow().actions[:2], test]
+
+
+def test_every_email_of_an_ab_test_must_hold_the_snippet() -> None:
+    """Whichever Klaviyo draws, its clicks count for the variant."""
+    ours, fixed = {**EMAIL, "id": "M1", "name": "A"}, {"id": "M2", "name": "B", "subject_line": "Sale"}
+
+    answers = said(read_of(ab_test(ours, fixed), bodies={"M1": SNIPPET.body, "M2": "<p>Sale</p>"}))
+
+    for part in ("subject", "preheader", "body"):
+        assert answers[f"snippet_{part}"].outcome == "wrong"
+        assert answers[f"snippet_{part}"].found.startswith("In “B”: ")
+    assert answers["treatment_message"].outcome == "good"
+
+
+def test_an_ab_test_is_warned_of_even_where_each_email_holds_the_snippet() -> None:
+    ours = [{**EMAIL, "id": f"M{n}", "name": f"{n}"} for n in range(2)]
+
+    answers = said(read_of(ab_test(*ours), bodies={"M0": SNIPPET.body, "M1": SNIPPET.body}))
+
+    assert {rule for rule, one in answers.items() if one.outcome != "good"} == {"one_message"}
+    assert answers["one_message"].outcome == "warning"
+    assert "2 emails" in answers["one_message"].found
+
+
+def test_an_email_that_klaviyo_lists_beside_the_steps_definition_is_read_too() -> None:
+    listed = [Message("M1", "A", "email", {}), Message("M2", "B", "email", {"name": "B"}), Message("M3", "C", "sms")]
+
+    answers = said(read_of(flow().actions, listed=listed, bodies={"M1": SNIPPET.body, "M2": None}))
+
+    assert answers["snippet_subject"].found == "In “B”: The Subject Line does not hold the snippet."
+    assert answers["snippet_body"].outcome == "unknown"
+    assert answers["one_message"].outcome == "warning"
+
+
 def test_a_webhook_after_the_email_or_none_is_told_apart() -> None:
     read = flow()
     email, hook = (
@@ -157,7 +210,7 @@ def test_the_delay_is_judged_by_what_was_measured() -> None:
 
 
 def test_a_flow_or_message_that_is_gone_is_all_that_is_said() -> None:
-    assert [one.rule for one in lint(WANTED, Read(None, [], None))] == ["flow_live"]
+    assert [one.rule for one in lint(WANTED, Read(None, [], []))] == ["flow_live"]
     gone = said(replace(flow(), actions=flow().actions[:2]))
     assert gone["treatment_message"].outcome == "wrong"
     assert "webhook_url" not in gone
