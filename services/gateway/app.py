@@ -16,6 +16,7 @@ from services.gateway.routes import Generate
 from services.gateway.server import Server, bind
 from services.gateway.settings import Settings
 from services.gateway.store import Store
+from services.gateway.strays import Strays
 from shared.api_keys import Peppers
 from shared.db import migrate
 from shared.db.listen import ConfigListener
@@ -43,7 +44,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     )
     seconds = asyncio.get_running_loop().time
     store = Store(database)
-    refusals = Refusals(store)
+    refusals, strays = Refusals(store), Strays(store)
     keys = Keys(
         store,
         Peppers(settings.api_key_peppers.get_secret_value()),
@@ -59,6 +60,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         Coalescer(partial(_send, publisher), seconds=seconds),
         settings.make_clock(),
         refusals=refusals,
+        strays=strays,
         replies=replies,
         most_wait_s=wait_s,
     )
@@ -76,6 +78,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "http": serve,
             "keys": keys.run,
             "refusals": refusals.run,
+            "strays": strays.run,
             "listen": _listener(database_url, keys).run,
             "replies": replies.run,
             "keyring": kept.run,

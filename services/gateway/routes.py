@@ -25,6 +25,7 @@ from services.gateway.preview import preview_of
 from services.gateway.query import body_of
 from services.gateway.reader import Webhook, read_webhook
 from services.gateway.refusals import Refusals
+from services.gateway.strays import Strays
 from services.gateway.waiting import answered, preferred_wait_s, within
 from shared import logs, metrics, tracing
 from shared.clock import Clock
@@ -88,11 +89,11 @@ class Generate:
     """The one route that matters."""
 
     def __init__(
-        self, keys: Keys, coalescer: Coalescer, clock: Clock, *, refusals: Refusals, replies: ReplyQueue,
-        most_wait_s: float,
+        self, keys: Keys, coalescer: Coalescer, clock: Clock, *, refusals: Refusals, strays: Strays,
+        replies: ReplyQueue, most_wait_s: float,
     ) -> None:  # fmt: skip
         self._keys, self._coalescer, self._clock, self._refusals = keys, coalescer, clock, refusals
-        self._replies, self._most_wait_s = replies, most_wait_s
+        self._strays, self._replies, self._most_wait_s = strays, replies, most_wait_s
         self.leaving = False
 
     async def handle(self, request: web.BaseRequest, org_slug: str) -> web.StreamResponse:
@@ -146,6 +147,9 @@ class Generate:
             with self._replies.expect(generation_id) as coming:  # before the job leaves: its answer may overtake us
                 await self._submit(api_key.org_id, job)
                 reply = await within(coming, started_s + wait_s - time.monotonic())
+        flow_id = request.headers.get(_FLOW_ID)
+        if flow_id and f".{flow_id}." not in webhook.tracking_id:
+            self._strays.note(api_key.org_id, flow_id, webhook, now)
         if webhook.repairs:
             _tell_repairs(webhook, api_key, request)
         if tracing.is_on():

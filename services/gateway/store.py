@@ -5,7 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from services.gateway.api_key import ApiKey
-from services.gateway.refusals import Count, Kind
+from services.gateway.refusals import Kind
+from services.gateway.strays import Stray
+from services.gateway.tally import Count
 from shared.db.pool import Database
 
 LOOK_UP_TIMEOUT_S = 2.0
@@ -13,7 +15,7 @@ KEPT_DAYS = 8
 
 
 class Store:
-    """API keys and counts of refusals in PostgreSQL."""
+    """API keys and counts of webhooks in PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -80,3 +82,30 @@ class Store:
         last = [count.last_at for count in refused.values()]
         async with self._database.connection(LOOK_UP_TIMEOUT_S) as connection:
             await connection.execute(self.COUNT_REFUSED, slugs, flows, codes, counts, last, KEPT_DAYS)
+
+    # As COUNT_REFUSED.
+    COUNT_STRAYS = """
+        WITH told AS (
+            SELECT org_id, (t.last_at AT TIME ZONE 'UTC')::date AS day, t.flow_id, t.named_flow_id, t.template_id,
+                t.webhooks, t.last_at
+            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[])
+                AS t (org_id, flow_id, named_flow_id, template_id, webhooks, last_at)
+            JOIN orgs o USING (org_id)
+        ), old AS (
+            DELETE FROM stray_webhooks s USING (SELECT org_id, max(day) AS day FROM told GROUP BY org_id) t
+            WHERE s.org_id = t.org_id AND s.day < t.day - $7::int
+        )
+        INSERT INTO stray_webhooks AS s (org_id, day, flow_id, named_flow_id, template_id, webhooks, last_at)
+        SELECT org_id, day, flow_id, named_flow_id, template_id, webhooks, last_at FROM told
+        ORDER BY org_id, day, flow_id, named_flow_id, template_id
+        ON CONFLICT (org_id, day, flow_id, named_flow_id, template_id) DO UPDATE
+            SET webhooks = s.webhooks + excluded.webhooks, last_at = greatest(s.last_at, excluded.last_at)
+    """
+
+    async def count_strays(self, strays: Mapping[Stray, Count]) -> None:
+        """Add to what came from one flow and named another. Raises Outage, Transient."""
+        orgs, flows, named, templates = zip(*strays, strict=True)
+        counts = [count.webhooks for count in strays.values()]
+        last = [count.last_at for count in strays.values()]
+        async with self._database.connection(LOOK_UP_TIMEOUT_S) as connection:
+            await connection.execute(self.COUNT_STRAYS, orgs, flows, named, templates, counts, last, KEPT_DAYS)

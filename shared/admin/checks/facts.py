@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.admin.checks.refused_store import LATELY, SAMPLE, RefusedWebhooks, read_refused
+from shared.admin.checks.strays_store import StrayWebhooks, read_strays
 from shared.admin.outcomes.shown_store import SET_FOR_FEW
 from shared.db.pool import Connection
 from shared.schemas.ids import generation_day
@@ -139,6 +140,7 @@ class Facts:
     ended: Sequence[Ended] = ()
     wrong_ids: Sequence[WrongId] = ()
     refused: Sequence[RefusedWebhooks] = ()
+    strays: Sequence[StrayWebhooks] = ()
 
 
 async def read_facts(connection: Connection, org_id: UUID, now: datetime) -> Facts:
@@ -166,6 +168,7 @@ async def read_facts(connection: Connection, org_id: UUID, now: datetime) -> Fac
             if row["user_id"] is not None
         ],
         refused=await read_refused(connection, org_id, now),
+        strays=await read_strays(connection, org_id, now),
     )
 
 

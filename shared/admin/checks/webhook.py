@@ -7,6 +7,7 @@ from typing import Final
 from shared.admin.checks.facts import Facts, Place, Seen
 from shared.admin.checks.finding import CheckFinding, Tone
 from shared.admin.checks.refused_store import SAMPLE, RefusedWebhooks
+from shared.admin.checks.strays_store import StrayWebhooks
 from shared.refusals import of as refusal_of
 
 _A_WHILE: Final = timedelta(hours=1)  # without a refusal, in which it counts as put right
@@ -34,6 +35,7 @@ def webhook(facts: Facts) -> Iterator[CheckFinding]:
         yield CheckFinding(tone="good", says="A key of this org was last used", at=facts.key_used_at)
     seen = {one.template_id: one for one in facts.seen}
     yield from (_of_refused(one, facts) for one in facts.refused)
+    yield from (_of_strays(one, facts) for one in facts.strays)
     for place in facts.places:
         yield _of_place(place, seen.get(place.template_id or ""))
     if facts.more_places:
@@ -77,6 +79,22 @@ def _of_refused(one: RefusedWebhooks, facts: Facts) -> CheckFinding:
         at=one.last_at,
         do=f"If that was put right, nothing. Else: {meant.do}" if over else meant.do,
         see="keys.list" if meant.by_key else "templates.webhook",
+    )
+
+
+def _of_strays(one: StrayWebhooks, facts: Facts) -> CheckFinding:
+    """Bad while they come. A snippet that was cloned with the webhook shows the copy all the same."""
+    number = f"{one.webhooks:,} webhook{'' if one.webhooks == 1 else 's'}"
+    over = facts.now - one.last_at > _A_WHILE
+    do = "In this flow, paste the JSON body and the email snippet of a template of its own."
+    return CheckFinding(
+        tone="warn" if over else "bad",
+        says=f"Flow {one.flow_name or one.flow_id!r}: {number} named flow "
+        f"{one.named_flow_name or one.named_flow_id!r} (template {one.template_id}), as a cloned flow's do. They are "
+        "timed by that flow's delay, and results of their emails are lost. The last",
+        at=one.last_at,
+        do=f"If that was put right, nothing. Else: {do}" if over else do,
+        see="templates.create",
     )
 
 

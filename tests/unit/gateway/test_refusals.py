@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from services.gateway.errors import MEANINGS
-from services.gateway.refusals import MOST_KINDS, Count, Kind, Refusals
+from services.gateway.refusals import Kind, Refusals
+from services.gateway.tally import MOST_KINDS, Count
 from shared.errors import Outage
 from shared.refusals import REFUSALS, of
 
