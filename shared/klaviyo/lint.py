@@ -27,6 +27,16 @@ _EMAILS = {"send-email", "ab-test", "content-experiment"}
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix:
+    """Of the profile properties. `others`: the org's other templates that have it; `elsewhere`: another org of the same
+    account has it."""
+
+    name: str
+    others: Sequence[str] = ()
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What the template says. `earlier`: the snippet that releases before handed out; `fields`: those that its copy
     prints; `attributes`: names that are defined for choosing. `p99_s`: within which 99 of 100 writes were on the
@@ -42,6 +52,7 @@ class Wanted:
     p99_s: float | None
     recommended_delay_s: int | None
     access: Access
+    prefix: Prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ def lint(wanted: Wanted, read: Read) -> list[Answer]:
         delay_s = delays_after_webhook(read.actions).get(treatment.action_id)
         if delay_s is not None:
             answers.append(_delay(delay_s, wanted))
-    return [*answers, *emails(treatment, read.sent, wanted.snippet, wanted.earlier)]
+    return [*answers, *emails(treatment, read.sent, wanted.snippet, wanted.earlier), _prefix(wanted.prefix)]
 
 
 def webhook_message(read: Read, action_id: str) -> Mapping[str, Any]:
@@ -227,6 +238,25 @@ def _delay(delay_s: int, wanted: Wanted) -> Answer:
         fix = f"Set the Time Delay to {said(wanted.recommended_delay_s or 120)}."
         return Answer(rule, title, "wrong", f"{shown}; {measured}.", fix)
     return Answer(rule, title, "good", f"{shown}; {measured}.")
+
+
+def _prefix(prefix: Prefix) -> Answer:
+    rule, title = "prefix", "Property prefix is this email's own"
+    fix = "In Integration Settings, give it a prefix of its own; then paste the email snippet again."
+    if prefix.elsewhere:
+        return Answer(
+            rule, title, "warning", f"Another org writes to {prefix.name}_… on profiles of the same Klaviyo account. "
+            "Where a person is in flows of both, each takes the other's copy off, and an email shows control.",
+            fix,
+        )  # fmt: skip
+    if prefix.others:
+        names = ", ".join(f"“{name}”" for name in prefix.others)
+        return Answer(
+            rule, title, "warning", f"{names} {'has' if len(prefix.others) == 1 else 'have'} {prefix.name}_… too: a "
+            "person who is in both flows at once sees the control content in one.",
+            f"If one person can be in both flows at once: {fix[0].lower()}{fix[1:]}",
+        )  # fmt: skip
+    return Answer(rule, title, "good", f"No other template here writes to {prefix.name}_….")
 
 
 def _data(action: FlowAction) -> Mapping[str, Any]:

@@ -71,6 +71,10 @@ SELECT_NEWEST = """
         GROUP BY user_id, template_id, outcome, reason ORDER BY last_at DESC LIMIT $5
     )
 """
+SELECT_SAME_PREFIX = """
+    SELECT name FROM templates
+    WHERE org_id = $1 AND property_prefix = ANY($2) AND state IN ('active', 'shipped') ORDER BY name
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,15 @@ class WrongId:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharing:
+    """Of other orgs on the same Klaviyo account: prefixes of theirs, and whether one may be there that nobody knows
+    of."""
+
+    prefixes: frozenset[str] = frozenset()
+    may_be: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that is decided about. `scopes` null: not connected."""
 
@@ -141,9 +154,11 @@ class Facts:
     wrong_ids: Sequence[WrongId] = ()
     refused: Sequence[RefusedWebhooks] = ()
     strays: Sequence[StrayWebhooks] = ()
+    shared: Sharing = Sharing()
+    same_prefix: Sequence[str] = ()
 
 
-async def read_facts(connection: Connection, org_id: UUID, now: datetime) -> Facts:
+async def read_facts(connection: Connection, org_id: UUID, now: datetime, shared: Sharing) -> Facts:
     """The org's own: the connection sees no other's."""
     (org,) = await connection.fetch(SELECT_ORG, org_id, now)
     about = dict(org)
@@ -169,6 +184,8 @@ async def read_facts(connection: Connection, org_id: UUID, now: datetime) -> Fac
         ],
         refused=await read_refused(connection, org_id, now),
         strays=await read_strays(connection, org_id, now),
+        shared=shared,
+        same_prefix=[row["name"] for row in await connection.fetch(SELECT_SAME_PREFIX, org_id, [*shared.prefixes])],
     )
 
 

@@ -51,8 +51,30 @@ def properties(facts: Facts) -> Iterator[CheckFinding]:
             do="Resume it once the cause is mended.",
             see="orgs.resume",
         )
+    yield from _shared(facts)
     yield from _ended(facts.ended)
     yield from _delays(facts.places)
+
+
+def _shared(facts: Facts) -> Iterator[CheckFinding]:
+    """Orgs on one account: what one of them writes the other takes off. The other is nobody's to name."""
+    if facts.same_prefix:
+        yield CheckFinding(
+            tone="warn",
+            says="Another org of the same Klaviyo account writes to the same properties: people who are in flows of "
+            "both may see the control content.",
+            do="Give these templates a property prefix of their own, and paste their snippets again.",
+            see="templates.set",
+            examples=tuple(facts.same_prefix)[:5],
+        )
+    if facts.shared.may_be:
+        yield CheckFinding(
+            tone="warn",
+            says="Another org here read the same flows, so the two may be on one Klaviyo account. The key does not "
+            "tell its account, so neither knows of the other's quota and copy.",
+            do="Make a key that has Accounts: Read too and save it; and have the other org do so.",
+            see="klaviyo.rotate",
+        )
 
 
 def _ended(ended: Sequence[Ended]) -> Iterator[CheckFinding]:

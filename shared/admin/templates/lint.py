@@ -1,6 +1,6 @@
 """The set-up linter: what the live flow in Klaviyo does, beside what the template needs."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from shared.admin.checks.refused_store import read_access
@@ -8,6 +8,7 @@ from shared.admin.context import Asking, Context
 from shared.admin.errors import Next, Refused
 from shared.admin.operation import ResultModel, operation_after
 from shared.admin.orgs.klaviyo import client, stored_key
+from shared.admin.orgs.sharing import prefixes_elsewhere
 from shared.admin.queues import quota
 from shared.admin.run import run
 from shared.admin.stops import OneTemplate, no_template
@@ -25,6 +26,10 @@ from shared.snippet import earlier_snippet, marker
 from shared.snippet import snippet as make_snippet
 
 _MEASURED_H = 24
+SELECT_SAME_PREFIX = """
+    SELECT name FROM templates
+    WHERE org_id = $1 AND template_id <> $2 AND property_prefix = $3 AND state <> 'archived' ORDER BY name LIMIT 5
+"""
 
 
 class LintAnswer(ResultModel):
@@ -44,7 +49,16 @@ class Linted(ResultModel):
     passes: bool
 
 
-async def _read(asking: Asking, asked: OneTemplate) -> tuple[Read, float | None]:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was found before the transaction. `elsewhere`: prefixes of other orgs on the same account."""
+
+    read: Read
+    p99_s: float | None
+    elsewhere: frozenset[str]
+
+
+async def _read(asking: Asking, asked: OneTemplate) -> _Seen:
     """What Klaviyo says, before any transaction: it may take seconds."""
     async with asking.means.database.transaction(asking.org_id) as connection:
         place = await place_of(connection, asking.org_id, asked.template_id)
@@ -56,7 +70,7 @@ async def _read(asking: Asking, asked: OneTemplate) -> tuple[Read, float | None]
     sent = await _sent(klaviyo, treatment) if treatment is not None else []
     measured = await run(asking, quota.show, quota.AskedQuota(hours=_MEASURED_H))
     p99_s = next((one.written_p99_s for one in measured.accounts if one.written_p99_s is not None), None)
-    return Read(flow, actions, sent), p99_s
+    return _Seen(Read(flow, actions, sent), p99_s, await prefixes_elsewhere(asking))
 
 
 async def _sent(klaviyo: KlaviyoClient, treatment: FlowAction) -> list[Email]:
@@ -80,8 +94,8 @@ def _needed(place: Place | None, template_id: str) -> tuple[str, str]:
     _read, "templates.lint", "POST", "/templates/{template_id}/lint", "viewer",
     "Check the live flow in Klaviyo against what the template needs, with a fix for each finding.", changes=False,
 )  # fmt: skip
-async def lint(context: Context, asked: OneTemplate, seen: tuple[Read, float | None]) -> Linted:
-    read, p99_s = seen
+async def lint(context: Context, asked: OneTemplate, seen: _Seen) -> Linted:
+    read, p99_s = seen.read, seen.p99_s
     connection, org_id, template_id = context.connection, context.org_id, asked.template_id
     place = await place_of(connection, org_id, template_id)
     flow_id, action_id = _needed(place, template_id)
@@ -100,10 +114,13 @@ async def lint(context: Context, asked: OneTemplate, seen: tuple[Read, float | N
         connection, org_id, context.now, template_id=template_id, flow_id=flow_id,
         digests=context.means.peppers.digests(presented) if presented else [],
     )  # fmt: skip
+    same_prefix = await connection.fetch(SELECT_SAME_PREFIX, org_id, template_id, place.property_prefix)
     wanted = rules.Wanted(
         template_id, context.org_slug, action_id, snippet, earlier, frozenset().union(*printed),
         frozenset({**defined["of_org"], **defined["of_template"]} if defined else ()), p99_s,
         None if p99_s is None else quota.recommended_delay_s(p99_s), access,
+        rules.Prefix(place.property_prefix, [row["name"] for row in same_prefix],
+                     place.property_prefix in seen.elsewhere),
     )  # fmt: skip
     answers = [LintAnswer(**asdict(one)) for one in rules.lint(wanted, read)]
     return Linted(answers=answers, passes=not any(one.outcome == "wrong" for one in answers))

@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from shared.admin.context import Context
+from shared.admin.context import Asking, Context
 from shared.admin.errors import Next, Refused
-from shared.admin.operation import AskedModel, ResultModel, operation
+from shared.admin.operation import AskedModel, ResultModel, operation, operation_after
+from shared.admin.orgs.sharing import prefixes_elsewhere, refuse_taken
 from shared.admin.stops import no_template
 from shared.admin.templates.choice import CountedConversions, chosen
 from shared.admin.templates.store import place_of
@@ -75,11 +76,16 @@ class SetState(AskedModel):
     state: State
 
 
-@operation(
-    "templates.set", "PATCH", "/templates/{template_id}", "editor",
+async def _elsewhere(asking: Asking, asked: SetTemplate) -> frozenset[str]:
+    return await prefixes_elsewhere(asking) if "property_prefix" in asked.model_fields_set else frozenset()
+
+
+@operation_after(
+    _elsewhere, "templates.set", "PATCH", "/templates/{template_id}", "editor",
     "Set where a template lives in Klaviyo, and how it tests and learns.",
 )  # fmt: skip
-async def set_template(context: Context, asked: SetTemplate) -> ChangedTemplate:
+async def set_template(context: Context, asked: SetTemplate, elsewhere: frozenset[str]) -> ChangedTemplate:
+    """A prefix that another org has on the same Klaviyo account may stay, and is not taken anew."""
     connection, org_id, template_id = context.connection, context.org_id, asked.template_id
     stored = await _lock(context, template_id)
     given = asked.model_dump(include=asked.model_fields_set - {"template_id"})
@@ -88,6 +94,8 @@ async def set_template(context: Context, asked: SetTemplate) -> ChangedTemplate:
     names = [row["name"] for row in await connection.fetch(SELECT_NAMES, org_id, template_id)]
     wanted = {**stored, **given, **chosen(stored, given, names)}
     await _check_place(context, wanted)
+    if wanted["property_prefix"] != stored["property_prefix"]:
+        refuse_taken(wanted["property_prefix"], elsewhere)
     before = await place_of(connection, org_id, template_id)
     if wanted != stored:
         await connection.execute(

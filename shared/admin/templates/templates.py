@@ -12,6 +12,7 @@ from pydantic import WithJsonSchema
 from shared.admin.context import Asking, Context
 from shared.admin.errors import Refused
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation, operation_after
+from shared.admin.orgs.sharing import prefixes_elsewhere, says_taken
 from shared.admin.stops import OneTemplate, Stop, no_template, read_stops
 from shared.admin.templates import store as template_store
 from shared.admin.templates.choice import CountedConversions
@@ -146,6 +147,7 @@ class _Judged:
     texts: dict[str, Vars]
     warnings: Sequence[Finding]
     rules: OrgRules
+    elsewhere: frozenset[str]
 
 
 async def _judge(asking: Asking, asked: ImportTemplate) -> _Judged:
@@ -156,7 +158,7 @@ async def _judge(asking: Asking, asked: ImportTemplate) -> _Judged:
     if judged.template is None:
         raise Refused.of_faults(judged.faults, code="bad_template")
     texts = await asyncio.to_thread(served_texts, judged.template)
-    return _Judged(judged.template, texts, judged.warnings, rules)
+    return _Judged(judged.template, texts, judged.warnings, rules, await prefixes_elsewhere(asking))
 
 
 @operation_after(
@@ -191,13 +193,18 @@ async def _import(context: Context, judged: _Judged, *, dry_run: bool) -> Import
         flow_id=flow and flow.flow_id,
         treatment_action_id=flow and flow.treatment_action_id,
         changes=[VariantChange.model_validate(one, from_attributes=True) for one in done.changes],
-        warnings=[str(warning) for warning in judged.warnings],
+        warnings=[*map(str, judged.warnings), *_taken(file.property_prefix, judged.elsewhere)],
         snippet_changed=done.snippet_changed,
         place_unknown=flow is not None and await is_unknown(context, flow.flow_id, flow.treatment_action_id),
         stops=await read_stops(connection, org_id, file.template_id),
         differs=differs,
         changed=differs and not dry_run,
     )
+
+
+def _taken(prefix: str, elsewhere: frozenset[str]) -> list[str]:
+    """A file that was imported before is taken in again, so it is no fault."""
+    return [f"property_prefix: {says_taken(prefix)}"] if prefix in elsewhere else []
 
 
 async def is_unknown(context: Context, flow_id: str, action_id: str) -> bool:

@@ -4,9 +4,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.admin.context import Context
+from shared.admin.context import Asking, Context
 from shared.admin.errors import Conflict, Refused
-from shared.admin.operation import AskedModel, ResultModel, operation
+from shared.admin.operation import AskedModel, ResultModel, operation, operation_after
+from shared.admin.orgs.sharing import prefixes_elsewhere, refuse_taken
 from shared.admin.stops import OneTemplate, no_template
 from shared.admin.templates.reading import faults_of
 from shared.admin.templates.store import place_of
@@ -72,8 +73,16 @@ class TemplateYaml(ResultModel):
     yaml: str
 
 
-@operation("templates.create", "POST", "/templates", "editor", "Create a template: a draft without variants.")
-async def create(context: Context, asked: CreateTemplate) -> Template:
+async def _elsewhere(asking: Asking, _: CreateTemplate) -> frozenset[str]:
+    return await prefixes_elsewhere(asking)
+
+
+@operation_after(
+    _elsewhere, "templates.create", "POST", "/templates", "editor", "Create a template: a draft without variants."
+)
+async def create(context: Context, asked: CreateTemplate, elsewhere: frozenset[str]) -> Template:
+    """Refused with a prefix that another org has on the same Klaviyo account."""
+    refuse_taken(asked.property_prefix, elsewhere)
     control = {"subject": asked.subject, "preheader": asked.preheader, "body": asked.body}
     raw = {
         "template_id": asked.template_id, "name": asked.name, "property_prefix": asked.property_prefix,

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from shared.admin.checks.facts import read_facts
+from shared.admin.checks.facts import Sharing, read_facts
 from shared.admin.checks.rules import judge
 from tests.component.gateway.rig import USER, Rig, webhook
 from tests.support.waiting import eventually
@@ -41,7 +41,7 @@ async def test_a_cloned_flow_is_named_beside_the_one_that_its_webhook_names(rig:
     found = {}
     for org_id in (rig.acme, rig.other):
         async with rig.db.transaction(org_id) as connection:
-            items = judge(await read_facts(connection, org_id, datetime.now(UTC)))
+            items = judge(await read_facts(connection, org_id, datetime.now(UTC), Sharing()))
         found[org_id] = [one for one in items[0].findings if "named flow" in one.says]
     [finding] = found[rig.acme]
     assert finding.tone == "bad"

@@ -10,7 +10,7 @@ import pytest
 
 from shared.api_keys import mint
 from shared.klaviyo.client import Flow, FlowAction, Message
-from shared.klaviyo.lint import Read, Wanted, lint
+from shared.klaviyo.lint import Prefix, Read, Wanted, lint
 from shared.klaviyo.lint_access import Access, OrgKey
 from shared.klaviyo.lint_answer import Answer, Outcome
 from shared.klaviyo.lint_emails import emails_of
@@ -23,7 +23,8 @@ API_KEY = "jai_live_" + "k" * 38
 ORG_KEY = OrgKey("Klaviyo webhook", "jai_live_…kkkk", may_generate=True, expires_at=None, revoked_at=None)
 ACCESS = Access(now=NOW, key=ORG_KEY)
 WANTED = Wanted(
-    "welcome", "acme", "3", SNIPPET, EARLIER, frozenset({"first_name"}), frozenset({"plan"}), 4.0, 120, ACCESS
+    "welcome", "acme", "3", SNIPPET, EARLIER, frozenset({"first_name"}), frozenset({"plan"}), 4.0, 120, ACCESS,
+    Prefix("jai"),
 )  # fmt: skip
 BODY: dict[str, Any] = {
     "template_id": "welcome",
@@ -85,7 +86,7 @@ def test_a_flow_that_was_set_up_as_told_has_nothing_wrong() -> None:
     answers = lint(WANTED, flow())
 
     assert {one.outcome for one in answers} == {"good"}
-    assert len(answers) == 13
+    assert len(answers) == 14
     assert [one.fix for one in answers if one.fix] == []
 
 
@@ -184,6 +185,22 @@ def test_an_email_that_klaviyo_lists_beside_the_steps_definition_is_read_too() -
     assert answers["snippet_subject"].found == "In “B”: The Subject Line does not hold the snippet."
     assert answers["snippet_body"].outcome == "unknown"
     assert answers["one_message"].outcome == "warning"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "says"),
+    [
+        (Prefix("jai", ["Sale"]), "“Sale” has jai_… too"),
+        (Prefix("jai", ["Sale", "Cart"]), "“Sale”, “Cart” have jai_… too"),
+        (Prefix("jai", ["Sale"], elsewhere=True), "Another org writes to jai_…"),
+    ],
+)
+def test_a_prefix_that_others_have_is_warned_of(prefix: Prefix, says: str) -> None:
+    answer = said(flow(), replace(WANTED, prefix=prefix))["prefix"]
+
+    assert answer.outcome == "warning"
+    assert answer.found.startswith(says)
+    assert answer.fix
 
 
 def test_a_webhook_after_the_email_or_none_is_told_apart() -> None:
