@@ -48,10 +48,13 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
+    """`trigger`: what people enter by, as Klaviyo calls it; empty where it was not asked."""
+
     flow_id: str
     name: str
     status: str
     archived: bool
+    trigger: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,7 @@ class KlaviyoClient:
 
     async def flow(self, flow_id: str) -> Flow | None:
         """One flow; None when it is not there."""
-        url = self._wire.url(f"/api/flows/{flow_id}", {"fields[flow]": "name,status,archived"})
+        url = self._wire.url(f"/api/flows/{flow_id}", {"fields[flow]": "name,status,archived,trigger_type"})
         try:
             item = (await self._wire.read(url, "get_flow", self._pacer)).get("data") or {}
         except Permanent as error:
@@ -188,7 +191,8 @@ class KlaviyoClient:
                 raise
             return None
         told = item.get("attributes") or {}
-        return Flow(flow_id, told.get("name") or "", told.get("status") or "", bool(told.get("archived")))
+        name, status, trigger = (told.get(one) or "" for one in ("name", "status", "trigger_type"))
+        return Flow(flow_id, name, status, bool(told.get("archived")), trigger)
 
     async def message_html(self, message_id: str) -> str | None:
         """The body of one message's email; None where the key may not read templates, or there is none."""

@@ -22,6 +22,7 @@ PERSON = "{{ person.KlaviyoID }}"
 _ID_TAG = re.compile(r"\{\{\s*person\.id\s*\}\}")
 _PERSON_TAG = re.compile(r"\{\{\s*person\.KlaviyoID\s*\}\}")
 _NAMES = re.compile(r"first_?name|last_?name|surname|full_?name|email|phone|address", re.IGNORECASE)
+_OF_EVENT = re.compile(r"\{[{%][^{}]*\bevent\b")
 _SENT = ("live", "manual")
 _EMAILS = {"send-email", "ab-test", "content-experiment"}
 
@@ -88,7 +89,7 @@ def lint(wanted: Wanted, read: Read) -> list[Answer]:
     webhook = _nearest_webhook(read.actions, treatment.action_id)
     answers.append(_webhook_before(webhook, read.actions))
     if webhook is not None:
-        answers += _webhook(webhook, wanted, read.flow.flow_id)
+        answers += _webhook(webhook, wanted, read.flow)
         delay_s = delays_after_webhook(read.actions).get(treatment.action_id)
         if delay_s is not None:
             answers.append(_delay(delay_s, wanted))
@@ -145,12 +146,12 @@ def _webhook_before(webhook: FlowAction | None, actions: Sequence[FlowAction]) -
     )  # fmt: skip
 
 
-def _webhook(webhook: FlowAction, wanted: Wanted, flow_id: str) -> Iterator[Answer]:
+def _webhook(webhook: FlowAction, wanted: Wanted, flow: Flow) -> Iterator[Answer]:
     yield _step_live("webhook_live", "Webhook step is live", webhook)
     message = _message(webhook)
     yield _url(str(message.get("url") or ""), wanted.org_slug)
     yield from let_in(message, wanted.access, webhook.updated_at)
-    yield from _body(str(message.get("body") or ""), wanted, flow_id)
+    yield from _body(str(message.get("body") or ""), wanted, flow)
 
 
 def _url(url: str, org_slug: str) -> Answer:
@@ -166,7 +167,7 @@ def _url(url: str, org_slug: str) -> Answer:
     return Answer(rule, title, "good", f"It calls {url}.")
 
 
-def _body(text: str, wanted: Wanted, flow_id: str) -> Iterator[Answer]:
+def _body(text: str, wanted: Wanted, flow: Flow) -> Iterator[Answer]:
     rule, title, fix = "webhook_body", "JSON body is right", "Paste the JSON body from Integration Settings."
     if _ID_TAG.search(text):
         yield Answer(
@@ -187,13 +188,28 @@ def _body(text: str, wanted: Wanted, flow_id: str) -> Iterator[Answer]:
     if not _PERSON_TAG.fullmatch(str(body.get("user_id") or "").strip()):
         wrong.append(f"user_id is {body.get('user_id')!r}, not {PERSON!r}")
     tail = _PERSON_TAG.sub("", str(body.get("tracking_id") or "").strip())
-    if tail != f".{flow_id}.{wanted.treatment_action_id}":
-        wrong.append(f"tracking_id does not end in .{flow_id}.{wanted.treatment_action_id}")
+    if tail != f".{flow.flow_id}.{wanted.treatment_action_id}":
+        wrong.append(f"tracking_id does not end in .{flow.flow_id}.{wanted.treatment_action_id}")
     if wrong:
         yield Answer(rule, title, "wrong", f"{'; '.join(wrong)}.", fix)
     else:
         yield Answer(rule, title, "good", "template_id, user_id and tracking_id belong to this template.")
     yield _sections(body, wanted)
+    if flow.trigger == "Metric":
+        yield from _entered_twice(body, wanted)
+
+
+def _entered_twice(body: Mapping[str, Any], wanted: Wanted) -> Iterator[Answer]:
+    """A profile holds one copy: of who enters again before the email of the first event, the second's is there."""
+    fields = body.get("fields")
+    values = fields if isinstance(fields, dict) else {}
+    if told := sorted(name for name, value in values.items() if name in wanted.fields and _OF_EVENT.search(str(value))):
+        yield Answer(
+            "entered_twice", "Nobody enters twice before the email", "warning",
+            f"An event starts the flow, and the copy prints {', '.join(told)} of it. Who enters again before the first "
+            "email sees the second event's copy in both; whether a filter keeps them out is not read.",
+            "Give the flow the filter “has not been in this flow in the last …”, longer than the Time Delay.",
+        )  # fmt: skip
 
 
 def _sections(body: Mapping[str, Any], wanted: Wanted) -> Answer:

@@ -188,6 +188,29 @@ def test_an_email_that_klaviyo_lists_beside_the_steps_definition_is_read_too() -
 
 
 @pytest.mark.parametrize(
+    ("trigger", "first_name", "warned"),
+    [
+        ("Metric", "{{ event.first_name|escapejs }}", True),
+        ("Metric", "{% if event.first_name %}x{% endif %}", True),
+        ("Metric", "{{ person.first_name }}", False),
+        ("Metric", "{{ person|lookup:'last_events' }}", False),
+        ("Added to List", "{{ event.first_name }}", False),
+        ("", "{{ event.first_name }}", False),
+    ],
+)
+def test_copy_that_prints_an_event_is_warned_of_who_enters_twice(trigger: str, first_name: str, warned: bool) -> None:
+    read = flow(changed(fields={"first_name": first_name, "unused": "{{ event.value }}"}))
+    assert read.flow is not None
+
+    answers = said(replace(read, flow=replace(read.flow, trigger=trigger)))
+
+    assert ("entered_twice" in answers) == warned
+    if warned:
+        assert answers["entered_twice"].outcome == "warning"
+        assert "prints first_name of it" in answers["entered_twice"].found
+
+
+@pytest.mark.parametrize(
     ("prefix", "says"),
     [
         (Prefix("jai", ["Sale"]), "“Sale” has jai_… too"),
