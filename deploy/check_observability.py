@@ -44,7 +44,7 @@ def faults_of(query: str) -> Iterator[str]:
             continue
         known |= set(labels)
         for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers):
-            if label not in labels:
+            if label not in labels and label not in _OF_ANY:
                 yield f"{name} has no label {label}"
     for names in _GROUPED.findall(query):
         yield from (f"no label {name}" for name in re.split(r",\s*", names) if name and name not in known)

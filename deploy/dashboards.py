@@ -163,6 +163,8 @@ DASHBOARDS: Final = (
             ("min by (service) (jai_clock_offset_seconds)", "{{service}}, least"),
         ], "Of the services on the way of an email. Below 0: behind."),
         Panel("Event loops late by", "s", [("max by (service) (jai_event_loop_lag_seconds)", "{{service}}")], limit=1),
+        Panel("Not ready", "short", [("max by (service, check) (jai_not_ready)", "{{service}}: {{check}}")],
+              "1: a process of the service cannot do its work, because of this check of its /readyz.", most=1),
         Panel("Up", "short", [('min by (service) (up{job="justai"})', "{{service}}")], most=1),
         Panel("Tasks of event loops", "short", [("max by (service) (jai_event_loop_tasks)", "{{service}}")],
               "They follow the load; what rises under even load is not ended."),

@@ -60,6 +60,7 @@ GaugeName = Literal[
     "klaviyo_breaker_accounts",  # Klaviyo accounts by the state of their breaker: closed, open, probing
     "second_road_accounts",  # accounts by what is known of profile-import's quota, by verdict
     "clock_offset_seconds",  # by how much this machine's clock is ahead of the database's; below 0: behind
+    "not_ready",  # 1: the service cannot do its work, by check; what /readyz says, asked every few seconds
     "event_loop_lag_seconds",  # how late the loop wakes a one-second timer
     "event_loop_tasks",  # asyncio tasks that have not ended: under even load their number stays
     "reply_queue",  # 1 while answers can reach this process, else 0; without, callers who would wait get 202 at once
@@ -92,6 +93,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "klaviyo_requests_total": ("operation", "status"),
     "klaviyo_breaker_opened_total": ("reason",),
     "klaviyo_breaker_accounts": ("state",),
+    "not_ready": ("check",),
     "ingest_files_total": ("state",),
     "results_counted_total": ("what",),
     "ingest_rows_total": ("outcome",),

@@ -23,6 +23,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from shared import logs, metrics, tracing
+from shared.clock import first_of
 from shared.errors import Failure
 from shared.settings import S, ServiceSettings, host_and_port, read_or_exit
 
@@ -41,6 +42,7 @@ _CHECK_TIMEOUT_S = 2.0
 _CANCEL_S = 2.0  # what a runner that was not drained gets to clean up after itself
 _CLOSE_S = 10.0
 _LAST_WORDS_S = 1.0
+_ASK_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,9 @@ def settle_heap() -> None:
 
 async def _run_until_stopped(service: Service, stop: asyncio.Event, drain_s: float) -> bool:
     """True when a runner ended on its own, crashed, or did not drain in time."""
-    runners: Mapping[str, Runner] = {**service.runners, "loop_lag": _watch_loop}
+    runners: Mapping[str, Runner] = {
+        **service.runners, "loop_lag": _watch_loop, "readiness": partial(_tell_readiness, service.checks),
+    }  # fmt: skip
     tasks = {asyncio.create_task(runner(stop), name=name) for name, runner in runners.items()}
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({*tasks, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -207,6 +211,20 @@ async def _watch_loop(stop: asyncio.Event) -> None:
                 await stop.wait()
         except TimeoutError:
             metrics.gauge("event_loop_lag_seconds", max(0.0, loop.time() - due))
+
+
+async def _tell_readiness(checks: Mapping[str, Check], stop: asyncio.Event) -> None:
+    """What /readyz says, for alerts: a service that cannot work and waits until it can counts nothing that would rise,
+    and kubernetes sends nothing more to one that is not ready."""
+    while not stop.is_set():
+        await first_of(_tell_once(checks), stop.wait())
+        await first_of(asyncio.sleep(_ASK_EVERY_S), stop.wait())
+
+
+async def _tell_once(checks: Mapping[str, Check]) -> None:
+    reasons = await failing(checks)
+    for name in checks:
+        metrics.gauge("not_ready", name in reasons, check=name)
 
 
 async def _serve_health(service: Service, settings: ServiceSettings, stack: AsyncExitStack, stop: asyncio.Event) -> int:

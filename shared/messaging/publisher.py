@@ -10,7 +10,7 @@ import aio_pika
 from aio_pika.abc import AbstractRobustConnection
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 
-from shared import logs
+from shared import logs, metrics
 from shared.errors import Outage
 from shared.messaging import topology, wire
 from shared.messaging.broker import broker_outages, connect, declare, open_channel
@@ -67,6 +67,8 @@ class Publisher:
         sends = [self.send(queue, encode_batch(part)) for queue, part in by_queue.items()]
         for ended in await asyncio.gather(*sends, return_exceptions=True):
             if isinstance(ended, BaseException):
+                if isinstance(ended, Outage):  # the batch is tried again until it goes, and nothing else tells of it
+                    metrics.count("publish_failures_total", reason=ended.reason)
                 raise ended
 
     async def send_later(self, queue: str, wait_s: int, body: bytes, *, attempt: int, reason: str) -> None:

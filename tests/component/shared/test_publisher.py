@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from shared import metrics
 from shared.errors import Outage
 from shared.messaging.broker import connect, open_channel
 from shared.messaging.publisher import open_publisher
@@ -75,16 +76,25 @@ async def test_the_jobs_of_several_orgs_go_to_their_own_shards(amqp_url: str) ->
     assert all(queue == WRITE.queue_for(job.org_id) for queue, job in found)
 
 
-async def test_a_shard_that_does_not_take_its_part_is_an_outage(amqp_url: str) -> None:
+def refused() -> float:
+    """Publishes that the broker refused, as Prometheus is told."""
+    metrics.exposition()
+    return metrics.REGISTRY.get_sample_value("jai_publish_failures_total", {"reason": "publish_refused"}) or 0.0
+
+
+async def test_a_shard_that_does_not_take_its_part_is_an_outage_and_is_counted(amqp_url: str) -> None:
     at = datetime(2026, 11, 23, 10, tzinfo=UTC)
     job = WriteJob(
         org_id=UUID(int=1), generation_id=UUID(int=2), day=at.date(), profile_id="01PERSON", prefix="jai",
         action="write", accepted_at=at, deadline_at=at,
     )  # fmt: skip
 
+    before = refused()
     async with open_publisher(amqp_url, "test", SPEC) as publisher:
         with pytest.raises(Outage):
             await publisher.send_sharded(WRITE, [job])
+
+    assert refused() == before + 1
 
 
 async def test_a_message_to_a_missing_queue_is_no_success(amqp_url: str) -> None:

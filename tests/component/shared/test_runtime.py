@@ -140,6 +140,19 @@ async def test_a_failing_check_turns_readiness_red_and_says_which_but_not_livene
     assert healthy == (200, '{"status": "ok"}')
 
 
+async def test_a_failing_check_is_told_to_prometheus_though_nobody_asks_whether_the_service_is_ready() -> None:
+    async with tiny("check_fails") as service:
+        told = await eventually(lambda: _not_ready(service), within_s=15)
+
+    assert told == {"cellar": 1.0, "attic": 1.0, "roof": 0.0, "yard": 0.0, **dict.fromkeys(SHEDS, 0.0)}
+
+
+async def _not_ready(service: Tiny) -> dict[str, float]:
+    _, text = await service.get("/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    return {one.labels["check"]: one.value for one in families["jai_not_ready"].samples}
+
+
 async def test_checks_that_hang_are_cut_off_all_at_once() -> None:
     async with tiny("checks_hang") as service:
         await service.seen("service.started")

@@ -37,6 +37,7 @@ def test_a_query_that_nobody_answers_is_told(query: str, fault: str) -> None:
         "histogram_quantile(0.99, sum by (le, queue) (rate(jai_consumer_process_seconds_bucket[5m])))",
         'sum(rate(jai_http_requests_total{route="generate",code=~"5.."}[1h])) / sum(rate(jai_http_requests_total[1h]))',
         "max by (service) (jai_event_loop_lag_seconds) > 1",
+        'min by (service, check) (jai_not_ready{service="gateway"}) > 0',
         "sum(rate(jai_job_end_to_end_seconds_count[5m]))",
         "rabbitmq_detailed_queue_messages_ready > 1",
         'sum by (kind) (label_replace(jai_write_backlog, "kind", "$1", "lane", "(.*)"))',
