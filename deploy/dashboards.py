@@ -72,6 +72,8 @@ DASHBOARDS: Final = (
               "Of profile writes that ended. The objective is at most 0.5 % (docs/slos.md).", limit=0.005),
         Panel("Emails that showed older copy, last day", "short", [("max(jai_shown_stale_emails)", "emails")],
               "The objective is 0. `justai number ORG` says whose."),
+        Panel("Emails wait to be counted", "s", [("max(jai_shown_behind_seconds)", "the oldest change")],
+              "What they showed, of the last day. The panel before this one does not have them yet.", limit=1800),
         Panel("Why writes missed", "ops", [(_rate("write_missed_total", "reason"), "{{reason}}")]),
         Panel("Webhook accepted → profile written", "s", [
             ("histogram_quantile(0.5, sum by (le) (rate(jai_job_end_to_end_seconds_bucket[5m])))", "median"),

@@ -70,6 +70,7 @@ GaugeName = Literal[
     "ingest_waiting",  # emails that wait to be matched, or opens and clicks for their email, by reason
     "policy_templates",  # templates held in memory
     "shown_stale_emails",  # emails of the last day's webhooks that showed older copy, of all orgs
+    "shown_behind_seconds",  # for how long something of the last day waits to be counted for shown_stale_emails
     "export_late_seconds",  # for how long the hour that waits longest could have been exported; 0 when none waits
     "retention_held_days",  # days of generations that are old enough to go and held by something, like a blocked export
 ]

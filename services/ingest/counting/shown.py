@@ -126,6 +126,8 @@ COUNT_STALE: Final = """
         SELECT sum(emails) AS emails FROM shown_counts c
         WHERE c.org_id = o.org_id AND c.span = 60 AND c.at >= $1 AND c.shown = 'stale' OFFSET 0) s
 """
+# The oldest change of a quarter since then that is not counted.
+UNCOUNTED_SINCE: Final = "SELECT min(raised_at) FROM shown_quarters WHERE counted < revision AND at >= $1"
 # The quarter's generations are gone (0040_retention.sql).
 IS_DROPPED: Final = "SELECT EXISTS (SELECT FROM dropped_days WHERE day = $1)"
 SETTLE: Final = """
@@ -177,6 +179,7 @@ class ShownCounts(Protocol):
     async def take_marks(self, now: datetime) -> bool: ...
     async def count_quarter(self, now: datetime) -> bool: ...
     async def stale_since(self, since: datetime) -> int: ...
+    async def uncounted_since(self, since: datetime) -> datetime | None: ...
 
 
 class _ClaimLostError(Exception):
@@ -259,6 +262,12 @@ class StoredShownCounts:
             stale: int = await connection.fetchval(COUNT_STALE, since)
         return stale
 
+    async def uncounted_since(self, since: datetime) -> datetime | None:
+        """When what waits longest to be counted happened, in quarters since then, of all orgs; None: nothing waits."""
+        async with self._database.connection(_TIMEOUT_S) as connection:
+            raised_at: datetime | None = await connection.fetchval(UNCOUNTED_SINCE, since)
+        return raised_at
+
 
 async def _sum_up(connection: Connection, org_id: UUID, at: datetime) -> None:
     """The longer spans that the quarter lies in, each from those below it."""
@@ -279,13 +288,14 @@ class ShownCounter(Stepper):
     def __init__(self, counts: ShownCounts, clock: Clock, tick: timedelta) -> None:
         super().__init__(clock, tick)
         self._counts = counts
-        self._tells_at = clock.now()
+        self._tells_at = self._looked_at = self._counted_until = clock.now()
 
     async def step(self) -> timedelta | None:
         """See Stepper. It rests as long as it worked: where everything misses, a count is dear, and the database has
         more to do than counting."""
         await self._tell(self._clock.now())
         more = await self._counts.take_marks(self._clock.now())
+        self._looked_at = self._clock.now()
         started_s = self._clock.monotonic()
         if await self._counts.count_quarter(self._clock.now()):
             metrics.count("results_counted_total", what="quarter")
@@ -293,6 +303,13 @@ class ShownCounter(Stepper):
         return AT_ONCE if more else None
 
     async def _tell(self, now: datetime) -> None:
-        if now >= self._tells_at:
+        """Also until when all is counted: else a count that fails again and again tells of no stale email for ever."""
+        if now < self._tells_at:
+            return
+        try:
             metrics.gauge("shown_stale_emails", await self._counts.stale_since(now - _TOLD))
+            uncounted = await self._counts.uncounted_since(now - _TOLD)
+            self._counted_until = min(uncounted or now, self._looked_at)
             self._tells_at = now + _TELL_EVERY
+        finally:
+            metrics.gauge("shown_behind_seconds", (now - self._counted_until).total_seconds())

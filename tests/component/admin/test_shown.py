@@ -240,11 +240,16 @@ async def test_emails_that_showed_older_copy_are_counted_of_all_orgs_for_whoever
     await facts.generation("01STALE", ago_s=1800, outcome="expired", reason="quota")
     await facts.generation("01CONTROL", ago_s=1800, outcome="expired", reason="quota")
     assert await counts.stale_since(START - timedelta(days=1)) == 0  # nothing is counted yet
+    await counts.take_marks(acme.clock.at)
+    raised_at = await counts.uncounted_since(START - timedelta(days=1))
 
     await count(acme, counts)
 
     assert await counts.stale_since(START - timedelta(days=1)) == 1
     assert await counts.stale_since(START + timedelta(hours=1)) == 0
+    assert raised_at == START
+    assert await counts.uncounted_since(START - timedelta(days=1)) is None
+    assert await counts.uncounted_since(START + timedelta(hours=1)) is None
 
 
 async def number_of(rig: Rig, counts: StoredShownCounts) -> dict[tuple[str, str, str], int]:

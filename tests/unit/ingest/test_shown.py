@@ -5,7 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from services.ingest.counting.shown import ShownCounter, raised_by
+from shared import metrics
 from shared.clock import FrozenClock
 from shared.errors import Outage
 from tests.support.waiting import eventually
@@ -68,6 +71,9 @@ class Slow:
         self.asked.append(since)
         return 3
 
+    async def uncounted_since(self, since: datetime) -> datetime | None:
+        return None
+
 
 async def test_a_count_rests_as_long_as_it_took_and_an_outage_is_waited_out() -> None:
     clock, stop = FrozenClock(), asyncio.Event()
@@ -86,6 +92,48 @@ async def test_a_count_rests_as_long_as_it_took_and_an_outage_is_waited_out() ->
     await asyncio.wait_for(running, 5)
     assert counts.counted == 3
     assert counts.asked == [FrozenClock().now() - timedelta(days=1)]  # less than a minute went by
+
+
+class Broken:
+    """Counts of which one call fails always: the quarter that is due is never counted."""
+
+    def __init__(self, clock: FrozenClock, fails: str) -> None:
+        self.fails, self.raised_at, self.tries = fails, clock.now(), 0
+
+    async def _may_fail(self, what: str) -> None:
+        if what == self.fails:
+            self.tries += 1
+            raise Outage("the statement takes too long")
+
+    async def take_marks(self, now: datetime) -> bool:
+        await self._may_fail("marks")
+        return False
+
+    async def count_quarter(self, now: datetime) -> bool:
+        await self._may_fail("quarter")
+        return False
+
+    async def stale_since(self, since: datetime) -> int:
+        await self._may_fail("stale")
+        return 0
+
+    async def uncounted_since(self, since: datetime) -> datetime | None:
+        return self.raised_at if self.fails == "quarter" else None
+
+
+@pytest.mark.parametrize(("fails", "least_s"), [("quarter", 1800), ("marks", 1800), ("stale", 1800), ("nothing", 0)])
+async def test_where_counting_fails_for_ever_it_is_told_for_how_long(fails: str, least_s: float) -> None:
+    clock, stop = FrozenClock(), asyncio.Event()
+    running = asyncio.create_task(ShownCounter(Broken(clock, fails), clock, TICK).run(stop))
+    ends = clock.now() + timedelta(seconds=1900)
+
+    await eventually(lambda: _wakes(clock, 60, lambda: clock.now() >= ends))
+
+    stop.set()
+    await asyncio.wait_for(running, 5)
+    behind_s = metrics.REGISTRY.get_sample_value("jai_shown_behind_seconds")
+    assert behind_s is not None
+    assert least_s <= behind_s <= least_s + 120
 
 
 def _wakes(clock: FrozenClock, seconds: float, reached: Any) -> bool:
