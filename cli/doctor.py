@@ -30,6 +30,7 @@ from shared.db.sealed import SELECT_SEALED
 from shared.errors import Failure
 from shared.keyring import LIVES, SELECT_HOLDERS, Holder, read_keys
 from shared.messaging import inspection
+from shared.schemas.decisions import NOT_RENDERED
 from shared.settings import ServiceSettings, SettingsError
 from shared.source_silence import GAPS, silent_since
 
@@ -52,6 +53,7 @@ SELECT_ROLE: Final = """
 SELECT_LEDGER: Final = "SELECT to_regclass('schema_migrations')"
 SELECT_PEPPERS: Final = "SELECT DISTINCT pepper FROM api_keys WHERE revoked_at IS NULL"
 SELECT_REFUSED: Final = "SELECT slug FROM write_pauses JOIN orgs USING (org_id) ORDER BY slug"
+_UNASKED: Final = ", ".join(f"'{one}'" for one in sorted(NOT_RENDERED | {"no_approved_variant", "unknown_template"}))
 SELECT_WAITING: Final = f"""
     SELECT slug, what, found.name, n::int FROM (
         SELECT org_id, 'org' AS what, '' AS name, 1 AS n FROM orgs WHERE stopped_at IS NOT NULL
@@ -59,6 +61,11 @@ SELECT_WAITING: Final = f"""
         UNION ALL SELECT org_id, 'variants', template_id, count(*) FROM variants WHERE state = 'paused' GROUP BY 1, 3
         UNION ALL SELECT org_id, 'fit', template_id, 1 FROM policy_fits WHERE error IS NOT NULL
         UNION ALL SELECT org_id, 'leaving', template_id, 1 FROM {OF_SERVED}
+        UNION ALL SELECT org_id, 'control', template_id, lost FROM orgs CROSS JOIN LATERAL (
+            SELECT template_id, sum(emails) AS emails, sum(emails) FILTER (WHERE decided IN ({_UNASKED})) AS lost
+            FROM shown_counts c WHERE c.org_id = orgs.org_id AND span = 60 AND at > $1::timestamptz - interval '1 hour'
+            GROUP BY 1
+        ) counted WHERE lost > 10 AND lost > 0.2 * emails
         UNION ALL SELECT s.org_id, 'files', s.name, count(*) FROM ingest_files f JOIN sources s USING (source_id)
             WHERE f.state IN ('held', 'failed') AND s.removed_at IS NULL AND NOT {MENDED} GROUP BY 1, 3
         UNION ALL SELECT org_id, 'source', name, 1 FROM sources

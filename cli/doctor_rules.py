@@ -31,7 +31,9 @@ class Waits:
     """What stands still in an org until somebody does something: `n` of it, in the template or source `name`."""
 
     slug: str
-    what: Literal["org", "template", "variants", "fit", "leaving", "files", "source", "silent", "hours", "webhooks"]
+    what: Literal[
+        "org", "template", "variants", "fit", "leaving", "control", "files", "source", "silent", "hours", "webhooks"
+    ]
     name: str = ""
     n: int = 1
 
@@ -248,6 +250,9 @@ def of_orgs(waiting: Sequence[Waits]) -> Iterator[Finding]:
             case "leaving":
                 says = f"more people leave by template {one.name} than by its control"
                 do = f"results {one.slug} {one.name}"
+            case "control":
+                says = f"{one.n} people of template {one.name} got control that nobody asked for, within two hours"
+                do = f"outcomes {one.slug} --template {one.name} --hours 2"
             case "files":
                 says, do = f"{one.n} event files of source {one.name} are held", f"source files {one.slug} {one.name}"
             case "source":

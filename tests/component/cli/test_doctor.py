@@ -37,6 +37,12 @@ WAITING = (
     "SELECT org_id, 'welcome', 1, 'ValueError: too few', '60 unsubscribes' FROM orgs WHERE slug = 'acme'",
     "INSERT INTO refused_webhooks (org_id, day, flow_id, code, webhooks, last_at) "
     "SELECT org_id, current_date, 'FLOW01', 'revoked_api_key', 7, now() FROM orgs WHERE slug = 'bolt'",
+    "INSERT INTO shown_counts (org_id, span, at, template_id, decision, decided, shown, because, emails, seen) "
+    "SELECT org_id, 60, date_trunc('hour', now(), 'UTC') - age, template, 'control', decided, 'control', '', emails, 0 "
+    "FROM orgs, (VALUES (interval '0', 'welcome', 'field_missing', 30), ('0', 'welcome', 'explore', 50), "
+    "('5 hours', 'winback', 'field_missing', 90), ('0', 'winback', 'unsafe_link', 5), "
+    "('0', 'cart', 'field_missing', 20), ('0', 'cart', 'explore', 100), ('0', 'cart', 'control_split', 50)) "
+    "AS counted (age, template, decided, emails) WHERE slug = 'acme'",
     "UPDATE variants SET state = 'paused' WHERE copy_id = (SELECT copy_id FROM variants ORDER BY name LIMIT 1)",
 )
 """What stands still until somebody does something, and an hour for which nothing can be done."""
@@ -98,6 +104,7 @@ def test_whoever_is_woken_learns_in_which_orgs_something_waits(well: Cli) -> Non
 
     assert nobody == ["Nothing waits for a person in any org"]
     assert [(one["tone"], one["says"]) for one in findings(well) if one["area"] == "orgs"] == [
+        ("warn", "acme: 30 people of template welcome got control that nobody asked for, within two hours"),
         ("warn", "acme: 1 event files of source drop are held"),
         ("warn", "acme: the policy of template welcome cannot be fitted"),
         ("warn", "acme: 1 hours cannot be exported"),
