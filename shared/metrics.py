@@ -69,7 +69,7 @@ GaugeName = Literal[
     "ingest_silent_sources",  # sources without a new file for more than twice their usual gap
     "ingest_waiting",  # emails that wait to be matched, or opens and clicks for their email, by reason
     "policy_templates",  # templates held in memory
-    "shown_stale_emails",  # emails of the last day's webhooks that showed older copy, of all orgs
+    "shown_stale_emails",  # emails of the last day's webhooks that showed older copy, by org; of orgs that have such
     "shown_behind_seconds",  # for how long something of the last day waits to be counted for shown_stale_emails
     "export_late_seconds",  # for how long the hour that waits longest could have been exported; 0 when none waits
     "retention_held_days",  # days of generations that are old enough to go and held by something, like a blocked export
@@ -95,6 +95,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     "klaviyo_breaker_opened_total": ("reason",),
     "klaviyo_breaker_accounts": ("state",),
     "not_ready": ("check",),
+    "shown_stale_emails": ("org",),
     "ingest_files_total": ("state",),
     "results_counted_total": ("what",),
     "ingest_rows_total": ("outcome",),

@@ -5,7 +5,7 @@ and days of results that have ended and to which generations came. A raised quar
 revision is read before its facts are, so nothing that comes meanwhile is missed. Any number of replicas may run it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -122,10 +122,12 @@ SUM: Final = f"""
 """  # noqa: S608  # the names above
 # By org, because that is how the counts are found.
 COUNT_STALE: Final = """
-    SELECT coalesce(sum(s.emails), 0)::bigint FROM shown_orgs o CROSS JOIN LATERAL (
-        SELECT sum(emails) AS emails FROM shown_counts c
+    SELECT o.slug, s.emails FROM shown_orgs JOIN orgs o USING (org_id) CROSS JOIN LATERAL (
+        SELECT sum(emails)::bigint AS emails FROM shown_counts c
         WHERE c.org_id = o.org_id AND c.span = 60 AND c.at >= $1 AND c.shown = 'stale' OFFSET 0) s
+    WHERE s.emails > 0 ORDER BY s.emails DESC, o.slug LIMIT $2
 """
+_MOST_STALE: Final = 50  # series of a metric
 # The oldest change of a quarter since then that is not counted.
 UNCOUNTED_SINCE: Final = "SELECT min(raised_at) FROM shown_quarters WHERE counted < revision AND at >= $1"
 # The quarter's generations are gone (0040_retention.sql).
@@ -178,7 +180,7 @@ class ShownCounts(Protocol):
 
     async def take_marks(self, now: datetime) -> bool: ...
     async def count_quarter(self, now: datetime) -> bool: ...
-    async def stale_since(self, since: datetime) -> int: ...
+    async def stale_since(self, since: datetime) -> Mapping[tuple[str, ...], float]: ...
     async def uncounted_since(self, since: datetime) -> datetime | None: ...
 
 
@@ -256,11 +258,12 @@ class StoredShownCounts:
                 await connection.execute(SETTLE, org_id, at, *settled_as)
         return True
 
-    async def stale_since(self, since: datetime) -> int:
-        """How many emails of webhooks since then showed older copy, as far as it is counted, of all orgs."""
+    async def stale_since(self, since: datetime) -> dict[tuple[str, ...], float]:
+        """By org, how many emails of webhooks since then showed older copy, as far as it is counted; orgs without such
+        emails are not there."""
         async with self._database.connection(_TIMEOUT_S) as connection:
-            stale: int = await connection.fetchval(COUNT_STALE, since)
-        return stale
+            rows = await connection.fetch(COUNT_STALE, since, _MOST_STALE)
+        return {(row["slug"],): row["emails"] for row in rows}
 
     async def uncounted_since(self, since: datetime) -> datetime | None:
         """When what waits longest to be counted happened, in quarters since then, of all orgs; None: nothing waits."""
@@ -307,7 +310,7 @@ class ShownCounter(Stepper):
         if now < self._tells_at:
             return
         try:
-            metrics.gauge("shown_stale_emails", await self._counts.stale_since(now - _TOLD))
+            metrics.gauge_each("shown_stale_emails", await self._counts.stale_since(now - _TOLD))
             uncounted = await self._counts.uncounted_since(now - _TOLD)
             self._counted_until = min(uncounted or now, self._looked_at)
             self._tells_at = now + _TELL_EVERY

@@ -233,20 +233,20 @@ async def test_once_all_is_counted_nothing_is_read_from_the_facts(
     await assert_examples(acme, 24 * 7)
 
 
-async def test_emails_that_showed_older_copy_are_counted_of_all_orgs_for_whoever_is_woken(
+async def test_emails_that_showed_older_copy_are_counted_by_org_for_whoever_is_woken(
     acme: Rig, counts: StoredShownCounts, facts: Facts
 ) -> None:
     await facts.generation("01STALE", ago_s=5400)
     await facts.generation("01STALE", ago_s=1800, outcome="expired", reason="quota")
     await facts.generation("01CONTROL", ago_s=1800, outcome="expired", reason="quota")
-    assert await counts.stale_since(START - timedelta(days=1)) == 0  # nothing is counted yet
+    assert await counts.stale_since(START - timedelta(days=1)) == {}  # nothing is counted yet
     await counts.take_marks(acme.clock.at)
     raised_at = await counts.uncounted_since(START - timedelta(days=1))
 
     await count(acme, counts)
 
-    assert await counts.stale_since(START - timedelta(days=1)) == 1
-    assert await counts.stale_since(START + timedelta(hours=1)) == 0
+    assert await counts.stale_since(START - timedelta(days=1)) == {("acme",): 1}
+    assert await counts.stale_since(START + timedelta(hours=1)) == {}
     assert raised_at == START
     assert await counts.uncounted_since(START - timedelta(days=1)) is None
     assert await counts.uncounted_since(START + timedelta(hours=1)) is None

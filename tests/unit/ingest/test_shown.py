@@ -1,6 +1,7 @@
 """Counting what emails showed: which marks raise what, and how much of the time may go into it."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -67,9 +68,9 @@ class Slow:
         self.counted += 1
         return True
 
-    async def stale_since(self, since: datetime) -> int:
+    async def stale_since(self, since: datetime) -> Mapping[tuple[str, ...], float]:
         self.asked.append(since)
-        return 3
+        return {("acme",): 3}
 
     async def uncounted_since(self, since: datetime) -> datetime | None:
         return None
@@ -113,9 +114,9 @@ class Broken:
         await self._may_fail("quarter")
         return False
 
-    async def stale_since(self, since: datetime) -> int:
+    async def stale_since(self, since: datetime) -> Mapping[tuple[str, ...], float]:
         await self._may_fail("stale")
-        return 0
+        return {}
 
     async def uncounted_since(self, since: datetime) -> datetime | None:
         return self.raised_at if self.fails == "quarter" else None
