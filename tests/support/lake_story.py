@@ -65,13 +65,13 @@ def story(seed: int, emails: int = 40) -> Story:
     chance.shuffle(rows)
     parts = [rows[part::3] for part in range(3)]
     parts[1] += [_again(chance, row) for row in chance.sample(parts[0], len(parts[0]) // 4)]
-    flat = [row for row in parts[2] if "$internal" in row.properties and "$message" in row.properties]
+    flat = [row for row in parts[2] if "$message" in row.properties]
     nested = [row for row in parts[2] if row not in flat]
     return Story(
         generations,
         {
             "a.csv": nested_csv([*parts[0], *nested]), "b.jsonl.gz": gzip.compress(json_lines(parts[1])),
-            "c.csv": flat_csv(flat),
+            "c.csv": flat_csv(flat, "\\N"),
         },
     )  # fmt: skip
 

@@ -100,8 +100,7 @@ def _source(shape: Shape, files: Sequence[Place]) -> str:
     names = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in shape.names)
     return (
         f"read_csv({_list(files)}, columns = {{{names}}}, header = true, delim = {_text(shape.delimiter)}, "
-        f"quote = '\"', escape = '\"', filename = true, auto_detect = false, max_line_size = {_MOST_LINE}, "
-        "nullstr = '\\N')"
+        f"quote = '\"', escape = '\"', filename = true, auto_detect = false, max_line_size = {_MOST_LINE})"
     )
 
 
@@ -120,6 +119,7 @@ def _text(value: str) -> str:
 
 _DIALECT: Final = Dialect(
     column=lambda name: '"' + name.replace('"', '""') + '"',
+    text=_text,
     json=_json,
     iso_us=lambda text: f"epoch_us(try_cast({text} AS TIMESTAMPTZ))",
     number_us=number_us,

@@ -16,6 +16,7 @@ import orjson
 from services.ingest.lake.engine import Place
 from services.ingest.lake.remote import Remote
 from services.ingest.reading.mapping import FIELDS, located
+from services.ingest.reading.values import NOTHING
 from services.ingest.records import Unreadable
 from shared.event_fields import REQUIRED_FIELDS
 
@@ -47,10 +48,11 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """`column`: a column by its name; `json`: a value at a path of a JSON text, as text; `iso_us`, `number_us`: a
-    moment that is written so, as microseconds, null where it is none."""
+    """`column`: a column by its name; `text`: a text as a literal; `json`: a value at a path of a JSON text, as text;
+    `iso_us`, `number_us`: a moment that is written so, as microseconds, null where it is none."""
 
     column: Callable[[str], str]
+    text: Callable[[str], str]
     json: Callable[[str, Sequence[str]], str]
     iso_us: Callable[[str], str]
     number_us: Callable[[str], str]
@@ -121,6 +123,7 @@ def select_rows(shape: Shape, dialect: Dialect, source: str, file: str) -> str:
         return dialect.column(columns[field])
 
     properties, internal = at_top("properties"), at_top("internal")
+    nothing = ", ".join(map(dialect.text, sorted(NOTHING)))
 
     def text_of(field: str) -> str:
         nested = None
@@ -131,7 +134,7 @@ def select_rows(shape: Shape, dialect: Dialect, source: str, file: str) -> str:
         elif field in _NESTED and properties is not None:
             nested = dialect.json(properties, _NESTED[field])
         flat = at_top(field)
-        parts = ([f"nullif({flat}, '')"] if flat is not None else []) + ([nested] if nested is not None else [])
+        parts = [f"CASE WHEN {one} NOT IN ({nothing}) THEN {one} END" for one in (flat, nested) if one is not None]
         return f"coalesce({', '.join(parts)})" if len(parts) > 1 else parts[0] if parts else "CAST(NULL AS VARCHAR(1))"
 
     fields = [f"{text_of(field)} AS {field}" for field in _TEXTS]

@@ -88,6 +88,7 @@ def _json(text: str, path: Sequence[str]) -> str:
 
 _DIALECT: Final = Dialect(
     column=lambda name: "`" + name.replace("`", "``") + "`",
+    text=lambda value: "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'",
     json=_json,
     iso_us=lambda text: f"unix_micros(try_cast({text} AS TIMESTAMP))",
     number_us=number_us,

@@ -31,6 +31,7 @@ from services.ingest.reading.values import (
     object_of,
     order_id_of,
     read_time,
+    says_nothing,
     url_of,
 )
 from services.ingest.records import Event, Unreadable
@@ -107,7 +108,7 @@ class Columns:
             raise Rejected(f"{len(values)} values for {len(self._names)} columns")
         found = self._nested(values)
         for field, index in self._flat.items():
-            if (value := values[index]) is not None and value != "":
+            if not says_nothing(value := values[index]):
                 found[field] = value
         event_at = self._moment(values[self._time])
         metric = metric_of(values[self._metric])
@@ -164,7 +165,7 @@ class Columns:
 
 
 def _first(properties: Mapping[str, Any], *names: str) -> Any:
-    return next((found for name in names if (found := properties.get(name)) not in (None, "")), None)
+    return next((found for name in names if not says_nothing(found := properties.get(name))), None)
 
 
 def hashed_id(event: Event, own_id: Any) -> str:

@@ -16,9 +16,13 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]  # ships no types
 import pyarrow.json as pa_json  # type: ignore[import-untyped]  # ships no types
 from numpy.typing import NDArray
 
+from services.ingest.reading.values import NOTHING
+
 Mask = NDArray[np.bool_]
 
 _STRING, _FLAG, _WHOLE, _NUMBER = pa.string(), pa.bool_(), pa.int64(), pa.float64()
+_NOTHING: Final = pa.array(sorted(NOTHING), _STRING)
+_LONGEST_NOTHING: Final = max(map(len, NOTHING))
 # What orders say, in many spellings: left to the row-by-row reader wherever one of them occurs.
 _OF_ORDERS: Final = (
     "$currency_code", "$value_currency", "currency", "Currency", "OrderId", "order_id", "Order ID",
@@ -164,9 +168,22 @@ def _all(found: Any) -> bool:
     return bool(pc.all(found).as_py())
 
 
+def said_in(texts: Any) -> Any:
+    """Null where a text says nothing. They are compared with words only where one is as short as those."""
+    if texts.null_count == len(texts):
+        return texts
+    ends = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    lengths = np.diff(ends)
+    short = lengths <= _LONGEST_NOTHING
+    if not short.any():
+        return texts
+    if (short & (lengths > 0)).any():
+        return pc.if_else(pc.is_in(texts, value_set=_NOTHING), None, texts)
+    return pc.if_else(pc.equal(texts, ""), None, texts)
+
+
 def _texts_of(values: Any) -> Any:
-    """An empty text says nothing."""
-    return pc.if_else(pc.equal(values, ""), None, values) if values.type == _STRING else values
+    return said_in(values) if values.type == _STRING else values
 
 
 def _by_row(texts: Any, of_emails: Mask) -> Properties:

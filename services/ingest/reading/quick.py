@@ -15,7 +15,7 @@ import pyarrow.csv as pa_csv  # type: ignore[import-untyped]  # ships no types
 
 from services.ingest.reading import copy_rows, values
 from services.ingest.reading.mapping import Columns
-from services.ingest.reading.properties import Mask, Properties, no_properties, read_properties
+from services.ingest.reading.properties import Mask, Properties, no_properties, read_properties, said_in
 from services.ingest.reading.values import Rejected
 from services.ingest.records import STAGED, Taken
 
@@ -121,7 +121,7 @@ class _Block:
         flat = self._texts.get(field)
         if flat is None:
             return nested
-        said = pc.if_else(pc.equal(flat, ""), None, flat)
+        said = said_in(flat)
         return said if nested is None or nested.null_count == self._count else pc.coalesce(said, nested)
 
     def _id(self, field: str, nested: Any) -> Any:
@@ -189,7 +189,7 @@ class _Block:
         return pc.if_else(outside, None, found)
 
     def _unix(self, texts: Any) -> Any:
-        said = pc.if_else(pc.equal(texts, ""), None, texts)
+        said = said_in(texts)
         fits = pc.match_substring_regex(said, _UNIX)
         self._doubt |= _mask(pc.invert(fits))
         return pc.cast(pc.if_else(fits, said, None), pa.int64())
@@ -203,13 +203,13 @@ class _Block:
     def _flag(self, field: str, found: Any) -> Any:
         if (flat := self._texts.get(field)) is not None:
             said = self._by_text(flat, values.flag_of, pa.bool_())
-            found = pc.if_else(pc.equal(flat, ""), found, said)
+            nested = found.null_count < self._count
+            found = pc.if_else(pc.is_null(said_in(flat)), found, said) if nested else said
         return found
 
     def _value(self, found: Any) -> Any:
         if "value" in self._texts:
-            flat = self._texts["value"]
-            self._doubt |= _mask(pc.not_equal(flat, ""))
+            self._doubt |= _mask(pc.is_valid(said_in(self._texts["value"])))
         self._doubt |= _mask(pc.greater_equal(pc.abs(found), 1e15))
         return found
 

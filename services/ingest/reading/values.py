@@ -12,6 +12,8 @@ EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 LONGEST_DELIVERY, LONGEST_INTEREST, SKEW = timedelta(days=3), timedelta(days=365), timedelta(minutes=-1)
 MAX_ID = 200
 MAX_URL = 2000
+NOTHING = frozenset({"", "\\N", "NULL", "null", "None", "nan"})
+"""What exports write where a field is empty. Such a text says nothing, least of all an id that many rows share."""
 
 _METRICS = {
     name.lower(): name
@@ -60,11 +62,16 @@ def read_time(value: Any) -> datetime:
         raise Rejected("event_at is not a time") from None
 
 
+def says_nothing(value: Any) -> bool:
+    """Whether the field is empty, in any way that this is written."""
+    return value is None or (type(value) is str and value in NOTHING)
+
+
 def id_of(field: str, value: Any) -> str:
     text = value if type(value) is str else str(value) if type(value) is int else ""
-    if not _is_id(text):
+    if text in NOTHING or not _is_id(text):
         text = text.strip()
-        if not text:
+        if text in NOTHING:
             raise Rejected(f"no {field}")
         if not _is_id(text):
             raise Rejected(f"{field} is not an id")
@@ -76,7 +83,7 @@ def _is_id(text: str) -> bool:
 
 
 def id_or_none(field: str, value: Any) -> str | None:
-    return None if value is None or value == "" else id_of(field, value)
+    return None if says_nothing(value) else id_of(field, value)
 
 
 @lru_cache(maxsize=4096)
@@ -86,7 +93,7 @@ def _metric_name(text: str) -> str:
     known = plain.lower().removeprefix("event:klaviyo.").removeprefix("klaviyo:").replace("_", " ")
     if known in _METRICS:
         return _METRICS[known]
-    if not plain or len(plain) > MAX_ID or not plain.isprintable():
+    if plain in NOTHING or len(plain) > MAX_ID or not plain.isprintable():
         raise Rejected("metric is not a name")
     return plain
 
@@ -99,7 +106,9 @@ def metric_of(value: Any) -> str:
 
 
 def object_of(value: Any, name: str) -> dict[str, Any]:
-    if isinstance(value, str) and value:
+    if says_nothing(value):
+        return {}
+    if isinstance(value, str):
         try:
             value = orjson.loads(value)
         except orjson.JSONDecodeError:
@@ -134,7 +143,7 @@ def handoff_of(value: Any, event_at: datetime, metric: str) -> datetime | None:
 
 
 def url_of(value: Any) -> str | None:
-    return value[:MAX_URL].replace("\0", "") if isinstance(value, str) and value else None
+    return value[:MAX_URL].replace("\0", "") if isinstance(value, str) and value not in NOTHING else None
 
 
 def currency_of(value: Any) -> str | None:
@@ -146,10 +155,10 @@ def currency_of(value: Any) -> str | None:
 def order_id_of(found: Mapping[str, Any], metric: str) -> str | None:
     """The shop's name of the order, which for its own events `$event_id` is by custom. Never a reason to reject."""
     value = found.get("order_id")
-    if value in (None, "") and metric not in OF_EMAILS:
+    if says_nothing(value) and metric not in OF_EMAILS:
         value = found.get("own_id")
     text = value.strip() if isinstance(value, str) else str(value) if type(value) is int else ""
-    return text if 0 < len(text) <= MAX_ID and text.isprintable() else None
+    return text if text not in NOTHING and len(text) <= MAX_ID and text.isprintable() else None
 
 
 def number_of(value: Any) -> float | None:

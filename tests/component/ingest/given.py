@@ -87,8 +87,8 @@ def nested_csv(rows: Iterable[Row]) -> bytes:
     return _csv(["id", "metric", "profile_id", "datetime", "event_properties"], table)
 
 
-def flat_csv(rows: Iterable[Row]) -> bytes:
-    """A column for each property."""
+def flat_csv(rows: Iterable[Row], nothing: str = "") -> bytes:
+    """A column for each property; `nothing`: what stands where a row has none."""
     header = ["event_id", "metric_name", "person_id", "timestamp", *(f"event_properties.{name}" for name in _FLAT)]
     table = [
         [
@@ -96,8 +96,8 @@ def flat_csv(rows: Iterable[Row]) -> bytes:
             row.metric,
             row.profile_id,
             int(row.at.timestamp()),
-            *(row.properties.get(name, "") for name in _FLAT),
-            row.properties["$internal"]["Transmission ID"],
+            *(row.properties.get(name, nothing) for name in _FLAT),
+            row.properties.get("$internal", {}).get("Transmission ID", nothing),
         ]
         for row in rows
     ]

@@ -16,7 +16,7 @@ import pytest
 from services.ingest.attribution.rebuild import rebuild_rollups
 from services.ingest.attribution.recounter import recount_one
 from shared.schemas.conversions import Conversions, stored
-from tests.component.ingest.given import SENT, Mail, Row, again, nested_csv
+from tests.component.ingest.given import SENT, Mail, Row, again, flat_csv, nested_csv
 from tests.component.ingest.rig import Rig
 from tests.component.ingest.test_counting import count_all, counts_of
 
@@ -104,6 +104,14 @@ async def test_an_order_belongs_to_the_newest_delivered_send_within_the_window(s
         {"sends": 1, "conversions": 1, "revenue": 50},
         {"sends": 1, "conversions": 1, "revenue": Decimal("27.5")},
     ]
+
+
+async def test_an_order_whose_transmission_is_an_unloaded_null_is_of_no_email(shop: Rig, folder: Path) -> None:
+    (folder / "flat.csv").write_bytes(flat_csv([FIRST.received(), order(1, timedelta(hours=23))], "\\N"))
+    await shop.settle()
+
+    assert await shop.rows("SELECT event_id FROM conversions") == [{"event_id": "ORDER1"}]
+    assert await shop.rows("SELECT transmission_id FROM sends") == [{"transmission_id": "T1"}]
 
 
 async def test_a_bounced_send_converts_nobody(shop: Rig, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Columns are found by name or not at all."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,6 +52,24 @@ def test_flattened_properties_give_the_same_joins_however_they_are_spelled(names
     event = read(plain(**dict(zip(names, ("M1", "F1", "T1"), strict=True))))
 
     assert (event.message_id, event.flow_id, event.transmission_id) == ("M1", "F1", "T1")
+
+
+@pytest.mark.parametrize("nothing", ["\\N", "NULL", "null", "None", "nan"])
+def test_a_word_for_an_empty_field_is_no_value(nothing: str) -> None:
+    names = ("$message", "$flow", "$internal.Transmission ID", "URL", "currency", "OrderId", "$internal")
+    event = read(plain(event_properties='{"$message":"M1"}') | dict.fromkeys(names, nothing))
+    nested = read(plain(event_properties=json.dumps(dict.fromkeys(("$flow", "URL", "OrderId"), nothing))))
+
+    assert event == Event(2, "E1", "Opened Email", "P1", AT, "M1", *[None] * 7)
+    assert nested == Event(2, "E1", "Opened Email", "P1", AT, *[None] * 8)
+    assert read(plain(event_properties=nothing)) == nested
+
+
+@pytest.mark.parametrize("nothing", ["\\N", "NULL", "null", "None", "nan", " NULL "])
+def test_a_word_for_an_empty_field_is_no_id_of_an_event_or_person(nothing: str) -> None:
+    for field, reason in [("id", "no event_id"), ("profile_id", "no profile_id"), ("metric", "metric is not a name")]:
+        with pytest.raises(Rejected, match=reason):
+            read(plain() | {field: nothing})
 
 
 def test_a_flattened_file_may_keep_internal_as_json() -> None:

@@ -26,23 +26,26 @@ FLAT = (
 )  # fmt: skip
 LAID_OUT = dict[int, Event | Reject]
 
-ids = st.sampled_from(["E1", "01M2XP7FY7FV3CW6TA32JN1XG2", "a b", " E2 ", "", "é", "back\\slash", "x" * 201, "\x7f"])
+NOTHING = ["\\N", "NULL", "nan"]
+ids = st.sampled_from(
+    ["E1", "01M2XP7FY7FV3CW6TA32JN1XG2", "a b", " E2 ", "", "é", "back\\slash", "x" * 201, "\x7f", " NULL", *NOTHING]
+)
 metrics = st.sampled_from(
     ["Received Email", "Opened Email", "opened email", "Clicked Email", "Bounced Email", "Dropped Email",
      "Viewed Product", "event:klaviyo.opened_email", "Placed Order", "", " Größe gewählt ", "back\\slash", "a\tb",
-     "x" * 201]
+     "x" * 201, "NULL"]
 )  # fmt: skip
 times = st.sampled_from(
     ["2026-11-23 09:00:00+00:00", "2026-11-23T09:00:00Z", "2026-11-23T09:00:00.123456+02:00", "2026-11-23 09:00:00",
      "2026-11-23T09:00:00.5Z", "2026-02-30T09:00:00Z", "1763888400", "1763888400123", "1763888400.25", "2026-11-23",
      "2019-12-31 23:59:59",
      "2026-11-28T00:00:00Z", "2026-11-23T24:00:00Z", "2026-11-23T09:00:00-15:00", "soon", "", " 1763888400 ",
-     "2026-11-23 09:00:00 UTC"]
+     "2026-11-23 09:00:00 UTC", *NOTHING]
 )  # fmt: skip
 anything = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.sampled_from(
         ["", "MSG1", "https://shop.example/a?b=c", "https://shop.example/\\", "tab\there", "true", "1.0",
-         "1795586400:MSG1", "x" * 2001, "ü", "\0", " spaced "]
+         "1795586400:MSG1", "x" * 2001, "ü", "\0", " spaced ", *NOTHING]
     ), st.lists(st.integers(), max_size=1),
     st.dictionaries(st.sampled_from(["Transmission ID", "a"]), st.integers(), max_size=1),
 )  # fmt: skip
@@ -70,13 +73,14 @@ said = st.fixed_dictionaries(
     },
 )  # fmt: skip
 nested_values = st.one_of(
-    said.map(json.dumps), st.sampled_from(["", "{", "[]", "null", '{"$message":"a","$message":"b"}', '{"a":1,}'])
+    said.map(json.dumps),
+    st.sampled_from(["", "\\N", "NULL", "{", "[]", "null", '{"$message":"a","$message":"b"}', '{"a":1,}']),
 )
 nested_rows = st.tuples(ids, metrics, st.one_of(ids, st.just("P1")), times, nested_values)
 flat_rows = st.tuples(
-    ids, metrics, ids, times, ids, ids, *(st.sampled_from(["", "true", "0", "False", "x"]) for _ in range(2)),
-    st.sampled_from(["", "https://shop.example/ü", "https://shop.example", "a\\b"]),
-    st.sampled_from(["", "1.5", "nan"]), ids, times,
+    ids, metrics, ids, times, ids, ids, *(st.sampled_from(["", "true", "0", "False", "x", "null"]) for _ in range(2)),
+    st.sampled_from(["", "https://shop.example/ü", "https://shop.example", "a\\b", *NOTHING]),
+    st.sampled_from(["", "1.5", *NOTHING]), ids, times,
 )  # fmt: skip
 good_nested = st.tuples(
     st.integers(1, 10**6).map(lambda n: f"E{n}"),
@@ -176,6 +180,27 @@ def test_both_readers_see_the_same_in_rows_with_a_column_for_each_property(
     rows: list[tuple[str, ...]], form: dict[str, Any]
 ) -> None:  # fmt: skip
     _demand_alike(_csv(FLAT, rows, **form))
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(flat_rows, nested_values).map(lambda two: (*two[0], two[1])), max_size=12))
+def test_both_readers_see_the_same_where_columns_go_before_properties(rows: list[tuple[str, ...]]) -> None:
+    _demand_alike(_csv((*FLAT, "event_properties"), rows))
+
+
+@pytest.mark.parametrize("nothing", ["\\N", "NULL", "null", "None", "nan"])
+def test_columns_that_say_nothing_are_taken_quickly(nothing: str) -> None:
+    shop = [(f"E{n}", "Placed Order", "P1", "2026-11-23T09:00:00Z", *[nothing] * 8) for n in range(20)]
+    bounced = ("E99", "Bounced Email", "P1", "2026-11-23T09:00:00Z", "M1", *[nothing] * 7)
+    data = _csv(FLAT, [*shop, bounced])
+
+    pieces = list(read_pieces(io.BytesIO(data), len(data), Reading({}, NOW), quick_from_bytes=0))
+    found = _demand_alike(data)
+
+    assert sum(piece.told for piece in pieces) == 21
+    told = [one for one in found.values() if isinstance(one, Event)]
+    assert {one.transmission_id for one in told} == {None, "bounce:M1:P1:1795424400"}
+    assert {one.message_id for one in told} == {None, "M1"}
 
 
 broken = st.sampled_from(
