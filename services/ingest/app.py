@@ -35,6 +35,7 @@ from services.ingest.sources.sftp import Servers
 from services.ingest.sources.silence import SilenceWatch
 from services.ingest.sources.store import Sources
 from services.ingest.store import Ledger
+from shared.api_keys import Peppers
 from shared.clock import Clock
 from shared.crypto import KeyRing
 from shared.db.migrate import require
@@ -80,7 +81,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         ledger=ledger,
         sources=sources,
         servers=folders,
-        stagings=Stagings(database, window=timedelta(seconds=settings.ingest_window_s)),
+        stagings=Stagings(
+            database,
+            window=timedelta(seconds=settings.ingest_window_s),
+            peppers=Peppers(settings.api_key_peppers.get_secret_value()),
+        ),
         clock=clock,
         new_id=uuid4,
         lease_s=settings.ingest_lease_s,

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from services.ingest.attribution.ahead import CREATE_READY, DROP_READY, Ahead
 from services.ingest.attribution.attribute import recompute_sends
 from services.ingest.attribution.conversions import orders_of
+from services.ingest.loading.deleted_people import reject_deleted
 from services.ingest.loading.fresh import CREATE_AGAIN, DROP_AGAIN, FIRST_DAILY_PARTITION, Fresh
 from services.ingest.loading.retract import Tellers
 from services.ingest.loading.switch import (
@@ -21,6 +22,7 @@ from services.ingest.loading.switch import (
 )
 from services.ingest.records import STAGED, Claimed, Event, Loaded, Piece, Reject
 from services.ingest.store import settle
+from shared.api_keys import Peppers
 from shared.db.pool import SCOPE_TO_ORG, Connection, Database
 from shared.errors import Transient
 
@@ -74,8 +76,8 @@ class LeaseLost(Transient):
 class Staged:
     """The rows of one file on their way in."""
 
-    def __init__(self, connection: Connection, file: Claimed, window: timedelta) -> None:
-        self._connection, self._file, self._window = connection, file, window
+    def __init__(self, connection: Connection, file: Claimed, window: timedelta, peppers: Peppers) -> None:
+        self._connection, self._file, self._window, self._peppers = connection, file, window, peppers
         self._ahead = Ahead(connection, file.source.org_id, window)
         self._fresh = Fresh(connection, file.source.org_id)
         self._days: list[date] = []
@@ -109,7 +111,7 @@ class Staged:
             await begin_switch(connection, org_id)
             if not await connection.fetchval(KEEP_CLAIM, file_id, self._file.claim_id):
                 raise LeaseLost("another worker took the file over", reason="lease_lost")
-            loaded = replace(loaded, rejects=loaded.rejects + await self._reject_old())
+            loaded = replace(loaded, rejects=loaded.rejects + await self._reject_old() + await self._reject_deleted())
             tellers = await Tellers.look(connection, self._file)
             await self._fresh.keep_fresh(self._days, loaded.rows)
             await self._ahead.foretell()
@@ -144,6 +146,12 @@ class Staged:
         rejects: int = await self._connection.fetchval(REJECT_OLD, since, _REJECTS_OF_HELD, timeout=STATEMENT_TIMEOUT_S)
         return rejects
 
+    async def _reject_deleted(self) -> int:
+        if not self._days:
+            return 0
+        org_id = self._file.source.org_id
+        return await reject_deleted(self._connection, org_id, self._peppers, self._days[0], _REJECTS_OF_HELD)
+
     async def _make_partitions(self) -> None:
         """Apart from the switch: until its transaction ends, whoever needs another new day waits."""
         rows = await self._connection.fetch(SELECT_DAYS, timeout=STATEMENT_TIMEOUT_S)
@@ -164,8 +172,8 @@ async def _around(copied: bytes | memoryview) -> AsyncIterator[bytes]:
 class Stagings:
     """Opens a place to stage."""
 
-    def __init__(self, database: Database, *, window: timedelta) -> None:
-        self._database, self._window = database, window
+    def __init__(self, database: Database, *, window: timedelta, peppers: Peppers) -> None:
+        self._database, self._window, self._peppers = database, window, peppers
 
     @asynccontextmanager
     async def open(self, file: Claimed) -> AsyncIterator[Staged]:
@@ -178,7 +186,7 @@ class Stagings:
                 await connection.execute(CREATE_AGAIN)
                 await connection.execute(CREATE_WORK_TABLES)
             try:
-                yield Staged(connection, file, self._window)
+                yield Staged(connection, file, self._window, self._peppers)
             finally:
                 if not connection.is_closed():
                     await connection.execute(DROP_STAGING)

@@ -16,6 +16,7 @@ from shared.admin.operation import AskedModel, ResultModel, operation_after
 from shared.admin.outcomes.shown_store import SET_PLANNED_ONCE
 from shared.admin.person.known import has_rows, nobody, on_profile
 from shared.admin.person.told import Told, delete_told, told_of
+from shared.person_proof import proof_of
 
 # An id as a word of its own: one that is part of another, or too short to be Klaviyo's, names nobody.
 _NAMES = "$2 ~ '^[A-Za-z0-9]{6,}$' AND raw ~ ('(^|[^A-Za-z0-9])' || $2 || '([^A-Za-z0-9]|$)')"
@@ -239,10 +240,10 @@ async def delete(context: Context, asked: DeletePerson, found_first: tuple[int, 
     export_hours: int = await connection.fetchval(MARK_HOURS, org_id, user_id, context.now)
     await gone(DELETE_ALIASES, DELETE_OUTCOMES, FORGET_IN_JOBS)
     generations = await gone(DELETE_GENERATIONS)
-    _, digest = context.means.peppers.digest(f"{org_id}/person/{user_id}")
     return Deleted(
         generations=generations, sends=sends, events=events, conversions=conversions, last_copies=last_copies,
-        rejects=rejects, export_hours=export_hours, clean_ups=clean_ups, proof=UUID(bytes=digest[:16]),
+        rejects=rejects, export_hours=export_hours, clean_ups=clean_ups,
+        proof=proof_of(context.means.peppers, org_id, user_id),
         changed=any((generations, sends, events, conversions, last_copies, rejects, clean_ups)),
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from services.ingest.sources.poller import Pace, Poller
 from services.ingest.sources.sftp import Servers
 from services.ingest.sources.store import Sources
 from services.ingest.store import Ledger
+from shared.api_keys import Peppers
 from shared.clock import FrozenClock
 from shared.crypto import KeyRing
 from shared.db.pool import Database
@@ -24,6 +25,7 @@ from shared.schemas.jobs import IngestFileJob
 from tests.component.ingest.given import SENT
 
 RING = "test:" + "A" * 43 + "="
+PEPPER = "1:" + "A" * 43 + "="
 STABLE_S = 60.0
 HERE = Hosts(allow_private=True)
 
@@ -57,7 +59,7 @@ class Rig:
             ledger=self.ledger,
             sources=self.sources,
             servers=servers,
-            stagings=Stagings(self.database, window=timedelta(days=1)),
+            stagings=Stagings(self.database, window=timedelta(days=1), peppers=Peppers(PEPPER)),
             clock=self.clock,
             new_id=uuid4,
             lease_s=300,

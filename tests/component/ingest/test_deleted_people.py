@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from services.ingest.loading.staging import Stagings
 from services.ingest.loading.switch import begin_switch
 from shared.admin import hold
 from shared.admin.context import Actor, Asking, Means
@@ -21,9 +22,8 @@ from shared.admin.run import run
 from shared.api_keys import Peppers
 from shared.crypto import KeyRing
 from shared.db.pool import Connection
-from tests.component.cli.rig import PEPPER
 from tests.component.ingest.given import SENT, Mail, Row, again, nested_csv
-from tests.component.ingest.rig import RING, Rig
+from tests.component.ingest.rig import PEPPER, RING, Rig
 from tests.support.waiting import eventually
 
 WHO, OTHER = Mail("T1", "01PERSON"), Mail("T2", "01OTHER")
@@ -156,3 +156,40 @@ async def test_what_an_older_file_says_of_an_event_that_is_somebody_else_s_now_i
     assert (before, done.events) == ((["event_repeats"], 1), 1)
     assert await told_of(rig) == []
     assert await events_of(rig, OTHER.profile_id) == 2
+
+
+async def test_who_was_deleted_does_not_come_back_by_a_file_that_tells_of_before(rig: Rig, folder: Path) -> None:
+    """As a day's whole window of Klaviyo's does, in which events are that no window before had."""
+    first = [WHO.received(), OTHER.received()]
+    await load(rig, folder, "quarter.csv", first)
+    await delete(rig)
+
+    await load(rig, folder, "whole.csv", [*first, WHO.opened(), Mail("T9", WHO.profile_id).clicked(), OTHER.opened()])
+
+    assert await told_of(rig) == []
+    assert await events_of(rig, OTHER.profile_id) == 2
+    assert await rig.rows("SELECT line, reason, raw FROM ingest_rejects ORDER BY line") == [
+        {"line": line, "reason": "of a person who was deleted", "raw": ""} for line in (2, 4, 5)
+    ]
+
+
+async def test_what_a_deleted_person_does_afterwards_is_loaded(rig: Rig, folder: Path) -> None:
+    await load(rig, folder, "first.csv", [WHO.received()])
+    await delete(rig)
+    rig.clock.advance(86_400)
+
+    await load(rig, folder, "later.csv", [WHO.opened(), WHO.opened(after=timedelta(hours=20))])
+
+    assert await told_of(rig) == ["events"]
+    assert await events_of(rig) == 1
+
+
+async def test_a_deletion_under_an_older_pepper_counts(rig: Rig, folder: Path) -> None:
+    await load(rig, folder, "first.csv", [WHO.received()])
+    await delete(rig)
+    both = Peppers(f"2:{'B' * 42}A=,{PEPPER}")
+    rig.with_deps(stagings=Stagings(rig.database, window=timedelta(days=1), peppers=both))
+
+    await load(rig, folder, "again.csv", [WHO.received()])
+
+    assert await told_of(rig) == []
