@@ -120,6 +120,24 @@ def test_places_by_their_addresses_are_read_and_written_alike(
     assert "'rejects': 0" in capsys.readouterr().out
 
 
+def test_files_are_found_by_a_path_that_goes_up_and_down_and_a_folder_may_have_none(
+    session: Any, tmp_path: Path
+) -> None:
+    from services.ingest.lake.spark import Spark
+
+    told, events = story(2), tmp_path / "by_day=2" / "events"
+    events.mkdir(parents=True)
+    inputs(told, tmp_path / "inputs")
+    read = [tmp_path / "inputs/generations.parquet"], tmp_path / "inputs/flow_messages.parquet"
+    files = [events / ".." / "events" / file.name for file in told.put(events)]
+
+    counts = run(Spark(session), Work(files, *read, tmp_path / "out", now=NOW))
+    none = run(Spark(session), Work([], *read, tmp_path / "none", now=NOW))
+
+    assert counts["events"] > 0
+    assert set(none.values()) == {0}
+
+
 def test_an_address_where_nothing_is_and_one_that_is_replaced_are_refused(session: Any, tmp_path: Path) -> None:
     from services.ingest.lake.remote import Remote
 

@@ -10,7 +10,7 @@ from typing import Final
 import duckdb
 
 from services.ingest.lake.engine import Place, Work
-from services.ingest.lake.reading import Dialect, Shape, number_us, select_rows, shapes_of
+from services.ingest.lake.reading import NO_ROWS, Dialect, Shape, number_us, select_rows, shapes_of
 from services.ingest.lake.remote import Remote
 from services.ingest.records import Unreadable
 
@@ -40,7 +40,7 @@ class Duck:
             for shape, files in shapes_of(work.files, work.mapping).items()
         ]
         try:
-            run(f"CREATE TEMP TABLE read_rows AS {' UNION ALL '.join(selects) or _NO_ROWS}")
+            run(f"CREATE TEMP TABLE read_rows AS {' UNION ALL '.join(selects) or NO_ROWS}")
         except duckdb.Error as error:  # a row that cannot be told must not be left out in silence
             raise Unreadable(str(error).splitlines()[0], reason="unknown_layout") from None
         run("CREATE TEMP TABLE files (file VARCHAR, mtime_us BIGINT)")
@@ -85,13 +85,6 @@ def _demand_here(work: Work) -> None:
     for place in (*work.files, *work.generations, work.flow_messages, work.out):
         if isinstance(place, Remote):
             raise Unreadable(f"{place} is not on this machine; Spark reads it", reason="bad_place")
-
-
-_NO_ROWS: Final = """
-    SELECT '' AS file, '' AS event_id, '' AS metric, '' AS profile_id, '' AS message_id, '' AS flow_id,
-        '' AS transmission_id, '' AS machine_open, '' AS bot_click, '' AS url, 0 AS event_us, 0 AS handoff_us
-    WHERE false
-"""
 
 
 def _source(shape: Shape, files: Sequence[Place]) -> str:

@@ -34,6 +34,12 @@ _NESTED: Final[Mapping[str, tuple[str, ...]]] = {
 _INTERNAL: Final = {"transmission_id": "Transmission ID", "handoff_at": "Handoff Time"}
 _TEXTS: Final = ("event_id", "metric", "profile_id", "message_id", "flow_id", "transmission_id", "machine_open",
                  "bot_click", "url")  # fmt: skip
+NO_ROWS: Final = """
+    SELECT '' AS file, '' AS event_id, '' AS metric, '' AS profile_id, '' AS message_id, '' AS flow_id,
+        '' AS transmission_id, '' AS machine_open, '' AS bot_click, '' AS url, 0 AS event_us, 0 AS handoff_us
+    WHERE false
+"""
+"""`read_rows` where there is no file."""
 
 
 @dataclass(frozen=True, slots=True)

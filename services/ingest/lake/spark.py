@@ -3,14 +3,18 @@
 import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from pathlib import Path
 from typing import Any, Final
 
 from services.ingest.lake.engine import Place, Work
-from services.ingest.lake.reading import Dialect, Shape, number_us, select_rows, shapes_of
+from services.ingest.lake.reading import NO_ROWS, Dialect, Shape, number_us, select_rows, shapes_of
 from services.ingest.lake.remote import Remote
 from services.ingest.records import Unreadable
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+_PLAIN_PLACE: Final = re.compile(r"([a-z][a-z0-9]*://[^/ %]*)?[A-Za-z0-9_.~=+,@/-]*")
+# What is not in `files` would be left out of the events in silence.
+_STRANGERS: Final = "SELECT file FROM read_rows LEFT ANTI JOIN files USING (file) LIMIT 1"
 
 
 class Spark:
@@ -23,17 +27,19 @@ class Spark:
 
     def read(self, work: Work) -> None:
         """Files by their shapes; generations as they were exported."""
-        for file in work.files:
-            if not _PLAIN.fullmatch(file.name):  # Spark leaves out names with `_`, and says others in its own spelling
-                raise Unreadable(f"{file.name}: rename it; letters, digits, `.` and `-` are told", reason="bad_name")
+        told = [file.resolve() if isinstance(file, Path) else file for file in work.files]
+        demand_plain(told)
         frames = []
-        for number, (shape, files) in enumerate(shapes_of(work.files, work.mapping).items()):
+        for number, (shape, files) in enumerate(shapes_of(told, work.mapping).items()):
             source = f"source_{number}"
             self._source(shape, files).createOrReplaceTempView(source)
             frames.append(self._spark.sql(select_rows(shape, _DIALECT, source, "file")))
+        frames = frames or [self._spark.sql(NO_ROWS)]
         self._keep("read_rows", reduce(lambda one, other: one.union(other), frames))
-        times = [(_address(file), _mtime_us(file)) for file in work.files]
+        times = [(_address(file), _mtime_us(file)) for file in told]
         self._spark.createDataFrame(times, "file string, mtime_us long").createOrReplaceTempView("files")
+        for row in self._spark.sql(_STRANGERS).collect():
+            raise Unreadable(f"Spark says {row.file} of a file that was not asked for so; move it", reason="bad_name")
         self._spark.read.parquet(*map(str, work.generations)).createOrReplaceTempView("generations")
         self._spark.read.parquet(str(work.flow_messages)).createOrReplaceTempView("flow_messages")
         now_us, window_us = int(work.now.timestamp() * 1e6), int(work.window.total_seconds() * 1e6)
@@ -70,6 +76,19 @@ class Spark:
 
     def _keep(self, name: str, frame: Any) -> None:
         frame.persist().createOrReplaceTempView(name)
+
+
+def demand_plain(files: Sequence[Place]) -> None:
+    """Spark leaves out files whose names begin with `_`, and says other paths in a spelling of its own, under which
+    their rows would not be found. Raises Unreadable."""
+    for file in files:
+        if not _PLAIN.fullmatch(file.name):
+            raise Unreadable(f"{file.name}: rename it; letters, digits, `.` and `-` are told", reason="bad_name")
+        if not _PLAIN_PLACE.fullmatch(str(file)):
+            raise Unreadable(
+                f"{file}: move it; in its path letters, digits and `_.~=+,@-` are told, no space and no other letter",
+                reason="bad_name",
+            )
 
 
 def _address(file: Place) -> str:

@@ -7,6 +7,8 @@ import pytest
 
 from services.ingest.lake.duck import Duck
 from services.ingest.lake.engine import Work, run, steps
+from services.ingest.lake.remote import Remote
+from services.ingest.lake.spark import demand_plain
 from services.ingest.records import Unreadable
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -36,6 +38,20 @@ def test_a_row_that_cannot_be_told_stops_the_build_and_is_not_left_out(tmp_path:
 
     with pytest.raises(Unreadable):
         run(Duck(memory_mb=128), asked)
+
+
+@pytest.mark.parametrize(
+    "place", ["/data/my events/a.csv", "/data/a%20b/a.csv", "/data/größe/a.csv", "/data/[1]/a.csv", "/data/_a.csv"]
+)
+def test_a_path_that_spark_says_in_its_own_spelling_is_refused(place: str) -> None:
+    for file in (Path(place), Remote(None, f"s3://bucket{place}")):
+        with pytest.raises(Unreadable, match=r"rename it|move it"):
+            demand_plain([file])
+
+
+def test_usual_paths_are_told(tmp_path: Path) -> None:
+    demand_plain([Path("/data/by_day=2026/a-1.csv.gz"), Remote(None, "s3://my-bucket/a_b/c.csv"), tmp_path / "a.csv"])
+    demand_plain([Remote(None, "hdfs://node:8020/events/a.csv"), Remote(None, "file:///tmp/a.csv")])
 
 
 def test_the_steps_are_there_in_their_order() -> None:
