@@ -23,6 +23,7 @@ SELECT_GENERATIONS: Final = """
     FROM generations g LEFT JOIN templates p ON p.org_id = $1 AND p.template_id = g.template_id
     WHERE g.org_id = $1 AND g.day BETWEEN $2 AND $3
 """
+SELECT_DROPPED: Final = "SELECT day FROM dropped_days WHERE day BETWEEN $1 AND $2 ORDER BY day"
 SELECT_FLOW_MESSAGES: Final = "SELECT flow_id, action_id, message_id FROM flow_messages WHERE org_id = $1"
 
 _GENERATIONS: Final = pa.schema(
@@ -33,6 +34,12 @@ _GENERATIONS: Final = pa.schema(
     ]
 )
 _FLOW_MESSAGES: Final = pa.schema([(name, pa.string()) for name in ("flow_id", "action_id", "message_id")])
+
+
+async def dropped_between(database: Database, org_id: UUID, first: date, last: date) -> list[date]:
+    """Days whose generations are gone: emails of theirs would be of none."""
+    async with database.transaction(org_id) as connection:
+        return [row["day"] for row in await connection.fetch(SELECT_DROPPED, first, last)]
 
 
 async def write_inputs(database: Database, org_id: UUID, first: date, last: date, out: Path) -> int:

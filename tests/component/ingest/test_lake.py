@@ -10,7 +10,7 @@ import pytest
 
 from services.ingest.lake.duck import Duck
 from services.ingest.lake.engine import Work, run
-from services.ingest.lake.inputs import write_inputs
+from services.ingest.lake.inputs import dropped_between, write_inputs
 from tests.component.ingest.rig import Rig
 from tests.support.lake_story import SYNCED, Story, story
 
@@ -65,6 +65,16 @@ async def test_sends_and_rollups_are_those_of_postgresql(rig: Rig, folder: Path,
     assert sorted(map(_comparable, told_by_lake)) == sorted(_comparable(tuple(row.values())) for row in rollups)
     assert counts["events"] == len(await rig.event_ids())
     assert counts["rejects"] == 0
+
+
+async def test_days_whose_generations_were_dropped_are_told(rig: Rig) -> None:
+    for day in (3, 4, 9):
+        await rig.run("INSERT INTO dropped_days VALUES ($1, $2)", date(2026, 3, day), NOW)
+
+    assert await dropped_between(rig.database, rig.org_id, date(2026, 3, 4), date(2026, 11, 1)) == [
+        date(2026, 3, 4), date(2026, 3, 9),
+    ]  # fmt: skip
+    assert await dropped_between(rig.database, rig.org_id, date(2026, 3, 10), date(2026, 11, 1)) == []
 
 
 def _comparable(row: tuple[Any, ...]) -> tuple[str, ...]:
