@@ -1,11 +1,11 @@
 """What `/_sim` accepts, as described models; an unknown or wrong member answers 400 naming it."""
 
-from datetime import datetime
+from datetime import datetime, time
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simulator.flow.definitions import DelayUnit, Status
+from simulator.flow.definitions import DelayUnit, Status, Weekday
 from simulator.foreign import Pattern
 from simulator.people.export import Format, Layout
 from simulator.people.hooks import Stamp
@@ -63,6 +63,8 @@ class DelayBody(Body):
     id: str | None = None
     unit: DelayUnit = "minutes"
     value: int = Field(2, ge=0)
+    until_time: time | None = Field(None, description="After that, until this time of day, UTC.")
+    until_weekdays: list[Weekday] = Field(default_factory=list, description="After that, until one of these days.")
 
 
 class EmailBody(Body):
@@ -123,6 +125,8 @@ class ActionPatch(Body):
     body: str | None = None
     unit: DelayUnit | None = None
     value: int | None = Field(None, ge=0)
+    until_time: time | None = None
+    until_weekdays: list[Weekday] | None = None
     name: str | None = None
     subject: str | None = None
     preview_text: str | None = None

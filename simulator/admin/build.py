@@ -11,7 +11,7 @@ from simulator.world import World
 # What each type of action may have changed.
 CHANGEABLE = {
     "send-webhook": {"status", "url", "headers", "body", "name"},
-    "time-delay": {"unit", "value"},
+    "time-delay": {"unit", "value", "until_time", "until_weekdays"},
     "conditional-split": set[str](),
     "send-email": {"status", "name", "subject", "preview_text", "html", "prefix"},
 }
@@ -47,8 +47,9 @@ def _action(world: World, flow_id: str, wanted: ActionBody) -> FlowAction:
     action_id = wanted.id or ids.number()
     if isinstance(wanted, DelayBody):
         return FlowAction(
-            action_id, flow_id, "time-delay", "live", now, now, delay_unit=wanted.unit, delay_value=wanted.value
-        )
+            action_id, flow_id, "time-delay", "live", now, now, delay_unit=wanted.unit, delay_value=wanted.value,
+            until_time=wanted.until_time, until_weekdays=wanted.until_weekdays,
+        )  # fmt: skip
     if isinstance(wanted, SplitBody):
         return FlowAction(action_id, flow_id, "conditional-split", "live", now, now, share=wanted.share)
     if isinstance(wanted, WebhookBody):
@@ -96,6 +97,10 @@ def change_action(world: World, action: FlowAction, patch: ActionPatch) -> None:
                 action.delay_unit = value
             case "value":
                 action.delay_value = value
+            case "until_time":
+                action.until_time = value
+            case "until_weekdays":
+                action.until_weekdays = value
             case _ if action.message is not None:
                 setattr(action.message, name, value)
                 action.message.updated_at = now

@@ -7,13 +7,15 @@ they are not in Klaviyo.
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from typing import Any, Literal
 
 Status = Literal["draft", "manual", "live", "disabled"]
 ActionType = Literal["send-webhook", "time-delay", "send-email", "conditional-split"]
 DelayUnit = Literal["minutes", "hours", "days"]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
+WEEK: tuple[Weekday, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 UNIT_S: dict[str, float] = {"minutes": 60.0, "hours": 3_600.0, "days": 86_400.0}
 
 # The integration page's own snippet, word for word; `{prefix}` is "jai" there.
@@ -86,7 +88,8 @@ class FlowMessage:
 
 @dataclass(slots=True)
 class FlowAction:
-    """A step. A split has two that follow: of its people `share` go on to `next_id`, the others to `otherwise_id`."""
+    """A step. A split has two that follow: of its people `share` go on to `next_id`, the others to `otherwise_id`.
+    A delay may last until a time of day and until a weekday, both in UTC."""
 
     id: str
     flow_id: str
@@ -98,12 +101,20 @@ class FlowAction:
     message: FlowMessage | None = None
     delay_unit: DelayUnit = "minutes"
     delay_value: int = 0
+    until_time: time | None = None
+    until_weekdays: list[Weekday] = field(default_factory=list)
     otherwise_id: str | None = None
     share: float = 1.0
 
-    @property
-    def delay_s(self) -> float:
-        return self.delay_value * UNIT_S[self.delay_unit]
+    def over_at(self, begun: datetime) -> datetime:
+        """When a delay that began then lets the person go on."""
+        at = begun + timedelta(seconds=self.delay_value * UNIT_S[self.delay_unit])
+        if self.until_time is not None:
+            on_the_day = datetime.combine(at.date(), self.until_time, at.tzinfo)
+            at = on_the_day if on_the_day >= at else on_the_day + timedelta(days=1)
+        while self.until_weekdays and WEEK[at.weekday()] not in self.until_weekdays:
+            at += timedelta(days=1)
+        return at
 
     def follower_of(self, profile_id: str) -> str | None:
         """The step that this person goes on to, always the same; None at the end."""
@@ -123,8 +134,8 @@ class FlowAction:
                 "value": self.delay_value,
                 "secondary_value": None,
                 "timezone": "UTC",
-                "delay_until_time": None,
-                "delay_until_weekdays": None,
+                "delay_until_time": self.until_time and self.until_time.isoformat(),
+                "delay_until_weekdays": list(self.until_weekdays) or None,
             }
         elif self.message is not None:
             body["data"] = {"message": self.message.definition(), "status": self.status}

@@ -107,7 +107,7 @@ class FlowRunner:
             while action is not None:
                 step, action = action, flow.action(action.follower_of(entry.profile_id) or "")
                 if step.type == "time-delay":
-                    due += timedelta(seconds=step.delay_s)
+                    due = step.over_at(due)
                     await self._until(due)
                 elif step.status != "live":
                     continue

@@ -53,6 +53,29 @@ async def test_the_email_leaves_when_the_delay_after_the_answer_is_over() -> Non
     assert datetime.fromisoformat(row["sent_at"]) == started + timedelta(seconds=DELAY_S)
 
 
+@pytest.mark.parametrize(
+    ("step", "leaves_at"),
+    [
+        ({"value": 2, "until_time": "09:00"}, "2026-11-24T09:00:00+00:00"),
+        ({"value": 1, "unit": "days", "until_time": "09:00"}, "2026-11-25T09:00:00+00:00"),
+        ({"value": 0, "until_time": "23:59"}, "2026-11-23T23:59:00+00:00"),
+        ({"value": 2, "until_time": "09:00", "until_weekdays": ["monday"]}, "2026-11-30T09:00:00+00:00"),
+    ],
+)
+async def test_a_delay_may_last_until_a_time_of_day_and_a_weekday(step: dict[str, Any], leaves_at: str) -> None:
+    async with staged() as stage:
+        started = stage.clock.now()
+        delay_id = stage.flow["actions"][1]["id"]
+        await stage.caller.sim("PATCH", stage.flow_path(f"actions/{delay_id}"), step)
+        await stage.enter()
+        stage.clock.advance((datetime.fromisoformat(leaves_at) - started).total_seconds() - 1)
+        assert (await stage.until(lambda progress: True))["sent"] == 0
+        await stage.send(1)
+        (row,) = (await stage.outcomes())["rows"]
+
+    assert row["sent_at"] == leaves_at
+
+
 async def test_people_may_enter_spread_over_time() -> None:
     async with staged(people=4) as stage:
         trigger = {"profile_ids": "all", "spread_s": 40}
