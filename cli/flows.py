@@ -158,12 +158,20 @@ def _show_steps(found: admin_flows.Flows, empty: str) -> None:
         (
             (
                 one.flow_name, one.flow_id, one.flow_status, one.message_name, one.message_id, one.action_id,
-                f"{one.delay_s} s" if one.delay_s is not None else "no webhook before it",
+                _waits(one),
             )
             for one in found.steps
         ),
         empty=empty,
     )  # fmt: skip
+
+
+def _waits(step: admin_flows.EmailStep) -> str:
+    if step.delay_s is None:
+        return "no webhook before it"
+    if step.latest_s == step.delay_s:
+        return f"{step.delay_s} s"
+    return f"{step.delay_s} s or more" if step.latest_s is None else f"{step.delay_s} to {step.latest_s} s"
 
 
 def _show_campaigns(found: admin_flows.Flows) -> None:

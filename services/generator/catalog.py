@@ -51,18 +51,37 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowWait:
+    """How long the flow takes from webhook to email: at least, and at most; `most_s` None: nobody knows."""
+
+    least_s: int
+    most_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class OrgConfig:
-    """One org's templates by id, and the delay before each email by its flow action, seconds."""
+    """One org's templates by id, and the wait before each email by its flow action."""
 
     templates: Mapping[str, Template] = field(default_factory=dict)
-    delays_s: Mapping[str, int] = field(default_factory=dict)
+    waits: Mapping[str, FlowWait] = field(default_factory=dict)
 
-    def delay(self, template: Template | None, tracking_id: str) -> timedelta:
-        """How long after acceptance the email may render: as flow sync knows it, else the template's, else 2 min."""
-        seconds = self.delays_s.get(tracking_id.rpartition(".")[2])
-        if seconds is None and template is not None:
-            seconds = template.delay_s
-        return timedelta(seconds=_DEFAULT_DELAY_S if seconds is None else seconds)
+    def wait(self, template: Template | None, tracking_id: str) -> tuple[timedelta, timedelta]:
+        """How long after acceptance the email may leave, and how long it may take: as flow sync knows it, else as the
+        template says, else 2 min.
+
+        Where nothing of the wait is certain (until a date, until a time of day) it is not 0 for all that: a deadline at
+        once would leave everybody without copy for the sake of the few whose email leaves at once.
+        """
+        own_s = template.delay_s if template is not None else None
+        flow = self.waits.get(tracking_id.rpartition(".")[2])
+        if flow is None:
+            flow = FlowWait(own_s or _DEFAULT_DELAY_S, own_s or _DEFAULT_DELAY_S)
+        least_s = flow.least_s
+        if not least_s and flow.most_s != 0:
+            least_s = own_s or _DEFAULT_DELAY_S
+            least_s = least_s if flow.most_s is None else min(least_s, flow.most_s)
+        most_s = (own_s or 0) if flow.most_s is None else flow.most_s
+        return timedelta(seconds=least_s), timedelta(seconds=max(least_s, most_s))
 
 
 class ConfigSource(Protocol):

@@ -56,7 +56,7 @@ def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer, last: UUID 
     template = config.templates.get(job.template_id)
     cell = (template.cells if template else PLAIN).of(job.attrs, job.accepted_at)
     decision = _decide(job, cell, template, renderer, last)
-    deadline_at = job.accepted_at + config.delay(template, job.tracking_id)
+    least, most = config.wait(template, job.tracking_id)
     send_window_s = template.send_window_s if template else _DEFAULT_SEND_WINDOW_S
     treated = decision.copy is not None and decision.source is not None
     return Generation(
@@ -67,8 +67,8 @@ def compose(job: GenerateJob, config: OrgConfig, renderer: Renderer, last: UUID 
         user_id=job.user_id,
         tracking_id=job.tracking_id,
         accepted_at=job.accepted_at,
-        deadline_at=deadline_at,
-        clean_at=deadline_at + timedelta(seconds=send_window_s),
+        deadline_at=job.accepted_at + least,
+        clean_at=job.accepted_at + most + timedelta(seconds=send_window_s),
         decision=_kind(job.preview) if job.preview else "treatment" if treated else "control",
         reason=decision.reason,
         copy_id=decision.source.copy_id if decision.source else None,

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from services.generator.assign import Split
-from services.generator.catalog import OrgConfig, Template
+from services.generator.catalog import FlowWait, OrgConfig, Template
 from services.generator.cells import PLAIN, compiled
 from services.generator.records import Alias, Found, Generation, Person, Stored, write_of
 from services.generator.select import Snapshot, uniform, usable
@@ -38,9 +38,11 @@ class Store:
     # One row an org: everything that is served of it. OFFSET 0: asked once a template, not for each of its snapshots.
     SELECT_ORGS = """
         SELECT o.org_id,
-            (SELECT coalesce(json_object_agg(f.action_id, f.delay_s), '{}') FROM (
-                SELECT action_id, min(delay_s) AS delay_s FROM flow_messages
-                WHERE org_id = o.org_id AND delay_s IS NOT NULL GROUP BY action_id) f) AS delays_s,
+            (SELECT coalesce(json_object_agg(f.action_id, json_build_array(f.least_s, f.most_s)), '{}') FROM (
+                SELECT action_id, min(delay_s) AS least_s,
+                       CASE WHEN NOT bool_or(open_ended) THEN max(greatest(delay_s, latest_s)) END AS most_s
+                FROM flow_messages
+                WHERE org_id = o.org_id AND delay_s IS NOT NULL GROUP BY action_id) f) AS waits,
             (SELECT coalesce(json_agg(json_build_object(
                 'template_id', t.template_id, 'state', t.state, 'property_prefix', t.property_prefix,
                 'delay_s', t.delay_s, 'send_window_s', t.send_window_s,
@@ -74,7 +76,8 @@ class Store:
             rows = await connection.fetch(self.SELECT_ORGS, list(org_ids))
         return {
             row["org_id"]: OrgConfig(
-                {one["template_id"]: _template(row["org_id"], one) for one in row["templates"]}, row["delays_s"]
+                {one["template_id"]: _template(row["org_id"], one) for one in row["templates"]},
+                {action_id: FlowWait(*wait) for action_id, wait in row["waits"].items()},
             )
             for row in rows
         }

@@ -1,10 +1,12 @@
 """From Klaviyo's flows to the map that we keep: which email belongs to which step, and how long after our webhook.
 
-Events carry message ids, tracking ids carry action ids; the delay gives each write its deadline.
+Events carry message ids, tracking ids carry action ids. The least wait gives each write its deadline, the most that it
+may be says until when copy has to stay.
 """
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,13 +14,23 @@ from shared.klaviyo.client import Flow, FlowAction, Message
 
 _WEBHOOK_PATH = "/api/generate/"  # of the gateway; other webhooks in a flow are not ours
 _UNIT_S = {"minutes": 60, "hours": 3600, "days": 86_400}
+_DAY_S = 86_400
 _EMAIL_TYPES = {"send-email", "ab-test", "content-experiment"}
+_OPEN_TYPES = {"target-date", "countdown-delay", "back-in-stock-delay"}  # they wait for a person's date, or for goods
+_WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long from our webhook to an email: at least, and at most; `most_s` None: nobody knows."""
+
+    least_s: int
+    most_s: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class FlowMessage:
-    """One email of one flow. `delay_s`: the least time from our webhook to it; None when no webhook of ours comes
-    before it."""
+    """One email of one flow. `wait`: from our webhook to it; None when no webhook of ours comes before it."""
 
     flow_id: str
     flow_name: str
@@ -26,7 +38,7 @@ class FlowMessage:
     action_id: str
     message_id: str
     message_name: str
-    delay_s: int | None
+    wait: Wait | None
 
 
 class FlowReader(Protocol):
@@ -37,23 +49,23 @@ class FlowReader(Protocol):
     async def flow_messages(self, action_id: str) -> list[Message]: ...
 
 
-async def read_flow_messages(client: FlowReader) -> list[FlowMessage]:
-    """All emails of all flows that are not archived, each once: a flow that changes while pages are turned is listed on
-    two of them."""
+async def read_flow_messages(client: FlowReader, only: Collection[str] | None = None) -> list[FlowMessage]:
+    """All emails of all flows that are not archived, or of these flows alone. Each once: a flow that changes while
+    pages are turned is listed on two of them."""
     found: dict[tuple[str, str], FlowMessage] = {}
     for flow in {flow.flow_id: flow for flow in await client.flows()}.values():
-        if flow.archived:
+        if flow.archived or (only is not None and flow.flow_id not in only):
             continue
         actions = await client.flow_actions(flow.flow_id)
-        delays = delays_after_webhook(actions)
+        waits = waits_after_webhook(actions)
         for action in actions:
             if action.definition.get("type", "send-email") not in _EMAIL_TYPES:
                 continue
             messages = await client.flow_messages(action.action_id)
-            delay_s = delays.get(action.action_id)
+            wait = waits.get(action.action_id)
             found |= {
                 (action.action_id, message.message_id): FlowMessage(
-                    flow.flow_id, flow.name, flow.status, action.action_id, message.message_id, message.name, delay_s
+                    flow.flow_id, flow.name, flow.status, action.action_id, message.message_id, message.name, wait
                 )
                 for message in messages
                 if message.channel in ("email", "")
@@ -61,25 +73,52 @@ async def read_flow_messages(client: FlowReader) -> list[FlowMessage]:
     return [*found.values()]
 
 
-def delays_after_webhook(actions: Sequence[FlowAction]) -> dict[str, int]:
-    """For each step that one of our webhooks comes before: the least seconds from the nearest such webhook to it.
+def waits_after_webhook(actions: Sequence[FlowAction]) -> dict[str, Wait]:
+    """For each step that one of our webhooks comes before: how long from the last such webhook to it, by the shortest
+    way and by the longest.
 
-    A delay until a time of day or a date counts with the part of it that is certain: too early a deadline costs an
-    earlier place in the queue, too late a one the email.
+    A delay until a time of day or a weekday is certain only in its first part. Too early a deadline costs an earlier
+    place in the queue, too late a one the email; copy that is taken off too early costs the email too.
     """
     by_id = {action.action_id: action.definition for action in actions}
+    most = _most(by_id)
+    return {
+        action_id: Wait(least_s, None if math.isinf(most[action_id]) else int(most[action_id]))
+        for action_id, least_s in _least(by_id).items()
+        if not is_ours(by_id[action_id])
+    }
+
+
+def _least(by_id: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     least: dict[str, int] = {}
     heap = [(0, action_id) for action_id, definition in by_id.items() if is_ours(definition)]
     while heap:
-        delay_s, action_id = heapq.heappop(heap)
+        wait_s, action_id = heapq.heappop(heap)
         if action_id in least:
             continue
-        least[action_id] = delay_s
+        least[action_id] = wait_s
         definition = by_id[action_id]
         for following in _next_ids(definition):
             if following in by_id and following not in least:
-                heapq.heappush(heap, (delay_s + _lasts_s(definition), following))
-    return {action_id: delay_s for action_id, delay_s in least.items() if not is_ours(by_id[action_id])}
+                heapq.heappush(heap, (wait_s + _lasts_s(definition)[0], following))
+    return least
+
+
+def _most(by_id: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The longest way has no more steps than there are: what still grows after so many rounds goes in a circle, and
+    nobody knows for how long."""
+    most = {action_id: 0.0 for action_id, definition in by_id.items() if is_ours(definition)}
+    for passed in range(2 * len(by_id)):
+        before = dict(most)
+        for action_id, wait_s in before.items():
+            definition = by_id[action_id]
+            then_s = wait_s + _lasts_s(definition)[1]
+            for following in _next_ids(definition):
+                if following in by_id and not is_ours(by_id[following]) and then_s > most.get(following, -1.0):
+                    most[following] = then_s if passed < len(by_id) else math.inf
+        if most == before:
+            break
+    return most
 
 
 def steps_before(actions: Sequence[FlowAction], action_id: str) -> list[str]:
@@ -105,15 +144,30 @@ def is_ours(definition: Mapping[str, Any]) -> bool:
     return _WEBHOOK_PATH in (message.get("url") or "")
 
 
-def _lasts_s(definition: Mapping[str, Any]) -> int:
+def _lasts_s(definition: Mapping[str, Any]) -> tuple[int, float]:
+    """How long a step holds a person at least and at most."""
+    if definition.get("type") in _OPEN_TYPES:
+        return 0, math.inf
     if definition.get("type") != "time-delay":
-        return 0
+        return 0, 0
     data = definition.get("data") or {}
     unit_s = _UNIT_S.get(data.get("unit") or "", 0)
     value, secondary = data.get("value") or 0, data.get("secondary_value") or 0
     # The second value belongs to the next smaller unit: 1 day and 6 hours, 2 hours and 30 minutes.
     smaller_s = {86_400: 3600, 3600: 60}.get(unit_s, 0)
-    return int(value) * unit_s + int(secondary) * smaller_s
+    certain_s = int(value) * unit_s + int(secondary) * smaller_s
+    return certain_s, certain_s + _until_s(data)
+
+
+def _until_s(data: Mapping[str, Any]) -> int:
+    """What may come on top of a delay that lasts until a time of day, or one of some weekdays: who has just missed it
+    waits for the next."""
+    named = {str(day).lower() for day in data.get("delay_until_weekdays") or ()}
+    days = sorted(number for number, day in enumerate(_WEEK) if day in named)
+    if len(days) in (0, len(_WEEK)):
+        return 7 * _DAY_S if named and not days else _DAY_S if data.get("delay_until_time") else 0
+    following = [*days[1:], days[0] + len(_WEEK)]
+    return _DAY_S * max(later - day for day, later in zip(days, following, strict=True))
 
 
 def _next_ids(node: Any) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shared.klaviyo.client import Flow, FlowAction
-from shared.klaviyo.flows import delays_after_webhook, is_ours, steps_before
+from shared.klaviyo.flows import Wait, is_ours, steps_before, waits_after_webhook
 from shared.klaviyo.lint_access import Access, let_in
 from shared.klaviyo.lint_answer import Answer
 from shared.klaviyo.lint_emails import Email, emails
@@ -41,7 +41,8 @@ class Prefix:
 class Wanted:
     """What the template says. `earlier`: the snippet that releases before handed out; `fields`: those that its copy
     prints; `attributes`: names that are defined for choosing. `p99_s`: within which 99 of 100 writes were on the
-    profile, None before the first. `access`: what our side knows of the webhook's key and of the webhooks that came."""
+    profile, None before the first. `access`: what our side knows of the webhook's key and of the webhooks that came.
+    `delay_s`: the template's own Time Delay, None where it leaves that to the flow."""
 
     template_id: str
     org_slug: str
@@ -54,6 +55,7 @@ class Wanted:
     recommended_delay_s: int | None
     access: Access
     prefix: Prefix
+    delay_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,9 @@ def lint(wanted: Wanted, read: Read) -> list[Answer]:
     answers.append(_webhook_before(webhook, read.actions))
     if webhook is not None:
         answers += _webhook(webhook, wanted, read.flow)
-        delay_s = delays_after_webhook(read.actions).get(treatment.action_id)
-        if delay_s is not None:
-            answers.append(_delay(delay_s, wanted))
+        wait = waits_after_webhook(read.actions).get(treatment.action_id)
+        if wait is not None:
+            answers.append(_delay(wait, wanted))
     return [*answers, *emails(treatment, read.sent, wanted.snippet, wanted.earlier), _prefix(wanted.prefix)]
 
 
@@ -240,20 +242,49 @@ def _sections(body: Mapping[str, Any], wanted: Wanted) -> Answer:
     return Answer(rule, title, "good", "Each name is where it works.")
 
 
-def _delay(delay_s: int, wanted: Wanted) -> Answer:
+def _delay(wait: Wait, wanted: Wanted) -> Answer:
+    """By the least that the flow waits, and whether it is known until when copy has to stay."""
     rule, title = "delay", "Time Delay is long enough"
-    shown = f"The flow waits {said(delay_s)} between webhook and email"
-    if wanted.p99_s is None:
-        if delay_s < 120:
-            return Answer(
-                rule, title, "wrong", f"{shown}; nothing was measured yet.", "Set the Time Delay to 2–5 minutes."
-            )
-        return Answer(rule, title, "good", f"{shown}; nothing was measured yet, 2–5 minutes are advised.")
-    measured = f"99 of 100 writes took at most {wanted.p99_s:,.1f} s"
-    if delay_s < wanted.p99_s:
-        fix = f"Set the Time Delay to {said(wanted.recommended_delay_s or 120)}."
-        return Answer(rule, title, "wrong", f"{shown}; {measured}.", fix)
-    return Answer(rule, title, "good", f"{shown}; {measured}.")
+    shown = f"The flow waits {_said(wait)} between webhook and email"
+    measured = "nothing was measured yet"
+    if wanted.p99_s is not None:
+        measured = f"99 of 100 writes took at most {wanted.p99_s:,.1f} s"
+    enough = "2–5 minutes" if wanted.p99_s is None else said(wanted.recommended_delay_s or 120)
+    if not wait.least_s and wait.most_s is not None and wait.most_s > 0:
+        return Answer(
+            rule, title, "warning", f"{shown}: some get their email at once, before their copy is there.",
+            f"Let each way from the webhook to the email wait {enough} first.",
+        )  # fmt: skip
+    if wait.most_s is None:
+        return _open_ended(wait, wanted, shown)
+    if wait.least_s < (120 if wanted.p99_s is None else wanted.p99_s):
+        return Answer(rule, title, "wrong", f"{shown}; {measured}.", f"Set the Time Delay to {enough}.")
+    advised = ", 2–5 minutes are advised" if wanted.p99_s is None else ""
+    return Answer(rule, title, "good", f"{shown}; {measured}{advised}.")
+
+
+def _open_ended(wait: Wait, wanted: Wanted, shown: str) -> Answer:
+    """Nothing but the template's own Time Delay says until when the copy has to stay."""
+    rule, title = "delay", "Time Delay is long enough"
+    if wanted.delay_s is None or wanted.delay_s <= wait.least_s:
+        return Answer(
+            rule, title, "warning",
+            f"{shown}: it waits for a date or for goods. Copy is taken off the profile soon after the Time Delay, so "
+            "whose email leaves later sees the control content.",
+            "In the template's settings, set Time Delay to the longest that the email may take.",
+        )  # fmt: skip
+    return Answer(
+        rule, title, "good", f"{shown}: it waits for a date or for goods. The template's own Time Delay of "
+        f"{said(wanted.delay_s)} counts.",
+    )  # fmt: skip
+
+
+def _said(wait: Wait) -> str:
+    if wait.most_s is None:
+        return f"{said(wait.least_s)} or more" if wait.least_s else "nobody knows how long"
+    if wait.most_s == wait.least_s:
+        return said(wait.least_s)
+    return f"{said(wait.least_s)} to {said(wait.most_s)}" if wait.least_s else f"up to {said(wait.most_s)}"
 
 
 def _prefix(prefix: Prefix) -> Answer:

@@ -7,7 +7,7 @@ from aiohttp import web
 from shared.errors import Permanent
 from shared.klaviyo.campaigns import read_campaign_messages
 from shared.klaviyo.client import Flow, KlaviyoClient
-from shared.klaviyo.flows import read_flow_messages
+from shared.klaviyo.flows import Wait, read_flow_messages
 from simulator.faults import Fault
 from tests.contract.klaviyo_stage import Hurrying, account_in_a_box, add_flows, serving_with
 
@@ -30,9 +30,9 @@ async def test_flows_are_read_page_by_page_within_the_limits() -> None:
         messages = await read_flow_messages(Only(client, found[:2]))
 
         assert len({flow.flow_id for flow in found}) == 120
-        assert [(message.flow_name, message.delay_s) for message in messages] == [
-            (found[0].name, 300),
-            (found[1].name, 300),
+        assert [(message.flow_name, message.wait) for message in messages] == [
+            (found[0].name, Wait(300, 300)),
+            (found[1].name, Wait(300, 300)),
         ]
         assert all(request.status == 200 for request in box.world.log.since(0, None, 10_000))
 

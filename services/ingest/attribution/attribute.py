@@ -124,7 +124,7 @@ TALLY = f"""
 # send that is stored may have come of a longer delay, in use no more: SELECT_SINCE tells how far back that lies.
 SELECT_LOOKBACK_DAYS = """
     SELECT 1 + ceil(extract(epoch FROM $2::interval) / 86400 + greatest(
-        (SELECT max(delay_s) FROM flow_messages WHERE org_id = $1),
+        (SELECT max(greatest(delay_s, latest_s)) FROM flow_messages WHERE org_id = $1),
         (SELECT max(delay_s) FROM templates WHERE org_id = $1), 120) / 86400.0
         + coalesce((SELECT max(send_window_s) FROM templates WHERE org_id = $1), 0) / 86400.0)::int
 """

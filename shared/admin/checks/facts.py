@@ -28,7 +28,7 @@ SELECT_ORG = """
         (SELECT count(DISTINCT flow_id) FROM flow_messages f
             WHERE f.org_id = o.org_id AND f.flow_status <> 'gone') AS flows,
         campaigns.read_at AS campaigns_synced_at, coalesce(campaigns.found, 0) AS campaigns,
-        campaigns.problem AS campaigns_problem,
+        campaigns.problem AS campaigns_problem, flows.problem AS flows_problem,
         (SELECT p.message FROM write_pauses p WHERE p.org_id = o.org_id
             AND p.integration_at IS NOT DISTINCT FROM i.updated_at) AS pause
     FROM orgs o LEFT JOIN integrations i USING (org_id)
@@ -37,16 +37,23 @@ SELECT_ORG = """
     WHERE o.org_id = $1
 """
 # One row for each template in service and each flow that holds a webhook of ours, or both; those with trouble first.
+# A wait of which nothing is certain (until a time of day, until a date) is hardly ever nothing.
 SELECT_PLACES = """
     SELECT t.template_id, t.state, coalesce(f.flow_id, t.flow_id) AS flow_id, f.flow_name, f.flow_status,
-        f.delay_s, count(*) OVER () AS places
+        f.delay_s, f.delay_changed_at, coalesce(f.unsaid, false) AS unsaid, count(*) OVER () AS places
     FROM (SELECT template_id, state, flow_id FROM templates
           WHERE org_id = $1 AND state IN ('active', 'shipped')) t
-    FULL JOIN (SELECT flow_id, min(flow_name) AS flow_name, min(flow_status) AS flow_status, min(delay_s) AS delay_s
-               FROM flow_messages WHERE org_id = $1 AND flow_status <> 'gone'
+    FULL JOIN (SELECT flow_id, min(flow_name) AS flow_name, min(flow_status) AS flow_status,
+                   min(CASE WHEN delay_s = 0 AND (open_ended OR latest_s > 0) THEN $2 ELSE delay_s END) AS delay_s,
+                   max(delay_changed_at) AS delay_changed_at,
+                   bool_or(open_ended AND EXISTS (
+                       SELECT FROM templates t WHERE t.org_id = $1 AND t.treatment_action_id = action_id
+                         AND t.state IN ('active', 'shipped') AND coalesce(t.delay_s, 0) <= m.delay_s)) AS unsaid
+               FROM flow_messages m WHERE org_id = $1 AND flow_status <> 'gone'
                GROUP BY flow_id) f ON f.flow_id = t.flow_id
     WHERE t.template_id IS NOT NULL OR f.delay_s IS NOT NULL
-    ORDER BY (f.flow_status = 'live' AND f.delay_s >= $2) IS NOT TRUE DESC, f.flow_name NULLS LAST, t.template_id
+    ORDER BY (f.flow_status = 'live' AND f.delay_s >= $2 AND NOT f.unsaid) IS NOT TRUE DESC, f.flow_name NULLS LAST,
+        t.template_id
     LIMIT $3
 """
 # Read once: how the newest were decided and ended, and of those whose id is no profile the person (null: not of one).
@@ -80,7 +87,8 @@ SELECT_SAME_PREFIX = """
 @dataclass(frozen=True, slots=True)
 class Place:
     """A template in service, a flow with a webhook of ours, or both. `delay_s`: from the webhook to the email, read
-    from the flow; null: the flow holds no webhook of ours."""
+    from the flow; null: the flow holds no webhook of ours. `delay_changed_at`: when another delay was read than before.
+    `unsaid`: the flow waits for a date or for goods, and the template does not say for how long."""
 
     template_id: str | None
     state: str | None
@@ -88,6 +96,8 @@ class Place:
     flow_name: str | None
     flow_status: str | None
     delay_s: int | None
+    delay_changed_at: datetime | None = None
+    unsaid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +157,7 @@ class Facts:
     campaigns_synced_at: datetime | None = None
     campaigns: int = 0
     campaigns_problem: str | None = None
+    flows_problem: str | None = None
     places: Sequence[Place] = ()
     more_places: int = 0
     seen: Sequence[Seen] = ()

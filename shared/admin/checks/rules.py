@@ -56,7 +56,7 @@ def _showing(facts: Facts) -> Iterator[CheckFinding]:
                 do="Make a key that has it and save it.",
                 see="klaviyo.rotate",
             )
-    yield _read_from_klaviyo(facts, "flow", facts.synced_at, facts.flows, None)
+    yield _read_from_klaviyo(facts, "flow", facts.synced_at, facts.flows, facts.flows_problem)
     if "campaigns:read" in facts.scopes:
         problem = facts.campaigns_problem
         yield _read_from_klaviyo(facts, "campaign", facts.campaigns_synced_at, facts.campaigns, problem)

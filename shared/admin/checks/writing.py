@@ -5,6 +5,7 @@ from typing import Final
 
 from shared.admin.checks.facts import ADVISED_S, Ended, Facts, Place
 from shared.admin.checks.finding import NOT_CONNECTED, CheckFinding
+from shared.admin.checks.refused_store import LATELY
 from shared.admin.orgs.klaviyo import WRITE
 from shared.admin.outcomes.meanings import of_decision, of_write
 from shared.spans import said
@@ -54,6 +55,13 @@ def properties(facts: Facts) -> Iterator[CheckFinding]:
     yield from _shared(facts)
     yield from _ended(facts.ended)
     yield from _delays(facts.places)
+    for one in facts.places:
+        if one.delay_s is not None and one.delay_changed_at and facts.now - one.delay_changed_at <= LATELY:
+            yield CheckFinding(
+                tone="info",
+                says=f"Flow {one.flow_name or one.flow_id}: another Time Delay than before was read, and counts since",
+                at=one.delay_changed_at,
+            )
 
 
 def _shared(facts: Facts) -> Iterator[CheckFinding]:
@@ -130,7 +138,16 @@ def _delays(places: Sequence[Place]) -> Iterator[CheckFinding]:
             do=f"Make the Time Delay {least // 60}–{most // 60} minutes, then Refresh Klaviyo Data.",
             see="flows.sync",
         )
-    if not short and any(one.delay_s is not None for one in places):
+    unsaid = [one for one in places if one.unsaid]
+    for one in unsaid:
+        yield CheckFinding(
+            tone="warn",
+            says=f"Flow {one.flow_name or one.flow_id} waits for a date or for goods before the email, and template "
+            f"{one.template_id} does not say how long that may take: copy may be taken off the profile too early.",
+            do="Set the template's Time Delay to the longest that the email may take.",
+            see="templates.set",
+        )
+    if not short and not unsaid and any(one.delay_s is not None for one in places):
         yield CheckFinding(tone="good", says=f"Every flow with our webhook waits {least // 60} minutes or more.")
 
 

@@ -9,31 +9,13 @@ from shared.admin.context import Asking, Context
 from shared.admin.operation import Nothing, ResultModel, operation, operation_after
 from shared.admin.orgs.klaviyo import client, stored_key
 from shared.errors import Failure
+from shared.flow_map import UPSERT_READ, UPSERT_UNREAD, keep_flows
 from shared.klaviyo.campaigns import CampaignMessage, read_campaign_messages
 from shared.klaviyo.flows import FlowMessage, read_flow_messages
 
-# Emails of a step that a template names as control's are known by this alone, also those that it sends no more.
-DELETE_FLOW_MESSAGES = """
-    DELETE FROM flow_messages m WHERE org_id = $1 AND NOT EXISTS (
-        SELECT FROM templates t WHERE t.org_id = $1 AND t.control_action_id = m.action_id)
-"""
-UPSERT_FLOW_MESSAGE = """
-    INSERT INTO flow_messages (org_id, flow_id, flow_name, flow_status, action_id, message_id, message_name, delay_s,
-                               synced_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-    ON CONFLICT (org_id, action_id, message_id) DO UPDATE SET
-        flow_id = excluded.flow_id, flow_name = excluded.flow_name, flow_status = excluded.flow_status,
-        message_name = excluded.message_name, delay_s = excluded.delay_s, synced_at = excluded.synced_at
-"""
-# What was kept, and not read now.
-AGE_FLOW_MESSAGES = """
-    UPDATE flow_messages m SET delay_s = NULL, flow_status = coalesce((
-        SELECT min(f.flow_status) FROM flow_messages f
-        WHERE f.org_id = $1 AND f.flow_id = m.flow_id AND f.synced_at = $2), 'gone')
-    WHERE org_id = $1 AND synced_at <> $2
-"""
 SELECT_FLOW_MESSAGES = """
-    SELECT flow_id, flow_name, flow_status, action_id, message_id, message_name, delay_s, synced_at
+    SELECT flow_id, flow_name, flow_status, action_id, message_id, message_name, delay_s,
+        CASE WHEN NOT open_ended THEN greatest(delay_s, latest_s) END AS latest_s, delay_changed_at, synced_at
     FROM flow_messages WHERE org_id = $1 ORDER BY flow_name, flow_id, action_id, message_id
 """
 DELETE_CAMPAIGN_MESSAGES = "DELETE FROM campaign_messages WHERE org_id = $1"
@@ -46,22 +28,14 @@ SELECT_CAMPAIGN_MESSAGES = """
     SELECT campaign_id, campaign_name, campaign_status, message_id, message_name
     FROM campaign_messages WHERE org_id = $1 ORDER BY campaign_name, campaign_id, message_id
 """
-UPSERT_READ = """
-    INSERT INTO klaviyo_reads (org_id, kind, tried_at, read_at, found) VALUES ($1, $2, $3, $3, $4)
-    ON CONFLICT (org_id, kind) DO UPDATE SET
-        tried_at = excluded.tried_at, read_at = excluded.read_at, found = excluded.found, problem = NULL
-"""
-UPSERT_UNREAD = """
-    INSERT INTO klaviyo_reads (org_id, kind, tried_at, problem) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (org_id, kind) DO UPDATE SET tried_at = excluded.tried_at, problem = excluded.problem
-"""
 SELECT_READS = "SELECT kind, read_at, problem FROM klaviyo_reads WHERE org_id = $1"
 
 
 class EmailStep(ResultModel):
-    """One email of one flow. `delay_s`: from our webhook to it; null: no webhook of ours comes before it.
-    `flow_status`: as Klaviyo says it; `gone`: the account has the flow no more, and a template still counts the email
-    as control's."""
+    """One email of one flow. `delay_s`: from our webhook to it, at least; null: no webhook of ours comes before it.
+    `latest_s`: at most, as a delay until a time of day or a longer branch may take; null: nobody knows, for the flow
+    waits for a date or for goods. `delay_changed_at`: when another wait was read than before. `flow_status`: as Klaviyo
+    says it; `gone`: the account has the flow no more, and a template still counts the email as control's."""
 
     flow_id: str
     flow_name: str
@@ -70,6 +44,8 @@ class EmailStep(ResultModel):
     message_id: str
     message_name: str
     delay_s: int | None
+    latest_s: int | None
+    delay_changed_at: datetime | None
 
 
 class CampaignEmail(ResultModel):
@@ -83,11 +59,13 @@ class CampaignEmail(ResultModel):
 
 
 class Flows(ResultModel):
-    """`synced_at`, `campaigns_synced_at`: when they were read; null: never. `campaigns_problem`: why campaigns could
-    not be read when that was tried last; those that are shown were read before."""
+    """`synced_at`, `campaigns_synced_at`: when they were read; null: never. `problem`, `campaigns_problem`: why they
+    could not be read when that was tried last; those that are shown were read before. Flows that templates use are read
+    every hour by themselves."""
 
     steps: list[EmailStep]
     synced_at: datetime | None
+    problem: str | None
     campaigns: list[CampaignEmail]
     campaigns_synced_at: datetime | None
     campaigns_problem: str | None
@@ -118,18 +96,7 @@ async def _read(asking: Asking, _: Nothing) -> _Found:
     "Read flows, their emails and the delay before each, and campaigns from Klaviyo; needs flows:read.",
 )  # fmt: skip
 async def sync(context: Context, _: Nothing, found: _Found) -> Flows:
-    rows = [
-        (
-            context.org_id, one.flow_id, one.flow_name, one.flow_status, one.action_id, one.message_id,
-            one.message_name, one.delay_s, context.now,
-        )
-        for one in found.steps
-    ]  # fmt: skip
-    await context.connection.execute(DELETE_FLOW_MESSAGES, context.org_id)
-    await context.connection.executemany(UPSERT_FLOW_MESSAGE, rows)
-    await context.connection.execute(AGE_FLOW_MESSAGES, context.org_id, context.now)
-    flows = len({one.flow_id for one in found.steps})
-    await context.connection.execute(UPSERT_READ, context.org_id, "flows", context.now, flows)
+    await keep_flows(context.connection, context.org_id, found.steps, context.now)
     await _keep_campaigns(context, found)
     return await _shown(context)
 
@@ -162,6 +129,7 @@ async def _shown(context: Context) -> Flows:
     return Flows(
         steps=[EmailStep(**row) for row in rows],
         synced_at=max(moments, default=None),
+        problem=flows["problem"] if flows else None,
         campaigns=[CampaignEmail(**dict(row)) for row in await connection.fetch(SELECT_CAMPAIGN_MESSAGES, org_id)],
         campaigns_synced_at=campaigns["read_at"] if campaigns else None,
         campaigns_problem=campaigns["problem"] if campaigns else None,

@@ -121,6 +121,7 @@ async def lint(context: Context, asked: OneTemplate, seen: _Seen) -> Linted:
         None if p99_s is None else quota.recommended_delay_s(p99_s), access,
         rules.Prefix(place.property_prefix, [row["name"] for row in same_prefix],
                      place.property_prefix in seen.elsewhere),
+        place.delay_s,
     )  # fmt: skip
     answers = [LintAnswer(**asdict(one)) for one in rules.lint(wanted, read)]
     return Linted(answers=answers, passes=not any(one.outcome == "wrong" for one in answers))

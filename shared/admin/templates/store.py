@@ -70,7 +70,7 @@ SELECT_WHOLE = """
     FROM templates t WHERE t.org_id = $1 AND t.template_id = $2
 """
 SELECT_TEMPLATE = """
-    SELECT property_prefix, flow_id, treatment_action_id, control_subject, control_preheader, control_body
+    SELECT property_prefix, flow_id, treatment_action_id, control_subject, control_preheader, control_body, delay_s
     FROM templates WHERE org_id = $1 AND template_id = $2
 """
 
@@ -97,12 +97,13 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a snippet needs of a template."""
+    """What a snippet and the set-up check need of a template."""
 
     property_prefix: str
     flow_id: str | None
     treatment_action_id: str | None
     control: Control
+    delay_s: int | None
 
 
 async def store_settings(connection: Connection, org_id: UUID, file: TemplateFile, at: datetime) -> None:
@@ -204,4 +205,4 @@ async def place_of(connection: Connection, org_id: UUID, template_id: str) -> Pl
     if row is None:
         return None
     control = Control(row["control_subject"], row["control_preheader"], row["control_body"])
-    return Place(row["property_prefix"], row["flow_id"], row["treatment_action_id"], control)
+    return Place(row["property_prefix"], row["flow_id"], row["treatment_action_id"], control, row["delay_s"])

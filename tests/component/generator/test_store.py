@@ -75,6 +75,34 @@ async def served(database: Database) -> int | None:
     return snapshot.snapshot_id.int if snapshot.stored else None
 
 
+async def test_waits_are_those_of_all_emails_of_a_step_and_older_rows_say_the_least_alone(generator: Database) -> None:
+    rows = [
+        ("old", "M1", 240, None, False),
+        ("until", "M1", 86_400, 172_800, False),
+        ("branches", "M1", 180, 600, False),
+        ("branches", "M2", 120, 3600, False),
+        ("date", "M1", 60, None, True),
+        ("other", "M1", None, None, False),
+        ("overwritten", "M1", 900, 300, False),  # by a release that does not know the most
+    ]
+    async with generator.connection() as connection:
+        await connection.executemany(
+            "INSERT INTO flow_messages (org_id, flow_id, flow_name, flow_status, action_id, message_id, message_name,"
+            " delay_s, latest_s, open_ended, synced_at) VALUES ($1, 'F', 'F', 'live', $2, $3, 'M', $4, $5, $6, $7)",
+            [(ORG, *row, AT) for row in rows],
+        )
+
+    waits = (await Store(generator, FrozenClock(AT)).load_orgs([ORG]))[ORG].waits
+
+    assert {action_id: (wait.least_s, wait.most_s) for action_id, wait in waits.items()} == {
+        "old": (240, 240),
+        "until": (86_400, 172_800),
+        "branches": (120, 3600),
+        "date": (60, None),
+        "overwritten": (900, 900),
+    }
+
+
 async def test_the_newest_fitted_snapshot_over_the_approved_variants_is_served_else_the_newest_of_ours(
     generator: Database,
 ) -> None:

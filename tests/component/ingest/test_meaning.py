@@ -198,6 +198,17 @@ async def test_the_synced_flow_tells_which_generation_a_message_showed(rig: Rig,
     assert [send["template_id"] for send in sends] == ["welcome", "reminder"]
 
 
+async def test_an_email_that_took_the_longest_way_finds_its_generation(rig: Rig, folder: Path) -> None:
+    await rig.add_flow_message("ACT1", "MSG1")
+    await rig.run("UPDATE flow_messages SET latest_s = 5 * 86400")
+    delay = timedelta(days=5)
+    generation_id = await rig.add_generation(copy_id=COPY, accepted_at=SENT - delay, delay=delay)
+
+    await load(rig, folder, Mail("T1").received(), name="1.csv")
+
+    assert (await rig.send("T1"))["generation_id"] == generation_id
+
+
 async def test_an_email_keeps_its_generation_when_the_delay_it_came_of_is_in_use_no_more(
     rig: Rig, folder: Path
 ) -> None:

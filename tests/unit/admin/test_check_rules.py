@@ -115,6 +115,33 @@ def test_wrong_ids_are_shown_with_what_to_paste_instead() -> None:
     assert (gone.tone, gone.examples) == ("warn", ("01GONE (template welcome)",))
 
 
+def test_a_wait_of_which_nobody_knows_the_end_asks_for_the_templates_own() -> None:
+    [finding] = [
+        one
+        for one in item(replace(HEALTHY, places=(replace(PLACE, unsaid=True),)), "properties_empty").findings
+        if one.see == "templates.set"
+    ]
+
+    assert finding.tone == "warn"
+    assert "waits for a date or for goods" in finding.says
+    assert "longest" in finding.do
+
+
+def test_a_delay_that_was_changed_of_late_is_told_with_its_moment() -> None:
+    def changes(ago: timedelta) -> list[datetime | None]:
+        facts = replace(HEALTHY, places=(replace(PLACE, delay_changed_at=NOW - ago),))
+        return [one.at for one in item(facts, "properties_empty").findings if "another Time Delay" in one.says]
+
+    assert changes(timedelta(hours=3)) == [NOW - timedelta(hours=3)]
+    assert changes(timedelta(days=3)) == []
+
+
+def test_flows_that_could_not_be_read_are_told_with_the_reason() -> None:
+    facts = replace(HEALTHY, flows_problem="the key is not accepted")
+
+    assert "Flows could not be read when that was tried last: the key is not accepted." in told(facts, "not_showing")
+
+
 def test_flows_that_were_read_long_ago_are_to_be_refreshed() -> None:
     facts = replace(HEALTHY, synced_at=NOW - timedelta(days=8))
 

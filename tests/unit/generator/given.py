@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from services.generator.catalog import OrgConfig, Template
+from services.generator.catalog import FlowWait, OrgConfig, Template
 from services.generator.select import uniform
 from shared.schemas.copy import VariantSource
 from shared.schemas.ids import generation_day, generation_ids, window_start
@@ -55,6 +55,7 @@ def template(*variants: VariantSource, **given: Any) -> Template:
     return Template(**values)
 
 
-def config(*templates: Template, delays_s: Mapping[str, int] | None = None) -> OrgConfig:
-    """An org that serves these templates."""
-    return OrgConfig({one.template_id: one for one in templates}, delays_s or {})
+def config(*templates: Template, waits: Mapping[str, tuple[int, int | None]] | None = None) -> OrgConfig:
+    """An org that serves these templates; of its flows, how long each email waits at least and at most."""
+    known = {action_id: FlowWait(*wait) for action_id, wait in (waits or {}).items()}
+    return OrgConfig({one.template_id: one for one in templates}, known)

@@ -187,8 +187,8 @@ def test_an_unknown_template_clears_nothing_because_its_prefix_is_a_guess() -> N
 
 
 def test_the_delay_is_flow_syncs_then_the_templates_then_two_minutes() -> None:
-    synced = made(job(), config(template(source(), delay_s=300), delays_s={"77": 240}))
-    set_by_hand = made(job(), config(template(source(), delay_s=300), delays_s={"78": 240}))
+    synced = made(job(), config(template(source(), delay_s=300), waits={"77": (240, 240)}))
+    set_by_hand = made(job(), config(template(source(), delay_s=300), waits={"78": (240, 240)}))
     default = made(job(), config(template(source())))
 
     assert synced.deadline_at == TEN + timedelta(seconds=240)
@@ -200,6 +200,29 @@ def test_clean_up_is_due_one_send_window_after_the_deadline() -> None:
     generation = made(job(), config(template(source(), delay_s=60, send_window_s=600)))
 
     assert generation.clean_at == TEN + timedelta(seconds=660)
+
+
+@pytest.mark.parametrize(
+    ("flow", "own_s", "deadline_s", "most_s"),
+    [
+        ((180, 3600), None, 180, 3600),  # two branches
+        ((86_400, 172_800), None, 86_400, 172_800),  # 1 day, then until 09:00
+        ((0, 86_400), None, 120, 86_400),  # until 09:00, and nothing before it
+        ((0, 60), 300, 60, 60),
+        ((0, 0), 300, 0, 0),
+        ((0, None), None, 120, 120),  # until a date
+        ((0, None), 604_800, 604_800, 604_800),
+        ((7200, None), 604_800, 7200, 604_800),
+        ((7200, None), 300, 7200, 7200),
+    ],
+)
+def test_copy_is_due_by_the_earliest_email_and_stays_until_the_latest(
+    flow: tuple[int, int | None], own_s: int | None, deadline_s: int, most_s: int
+) -> None:
+    generation = made(job(), config(template(source(), delay_s=own_s), waits={"77": flow}))
+
+    assert generation.deadline_at == TEN + timedelta(seconds=deadline_s)
+    assert generation.clean_at == TEN + timedelta(seconds=most_s + 900)
 
 
 @pytest.mark.parametrize(

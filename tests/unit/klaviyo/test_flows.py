@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.klaviyo.client import Flow, FlowAction, Message
-from shared.klaviyo.flows import FlowMessage, delays_after_webhook, read_flow_messages
+from shared.klaviyo.flows import FlowMessage, Wait, read_flow_messages, waits_after_webhook
 
 OURS = {"message": {"url": "https://copy.example/api/generate/acme"}}
 
@@ -25,7 +25,7 @@ def delay(action_id: str, following: str | None, value: int, unit: str = "minute
 def test_the_delays_between_webhook_and_email_add_up() -> None:
     graph = [webhook("1", "2"), delay("2", "3", 2), delay("3", "4", 1, "hours"), step("4", "send-email")]
 
-    assert delays_after_webhook(graph)["4"] == 120 + 3600
+    assert waits_after_webhook(graph)["4"] == Wait(120 + 3600, 120 + 3600)
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def test_a_second_value_belongs_to_the_smaller_unit(
 ) -> None:
     graph = [webhook("1", "2"), delay("2", "3", value, unit, secondary_value=secondary), step("3", "send-email")]
 
-    assert delays_after_webhook(graph)["3"] == expected_s
+    assert waits_after_webhook(graph)["3"] == Wait(expected_s, expected_s)
 
 
-def test_the_nearest_webhook_and_the_shortest_way_count() -> None:
+def test_the_nearest_webhook_counts_by_the_shortest_way_and_by_the_longest() -> None:
     split = FlowAction(
         "2", {"type": "conditional-split", "links": {"next_if_true": "3", "next_if_false": "4"}, "data": {}}
     )
@@ -49,9 +49,41 @@ def test_the_nearest_webhook_and_the_shortest_way_count() -> None:
         delay("6", "7", 1440), webhook("7", "8"), delay("8", "9", 4), step("9", "send-email"),
     ]  # fmt: skip
 
-    delays = delays_after_webhook(graph)
+    waits = waits_after_webhook(graph)
 
-    assert (delays["5"], delays["9"]) == (180, 240)
+    assert (waits["5"], waits["9"]) == (Wait(180, 3600), Wait(240, 240))
+
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+WORKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday"]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "expected"),
+    [
+        (delay("2", "3", 1, "days", delay_until_time="09:00:00"), Wait(DAY, 2 * DAY)),
+        (delay("2", "3", 0, "days", delay_until_time="09:00:00"), Wait(0, DAY)),
+        (delay("2", "3", 2, "hours", delay_until_weekdays=["tuesday"]), Wait(2 * HOUR, 2 * HOUR + 7 * DAY)),
+        (delay("2", "3", 1, "days", delay_until_time="09:00:00", delay_until_weekdays=WORKDAYS), Wait(DAY, 4 * DAY)),
+        (delay("2", "3", 1, "days", delay_until_weekdays=["sunday", "wednesday"]), Wait(DAY, 5 * DAY)),
+        (delay("2", "3", 1, "days", delay_until_weekdays=[*WORKDAYS, "saturday", "sunday"]), Wait(DAY, DAY)),
+        (delay("2", "3", 1, "days", delay_until_weekdays=["someday"]), Wait(DAY, 8 * DAY)),
+        (step("2", "target-date", "3", target_time="09:00:00"), Wait(0, None)),
+        (step("2", "countdown-delay", "3", unit="weeks", value=1), Wait(0, None)),
+        (step("2", "back-in-stock-delay", "3"), Wait(0, None)),
+    ],
+)
+def test_a_delay_until_something_may_last_longer_than_it_says(waiting: FlowAction, expected: Wait) -> None:
+    assert waits_after_webhook([webhook("1", "2"), waiting, step("3", "send-email")])["3"] == expected
+
+
+def test_what_is_certain_before_and_after_a_wait_for_a_date_counts() -> None:
+    graph = [
+        webhook("1", "2"), delay("2", "3", 3), step("3", "target-date", "4"), delay("4", "5", 2),
+        step("5", "send-email"),
+    ]  # fmt: skip
+
+    assert waits_after_webhook(graph)["5"] == Wait(5 * MINUTE, None)
 
 
 def test_an_email_without_our_webhook_has_no_delay() -> None:
@@ -61,13 +93,21 @@ def test_an_email_without_our_webhook_has_no_delay() -> None:
         step("3", "send-email"),
     ]
 
-    assert delays_after_webhook(graph) == {}
+    assert waits_after_webhook(graph) == {}
 
 
 def test_a_circle_or_a_broken_definition_ends() -> None:
     graph = [webhook("1", "2"), delay("2", "1", 1), FlowAction("3", {}), FlowAction("4", {"type": "send-webhook"})]
 
-    assert delays_after_webhook(graph) == {"2": 0}
+    assert waits_after_webhook(graph) == {"2": Wait(0, 0)}
+
+
+def test_nobody_knows_how_long_people_go_in_a_circle() -> None:
+    split = FlowAction("2", {"type": "conditional-split", "links": {"next_if_true": "3"}, "data": {}})
+    back = FlowAction("4", {"type": "trigger-split", "links": {"next_if_true": "2", "next_if_false": "5"}})
+    graph = [webhook("1", "2"), split, delay("3", "4", 3), back, step("5", "send-email")]
+
+    assert waits_after_webhook(graph)["5"] == Wait(180, None)
 
 
 class Account:
@@ -84,7 +124,9 @@ class Account:
 
 
 async def test_emails_of_living_flows_are_mapped() -> None:
-    assert await read_flow_messages(Account()) == [FlowMessage("F1", "Welcome", "live", "3", "M1", "Hello", 120)]
+    assert await read_flow_messages(Account()) == [
+        FlowMessage("F1", "Welcome", "live", "3", "M1", "Hello", Wait(120, 120))
+    ]
 
 
 class Moving(Account):
@@ -98,4 +140,6 @@ class Moving(Account):
 
 
 async def test_what_is_listed_twice_is_one_email_under_its_newest_name() -> None:
-    assert await read_flow_messages(Moving()) == [FlowMessage("F1", "Welcome back", "live", "3", "M1", "Hello", 120)]
+    assert await read_flow_messages(Moving()) == [
+        FlowMessage("F1", "Welcome back", "live", "3", "M1", "Hello", Wait(120, 120))
+    ]

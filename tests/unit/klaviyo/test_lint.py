@@ -241,6 +241,27 @@ def test_a_webhook_after_the_email_or_none_is_told_apart() -> None:
     assert "Add a Webhook step" in none.fix
 
 
+@pytest.mark.parametrize(
+    ("waiting", "own_s", "outcome", "says"),
+    [
+        (step("2", "time-delay", "3", unit="days", value=1, delay_until_time="09:00"), None, "good", "1 day to 2 days"),
+        (step("2", "time-delay", "3", unit="days", value=0, delay_until_time="09:00"), 600, "warning", "up to 1 day"),
+        (step("2", "target-date", "3"), None, "warning", "set Time Delay to the longest"),
+        (step("2", "target-date", "3"), 604_800, "good", "Time Delay of 7 days counts"),
+    ],
+)
+def test_a_delay_that_is_no_plain_span_is_said_as_it_is(
+    waiting: FlowAction, own_s: int | None, outcome: Outcome, says: str
+) -> None:
+    read = flow()
+    read = replace(read, actions=[read.actions[0], waiting, read.actions[2]])
+
+    answer = said(read, replace(WANTED, delay_s=own_s))["delay"]
+
+    assert answer.outcome == outcome
+    assert says in f"{answer.found} {answer.fix}"
+
+
 def test_the_delay_is_judged_by_what_was_measured() -> None:
     slow = replace(WANTED, p99_s=200.0, recommended_delay_s=300)
 
