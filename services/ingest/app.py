@@ -18,6 +18,8 @@ from services.ingest.counting.shown import ShownCounter, StoredShownCounts
 from services.ingest.handler import Deps, ingest_files
 from services.ingest.loading.staging import Stagings
 from services.ingest.reading.text import Limits
+from services.ingest.reconciling.flow_store import KeptFlows
+from services.ingest.reconciling.flows import FlowWatch
 from services.ingest.reconciling.reconciler import Reconciler
 from services.ingest.reconciling.store import Comparisons
 from services.ingest.retention import Days, Retention
@@ -43,6 +45,7 @@ from shared.db.pool import Database, open_database
 from shared.errors import Outage
 from shared.hosts import Hosts
 from shared.keyring import KeptRing
+from shared.klaviyo.client import KlaviyoClient
 from shared.klaviyo.reports import Reports
 from shared.klaviyo.wire import open_session
 from shared.messaging.asking import answer_each
@@ -112,6 +115,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "probes": probes.run,
             "silence": SilenceWatch(sources, clock).run,
             "reconciler": reconciler.run,
+            "flows": _flow_watch(settings, session, database, ring, clock).run,
             "keyring": kept.run,
             **{name: stepper.run for name, stepper in _steppers(settings, database, clock).items()},
             **{name: consumer.run for name, consumer in consumers.items()},
@@ -133,6 +137,19 @@ def _reconciler(
         ring,
         clock,
         uuid4,
+        every=timedelta(seconds=settings.ingest_reconcile_s),
+        tick_s=settings.ingest_tick_s,
+    )
+
+
+def _flow_watch(
+    settings: Settings, session: aiohttp.ClientSession, database: Database, ring: KeyRing, clock: Clock
+) -> FlowWatch:
+    return FlowWatch(
+        KeptFlows(database),
+        lambda base_url, key: KlaviyoClient(session, base_url, key, clock=clock),
+        ring,
+        clock,
         every=timedelta(seconds=settings.ingest_reconcile_s),
         tick_s=settings.ingest_tick_s,
     )

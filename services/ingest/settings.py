@@ -41,7 +41,9 @@ class Settings(ServiceSettings):
         900, gt=0, description="At most this often a template's weighted estimates are computed anew from its log."
     )
     ingest_reconcile_s: float = Field(
-        3600, ge=60, description="How often an org's counts are compared with Klaviyo's own totals."
+        3600,
+        ge=60,
+        description="How often an org's counts are compared with Klaviyo's own totals, and its flows read again.",
     )
     ingest_klaviyo_window_min: int = Field(
         15, ge=1, le=1440, description="Sources that are Klaviyo's events: minutes of one window; has to divide a day."

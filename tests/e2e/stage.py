@@ -7,7 +7,7 @@ they do to the box over HTTP. All share one scaled clock, which can jump.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -85,10 +85,13 @@ class Stage:
         return await run_justai(self.env, *arguments, given=given)
 
     @asynccontextmanager
-    async def serving(self, *, ahead: timedelta = timedelta(0)) -> AsyncIterator[str]:
+    async def serving(
+        self, *, ahead: timedelta = timedelta(0), names: Sequence[str] = _NAMES, **settings: str
+    ) -> AsyncIterator[str]:
         """Our services, their clock so far ahead of the start; the gateway's URL."""
         spec = f"scaled:{FACTOR:g}:{self.real_origin}:{(self.origin + ahead).isoformat()}"
-        running = services({**self.env, "JUSTAI_CLOCK": spec}, _NAMES)
+        env = {**self.env, "JUSTAI_CLOCK": spec} | {f"JUSTAI_{name.upper()}": value for name, value in settings.items()}
+        running = services(env, names)
         async with supervise(running.commands, log_dir=self.folder / f"logs-{ahead.days}", cwd=ROOT):
             yield running.gateway_url
 

@@ -9,10 +9,13 @@ from uuid import UUID, uuid4
 
 import aiohttp
 
+from services.ingest.reconciling.flow_store import KeptFlows
+from services.ingest.reconciling.flows import FlowWatch
 from services.ingest.reconciling.reconciler import Reconciler
 from services.ingest.reconciling.store import Comparisons
 from shared.clock import FrozenClock
 from shared.crypto import KeyRing
+from shared.klaviyo.client import KlaviyoClient
 from shared.klaviyo.reports import Reports
 from simulator.account import Account, PrivateKey
 from simulator.api.operations import PAGE_SCOPES
@@ -51,6 +54,13 @@ class Boxed:
         return Reconciler(
             Comparisons(self.rig.database), lambda url, key: Reports(self.session, url, key, clock), KeyRing(RING),
             clock, uuid4, every=timedelta(hours=1), tick_s=5,
+        )  # fmt: skip
+
+    def flow_watch(self) -> FlowWatch:
+        clock = Hurrying(self.rig.clock)
+        return FlowWatch(
+            KeptFlows(self.rig.database), lambda url, key: KlaviyoClient(self.session, url, key, clock=clock),
+            KeyRing(RING), clock, every=timedelta(hours=1), tick_s=5,
         )  # fmt: skip
 
     def calls(self, operation: str) -> int:

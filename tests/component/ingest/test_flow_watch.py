@@ -1,0 +1,144 @@
+"""Flows are read again by themselves: a real database, and the account in a box as Klaviyo."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from simulator.account import Account
+from simulator.admin.bodies import ActionPatch, DelayBody, EmailBody, FlowBody, WebhookBody
+from simulator.admin.build import build_flow, change_action
+from simulator.flow.definitions import Flow
+from tests.component.ingest.boxed import Boxed, boxed
+from tests.component.ingest.given import SENT
+from tests.component.ingest.rig import Rig
+
+HOUR_S = 3600
+WEBHOOK = WebhookBody(type="send-webhook", url="https://copy.example/api/generate/shop", body="{}")
+DELAY = DelayBody(type="time-delay", value=2)
+EMAIL = EmailBody(type="send-email", subject="s", html="h")
+
+
+@pytest.fixture
+async def box(rig: Rig) -> AsyncIterator[Boxed]:
+    async with boxed(rig) as made:
+        yield made
+
+
+async def placed(box: Boxed, *, account: Account | None = None) -> Flow:
+    """A flow with our webhook, and a template that names it; nobody has read it yet."""
+    flow = build_flow(box.world, account or box.account, FlowBody(name="Welcome", actions=[WEBHOOK, DELAY, EMAIL]))
+    await box.rig.run(
+        "INSERT INTO templates (org_id, template_id, name, state, flow_id, treatment_action_id, created_at, updated_at)"
+        " VALUES ($1, $2, 'Welcome', 'active', $2, $3, $4, $4)",
+        box.rig.org_id, flow.id, flow.actions[2].id, SENT,
+    )  # fmt: skip
+    return flow
+
+
+async def known(box: Boxed) -> list[dict[str, Any]]:
+    return await box.rig.rows(
+        "SELECT flow_id, flow_status, delay_s, latest_s, open_ended, delay_changed_at FROM flow_messages"
+    )
+
+
+async def told(box: Boxed) -> dict[str, Any]:
+    return await box.rig.one("SELECT * FROM klaviyo_reads WHERE kind = 'flows'")
+
+
+async def test_a_delay_that_was_changed_counts_within_the_hour(box: Boxed) -> None:
+    flow, watch = await placed(box), box.flow_watch()
+    assert await watch.read_one() is True
+    [before] = await known(box)
+    assert await watch.read_one() is False
+
+    change_action(box.world, flow.actions[1], ActionPatch(value=1, unit="hours"))
+    box.rig.clock.advance(HOUR_S)
+    assert await watch.read_one() is True
+
+    [after] = await known(box)
+    assert (before["delay_s"], before["latest_s"], before["delay_changed_at"]) == (120, 120, None)
+    assert (after["delay_s"], after["latest_s"]) == (3600, 3600)
+    assert after["delay_changed_at"] is not None
+    box.rig.clock.advance(HOUR_S)
+    await watch.read_one()
+    assert await known(box) == [after]
+
+
+async def test_a_wait_is_kept_as_it_is(box: Boxed) -> None:
+    flow, watch = await placed(box), box.flow_watch()
+    change_action(box.world, flow.actions[1], ActionPatch.model_validate({"until_time": "09:00"}))
+
+    await watch.read_one()
+
+    [row] = await known(box)
+    assert (row["delay_s"], row["latest_s"], row["open_ended"]) == (120, 120 + 86_400, False)
+
+
+async def test_only_flows_that_copy_is_written_for_are_read(box: Boxed) -> None:
+    flow = await placed(box)
+    for number in range(20):
+        build_flow(box.world, box.account, FlowBody(name=f"Other {number}", actions=[DELAY, EMAIL]))
+    await box.rig.add_flow_message("OTHER", "M0", flow_id="GONE")  # it held a webhook of ours
+    await box.rig.run("INSERT INTO flow_messages SELECT org_id, 'F0', 'Plain', 'live', 'A0', 'M0', 'M', NULL, $2"
+                      " FROM orgs WHERE org_id = $1", box.rig.org_id, SENT)  # fmt: skip
+
+    await box.flow_watch().read_one()
+
+    assert box.calls("get_actions_for_flow") == 1
+    assert {row["flow_id"] for row in await known(box)} == {flow.id, "F0"}
+
+
+async def test_a_key_that_may_not_read_flows_is_not_tried(box: Boxed) -> None:
+    await placed(box)
+    await box.use_key({"profiles:write", "metrics:read"})
+
+    assert await box.flow_watch().read_one() is False
+
+
+async def test_what_cannot_be_read_is_told_and_tried_again_and_nothing_is_lost(box: Boxed) -> None:
+    await placed(box)
+    watch = box.flow_watch()
+    await watch.read_one()
+    before = await known(box)
+    box.key.revoked = True
+    box.rig.clock.advance(HOUR_S)
+
+    assert await watch.read_one() is True
+    refused = await told(box)
+    box.key.revoked = False
+    box.rig.clock.advance(HOUR_S)
+    await watch.read_one()
+
+    assert "the key is not accepted" in refused["problem"]
+    assert (await told(box))["problem"] is None
+    assert await known(box) == before
+
+
+async def test_one_orgs_trouble_keeps_no_other_waiting_and_replicas_share_them(box: Boxed) -> None:
+    await placed(box)
+    other = uuid4()
+    await box.rig.run("INSERT INTO orgs VALUES ($1, 'broken', 'broken', $2)", other, SENT)
+    await box.connect(other, box.world.add_key(box.account, {"flows:read"}))
+    await box.rig.run("UPDATE integrations SET sealed_key = 'k9:none' WHERE org_id = $1", other)
+    await box.rig.run("INSERT INTO templates (org_id, template_id, name, flow_id, created_at, updated_at)"
+                      " VALUES ($1, 't', 'T', 'F', $2, $2)", other, SENT)  # fmt: skip
+    first, second = box.flow_watch(), box.flow_watch()
+
+    assert [await one.read_one() for one in (first, second, first, second)] == [True, True, False, False]
+
+    assert len(await known(box)) == 1
+    reads = await box.rig.rows("SELECT problem IS NULL AS read FROM klaviyo_reads WHERE kind = 'flows' ORDER BY 1")
+    assert [row["read"] for row in reads] == [False, True]
+
+
+async def test_what_somebody_has_read_in_the_meantime_stays(box: Boxed) -> None:
+    flow, watch = await placed(box), box.flow_watch()
+    await watch.read_one()
+    box.rig.clock.advance(HOUR_S)
+    begun = box.rig.clock.now()
+    await box.rig.run("UPDATE klaviyo_reads SET tried_at = $1, read_at = $1", begun)
+
+    assert not await watch._kept.keep(box.rig.org_id, [], [flow.id], begun, begun)  # an older reading
+    assert len(await known(box)) == 1
