@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from services.ingest.loading.staging import Staged, Stagings
 from services.ingest.records import Changed, Claimed, Listed, Listing, Loaded, Source
 from services.ingest.sources.poller import Pace, Poller
+from shared.api_keys import Peppers
 from shared.errors import Outage
 from tests.component.ingest.given import Mail, Row, again, nested_csv
-from tests.component.ingest.rig import STABLE_S, Rig, Server
+from tests.component.ingest.rig import PEPPER, STABLE_S, Rig, Server
 
 NAMES = ("a.csv", "b.csv", "c.csv")
 PEOPLE = 2
@@ -163,7 +164,7 @@ class World:
         self.rig, self.memory, self.model = rig, Memory({}), Model()
         self.former: dict[str, list[Version]] = {}
         self.jobs: list[Any] = []
-        self.stagings = Dying(rig.database, window=timedelta(days=1))
+        self.stagings = Dying(rig.database, window=timedelta(days=1), peppers=Peppers(PEPPER))
         self._now = 1_700_000_000
         rig.with_deps(servers=self.memory, stagings=self.stagings)
         pace = Pace(tick_s=5, stable=timedelta(seconds=STABLE_S), requeue=timedelta(minutes=1), parallel=1)
