@@ -24,6 +24,7 @@ from cli import (
     power,
     preview,
     quota,
+    restored,
     results,
     rules,
     schema,
@@ -68,7 +69,7 @@ for command in (
     outcomes.outcomes, why.why, quota.quota, results.results, what_if.what_if, power.plan,
     sources.source, exports.export, dead.dead, console.console, audit.audit, number.number, person.person,
     checks.check, config.export_config, config.apply, doctor.doctor, lake.lake, event.event,
-    sends.sends, sends.email,
+    sends.sends, sends.email, restored.restored,
 ):  # fmt: skip
     main.add_command(command)
 

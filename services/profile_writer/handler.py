@@ -12,6 +12,7 @@ from services.profile_writer.intake_rules import place, place_beside
 from services.profile_writer.rows import Key, Outcome, Ref
 from services.profile_writer.store import Desk, Known, Store
 from shared.clock import Clock
+from shared.db import losses
 from shared.errors import Outage, Permanent, Transient
 from shared.schemas.jobs import WriteJob
 
@@ -67,8 +68,10 @@ class Intake:
             keys = {one.key for one in wanted}
             book = await desk.open_profiles(keys)
             beside = _beside(keys, book.keys())
+            loss = await losses.doubted(desk.connection, now)
             for one in wanted:
-                book.record(one.key, place(one, book.pending(one.key), book.held(one.key), now, self._margin_s))
+                pending, held = book.pending(one.key), book.held(one.key)
+                book.record(one.key, place(one, pending, held, now, self._margin_s, loss))
                 for key in beside.get(one.key, ()):
                     there = replace(one, key=key)
                     book.record(key, place_beside(there, book.pending(key), book.held(key), now))

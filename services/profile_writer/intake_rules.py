@@ -7,11 +7,16 @@ The promise behind every rule: no email ever shows an older generation's copy. A
 from dataclasses import replace
 from datetime import datetime
 
+from services.profile_writer.losses import suspected
 from services.profile_writer.rows import Action, Ending, Held, Lane, Outcome, Pending, Ref, Verdict, Wanted
+from shared.db.losses import Loss
 
 
-def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datetime, margin_s: float) -> Verdict:
+def place(
+    wanted: Wanted, pending: Pending | None, held: Held | None, now: datetime, margin_s: float, loss: Loss | None = None
+) -> Verdict:
     """The newest accepted generation wins; the order of arrival does not matter; a repetition changes nothing.
+    `loss`: a span of which nothing is known, so an older copy from then could show.
 
     | the job | becomes |
     | known already (waiting, in flight, sent) | nothing |
@@ -27,7 +32,7 @@ def place(wanted: Wanted, pending: Pending | None, held: Held | None, now: datet
     same = [known for known in (pending, held) if known and known.ref.generation_id == wanted.ref.generation_id]
     if same and wanted.accepted_at <= max(known.accepted_at for known in same):
         return Verdict(pending, held)
-    held = noted(wanted, held)
+    held = noted(wanted, suspected(wanted, held, loss))
     if pending is not None and pending.accepted_at > wanted.accepted_at:
         return _overtaken(wanted, pending, held)
     if held is not None and held.decided_at > wanted.accepted_at:

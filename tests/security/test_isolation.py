@@ -20,6 +20,7 @@ OF_NO_ORG: Final[Mapping[str, str]] = {
     "klaviyo_roads": "as klaviyo_accounts, by road",
     "klaviyo_report_calls": "as klaviyo_accounts: which minute the account's next report may be asked for",
     "ring_holders": "of our processes: names of the keys that each can open with; only the worker's role has rights",
+    "losses": "spans of the installation that a restore did not bring back; only the worker's role has rights",
     "dropped_days": "days alone, the same for everybody; the tenant's role may read them",
     "events_kept": "a day alone, the same for everybody; the tenant's role may read it",
     "users": "a person may work in several orgs; the tenant's role sees the names of its own members",

@@ -175,16 +175,24 @@ def _in_doubt(
 
 
 def _restored(sent: Sent, held: Held | None) -> Held | None:
-    """What the profile held before a write that was certainly not applied, but for what was decided meanwhile."""
+    """What the profile held before a write that was certainly not applied, but for what was decided, or `suspected`,
+    meanwhile."""
     before = sent.before
     if _covered(held):
         return held
-    if before is None or held is None:
+    if held is None:
         return before
-    may_show = {before.written_for, *before.older_for} if before.dirty else set()
+    if before is None:
+        return held if held.older_for else None
+    suspected = {*held.older_for} - {*_older_for(sent.row, before)}
+    older_for = {*before.older_for, *suspected} if before.dirty else set()
+    may_show = {before.written_for, *older_for} if before.dirty else set()
     stale_for = {*before.stale_for, *may_show.intersection(held.stale_for)}
     at, until = max(before.decided_at, held.decided_at), max(before.decided_until, held.decided_until)
-    return replace(before, decided_at=at, decided_until=until, stale_for=tuple(sorted(stale_for)))
+    return replace(
+        before, older_for=tuple(sorted(older_for)), decided_at=at, decided_until=until,
+        stale_for=tuple(sorted(stale_for)),
+    )  # fmt: skip
 
 
 def _rejected(

@@ -13,6 +13,8 @@ import pytest
 
 from services.profile_writer.upkeep import sweeper
 from shared.admin.stops import RESUME_ORG, RESUME_TEMPLATE, STOP_ORG, STOP_TEMPLATE
+from shared.db import losses
+from shared.db.losses import Loss
 from simulator.faults import Fault
 from tests.component.profile_writer.rig import Rig, rigged, writing
 from tests.support.waiting import eventually
@@ -261,3 +263,35 @@ async def _without_notifications(database_url: str) -> None:
         await owner.execute("ALTER TABLE templates DISABLE TRIGGER templates_changed")
     finally:
         await owner.close()
+
+
+LOSE = ("profile_state", "write_outcomes", "generations")
+
+
+@pytest.mark.parametrize("ending", ["stopped", "cleared"])
+async def test_copy_of_which_a_restored_database_knows_nothing_is_off_before_the_next_email(
+    database_url: str, amqp_url: str, ending: str
+) -> None:
+    """The person comes back after the restore, and gets the control content."""
+    async with rigged(database_url, amqp_url, factor=1) as rig:
+        [person] = rig.people(1)
+        dumped_at = rig.clock.now()
+        async with writing(rig):
+            await rig.send(await rig.generate(person))
+            await rig.outcomes(1)
+        for table in LOSE:
+            await sql(rig, f"DELETE FROM {table}")
+        async with rig.db.connection() as connection:
+            now = rig.clock.now()
+            await losses.declare(connection, Loss(dumped_at, now), now + timedelta(days=90))
+        if ending == "stopped":
+            await sql(rig, STOP_ORG, rig.org_id, rig.clock.now(), "restored")
+        assert holding(rig, [person])
+
+        async with writing(rig):
+            await rig.send(await rig.generate(person, control=ending == "cleared"))
+            [outcome] = (await rig.outcomes(1)).values()
+            await empty(rig, [person])
+
+        assert outcome["outcome"] == ending
+        await eventually(lambda: rig_is_clean(rig))

@@ -12,6 +12,7 @@ from services.profile_writer.intake_rules import place
 from services.profile_writer.rows import Held, Key, Outcome, Pending, Ref, Verdict, Wanted
 from services.profile_writer.stops import Stops, sweep
 from services.profile_writer.turns.rules import Sent, settle
+from shared.db.losses import Loss
 from shared.errors import Failure
 
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -53,6 +54,8 @@ class Profile(RuleBasedStateMachine):
         self.stops, self.has_stopped = Stops(), False  # now, and ever
         self.swept = True  # since the last stop, and no other template's write is to replace the copy since then
         self.landing = False  # the sweep has met something in flight, and looks again when that has landed
+        self.loss: Loss | None = None
+        self.lost: Copy | None = None  # copy of that span, of which the rules were not told
 
     # --- what happens outside ----------------------------------------------------------------------------------------
 
@@ -130,7 +133,8 @@ class Profile(RuleBasedStateMachine):
         if job.ref.generation_id in self.outcomes and job.deadline_at <= first.deadline_at:
             return
         stopped = self.stops.cover(ORG, job.written_for)
-        self.apply(place(replace(job, stopped=stopped), self.pending, self.held, self.now, MARGIN_S))
+        job = replace(job, stopped=stopped)
+        self.apply(place(job, self.pending, self.held, self.now, MARGIN_S, self.loss))
 
     def it_arrives(self) -> None:
         if not self.arrived:

@@ -8,15 +8,16 @@ from uuid import UUID
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from services.profile_writer.rows import Lane, NotSent, Stopped
 from services.profile_writer.turns.late_rules import hidden, may_have_landed, uncovered
 from services.profile_writer.turns.rules import Sent, clean_up, expire, over, take
 from services.profile_writer.turns.unanswered import MAY_LAND_FOR
+from shared.db.losses import Loss
 from shared.errors import Failure, Permanent, Throttled
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, NoAnswer, Unreachable
-from tests.unit.profile_writer.one_profile import LEASE_S, MARGIN_S, ORG, Profile
+from tests.unit.profile_writer.one_profile import LEASE_S, MARGIN_S, ORG, START, Copy, Profile
 
 NOT_APPLIED = st.sampled_from(
     [
@@ -192,7 +193,7 @@ class OneProfile(Profile):
 
     @invariant()
     def a_dirty_profile_is_never_forgotten(self) -> None:
-        if self.really is not None:
+        if self.really is not None and (self.really is not self.lost or self.delivered):
             assert self.held is not None
             assert self.held.dirty
 
@@ -207,6 +208,8 @@ class OneProfile(Profile):
         was withdrawn, is on the profile only while a row of the first lane is about to replace or remove it."""
         if self.really is None or self.turn is not None or self.klaviyo_refused_to_clear:
             return
+        if self.undecided():
+            return
         newest = self.newest_for(self.really.written_for)
         if self.really.generation_id == newest.ref.generation_id and newest.action == "write":
             return
@@ -217,6 +220,8 @@ class OneProfile(Profile):
     def stopped_copy_is_taken_away_first(self) -> None:
         if self.really is None or self.turn is not None or not self.swept or self.klaviyo_refused_to_clear:
             return
+        if self.really is self.lost:
+            return  # whose it is, nobody knows
         if self.stops.cover(ORG, self.really.written_for):
             assert self.pending is not None
             assert self.pending.lane == Lane.DIRTY
@@ -240,14 +245,19 @@ class OneProfile(Profile):
         for _ in range(3):
             self.now += timedelta(days=2)
             self.run_until_idle()
-        assert self.really is None
+        assert self.really is (None if self.delivered or self.gone else self.lost)
         assert self.held is None
         assert self.pending is None
 
     # --- the machinery -----------------------------------------------------------------------------------------------
 
+    def undecided(self) -> bool:
+        """Lost copy is there, and no email of its message is to come, as far as the rules have been told."""
+        known = {job.written_for for job in self.delivered}
+        return self.really is not None and self.really is self.lost and self.really.written_for not in known
+
     def check_newest(self) -> None:
-        if self.really is None or self.klaviyo_refused_to_clear:
+        if self.really is None or self.undecided() or self.klaviyo_refused_to_clear:
             return
         newest = self.newest_for(self.really.written_for)
         if newest.deadline_at > self.now:
@@ -290,3 +300,17 @@ class OneProfile(Profile):
 
 OneProfile.TestCase.settings = settings(max_examples=400, stateful_step_count=25)
 TestOneProfile = OneProfile.TestCase
+
+
+class RestoredProfile(OneProfile):
+    """The same, where copy is there of which the restored database knows nothing."""
+
+    @initialize()
+    def begin(self) -> None:
+        super().begin()
+        self.loss = Loss(START - timedelta(hours=8), START)
+        self.really = self.lost = Copy(UUID(int=1), "A", START - timedelta(minutes=1))
+
+
+RestoredProfile.TestCase.settings = settings(max_examples=400, stateful_step_count=25)
+TestRestoredProfile = RestoredProfile.TestCase
