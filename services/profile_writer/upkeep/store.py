@@ -10,9 +10,12 @@ from services.profile_writer.store import Store
 from services.profile_writer.upkeep.live_view import LiveView, Quota, Waiting, live_view
 from shared.db.pool import Database
 from shared.klaviyo.bulk import SCOPES
+from shared.schemas.ids import generation_day
 
 LATE = timedelta(seconds=5)
 """A runnable account is served within a fraction of this, where there are writers enough."""
+
+_LEFT_AFTER = timedelta(days=1)  # without a webhook an org whose key is refused is one that left
 
 
 class UpkeepStore:
@@ -132,14 +135,24 @@ class UpkeepStore:
         return {"closed": 0, "open": 0, "probing": 0} | {row["state"]: row["accounts"] for row in rows}
 
     COUNT_PAUSED = """
-        SELECT count(*) FROM write_pauses p LEFT JOIN integrations i ON i.org_id = p.org_id
-        WHERE p.integration_at IS NOT DISTINCT FROM i.updated_at
+        SELECT count(*) FROM write_pauses p JOIN orgs c ON c.org_id = p.org_id
+        LEFT JOIN integrations i ON i.org_id = p.org_id
+        WHERE p.integration_at IS NOT DISTINCT FROM i.updated_at AND (
+            EXISTS (SELECT FROM pending_writes w WHERE w.account_key = p.account_key AND w.lane = 0
+                    AND w.org_id = p.org_id AND w.clean_at > $1)
+            OR c.stopped_at IS NULL AND (
+                EXISTS (SELECT FROM pending_writes w WHERE w.account_key = p.account_key AND w.lane < 3
+                        AND w.org_id = p.org_id AND w.action = 'write')
+                OR EXISTS (SELECT FROM generations g
+                           WHERE g.org_id = p.org_id AND g.day >= $3 AND g.accepted_at > $2)))
     """
 
-    async def paused(self) -> int:
-        """How many orgs' writes wait for another key."""
+    async def paused(self, now: datetime) -> int:
+        """How many orgs' writes wait for another key, of those that need one: emails may show what cannot be taken off,
+        or webhooks come and nobody has stopped the org. A customer who left needs none."""
+        since = now - _LEFT_AFTER
         async with self._db.connection() as connection:
-            count: int = await connection.fetchval(self.COUNT_PAUSED)
+            count: int = await connection.fetchval(self.COUNT_PAUSED, now, since, generation_day(since))
         return count
 
     COUNT_RUNNABLE = "SELECT count(*) FROM klaviyo_accounts WHERE runnable_at <= $1"

@@ -15,6 +15,7 @@ log = logs.get(__name__)
 
 _EVERY_S = 10.0  # real: gauges, and the net below everything that should have been noticed by itself
 _RETRY_S = 0.5
+_TELL_EVERY_S = 5.0  # at most, however often something else is tried again: it reads whole tables
 
 
 class Upkeep:
@@ -41,9 +42,14 @@ class Upkeep:
 
     async def run(self, stop: asyncio.Event) -> None:
         """A runner."""
+        clock, tell_at = asyncio.get_running_loop().time, 0.0
         while not stop.is_set():
             self._due.clear()
-            done = [await self._tried(work) for work in (self._follow_changes, self._look_after)]
+            done = []
+            if clock() >= tell_at:
+                done.append(await self._tried(self._tell))
+                tell_at = clock() + _TELL_EVERY_S if done[0] else 0.0
+            done += [await self._tried(work) for work in (self._follow_changes, self._look_after)]
             if all(done):
                 await first_of(stop.wait(), self._due.wait(), within_s=_EVERY_S)
             else:
@@ -79,9 +85,12 @@ class Upkeep:
                 self._changed |= changed
 
     async def _look_after(self) -> None:
-        now = self._clock.now()
-        await self._store.wake_forgotten(now)
+        await self._store.wake_forgotten(self._clock.now())
         self._wake()
+
+    async def _tell(self) -> None:
+        """By itself, and first: where the database takes no writes, how late they are has to be seen all the same."""
+        now = self._clock.now()
         view = await self._store.live_view(now, second_road=self._second_road)
         for lane in Lane:
             metrics.gauge("write_backlog", view.waiting.get(lane, 0), lane=lane.name.lower())
@@ -89,7 +98,7 @@ class Upkeep:
         metrics.gauge("write_budget_used_ratio", view.used_ratio)
         metrics.gauge("write_drain_seconds", view.drain_s)
         metrics.gauge("write_runnable_accounts", await self._store.runnable(now))
-        metrics.gauge("write_paused_orgs", await self._store.paused())
+        metrics.gauge("write_paused_orgs", await self._store.paused(now))
         for state, accounts in (await self._store.breakers(now)).items():
             metrics.gauge("klaviyo_breaker_accounts", accounts, state=state)
         if self._second_road:

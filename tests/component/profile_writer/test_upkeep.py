@@ -11,9 +11,11 @@ from services.profile_writer.store import Store
 from services.profile_writer.upkeep.move_store import MoveStore
 from services.profile_writer.upkeep.store import UpkeepStore
 from services.profile_writer.upkeep.upkeep import Upkeep
+from shared import metrics
+from shared.admin.stops import STOP_ORG
 from shared.clock import FrozenClock
 from shared.db.pool import Database, open_database
-from shared.errors import Transient
+from shared.errors import Outage, Transient
 from shared.klaviyo.bulk import SCOPES
 from tests.support.waiting import eventually
 
@@ -33,6 +35,11 @@ CONNECT = """
 PAUSE = """
     INSERT INTO write_pauses (org_id, account_key, reason, message, paused_at, integration_at)
     VALUES ($1, 'acct:A', 'key_refused', '', $2, $2)
+"""
+GENERATE = """
+    INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at,
+                             clean_at, decision, reason, property_prefix, written_for)
+    VALUES ($1, gen_random_uuid(), $2, 'w', 'P1', 't', $3, $3, $3, 'control', 'drawn', 'jai', 'w.F.A')
 """
 INSERT_ORG = "INSERT INTO orgs (org_id, slug, name, created_at) VALUES ($1, $2, $2, $3)"
 
@@ -57,20 +64,79 @@ async def test_only_accounts_that_wait_for_a_writer_count_not_those_that_wait_fo
     assert await UpkeepStore(database, Store(database)).runnable(NOW) == 2
 
 
-async def test_orgs_are_paused_until_there_is_another_key(database: Database) -> None:
-    orgs = UUID(int=1), UUID(int=2)
+async def pause_orgs(database: Database, *orgs: UUID) -> None:
+    """They got a webhook just now, and Klaviyo refuses their key."""
     async with database.connection() as connection:
-        for number, org_id in enumerate(orgs):
-            await connection.execute(INSERT_ORG, org_id, f"shop-{number}", NOW)
+        await connection.execute("SELECT ensure_partition('generations', $1)", NOW.date())
+        for org_id in orgs:
+            await connection.execute(INSERT_ORG, org_id, f"shop-{org_id.int}", NOW)
             await connection.execute(CONNECT, org_id, list(SCOPES), NOW)
             await connection.execute(PAUSE, org_id, NOW)
+            await connection.execute(GENERATE, NOW.date(), org_id, NOW)
+
+
+async def test_orgs_are_paused_until_there_is_another_key(database: Database) -> None:
+    orgs = UUID(int=1), UUID(int=2)
+    await pause_orgs(database, *orgs)
     upkeep = UpkeepStore(database, Store(database))
-    assert await upkeep.paused() == 2
+    assert await upkeep.paused(NOW) == 2
 
     async with database.connection() as connection:
         await connection.execute("UPDATE integrations SET updated_at = now() WHERE org_id = $1", orgs[0])
 
-    assert await upkeep.paused() == 1
+    assert await upkeep.paused(NOW) == 1
+
+
+async def test_a_customer_who_left_needs_no_other_key(database: Database) -> None:
+    stopped, silent, waits = UUID(int=1), UUID(int=2), UUID(int=3)
+    await pause_orgs(database, stopped, silent, waits)
+    upkeep, later = UpkeepStore(database, Store(database)), NOW + timedelta(days=2)
+
+    async with database.connection() as connection:
+        await connection.execute(STOP_ORG, stopped, NOW, None)
+    assert await upkeep.paused(NOW) == 2
+
+    async with database.connection() as connection:
+        await connection.execute(PEND, waits, NOW)  # for an email that comes long after its webhook
+    assert await upkeep.paused(later) == 1
+
+
+async def test_a_stopped_org_needs_a_key_while_its_copy_may_show(database: Database) -> None:
+    org_id = UUID(int=1)
+    await pause_orgs(database, org_id)
+    upkeep = UpkeepStore(database, Store(database))
+
+    async with database.connection() as connection:
+        await connection.execute(STOP_ORG, org_id, NOW, None)
+        await connection.execute(PEND, org_id, NOW)
+        await connection.execute("UPDATE pending_writes SET action = 'clean_up', lane = 0")
+
+    assert await upkeep.paused(NOW) == 1
+    assert await upkeep.paused(NOW + timedelta(hours=3)) == 0
+
+
+class ReadOnly(UpkeepStore):
+    """A database that takes no writes."""
+
+    async def wake_forgotten(self, now: datetime) -> None:
+        raise Outage("the database takes no writes", reason="database_read_only")
+
+
+async def test_how_late_writes_are_is_told_where_the_database_takes_none(database: Database) -> None:
+    store, stop = Store(database), asyncio.Event()
+    async with database.connection() as connection:
+        await connection.execute(INSERT, "acct:A", None)
+        await connection.execute(PEND, uuid4(), NOW)
+    moves, clock = MoveStore(database, store, margin_s=2), FrozenClock(NOW + timedelta(hours=2))
+    upkeep = Upkeep(ReadOnly(database, store), moves, clock, wake=lambda: None)
+    metrics.gauge("write_oldest_overdue_seconds", 0)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(upkeep.run(stop))
+        try:
+            await eventually(lambda: metrics.REGISTRY.get_sample_value("jai_write_oldest_overdue_seconds") == 3600)
+        finally:
+            stop.set()
 
 
 async def test_a_row_that_is_spoilt_says_nothing_of_how_late_writes_are(database: Database) -> None:
