@@ -7,6 +7,7 @@ from random import Random
 from uuid import UUID
 
 from services.profile_writer.intake_rules import as_clean_up, leave, noted, remembered
+from services.profile_writer.losses import NOT_KNOWN
 from services.profile_writer.rows import Held, Lane, NotSent, Outcome, Pending, Road, Stopped, Verdict
 from services.profile_writer.stops import end
 from services.profile_writer.turns.unanswered import given_up, in_doubt_until, once_more, remembered_until
@@ -85,8 +86,9 @@ def _older_for(row: Pending, held: Held | None) -> tuple[str, ...]:
 
 
 def _overtaken(row: Pending) -> tuple[Outcome, ...]:
-    """The end of what was in flight without being confirmed, when a newer generation has taken the row meanwhile."""
-    if row.sent is None or row.sent.generation_id == row.ref.generation_id:
+    """The end of what was in flight without being confirmed, when a newer generation has taken the row meanwhile. What
+    a restored database does not know has no end here: its clean-up may be in flight."""
+    if row.sent is None or row.sent.generation_id in (row.ref.generation_id, NOT_KNOWN):
         return ()
     return (Outcome(row.sent, "superseded", "unconfirmed", 1),)
 

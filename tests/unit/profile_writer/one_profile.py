@@ -51,6 +51,7 @@ class Profile(RuleBasedStateMachine):
         self.delivered: list[Wanted] = []
         self.outcomes: dict[UUID, Outcome] = {}
         self.klaviyo_refused_to_clear = False  # nothing can be done then but to try again a day later
+        self.klaviyo_refused_what_it_took = False  # the same copy, sent once more; then it is taken off
         self.stops, self.has_stopped = Stops(), False  # now, and ever
         self.swept = True  # since the last stop, and no other template's write is to replace the copy since then
         self.landing = False  # the sweep has met something in flight, and looks again when that has landed

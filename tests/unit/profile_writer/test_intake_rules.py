@@ -6,7 +6,7 @@ import pytest
 
 from services.profile_writer.intake_rules import leave, noted, place, place_beside
 from services.profile_writer.rows import Action, Held, Lane
-from services.profile_writer.turns.rules import Sent, over, settle, take
+from services.profile_writer.turns.rules import Sent, clean_up, over, settle, take
 from shared.db.losses import Loss
 from shared.klaviyo.errors import Unreachable
 from tests.unit.profile_writer.given import (
@@ -415,6 +415,19 @@ def test_what_was_put_there_or_taken_off_since_the_restore_is_known(state: str) 
 
     assert verdict.pending is None
     assert endings(verdict) == [(2, "nothing_to_clear", None)]
+
+
+def test_the_clean_up_of_what_nobody_knows_ends_no_generation() -> None:
+    """Its writer dies, and a newer generation has taken the row meanwhile."""
+    suspect = place(wanted(1, action="clear"), None, None, NOW, MARGIN_S, LOSS).held
+    assert suspect is not None
+    row = clean_up(suspect, None, NOW).pending
+    assert row is not None
+    taking = take(row, suspect, TURN, NOW + seconds(30))
+    then = place(wanted(2), taking.pending, taking.held, NOW, MARGIN_S, LOSS)
+    assert then.pending is not None
+
+    assert take(then.pending, then.held, TURN, NOW + seconds(60)).outcomes == ()
 
 
 def test_a_danger_that_is_seen_while_something_else_is_in_flight_stays_where_that_is_not_applied() -> None:

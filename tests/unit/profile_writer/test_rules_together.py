@@ -75,6 +75,8 @@ class OneProfile(Profile):
         assert self.turn is not None
         if failure.reason == "invalid" and self.turn.row.action != "write":
             self.klaviyo_refused_to_clear = True
+        if failure.reason == "invalid" and self.turn.row.ref.generation_id in self.outcomes:
+            self.klaviyo_refused_what_it_took = True
         self.close(failure)
 
     @precondition(lambda self: self.turn is not None)
@@ -270,7 +272,7 @@ class OneProfile(Profile):
         if newest is None or newest.action != "write" or newest.deadline_at <= self.now or self.gone:
             return
         told = self.outcomes[newest.ref.generation_id].ending == "written"
-        if told and not self.has_stopped:
+        if told and not self.has_stopped and not self.klaviyo_refused_what_it_took:
             assert self.really is not None
             assert self.really.generation_id == newest.ref.generation_id
 
