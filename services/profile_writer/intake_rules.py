@@ -36,7 +36,7 @@ def place(
     if pending is not None and pending.accepted_at > wanted.accepted_at:
         return _overtaken(wanted, pending, held)
     if held is not None and held.decided_at > wanted.accepted_at:
-        if (pending or held).ref.generation_id == wanted.ref.generation_id:
+        if (pending or held).ref.generation_id == wanted.ref.generation_id and wanted.action == "write":
             return Verdict(pending, held)
         return _place_ended(wanted, "superseded", None, pending, held, now)
     if wanted.action == "clear":

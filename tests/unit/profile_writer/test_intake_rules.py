@@ -383,6 +383,15 @@ def test_what_is_newer_under_another_prefix_stays() -> None:
     assert place_beside(wanted(2), pending(3, accepted_at=NOW), None, NOW).pending == pending(3, accepted_at=NOW)
 
 
+def test_copy_that_was_withdrawn_is_taken_off_though_something_else_was_decided_before_that_is_known() -> None:
+    decided_since = held(2, decided_at=NOW, accepted_at=NOW - seconds(60))
+
+    verdict = place(wanted(2, action="clear"), None, decided_since, NOW, MARGIN_S)
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
+
+
 LOSS = Loss(NOW - seconds(8 * 3600), NOW - seconds(60))
 FORGOTTEN = [
     None,
