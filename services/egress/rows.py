@@ -201,9 +201,7 @@ class Reader:
                 await connection.execute(STREAM)
                 statement = SELECT_ANALYST_ROWS if record == "analyst" else SELECT_ROWS
                 async with CopyOut(connection, statement, *hour, timeout_s=_READ_TIMEOUT_S) as copying:
-                    # Over a connection of its own, for the rows have theirs.
-                    own = partial(self._db.transaction, lease.org_id)
-                    yield HourRows(copying, lambda wanted: self._versions.get(wanted, own), record)
+                    yield HourRows(copying, partial(self._sources, lease.org_id), record)
                 return
             await connection.execute(SET_TIMEOUT)
             if lease.table == "outcomes":
@@ -211,6 +209,10 @@ class Reader:
             else:
                 yesterday = lease.at.date() - timedelta(days=1)
                 yield PlainRows(await connection.cursor(SELECT_VARIANTS, lease.org_id, yesterday), _variant)
+
+    async def _sources(self, org_id: UUID, wanted: set[VersionId]) -> Sources:
+        """Over a connection of its own, for the rows have theirs."""
+        return await self._versions.get(wanted, lambda: self._db.transaction(org_id))
 
     async def is_gone(self, lease: Lease) -> bool:
         """Whether PostgreSQL no longer has all rows that this hour ever had; the table of variants has no day."""

@@ -43,6 +43,7 @@ OURS = (f"{ROOT}/services/", f"{ROOT}/shared/")
 PASSED_THROUGH = {  # whoever asked for the transaction is told instead
     ("shared/db/pool.py", "Database.connection"),
     ("shared/db/pool.py", "Database.transaction"),
+    ("shared/db/versions.py", "Versions.get"),
     ("services/profile_writer/store.py", "Store.desk"),
     ("services/profile_writer/store.py", "Store.free_desk"),
 }

@@ -309,10 +309,10 @@ class ShownCounter(Stepper):
         """Also until when all is counted: else a count that fails again and again tells of no stale email for ever."""
         if now < self._tells_at:
             return
+        self._tells_at = now + _TELL_EVERY  # what cannot be told keeps nothing from being counted
         try:
             metrics.gauge_each("shown_stale_emails", await self._counts.stale_since(now - _TOLD))
             uncounted = await self._counts.uncounted_since(now - _TOLD)
             self._counted_until = min(uncounted or now, self._looked_at)
-            self._tells_at = now + _TELL_EVERY
         finally:
             metrics.gauge("shown_behind_seconds", (now - self._counted_until).total_seconds())

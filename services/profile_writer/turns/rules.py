@@ -241,10 +241,11 @@ def _backed_off(
     """Twice as long each time, with jitter, but a last try before the deadline if that is still ahead."""
     wait = timedelta(seconds=min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2.0 ** min(row.attempt, 10)) * rng.uniform(0.5, 1))
     at = now + wait
-    lane = row.lane
+    lane = Lane.RETRY if row.action == "write" else row.lane
+    if held is not None and held.stale:  # also where that landed while a clean-up was under way
+        lane = Lane.DIRTY
     if row.action == "write":
         at = min(at, max(now + wait / 4, row.deadline_at - timedelta(seconds=margin_s + 1)))
-        lane = Lane.DIRTY if held is not None and held.stale else Lane.RETRY
     free = _released(row, now, last_reason=failure.reason)
     return replace(free, lane=lane, next_attempt_at=at, attempt=row.attempt + 1)
 

@@ -20,7 +20,7 @@ from services.profile_writer.turns.rules import (
     take,
 )
 from shared.errors import Failure, Permanent, Throttled, Transient
-from shared.klaviyo.errors import KeyRefused, MaybeApplied, Unreachable, Unsendable
+from shared.klaviyo.errors import KeyRefused, MaybeApplied, NoAnswer, Unreachable, Unsendable
 from tests.unit.profile_writer.given import (
     MARGIN_S,
     NOW,
@@ -203,6 +203,17 @@ def test_older_copy_on_a_profile_that_is_not_found_for_the_newer_is_a_danger_sti
     assert verdict.held is not None
     assert (verdict.held.ref, verdict.held.state) == (ref(1), "unknown")
     assert endings(verdict) == [(2, "rejected", "profile_not_found")]
+
+
+def test_a_clean_up_without_an_answer_goes_first_once_older_copy_has_landed_beneath_it() -> None:
+    row = taken(1, action="clean_up", lane=Lane.CLEAN_UP)
+    landed = held(1, clean_queued=True, state="covered")
+    landed = replace(landed, older_for=(landed.written_for,))
+
+    verdict = settle(Sent(row, None), NoAnswer("nothing"), row, landed, NOW, MARGIN_S, Random(1))
+
+    assert verdict.pending is not None
+    assert (verdict.pending.action, verdict.pending.lane) == ("clean_up", Lane.DIRTY)
 
 
 def test_a_newer_generation_that_came_meanwhile_is_due_at_once_and_first() -> None:

@@ -40,10 +40,10 @@ class Works:
         self._look = look
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        async def asked(*_: object) -> bool:
+        async def asked(*_: object) -> object:
             if name in FIRST:
                 await self._look()
-            return False
+            return {} if name == "stale_since" else None if name == "uncounted_since" else False
 
         return asked
 
