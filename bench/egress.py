@@ -30,7 +30,7 @@ from typing import Any
 
 import asyncpg
 import duckdb
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq
 
 import devstack
 from bench.egress_backfill import measure_backfill

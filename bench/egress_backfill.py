@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncpg
 import orjson
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq
 
 from bench.egress_stage import ROOT, SLUG, Shop, client, exporter_environment
 from bench.report import Report

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import orjson
 import psutil
-from aiobotocore.session import get_session  # type: ignore[import-untyped]  # ships no types
+from aiobotocore.session import get_session
 
 from bench.copy import email, people
 from devstack import Endpoints

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow.parquet  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet
 import yaml
 
 from demo.box import PLAN, FlowIds

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import asyncpg
-import pyarrow.fs  # type: ignore[import-untyped]  # ships no types
+import pyarrow.fs
 
 from demo.box import Box
 from devstack import Endpoints

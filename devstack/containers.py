@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docker.errors import DockerException  # type: ignore[import-untyped] # ships no types
+from docker.errors import DockerException
 from testcontainers.core.container import DockerContainer
 
 from devstack import postgres, rabbitmq, s3, sshd

@@ -16,9 +16,9 @@ def answers() -> bool:
     if not os.environ.get("DOCKER_HOST") and not _DEFAULT_SOCKET.exists():
         return False
     # Imported late: most machines without an engine need not wait for the client library.
-    import docker  # type: ignore[import-untyped] # ships no types
+    import docker
     import requests
-    from docker.errors import DockerException  # type: ignore[import-untyped] # ships no types
+    from docker.errors import DockerException
 
     try:
         client = docker.from_env(timeout=_ENGINE_S)

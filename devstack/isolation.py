@@ -104,7 +104,7 @@ async def fresh_virtual_host(endpoints: Endpoints) -> AsyncIterator[str]:
 def _s3_session() -> Any:  # aiobotocore has no types
     # One for all tests, because it keeps the parsed service descriptions; imported late, because the import takes
     # half a second that unit tests need not pay.
-    from aiobotocore.session import get_session  # type: ignore[import-untyped] # ships none
+    from aiobotocore.session import get_session
 
     return get_session()
 

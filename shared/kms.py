@@ -10,9 +10,9 @@ from typing import Any, Final
 
 # botocore and aiobotocore ship no types, hence the ignores.
 import aiohttp
-from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # ships no types
-from aiobotocore.session import AioSession  # type: ignore[import-untyped]  # the same
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # the same
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.crypto import KEY_BYTES, Wrapped
 from shared.errors import Failure, Permanent, Transient

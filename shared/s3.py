@@ -8,12 +8,12 @@ from typing import Any, Final, TypeVar
 
 # botocore and aiobotocore ship no types, hence the ignores.
 import aiohttp
-from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # ships no types
-from aiobotocore.httpsession import AIOHTTPSession  # type: ignore[import-untyped]  # the same
-from aiobotocore.session import AioSession  # type: ignore[import-untyped]  # the same
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # type: ignore[import-untyped]  # the same
+from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnectedError
-from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]  # the same
+from botocore.parsers import ResponseParserError
 
 from shared.errors import Failure, Permanent, Transient
 from shared.hosts import Hosts

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import adbc_driver_postgresql.dbapi
 import orjson
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bench.peers.egress_given import FILE, SCHEMA, Given, opened, pairs, run
 

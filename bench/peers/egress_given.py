@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 import psycopg2
-from pyarrow.fs import S3FileSystem  # type: ignore[import-untyped]  # ships no types
+from pyarrow.fs import S3FileSystem
 
 from services.egress.parquet import WRITER
 from services.egress.record import PAGE

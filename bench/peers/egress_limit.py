@@ -2,7 +2,7 @@
 
 import io
 
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq
 
 from bench.peers import egress_given
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from io import RawIOBase
 from typing import IO, Generic, Protocol, TypeVar
 
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from shared.exports import Table
 

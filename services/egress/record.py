@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import orjson
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
+import pyarrow as pa
 import zstandard
 
 from services.egress.model import Details, Field, StoredRows

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 # aiobotocore ships no types, hence the ignores.
-from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials  # type: ignore[import-untyped]  # ships no types
-from aiobotocore.session import AioSession  # type: ignore[import-untyped]  # the same
+from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials
+from aiobotocore.session import AioSession
 
 from services.egress.model import Target
 from shared.errors import Permanent

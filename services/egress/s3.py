@@ -15,10 +15,10 @@ from functools import partial
 from typing import IO, Any, Literal, TypeVar
 
 # botocore and aiobotocore ship no types, hence the ignores.
-from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # ships no types
-from aiobotocore.session import AioSession  # type: ignore[import-untyped]  # the same
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # the same
-from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]  # the same
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from services.egress.model import Found, Superseded, Target
 from services.egress.roles import take_role

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
+import pyarrow as pa
 
 from services.egress.model import OutcomeRow, VariantRow
 from services.egress.parquet import MOMENT, VARS, Form, PlainGroup

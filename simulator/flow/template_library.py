@@ -7,8 +7,8 @@ translations) are written here instead, so that no settings module is ever touch
 from collections.abc import Callable
 from typing import Any
 
-from django.template import Library  # type: ignore[import-untyped]  # django ships no types
-from django.template.defaultfilters import (  # type: ignore[import-untyped]  # django ships no types
+from django.template import Library
+from django.template.defaultfilters import (
     default,
     escapejs_filter,
     lower,
@@ -17,8 +17,8 @@ from django.template.defaultfilters import (  # type: ignore[import-untyped]  # 
     title,
     upper,
 )
-from django.template.defaulttags import comment, do_for, do_if  # type: ignore[import-untyped]  # django ships no types
-from django.utils.safestring import mark_safe  # type: ignore[import-untyped]  # django ships no types
+from django.template.defaulttags import comment, do_for, do_if
+from django.utils.safestring import mark_safe
 
 register = Library()
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.template import Context, Engine, Template, TemplateSyntaxError  # type: ignore[import-untyped]  # django ships no types
+from django.template import Context, Engine, Template, TemplateSyntaxError
 
 from simulator.flow.definitions import EmailText
 from simulator.flow.template_library import Person

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pyarrow.fs  # type: ignore[import-untyped]  # ships no types
-import pyarrow.parquet  # type: ignore[import-untyped]  # the same
+import pyarrow.fs
+import pyarrow.parquet
 from playwright.async_api import Page, expect
 
 from demo.world import World

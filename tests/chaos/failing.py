@@ -30,7 +30,7 @@ import aio_pika.exchange
 import aio_pika.message
 import asyncpg
 import asyncpg.transaction
-from aiobotocore.client import AioBaseClient  # type: ignore[import-untyped]  # ships no types
+from aiobotocore.client import AioBaseClient
 
 from shared import runtime
 from shared.db.pool import Database

@@ -8,8 +8,8 @@ from typing import Any
 
 import asyncpg
 import orjson
-import pyarrow.fs  # type: ignore[import-untyped]  # ships no types
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # the same
+import pyarrow.fs
+import pyarrow.parquet as pq
 
 from devstack import Endpoints
 from tests.chaos.oracle import Email, Exported, Stored, Write

@@ -380,7 +380,7 @@ async def management(endpoints: Endpoints) -> AsyncIterator[tuple[aiohttp.Client
 
 
 async def _bucket(endpoints: Endpoints, name: str) -> str:
-    import pyarrow.fs  # type: ignore[import-untyped]  # late, because it takes half a second
+    import pyarrow.fs
 
     s3 = pyarrow.fs.S3FileSystem(
         endpoint_override=endpoints.s3_endpoint, access_key=endpoints.s3_access_key,

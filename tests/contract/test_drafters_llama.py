@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-import jsonschema  # type: ignore[import-untyped]  # ships no types
+import jsonschema
 import pytest
 
 from shared.drafting.answer import Unreadable, read_draft

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from klaviyo_api import KlaviyoAPI  # type: ignore[import-untyped]  # the SDK's front ships no types
+from klaviyo_api import KlaviyoAPI
 from openapi_client.exceptions import ApiException
 
 from simulator.account import Account

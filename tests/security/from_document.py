@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 from uuid import UUID
 
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # jsonschema ships no types
+from jsonschema import Draft202012Validator
 
 from tests.support.belongings import Belongings
 

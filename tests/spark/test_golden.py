@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from services.ingest.lake.duck import Duck

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import pyarrow.dataset as ds  # type: ignore[import-untyped]  # ships no types
+import pyarrow.dataset as ds
 import pytest
 
 pytest.importorskip("pyspark.sql", reason="pyspark is not installed; `make test-spark` installs it")

@@ -1,7 +1,7 @@
 """Which worker runs which tests."""
 
 import pytest
-from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]  # ships no types
+from xdist.scheduler import LoadFileScheduling
 
 _MOSTLY_WAITING = "tests/component/profile_writer"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from shared.db.pool import Database
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
-import pyarrow.compute as pc  # type: ignore[import-untyped]  # ships no types
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 _EPOCH_US: Final = 946_684_800_000_000  # PostgreSQL counts from 2000

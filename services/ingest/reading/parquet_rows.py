@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import orjson
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
-import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # the same
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 _BATCH_BYTES, _LEAST_ROWS, _MOST_ROWS = 8 << 20, 16, 1024  # of a batch
 _BUFFER_BYTES: Final = 1 << 16  # of a column that is read ahead

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
-import pyarrow.compute as pc  # type: ignore[import-untyped]  # ships no types
-import pyarrow.json as pa_json  # type: ignore[import-untyped]  # ships no types
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pa_json
 from numpy.typing import NDArray
 
 from services.ingest.reading.values import NOTHING

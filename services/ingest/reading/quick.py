@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
-import pyarrow.compute as pc  # type: ignore[import-untyped]  # ships no types
-import pyarrow.csv as pa_csv  # type: ignore[import-untyped]  # ships no types
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 
 from services.ingest.reading import copy_rows, values
 from services.ingest.reading.mapping import Columns

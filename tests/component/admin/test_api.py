@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # jsonschema ships no types
+from jsonschema import Draft202012Validator
 from openapi_core import OpenAPI
 
 from services.console.api.openapi import document

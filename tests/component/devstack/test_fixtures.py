@@ -6,7 +6,7 @@ import aio_pika
 import asyncpg
 import asyncssh
 import pytest
-from aiobotocore.session import get_session  # type: ignore[import-untyped] # ships none
+from aiobotocore.session import get_session
 
 from devstack.isolation import SftpFolder
 from tests.support.servers import Servers

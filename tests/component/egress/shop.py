@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
-from aiobotocore.session import get_session  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq
+from aiobotocore.session import get_session
 
 from devstack import Endpoints
 from services.egress.handler import Deps

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow.dataset as ds  # type: ignore[import-untyped]  # ships no types
+import pyarrow.dataset as ds
 import pytest
 
 from services.egress.handler import export_hour

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq
 import pytest
 
 from services.egress.handler import export_hour

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq
 
 from services.egress.handler import export_hour
 from services.egress.model import Plan

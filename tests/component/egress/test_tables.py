@@ -7,10 +7,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
-import pyarrow.dataset as ds  # type: ignore[import-untyped]  # ships no types
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
-from pyarrow.fs import S3FileSystem  # type: ignore[import-untyped]  # ships no types
+from pyarrow.fs import S3FileSystem
 
 from services.egress.handler import export_hour
 from services.egress.scheduler import Scheduler

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
-from aiobotocore.session import get_session  # type: ignore[import-untyped]  # ships no types
+from aiobotocore.session import get_session
 
 from services.ingest.records import Source
 from services.ingest.sources.folder import LocalFolders

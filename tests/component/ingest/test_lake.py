@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq
 import pytest
 
 from services.ingest.lake.duck import Duck

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it ships no types
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from shared.clock import FrozenClock

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # jsonschema ships no types
+from jsonschema import Draft202012Validator
 
 from shared.admin import yaml_text
 from shared.admin.config.file import schema

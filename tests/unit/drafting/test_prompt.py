@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 from pathlib import Path
 
-import jsonschema  # type: ignore[import-untyped]  # ships no types
+import jsonschema
 import pytest
 import yaml
 from pydantic import ValidationError

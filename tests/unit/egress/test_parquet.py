@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import duckdb
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

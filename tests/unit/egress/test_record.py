@@ -4,7 +4,7 @@ import io
 import json
 from uuid import UUID
 
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 

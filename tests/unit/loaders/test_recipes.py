@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import duckdb
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
+import pyarrow as pa
 import pytest
 
 from services.egress.tables import form_of

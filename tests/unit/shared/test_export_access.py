@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from botocore import xform_name  # type: ignore[import-untyped]  # ships no types
-from botocore.session import get_session  # type: ignore[import-untyped]  # ships no types
+from botocore import xform_name
+from botocore.session import get_session
 
 from shared.export_access import (
     CALLS,

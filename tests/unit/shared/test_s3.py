@@ -1,7 +1,7 @@
 """What an answer of an S3 server means for the job."""
 
 import pytest
-from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]  # ships no types
+from botocore.parsers import ResponseParserError
 
 from shared.errors import Permanent, Transient
 from shared.s3 import failure_of, named

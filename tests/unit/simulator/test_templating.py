@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from django.conf import settings as django_settings  # type: ignore[import-untyped]  # django ships no types
+from django.conf import settings as django_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
