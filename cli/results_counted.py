@@ -12,7 +12,7 @@ from cli.session import session
 from shared.admin.results import results
 from shared.admin.results.models import Arm, LiftInterval, LiftSaid, Rate, Results, Segments, TemplateResults, Themes
 from shared.admin.run import as_json as as_json_of
-from shared.admin.stops import OneTemplate
+from shared.admin.templates.one import OneTemplate
 
 _COLUMNS = ("assigned", "written", "sent", "delivered", "opened", "machine_opened", "clicked", "bot_clicked")
 _PAGE = 200

@@ -8,9 +8,9 @@ import click
 from cli.actor import acting
 from cli.display import console, printable
 from cli.session import command, session
-from shared.admin.stops import OneTemplate
 from shared.admin.templates import lint as template_lint
 from shared.admin.templates import writing as template_writing
+from shared.admin.templates.one import OneTemplate
 
 _SAID = {"good": "ok", "wrong": "WRONG", "warning": "warning", "unknown": "unknown"}
 

@@ -18,9 +18,9 @@ from cli.template_setup import template_control, template_create, template_expor
 from shared.admin import stops as admin_stops
 from shared.admin.errors import Refused
 from shared.admin.operation import Nothing
-from shared.admin.stops import OneTemplate
 from shared.admin.templates import pasting, templates
 from shared.admin.templates import settings as template_settings
+from shared.admin.templates.one import OneTemplate
 from shared.admin.templates.search import SearchTemplates
 from shared.admin.templates.search import search as search_templates
 from shared.admin.templates.templates import ImportedTemplate, Templates
@@ -244,7 +244,7 @@ async def template_stop(org_slug: str, template_id: str, reason: str | None, act
 async def template_resume(org_slug: str, template_id: str, actor: str) -> None:
     """End the stop of a template. What it has ended stays ended; new webhooks are served again."""
     async with session() as s:
-        asked = admin_stops.OneTemplate(template_id=template_id)
+        asked = OneTemplate(template_id=template_id)
         found = await s.run(admin_stops.resume_template, asked, org_slug, actor)
     ended = f"Template {template_id} is not stopped any more."
     click.echo(ended if found.ended else f"{template_id} was not stopped.")

@@ -14,7 +14,7 @@ from cli.session import command, session
 from cli.template_file import BadFile, load_yaml
 from shared.admin.errors import AdminError
 from shared.admin.operation import Operation
-from shared.admin.stops import OneTemplate
+from shared.admin.templates.one import OneTemplate
 from shared.admin.variants import as_csv as variant_csv
 from shared.admin.variants import previewing, variants
 from shared.admin.variants import queue as variant_queue_of

@@ -7,8 +7,8 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from shared.admin.context import Context
-from shared.admin.errors import Next, NotFound
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation
+from shared.admin.templates.one import OneTemplate, no_template
 from shared.db.pool import Connection
 
 # Stopped again: since then still, and for the newer reason where one is given.
@@ -71,12 +71,6 @@ class StopTemplate(AskedModel):
     reason: Reason | None = Field(None, description="Why, for whoever looks at it next.")
 
 
-class OneTemplate(AskedModel):
-    """A template by its id."""
-
-    template_id: str
-
-
 class SomeStops(AskedModel):
     """Of one template and the org, or all there are."""
 
@@ -128,8 +122,3 @@ async def read_stops(connection: Connection, org_id: UUID, template_id: str | No
     """The org's stop and each template's, or only this one's."""
     rows = await connection.fetch(SELECT_STOPS, org_id, template_id)
     return [Stop(**dict(row)) for row in rows]
-
-
-def no_template(template_id: str) -> NotFound:
-    """There is none of this id."""
-    return NotFound(f"No template {template_id!r}", field="template_id", next=Next("templates.list"))

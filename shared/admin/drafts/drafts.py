@@ -22,7 +22,7 @@ from shared.admin.drafts.models import (
 from shared.admin.drafts.steps import TOO_LATE, deadline_of, estimate, theme_of
 from shared.admin.errors import Conflict, Next, NotFound, Refused
 from shared.admin.operation import operation
-from shared.admin.stops import no_template
+from shared.admin.templates.one import no_template
 from shared.drafting.brief import Brief
 from shared.drafting.prompt import asked_of, make_prompt
 from shared.drafting.usage import Usage

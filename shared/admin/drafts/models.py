@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from shared.admin.operation import ResultModel
-from shared.admin.stops import OneTemplate
+from shared.admin.templates.one import OneTemplate
 from shared.admin.variants.variants import Finding
 from shared.drafting.brief import MOST_DRAFTS, Brief
 

@@ -11,7 +11,7 @@ from shared.admin.context import Context
 from shared.admin.errors import Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
 from shared.admin.results.days import zone_of_org
-from shared.admin.stops import no_template
+from shared.admin.templates.one import no_template
 from shared.db.pool import Connection, Row
 from shared.zones import begins, day_in
 

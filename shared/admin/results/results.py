@@ -24,7 +24,7 @@ from shared.admin.results.models import (
     Themes,
     VariantName,
 )
-from shared.admin.stops import OneTemplate, no_template
+from shared.admin.templates.one import OneTemplate, no_template
 from shared.inference import power
 from shared.inference.lift import WORTH
 from shared.schemas.ids import generation_day

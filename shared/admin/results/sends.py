@@ -15,7 +15,7 @@ from shared.admin.outcomes.shown_store import SET_PLANNED_ANEW
 from shared.admin.results.days import SELECT_CONTROL_MESSAGES, pairs, zone_of_org
 from shared.admin.results.results import SELECT_TEMPLATE
 from shared.admin.sources.tracing import OfSend
-from shared.admin.stops import no_template
+from shared.admin.templates.one import no_template
 from shared.db.pool import Row
 from shared.schemas.decisions import OUTSIDE, PLANNED_CONTROL
 from shared.schemas.ids import generation_day

@@ -14,7 +14,7 @@ from shared.admin.results.earned_store import read_earned
 from shared.admin.results.results import IN_SPAN, SELECT_TEMPLATE, AskedResults
 from shared.admin.results.store import Asked, read
 from shared.admin.results.what_if_log import Rewarded, parse_policy, rewarded, value_json
-from shared.admin.stops import no_template
+from shared.admin.templates.one import no_template
 from shared.inference import policy
 from shared.zones import begin_of, day_in
 

@@ -11,7 +11,7 @@ from shared.admin.orgs.klaviyo import client, stored_key
 from shared.admin.orgs.sharing import prefixes_elsewhere
 from shared.admin.queues import quota
 from shared.admin.run import run
-from shared.admin.stops import OneTemplate, no_template
+from shared.admin.templates.one import OneTemplate, no_template
 from shared.admin.templates.pasting import SELECT_ATTRIBUTES
 from shared.admin.templates.store import Place, place_of
 from shared.admin.variants import preview_grid

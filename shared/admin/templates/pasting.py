@@ -6,7 +6,7 @@ from typing import Any, Final
 from shared.admin.context import Context
 from shared.admin.errors import Next, Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
-from shared.admin.stops import OneTemplate, no_template
+from shared.admin.templates.one import OneTemplate, no_template
 from shared.admin.templates.store import Place, place_of
 from shared.admin.templates.webhook_attrs import attrs_to_paste, fields_to_paste
 from shared.admin.variants.preview_grid import Variant, fields_of

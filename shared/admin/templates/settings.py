@@ -8,8 +8,8 @@ from shared.admin.context import Asking, Context
 from shared.admin.errors import Next, Refused
 from shared.admin.operation import AskedModel, ResultModel, operation, operation_after
 from shared.admin.orgs.sharing import prefixes_elsewhere, refuse_taken
-from shared.admin.stops import no_template
 from shared.admin.templates.choice import CountedConversions, chosen
+from shared.admin.templates.one import no_template
 from shared.admin.templates.store import place_of
 from shared.admin.templates.templates import State, Template, is_unknown, read_one
 from shared.schemas.conversions import stored as stored_conversions

@@ -13,9 +13,10 @@ from shared.admin.context import Asking, Context
 from shared.admin.errors import Refused
 from shared.admin.operation import AskedModel, Nothing, ResultModel, operation, operation_after
 from shared.admin.orgs.sharing import prefixes_elsewhere, says_taken
-from shared.admin.stops import OneTemplate, Stop, no_template, read_stops
+from shared.admin.stops import Stop, read_stops
 from shared.admin.templates import store as template_store
 from shared.admin.templates.choice import CountedConversions
+from shared.admin.templates.one import OneTemplate, no_template
 from shared.admin.templates.reading import judge, served_texts
 from shared.admin.variants import store as variant_store
 from shared.content.faults import Finding

@@ -8,7 +8,7 @@ from shared.admin.context import Asking, Context
 from shared.admin.errors import Conflict, Refused
 from shared.admin.operation import AskedModel, ResultModel, operation, operation_after
 from shared.admin.orgs.sharing import prefixes_elsewhere, refuse_taken
-from shared.admin.stops import OneTemplate, no_template
+from shared.admin.templates.one import OneTemplate, no_template
 from shared.admin.templates.reading import faults_of
 from shared.admin.templates.store import place_of
 from shared.admin.templates.templates import Template, read_one

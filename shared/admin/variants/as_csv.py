@@ -11,7 +11,7 @@ from shared.admin.context import Context
 from shared.admin.csv_text import csv_lines, unguarded
 from shared.admin.errors import Fault, Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
-from shared.admin.stops import OneTemplate, no_template
+from shared.admin.templates.one import OneTemplate, no_template
 from shared.admin.variants import store as variant_store
 from shared.admin.variants.saving import SELECT_TEMPLATE, SavedVariant, SaveVariant, save_one
 from shared.schemas.template_file import VariantCopy

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from shared.admin.context import Context
 from shared.admin.errors import NotFound, Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
-from shared.admin.stops import no_template
+from shared.admin.templates.one import no_template
 from shared.admin.templates.store import place_of
 from shared.admin.variants import preview_grid
 from shared.admin.variants import store as variant_store

@@ -9,8 +9,8 @@ from pydantic import StringConstraints, ValidationError
 from shared.admin.context import Context
 from shared.admin.errors import Fault, Refused
 from shared.admin.operation import ResultModel, operation
-from shared.admin.stops import no_template
 from shared.admin.templates import store as template_store
+from shared.admin.templates.one import no_template
 from shared.admin.variants import store as variant_store
 from shared.admin.variants.store import Stored
 from shared.admin.variants.variants import Finding, OneVariant, rows_of

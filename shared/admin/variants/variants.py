@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 from shared.admin.context import Context
 from shared.admin.errors import Conflict, Fault, Next, NotFound, Refused
 from shared.admin.operation import AskedModel, Operation, ResultModel, operation
-from shared.admin.stops import OneTemplate, no_template
+from shared.admin.templates.one import OneTemplate, no_template
 from shared.admin.templates.store import place_of
 from shared.admin.variants import store as variant_store
 from shared.admin.variants.store import Stored, Version

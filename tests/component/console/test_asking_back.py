@@ -10,10 +10,10 @@ import yaml
 
 from shared.admin.exports import exports
 from shared.admin.orgs import content_rules
-from shared.admin.stops import OneTemplate
 from shared.admin.templates import settings as template_settings
 from shared.admin.templates import templates
 from shared.admin.templates import writing as template_writing
+from shared.admin.templates.one import OneTemplate
 from shared.admin.variants import saving as variant_saving
 from shared.admin.variants import variants
 from tests.component.console.browser import Browser, answer

@@ -2,9 +2,9 @@
 
 import re
 
-from shared.admin.stops import OneTemplate
 from shared.admin.templates import settings as template_settings
 from shared.admin.templates import templates
+from shared.admin.templates.one import OneTemplate
 from tests.component.console.browser import Browser, answer
 from tests.support.console import Stage
 from tests.support.templates import do, make_template, read_flows

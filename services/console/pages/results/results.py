@@ -21,9 +21,9 @@ from shared.admin.registry import REGISTRY
 from shared.admin.results import policies, results, what_if
 from shared.admin.results.models import Results, Segments
 from shared.admin.run import read
-from shared.admin.stops import OneTemplate
 from shared.admin.templates import settings as template_settings
 from shared.admin.templates import templates
+from shared.admin.templates.one import OneTemplate
 from shared.inference.lift import WORTH
 from shared.sentences import ended
 from shared.zones import begin_of, day_in

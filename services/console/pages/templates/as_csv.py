@@ -8,8 +8,8 @@ from services.console.web.page import Pages
 from services.console.web.uploads import posted_of, uploaded
 from services.console.web.visit import Visit
 from shared.admin.errors import Refused
-from shared.admin.stops import OneTemplate
 from shared.admin.templates import writing as template_writing
+from shared.admin.templates.one import OneTemplate
 from shared.admin.variants import as_csv as variant_csv
 
 pages = Pages()

@@ -20,11 +20,11 @@ from shared.admin.errors import AdminError, Conflict, Refused
 from shared.admin.operation import Nothing
 from shared.admin.orgs import flows
 from shared.admin.orgs.flows import EmailStep
-from shared.admin.stops import OneTemplate
 from shared.admin.templates import lint as template_lint
 from shared.admin.templates import pasting
 from shared.admin.templates import settings as template_settings
 from shared.admin.templates import writing as template_writing
+from shared.admin.templates.one import OneTemplate
 from shared.admin.templates.templates import Template
 from shared.errors import Failure
 from shared.sentences import ended

@@ -20,11 +20,11 @@ from shared.admin import stops
 from shared.admin.drafts import drafts
 from shared.admin.errors import Conflict, NotFound, Refused
 from shared.admin.operation import Nothing
-from shared.admin.stops import OneTemplate
 from shared.admin.templates import search as template_search
 from shared.admin.templates import settings as template_settings
 from shared.admin.templates import templates
 from shared.admin.templates import writing as template_writing
+from shared.admin.templates.one import OneTemplate
 from shared.admin.templates.templates import State, Template
 from shared.admin.variants.variants import Variants, list_variants
 from shared.admin.yaml_text import BadYaml, one_document
