@@ -21,7 +21,6 @@ from shared.api_keys import Peppers
 from shared.db import migrate
 from shared.db.listen import ConfigListener
 from shared.db.pool import open_database
-from shared.errors import Outage
 from shared.keyring import KeptRing
 from shared.messaging.publisher import Publisher, open_publisher
 from shared.messaging.replies import ReplyQueue
@@ -67,7 +66,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
     kept = await KeptRing.open(settings.seal_keys.get_secret_value(), "gateway", database)
     hooks = Hooks(HookStore(database), kept.ring, settings.make_clock(), uuid4)
     server = Server(bound, linger_s=settings.gateway_linger_s, drain_s=settings.drain_s)
-    checks = {"broker": partial(_reachable, publisher)}
+    checks = {"broker": publisher.ping}
 
     async def serve(stop: asyncio.Event) -> None:
         await server.run(generate, hooks, checks, stop)
@@ -99,8 +98,3 @@ def _listener(database_url: str, keys: Keys) -> ConfigListener:
 
 async def _send(publisher: Publisher, queue: str, jobs: list[bytes]) -> None:
     await publisher.send(queue, join_encoded(KINDS[GenerateJob], jobs))
-
-
-async def _reachable(publisher: Publisher) -> None:
-    if not publisher.ready:
-        raise Outage("the broker is out of reach")

@@ -15,7 +15,6 @@ from services.generator.store import Store
 from shared.db.listen import ConfigListener
 from shared.db.migrate import require
 from shared.db.pool import BY_KEY, open_database
-from shared.errors import Outage
 from shared.messaging.broker import connect
 from shared.messaging.consumer import Consumer
 from shared.messaging.gather import Gather
@@ -65,10 +64,6 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
 
     resending = Resending(Memory(connection, MEMORY), store, publish, clock)
 
-    async def broker() -> None:
-        if not publisher.ready:
-            raise Outage("the broker is out of reach")
-
     return Service(
         name="generator",
         runners={
@@ -79,5 +74,5 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "answers": answers.run,
             "resend": resending.run,
         },
-        checks={"database": database.ping, "broker": broker, "consume": consumer.attached},
+        checks={"database": database.ping, "broker": publisher.ping, "consume": consumer.attached},
     )

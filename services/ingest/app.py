@@ -42,7 +42,6 @@ from shared.clock import Clock
 from shared.crypto import KeyRing
 from shared.db.migrate import require
 from shared.db.pool import Database, open_database
-from shared.errors import Outage
 from shared.hosts import Hosts
 from shared.keyring import KeptRing
 from shared.klaviyo.client import KlaviyoClient
@@ -122,7 +121,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         },
         checks={
             "database": database.ping,
-            "publisher": partial(_demand_broker, publisher),
+            "publisher": publisher.ping,
             **{name: consumer.attached for name, consumer in consumers.items()},
         },
     )
@@ -236,8 +235,3 @@ def _shown_pace(settings: Settings) -> ShownPace:
 async def _publish(publisher: Publisher, job: IngestFileJob) -> None:
     """One message a file, so that replicas share them."""
     await publisher.send_jobs(INGEST_FILE, job.org_id, [job])
-
-
-async def _demand_broker(publisher: Publisher) -> None:
-    if not publisher.ready:
-        raise Outage("the broker is out of reach")

@@ -38,10 +38,10 @@ class Publisher:
         self._opening = asyncio.Lock()
         self._declaring: asyncio.Task[None] | None = None
 
-    @property
-    def ready(self) -> bool:
-        """Whether the broker is connected right now."""
-        return not self._connection.is_closed and self._connection.connected.is_set()
+    async def ping(self) -> None:
+        """Raise Outage where the broker is not connected right now; for readiness."""
+        if self._connection.is_closed or not self._connection.connected.is_set():
+            raise Outage("the broker is out of reach")
 
     async def send(self, queue: str, body: bytes, *, headers: dict[str, str | int] | None = None) -> None:
         """Return when the broker has the message on disk. Raises Outage: then its fate is unknown, and the caller
