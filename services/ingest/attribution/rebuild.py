@@ -6,10 +6,8 @@ from uuid import UUID
 from services.ingest.attribution.attribute import recompute_sends
 from services.ingest.attribution.conversions import orders_of
 from services.ingest.counting.rollups import note_all_cells, roll_up
-from services.ingest.loading.switch import CREATE_WORK_TABLES, DROP_WORK_TABLES, STATEMENT_TIMEOUT_S, begin_switch
-from shared.db.pool import SCOPE_TO_ORG, Connection, Database
-
-_TIMEOUT_S = 6 * 3600.0
+from services.ingest.loading.switch import STATEMENT_TIMEOUT_S
+from shared.db.pool import Connection
 
 SELECT_SEND_DAYS = """
     SELECT DISTINCT day FROM events
@@ -25,28 +23,6 @@ TOUCH_DAY = """
       AND metric IN ('Received Email', 'Bounced Email', 'Dropped Email')
     GROUP BY transmission_id
 """
-
-COUNT_ROLLUPS = "SELECT count(*) FROM rollups WHERE org_id = $1"
-
-
-async def rebuild_rollups(database: Database, org_id: UUID, window: timedelta = timedelta(days=1)) -> int:
-    """All of it at one go, for tests: what files and settings left behind must be the same. Returns how many rollups
-    there are."""
-    async with database.connection(_TIMEOUT_S) as connection:
-        async with connection.transaction():
-            await connection.execute(SCOPE_TO_ORG, str(org_id))
-            await connection.execute(CREATE_WORK_TABLES)
-            days = await send_days(connection, org_id)
-        for day in days:
-            async with connection.transaction():
-                await begin_switch(connection, org_id)
-                await recompute_day(connection, org_id, day, window)
-        async with connection.transaction():
-            await begin_switch(connection, org_id)
-            await recompute_rest(connection, org_id)
-            count: int = await connection.fetchval(COUNT_ROLLUPS, org_id)
-        await connection.execute(DROP_WORK_TABLES)
-    return count
 
 
 async def send_days(connection: Connection, org_id: UUID) -> list[date]:

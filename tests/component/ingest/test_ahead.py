@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from services.ingest.attribution.rebuild import rebuild_rollups
 from services.ingest.loading.staging import Staged
 from services.ingest.store import settle
 from tests.component.ingest.given import SENT, Mail, Row, again, json_lines, nested_csv
+from tests.component.ingest.recounting import recount_all
 from tests.component.ingest.rig import Rig
 
 SENDS = "SELECT * FROM sends ORDER BY transmission_id"
@@ -80,7 +80,7 @@ async def test_whatever_files_bring_sends_and_rollups_are_what_all_events_say_to
     before = await _derived(rig)
     assert before[0]
     assert any(send["template_id"] for send in before[0])
-    await rebuild_rollups(rig.database, rig.org_id)
+    await recount_all(rig.database, rig.org_id)
     assert await _derived(rig) == before
 
 

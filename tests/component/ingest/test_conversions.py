@@ -13,10 +13,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.ingest.attribution.rebuild import rebuild_rollups
 from services.ingest.attribution.recounter import recount_one
 from shared.schemas.conversions import Conversions, stored
 from tests.component.ingest.given import SENT, Mail, Row, again, flat_csv, nested_csv
+from tests.component.ingest.recounting import recount_all
 from tests.component.ingest.rig import Rig
 from tests.component.ingest.test_counting import count_all, counts_of
 
@@ -299,7 +299,7 @@ async def test_files_in_any_order_give_what_one_file_gives_and_what_rebuilding_g
     await load(shop, folder, *rows)
     wanted, rollups = await shop.rows(ALL), await shop.rows(ROLLUPS)
     assert len(wanted) == 4
-    await rebuild_rollups(shop.database, shop.org_id)
+    await recount_all(shop.database, shop.org_id)
     assert (await shop.rows(ALL), await shop.rows(ROLLUPS)) == (wanted, rollups)
     orders = list(permutations(rows))
     for shuffled in random.Random(3).sample(orders, 4):

@@ -20,7 +20,6 @@ import asyncpg.transaction
 import pytest
 
 from devstack.isolation import fresh_database
-from services.ingest.attribution.rebuild import rebuild_rollups
 from services.ingest.attribution.recounter import recount_one
 from services.ingest.attribution.recounts import StoredRecounts
 from services.ingest.attribution.unmatched import StoredUnmatched
@@ -262,10 +261,6 @@ async def story(world: World) -> dict[str, list[dict[str, Any]]]:
     )
     await world.quiet()
 
-    async def rebuild() -> None:
-        await rebuild_rollups(world.rig.database, ORG)
-
-    await world.through(rebuild)
     await world.rig.run("INSERT INTO recounts (org_id, asked_at) VALUES ($1, $2)", ORG, world.clock.now())
     world.clock.advance((_END - world.clock.now()).total_seconds())
     await world.quiet()

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from services.ingest.attribution.rebuild import rebuild_rollups
 from services.ingest.loading import fresh
 from tests.component.ingest.given import SENT, Mail, Row, nested_csv
+from tests.component.ingest.recounting import recount_all
 from tests.component.ingest.rig import Rig
 
 POLICIES = "SELECT tablename, qual FROM pg_policies WHERE policyname = 'tenant' AND qual LIKE '%app.org_id%'"
@@ -73,7 +73,7 @@ async def test_what_later_files_say_of_a_send_is_added_to_it_unless_it_moves(
     assert send["sent_at"] == SENT + (handoff or timedelta(0))
     counted = await rig.one("SELECT human_opens, human_clicks, spam FROM rollups")
     assert counted == {"human_opens": 1, "human_clicks": 1, "spam": 1}
-    await rebuild_rollups(rig.database, rig.org_id)
+    await recount_all(rig.database, rig.org_id)
     assert await _sends(rig) == before
 
 
@@ -94,7 +94,7 @@ async def test_rows_that_are_told_again_and_alike_touch_no_send_and_keep_their_n
     assert (first["human_opens"], second["human_opens"]) == (2, 1)
     assert (await rig.rows(versions))[1] == before[1]
     assert (await rig.one("SELECT count(*) AS n FROM event_repeats"))["n"] == 8
-    await rebuild_rollups(rig.database, rig.org_id)
+    await recount_all(rig.database, rig.org_id)
     assert await _sends(rig) == [first, second]
 
 

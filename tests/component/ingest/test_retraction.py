@@ -11,9 +11,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.ingest.attribution.rebuild import rebuild_rollups
 from shared.schemas.conversions import Conversions, stored
 from tests.component.ingest.given import SENT, Row, again, mails, nested_csv
+from tests.component.ingest.recounting import recount_all
 from tests.component.ingest.rig import Rig
 
 COPY = UUID("00000000-0000-4000-8000-000000000001")
@@ -301,7 +301,7 @@ async def test_what_is_left_is_what_the_final_files_give_by_themselves(shop: Rig
 
     replaced = await derived(shop)
     events = await shop.rows("SELECT event_id, metric, event_at, value FROM events ORDER BY 1")
-    await rebuild_rollups(shop.database, shop.org_id)
+    await recount_all(shop.database, shop.org_id)
     assert await derived(shop) == replaced
     for table in ("events", "event_repeats", "sends", "rollups", "conversions", "ingest_files"):
         await shop.run(f"DELETE FROM {table}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.ingest.attribution.rebuild import rebuild_rollups
 from tests.component.ingest.given import Mail, Row, again, nested_csv
+from tests.component.ingest.recounting import recount_all
 from tests.component.ingest.rig import Rig
 from tests.component.ingest.test_tracing import seen, trace
 
@@ -79,7 +79,7 @@ async def test_a_newer_file_that_says_less_changes_nothing_whichever_is_read_las
     send = await rig.send("T0")
     assert (send["delivered"], send["human_opens"], send["machine_opens"]) == (True, 1, 0)
     assert await told_by(rig, OPENED) == "rich.csv"
-    await rebuild_rollups(rig.database, rig.org_id)
+    await recount_all(rig.database, rig.org_id)
     assert await stored(rig) == alone
 
 

@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.ingest.attribution.looks import EVERY, LONGEST, Looks
-from services.ingest.attribution.rebuild import rebuild_rollups
 from services.ingest.attribution.unmatched import StoredUnmatched
 from shared import metrics
 from tests.component.ingest.given import SENT, Mail, Row, nested_csv
+from tests.component.ingest.recounting import recount_all
 from tests.component.ingest.rig import Rig
 
 COPY = UUID("00000000-0000-4000-8000-000000000001")
@@ -58,7 +58,7 @@ async def add_template(rig: Rig, template_id: str = "welcome") -> None:
 async def demand_exact(rig: Rig) -> None:
     """What was counted is what all events say."""
     before = await rig.rows(SENDS), await rig.rows(ROLLUPS)
-    await rebuild_rollups(rig.database, rig.org_id)
+    await recount_all(rig.database, rig.org_id)
     assert (await rig.rows(SENDS), await rig.rows(ROLLUPS)) == before
 
 
