@@ -16,8 +16,10 @@ from shared.errors import Permanent, Transient
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
 _PRIVATE: Final = [ipaddress.ip_network(one) for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")]
-_METADATA: Final = ipaddress.IPv6Network("fd00:ec2::/32")
-"""Of a cloud, in the midst of the private ones; others are link-local."""
+_METADATA: Final = [
+    ipaddress.ip_network(one) for one in ("fd00:ec2::/32", "fd00:42::/32", "fd00:c1::/32", "fd20:ce::/32")
+]
+"""Of clouds (Amazon's, Scaleway's, Oracle's, Google's), in the midst of the private ones; others are link-local."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -37,7 +39,8 @@ def is_private(address: str) -> bool:
     """Whether it is this machine, or in a private network and no cloud's metadata; also where it wraps another one.
     Many addresses are neither public nor private. Raises ValueError for what is no address."""
     ip = _unwrapped(address)
-    return ip.is_loopback or (any(ip in network for network in _PRIVATE) and ip not in _METADATA)
+    private = any(ip in network for network in _PRIVATE) and not any(ip in network for network in _METADATA)
+    return ip.is_loopback or private
 
 
 def _unwrapped(address: str) -> Address:

@@ -29,11 +29,12 @@ def test_addresses_of_private_networks_of_clouds_and_wrapped_ones_are_not(addres
 
 def test_private_are_this_machine_and_private_networks_and_not_whatever_is_not_public() -> None:
     private = ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "fd00::1", "::ffff:10.0.0.1"]
-    neither = ["169.254.169.254", "0.0.0.0", "fe80::1", "fd00:ec2::254", "2001::1", "64:ff9b:1::1", "198.18.0.1"]
+    neither = ["0.0.0.0", "fe80::1", "2001::1", "64:ff9b:1::1", "198.18.0.1"]
+    metadata = ["169.254.169.254", "fd00:ec2::254", "fd00:42::42", "fd00:c1::a9fe:a9fe", "fd20:ce::254"]
 
     assert all(map(is_private, private))
-    assert not any(map(is_private, ["8.8.8.8", "2001:4860:4860::8888", *neither]))
-    assert not any(map(is_public, [*private, *neither]))
+    assert not any(map(is_private, ["8.8.8.8", "2001:4860:4860::8888", *neither, *metadata]))
+    assert not any(map(is_public, [*private, *neither, *metadata]))
 
 
 @pytest.mark.parametrize(
