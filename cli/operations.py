@@ -131,6 +131,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "variants.submit": "variant submit",
     "templates.control": "template control",
     "templates.create": "template create",
+    "templates.free_prefix": "template create",
     "templates.export": "template export",
     "templates.lint": "template lint",
     "templates.preview": "preview",

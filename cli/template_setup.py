@@ -8,7 +8,9 @@ import click
 from cli.actor import acting
 from cli.display import console, printable
 from cli.session import command, session
+from shared.admin.operation import Nothing
 from shared.admin.templates import lint as template_lint
+from shared.admin.templates import prefixes
 from shared.admin.templates import writing as template_writing
 from shared.admin.templates.one import OneTemplate
 
@@ -19,21 +21,27 @@ _SAID = {"good": "ok", "wrong": "WRONG", "warning": "warning", "unknown": "unkno
 @click.argument("org_slug")
 @click.argument("template_id")
 @click.option("--name", required=True)
-@click.option("--prefix", "property_prefix", default="jai", show_default=True, help="Of the profile properties.")
+@click.option("--prefix", "property_prefix", help="Of the profile properties; default: jai, jai2, … that nobody has.")
 @click.option("--control-subject", "subject", required=True, help="What the email shows when our copy must not.")
 @click.option("--control-preheader", "preheader", default="")
 @click.option("--control-body", "file", required=True, type=click.File("r", encoding="utf-8"))
 @acting
 @command
-async def template_create(org_slug: str, template_id: str, actor: str, file: TextIO, **given: str) -> None:
+async def template_create(
+    org_slug: str, template_id: str, actor: str, file: TextIO, property_prefix: str | None, **given: str
+) -> None:
     """Create a template: a draft without variants.
 
     Its control content is what the email falls back to.
     """
-    asked = template_writing.CreateTemplate(template_id=template_id, body=file.read(), **given)
     async with session() as s:
+        if property_prefix is None:
+            property_prefix = (await s.run(prefixes.free_prefix, Nothing(), org_slug)).property_prefix
+        asked = template_writing.CreateTemplate(
+            template_id=template_id, body=file.read(), property_prefix=property_prefix, **given
+        )
         made = await s.run(template_writing.create, asked, org_slug, actor)
-    click.echo(f"Created template {made.template_id}, a draft.")
+    click.echo(f"Created template {made.template_id}, a draft. Its profile properties: {property_prefix}_subject, …")
 
 
 @click.command("control")

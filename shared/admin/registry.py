@@ -27,7 +27,7 @@ from shared.admin.sources import backfilling, hooks, reconciliation, sources, tr
 from shared.admin.sources import files as source_files
 from shared.admin.sources import trying as source_trying
 from shared.admin.templates import lint as template_lint
-from shared.admin.templates import pasting, templates
+from shared.admin.templates import pasting, prefixes, templates
 from shared.admin.templates import search as template_search
 from shared.admin.templates import settings as template_settings
 from shared.admin.templates import writing as template_writing
@@ -37,12 +37,12 @@ from shared.admin.variants import queue as variant_queue
 from shared.admin.variants import saving as variant_saving
 
 AREAS: Final[tuple[ModuleType, ...]] = (
-    orgs, setting_up, recounting, keys, klaviyo, flows, templates, template_settings, pasting, variants, variant_saving,
-    content_rules, stops, sources, source_files, source_trying, source_accepting, backfilling, hooks, reconciliation,
-    exports, exported_hours, export_removal, export_switch, export_policies, loading, outcomes, operations_number,
-    operations_examples, quota, why, operations_person, dead, audit, people, people_reset, checks, results, what_if,
-    policies, template_search, template_writing, template_lint, previewing, variant_queue, variant_csv, drafts, config,
-    tracing, unmatched, sends,
+    orgs, setting_up, recounting, keys, klaviyo, flows, templates, template_settings, pasting, prefixes, variants,
+    variant_saving, content_rules, stops, sources, source_files, source_trying, source_accepting, backfilling, hooks,
+    reconciliation, exports, exported_hours, export_removal, export_switch, export_policies, loading, outcomes,
+    operations_number, operations_examples, quota, why, operations_person, dead, audit, people, people_reset, checks,
+    results, what_if, policies, template_search, template_writing, template_lint, previewing, variant_queue,
+    variant_csv, drafts, config, tracing, unmatched, sends,
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pytest
 from shared.admin.checks import checks
 from shared.admin.errors import Refused
 from shared.admin.operation import Nothing
-from shared.admin.templates import settings, templates, writing
+from shared.admin.templates import prefixes, settings, templates, writing
 from tests.component.admin.draft_stage import TEMPLATE
 from tests.component.admin.rig import START, Rig
 
@@ -48,6 +48,8 @@ async def test_a_prefix_that_another_org_of_the_account_has_is_refused_and_its_t
         await made(acme, "welcome", "jai")
     assert [one.field for one in refused.value.faults] == ["property_prefix"]
     assert "secret" not in str(refused.value)
+    free = await acme.run(prefixes.free_prefix, Nothing())
+    assert free.property_prefix == "jai2"
     await made(acme, "welcome", "acme")
     with pytest.raises(Refused, match="another org"):
         await acme.run(settings.set_template, {"template_id": "welcome", "property_prefix": "jai"})

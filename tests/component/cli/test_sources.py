@@ -137,7 +137,7 @@ def test_a_key_is_taken_from_standard_input(acme: Cli, key_file: Path) -> None:
 def test_a_name_is_used_once(acme: Cli, key_file: Path) -> None:
     acme.ok(*add(key_file))
 
-    assert acme.line(*add(key_file)) == "There is a source 'events' already; change it with `source set`."
+    assert acme.line(*add(key_file)) == "There is a source 'events' already; see `justai source set acme events`."
 
 
 @pytest.mark.parametrize("option", [("--port", "0"), ("--port", "70000"), ("--poll-s", "0")])

@@ -22,7 +22,9 @@ def test_a_template_is_set_up_without_a_file_of_its_own(acme: Cli, tmp_path: Pat
     variant.write_text("{subject: \"Hi {{ first_name | default: 'you' }}\", body: <p>Warm</p>}")
     made = ("template", "create", "acme", "welcome", "--name", "Welcome", "--control-body", str(body))
 
-    assert acme.ok(*made, "--control-subject", "Hello") == "Created template welcome, a draft.\n"
+    assert acme.ok(*made, "--control-subject", "Hello") == (
+        "Created template welcome, a draft. Its profile properties: jai_subject, …\n"
+    )
     assert "already" in acme.line(*made, "--control-subject", "Hello")
     control = ("template", "control", "acme", "welcome", "--body", str(body), "--subject")
     assert "justai snippet acme welcome" in acme.ok(*control, "Good day")

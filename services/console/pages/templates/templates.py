@@ -1,9 +1,8 @@
 """Templates: the list, a new one, its life, its stop, and its file."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import chain, count
 from typing import Annotated, Final
 from unicodedata import normalize
 
@@ -20,9 +19,9 @@ from shared.admin import stops
 from shared.admin.drafts import drafts
 from shared.admin.errors import Conflict, NotFound, Refused
 from shared.admin.operation import Nothing
+from shared.admin.templates import prefixes, templates
 from shared.admin.templates import search as template_search
 from shared.admin.templates import settings as template_settings
-from shared.admin.templates import templates
 from shared.admin.templates import writing as template_writing
 from shared.admin.templates.one import OneTemplate
 from shared.admin.templates.templates import State, Template
@@ -109,17 +108,12 @@ async def _show_new(visit: Visit, form: Form | None = None, file_form: Form | No
     """With a prefix that is nobody's yet: two emails that share one overwrite each other on whoever gets both."""
     found = await visit.run(templates.list_templates, Nothing())
     holders = {one.property_prefix: one.name for one in reversed(found.templates) if one.state != "archived"}
-    free = free_prefix(holders)
+    free = (await visit.run(prefixes.free_prefix, Nothing())).property_prefix
     return visit.render(
         "templates/new.html", 422 if any(one and one.faulty for one in (form, file_form)) else 200,
         form=form or Form({"property_prefix": free}), file_form=file_form or Form(), free=free,
         holder=holders.get("jai"),
     )  # fmt: skip
-
-
-def free_prefix(taken: Collection[str]) -> str:
-    """`jai`, or the first of `jai2`, `jai3` and so on that no template has."""
-    return next(one for one in chain(("jai",), (f"jai{n}" for n in count(2))) if one not in taken)
 
 
 @pages.page("POST", "/{org}/templates/_new", role="editor")
