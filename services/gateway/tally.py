@@ -60,6 +60,9 @@ class Tally(Generic[Kind]):
         except Failure as failure:
             log.warning("tally.not_stored", of=self._name, reason=failure.reason, kinds=len(counted))
             self._take_back(counted)
+        except Exception as error:  # a runner that ended would end its service
+            log.error("tally.not_stored", of=self._name, kinds=len(counted), exc_info=error)
+            self._take_back(counted)
 
     def _take_back(self, counted: Mapping[Kind, Count]) -> None:
         for kind, count in counted.items():

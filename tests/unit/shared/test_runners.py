@@ -5,18 +5,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from services.egress.retention import Retention
 from services.egress.scheduler import Scheduler
 from services.egress.sweep import Sweeper
+from services.gateway import tally as gateway_tally
+from services.gateway.tally import Tally
 from services.generator import resend
 from services.ingest.attribution.recounter import Recounter
 from services.ingest.attribution.recounts import RecountRunner
 from services.ingest.attribution.unmatched import Retrier
 from services.ingest.counting.results import Counter
 from services.ingest.counting.shown import ShownCounter
+from services.ingest.reconciling.reconciler import Reconciler
 from services.ingest.sources.silence import SilenceWatch
 from services.ranker.fitter import Fitter, Pace
 from shared.admin.drafts.work import DraftWorker
@@ -28,7 +32,7 @@ TICK = timedelta(milliseconds=1)
 DAY_S = 86_400.0
 Look = Callable[[], Awaitable[None]]
 FIRST = {
-    "claim", "connection", "count_refused", "finish", "follow", "lost", "open_days", "orgs_with_target", "plans",
+    "add", "claim", "connection", "count_refused", "finish", "follow", "lost", "open_days", "orgs_with_target", "plans",
     "recount_some", "take_marks", "try_one",
 }  # fmt: skip
 
@@ -83,10 +87,16 @@ def ran(name: str, look: Look, clock: FrozenClock, stop: asyncio.Event) -> Await
             return Scheduler(works, works, clock, settle_s=1, tick_s=1, requeue_s=1).run(stop)
         case "fits":
             return Fitter(works, clock, Pace(tick_s=1, refit_s=1, lease_s=1, retry_s=1)).run(stop)
+        case "reconciler":
+            return Reconciler(works, works, works, clock, uuid4, every=TICK, tick_s=1).run(stop)
+        case "tally":
+            tally = Tally[str]("refused", works.add)
+            tally.count("one", clock.now())
+            return tally.run(stop)
         case "resend":
             return resend.Resending(works, works, works.publish, clock).run(stop)
         case "drafts":
-            return DraftWorker(works, works, clock=clock, wall=clock, new_id=works.new_id).run(stop)
+            return DraftWorker(works, works, clock=clock, wall=clock, new_id=uuid4).run(stop)
     database: Any = Connecting(look)
     return Partitions(database, "generations").keep(clock, stop)
 
@@ -95,13 +105,14 @@ def ran(name: str, look: Look, clock: FrozenClock, stop: asyncio.Event) -> Await
     "name",
     [
         "counter", "shown", "retrier", "recounter", "recounts", "silence", "retention", "sweep", "exports", "fits",
-        "resend", "drafts", "partitions",
+        "reconciler", "tally", "resend", "drafts", "partitions",
     ],
 )  # fmt: skip
 async def test_a_runner_goes_on_after_what_nobody_foresaw_as_after_an_outage(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resend, "_LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(gateway_tally, "STORE_EVERY_S", 0.001)
     clock, stop, looks = FrozenClock(), asyncio.Event(), 0
 
     async def look() -> None:
