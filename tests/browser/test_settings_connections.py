@@ -117,7 +117,7 @@ async def test_rules_are_kept_and_each_fault_is_at_its_field(ann: Visitor) -> No
     await page.get_by_label("Promo codes").fill("SPRING20 2026-12-24\nWINTER soon")
     await page.get_by_label("Reviews are required").check()
     await page.get_by_role("button", name="Save").click()
-    await expect(page.get_by_text("Promo codes line 2 must be a day, like 2026-12-24.")).to_be_visible()
+    await expect(page.get_by_text("Promo codes entry 2 must be a day, like 2026-12-24.")).to_be_visible()
     await ann.shoot("rules-refused-1280-light")
     await page.get_by_label("Promo codes").fill("SPRING20 2026-12-24\nWINTER")
     await page.get_by_role("button", name="Save").click()

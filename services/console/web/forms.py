@@ -54,7 +54,7 @@ class Form:
 
     def refuse_all(self, error: AdminError, *roots: str, fields: Collection[str] | None = None) -> None:
         """What an operation said: each fault at its field, which is the first step of its path that is none of `roots`,
-        with the line or entry that it is about; above the form what names no field, or none of `fields`."""
+        with the entry that it is about (blank lines are none); above the form what names none of `fields`."""
         for fault in _faults(error):
             steps = fault.field.split(".")
             name, *inside = steps[1:] if len(steps) > 1 and steps[0] in roots else steps
@@ -82,10 +82,10 @@ def _faults(error: AdminError) -> Sequence[Fault]:
 
 
 def _entry(inside: Sequence[str]) -> str:
-    """`["2", "ends"]` is about the third line of what was typed."""
+    """`["2", "ends"]` is about the third entry of what was typed."""
     if not inside:
         return ""
-    return f"line {int(inside[0]) + 1} " if inside[0].isdecimal() else f"{inside[0]}: "
+    return f"entry {int(inside[0]) + 1} " if inside[0].isdecimal() else f"{inside[0]}: "
 
 
 async def read_form(request: web.Request, model: type[M]) -> tuple[M | None, Form]:

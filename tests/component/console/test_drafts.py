@@ -120,7 +120,7 @@ async def test_what_is_wrong_with_a_brief_stands_at_its_field_and_no_model_is_as
     assert "Goal is empty." in refused.words
     assert "Audience (optional) holds an email address" in refused.words
     assert "Words that must be there (optional) has more than 20 entries." in refused.words
-    assert "Links (optional) line 2 must be an address" in refused.words
+    assert "Links (optional) entry 2 must be an address" in refused.words
     assert "like ann@shop.example</textarea>" in refused.html
     assert "Drafts is too large: at most 20" in none.words
     assert "Themes name at least one" in themeless.words

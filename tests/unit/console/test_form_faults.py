@@ -10,7 +10,7 @@ from shared.admin.errors import AdminError, Conflict, Fault, Refused
     ("error", "said"),
     [
         (Refused("is missing", field="name"), {"name": "is missing"}),
-        (Refused("must be a day", field="rules.promo_codes.1.ends"), {"promo_codes": "line 2 must be a day"}),
+        (Refused("must be a day", field="rules.promo_codes.1.ends"), {"promo_codes": "entry 2 must be a day"}),
         (Refused("is no share", field="rules.shares.warm"), {"shares": "warm: is no share"}),
         (Refused("is missing", field="rules"), {"": "rules: is missing"}),
         (Conflict("There is a source 'a' already", field="name"), {"name": "there is a source 'a' already"}),
