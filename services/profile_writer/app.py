@@ -21,6 +21,7 @@ from services.profile_writer.upkeep.move_store import MoveStore
 from services.profile_writer.upkeep.store import UpkeepStore
 from services.profile_writer.upkeep.sweep_store import SweepStore
 from services.profile_writer.upkeep.sweeper import Sweeper
+from services.profile_writer.upkeep.teller import Teller
 from services.profile_writer.upkeep.upkeep import Upkeep
 from shared.db.listen import ConfigListener
 from shared.db.migrate import require
@@ -76,9 +77,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
         side_by_side=_BULK_SIDE_BY_SIDE,
     )
     moves = MoveStore(whole_tables, store, margin_s=margin_s)
-    upkeep = Upkeep(
-        UpkeepStore(whole_tables, store), moves, clock, wake=scheduler.wake, second_road=settings.writer_import_road
-    )
+    upkeep_store = UpkeepStore(whole_tables, store)
+    upkeep = Upkeep(upkeep_store, moves, clock, wake=scheduler.wake)
     intake = Intake(store, clock, margin_s=margin_s, wake=scheduler.wake)
     gathered = Gather(intake, most_jobs=_INTAKE_JOBS, at_once=_INTAKES_AT_ONCE)
     consumer = Consumer(connection, publisher, WRITE, WriteJob, gathered, clock)
@@ -101,6 +101,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Service:
             "schedule": scheduler.run,
             "bulk": road.run,
             "upkeep": upkeep.run,
+            "tell": Teller(upkeep_store, clock, second_road=settings.writer_import_road).run,
             "sweep": sweeper.run,
             "listen": listener.run,
             "partitions": partial(store.outcome_days.keep, clock),

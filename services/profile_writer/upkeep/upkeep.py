@@ -1,36 +1,26 @@
-"""What is looked after beside the turns: changed integrations, forgotten accounts, and how much waits."""
+"""What is looked after beside the turns: changed integrations and forgotten accounts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from services.profile_writer.rows import Lane
 from services.profile_writer.upkeep.move_store import MoveStore
 from services.profile_writer.upkeep.store import UpkeepStore
-from shared import logs, metrics
+from shared import logs
 from shared.clock import Clock, first_of
 from shared.errors import Transient
 
 log = logs.get(__name__)
 
-_EVERY_S = 10.0  # real: gauges, and the net below everything that should have been noticed by itself
+_EVERY_S = 10.0  # real: the net below everything that should have been noticed by itself
 _RETRY_S = 0.5
-_TELL_EVERY_S = 5.0  # at most, however often something else is tried again: it reads whole tables
 
 
 class Upkeep:
     """`run` until stopped; `changed` when an org's integration was."""
 
-    def __init__(
-        self,
-        store: UpkeepStore,
-        moves: MoveStore,
-        clock: Clock,
-        *,
-        wake: Callable[[], None],
-        second_road: bool = False,
-    ) -> None:
-        self._store, self._moves, self._clock, self._wake, self._second_road = store, moves, clock, wake, second_road
+    def __init__(self, store: UpkeepStore, moves: MoveStore, clock: Clock, *, wake: Callable[[], None]) -> None:
+        self._store, self._moves, self._clock, self._wake = store, moves, clock, wake
         self._due = asyncio.Event()
         self._changed: set[UUID | None] = {None}  # at the start nobody knows what was missed
 
@@ -42,14 +32,9 @@ class Upkeep:
 
     async def run(self, stop: asyncio.Event) -> None:
         """A runner."""
-        clock, tell_at = asyncio.get_running_loop().time, 0.0
         while not stop.is_set():
             self._due.clear()
-            done = []
-            if clock() >= tell_at:
-                done.append(await self._tried(self._tell))
-                tell_at = clock() + _TELL_EVERY_S if done[0] else 0.0
-            done += [await self._tried(work) for work in (self._follow_changes, self._look_after)]
+            done = [await self._tried(work) for work in (self._follow_changes, self._look_after)]
             if all(done):
                 await first_of(stop.wait(), self._due.wait(), within_s=_EVERY_S)
             else:
@@ -87,20 +72,3 @@ class Upkeep:
     async def _look_after(self) -> None:
         await self._store.wake_forgotten(self._clock.now())
         self._wake()
-
-    async def _tell(self) -> None:
-        """By itself, and first: where the database takes no writes, how late they are has to be seen all the same."""
-        now = self._clock.now()
-        view = await self._store.live_view(now, second_road=self._second_road)
-        for lane in Lane:
-            metrics.gauge("write_backlog", view.waiting.get(lane, 0), lane=lane.name.lower())
-        metrics.gauge("write_oldest_overdue_seconds", view.overdue_s(now))
-        metrics.gauge("write_budget_used_ratio", view.used_ratio)
-        metrics.gauge("write_drain_seconds", view.drain_s)
-        metrics.gauge("write_runnable_accounts", await self._store.runnable(now))
-        metrics.gauge("write_paused_orgs", await self._store.paused(now))
-        for state, accounts in (await self._store.breakers(now)).items():
-            metrics.gauge("klaviyo_breaker_accounts", accounts, state=state)
-        if self._second_road:
-            for verdict, accounts in (await self._store.verdicts()).items():
-                metrics.gauge("second_road_accounts", accounts, verdict=verdict)

@@ -8,8 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.profile_writer.store import Store
+from services.profile_writer.upkeep.live_view import LiveView
 from services.profile_writer.upkeep.move_store import MoveStore
 from services.profile_writer.upkeep.store import UpkeepStore
+from services.profile_writer.upkeep.teller import Teller
 from services.profile_writer.upkeep.upkeep import Upkeep
 from shared import metrics
 from shared.admin.stops import STOP_ORG
@@ -115,28 +117,54 @@ async def test_a_stopped_org_needs_a_key_while_its_copy_may_show(database: Datab
     assert await upkeep.paused(NOW + timedelta(hours=3)) == 0
 
 
-class ReadOnly(UpkeepStore):
-    """A database that takes no writes."""
+class SlowView(UpkeepStore):
+    """So much waits that it is not counted in time."""
+
+    asked = 0
+    done: tuple[str, ...] = ()
+
+    async def live_view(self, now: datetime, *, second_road: bool = False) -> LiveView:
+        self.asked += 1
+        await asyncio.sleep(30)
+        raise Outage("the database does not answer", reason="database_timeout")
+
+    async def end_pauses(self, now: datetime) -> None:
+        self.done += ("end_pauses",)
 
     async def wake_forgotten(self, now: datetime) -> None:
-        raise Outage("the database takes no writes", reason="database_read_only")
+        self.done += ("wake_forgotten",)
 
 
-async def test_how_late_writes_are_is_told_where_the_database_takes_none(database: Database) -> None:
-    store, stop = Store(database), asyncio.Event()
-    async with database.connection() as connection:
-        await connection.execute(INSERT, "acct:A", None)
-        await connection.execute(PEND, uuid4(), NOW)
-    moves, clock = MoveStore(database, store, margin_s=2), FrozenClock(NOW + timedelta(hours=2))
-    upkeep = Upkeep(ReadOnly(database, store), moves, clock, wake=lambda: None)
-    metrics.gauge("write_oldest_overdue_seconds", 0)
+async def test_a_backlog_that_is_not_counted_in_time_keeps_no_new_key_waiting(database: Database) -> None:
+    store, stop, clock = Store(database), asyncio.Event(), FrozenClock(NOW)
+    slow = SlowView(database, store)
+    upkeep = Upkeep(slow, MoveStore(database, store, margin_s=2), clock, wake=lambda: None)
+    telling = asyncio.create_task(Teller(slow, clock).run(stop))
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(upkeep.run(stop))
         try:
-            await eventually(lambda: metrics.REGISTRY.get_sample_value("jai_write_oldest_overdue_seconds") == 3600)
+            await eventually(lambda: slow.done == ("end_pauses", "wake_forgotten"), within_s=10)
+            upkeep.changed(None)
+            await eventually(lambda: slow.done == ("end_pauses", "wake_forgotten") * 2, within_s=10)
         finally:
             stop.set()
+            telling.cancel()
+    assert slow.asked == 1
+
+
+async def test_how_late_writes_are_is_told_and_nothing_is_written_for_it(database: Database) -> None:
+    """Where the database takes no writes, it has to be seen all the same."""
+    store = Store(database)
+    async with database.connection() as connection:
+        await connection.execute(INSERT, "acct:A", None)
+        await connection.execute(PEND, uuid4(), NOW)
+    teller = Teller(UpkeepStore(database, store), FrozenClock(NOW + timedelta(hours=2)))
+    metrics.gauge("write_oldest_overdue_seconds", 0)
+
+    await teller.step()
+
+    assert metrics.REGISTRY.get_sample_value("jai_write_oldest_overdue_seconds") == 3600
 
 
 async def test_a_row_that_is_spoilt_says_nothing_of_how_late_writes_are(database: Database) -> None:
