@@ -11,8 +11,11 @@ from shared.schemas.ids import generation_day
 SELECT_SHOWN = """
     WITH told AS (
         SELECT g.generation_id, g.template_id, g.day, g.decision, g.reason AS decided, g.user_id, g.property_prefix,
-               g.written_for, g.accepted_at, g.deadline_at, g.clean_at, w.outcome, w.reason, w.at, s.sent_at
+               g.written_for, g.accepted_at, g.deadline_at, g.clean_at, w.outcome, w.reason, w.at, s.sent_at,
+               coalesce(s.sent_at, greatest(g.deadline_at, g.clean_at - t.send_window_s * interval '1 second'))
+                   AS left_by
         FROM generations g
+        LEFT JOIN templates t ON t.org_id = g.org_id AND t.template_id = g.template_id
         LEFT JOIN write_outcomes w ON w.day = g.day AND w.generation_id = g.generation_id AND w.day >= $3
         LEFT JOIN (SELECT generation_id, min(sent_at) AS sent_at FROM sends
                    WHERE org_id = $1 AND day >= $3 AND generation_id IS NOT NULL GROUP BY generation_id) s
@@ -46,12 +49,14 @@ SELECT_SHOWN = """
     ), judged AS (
         SELECT template_id, sent_at, decided, outcome, reason, decision, CASE
             WHEN outcome IN ('expired', 'rejected') AND reason IS DISTINCT FROM 'profile_not_found' AND (
-                SELECT o.outcome = 'written' AND p.clean_at > found.deadline_at
+                SELECT o.outcome = 'written' AND p.clean_at > coalesce(found.sent_at, found.deadline_at)
                 FROM generations p JOIN write_outcomes o ON o.day = p.day AND o.generation_id = p.generation_id
                 WHERE p.org_id = $1 AND p.user_id = found.user_id AND p.accepted_at < found.accepted_at
                   AND p.day >= found.day - 31 AND p.property_prefix = found.property_prefix
                   AND p.written_for = found.written_for AND o.outcome IN ('written', 'cleared', 'nothing_to_clear')
-                ORDER BY p.accepted_at DESC LIMIT 1) THEN 'stale'
+                ORDER BY p.accepted_at DESC LIMIT 1)
+                THEN CASE WHEN left_by > $4 THEN 'pending' WHEN left_by - at > interval '15 minutes' THEN 'unsure'
+                    ELSE 'stale' END
             WHEN decision = 'control' AND decided = ANY($5::text[]) THEN 'control_missed'
             WHEN decision = 'control' OR outcome = 'stopped' THEN 'control_planned'
             WHEN outcome = 'superseded' AND NOT has_left THEN 'pending'

@@ -105,7 +105,8 @@ COUNT: Final = f"""
     WITH {JUDGED}, {_STORE.format(span="15", at="$8")}
     SELECT EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM put) AS differs,
         coalesce(bool_or(hangs), false) AS hangs,
-        min(CASE WHEN leaves_by > $6 THEN leaves_by WHEN shown = 'pending' THEN deadline_at END) AS next_at,
+        min(CASE WHEN leaves_by > $6 THEN leaves_by WHEN shown = 'pending' THEN coalesce(left_by, deadline_at) END)
+            AS next_at,
         max(left_at) FILTER (WHERE leaves_by <= $6) AS left_to,
         min(CASE WHEN open THEN day ELSE least(waits_from, newer_from) END) AS waits_from,
         max(CASE WHEN open THEN day ELSE greatest(waits_to, newer_to) END) AS waits_to

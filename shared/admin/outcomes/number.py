@@ -103,10 +103,10 @@ class Shows(ResultModel):
 
 class Number(ResultModel):
     """`right`: the newest copy. `control_planned`: by split, draft, stop. `control_missed`: control, because copy did
-    not get there. `stale`: an older copy, a fault. `unsure`: the answer came too late to know, or
-    the email left after the send window. `replaced`: a newer generation of the same person and message took its place,
-    and is counted. `pending`: its email is still to come. `since`:
-    webhooks from then on; `as_of`: all that was known until then is counted, null: all that is known."""
+    not get there. `stale`: an older copy, a fault. `unsure`: the answer came too late to know, or the email left after
+    the send window, or long after its write had failed over an older copy, which is taken off meanwhile. `replaced`: a
+    newer generation of the same person and message took its place, and is counted. `pending`: its email is still to
+    come. `since`: webhooks from then on; `as_of`: all that was known until then is counted, null: all that is known."""
 
     hours: float
     since: datetime

@@ -16,6 +16,10 @@ OWN_WORDS: Final = ("", "not_settled", "written", "email_left_first", "email_lef
 # Older copy shows where a generation did not get through (`expired`, `rejected`) and the last that had got through for
 # the same message was written and not yet due to be taken away. Few rows are asked so, each by the person's index.
 # `place`: how many had got through from the newest on; an older one without an end yet may still become the last.
+# Once the write has ended, the older copy is taken off in the first lane. So it showed where the email left no later
+# than minutes after that end; of a later one it is not known, for when copy came off is not kept. `left_by`: the
+# email's moment, or without a send the latest that its flow allows, which is days after the deadline where it waits
+# until a time of day or a weekday. Nothing is told before.
 # A send is of the person of its generation (services/ingest/attribution/attribute.py), so the person's index finds it.
 _TOLD: Final = """
         SELECT g.generation_id, g.template_id, g.day, g.decision, g.reason AS decided, g.user_id, g.property_prefix,
@@ -71,8 +75,9 @@ _BECAUSE: Final = """CASE
                 ELSE coalesce(reason, outcome) END"""
 _JUDGING: Final = f"""
     judged AS (
-        SELECT told.*, older.waits_from, older.waits_to, CASE
-            WHEN hangs AND older.shows THEN 'stale'
+        SELECT told.*, older.waits_from, older.waits_to, older.left_by, CASE
+            WHEN hangs AND older.shows THEN CASE WHEN left_by > $6 THEN 'pending'
+                WHEN left_by <= told.at + interval '15 minutes' THEN 'stale' ELSE 'unsure' END
             WHEN decision = 'control' AND decided = ANY($7::text[]) THEN 'control_missed'
             WHEN decision = 'control' OR outcome = 'stopped' THEN 'control_planned'
             WHEN outcome = 'superseded' AND leaves_by > $6 THEN 'pending'
@@ -86,14 +91,18 @@ _JUDGING: Final = f"""
         FROM told LEFT JOIN LATERAL (
             SELECT bool_or(shows) FILTER (WHERE through AND place = 1) AS shows,
                 min(day) FILTER (WHERE open AND place = 0) AS waits_from,
-                max(day) FILTER (WHERE open AND place = 0) AS waits_to
+                max(day) FILTER (WHERE open AND place = 0) AS waits_to,
+                CASE WHEN told.hangs THEN coalesce(told.sent_at, (
+                    SELECT greatest(told.deadline_at, told.clean_at - make_interval(secs => t.send_window_s))
+                    FROM templates t WHERE t.org_id = $1 AND t.template_id = told.template_id), told.deadline_at)
+                END AS left_by
             FROM (
                 SELECT p.day, o.through, o.shows, coalesce(o.open, p.decision <> 'preview' AND
                         p.reason <> 'unknown_template') AS open,
                     count(*) FILTER (WHERE o.through) OVER (ORDER BY p.accepted_at DESC) AS place
                 FROM generations p LEFT JOIN LATERAL (
                     SELECT o.outcome IN ('written', 'cleared', 'nothing_to_clear') AS through, false AS open,
-                        o.outcome = 'written' AND p.clean_at > told.deadline_at AS shows
+                        o.outcome = 'written' AND p.clean_at > coalesce(told.sent_at, told.deadline_at) AS shows
                     FROM write_outcomes o WHERE o.day = p.day AND o.day BETWEEN $4::date - 31 AND $5
                       AND o.generation_id = p.generation_id LIMIT 1) o ON true
                 WHERE told.hangs AND p.org_id = $1 AND p.user_id = told.user_id AND p.accepted_at < told.accepted_at
