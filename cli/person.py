@@ -5,7 +5,8 @@ from pydantic import SecretStr
 
 from cli.actor import acting
 from cli.display import moment
-from cli.session import command, session
+from cli.session import Session, command, session
+from shared.admin.errors import NotFound
 from shared.admin.person import person as admin_person
 from shared.admin.person.person import Deleted, Held
 
@@ -39,15 +40,26 @@ async def person_delete(org_slug: str, profile_id: str, yes: bool, actor: str) -
 
     Our properties are taken off the Klaviyo profile, and exported hours that name them are exported again. Sums,
     backups, dead letters and files on your SFTP server are not touched. The audit log keeps a proof of it, not the id.
+    What files and Klaviyo's API tell of the person from before is not loaded, though nothing was stored yet.
     """
     async with session() as s:
         if not yes:
-            found = await s.run(admin_person.show, admin_person.OnePerson(user_id=profile_id), org_slug)
-            click.echo("\n".join(held_lines(found)), err=True)
-            click.confirm("Delete all of it?", abort=True, err=True)
+            await _ask_back(s, profile_id, org_slug)
         asked = admin_person.DeletePerson(user_id=SecretStr(profile_id))
         done = await s.run(admin_person.delete, asked, org_slug, actor)
     click.echo("\n".join(deleted_lines(done)))
+
+
+async def _ask_back(s: Session, profile_id: str, org_slug: str) -> None:
+    try:
+        found = await s.ask(admin_person.show, admin_person.OnePerson(user_id=profile_id), org_slug)
+    except NotFound as error:
+        # A file that is still to come may tell of them.
+        click.echo(f"{error}.", err=True)
+        click.confirm("Delete the person all the same, so that files bring in nothing of before?", abort=True, err=True)
+    else:
+        click.echo("\n".join(held_lines(found)), err=True)
+        click.confirm("Delete all of it?", abort=True, err=True)
 
 
 def held_lines(found: Held) -> list[str]:
@@ -63,8 +75,11 @@ def held_lines(found: Held) -> list[str]:
 
 def deleted_lines(done: Deleted) -> list[str]:
     """For people."""
-    if not done.changed:
-        return ["Nothing is stored about this person."]
+    if done.nothing_was_there:
+        return [
+            "Nothing was stored about this person; files bring in nothing of them from before now.",
+            f"Proof: {done.proof}",
+        ]
     return [
         f"Deleted {done.generations:,} generations, {done.sends:,} emails, {done.events:,} events, "
         f"{done.conversions:,} conversions, {done.last_copies:,} last copies and {done.rejects:,} rejected rows.",

@@ -163,6 +163,7 @@ class Deleted(ResultModel):
     """What was touched, in rows. `clean_ups`: sets of properties that are taken off the Klaviyo profile now, in the
     order of the account's quota; `export_hours`: hours that are exported again without them. `proof`: an id made of the
     person's and the installation's secret: who knows the person finds the deletion in the audit log, nobody else does.
+    `changed`: always, though all counts are 0: by the proof and its moment, what is told of them from before stays out.
     """
 
     generations: int
@@ -175,6 +176,12 @@ class Deleted(ResultModel):
     clean_ups: int
     proof: UUID
     changed: bool
+
+    @property
+    def nothing_was_there(self) -> bool:
+        """All counts are 0."""
+        touched = self.generations + self.sends + self.events + self.conversions
+        return touched + self.last_copies + self.rejects + self.clean_ups == 0
 
 
 async def _look_first(asking: Asking, asked: OnePerson) -> tuple[int, int, int]:
@@ -244,7 +251,7 @@ async def delete(context: Context, asked: DeletePerson, found_first: tuple[int, 
         generations=generations, sends=sends, events=events, conversions=conversions, last_copies=last_copies,
         rejects=rejects, export_hours=export_hours, clean_ups=clean_ups,
         proof=proof_of(context.means.peppers, org_id, user_id),
-        changed=any((generations, sends, events, conversions, last_copies, rejects, clean_ups)),
+        changed=True,
     )  # fmt: skip
 
 

@@ -29,10 +29,24 @@ def test_a_person_is_counted_and_deleted_after_asking_back(acme: Cli) -> None:
     assert refused.exit_code == 1
     assert kept.startswith("1 generations, from 2026-11-23")
     assert said.startswith("Deleted 1 generations, 0 emails")
-    assert again == "Nothing is stored about this person.\n"
+    assert again.startswith(
+        "Nothing was stored about this person; files bring in nothing of them from before now.\nProof: "
+    )
+    assert again.splitlines()[-1] == said.splitlines()[-1]
     assert gone.startswith("Nothing is stored of a person '01PERSON'; an id is that of the Klaviyo profile")
     assert acme.value("SELECT user_id FROM generations") == "01OTHER"
     assert "01PERSON" not in acme.ok("audit", "acme", "--json")
+
+
+def test_of_whom_nothing_is_stored_is_deleted_too_after_asking_back(acme: Cli) -> None:
+    refused = acme.run("person", "delete", "acme", "01NOBODY", given="n\n")
+    before = acme.value("SELECT count(*) FROM audit_log WHERE operation = 'person.delete'")
+    said = acme.run("person", "delete", "acme", "01NOBODY", given="y\n")
+
+    assert (refused.exit_code, before, said.exit_code) == (1, 0, 0)
+    assert "Nothing is stored of a person '01NOBODY'" in refused.output
+    assert "Nothing was stored about this person;" in said.output
+    assert acme.value("SELECT count(*) FROM audit_log WHERE operation = 'person.delete'") == 1
 
 
 @pytest.mark.parametrize(("person", "left"), [("01PERSON", 2), ("PERSON", 3), ("1", 3)])

@@ -173,6 +173,39 @@ async def test_who_was_deleted_does_not_come_back_by_a_file_that_tells_of_before
     ]
 
 
+async def test_who_is_deleted_before_anything_of_them_was_stored_does_not_come_in_by_the_next_file(
+    rig: Rig, folder: Path
+) -> None:
+    done = await delete(rig)
+
+    await load(rig, folder, "first.csv", [WHO.received(), OTHER.received()])
+
+    assert (done.changed, done.nothing_was_there) == (True, True)
+    assert await told_of(rig) == []
+    assert await told_of(rig, OTHER.profile_id) == ["events", "sends"]
+    assert await rig.rows("SELECT line, reason FROM ingest_rejects") == [
+        {"line": 2, "reason": "of a person who was deleted"}
+    ]
+
+
+async def test_what_happened_between_two_deletions_is_not_loaded_though_the_second_found_nothing(
+    rig: Rig, folder: Path
+) -> None:
+    await load(rig, folder, "first.csv", [WHO.received()])
+    await delete(rig)
+    rig.clock.advance(7_200)
+    again_at = rig.clock.now()
+    await delete(rig)
+
+    between = WHO.opened(after=again_at - SENT - timedelta(hours=1))
+    await load(rig, folder, "later.csv", [between, OTHER.received()])
+
+    assert await told_of(rig) == []
+    assert [row["reason"] for row in await rig.rows("SELECT reason FROM ingest_rejects")] == [
+        "of a person who was deleted"
+    ]
+
+
 async def test_what_a_deleted_person_does_afterwards_is_loaded(rig: Rig, folder: Path) -> None:
     await load(rig, folder, "first.csv", [WHO.received()])
     await delete(rig)
