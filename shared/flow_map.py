@@ -32,24 +32,25 @@ UPSERT: Final = """
                  = (excluded.delay_s, greatest(excluded.delay_s, excluded.latest_s), excluded.open_ended)
             THEN m.delay_changed_at ELSE excluded.synced_at END
 """
-# Of the flows that were asked for, what was kept before and not read now. $2, $3: what was read; $4: those flows, null
-# for all.
+# What was kept before and not read now. $2, $3: what was read.
 _UNREAD: Final = """
-    org_id = $1 AND ($4::text[] IS NULL OR flow_id = ANY ($4::text[]))
-    AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) r (action_id, message_id)
-                    WHERE (r.action_id, r.message_id) = (m.action_id, m.message_id))
+    org_id = $1 AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) r (action_id, message_id)
+                                    WHERE (r.action_id, r.message_id) = (m.action_id, m.message_id))
 """
-# Emails of a step that a template names as control's are known by this alone, also those that it sends no more.
+# Emails of a step that a template names as control's are known by this alone, also those that it sends no more. Only
+# where somebody asked: events of the last week are read by this map, and an email that it knows no more is attributed
+# anew, by its flow alone.
 DELETE: Final = f"""
     DELETE FROM flow_messages m WHERE {_UNREAD} AND NOT EXISTS (
         SELECT FROM templates t WHERE t.org_id = $1 AND t.control_action_id = m.action_id)
 """  # noqa: S608  # our own text
+# $4: the flows that were asked for, null for all.
 AGE: Final = f"""
     UPDATE flow_messages m SET delay_s = NULL, latest_s = NULL, open_ended = false, flow_status = coalesce((
         SELECT min(f.flow_status) FROM flow_messages f JOIN unnest($2::text[], $3::text[]) r (action_id, message_id)
             ON (r.action_id, r.message_id) = (f.action_id, f.message_id)
         WHERE f.org_id = $1 AND f.flow_id = m.flow_id), 'gone')
-    WHERE {_UNREAD}
+    WHERE {_UNREAD} AND ($4::text[] IS NULL OR flow_id = ANY ($4::text[]))
 """  # noqa: S608  # our own text
 
 
@@ -57,16 +58,17 @@ async def keep_flows(
     connection: Connection, org_id: UUID, found: Sequence[FlowMessage], at: datetime,
     only: Collection[str] | None = None,
 ) -> None:  # fmt: skip
-    """Make what is kept equal to what was read, of all flows or of these; in the caller's transaction. Repeating it
-    changes nothing."""
+    """Keep what was read; in the caller's transaction. Of all flows: what was not read is forgotten. Of these flows
+    alone, as a runner reads them: it is kept without a wait, for emails that were sent are still read by it. Repeating
+    it changes nothing."""
     flows = len({one.flow_id for one in found}) if only is None else None
     await connection.execute(UPSERT_READ, org_id, "flows", at, flows)
     rows = sorted(found, key=lambda one: (one.action_id, one.message_id))
     await connection.executemany(UPSERT, [_row(org_id, one, at) for one in rows])
     read = [one.action_id for one in rows], [one.message_id for one in rows]
-    asked = None if only is None else sorted(only)
-    await connection.execute(DELETE, org_id, *read, asked)
-    await connection.execute(AGE, org_id, *read, asked)
+    if only is None:
+        await connection.execute(DELETE, org_id, *read)
+    await connection.execute(AGE, org_id, *read, None if only is None else sorted(only))
 
 
 def _row(org_id: UUID, one: FlowMessage, at: datetime) -> tuple[object, ...]:

@@ -35,7 +35,7 @@ class EmailStep(ResultModel):
     """One email of one flow. `delay_s`: from our webhook to it, at least; null: no webhook of ours comes before it.
     `latest_s`: at most, as a delay until a time of day or a longer branch may take; null: nobody knows, for the flow
     waits for a date or for goods. `delay_changed_at`: when another wait was read than before. `flow_status`: as Klaviyo
-    says it; `gone`: the account has the flow no more, and a template still counts the email as control's."""
+    says it; `gone`: the account has the flow no more, and its emails are still counted."""
 
     flow_id: str
     flow_name: str

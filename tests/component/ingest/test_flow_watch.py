@@ -1,6 +1,7 @@
 """Flows are read again by themselves: a real database, and the account in a box as Klaviyo."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -11,8 +12,9 @@ from simulator.admin.bodies import ActionPatch, DelayBody, EmailBody, FlowBody, 
 from simulator.admin.build import build_flow, change_action
 from simulator.flow.definitions import Flow
 from tests.component.ingest.boxed import Boxed, boxed
-from tests.component.ingest.given import SENT
+from tests.component.ingest.given import SENT, Mail
 from tests.component.ingest.rig import Rig
+from tests.component.ingest.test_unmatched import COPY, SENDS, load, look
 
 HOUR_S = 3600
 WEBHOOK = WebhookBody(type="send-webhook", url="https://copy.example/api/generate/shop", body="{}")
@@ -26,9 +28,10 @@ async def box(rig: Rig) -> AsyncIterator[Boxed]:
         yield made
 
 
-async def placed(box: Boxed, *, account: Account | None = None) -> Flow:
-    """A flow with our webhook, and a template that names it; nobody has read it yet."""
-    flow = build_flow(box.world, account or box.account, FlowBody(name="Welcome", actions=[WEBHOOK, DELAY, EMAIL]))
+async def placed(box: Boxed, *, account: Account | None = None, emails: int = 1) -> Flow:
+    """A flow with our webhook, and a template that names its first email; nobody has read it yet."""
+    steps = [WEBHOOK, DELAY, *[EMAIL] * emails]
+    flow = build_flow(box.world, account or box.account, FlowBody(name="Welcome", actions=steps))
     await box.rig.run(
         "INSERT INTO templates (org_id, template_id, name, state, flow_id, treatment_action_id, created_at, updated_at)"
         " VALUES ($1, $2, 'Welcome', 'active', $2, $3, $4, $4)",
@@ -87,7 +90,28 @@ async def test_only_flows_that_copy_is_written_for_are_read(box: Boxed) -> None:
     await box.flow_watch().read_one()
 
     assert box.calls("get_actions_for_flow") == 1
-    assert {row["flow_id"] for row in await known(box)} == {flow.id, "F0"}
+    statuses = {row["flow_id"]: row["flow_status"] for row in await known(box)}
+    assert statuses == {flow.id: "live", "F0": "live", "GONE": "gone"}
+
+
+async def test_emails_of_a_flow_that_was_archived_are_read_by_what_was_known_of_it(box: Boxed, folder: Path) -> None:
+    flow, watch = await placed(box, emails=2), box.flow_watch()
+    await watch.read_one()
+    await box.rig.add_generation(copy_id=COPY, written_for=f"{flow.id}.{flow.id}.{flow.actions[2].id}")
+    messages = [one.message.id for one in flow.actions[2:] if one.message]
+    mails = [Mail(f"T{number}", message_id=one, flow_id=flow.id) for number, one in enumerate(messages)]
+    await load(box.rig, folder, *(mail.received() for mail in mails))
+    await look(box.rig)
+    before = [row["attribution"] for row in await box.rig.rows(SENDS)]
+
+    flow.archived = True
+    box.rig.clock.advance(HOUR_S)
+    assert await watch.read_one() is True
+    await look(box.rig)
+
+    assert before == ["message", "other_message"]
+    assert [row["attribution"] for row in await box.rig.rows(SENDS)] == before
+    assert [(row["flow_status"], row["delay_s"]) for row in await known(box)] == [("gone", None)] * 2
 
 
 async def test_a_key_that_may_not_read_flows_is_not_tried(box: Boxed) -> None:
