@@ -70,7 +70,8 @@ class OrgConfig:
         template says, else 2 min.
 
         Where nothing of the wait is certain (until a date, until a time of day) it is not 0 for all that: a deadline at
-        once would leave everybody without copy for the sake of the few whose email leaves at once.
+        once would leave everybody without copy for the sake of the few whose email leaves at once. But 2 min at most:
+        there the template says the longest that the email may take, and who is due by that comes last in every backlog.
         """
         own_s = template.delay_s if template is not None else None
         flow = self.waits.get(tracking_id.rpartition(".")[2])
@@ -78,7 +79,7 @@ class OrgConfig:
             flow = FlowWait(own_s or _DEFAULT_DELAY_S, own_s or _DEFAULT_DELAY_S)
         least_s = flow.least_s
         if not least_s and flow.most_s != 0:
-            least_s = own_s or _DEFAULT_DELAY_S
+            least_s = min(own_s or _DEFAULT_DELAY_S, _DEFAULT_DELAY_S)
             least_s = least_s if flow.most_s is None else min(least_s, flow.most_s)
         most_s = (own_s or 0) if flow.most_s is None else flow.most_s
         return timedelta(seconds=least_s), timedelta(seconds=max(least_s, most_s))
