@@ -77,7 +77,8 @@ def waits_after_webhook(actions: Sequence[FlowAction]) -> dict[str, Wait]:
     """For each step that one of our webhooks comes before: how long from the last such webhook to it, by the shortest
     way and by the longest.
 
-    A delay until a time of day or a weekday is certain only in its first part. Too early a deadline costs an earlier
+    A delay until a time of day or a weekday is certain only in its first part, and of days but in all before the last.
+    Too early a deadline costs an earlier
     place in the queue, too late a one the email; copy that is taken off too early costs the email too.
     """
     by_id = {action.action_id: action.definition for action in actions}
@@ -155,8 +156,10 @@ def _lasts_s(definition: Mapping[str, Any]) -> tuple[int, float]:
     value, secondary = data.get("value") or 0, data.get("secondary_value") or 0
     # The second value belongs to the next smaller unit: 1 day and 6 hours, 2 hours and 30 minutes.
     smaller_s = {86_400: 3600, 3600: 60}.get(unit_s, 0)
-    certain_s = int(value) * unit_s + int(secondary) * smaller_s
-    return certain_s, certain_s + _until_s(data)
+    said_s = int(value) * unit_s + int(secondary) * smaller_s
+    # Until a time of day, days are the calendar's: "1 day, until 09:00" is over in the morning for who came at night.
+    early_s = _DAY_S if unit_s == _DAY_S and int(value) > 0 and data.get("delay_until_time") else 0
+    return said_s - early_s, said_s + _until_s(data)
 
 
 def _until_s(data: Mapping[str, Any]) -> int:

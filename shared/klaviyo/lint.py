@@ -252,7 +252,7 @@ def _delay(wait: Wait, wanted: Wanted) -> Answer:
     enough = "2–5 minutes" if wanted.p99_s is None else said(wanted.recommended_delay_s or 120)
     if not wait.least_s and wait.most_s is not None and wait.most_s > 0:
         return Answer(
-            rule, title, "warning", f"{shown}: some get their email at once, before their copy is there.",
+            rule, title, "warning", f"{shown}: some may get their email at once, before their copy is there.",
             f"Let each way from the webhook to the email wait {enough} first.",
         )  # fmt: skip
     if wait.most_s is None:

@@ -89,7 +89,7 @@ class FlowMessage:
 @dataclass(slots=True)
 class FlowAction:
     """A step. A split has two that follow: of its people `share` go on to `next_id`, the others to `otherwise_id`.
-    A delay may last until a time of day and until a weekday, both in UTC."""
+    A delay may last until a time of day and until a weekday, both in UTC; of days it counts the calendar's then."""
 
     id: str
     flow_id: str
@@ -110,8 +110,9 @@ class FlowAction:
         """When a delay that began then lets the person go on."""
         at = begun + timedelta(seconds=self.delay_value * UNIT_S[self.delay_unit])
         if self.until_time is not None:
+            earliest = begun if self.delay_unit == "days" else at
             on_the_day = datetime.combine(at.date(), self.until_time, at.tzinfo)
-            at = on_the_day if on_the_day >= at else on_the_day + timedelta(days=1)
+            at = on_the_day if on_the_day >= earliest else on_the_day + timedelta(days=1)
         while self.until_weekdays and WEEK[at.weekday()] not in self.until_weekdays:
             at += timedelta(days=1)
         return at

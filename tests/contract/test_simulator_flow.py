@@ -57,7 +57,8 @@ async def test_the_email_leaves_when_the_delay_after_the_answer_is_over() -> Non
     ("step", "leaves_at"),
     [
         ({"value": 2, "until_time": "09:00"}, "2026-11-24T09:00:00+00:00"),
-        ({"value": 1, "unit": "days", "until_time": "09:00"}, "2026-11-25T09:00:00+00:00"),
+        ({"value": 1, "unit": "days", "until_time": "09:00"}, "2026-11-24T09:00:00+00:00"),
+        ({"value": 0, "unit": "days", "until_time": "09:00"}, "2026-11-24T09:00:00+00:00"),
         ({"value": 0, "until_time": "23:59"}, "2026-11-23T23:59:00+00:00"),
         ({"value": 2, "until_time": "09:00", "until_weekdays": ["monday"]}, "2026-11-30T09:00:00+00:00"),
     ],

@@ -61,10 +61,15 @@ WORKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday"]
 @pytest.mark.parametrize(
     ("waiting", "expected"),
     [
-        (delay("2", "3", 1, "days", delay_until_time="09:00:00"), Wait(DAY, 2 * DAY)),
+        (delay("2", "3", 1, "days", delay_until_time="09:00:00"), Wait(0, 2 * DAY)),
+        (
+            delay("2", "3", 2, "days", delay_until_time="09:00:00", secondary_value=6),
+            Wait(DAY + 6 * HOUR, 3 * DAY + 6 * HOUR),
+        ),
+        (delay("2", "3", 3, "hours", delay_until_time="09:00:00"), Wait(3 * HOUR, 3 * HOUR + DAY)),
         (delay("2", "3", 0, "days", delay_until_time="09:00:00"), Wait(0, DAY)),
         (delay("2", "3", 2, "hours", delay_until_weekdays=["tuesday"]), Wait(2 * HOUR, 2 * HOUR + 7 * DAY)),
-        (delay("2", "3", 1, "days", delay_until_time="09:00:00", delay_until_weekdays=WORKDAYS), Wait(DAY, 4 * DAY)),
+        (delay("2", "3", 1, "days", delay_until_time="09:00:00", delay_until_weekdays=WORKDAYS), Wait(0, 4 * DAY)),
         (delay("2", "3", 1, "days", delay_until_weekdays=["sunday", "wednesday"]), Wait(DAY, 5 * DAY)),
         (delay("2", "3", 1, "days", delay_until_weekdays=[*WORKDAYS, "saturday", "sunday"]), Wait(DAY, DAY)),
         (delay("2", "3", 1, "days", delay_until_weekdays=["someday"]), Wait(DAY, 8 * DAY)),

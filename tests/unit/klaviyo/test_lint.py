@@ -244,7 +244,8 @@ def test_a_webhook_after_the_email_or_none_is_told_apart() -> None:
 @pytest.mark.parametrize(
     ("waiting", "own_s", "outcome", "says"),
     [
-        (step("2", "time-delay", "3", unit="days", value=1, delay_until_time="09:00"), None, "good", "1 day to 2 days"),
+        (step("2", "time-delay", "3", unit="days", value=2, delay_until_time="09:00"), None, "good", "1 day to 3 days"),
+        (step("2", "time-delay", "3", unit="days", value=1, delay_until_time="09:00"), None, "warning", "up to 2 days"),
         (step("2", "time-delay", "3", unit="days", value=0, delay_until_time="09:00"), 600, "warning", "up to 1 day"),
         (step("2", "target-date", "3"), None, "warning", "set Time Delay to the longest"),
         (step("2", "target-date", "3"), 604_800, "good", "Time Delay of 7 days counts"),
