@@ -6,7 +6,7 @@ may be says until when copy has to stay.
 
 import heapq
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -49,27 +49,37 @@ class FlowReader(Protocol):
     async def flow_messages(self, action_id: str) -> list[Message]: ...
 
 
-async def read_flow_messages(client: FlowReader, only: Collection[str] | None = None) -> list[FlowMessage]:
-    """All emails of all flows that are not archived, or of these flows alone. Each once: a flow that changes while
-    pages are turned is listed on two of them."""
+async def read_flow_messages(client: FlowReader) -> list[FlowMessage]:
+    """All emails of all flows that are not archived, each once."""
     found: dict[tuple[str, str], FlowMessage] = {}
-    for flow in {flow.flow_id: flow for flow in await client.flows()}.values():
-        if flow.archived or (only is not None and flow.flow_id not in only):
+    for flow in (await living_flows(client)).values():
+        found |= {(one.action_id, one.message_id): one for one in await read_flow(client, flow)}
+    return [*found.values()]
+
+
+async def living_flows(client: FlowReader) -> dict[str, Flow]:
+    """By id, those that are not archived. Each once: a flow that changes while pages are turned is listed on two."""
+    newest = {flow.flow_id: flow for flow in await client.flows()}
+    return {flow_id: flow for flow_id, flow in newest.items() if not flow.archived}
+
+
+async def read_flow(client: FlowReader, flow: Flow) -> list[FlowMessage]:
+    """All emails of one flow, each once."""
+    found: dict[tuple[str, str], FlowMessage] = {}
+    actions = await client.flow_actions(flow.flow_id)
+    waits = waits_after_webhook(actions)
+    for action in actions:
+        if action.definition.get("type", "send-email") not in _EMAIL_TYPES:
             continue
-        actions = await client.flow_actions(flow.flow_id)
-        waits = waits_after_webhook(actions)
-        for action in actions:
-            if action.definition.get("type", "send-email") not in _EMAIL_TYPES:
-                continue
-            messages = await client.flow_messages(action.action_id)
-            wait = waits.get(action.action_id)
-            found |= {
-                (action.action_id, message.message_id): FlowMessage(
-                    flow.flow_id, flow.name, flow.status, action.action_id, message.message_id, message.name, wait
-                )
-                for message in messages
-                if message.channel in ("email", "")
-            }
+        messages = await client.flow_messages(action.action_id)
+        wait = waits.get(action.action_id)
+        found |= {
+            (action.action_id, message.message_id): FlowMessage(
+                flow.flow_id, flow.name, flow.status, action.action_id, message.message_id, message.name, wait
+            )
+            for message in messages
+            if message.channel in ("email", "")
+        }
     return [*found.values()]
 
 

@@ -34,7 +34,7 @@ CLAIM: Final = f"""
 SELECT_OURS: Final = f"""
     SELECT o.flow_id FROM ({_OURS.format(org="$1")}) o
     LEFT JOIN flow_messages m ON m.org_id = $1 AND m.flow_id = o.flow_id
-    GROUP BY 1 ORDER BY max(m.synced_at) NULLS FIRST, 1 LIMIT $2
+    GROUP BY 1 ORDER BY max(m.synced_at) NULLS FIRST, 1
 """  # noqa: S608  # our own text
 READ_SINCE: Final = "SELECT read_at >= $2 FROM klaviyo_reads WHERE org_id = $1 AND kind = 'flows' FOR UPDATE"
 
@@ -60,10 +60,11 @@ class KeptFlows:
             row = await connection.fetchrow(CLAIM, now, every)
         return None if row is None else DueFlows(row["org_id"], row["base_url"], row["sealed_key"])
 
-    async def ours(self, org_id: UUID, most: int) -> Sequence[str]:
-        """Flows that copy is written for, those first that were read longest ago."""
+    async def ours(self, org_id: UUID) -> Sequence[str]:
+        """Flows that copy is written for, also those that the account has no more; first those that were read longest
+        ago."""
         async with self._database.transaction(org_id) as connection:
-            return [row["flow_id"] for row in await connection.fetch(SELECT_OURS, org_id, most)]
+            return [row["flow_id"] for row in await connection.fetch(SELECT_OURS, org_id)]
 
     async def keep(
         self, org_id: UUID, found: Sequence[FlowMessage], only: Collection[str], began: datetime, now: datetime
@@ -75,7 +76,9 @@ class KeptFlows:
             await keep_flows(connection, org_id, found, now, only)
         return True
 
-    async def tell(self, org_id: UUID, now: datetime, problem: str) -> None:
-        """Why they could not be read; what was read before stays."""
+    async def tell(self, org_id: UUID, began: datetime, now: datetime, problem: str) -> None:
+        """Why they could not be read; what was read before stays. Nothing where somebody has read them in the
+        meantime."""
         async with self._database.transaction(org_id) as connection:
-            await connection.execute(UPSERT_UNREAD, org_id, "flows", now, problem[:_MAX_PROBLEM])
+            if not await connection.fetchval(READ_SINCE, org_id, began):
+                await connection.execute(UPSERT_UNREAD, org_id, "flows", now, problem[:_MAX_PROBLEM])

@@ -1,7 +1,7 @@
 """An org of the rig that is connected to an account in a box."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 import aiohttp
 
 from services.ingest.reconciling.flow_store import KeptFlows
-from services.ingest.reconciling.flows import FlowWatch
+from services.ingest.reconciling.flows import LONGEST_S, FlowWatch
 from services.ingest.reconciling.reconciler import Reconciler
 from services.ingest.reconciling.store import Comparisons
 from shared.clock import FrozenClock
 from shared.crypto import KeyRing
-from shared.klaviyo.client import KlaviyoClient
+from shared.klaviyo.client import FlowAction, KlaviyoClient
 from shared.klaviyo.reports import Reports
 from simulator.account import Account, PrivateKey
 from simulator.api.operations import PAGE_SCOPES
@@ -38,6 +38,17 @@ class Hurrying:
         await asyncio.sleep(0)
 
 
+class Stuck(KlaviyoClient):
+    """Never gets an answer about these flows."""
+
+    of: Collection[str] = ()
+
+    async def flow_actions(self, flow_id: str) -> list[FlowAction]:
+        if flow_id in self.of:
+            await asyncio.Event().wait()
+        return await super().flow_actions(flow_id)
+
+
 @dataclass
 class Boxed:
     """The box, the rig's org in it, and how often each operation was called."""
@@ -56,11 +67,17 @@ class Boxed:
             clock, uuid4, every=timedelta(hours=1), tick_s=5,
         )  # fmt: skip
 
-    def flow_watch(self) -> FlowWatch:
+    def flow_watch(self, *, stuck: Collection[str] = (), longest_s: float = LONGEST_S) -> FlowWatch:
         clock = Hurrying(self.rig.clock)
+
+        def reader_of(url: str, key: str) -> KlaviyoClient:
+            reader = Stuck(self.session, url, key, clock=clock)
+            reader.of = stuck
+            return reader
+
         return FlowWatch(
-            KeptFlows(self.rig.database), lambda url, key: KlaviyoClient(self.session, url, key, clock=clock),
-            KeyRing(RING), clock, every=timedelta(hours=1), tick_s=5,
+            KeptFlows(self.rig.database), reader_of, KeyRing(RING), clock, every=timedelta(hours=1), tick_s=5,
+            longest_s=longest_s,
         )  # fmt: skip
 
     def calls(self, operation: str) -> int:

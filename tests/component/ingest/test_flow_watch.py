@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from services.ingest.reconciling.flows import MOST_FLOWS
 from simulator.account import Account
 from simulator.admin.bodies import ActionPatch, DelayBody, EmailBody, FlowBody, WebhookBody
 from simulator.admin.build import build_flow, change_action
@@ -38,6 +39,16 @@ async def placed(box: Boxed, *, account: Account | None = None, emails: int = 1)
         box.rig.org_id, flow.id, flow.actions[2].id, SENT,
     )  # fmt: skip
     return flow
+
+
+async def add_org(box: Boxed, flow_id: str) -> UUID:
+    """Another org on the box's account, with a template in this flow."""
+    other = uuid4()
+    await box.rig.run("INSERT INTO orgs VALUES ($1, 'other', 'other', $2)", other, SENT)
+    await box.connect(other, box.world.add_key(box.account, {"flows:read"}))
+    await box.rig.run("INSERT INTO templates (org_id, template_id, name, flow_id, created_at, updated_at)"
+                      " VALUES ($1, 't', 'T', $3, $2, $2)", other, SENT, flow_id)  # fmt: skip
+    return other
 
 
 async def known(box: Boxed) -> list[dict[str, Any]]:
@@ -142,12 +153,8 @@ async def test_what_cannot_be_read_is_told_and_tried_again_and_nothing_is_lost(b
 
 async def test_one_orgs_trouble_keeps_no_other_waiting_and_replicas_share_them(box: Boxed) -> None:
     await placed(box)
-    other = uuid4()
-    await box.rig.run("INSERT INTO orgs VALUES ($1, 'broken', 'broken', $2)", other, SENT)
-    await box.connect(other, box.world.add_key(box.account, {"flows:read"}))
+    other = await add_org(box, "F")
     await box.rig.run("UPDATE integrations SET sealed_key = 'k9:none' WHERE org_id = $1", other)
-    await box.rig.run("INSERT INTO templates (org_id, template_id, name, flow_id, created_at, updated_at)"
-                      " VALUES ($1, 't', 'T', 'F', $2, $2)", other, SENT)  # fmt: skip
     first, second = box.flow_watch(), box.flow_watch()
 
     assert [await one.read_one() for one in (first, second, first, second)] == [True, True, False, False]
@@ -166,3 +173,62 @@ async def test_what_somebody_has_read_in_the_meantime_stays(box: Boxed) -> None:
 
     assert not await watch._kept.keep(box.rig.org_id, [], [flow.id], begun, begun)  # an older reading
     assert len(await known(box)) == 1
+
+
+async def test_a_failure_is_not_told_over_what_somebody_has_read_in_the_meantime(box: Boxed) -> None:
+    await placed(box)
+    watch = box.flow_watch()
+    await watch.read_one()
+    box.rig.clock.advance(HOUR_S)
+    begun = box.rig.clock.now()
+    await box.rig.run("UPDATE klaviyo_reads SET tried_at = $1, read_at = $1", begun)
+
+    await watch._kept.tell(box.rig.org_id, begun, begun, "an older reading's")
+    meanwhile = (await told(box))["problem"]
+    box.rig.clock.advance(1)
+    now = box.rig.clock.now()
+    await watch._kept.tell(box.rig.org_id, now, now, "a newer one's")
+
+    assert meanwhile is None
+    assert (await told(box))["problem"] == "a newer one's"
+
+
+async def test_flows_that_the_account_has_no_more_keep_none_from_being_read(box: Boxed) -> None:
+    flow, watch = await placed(box), box.flow_watch()
+    await watch.read_one()
+    await box.rig.run("INSERT INTO templates (org_id, template_id, name, flow_id, created_at, updated_at)"
+                      " SELECT $1, 'dead' || n, 'T', 'DEAD' || n, $2, $2 FROM generate_series(1, $3) n",
+                      box.rig.org_id, SENT, MOST_FLOWS)  # fmt: skip
+
+    change_action(box.world, flow.actions[1], ActionPatch(value=1, unit="hours"))
+    box.rig.clock.advance(HOUR_S)
+    await watch.read_one()
+
+    assert [row["delay_s"] for row in await known(box)] == [3600]
+
+
+async def test_an_account_that_never_answers_is_told_and_the_next_is_read(box: Boxed) -> None:
+    flow = await placed(box)
+    slow = build_flow(box.world, box.account, FlowBody(name="Slow", actions=[WEBHOOK, DELAY, EMAIL]))
+    other = await add_org(box, slow.id)
+    watch = box.flow_watch(stuck={slow.id}, longest_s=2)
+
+    assert [await watch.read_one() for _ in range(3)] == [True, True, False]
+
+    problems = {
+        row["org_id"]: row["problem"] for row in await box.rig.rows("SELECT org_id, problem FROM klaviyo_reads")
+    }
+    assert problems == {box.rig.org_id: None, other: "Klaviyo did not answer in time"}
+    assert [row["flow_id"] for row in await known(box)] == [flow.id]
+
+
+async def test_what_was_read_before_the_time_was_up_counts(box: Boxed) -> None:
+    first, second = sorted([(await placed(box)).id, (await placed(box)).id])
+
+    await box.flow_watch(stuck={second}, longest_s=2).read_one()
+    early = [row["flow_id"] for row in await known(box)]
+    box.rig.clock.advance(HOUR_S)
+    await box.flow_watch().read_one()
+
+    assert early == [first]
+    assert {row["flow_id"] for row in await known(box)} == {first, second}
