@@ -30,7 +30,12 @@ UPSERT: Final = """
         delay_changed_at = CASE WHEN m.delay_s IS NULL OR excluded.delay_s IS NULL
                 OR (m.delay_s, greatest(m.delay_s, m.latest_s), m.open_ended)
                  = (excluded.delay_s, greatest(excluded.delay_s, excluded.latest_s), excluded.open_ended)
-            THEN m.delay_changed_at ELSE excluded.synced_at END
+            THEN m.delay_changed_at ELSE excluded.synced_at END,
+        former_s = CASE WHEN greatest(m.delay_s, m.latest_s) > greatest(excluded.delay_s, excluded.latest_s, 0)
+            THEN greatest(m.former_s, m.delay_s, m.latest_s) ELSE m.former_s END,
+        former_until = CASE WHEN greatest(m.delay_s, m.latest_s) > greatest(excluded.delay_s, excluded.latest_s, 0)
+            THEN greatest(m.former_until, excluded.synced_at + make_interval(secs => greatest(m.delay_s, m.latest_s)))
+            ELSE m.former_until END
 """
 # What was kept before and not read now. $2, $3: what was read.
 _UNREAD: Final = """
@@ -44,9 +49,12 @@ DELETE: Final = f"""
     DELETE FROM flow_messages m WHERE {_UNREAD} AND NOT EXISTS (
         SELECT FROM templates t WHERE t.org_id = $1 AND t.control_action_id = m.action_id)
 """  # noqa: S608  # our own text
-# $4: the flows that were asked for, null for all.
+# $4: the flows that were asked for, null for all; $5: now.
 AGE: Final = f"""
-    UPDATE flow_messages m SET delay_s = NULL, latest_s = NULL, open_ended = false, flow_status = coalesce((
+    UPDATE flow_messages m SET delay_s = NULL, latest_s = NULL, open_ended = false,
+        former_s = greatest(former_s, delay_s, latest_s),
+        former_until = greatest(former_until, $5::timestamptz + make_interval(secs => greatest(delay_s, latest_s))),
+        flow_status = coalesce((
         SELECT min(f.flow_status) FROM flow_messages f JOIN unnest($2::text[], $3::text[]) r (action_id, message_id)
             ON (r.action_id, r.message_id) = (f.action_id, f.message_id)
         WHERE f.org_id = $1 AND f.flow_id = m.flow_id), 'gone')
@@ -68,7 +76,7 @@ async def keep_flows(
     read = [one.action_id for one in rows], [one.message_id for one in rows]
     if only is None:
         await connection.execute(DELETE, org_id, *read)
-    await connection.execute(AGE, org_id, *read, None if only is None else sorted(only))
+    await connection.execute(AGE, org_id, *read, None if only is None else sorted(only), at)
 
 
 def _row(org_id: UUID, one: FlowMessage, at: datetime) -> tuple[object, ...]:

@@ -197,7 +197,8 @@ class Ahead:
         """Under the org's lock, once only fresh rows are left and before they are events."""
         span = await self._connection.fetchrow(SELECT_SPAN, timeout=STATEMENT_TIMEOUT_S)
         since = span["since"] if span else None
-        lookback_days: int = await self._connection.fetchval(SELECT_LOOKBACK_DAYS, self._org_id, self._window)
+        about = self._org_id, self._window, since
+        lookback_days: int = await self._connection.fetchval(SELECT_LOOKBACK_DAYS, *about)
         status = await self._run(FORETELL, since, self._window, lookback_days)
         emails: int = await self._connection.fetchval("SELECT n FROM ready_emails")
         if int(status.rpartition(" ")[2]) > emails:

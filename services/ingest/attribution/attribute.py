@@ -120,11 +120,15 @@ TALLY = f"""
     ) l ON s.message_id IS NOT NULL
 """  # noqa: S608  # our own text
 
-# How many days before a send its generation may lie: the longest delay and send window in use, and our own window. A
-# send that is stored may have come of a longer delay, in use no more: SELECT_SINCE tells how far back that lies.
+# How many days before a send its generation may lie: the longest delay and send window in use, and our own window. What
+# a delay was before counts while emails may still come of it: who waits already is not sent earlier. $3: a day before
+# the sends. A send that is stored may have come of a longer delay, in use no more: SELECT_SINCE tells how far back that
+# lies.
 SELECT_LOOKBACK_DAYS = """
     SELECT 1 + ceil(extract(epoch FROM $2::interval) / 86400 + greatest(
-        (SELECT max(greatest(delay_s, latest_s)) FROM flow_messages WHERE org_id = $1),
+        (SELECT max(greatest(delay_s, latest_s,
+                CASE WHEN former_until >= $3::date::timestamp AT TIME ZONE 'UTC' - $2::interval THEN former_s END))
+            FROM flow_messages WHERE org_id = $1),
         (SELECT max(delay_s) FROM templates WHERE org_id = $1), 120) / 86400.0
         + coalesce((SELECT max(send_window_s) FROM templates WHERE org_id = $1), 0) / 86400.0)::int
 """
@@ -238,7 +242,7 @@ async def _recompute_touched(connection: Connection, orders: Orders, org_id: UUI
     since: date = span["since"]
     await connection.execute(TALLY, org_id, since, timeout=STATEMENT_TIMEOUT_S)
     await connection.execute("ANALYZE tallies")
-    in_use: int = await connection.fetchval(SELECT_LOOKBACK_DAYS, org_id, window)
+    in_use: int = await connection.fetchval(SELECT_LOOKBACK_DAYS, org_id, window, since)
     lookback_days = max(in_use, span["looked_back"] or 0)
     await note_counted(connection, org_id)
     await orders.note_places(-1)

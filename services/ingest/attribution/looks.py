@@ -195,9 +195,9 @@ class Looks:
 
     async def _asked(self, connection: Connection, claim: _Claim) -> tuple[Any, ...]:
         await connection.execute(BEGIN_LONG_WORK)
-        lookback: int = await connection.fetchval(SELECT_LOOKBACK_DAYS, claim.org_id, self._window)
-        templates: list[str] = await connection.fetchval(SELECT_TEMPLATES, claim.org_id)
         since = claim.day - timedelta(days=1)
+        lookback: int = await connection.fetchval(SELECT_LOOKBACK_DAYS, claim.org_id, self._window, since)
+        templates: list[str] = await connection.fetchval(SELECT_TEMPLATES, claim.org_id)
         return claim.org_id, since, self._window, lookback, claim.day, claim.message_id, templates
 
     async def _match(self, claim: _Claim, transmissions: list[str], found: _Found) -> None:

@@ -1,6 +1,7 @@
 """Flows are read again by themselves: a real database, and the account in a box as Klaviyo."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -78,6 +79,31 @@ async def test_a_delay_that_was_changed_counts_within_the_hour(box: Boxed) -> No
     box.rig.clock.advance(HOUR_S)
     await watch.read_one()
     assert await known(box) == [after]
+
+
+async def test_emails_that_still_wait_by_a_delay_that_was_made_shorter_find_their_generation(
+    box: Boxed, folder: Path
+) -> None:
+    flow, watch = await placed(box), box.flow_watch()
+    change_action(box.world, flow.actions[1], ActionPatch(value=7, unit="days"))
+    await watch.read_one()
+    for person in ("P1", "P2"):
+        await box.rig.add_generation(
+            person, copy_id=COPY, written_for=f"{flow.id}.{flow.id}.{flow.actions[2].id}",
+            accepted_at=SENT - timedelta(days=6), delay=timedelta(days=7),
+        )  # fmt: skip
+    change_action(box.world, flow.actions[1], ActionPatch(value=1, unit="hours"))
+    box.rig.clock.advance(HOUR_S)
+    await watch.read_one()
+
+    assert flow.actions[2].message
+    mails = [Mail(f"T{n}", f"P{n}", flow.actions[2].message.id, flow.id) for n in (1, 2)]
+    await load(box.rig, folder, mails[0].received(), name="1.csv")
+    await box.rig.run("UPDATE flow_messages SET former_until = $1", SENT - timedelta(days=3))  # all have left
+    await load(box.rig, folder, mails[1].received(), name="2.csv")
+
+    assert (await box.rig.send("T1"))["attribution"] == "message"
+    assert (await box.rig.send("T2"))["attribution"] == "no_generation"
 
 
 async def test_a_wait_is_kept_as_it_is(box: Boxed) -> None:
