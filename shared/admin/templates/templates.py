@@ -25,9 +25,8 @@ from shared.schemas.copy import Vars
 from shared.schemas.template_file import TemplateFile
 
 SELECT_FLOW_READ = """
-    SELECT count(*) AS messages, count(*) FILTER (
-        WHERE flow_id = $2 AND action_id = $3 AND flow_status <> 'gone') AS fitting
-    FROM flow_messages WHERE org_id = $1
+    SELECT count(*) AS messages, count(*) FILTER (WHERE flow_id = $2 AND action_id = $3) AS fitting
+    FROM flow_messages WHERE org_id = $1 AND flow_status <> 'gone'
 """
 # A row's text has all of its columns, those too that were added since this was written.
 SELECT_SIGN = """

@@ -171,17 +171,24 @@ def test_a_change_that_the_pasted_snippet_does_not_know_says_so(
 
 
 def test_a_flow_step_that_klaviyo_does_not_have_is_warned_of(acme: Cli, file: Path) -> None:
-    acme.rows(
+    add = (
         "INSERT INTO flow_messages (org_id, flow_id, flow_name, flow_status, action_id, message_id, message_name, "
-        "synced_at) SELECT org_id, 'WELC01', 'Welcome', 'live', '70000099', 'M1', 'Email', created_at FROM orgs"
+        "synced_at) SELECT org_id, 'WELC01', 'Welcome', 'live', $1, 'M1', 'Email', created_at FROM orgs"
     )
+    acme.rows(add, "70000099")
 
     result = acme.run("template", "import", "acme", str(file))
     acme.rows("UPDATE flow_messages SET action_id = '70000012'")
     fitting = acme.run("template", "import", "acme", str(file))
+    acme.rows("UPDATE flow_messages SET flow_status = 'gone'")
+    nothing_there = acme.run("template", "import", "acme", str(file))
+    acme.rows(add, "70000099")
+    gone = acme.run("template", "import", "acme", str(file))
 
-    assert "Warning: flow WELC01 had no email step 70000012 when flows were last read" in result.stderr
-    assert fitting.stderr == ""
+    warning = "Warning: flow WELC01 had no email step 70000012 when flows were last read"
+    assert warning in result.stderr
+    assert warning in gone.stderr
+    assert (fitting.stderr, nothing_there.stderr) == ("", "")
 
 
 def test_the_snippet_fits_what_the_generator_writes_for_this_template(acme: Cli, file: Path) -> None:
