@@ -61,6 +61,9 @@ class FlowWatch:
             except Failure as failure:
                 log.warning("flows.interrupted", reason=failure.reason)
                 done, looked = True, False
+            except Exception as error:  # a runner that ended would end its service
+                log.error("flows.interrupted", exc_info=error)
+                done, looked = True, False
             if done and not looked:
                 await first_of(self._clock.sleep(self._tick_s), stop.wait())
 

@@ -20,6 +20,7 @@ from services.ingest.attribution.recounts import RecountRunner
 from services.ingest.attribution.unmatched import Retrier
 from services.ingest.counting.results import Counter
 from services.ingest.counting.shown import ShownCounter
+from services.ingest.reconciling.flows import FlowWatch
 from services.ingest.reconciling.reconciler import Reconciler
 from services.ingest.sources.silence import SilenceWatch
 from services.ranker.fitter import Fitter, Pace
@@ -89,6 +90,8 @@ def ran(name: str, look: Look, clock: FrozenClock, stop: asyncio.Event) -> Await
             return Fitter(works, clock, Pace(tick_s=1, refit_s=1, lease_s=1, retry_s=1)).run(stop)
         case "reconciler":
             return Reconciler(works, works, works, clock, uuid4, every=TICK, tick_s=1).run(stop)
+        case "flows":
+            return FlowWatch(works, works, works, clock, every=TICK, tick_s=1).run(stop)
         case "tally":
             tally = Tally[str]("refused", works.add)
             tally.count("one", clock.now())
@@ -105,7 +108,7 @@ def ran(name: str, look: Look, clock: FrozenClock, stop: asyncio.Event) -> Await
     "name",
     [
         "counter", "shown", "retrier", "recounter", "recounts", "silence", "retention", "sweep", "exports", "fits",
-        "reconciler", "tally", "resend", "drafts", "partitions",
+        "reconciler", "flows", "tally", "resend", "drafts", "partitions",
     ],
 )  # fmt: skip
 async def test_a_runner_goes_on_after_what_nobody_foresaw_as_after_an_outage(
