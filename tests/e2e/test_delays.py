@@ -9,7 +9,7 @@ from tests.e2e.stage import DELAY_S, FACTOR, ORG, WINDOW_S, Stage, staged
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.long]
 
 READ_S = 60.0
 AHEAD = timedelta(minutes=8)
