@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.ingest.reconciling.flow_store import DueFlows, KeptFlows
-from services.ingest.reconciling.reconciler import first_of_two
 from shared import logs
-from shared.clock import Clock, first_of
+from shared.clock import Clock
 from shared.crypto import KeyRing, SealError
 from shared.errors import Failure, Outage, Transient
 from shared.klaviyo.flows import FlowMessage, FlowReader, living_flows, read_flow
+from shared.stepper import one_after_another
 
 log = logs.get(__name__)
 
@@ -52,20 +52,8 @@ class FlowWatch:
         """Until `stop`; the orgs in hand are read an hour later."""
         async with asyncio.TaskGroup() as group:
             for _ in range(_AT_ONCE):
-                group.create_task(self._read_on(stop))
-
-    async def _read_on(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            try:
-                done, looked = await first_of_two(self.read_one(), stop)
-            except Failure as failure:
-                log.warning("flows.interrupted", reason=failure.reason)
-                done, looked = True, False
-            except Exception as error:  # a runner that ended would end its service
-                log.error("flows.interrupted", exc_info=error)
-                done, looked = True, False
-            if done and not looked:
-                await first_of(self._clock.sleep(self._tick_s), stop.wait())
+                reading = one_after_another(self.read_one, stop, self._clock, self._tick_s, "flows.interrupted")
+                group.create_task(reading)
 
     async def read_one(self) -> bool:
         """Read the flows of one org that is due. False when none is. Raises Outage."""

@@ -8,7 +8,7 @@ Any number of replicas may run it: an org is claimed with a lease, and an accoun
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Protocol, cast
@@ -17,12 +17,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from services.ingest.reconciling.store import Comparisons, Counted, Due, Row, Spans
 from shared import logs
-from shared.clock import Clock, first_of
+from shared.clock import Clock
 from shared.crypto import KeyRing, SealError
 from shared.errors import Failure
 from shared.klaviyo.errors import KeyRefused
 from shared.klaviyo.reports import FlowTotals, Metric
 from shared.reconciling import Basis, Compared, Files, Measure, cause_of
+from shared.stepper import one_after_another
 
 log = logs.get(__name__)
 
@@ -105,17 +106,7 @@ class Reconciler:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; the org in hand is left to whoever takes it over."""
-        while not stop.is_set():
-            try:
-                done, looked = await first_of_two(self.compare_one(), stop)
-            except Failure as failure:
-                log.warning("reconcile.interrupted", reason=failure.reason)
-                done, looked = True, False
-            except Exception as error:  # a runner that ended would end its service
-                log.error("reconcile.interrupted", exc_info=error)
-                done, looked = True, False
-            if done and not looked:
-                await first_of(self._clock.sleep(self._tick_s), stop.wait())
+        await one_after_another(self.compare_one, stop, self._clock, self._tick_s, "reconcile.interrupted")
 
     async def compare_one(self) -> bool:
         """Compare one org that is due. False when none is. Raises Outage."""
@@ -164,18 +155,6 @@ class Reconciler:
             due, rows, spans, now, next_due(at, self._every, due.orgs), "; ".join(asked.problems) or None
         )
         log.info("reconcile.done", rows=len(rows), differing=sum(row.cause != "agrees" for row in rows))
-
-
-async def first_of_two(work: Awaitable[bool], stop: asyncio.Event) -> tuple[bool, bool]:
-    """Whether the work came to an end before `stop` was set, and what it said."""
-    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return (True, task.result()) if task.done() else (False, False)
-    finally:
-        for one in (task, stopping):
-            one.cancel()
-        await asyncio.wait({task, stopping})
 
 
 async def _zone(totals: Totals, scopes: frozenset[str]) -> tuple[str | None, ZoneInfo]:

@@ -3,15 +3,19 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 
+from services.ingest.counting.shown import StoredShownCounts
 from shared.admin.templates import templates
 from shared.db.pool import open_database
 from tests.component.admin.draft_stage import DRAFTING, TEMPLATE, Held
-from tests.component.admin.rig import Rig, Servers, new_org
+from tests.component.admin.rig import START, Rig, Servers, new_org
+from tests.component.admin.shown import AT_ONCE
 from tests.support.drafting import draft
 from tests.support.llm import FakeModel, completion, fake_model
+from tests.support.operations import Facts
 
 
 @pytest.fixture
@@ -41,3 +45,14 @@ def held() -> Iterator[Held]:
     one = Held(completion(draft(0)), completion(draft(1)))
     yield one
     one.let_go()
+
+
+@pytest.fixture
+def counts(acme: Rig) -> StoredShownCounts:
+    """What emails showed, counted as soon as it is known."""
+    return StoredShownCounts(acme.database, uuid4, AT_ONCE)
+
+
+@pytest.fixture
+def facts(acme: Rig) -> Facts:
+    return Facts(acme.database, acme.org_id, START)

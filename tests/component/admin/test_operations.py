@@ -14,11 +14,6 @@ from tests.component.admin.rig import START, Rig
 from tests.support.operations import Facts
 
 
-@pytest.fixture
-def facts(acme: Rig) -> Facts:
-    return Facts(acme.database, acme.org_id, START)
-
-
 async def shown(acme: Rig) -> dict[str, dict[str, int]]:
     """Emails by what they showed and why."""
     found = await acme.run(operations_number.number, {"hours": 24}, "viewer")

@@ -9,18 +9,22 @@ from uuid import uuid4
 import pytest
 
 from services.ingest.counting.shown import SETTLE, Pace, StoredShownCounts
-from shared.admin.outcomes import examples as operations_examples
 from shared.admin.outcomes import number as operations_number
-from shared.admin.outcomes import outcomes, shown_store
+from shared.admin.outcomes import shown_store
 from shared.admin.outcomes.shown_spans import QUARTER, span_start
 from shared.admin.person import person as operations_person
 from shared.schemas.ids import generation_day
 from tests.component.admin.rig import START, Rig
-from tests.support import shown_oracle
+from tests.component.admin.shown import (
+    AT_ONCE,
+    INSERT_TEMPLATE,
+    assert_exact,
+    assert_examples,
+    count,
+)
 from tests.support.operations import INSERT_SEND, Facts
 from tests.support.waiting import eventually
 
-AT_ONCE = Pace(timedelta(seconds=5), timedelta(0), timedelta(0), timedelta(hours=1))
 PEOPLE, TEMPLATES = ("01A", "01B", "01C"), ("welcome", "winback")
 DECISIONS = (
     ("treatment", "explore"), ("treatment", "explore"), ("treatment", "uniform"), ("control", "control_split"),
@@ -37,10 +41,6 @@ INSERT_GENERATION = """
     INSERT INTO generations (day, generation_id, org_id, template_id, user_id, tracking_id, accepted_at, deadline_at,
         clean_at, decision, reason, property_prefix, written_for)
     VALUES ($1, $2, $3, $4, $5, 't', $6, $7, $8, $9, $10, 'jai', $4)
-"""
-INSERT_TEMPLATE = """
-    INSERT INTO templates (org_id, template_id, name, send_window_s, created_at, updated_at)
-    VALUES ($1, $2, $2, $3, $4, $4)
 """
 INSERT_OUTCOME = "INSERT INTO write_outcomes VALUES ($1, $2, $3, $4, $5, $6, 1) ON CONFLICT DO NOTHING"
 SELECT_WAITING = """
@@ -134,75 +134,6 @@ class History:
             await connection.execute(sql, *arguments)
 
 
-@pytest.fixture
-def counts(acme: Rig) -> StoredShownCounts:
-    return StoredShownCounts(acme.database, uuid4, AT_ONCE)
-
-
-@pytest.fixture
-def facts(acme: Rig) -> Facts:
-    return Facts(acme.database, acme.org_id, START)
-
-
-async def count(rig: Rig, counts: StoredShownCounts, most: int = 1000) -> int:
-    """As the runner does until nothing is due, or so often. A count takes some time."""
-    for done in range(most):
-        await counts.take_marks(rig.clock.at)
-        rig.clock.at += timedelta(milliseconds=1)
-        if not await counts.count_quarter(rig.clock.at):
-            return done
-    return most
-
-
-async def assert_exact(rig: Rig, hours: float) -> None:
-    since = span_start(rig.clock.at - timedelta(hours=hours), QUARTER)
-    number = await rig.run(operations_number.number, {"hours": hours}, "viewer")
-    assert number.as_of is None
-    told = {(one.template_id, one.shown, one.because, one.emails, one.seen) for one in number.rows}
-    assert told == await shown_oracle.shown(rig.database, rig.org_id, since, rig.clock.at)
-    unnamed = await rig.run(operations_number.number, {"hours": hours, "most": 0}, "viewer")
-    assert {one.template_id for one in unnamed.rows} <= {""}
-    assert {(one.shown, one.because): (one.emails, one.seen, one.templates) for one in unnamed.rows} == {
-        reason: tuple(sum(column) for column in zip(*((one[3], one[4], 1) for one in ways), strict=True))
-        for reason in {(one[1], one[2]) for one in told}
-        if (ways := [one for one in told if (one[1], one[2]) == reason])
-    }
-    await assert_named(rig, hours, told)
-    listed = await rig.run(outcomes.list_outcomes, {"hours": hours}, "viewer")
-    ended = {(one.template_id, one.decision, one.decided, one.outcome, one.reason, one.generations)
-             for one in listed.counts}  # fmt: skip
-    assert ended == await shown_oracle.ended(rig.database, rig.org_id, since)
-
-
-async def assert_named(rig: Rig, hours: float, told: set[tuple[Any, ...]]) -> None:
-    """Of each reason the template with most emails by its name, and all others in one row."""
-    number = await rig.run(operations_number.number, {"hours": hours, "most": 1}, "viewer")
-    expected = set[tuple[Any, ...]]()
-    for reason in {one[1:3] for one in told}:
-        first, *others = sorted((one for one in told if one[1:3] == reason), key=lambda one: (-one[3], one[0]))
-        expected.add((*first, 1))
-        if others:
-            expected.add(("", *reason, sum(one[3] for one in others), sum(one[4] for one in others), len(others)))
-    assert expected == {
-        (one.template_id, one.shown, one.because, one.emails, one.seen, one.templates) for one in number.rows
-    }
-
-
-async def assert_examples(rig: Rig, hours: float) -> None:
-    """Each way to end is told with all its generations, newest first, and no generation of two ways."""
-    number, found = await rig.run(operations_number.number, {"hours": hours}), list[object]()
-    for one in number.rows:
-        asked = {"because": one.because, "shown": one.shown, "template_id": one.template_id, "hours": hours}
-        told = (await rig.run(operations_examples.examples, {**asked, "limit": 100})).examples
-        few = (await rig.run(operations_examples.examples, {**asked, "limit": 2})).examples
-        assert len(told) == one.emails
-        assert {(each.template_id, each.shown) for each in told} == {(one.template_id, one.shown)}
-        assert [each.accepted_at for each in told] == sorted((each.accepted_at for each in told), reverse=True)
-        assert [each.accepted_at for each in few] == [each.accepted_at for each in told][:2]
-        found += [each.generation_id for each in told]
-    assert len(found) == len(set(found))
-
-
 @pytest.mark.parametrize("seed", range(8))
 async def test_whatever_comes_in_any_order_counted_or_not_the_answer_is_that_of_plain_sql(
     acme: Rig, counts: StoredShownCounts, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -258,106 +189,13 @@ async def test_emails_that_showed_older_copy_are_counted_by_org_for_whoever_is_w
     assert await counts.uncounted_since(START + timedelta(hours=1)) is None
 
 
-async def number_of(rig: Rig, counts: StoredShownCounts) -> dict[tuple[str, str, str], int]:
-    """Emails by template, what they showed and why; the same counted, from the facts and in plain SQL."""
-    await assert_exact(rig, 24)
-    live = await rig.run(operations_number.number, {"hours": 24}, "viewer")
-    await count(rig, counts)
-    counted = await rig.run(operations_number.number, {"hours": 24}, "viewer")
-    await assert_exact(rig, 24)
-    assert counted.rows == live.rows
-    await assert_examples(rig, 24)
-    return {(one.template_id, one.shown, one.because): one.emails for one in counted.rows}
+async def quarters(rig: Rig, condition: str) -> list[datetime]:
+    return [row["at"] for row in await rig.rows(f"SELECT at FROM shown_quarters WHERE {condition} ORDER BY at")]
 
 
-async def test_an_email_that_left_after_its_send_window_is_not_known_to_be_right(
-    acme: Rig, counts: StoredShownCounts, facts: Facts
-) -> None:
-    await facts.generation("01LATE", ago_s=7200, clean_s=1020, sent_s=1021)
-    await facts.generation("01INTIME", ago_s=7200, clean_s=1020, sent_s=1020)
-
-    assert await number_of(acme, counts) == {
-        ("welcome", "unsure", "email_left_late"): 1, ("welcome", "right", "written"): 1,
-    }  # fmt: skip
-
-
-async def test_an_email_is_only_said_to_show_older_copy_where_it_left_soon_after_its_write_failed(
-    acme: Rig, counts: StoredShownCounts, facts: Facts
-) -> None:
-    """The older copy is taken off once the write has ended; a flow may wait for days after the least that it takes."""
-    hour_s, week_s = 3600.0, 7 * 86_400.0
-    await acme.rows(INSERT_TEMPLATE, acme.org_id, "welcome", 900, START)
-    for person, sent_s, latest_s in (
-        ("01LATER", 18 * hour_s, week_s), ("01SOON", 130.0, week_s), ("01TOCOME", None, 21 * hour_s),
-        ("01NEVER", None, 2 * hour_s), ("01PLAIN", None, 120.0),
-    ):  # fmt: skip
-        await facts.generation(person, ago_s=22 * hour_s, clean_s=week_s)
-        await facts.generation(
-            person, ago_s=20 * hour_s, outcome="expired", reason="quota", written_s=118, sent_s=sent_s,
-            clean_s=latest_s + 900,
-        )  # fmt: skip
-    await facts.generation("01REJECTED", ago_s=22 * hour_s, clean_s=week_s)
-    await facts.generation(
-        "01REJECTED", ago_s=20 * hour_s, outcome="rejected", reason="body_too_large", delay_s=2 * hour_s,
-        clean_s=2 * hour_s + 900,
-    )  # fmt: skip
-
-    before = await number_of(acme, counts)
-    acme.clock.at += timedelta(seconds=hour_s)
-    assert await count(acme, counts) == 1
-    after = await number_of(acme, counts)
-
-    told = {
-        ("welcome", "right", "written"): 6, ("welcome", "stale", "quota"): 2, ("welcome", "unsure", "quota"): 2,
-        ("welcome", "unsure", "body_too_large"): 1, ("welcome", "pending", "quota"): 1,
-    }  # fmt: skip
-    assert before == told
-    del told["welcome", "pending", "quota"]
-    assert after == {**told, ("welcome", "unsure", "quota"): 3}
-
-
-async def test_copy_that_another_message_wrote_over_before_its_email_left_did_not_show(
-    acme: Rig, counts: StoredShownCounts, facts: Facts
-) -> None:
-    for person, sent_s in (("01SEEN", 130.0), ("01UNSEEN", None)):
-        await facts.generation(person, ago_s=7200, sent_s=sent_s)
-        await facts.generation(person, ago_s=7170, template_id="winback")
-    await facts.generation("01BEFORE", ago_s=7200, sent_s=130)  # its email left before the other one came
-    await facts.generation("01BEFORE", ago_s=7000, template_id="winback")
-    await facts.generation("01MISSED", ago_s=7200, sent_s=130)
-    await facts.generation("01MISSED", ago_s=7170, template_id="winback", outcome="expired", reason="quota")
-    await facts.generation("01SAME", ago_s=7200)
-    await facts.generation("01SAME", ago_s=7170)
-    await facts.generation("01BACK", ago_s=7200)
-    await facts.generation("01BACK", ago_s=7170, template_id="winback", sent_s=130)
-    await facts.generation("01BACK", ago_s=7160)
-
-    assert await number_of(acme, counts) == {
-        ("welcome", "control_missed", "overwritten"): 2,
-        ("welcome", "right", "written"): 6,
-        ("winback", "right", "written"): 3,
-        ("winback", "control_missed", "overwritten"): 1,
-        ("winback", "control_missed", "quota"): 1,
-    }
-
-
-async def test_what_gave_way_is_replaced_by_its_own_message_alone(
-    acme: Rig, counts: StoredShownCounts, facts: Facts
-) -> None:
-    await facts.generation("01OTHER", ago_s=7200, outcome="superseded", written_s=31)
-    await facts.generation("01OTHER", ago_s=7170, template_id="winback")
-    await facts.generation("01SAME", ago_s=7200, outcome="superseded", written_s=31)
-    await facts.generation("01SAME", ago_s=7170)
-    await facts.generation("01TOCOME", ago_s=60, outcome="superseded", written_s=31)
-    await facts.generation("01TOCOME", ago_s=30, template_id="winback")
-
-    assert await number_of(acme, counts) == {
-        ("welcome", "control_missed", "overwritten"): 1,
-        ("welcome", "replaced", "superseded"): 1,
-        ("welcome", "pending", ""): 1,
-        ("welcome", "right", "written"): 1,
-        ("winback", "right", "written"): 2,
-    }
+async def right(rig: Rig) -> tuple[int, datetime | None]:
+    number = await rig.run(operations_number.number, {"hours": 24}, "viewer")
+    return number.right, number.as_of
 
 
 async def test_webhooks_in_time_have_no_quarter_counted_anew_whose_emails_are_still_to_come(
@@ -371,15 +209,6 @@ async def test_webhooks_in_time_have_no_quarter_counted_anew_whose_emails_are_st
     await counts.take_marks(acme.clock.at)
 
     assert await quarters(acme, "counted < revision") == [span_start(START - timedelta(seconds=60), QUARTER)]
-
-
-async def quarters(rig: Rig, condition: str) -> list[datetime]:
-    return [row["at"] for row in await rig.rows(f"SELECT at FROM shown_quarters WHERE {condition} ORDER BY at")]
-
-
-async def right(rig: Rig) -> tuple[int, datetime | None]:
-    number = await rig.run(operations_number.number, {"hours": 24}, "viewer")
-    return number.right, number.as_of
 
 
 async def test_opens_and_clicks_have_nothing_counted_anew(acme: Rig, counts: StoredShownCounts, facts: Facts) -> None:
