@@ -23,7 +23,8 @@ def place(
     | known already, but accepted again later | the copy stays, or returns, until the later send window ends |
     | older than what was decided | superseded; an older copy that could show is cleared |
     | write of something stopped | stopped; an older copy that could show is cleared |
-    | write, its deadline is over | expired; an older copy that could show is cleared |
+    | write, its email may have left | waits as if put off (`rules.put_off`), unless an older copy could show |
+    | write, its email has left | expired; an older copy that could show is cleared |
     | write | pending: lane 0 where an older copy could show, else 1 |
     | clear, an older copy could show or is just being written | pending in lane 0 |
     | clear of the very copy that is there: it was withdrawn since | the same |
@@ -45,10 +46,16 @@ def place(
         return _place_ended(wanted, "stopped", None, pending, held, now)
     if (renewed := _renewed(wanted, pending, held)) is not None:
         return renewed
-    if (wanted.deadline_at - now).total_seconds() <= margin_s:
-        return _place_ended(wanted, "expired", "arrived_late", pending, held, now)
     lane = Lane.DIRTY if held is not None and held.stale else Lane.FRESH
+    if _over(wanted.deadline_at, now, margin_s):
+        if lane == Lane.DIRTY or wanted.latest_at is None or _over(wanted.latest_at, now, margin_s):
+            return _place_ended(wanted, "expired", "arrived_late", pending, held, now)
+        lane, wanted = Lane.RETRY, replace(wanted, deadline_at=wanted.latest_at)
     return Verdict(_waiting(wanted, "write", lane, pending, now), held, _displaced(pending, wanted))
+
+
+def _over(deadline_at: datetime, now: datetime, margin_s: float) -> bool:
+    return (deadline_at - now).total_seconds() <= margin_s
 
 
 def _overtaken(wanted: Wanted, pending: Pending, held: Held | None) -> Verdict:
@@ -68,7 +75,11 @@ def _renewed(wanted: Wanted, pending: Pending | None, held: Held | None) -> Verd
         at, until = wanted.accepted_at, wanted.deadline_at
         if pending.lane == Lane.DIRTY:
             until = pending.deadline_at
-        return Verdict(replace(pending, accepted_at=at, deadline_at=until, clean_at=wanted.clean_at), held)
+        renewed = replace(
+            pending, lane=Lane.FRESH if pending.put_off else pending.lane, accepted_at=at, deadline_at=until,
+            clean_at=wanted.clean_at, latest_at=wanted.latest_at,
+        )  # fmt: skip
+        return Verdict(renewed, held)
     if held is None or held.ref.generation_id != wanted.ref.generation_id or held.state != "holding":
         return None
     if pending is not None:
@@ -177,7 +188,7 @@ def wanted_as_pending(wanted: Wanted, now: datetime) -> Pending:
     """A row of its own for this job, in the lane of fresh writes."""
     return Pending(
         wanted.key, wanted.ref, wanted.action, Lane.FRESH, wanted.written_for,
-        wanted.accepted_at, wanted.deadline_at, wanted.clean_at, next_attempt_at=now,
+        wanted.accepted_at, wanted.deadline_at, wanted.clean_at, next_attempt_at=now, latest_at=wanted.latest_at,
     )  # fmt: skip
 
 

@@ -49,7 +49,8 @@ class Ref(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """One row of `pending_writes`."""
+    """One row of `pending_writes`. `deadline_at`: when its email may leave first, and `latest_at` last, where that is
+    later; of one that is `put_off` both are the latter."""
 
     key: Key
     ref: Ref
@@ -64,6 +65,12 @@ class Pending:
     last_reason: str | None = None
     taken_by: UUID | None = None
     sent: Ref | None = None  # what is in flight while `taken_by` is set
+    latest_at: datetime | None = None
+
+    @property
+    def put_off(self) -> bool:
+        """Whether its email may have left already, as far as anybody knows."""
+        return self.latest_at is not None and self.latest_at <= self.deadline_at
 
 
 class Unanswered(NamedTuple):
@@ -127,7 +134,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One write job with what its generation says, and whether its template or org is stopped."""
+    """One write job with what its generation says, and whether its template or org is stopped. `latest_at`: see
+    Pending."""
 
     key: Key
     ref: Ref
@@ -137,6 +145,7 @@ class Wanted:
     deadline_at: datetime
     clean_at: datetime
     stopped: bool = False
+    latest_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class Desk:
 
     SELECT_KNOWN = """
         SELECT k.ord, g.written_for, g.deadline_at, g.clean_at, o.generation_id IS NOT NULL AS ended,
+               g.clean_at - make_interval(secs => t.send_window_s) AS latest_at,
                t.stopped_at IS NOT NULL OR c.stopped_at IS NOT NULL AS stopped
         FROM unnest($1::date[], $2::uuid[]) WITH ORDINALITY AS k (day, generation_id, ord)
         LEFT JOIN generations g ON g.day = k.day AND g.generation_id = k.generation_id
@@ -159,18 +160,20 @@ class Desk:
         INSERT INTO pending_writes AS p (
             account_key, profile_id, prefix, org_id, action, lane, day, generation_id, written_for, accepted_at,
             deadline_at, clean_at, next_attempt_at, attempt, last_reason, taken_by, sent_day, sent_generation_id,
-            sent_org_id)
+            sent_org_id, latest_at)
         SELECT * FROM unnest(
             $1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::smallint[], $7::date[], $8::uuid[],
             $9::text[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::int[],
-            $15::text[], $16::uuid[], $17::date[], $18::uuid[], $19::uuid[])
+            $15::text[], $16::uuid[], $17::date[], $18::uuid[], $19::uuid[],
+            $20::timestamptz[])
         ON CONFLICT (account_key, profile_id, prefix) DO UPDATE SET
             org_id = excluded.org_id, action = excluded.action, lane = excluded.lane, day = excluded.day,
             generation_id = excluded.generation_id, written_for = excluded.written_for,
             accepted_at = excluded.accepted_at, deadline_at = excluded.deadline_at, clean_at = excluded.clean_at,
             next_attempt_at = excluded.next_attempt_at, attempt = excluded.attempt,
             last_reason = excluded.last_reason, taken_by = excluded.taken_by, sent_day = excluded.sent_day,
-            sent_generation_id = excluded.sent_generation_id, sent_org_id = excluded.sent_org_id
+            sent_generation_id = excluded.sent_generation_id, sent_org_id = excluded.sent_org_id,
+            latest_at = excluded.latest_at
     """
     DELETE_PENDING = delete_at_keys("pending_writes")
     UPSERT_HELD = """
@@ -245,7 +248,7 @@ def _pending_values(row: Pending) -> tuple[object, ...]:
     return (
         *row.key, row.ref.org_id, row.action, int(row.lane), row.ref.day, row.ref.generation_id, row.written_for,
         row.accepted_at, row.deadline_at, row.clean_at, row.next_attempt_at, row.attempt, row.last_reason, row.taken_by,
-        *sent,
+        *sent, row.latest_at,
     )  # fmt: skip
 
 
@@ -276,6 +279,7 @@ def pending_of(row: asyncpg.Record) -> Pending:
         last_reason=row["last_reason"],
         taken_by=row["taken_by"],
         sent=sent,
+        latest_at=row["latest_at"],
     )
 
 
@@ -301,6 +305,8 @@ def _held(row: asyncpg.Record) -> Held:
 def _known(account_key: str, job: WriteJob, row: asyncpg.Record) -> Known:
     if row["written_for"] is None:
         return Known(None, row["ended"])
+    again = job.deadline_at - row["deadline_at"]
+    latest_at = row["latest_at"] if row["latest_at"] and row["latest_at"] > row["deadline_at"] else None
     wanted = Wanted(
         key=Key(account_key, job.profile_id, job.prefix),
         ref=Ref(job.day, job.generation_id, job.org_id),
@@ -309,7 +315,8 @@ def _known(account_key: str, job: WriteJob, row: asyncpg.Record) -> Known:
         accepted_at=job.accepted_at,
         deadline_at=job.deadline_at,
         # A webhook accepted again later asks for the same copy until its own, later window ends.
-        clean_at=row["clean_at"] + (job.deadline_at - row["deadline_at"]),
+        clean_at=row["clean_at"] + again,
         stopped=row["stopped"],
+        latest_at=latest_at and latest_at + again,
     )
     return Known(wanted, row["ended"] and job.deadline_at <= row["deadline_at"])

@@ -12,8 +12,7 @@ SELECT_SHOWN = """
     WITH told AS (
         SELECT g.generation_id, g.template_id, g.day, g.decision, g.reason AS decided, g.user_id, g.property_prefix,
                g.written_for, g.accepted_at, g.deadline_at, g.clean_at, w.outcome, w.reason, w.at, s.sent_at,
-               coalesce(s.sent_at, greatest(g.deadline_at, g.clean_at - t.send_window_s * interval '1 second'))
-                   AS left_by
+               greatest(g.deadline_at, g.clean_at - t.send_window_s * interval '1 second') AS latest_at
         FROM generations g
         LEFT JOIN templates t ON t.org_id = g.org_id AND t.template_id = g.template_id
         LEFT JOIN write_outcomes w ON w.day = g.day AND w.generation_id = g.generation_id AND w.day >= $3
@@ -22,7 +21,7 @@ SELECT_SHOWN = """
           ON s.generation_id = g.generation_id
         WHERE g.org_id = $1 AND g.accepted_at >= $2 AND g.day >= $3 AND g.decision IN ('treatment', 'control')
     ), leaving AS (
-        SELECT told.*,
+        SELECT told.*, coalesce(sent_at, latest_at) AS left_by,
             coalesce(sent_at, CASE outcome WHEN 'superseded' THEN greatest(deadline_at, at) ELSE deadline_at END)
                 AS left_at,
             coalesce(sent_at, to_timestamp(900 * (1 + floor(extract(epoch FROM deadline_at) / 900)))) <= $4 AS has_left
@@ -63,9 +62,10 @@ SELECT_SHOWN = """
             WHEN outcome = 'superseded' AND NOT overwritten THEN 'replaced'
             WHEN outcome = 'superseded' THEN 'control_missed'
             WHEN outcome = 'written' AND (sent_at < at OR overwritten) THEN 'control_missed'
-            WHEN outcome = 'written' AND (reason = 'answered_late' OR sent_at > clean_at) THEN 'unsure'
+            WHEN outcome = 'written' AND sent_at > clean_at THEN 'unsure'
+            WHEN outcome = 'written' AND reason = 'answered_late' AND sent_at IS NULL THEN 'unsure'
             WHEN outcome = 'written' THEN 'right'
-            WHEN outcome IS NULL AND deadline_at > $4 THEN 'pending'
+            WHEN outcome IS NULL AND latest_at > $4 THEN 'pending'
             ELSE 'control_missed' END AS shown,
             CASE
                 WHEN decision = 'control' THEN decided
@@ -73,8 +73,8 @@ SELECT_SHOWN = """
                 WHEN outcome = 'superseded' AND NOT has_left THEN ''
                 WHEN overwritten AND outcome IN ('written', 'superseded') THEN 'overwritten'
                 WHEN outcome = 'written' AND sent_at > clean_at THEN 'email_left_late'
-                WHEN outcome IS NULL AND deadline_at <= $4 THEN 'not_settled'
-                WHEN outcome = 'written' AND reason IS NULL THEN 'written'
+                WHEN outcome IS NULL AND latest_at <= $4 THEN 'not_settled'
+                WHEN outcome = 'written' AND (reason IS NULL OR sent_at IS NOT NULL) THEN 'written'
                 ELSE coalesce(reason, outcome, '') END AS because
         FROM found
     )

@@ -105,7 +105,7 @@ COUNT: Final = f"""
     WITH {JUDGED}, {_STORE.format(span="15", at="$8")}
     SELECT EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM put) AS differs,
         coalesce(bool_or(hangs), false) AS hangs,
-        min(CASE WHEN leaves_by > $6 THEN leaves_by WHEN shown = 'pending' THEN coalesce(left_by, deadline_at) END)
+        min(CASE WHEN leaves_by > $6 THEN leaves_by WHEN shown = 'pending' THEN coalesce(left_by, latest_at) END)
             AS next_at,
         max(left_at) FILTER (WHERE leaves_by <= $6) AS left_to,
         min(CASE WHEN open THEN day ELSE least(waits_from, newer_from) END) AS waits_from,

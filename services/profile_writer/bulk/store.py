@@ -185,7 +185,7 @@ class BulkStore:
             LATERAL (
                 SELECT account_key, profile_id, prefix, org_id, action, lane, day, generation_id, written_for,
                        accepted_at, deadline_at, clean_at, next_attempt_at, attempt, last_reason, taken_by, sent_day,
-                       sent_generation_id, sent_org_id
+                       sent_generation_id, sent_org_id, latest_at
                 FROM pending_writes p
                 WHERE p.account_key = $1 AND p.lane = lanes.lane AND p.deadline_at > $2 AND p.deadline_at <= $3
                   AND p.action = 'write' AND p.taken_by IS NULL AND p.next_attempt_at <= $4 AND p.org_id = $5

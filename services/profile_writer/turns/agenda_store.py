@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from services.profile_writer.by_key import in_flight
 from services.profile_writer.quota.capacity import MARKS, can_wait
 from services.profile_writer.rows import Key, Lane
-from services.profile_writer.turns.shares import crowded_out, shared_out, side_by_side
+from services.profile_writer.turns.shares import crowded_out, evenly, shared_out, side_by_side
 from services.profile_writer.turns.store import Claim
 from shared.db.pool import Connection
 
@@ -15,9 +15,13 @@ AT_ONCE = 500
 
 
 def _due(lane: Lane, most: str) -> str:
-    """The branch of SELECT_AGENDA with what could be sent now of a lane, which it is called after."""
+    """The branch of SELECT_AGENDA with what could be sent now of a lane, which it is called after; of retries those
+    apart that are put off."""
+    name = f"'{lane.name.lower()}'"
+    if lane == Lane.RETRY:
+        name = f"CASE WHEN p.latest_at <= p.deadline_at THEN 'put_off' ELSE {name} END"
     return f"""
-        (SELECT '{lane.name.lower()}', p.profile_id, p.prefix FROM pending_writes p
+        (SELECT {name}, p.profile_id, p.prefix FROM pending_writes p
          WHERE p.account_key = $1 AND p.lane = {lane:d} AND p.next_attempt_at <= $2
            AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
            AND NOT EXISTS ({in_flight("$1", "$2")})
@@ -98,15 +102,17 @@ class AgendaStore:
             claim.paused,
         )  # fmt: skip
         lanes = [lane.name.lower() for lane in Lane]
-        found: dict[str, list[Key]] = {what: [] for what in ("over", "clean", *lanes)}
+        found: dict[str, list[Key]] = {what: [] for what in ("over", "clean", "put_off", *lanes)}
         for row in rows:
             found[row["what"]].append(Key(account_key, row["profile_id"], row["prefix"]))
         over = set(found["over"])
-        dirty, fresh, retries, clean_ups = ([key for key in found[what] if key not in over] for what in lanes)
+        dirty, fresh, retries, clean_ups, put_off = (
+            [key for key in found[what] if key not in over] for what in (*lanes, "put_off")
+        )
         first = (*dirty, *fresh)
         if crowded_out(dirty, fresh, tokens) and await self._dirty_can_wait(claim, now, margin_s):
             first = side_by_side(dirty, fresh, tokens, chance)
-        send = shared_out(first, retries, clean_ups, tokens, chance)
+        send = shared_out(first, retries, evenly(put_off, clean_ups), tokens, chance)
         return Agenda(tuple(found["over"]), tuple(found["clean"]), send)
 
     # One that is late already and is not to be tried now, such as a profile that Klaviyo fails to clear for hours, says

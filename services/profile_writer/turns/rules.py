@@ -19,8 +19,8 @@ GIVE_UP_AFTER = timedelta(hours=24)
 webhook for as long."""
 
 ANSWERED_LATE = "answered_late"
-"""The reason of a `written` whose answer came after the deadline: nobody knows if the write was there before the email
-was rendered. The copy is on the profile now, so it is held, and taken away, like any other."""
+"""The reason of a `written` whose answer came after the deadline, or that was put off: nobody knows if the write was
+there before the email was rendered. The copy is on the profile now, so it is held, and taken away, like any other."""
 
 _BACKOFF_FIRST_S, _BACKOFF_MAX_S = 1.0, 60.0
 
@@ -149,7 +149,7 @@ def _applied(sent: Sent, row: Pending, held: Held | None, now: datetime) -> tupl
             row.key, row.ref, "holding", row.written_for, (), row.accepted_at, row.clean_at,
             known.decided_at, known.decided_until, stale_for=stale_for, unanswered=known.unanswered,
         )  # fmt: skip
-        reason = ANSWERED_LATE if now > sent.row.deadline_at else None
+        reason = ANSWERED_LATE if sent.row.put_off or now > sent.row.deadline_at else None
         return holding, (Outcome(row.ref, "written", reason, row.attempt + 1, waited_s),)
     # Until its send window is over we remember what was decided; afterwards nothing older can come.
     clean = remembered(row, replace(held, state="clean") if held else None)
@@ -255,6 +255,23 @@ def over(row: Pending, now: datetime, margin_s: float) -> bool:
     if row.action == "write":
         return row.deadline_at <= now + timedelta(seconds=margin_s)
     return row.deadline_at <= now - GIVE_UP_AFTER
+
+
+def put_off(row: Pending, held: Held | None, now: datetime, margin_s: float) -> Verdict | None:
+    """The row as it waits on after the first moment of its email, where the flow may send it later: behind all that can
+    still be there by theirs. None where no email leaves later, and where an older copy could show in one that does:
+    that is taken off now, not when there is room."""
+    known = noted(row, held)
+    if row.action != "write" or row.latest_at is None or row.put_off or (known is not None and known.stale):
+        return None
+    lost = row.taken_by is not None  # whoever took it is gone
+    waiting = replace(
+        _released(row, now if lost else max(now, row.next_attempt_at)), lane=Lane.RETRY, deadline_at=row.latest_at,
+        attempt=row.attempt + lost,
+    )  # fmt: skip
+    if over(waiting, now, margin_s):
+        return None
+    return Verdict(waiting, held, _overtaken(row))
 
 
 def expire(row: Pending, held: Held | None, now: datetime, reason: str) -> Verdict:

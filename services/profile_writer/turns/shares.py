@@ -25,26 +25,26 @@ def side_by_side(dirty: Sequence[Key], fresh: Sequence[Key], tokens: int, chance
     half = tokens // 2 + (tokens % 2 == 1 and chance < 0.5)
     let_by = fresh[:half]
     first = dirty[: tokens - len(let_by)]
-    return (*_evenly(first, let_by), *dirty[len(first) :], *fresh[len(let_by) :])
+    return (*evenly(first, let_by), *dirty[len(first) :], *fresh[len(let_by) :])
 
 
 def shared_out(
-    fresh: Sequence[Key], retries: Sequence[Key], clean_ups: Sequence[Key], tokens: int, chance: float
+    fresh: Sequence[Key], retries: Sequence[Key], last: Sequence[Key], tokens: int, chance: float
 ) -> tuple[Key, ...]:
     """What a turn with so many tokens sends, in the order of sending, each profile once.
 
     `fresh` are lanes 0 and 1, each argument in the order in which it is to be served. `chance`, drawn evenly from
     [0, 1), rounds the share: a turn of one token serves retries one time in five. What one side leaves goes to the
-    other, and the rest to clean-up.
+    other, and the rest to what can wait: clean-ups, and writes that are put off.
     """
     seen: set[str] = set()
-    fresh, retries, clean_ups = _new(fresh, seen), _new(retries, seen), _new(clean_ups, seen)
+    fresh, retries, last = _new(fresh, seen), _new(retries, seen), _new(last, seen)
     whole = floor(tokens * RETRY_SHARE)
     # Compared, not added: a chance of almost 1 on top of a whole number is rounded to the next one.
     share = whole + (chance < round(tokens * RETRY_SHARE - whole, 9))
     retries = retries[: max(share, tokens - len(fresh))]
     fresh = fresh[: tokens - len(retries)]
-    return (*_evenly(fresh, retries), *clean_ups)[:tokens]
+    return (*evenly(fresh, retries), *last)[:tokens]
 
 
 def _new(keys: Iterable[Key], seen: set[str]) -> list[Key]:
@@ -57,7 +57,7 @@ def _new(keys: Iterable[Key], seen: set[str]) -> list[Key]:
     return found
 
 
-def _evenly(some: Sequence[Key], others: Sequence[Key]) -> list[Key]:
+def evenly(some: Sequence[Key], others: Sequence[Key]) -> list[Key]:
     """Both in their order, each spread over the whole: a turn that is cut short cuts both."""
     placed = [((at + 0.5) / len(keys), key) for keys in (some, others) for at, key in enumerate(keys)]
     return [key for _, key in sorted(placed, key=lambda one: one[0])]

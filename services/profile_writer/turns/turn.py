@@ -30,6 +30,7 @@ from services.profile_writer.turns.rules import (
     expire,
     one_of_each,
     over,
+    put_off,
     settle,
     take,
 )
@@ -234,8 +235,10 @@ class Turns:
     def _expire(self, book: Book, keys: Sequence[Key], claim: Claim, now: datetime) -> None:
         for key in keys:
             row = book.pending(key)
-            if row is not None and over(row, now, self._settings.writer_deadline_margin_s):
-                book.record(key, expire(row, book.held(key), now, _why_late(row, claim, now)))
+            margin_s = self._settings.writer_deadline_margin_s
+            if row is not None and over(row, now, margin_s):
+                later = put_off(row, book.held(key), now, margin_s)
+                book.record(key, later or expire(row, book.held(key), now, _why_late(row, claim, now)))
 
     def _take(
         self, book: Book, keys: Sequence[Key], claim: Claim, second: SecondRoad | None, payable: Means, now: datetime

@@ -74,7 +74,10 @@ def _wanted(row: Pending | None) -> Wanted | None:
     """A row as the job that it was; clean-ups were none."""
     if row is None or row.action == "clean_up":
         return None
-    return Wanted(row.key, row.ref, row.action, row.written_for, row.accepted_at, row.deadline_at, row.clean_at)
+    return Wanted(
+        row.key, row.ref, row.action, row.written_for, row.accepted_at, row.deadline_at, row.clean_at,
+        latest_at=row.latest_at,
+    )  # fmt: skip
 
 
 def _decided(held: Held | None) -> Wanted | None:

@@ -86,7 +86,7 @@ WRITES: Mapping[tuple[str, str | None], Meaning] = {
     ),
     ("rejected", _ANY_OTHER): Meaning("Klaviyo's answer", "the profile writer's log"),
     ("written", "answered_late"): Meaning(
-        "Klaviyo's answer came after the moment at which the email may render: it shows our copy or control",
+        "it was on the profile after the first moment at which the email may render: it shows our copy or control",
         "rarely: nothing; often: a longer delay",
     ),
     ("stopped", None): Meaning("its template or org was stopped while it waited", "docs/runbooks/wrong-copy.md"),

@@ -18,13 +18,17 @@ OWN_WORDS: Final = ("", "not_settled", "written", "email_left_first", "email_lef
 # `place`: how many had got through from the newest on; an older one without an end yet may still become the last.
 # Once the write has ended, the older copy is taken off in the first lane. So it showed where the email left no later
 # than minutes after that end; of a later one it is not known, for when copy came off is not kept. `left_by`: the
-# email's moment, or without a send the latest that its flow allows, which is days after the deadline where it waits
-# until a time of day or a weekday. Nothing is told before.
+# email's moment, or without a send the latest that its flow allows (`latest_at`), which is days after the deadline
+# where it waits until a time of day or a weekday. Nothing is told before, nor of a write that has not ended: it is
+# tried for as long.
 # A send is of the person of its generation (services/ingest/attribution/attribute.py), so the person's index finds it.
 _TOLD: Final = """
         SELECT g.generation_id, g.template_id, g.day, g.decision, g.reason AS decided, g.user_id, g.property_prefix,
                g.written_for, g.accepted_at, g.deadline_at, g.clean_at, w.outcome, w.reason, w.at,
                w.outcome IN ('expired', 'rejected') AND w.reason IS DISTINCT FROM 'profile_not_found' AS hangs,
+               CASE WHEN coalesce(w.outcome, 'expired') IN ('expired', 'rejected') THEN greatest(g.deadline_at, (
+                   SELECT g.clean_at - make_interval(secs => t.send_window_s)
+                   FROM templates t WHERE t.org_id = $1 AND t.template_id = g.template_id)) END AS latest_at,
                (SELECT min(s.sent_at) FROM sends s WHERE s.org_id = $1 AND s.profile_id = g.user_id
                    AND s.sent_at >= g.accepted_at AND s.generation_id = g.generation_id) AS sent_at
 """
@@ -66,12 +70,12 @@ _NEWER: Final = """
 """
 _BECAUSE: Final = """CASE
                 WHEN decision = 'control' THEN decided
-                WHEN outcome IS NULL THEN CASE WHEN deadline_at <= $6 THEN 'not_settled' ELSE '' END
+                WHEN outcome IS NULL THEN CASE WHEN latest_at <= $6 THEN 'not_settled' ELSE '' END
                 WHEN outcome = 'superseded' AND leaves_by > $6 THEN ''
                 WHEN outcome = 'written' AND sent_at < told.at THEN 'email_left_first'
                 WHEN overwritten THEN 'overwritten'
                 WHEN outcome = 'written' AND sent_at > clean_at THEN 'email_left_late'
-                WHEN outcome = 'written' AND reason IS NULL THEN 'written'
+                WHEN outcome = 'written' AND (reason IS NULL OR sent_at >= told.at) THEN 'written'
                 ELSE coalesce(reason, outcome) END"""
 _JUDGING: Final = f"""
     judged AS (
@@ -83,19 +87,17 @@ _JUDGING: Final = f"""
             WHEN outcome = 'superseded' AND leaves_by > $6 THEN 'pending'
             WHEN outcome = 'written' AND sent_at < told.at OR overwritten THEN 'control_missed'
             WHEN outcome = 'superseded' THEN 'replaced'
-            WHEN outcome = 'written' AND (reason = 'answered_late' OR sent_at > clean_at) THEN 'unsure'
+            WHEN outcome = 'written' AND (sent_at IS NULL AND reason = 'answered_late' OR sent_at > clean_at)
+                THEN 'unsure'
             WHEN outcome = 'written' THEN 'right'
-            WHEN outcome IS NULL AND deadline_at > $6 THEN 'pending'
+            WHEN outcome IS NULL AND latest_at > $6 THEN 'pending'
             ELSE 'control_missed' END AS shown,
             {_BECAUSE} AS because
         FROM told LEFT JOIN LATERAL (
             SELECT bool_or(shows) FILTER (WHERE through AND place = 1) AS shows,
                 min(day) FILTER (WHERE open AND place = 0) AS waits_from,
                 max(day) FILTER (WHERE open AND place = 0) AS waits_to,
-                CASE WHEN told.hangs THEN coalesce(told.sent_at, (
-                    SELECT greatest(told.deadline_at, told.clean_at - make_interval(secs => t.send_window_s))
-                    FROM templates t WHERE t.org_id = $1 AND t.template_id = told.template_id), told.deadline_at)
-                END AS left_by
+                CASE WHEN told.hangs THEN coalesce(told.sent_at, told.latest_at) END AS left_by
             FROM (
                 SELECT p.day, o.through, o.shows, coalesce(o.open, p.decision <> 'preview' AND
                         p.reason <> 'unknown_template') AS open,

@@ -48,8 +48,9 @@ async def test_each_generation_is_counted_by_what_its_email_showed(acme: Rig, fa
 async def test_an_email_that_left_before_its_write_did_not_show_it(acme: Rig, facts: Facts) -> None:
     await facts.generation("01A", written_s=200, sent_s=130)
     await facts.generation("01B", written_s=100, sent_s=130)
+    await facts.generation("01C", written_s=200, sent_s=300, reason="answered_late")
 
-    assert await shown(acme) == {"control_missed": {"email_left_first": 1}, "right": {"written": 1}}
+    assert await shown(acme) == {"control_missed": {"email_left_first": 1}, "right": {"written": 2}}
 
 
 async def test_a_write_that_failed_over_older_copy_is_a_fault(acme: Rig, facts: Facts) -> None:

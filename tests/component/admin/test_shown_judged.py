@@ -67,6 +67,26 @@ async def test_an_email_is_only_said_to_show_older_copy_where_it_left_soon_after
     assert after == {**told, ("welcome", "unsure", "quota"): 3}
 
 
+async def test_a_write_is_pending_as_long_as_its_flow_may_send_the_email(
+    acme: Rig, counts: StoredShownCounts, facts: Facts
+) -> None:
+    await acme.rows(INSERT_TEMPLATE, acme.org_id, "welcome", 900, START)
+    await facts.generation("01LATER", ago_s=7200, outcome=None, clean_s=3 * 3600 + 900)
+    await facts.generation("01PLAIN", ago_s=7200, outcome=None, clean_s=120 + 900)
+    await facts.generation("01SEEN", ago_s=7200, written_s=1800, reason="answered_late", sent_s=2000)
+    await facts.generation("01LEFT", ago_s=7200, written_s=1800, reason="answered_late", sent_s=1700)
+    await facts.generation("01UNSEEN", ago_s=7200, written_s=1800, reason="answered_late")
+    ended = {
+        ("welcome", "control_missed", "not_settled"): 1, ("welcome", "right", "written"): 1,
+        ("welcome", "control_missed", "email_left_first"): 1, ("welcome", "unsure", "answered_late"): 1,
+    }  # fmt: skip
+
+    assert await number_of(acme, counts) == {**ended, ("welcome", "pending", ""): 1}
+    acme.clock.at += timedelta(seconds=3600)
+    assert await count(acme, counts) == 1
+    assert await number_of(acme, counts) == {**ended, ("welcome", "control_missed", "not_settled"): 2}
+
+
 async def test_copy_that_another_message_wrote_over_before_its_email_left_did_not_show(
     acme: Rig, counts: StoredShownCounts, facts: Facts
 ) -> None:

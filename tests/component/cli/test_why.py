@@ -203,7 +203,7 @@ def test_a_control_decision_says_what_would_change_it(acme: Cli) -> None:
         ("expired", "quota", "could not carry all in time do: `justai quota acme` shows"),
         ("rejected", "profile_not_found", "means: the profile was merged or deleted"),
         ("rejected", "conflict", "means: Klaviyo's answer do: the profile writer's log"),
-        ("written", "answered_late", "after the moment at which the email may render"),
+        ("written", "answered_late", "after the first moment at which the email may render"),
     ],
 )
 def test_an_end_is_told_in_the_words_of_the_runbook(acme: Cli, outcome: str, reason: str, words: str) -> None:

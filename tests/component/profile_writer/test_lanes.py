@@ -29,6 +29,7 @@ PEND = """
            'w.F.A', $7, $6, $6 + interval '1 hour', $7
     FROM generate_series(1, $4) AS person
 """
+PUT_OFF = "UPDATE pending_writes SET lane = 2, latest_at = deadline_at WHERE generation_id = ANY($1)"
 MAKE_DIRTY = "UPDATE pending_writes SET lane = 0 WHERE generation_id = ANY($1)"
 
 
@@ -53,6 +54,17 @@ async def test_a_storm_of_retries_leaves_four_fifths_to_fresh_writes(database_ur
     say(last_fresh_of_400=max(_places(rig, fresh)))
     # 100 fresh writes at 20 a turn are 5 turns, although every retry's deadline is earlier.
     assert max(_places(rig, fresh)) < 7 * TURN
+
+
+async def test_writes_whose_first_emails_may_have_left_come_after_all_that_can_be_there_in_time(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        fresh, late = await rig.generate_many(100, delay_s=3600), await rig.generate_many(100, delay_s=600)
+        async with _waiting(rig, fresh, late, PUT_OFF), writing(rig):
+            await rig.outcomes(200, within_s=60)
+
+    assert max(_places(rig, fresh)) < 100 + TURN
 
 
 async def test_dirty_profiles_that_can_wait_let_fresh_writes_by(database_url: str, amqp_url: str) -> None:

@@ -12,6 +12,8 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(90)
 
+SEND_WINDOW_S = 900  # of the template
+
 
 async def test_copy_and_markers_reach_the_profile_in_one_write(database_url: str, amqp_url: str) -> None:
     async with rigged(database_url, amqp_url) as rig, writing(rig):
@@ -105,6 +107,27 @@ async def test_a_write_past_its_deadline_is_not_sent_and_counted_with_its_reason
             "arrived_late",
         )
         assert rig.patches() == []
+
+
+async def test_what_the_quota_could_not_carry_by_the_first_moment_of_its_email_is_there_for_a_later_one(
+    database_url: str, amqp_url: str
+) -> None:
+    """Of a flow that waits until a time of day most emails leave hours after the first that may."""
+    async with rigged(database_url, amqp_url) as rig:
+        await rig.hold(until=rig.clock.now() + timedelta(seconds=90))
+        [late, plain] = rig.people(2)
+        jobs = [
+            await rig.generate(late, delay_s=60, window_s=3600 + SEND_WINDOW_S),
+            await rig.generate(plain, delay_s=60, window_s=SEND_WINDOW_S),
+        ]
+        async with writing(rig):
+            await rig.send(*jobs)
+            outcomes = await rig.outcomes(2)
+
+        ends = [(outcomes[job.generation_id]["outcome"], outcomes[job.generation_id]["reason"]) for job in jobs]
+        assert ends[0] == ("written", "answered_late")
+        assert ends[1][0] == "expired"
+        assert [rig.properties(person).get("jai_subject") for person in (late, plain)] == ["Hi Ann", None]
 
 
 async def test_our_properties_leave_the_profile_after_the_send_window(database_url: str, amqp_url: str) -> None:

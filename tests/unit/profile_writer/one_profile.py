@@ -20,6 +20,7 @@ KEY = Key("acct:A", "01GDDKASAP8TKDDA2GRZDSVP4H", "jai")
 ORG = UUID(int=1)
 MARGIN_S, LEASE_S, WINDOW_S = 2.0, 30.0, 120.0
 DELAY_S = {"A": 60.0, "B": 600.0}
+LATER_S = 300.0  # the flow's longest wait is so much longer
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,15 @@ class Profile(RuleBasedStateMachine):
         action=st.sampled_from(["write", "write", "clear"]),
         written_for=st.sampled_from(["A", "A", "B"]),
         at_once=st.sampled_from([True, True, False]),
+        later=st.booleans(),
     )
-    def a_webhook_is_accepted(self, action: str, written_for: str, at_once: bool) -> None:
+    def a_webhook_is_accepted(self, action: str, written_for: str, at_once: bool, *, later: bool = False) -> None:
         self.now += timedelta(milliseconds=1)
         ref = Ref(self.now.date(), UUID(int=len(self.accepted) + 100), ORG)
         deadline_at = self.now + timedelta(seconds=DELAY_S[written_for])
-        clean_at = deadline_at + timedelta(seconds=WINDOW_S)
-        wanted = Wanted(KEY, ref, action, written_for, self.now, deadline_at, clean_at)  # type: ignore[arg-type]  # a literal
+        latest_at = deadline_at + timedelta(seconds=LATER_S) if later else None
+        clean_at = (latest_at or deadline_at) + timedelta(seconds=WINDOW_S)
+        wanted = Wanted(KEY, ref, action, written_for, self.now, deadline_at, clean_at, latest_at=latest_at)  # type: ignore[arg-type]  # a literal
         self.accepted.append(wanted)
         self.undelivered.append(wanted)
         if at_once:
@@ -90,7 +93,7 @@ class Profile(RuleBasedStateMachine):
         later = self.now - first.accepted_at
         again = replace(
             first, accepted_at=self.now, deadline_at=first.deadline_at + later, clean_at=first.clean_at + later,
-            action="clear" if withdrawn else first.action,
+            action="clear" if withdrawn else first.action, latest_at=first.latest_at and first.latest_at + later,
         )  # fmt: skip
         self.undelivered.append(again)
 
@@ -156,7 +159,7 @@ class Profile(RuleBasedStateMachine):
         sent, self.turn = self.turn, None
         if self.pending is not None and self.pending.taken_by == sent.row.taken_by:
             verdict = settle(sent, result, self.pending, self.held, self.now, MARGIN_S, self.rng)
-            self.apply(verdict, deadline_at=sent.row.deadline_at)
+            self.apply(verdict, late=sent.row.put_off or self.now > sent.row.deadline_at)
         self.landed()
 
     def landed(self) -> None:
@@ -164,11 +167,11 @@ class Profile(RuleBasedStateMachine):
             self.landing = False
             self.apply(sweep(self.stops, self.pending, self.held, self.now))
 
-    def apply(self, verdict: Verdict, *, deadline_at: datetime | None = None) -> None:
+    def apply(self, verdict: Verdict, *, late: bool | None = None) -> None:
         self.pending, self.held = verdict.pending, verdict.held
         self.swept = self.swept and (verdict.pending is None or verdict.pending.action != "write")
         for outcome in verdict.outcomes:
-            if outcome.ending == "written":  # by the write of this deadline
-                assert deadline_at is not None
-                assert outcome.reason == ("answered_late" if self.now > deadline_at else None)
+            if outcome.ending == "written":
+                assert late is not None
+                assert outcome.reason == ("answered_late" if late else None)
             self.outcomes.setdefault(outcome.ref.generation_id, outcome)

@@ -3,7 +3,7 @@
 import pytest
 
 from services.profile_writer.intake_rules import leave, noted, place, place_beside
-from services.profile_writer.rows import Action, Lane
+from services.profile_writer.rows import Action, Lane, Verdict
 from services.profile_writer.turns.rules import over
 from tests.unit.profile_writer.given import (
     KEY,
@@ -174,6 +174,27 @@ def test_copy_that_is_newer_than_a_late_job_stays() -> None:
 
     assert (verdict.pending, verdict.held) == (None, newer)
     assert endings(verdict) == [(2, "superseded", None)]
+
+
+def test_a_write_that_arrives_when_its_first_email_may_have_left_is_there_for_a_later_one() -> None:
+    latest_at = NOW + seconds(3600)
+    late = wanted(2, deadline_at=NOW, latest_at=latest_at)
+
+    assert place(late, None, None, NOW, MARGIN_S) == Verdict(
+        pending(2, lane=Lane.RETRY, deadline_at=latest_at, latest_at=latest_at), None
+    )
+    assert endings(place(late, None, held(1), NOW, MARGIN_S)) == [(2, "expired", "arrived_late")]
+    assert endings(place(late, None, None, latest_at, MARGIN_S)) == [(2, "expired", "arrived_late")]
+
+
+def test_a_write_that_was_put_off_is_due_anew_when_its_webhook_comes_again() -> None:
+    latest_at = NOW + seconds(3600)
+    waits = pending(2, lane=Lane.RETRY, deadline_at=latest_at, latest_at=latest_at, accepted_at=NOW - seconds(600))
+    again = wanted(2, latest_at=latest_at + seconds(600))
+
+    renewed = place(again, waits, None, NOW, MARGIN_S).pending
+
+    assert renewed == pending(2, lane=Lane.FRESH, latest_at=again.latest_at)
 
 
 def test_a_write_that_arrives_late_leaves_another_messages_waiting_write_alone() -> None:

@@ -12,12 +12,12 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from services.profile_writer.rows import Lane, NotSent, Stopped
 from services.profile_writer.turns.late_rules import hidden, may_have_landed, uncovered
-from services.profile_writer.turns.rules import Sent, clean_up, expire, over, take
+from services.profile_writer.turns.rules import Sent, clean_up, expire, over, put_off, take
 from services.profile_writer.turns.unanswered import MAY_LAND_FOR
 from shared.db.losses import Loss
 from shared.errors import Failure, Permanent, Throttled
 from shared.klaviyo.errors import KeyRefused, MaybeApplied, NoAnswer, Unreachable
-from tests.unit.profile_writer.one_profile import LEASE_S, MARGIN_S, ORG, START, Copy, Profile
+from tests.unit.profile_writer.one_profile import DELAY_S, LEASE_S, MARGIN_S, ORG, START, Copy, Profile
 
 NOT_APPLIED = st.sampled_from(
     [
@@ -41,6 +41,21 @@ class OneProfile(Profile):
             self.it_is_applied()
         elif self.turn is not None and result is not None:
             self.it_fails(result)
+
+    @precondition(lambda self: self.turn is None)
+    @rule()
+    def a_turn_has_no_tokens(self) -> None:
+        self.housekeeping()
+
+    @precondition(lambda self: self.turn is None)
+    @rule(first=st.sampled_from(["A", "B"]), then=st.sampled_from(["A", "B"]))
+    def a_write_is_not_sent_before_its_first_email(self, first: str, then: str) -> None:
+        """What chance seldom puts in a row."""
+        self.a_webhook_is_accepted("write", first, at_once=True)
+        self.a_whole_turn(None)
+        self.a_webhook_is_accepted("write", then, at_once=True, later=True)
+        self.now += timedelta(seconds=DELAY_S[then])
+        self.housekeeping()
 
     @precondition(lambda self: self.turn is None)
     @rule()
@@ -283,7 +298,8 @@ class OneProfile(Profile):
             and over(row, self.now, MARGIN_S)
             and (row.taken_by is None or row.next_attempt_at <= self.now)
         ):
-            self.apply(expire(row, self.held, self.now, "quota"))
+            later = put_off(row, self.held, self.now, MARGIN_S)
+            self.apply(later or expire(row, self.held, self.now, "quota"))
         if self.held is not None and not self.held.clean_queued and self.held.clean_at <= self.now:
             self.apply(clean_up(self.held, self.pending, self.now))
 
