@@ -12,6 +12,7 @@ import re
 from typing import Any, Literal
 
 from services.gateway.repair import Members, Repairs
+from shared.webhook_values import MISSING
 
 UnusableCode = Literal[
     "body_too_large",
@@ -52,7 +53,6 @@ _USER_ID_SHAPE = re.compile(_USER_ID)
 _TRACKING_ID_SHAPE = re.compile(_TRACKING_ID)
 _NO_PERSON = re.compile(r"(?:\{\{[^{}]*+\}\}|None|null|)\s*+\.(.++)")
 _ESCAPED_NAME = re.compile(r"\\u00(?:5[fF]|[67])")  # a name in disguise: nobody else escapes letters or underscores
-_MISSING = ("", "None", "null")
 
 
 def trusted_id(name: str, head: dict[str, str], members: Members, text: str) -> Any:
@@ -135,7 +135,7 @@ def tracking_id(value: Any, user_id: str, repairs: Repairs) -> str:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value.strip() in _MISSING)
+    return value is None or (isinstance(value, str) and value.strip() in MISSING)
 
 
 def _has_tag(value: Any) -> bool:

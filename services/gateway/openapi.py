@@ -272,7 +272,7 @@ def _schemas() -> dict[str, Any]:
                 "fields": {
                     "type": "object",
                     "description": "Inserted in the copy, without effect on which one: at most 128, of 16,384 "
-                    "characters each.",
+                    "characters each. One that is empty, null or false is missing.",
                     "additionalProperties": True,
                 },
             }

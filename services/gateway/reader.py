@@ -23,6 +23,7 @@ has the status of each code), because no retry could cure them. Nothing here log
 | "", "None", "null", null, an unrendered tag      | missing                                               |
 | HTML entities                                    | unescaped once, if they end in `;`: `&copy=1` is none |
 | true, false, numbers (2^64, 19.90)               | text, digits as written; true is "true", never 1      |
+| false, "false", "False" in fields                | missing: `{% if %}` takes every text for true         |
 | a list of scalars, also as Python prints it      | attrs: list of strings; fields: joined with ", "      |
 | objects, lists in lists, however deep            | dropped unread: no depth is too deep to answer        |
 | attrs or fields that are no object               | dropped                                               |
@@ -48,13 +49,14 @@ import orjson
 from services.gateway.identity import PLAIN_HEAD, Unusable, UnusableCode, template_id, tracking_id, trusted_id, user_id
 from services.gateway.repair import IDS, PREVIEWING, SECTIONS, Members, Repair, Repairs, decoded, head, scan
 from services.gateway.values import Inexact, Room, plain_texts, texts, texts_and_lists
+from shared.webhook_values import MISSING_FIELDS
 
 __all__ = ["DEFAULT_LIMITS", "Asked", "Limits", "Repair", "Unusable", "UnusableCode", "Webhook", "read_webhook"]
 
 _KNOWN: Final = frozenset((*IDS, *SECTIONS))
 _BEFORE_TEXTS: Final = frozenset((*IDS, *PREVIEWING))
 _ATTRS_ROOM: Final = Room(members=64, chars=1_000, dropped="attr_dropped")
-_FIELDS_ROOM: Final = Room(members=128, chars=16_384, dropped="field_dropped")
+_FIELDS_ROOM: Final = Room(members=128, chars=16_384, dropped="field_dropped", missing=MISSING_FIELDS)
 _NOTHING: Final[dict[str, Any]] = {}
 _AMPERSAND, _BACKSLASH, _BRACKET = b"&\\["  # as numbers: found five times as fast as one-byte strings
 _EXACT = json.JSONDecoder(object_pairs_hook=Members, parse_float=str, parse_int=str)

@@ -8,11 +8,10 @@ from html.entities import html5
 from typing import Any, cast
 
 from services.gateway.repair import Repair, Repairs, python_list
+from shared.webhook_values import MISSING, text_of
 
 KEY_CHARS = 128
 LIST_ITEMS = 64
-
-_MISSING = frozenset({"", "None", "null"})
 
 # Only what ends in `;`, and once: Klaviyo's escaping makes `&amp;`, but the `&copy=1` of a pasted URL is no sign.
 _ENTITY = re.compile(r"&(#[0-9]{1,7}+;|#[xX][0-9a-fA-F]{1,6}+;|[A-Za-z][A-Za-z0-9]{1,31}+;)")
@@ -26,11 +25,13 @@ class Inexact(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many members of a section are kept, how many characters of each, and what a loss is called."""
+    """How many members of a section are kept, how many characters of each, what a loss is called, and which values
+    are none (an item of a list is one of `MISSING`, whatever the section)."""
 
     members: int
     chars: int
     dropped: Repair
+    missing: frozenset[str] = MISSING
 
 
 def plain_texts(members: dict[str, Any], room: Room) -> dict[str, Any] | None:
@@ -47,7 +48,7 @@ def plain_texts(members: dict[str, Any], room: Room) -> dict[str, Any] | None:
     keys = "".join(kept)
     if (
         len(kept) <= room.members
-        and _MISSING.isdisjoint(kept.values())
+        and room.missing.isdisjoint(kept.values())
         and max(map(len, kept.values())) <= room.chars
         and "" not in kept
         and (len(keys) <= KEY_CHARS or max(map(len, kept)) <= KEY_CHARS)
@@ -87,7 +88,7 @@ def texts_and_lists(members: Iterable[tuple[str, Any]], room: Room, repairs: Rep
         text = _cleaned(value, room, repairs)
         if text is None:
             pass  # noted where it was found out
-        elif text in _MISSING:
+        elif text in room.missing:
             repairs["missing_value"] = None
         elif len(text) > room.chars:
             repairs[room.dropped] = None
@@ -104,7 +105,7 @@ def _cleaned(value: Any, room: Room, repairs: Repairs) -> str | None:
         case str():
             text = value
         case bool():
-            return "true" if value else "false"
+            return text_of(value)
         case int():
             return str(value)
         case float():
@@ -150,7 +151,7 @@ def _items(found: Iterable[str | None], room: Room, repairs: Repairs) -> list[st
             break
         if text is None:
             continue
-        if text in _MISSING:
+        if text in MISSING:
             repairs["missing_value"] = None
         elif len(text) > room.chars:
             repairs[room.dropped] = None

@@ -20,6 +20,7 @@ from shared.admin.variants.variants import Finding, rows_of
 from shared.admin.wording import what_is_wrong
 from shared.content.checks import Asked, check_copy
 from shared.schemas.template_file import VariantCopy
+from shared.webhook_values import MISSING_FIELDS, text_of
 
 MOST_PEOPLE = 1_000
 MOST_CELLS = 5_000
@@ -51,7 +52,7 @@ SELECT_VARIANTS = """
 def _text(value: Any) -> Any:
     """As the gateway takes it: numbers and truth values are text."""
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return text_of(value)
     return str(value) if isinstance(value, int | float) else value
 
 
@@ -166,7 +167,7 @@ async def _grid(context: Context, asked: AskedPreview) -> tuple[list[PreviewPers
         known = ", ".join(f"{row['name']!r} ({row['state']})" for row in rows)
         what = f"no variant {asked.variant!r}" if asked.variant else "no variant that is not archived"
         raise NotFound(f"Template {template_id!r} has {what}. Variants: {known or 'none'}", field="variant")
-    people = _people(asked.people) or preview_grid.sampled(
+    people = people_of(asked.people) or preview_grid.sampled(
         await _attrs(context, template_id, asked.sample), frozenset().union(*map(preview_grid.fields_of, variants))
     )
     wanted = [one for one in people if not asked.who or one.key in asked.who or one.name in asked.who]
@@ -239,12 +240,13 @@ def _untried(asked: TryVariant, name: str, error: ValidationError) -> Tried:
     return Tried(findings=faults, fields=[], shown=False, subject="", preheader="", body="", reason="not_served")
 
 
-def _people(given: Sequence[GivenPerson]) -> list[Person]:
+def people_of(given: Sequence[GivenPerson]) -> list[Person]:
+    """With the fields that the gateway would find in a webhook of theirs."""
     return [
         Person(
             one.name or f"person {number}",
             one.attrs,
-            {name: value for name, value in one.fields.items() if value is not None},
+            {name: value for name, value in one.fields.items() if value and value.strip() not in MISSING_FIELDS},
         )
         for number, one in enumerate(given, start=1)
     ]

@@ -1,0 +1,23 @@
+"""The people of a preview have what the gateway would make of their webhook."""
+
+import json
+
+from services.gateway.reader import read_webhook
+from shared.admin.variants.previewing import AskedPreview, people_of
+
+IDS = {"template_id": "welcome", "user_id": "VIP001", "tracking_id": "VIP001.FLOW01.1"}
+ATTRS = {"vip": False, "n": 0, "said": "False"}
+FIELDS = {
+    "no": False, "pasted": "False", "said": " false ", "none": "None", "null": None, "empty": "",
+    "yes": True, "n": 0, "price": 19.5, "name": "Ada",
+}  # fmt: skip
+
+
+def test_a_person_is_previewed_with_the_values_that_the_gateway_takes() -> None:
+    asked = AskedPreview.model_validate({"template_id": "welcome", "people": [{"attrs": ATTRS, "fields": FIELDS}]})
+    taken = read_webhook(json.dumps({**IDS, "attrs": ATTRS, "fields": FIELDS}).encode())
+
+    [person] = people_of(asked.people)
+
+    assert (person.attrs, person.fields) == (taken.attrs, taken.fields)
+    assert person.fields == {"yes": "true", "n": "0", "price": "19.5", "name": "Ada"}
