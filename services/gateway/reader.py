@@ -21,6 +21,7 @@ has the status of each code), because no retry could cure them. Nothing here log
 | trailing comma, bare words, NaN, 1e400           | mended; NaN and infinities are missing                |
 | `\\u0000`, lone surrogate, control characters     | removed from values (tab and newlines stay)           |
 | "", "None", "null", null, an unrendered tag      | missing                                               |
+| "[]", "{}": an empty list or object as pasted    | missing                                               |
 | HTML entities                                    | unescaped once, if they end in `;`: `&copy=1` is none |
 | true, false, numbers (2^64, 19.90)               | text, digits as written; true is "true", never 1      |
 | false, "false", "False" in fields                | missing: `{% if %}` takes every text for true         |

@@ -25,11 +25,14 @@ def attrs_to_paste(defined: Mapping[str, Any]) -> tuple[dict[str, str], list[str
 
 
 def fields_to_paste(printed: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """The `fields` of the body: the first name, and whatever the copy prints; and the names that no tag can hold."""
+    """The `fields` of the body: the first name, and whatever the copy prints; and the names that no tag can hold.
+
+    Without `default` here, too, since any of them may be a number; a `None` or `False` is missing to the gateway.
+    """
     names = sorted({"first_name", *printed})
     readable = [name for name in names if not _BREAKS_A_TAG & {*name} and name.isprintable()]
     fields = {
-        name: f"{{{{ person.{name} }}}}" if name in _OF_EVERYBODY else f"{{{{ person|lookup:'{name}'|default:'' }}}}"
+        name: f"{{{{ person.{name} }}}}" if name in _OF_EVERYBODY else f"{{{{ person|lookup:'{name}' }}}}"
         for name in readable
     }
     return fields, [name for name in names if name not in readable]
