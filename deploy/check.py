@@ -18,6 +18,7 @@ import yaml
 from deploy import check_cluster as cluster
 from deploy import check_edge as edge
 from deploy import check_observability as observability
+from deploy import check_waits as waits
 from deploy import generate_env, programs, tools
 from deploy.generate_env import TARGET, example
 from deploy.tools import NotRunError
@@ -56,6 +57,7 @@ def main(strict: bool) -> None:
         "Dockerfiles pass hadolint": dockerfiles,
         "the edge's file passes caddy": caddyfile,
         "the edge lets through what is taken behind it": edge.faults,
+        "the edge waits for the gateway, and not for one that hangs": waits.faults,
         "kubernetes manifests fit their schemas": kubernetes_schemas,
         "compose keeps our rules": lambda: compose_rules(yaml.safe_load((ROOT / "compose.yaml").read_text())),
         "kubernetes keeps our rules": lambda: kubernetes_rules(manifests()),

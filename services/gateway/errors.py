@@ -1,8 +1,8 @@
 """Every answer that is not a 202: one body, stable codes, and which of them a repetition may cure.
 
 Klaviyo repeats a webhook after 429, 500, 502 and 503 only, up to 17 times in 24 hours; any other 4xx or 5xx skips the
-person for ever. So whatever may heal is a 503 with Retry-After, even where HTTP has a finer word (408, 504); a 4xx is
-what no repetition can cure.
+person for ever (its page lists 503 twice, and may mean 504 once: we do not count on it). So whatever may heal is a 503
+with Retry-After, even where HTTP has a finer word (408, 504); a 4xx is what no repetition can cure.
 """
 
 from dataclasses import dataclass

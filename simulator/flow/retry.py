@@ -1,13 +1,14 @@
 """When Klaviyo sends a flow webhook again: pure rules.
 
-Any 2xx is success. 429 and 500, 502, 503, 504 may heal and are tried again up to 17 times over 24 hours with
-exponential backoff; everything else is skipped for ever. Source: Klaviyo's page on webhook status codes; the exact
-waits are not published, so they double here such that all of them together last the whole span.
+Any 2xx is success. 429 and 500, 502, 503 may heal and are tried again up to 17 times over 24 hours with exponential
+backoff; everything else is skipped for ever. Source: Klaviyo's page on webhook status codes. It lists 503 twice, and
+may mean 504 the second time; nobody can rely on that, so 504 is skipped here. The exact waits are not published: they
+double here such that all of them together last the whole span.
 """
 
 from enum import StrEnum
 
-RETRYABLE = frozenset({429, 500, 502, 503, 504})
+RETRYABLE = frozenset({429, 500, 502, 503})
 GROWTH = 2.0
 
 
