@@ -1,5 +1,5 @@
 """Does the edge wait for the gateway as it should? One that hangs becomes a 504 there, and while Klaviyo repeats a
-webhook after 503, it may skip the person for ever after 504."""
+webhook after 503, it may skip the person for ever after 504. And who of the two gives idle connections up first?"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +12,7 @@ from services.gateway.coalescer import DEFAULT_LIMITS
 from services.gateway.hook_store import TIMEOUT_S
 from services.gateway.routes import BODY_TIMEOUT_S
 from services.gateway.store import LOOK_UP_TIMEOUT_S
+from shared.unreadable import KEEPALIVE_S
 
 Document = dict[str, Any]
 
@@ -27,6 +28,11 @@ _OF_NGINX: Final = "nginx.ingress.kubernetes.io/"
 _TRIED_AFTER: Final = ("error", "timeout", "non_idempotent")
 _CONNECT_S: Final = 5  # what nginx waits for a connection
 _HEADER_OF_CADDY: Final = re.compile(r"response_header_timeout (\d+)s\b")
+_KEPT_BY_NGINX_S: Final = 60  # `upstream-keepalive-timeout`, which is the controller's own and no annotation
+_UNSAID_BY_CADDY_S: Final = 120
+_APART_S: Final = 10  # a busy loop and a slow line may take that
+_PROXIES_OF_CADDY: Final = re.compile(r"reverse_proxy (\S+)(?: \{\s*transport http \{([^}]*)\})?")
+_KEPT_BY_CADDY: Final = re.compile(r"^\s*keepalive (\d+)s\b", re.MULTILINE)
 _HEALED_BY_CADDY: Final = re.compile(r"(@\w+) expression \{err\.status_code\} == 504\b.*?respond \1 503\b", re.DOTALL)
 
 
@@ -43,10 +49,14 @@ def of_caddy(text: str) -> Iterator[str]:
     yield from _misfits(min(waits, default=0), max(TAKES_S.values()))
     if not _HEALED_BY_CADDY.search(text):
         yield "a 504 is not made a 503"
+    for to, transport in _PROXIES_OF_CADDY.findall(text):
+        kept = _KEPT_BY_CADDY.search(transport)
+        yield from (f"{to} {fault}" for fault in kept_too_long(int(kept[1]) if kept else _UNSAID_BY_CADDY_S))
 
 
 def of_ingresses(documents: Iterable[Document]) -> Iterator[str]:
     """By path, as ingresses for nginx have them."""
+    yield from kept_too_long(_KEPT_BY_NGINX_S)
     said = {
         path["path"]: one["metadata"].get("annotations", {})
         for one in documents for rule in one["spec"]["rules"] for path in rule["http"]["paths"]
@@ -67,6 +77,12 @@ def _of_ingress(said: Mapping[str, str], takes_s: float) -> Iterator[str]:
     until_s = int(said.get(f"{_OF_NGINX}proxy-next-upstream-timeout", 0))
     if until_s < wait_s + _CONNECT_S:
         yield f"asks another pod until {until_s} s are over, and the first one may take {wait_s + _CONNECT_S}"
+
+
+def kept_too_long(proxy_s: int, ours_s: float = KEEPALIVE_S) -> Iterator[str]:
+    """Where whoever stands in front keeps idle connections so long, and gateway and console keep them `ours_s`."""
+    if proxy_s + _APART_S > ours_s:
+        yield f"keeps idle connections {proxy_s} s, and we close them after {ours_s:g}"
 
 
 def _misfits(wait_s: int, takes_s: float) -> Iterator[str]:

@@ -18,6 +18,9 @@ from shared import logs
 log = logs.get(__name__)
 
 HEAD_S: Final = 8.0
+KEEPALIVE_S: Final = 75.0
+"""How long an idle connection is kept: longer than by a proxy in front (nginx: a minute). Else we now and then close
+one to which a request is just being written, and a POST is not sent again."""
 
 Refuse = Callable[[web.BaseRequest, int], web.Response]
 """The answer to a request that ended in this status before anybody saw it."""

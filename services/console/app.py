@@ -44,13 +44,12 @@ from shared.messaging.dead import Graveyard
 from shared.messaging.publisher import SeldomPublisher
 from shared.runtime import Runner, Service
 from shared.settings import host_and_port
-from shared.unreadable import answered_by
+from shared.unreadable import KEEPALIVE_S, answered_by
 
 log = logs.get(__name__)
 
 _DRAIN_MARGIN_S = 1.0
 _FORGET_EVERY_S = 600.0
-_KEEPALIVE_S = 60
 
 
 async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None = None) -> Service:
@@ -85,7 +84,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, wall: Clock | None
     runner = _Runner(
         make_app(console, assets),
         access_log=None,
-        keepalive_timeout=_KEEPALIVE_S,
+        keepalive_timeout=KEEPALIVE_S,
         shutdown_timeout=max(0.1, settings.drain_s - _DRAIN_MARGIN_S),
     )
     await runner.setup()

@@ -14,11 +14,10 @@ from services.gateway.hooks import Hooks
 from services.gateway.routes import Generate, Routes, refusal
 from shared import logs, metrics
 from shared.runtime import Check, health_routes
-from shared.unreadable import answered_by
+from shared.unreadable import KEEPALIVE_S, answered_by
 
 log = logs.get(__name__)
 
-KEEPALIVE_S = 15  # also ends connections whose headers trickle in
 LINGERING_S = 2  # how long the rest of a refused body is read, so that its sender sees the answer
 _BACKLOG = 1024
 _DRAIN_MARGIN_S = 1.0

@@ -11,6 +11,12 @@ CADDY = """
     reverse_proxy gateway:8080 {
         transport http {
             response_header_timeout 30s
+            keepalive 60s
+        }
+    }
+    reverse_proxy console:8081 {
+        transport http {
+            keepalive 60s
         }
     }
     handle_errors {
@@ -26,6 +32,8 @@ WEBHOOKS = {
 BATCHES = WEBHOOKS | {"read-timeout": "30", "next-upstream-timeout": "35"}
 A_MINUTE = "waits 60 s for an answer that takes 11.8 s at most"
 ONE_POD = "asks no other pod: non_idempotent is not said"
+TWO_MINUTES = "keeps idle connections 120 s, and we close them after 75"
+TOO_CLOSE = "keeps idle connections 70 s, and we close them after 75"
 TOO_LATE = "asks another pod until 20 s are over, and the first one may take 25"
 
 
@@ -73,8 +81,16 @@ def test_an_ingress_that_says_nothing_waits_a_minute_and_asks_one_pod() -> None:
         ("30s", "300s", "waits 300 s for an answer that takes 20 s at most"),
         ("respond @hangs 503", "respond @hangs 504", "a 504 is not made a 503"),
         ("== 504", "== 502", "a 504 is not made a 503"),
+        ("30s\n            keepalive 60s", "30s", f"gateway:8080 {TWO_MINUTES}"),
+        ("console:8081 {", "console:8081\n    {", f"console:8081 {TWO_MINUTES}"),
+        ("30s\n            keepalive 60s", "30s\n            keepalive 70s", f"gateway:8080 {TOO_CLOSE}"),
     ],
 )
 def test_a_fault_of_the_caddyfile_is_told(was: str, now: str, fault: str) -> None:
     assert list(check.of_caddy(CADDY)) == []
     assert list(check.of_caddy(CADDY.replace(was, now))) == [fault]
+
+
+def test_nginx_keeps_a_connection_for_less_long_than_we_do_and_not_for_longer() -> None:
+    assert list(check.kept_too_long(60)) == []
+    assert list(check.kept_too_long(60, ours_s=15)) == ["keeps idle connections 60 s, and we close them after 15"]
