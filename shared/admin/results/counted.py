@@ -5,7 +5,7 @@ A lift is made of rows by day (`day`, `control`, `delivered`, `clicked`), counts
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
@@ -176,13 +176,18 @@ def _mostly(rows: Iterable[Mapping[str, Any]], names: Mapping[UUID, str]) -> tup
     return names.get(copy_id, str(copy_id)), sends[copy_id] / total
 
 
-def pace(days: Sequence[Day]) -> tuple[float, float]:
-    """Delivered sends a day and control's share of them, of the last two weeks that had any: it goes on like this,
-    whatever the share was before shipping."""
-    newest = days[-_LATELY:]
-    controls = math.fsum(day.control.delivered for day in newest)
-    sends = controls + math.fsum(day.treatment.delivered for day in newest)
-    return (sends / len(newest), controls / sends) if sends else (0.0, 0.0)
+def pace(days: Sequence[Day], until: date) -> tuple[float, float]:
+    """Delivered sends a day and control's share of them, of the last two weeks by the calendar, or of those since the
+    first decision: it goes on like this, whatever the share was before shipping. A day without decisions is one of
+    them, but for `until` itself, which may just have begun."""
+    if not days:
+        return 0.0, 0.0
+    last = max(days[-1].day, until - timedelta(days=1))
+    first = max(days[0].day, last - timedelta(days=_LATELY - 1))
+    lately = [day for day in days if day.day >= first]
+    controls = math.fsum(day.control.delivered for day in lately)
+    sends = controls + math.fsum(day.treatment.delivered for day in lately)
+    return (sends / ((last - first).days + 1), controls / sends) if sends else (0.0, 0.0)
 
 
 def worth(days: Sequence[Day], control_share: float) -> float:

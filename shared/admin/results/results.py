@@ -255,7 +255,7 @@ async def how_long(context: Context, asked: AskedPower) -> HowLong:
 
 def how_long_of(results: Results, lift: float) -> HowLong:
     """By what these results saw. Raises Refused for a lift that no rate can have."""
-    control, (daily, share) = results.control, results_counted.pace(results.days)
+    control, (daily, share) = results.control, results_counted.pace(results.days, results.until)
     if not control.clicked or not 0 < share < 1:
         why = "control has no clicks yet, or nothing was delivered lately in one of the arms"
         return HowLong(lift=lift, why=why)
