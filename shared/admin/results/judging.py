@@ -10,10 +10,11 @@ from uuid import UUID
 
 from shared.admin.errors import Refused
 from shared.admin.results.advice import Suggestion, advice
+from shared.admin.results.ratios import ratios_of
 from shared.admin.results.store import Asked, Fact, People, Read, total
 from shared.admin.results.themes import Theme, by_theme
 from shared.inference import decay, guardrail, lift, variants
-from shared.inference.ratio import SampleRatio, draws_fit, sample_ratio
+from shared.inference.ratio import SampleRatio, draws_fit
 from shared.inference.sequence import ALPHA, NotEnough
 from shared.inference.strata import Day, Strata
 from shared.inference.variants import Estimate, Sums
@@ -99,7 +100,7 @@ def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share:
     tally = variants.tally(known.draws)
     rows = _variants(known, tally, design)
     weeks, worn_off = _decay(known, asked, worth, design)
-    split, delivery = _ratios(known, control_share or known.planned_control)
+    split, delivery = ratios_of(known.firsts, control_share or known.planned_control, external=known.external)
     logged = sum(one.sends for one in tally.of.values())
     return Results(
         template_id=asked.template_id,
@@ -151,19 +152,6 @@ def design_of(treatment: Fact, control: Fact, people: Iterable[People]) -> float
         ),
         default=1.0,
     )  # fmt: skip
-
-
-def _ratios(known: Read, control_share: float | None) -> tuple[SampleRatio | None, SampleRatio | None]:
-    """Of people, by their first decision. Where the control branch never calls us, what was sent stands for it."""
-    control, treatment = (
-        next((one for one in known.people if one.control is arm), People(arm, 0, 0, 0, 0, 0, 0))
-        for arm in (True, False)
-    )
-    controls, treated = (control.sent, treatment.sent) if known.external else (control.people, treatment.people)
-    split = sample_ratio(controls, treated, control_share) if control_share else None
-    if not controls or not treated:
-        return split, None
-    return split, sample_ratio(control.delivered, treatment.delivered, controls / (controls + treated))
 
 
 def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant]:

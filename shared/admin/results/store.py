@@ -86,6 +86,7 @@ SELECT_FACTS = f"""
     SELECT * FROM facts WHERE NOT external OR day IN (SELECT day FROM facts WHERE NOT control)
 """  # noqa: S608  # the text above
 # People come back. Their first decision alone is drawn anew in every way of splitting, and their sends are alike.
+# A row a day of first decisions and arm; the sums over people, who come on several days, are the arm's in each.
 SELECT_PEOPLE = f"""
     {_WITH_UNITS}, compared AS (
         SELECT * FROM units WHERE NOT external OR bucket IN (SELECT bucket FROM units WHERE NOT control)
@@ -93,18 +94,18 @@ SELECT_PEOPLE = f"""
         SELECT user_id, control, count(*) FILTER (WHERE delivered) AS sends, count(*) FILTER (WHERE clicked) AS clicks
         FROM compared GROUP BY user_id, control
     ), first AS (
-        SELECT DISTINCT ON (user_id) control, sent, delivered FROM compared ORDER BY user_id, at
+        SELECT DISTINCT ON (user_id) bucket, control, sent, delivered FROM compared ORDER BY user_id, at
     )
-    SELECT p.control, f.people::int, f.sent::int, f.delivered::int, p.sends_squared::float8, p.sends_clicks::float8,
-        p.clicks_squared::float8
+    SELECT $10::date + f.bucket - 1 AS day, control, f.people::int, f.sent::int, f.delivered::int,
+        p.sends_squared::float8, p.sends_clicks::float8, p.clicks_squared::float8
     FROM (
         SELECT control, sum(sends * sends) AS sends_squared, sum(sends * clicks) AS sends_clicks,
             sum(clicks * clicks) AS clicks_squared
         FROM people GROUP BY control
     ) p JOIN (
-        SELECT control, count(*) AS people, count(*) FILTER (WHERE sent) AS sent,
+        SELECT bucket, control, count(*) AS people, count(*) FILTER (WHERE sent) AS sent,
             count(*) FILTER (WHERE delivered) AS delivered
-        FROM first GROUP BY control
+        FROM first GROUP BY bucket, control
     ) f USING (control)
 """  # noqa: S608  # the text above
 # The fold is a bit of the id, which is a hash: it says nothing of the person.
@@ -161,14 +162,20 @@ class Fact(NamedTuple):
         return Day.of_events(self.day, self.control, self.delivered, self.clicked)
 
 
-class People(NamedTuple):
-    """One arm by its people: how many, by their first decision; and sums over all people of delivered generations
-    squared, delivered times clicked, and clicked squared."""
+class Firsts(NamedTuple):
+    """People of one arm whose first decision was on this day; of them those whose email was sent, and delivered."""
 
+    day: date
     control: bool
     people: int
     sent: int
     delivered: int
+
+
+class People(NamedTuple):
+    """Sums over one arm's people of delivered generations squared, delivered times clicked, and clicked squared."""
+
+    control: bool
     sends_squared: float
     sends_clicks: float
     clicks_squared: float
@@ -216,6 +223,7 @@ class Read:
     shipped_at: datetime | None
     names: Mapping[UUID, str]
     facts: list[Fact]
+    firsts: list[Firsts]
     people: list[People]
     draws: list[Draws]
     external: bool
@@ -232,7 +240,7 @@ async def read(database: Database, asked: Asked) -> Read:
         template = await connection.fetchrow(SELECT_TEMPLATE, asked.org_id, asked.template_id)
         variants = await connection.fetch(SELECT_VARIANTS, asked.org_id, asked.template_id)
         facts = await fetch(connection, SELECT_FACTS, asked, *asked.days)
-        people = await fetch(connection, SELECT_PEOPLE, asked, asked.days[0])
+        people = await fetch(connection, SELECT_PEOPLE, asked, *asked.days)
         draws = await fetch(connection, SELECT_DRAWS, asked)
         before = await _before_shipping(connection, asked, template["shipped_at"] if template else None)
     return Read(
@@ -240,7 +248,8 @@ async def read(database: Database, asked: Asked) -> Read:
         template["shipped_at"] if template else None,
         {row["copy_id"]: row["name"] for row in variants},
         [Fact(*row) for row in facts],
-        [People(*row) for row in people],
+        [Firsts(*(row[name] for name in Firsts._fields)) for row in people],
+        [*{row["control"]: People(*(row[name] for name in People._fields)) for row in people}.values()],
         [draws_of(row) for row in draws],
         any(row["external"] for row in facts),
         {row["copy_id"]: row["state"] for row in variants},

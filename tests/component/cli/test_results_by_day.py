@@ -46,6 +46,21 @@ def test_a_worse_season_after_shipping_is_no_loss(shop: Cli) -> None:
     assert "The lift compares day by day; the rates of the table are of all days together." in text
 
 
+def test_who_is_not_delivered_to_yet_after_shipping_raises_no_alarm(shop: Cli) -> None:
+    """Of all assigned 48.6 % are control, of all delivered to a half: too many, if days were not told apart."""
+    shop.rows("UPDATE templates SET state = 'shipped', updated_at = $1", NOW - timedelta(hours=20))
+    decide(shop, 15_000, copy_id=WARM, p=(1, 0), day=days_ago(2), clicked=1_500)
+    decide(shop, 15_000, day=days_ago(2), clicked=1_500)
+    decide(shop, 950, copy_id=WARM, p=(1, 0), sent=0)
+    decide(shop, 50, sent=0)
+
+    ratios, text = found(shop)["sample_ratio"], told(shop)
+
+    assert ratios["assigned"] is None
+    assert (ratios["delivered"]["planned"], ratios["delivered"]["found"]) == (0.5, 0.5)
+    assert "ALARM" not in text
+
+
 def test_days_on_which_one_arm_had_nothing_are_in_the_table_and_not_in_the_lift(shop: Cli) -> None:
     decide(shop, 500, copy_id=WARM, p=(1, 0), day=days_ago(9), clicked=5)
     decide(shop, 1_000, copy_id=WARM, p=(1, 0), day=days_ago(2), clicked=40)
