@@ -21,7 +21,7 @@ class Row(Protocol):
     @property
     def compared(self) -> Estimate | NotEnough | None: ...
     @property
-    def guard(self) -> Guard: ...
+    def guard_now(self) -> Guard: ...
     @property
     def fits(self) -> bool: ...
     @property
@@ -44,9 +44,9 @@ def advice(
 ) -> list[Suggestion]:
     """The most urgent first."""
     said = [
-        Suggestion("paused", (one.name,)) if one.paused else Suggestion("pause", (one.name,), one.guard.said)
+        Suggestion("paused", (one.name,)) if one.paused else Suggestion("pause", (one.name,), one.guard_now.said)
         for one in rows
-        if one.paused or (one.approved and one.guard.verdict == "pause")
+        if one.paused or (one.approved and one.guard_now.verdict == "pause")
     ]
     if alarms or not all(one.fits for one in rows):
         return [*said, Suggestion("explain_alarm")]

@@ -26,8 +26,9 @@ _MOST_SEGMENTS = 20  # more comparisons than that at once and none of them would
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One variant's row. `fits`: it was drawn as often as its logged probabilities say. `compared`: its rate over the
-    decisions at which each that serves could be drawn; None: it does not serve, or has no rate at all."""
+    """One variant's row. `guard_now`: by the days after it was last resumed, rolled back or approved again. `fits`: it
+    was drawn as often as its logged probabilities say. `compared`: its rate over the decisions at which each that
+    serves could be drawn; None: it does not serve, or has no rate at all."""
 
     copy_id: UUID
     name: str
@@ -37,6 +38,7 @@ class Variant:
     rate: Estimate | NotEnough
     best: float | None
     guard: guardrail.Guard
+    guard_now: guardrail.Guard
     fits: bool
     state: str
     compared: Estimate | NotEnough | None
@@ -161,6 +163,7 @@ def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant
     chances = variants.chances_of_being_best(known_rates) if len(known_rates) > 1 else {}
     delivered = sum(sums.sends for sums in tally.of.values())
     guards = _guards(known.facts, tally.of)
+    guards_now = _guards(_judged_anew(known), tally.of) if known.anew else guards
     compared = _compared(known, known_rates, design)
     rows = [
         Variant(
@@ -172,6 +175,7 @@ def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant
             rates[copy_id],
             chances.get(copy_id),
             guards[copy_id],
+            guards_now[copy_id],
             _fits(sums),
             known.states.get(copy_id, ""),
             compared.get(copy_id),
@@ -192,6 +196,12 @@ def _compared(known: Read, rates: Iterable[UUID], design: float) -> dict[UUID, E
 
 def _fits(sums: Sums) -> bool:
     return draws_fit(sums.sends - sums.expected, sums.spread)
+
+
+def _judged_anew(known: Read) -> Iterable[Fact]:
+    """What the ranker's guardrail judges, by whole days: who resumed a variant or approved another text of it has seen
+    what there was, and it would be told to pause for the same facts as long as they are in the time asked for."""
+    return (fact for fact in known.facts if fact.copy_id is None or fact.day > known.anew.get(fact.copy_id, date.min))
 
 
 def _guards(facts: Iterable[Fact], copy_ids: Iterable[UUID]) -> dict[UUID, guardrail.Guard]:

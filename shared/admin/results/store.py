@@ -128,7 +128,14 @@ SELECT_TEMPLATE = """
         THEN control_share + (1 - control_share) * control_ratio END AS planned_control
     FROM templates WHERE org_id = $1 AND template_id = $2
 """
-SELECT_VARIANTS = "SELECT copy_id, name, state, theme FROM variants WHERE org_id = $1 AND template_id = $2"
+# `anew_at`: the ranker's guardrail judges a variant by what came after it; null: it was approved once, and that is all.
+SELECT_VARIANTS = """
+    SELECT v.copy_id, v.name, v.state, v.theme,
+        CASE WHEN count(e.event_id) > 1 OR bool_or(e.event <> 'approved') THEN max(e.created_at) END AS anew_at
+    FROM variants v LEFT JOIN variant_events e ON e.org_id = v.org_id AND e.copy_id = v.copy_id
+        AND e.event IN ('approved', 'rolled_back', 'resumed')
+    WHERE v.org_id = $1 AND v.template_id = $2 GROUP BY v.copy_id
+"""
 # Counted ahead and kept for ever, unlike decisions. Of other days than those that are asked for.
 SELECT_BEFORE_SHIPPING = """
     SELECT day + shift AS day, control, sum(delivered)::int AS sends, sum(clicked)::int AS clicks FROM result_counts
@@ -217,7 +224,8 @@ class Read:
     branches are the split.
 
     `planned_control`: the share that the template's own split makes control; None where Klaviyo's branches do.
-    `before`: clicks of days before the template was shipped that are not among the days asked for."""
+    `before`: clicks of days before the template was shipped that are not among the days asked for. `anew`: the day on
+    which a variant was last resumed, rolled back or approved again."""
 
     state: str
     shipped_at: datetime | None
@@ -231,6 +239,7 @@ class Read:
     planned_control: float | None = None
     themes: Mapping[UUID, str] = field(default_factory=dict)
     before: Sequence[Day] = ()
+    anew: Mapping[UUID, date] = field(default_factory=dict)
 
 
 async def read(database: Database, asked: Asked) -> Read:
@@ -256,6 +265,7 @@ async def read(database: Database, asked: Asked) -> Read:
         template["planned_control"] if template else None,
         {row["copy_id"]: row["theme"] for row in variants},
         before,
+        {row["copy_id"]: day_in(asked.zone, row["anew_at"]) for row in variants if row["anew_at"] is not None},
     )
 
 

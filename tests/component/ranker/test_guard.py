@@ -247,3 +247,20 @@ async def test_results_say_that_it_is_paused(shop: Shop) -> None:
 
     assert {one["name"]: one["paused"] for one in data["variants"]} == {"v0": True, "v1": False}
     assert data["advice"][0].startswith("'v0' is paused; `justai variant history` says why")
+
+
+async def test_results_say_to_pause_what_was_resumed_by_new_facts_alone(shop: Shop) -> None:
+    await driven_away(shop)
+    await logged(shop)
+    await look(shop)
+    await just(shop, "variant", "resume", "shop", "welcome", "v0", "--comment", "a bad list", "--as", "Ann")
+
+    before = json.loads(await just(shop, "results", "shop", "welcome", "--json"))
+    for variant, away in ((0, 30), (1, 3), (None, 3)):
+        await sent(shop, variant, 300, away, days_ago=-1)
+    await logged(shop)
+    after = json.loads(await just(shop, "results", "shop", "welcome", "--json", "--until", "2026-11-25"))
+
+    assert {one["name"]: one["guardrail"]["verdict"] for one in before["variants"]} == {"v0": "pause", "v1": "fine"}
+    assert not any("Pause" in one for one in before["advice"])
+    assert after["advice"][0].startswith("Pause 'v0': 30 unsubscribes and complaints in 300 sends (10.00%)")
