@@ -141,11 +141,11 @@ async def results(
         asked = await asked_for(s, org_slug, template_id, since, until)
         known = await read(s.db, asked)
         earned = await read_earned(s.db, asked)
+    earnings = judge_earned(earned, worth) if earned is not None else None
     try:
-        found = judge_results(known, asked, attr=attr, control_share=control_share, worth=worth)
+        found = judge_results(known, asked, earnings, attr=attr, control_share=control_share, worth=worth)
     except Refused as error:
         raise operations.told(error, org_slug) from None
-    earnings = judge_earned(earned, worth) if earned is not None else None
     if as_json:
         said = results_json(found, org_slug) | {
             "advice": [sentence(one) for one in found.advice],

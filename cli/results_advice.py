@@ -1,6 +1,13 @@
 """Suggestions as this command line says them, with its commands."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from shared.admin.results.advice import Suggestion
+from shared.schemas.policy import Reward
+
+_IN: Final[Mapping[Reward, str]] = {"click": "", "conversion": " in conversions", "revenue": " in revenue"}
+_RATES: Final[Mapping[Reward, str]] = {"click": "rate", "conversion": "conversion rate", "revenue": "revenue a send"}
 
 
 def sentence(one: Suggestion) -> str:
@@ -17,15 +24,19 @@ def sentence(one: Suggestion) -> str:
         case "explain_alarm":
             return "Do not ship or archive by these numbers before the alarm is explained (docs/results.md)."
         case "archive_template":
-            return "Treatment does worse than control: archive the template, or give it other copy."
+            return f"Treatment does worse than control{_IN[one.reward]}: archive the template, or give it other copy."
         case "ship":
             return (
-                "Treatment does better than control: it may be shipped (`state: shipped`). Ship & Iterate keeps all "
-                "variants and the ranker at work"
-                + (f"; Ship & Lock keeps {first!r} alone, whose rate is above all others'." if first else ".")
+                f"Treatment does better than control{_IN[one.reward]}: it may be shipped (`state: shipped`). "
+                "Ship & Iterate keeps all variants and the ranker at work"
+                + (
+                    f"; Ship & Lock keeps {first!r} alone, whose {_RATES[one.reward]} is above all others'."
+                    if first
+                    else "."
+                )
             )
         case "refresh_copy":
             return "The newest week shows less than half of the lift that was shipped: it is time for other copy."
         case "archive_variants":
             names = ", ".join(repr(name) for name in one.names)
-            return f"To archive: {names}, whose interval lies below that of the best."
+            return f"To archive: {names}, whose interval{_IN[one.reward]} lies below that of the best."

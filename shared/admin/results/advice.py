@@ -9,6 +9,7 @@ from shared.inference.lift import Lift
 from shared.inference.ratio import SampleRatio
 from shared.inference.sequence import NotEnough
 from shared.inference.variants import Estimate
+from shared.schemas.policy import Reward
 
 Kind = Literal["paused", "pause", "explain_alarm", "archive_template", "ship", "refresh_copy", "archive_variants"]
 
@@ -32,17 +33,26 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """What might be done, to which variants, and why where numbers say it. For `ship`, `names` is who may be locked."""
+    """What might be done, to which variants, and why where numbers say it. For `ship`, `names` is who may be locked.
+    `reward`: what shipping and archiving go by."""
 
     kind: Kind
     names: tuple[str, ...] = ()
     why: str = ""
+    reward: Reward = "click"
 
 
 def advice(
-    lift: Lift | NotEnough, *, rows: Sequence[Row], alarms: Sequence[SampleRatio], state: str, worn_off: bool
+    lift: Lift | NotEnough,
+    *,
+    rows: Sequence[Row],
+    alarms: Sequence[SampleRatio],
+    state: str,
+    worn_off: bool,
+    reward: Reward,
 ) -> list[Suggestion]:
-    """The most urgent first."""
+    """The most urgent first. The lift and what is compared of rows are in `reward`; `worn_off` is of clicks, and says
+    nothing where these are not what is earned."""
     said = [
         Suggestion("paused", (one.name,)) if one.paused else Suggestion("pause", (one.name,), one.guard_now.said)
         for one in rows
@@ -52,13 +62,13 @@ def advice(
         return [*said, Suggestion("explain_alarm")]
     leading, trailing = _standing([one for one in rows if one.approved])
     if isinstance(lift, Lift) and lift.difference < 0:
-        said.append(Suggestion("archive_template"))
+        said.append(Suggestion("archive_template", reward=reward))
     elif isinstance(lift, Lift) and state != "shipped":
-        said.append(Suggestion("ship", (leading,) if leading else ()))
-    elif state == "shipped" and worn_off:
+        said.append(Suggestion("ship", (leading,) if leading else (), reward=reward))
+    elif state == "shipped" and worn_off and reward == "click":
         said.append(Suggestion("refresh_copy"))
     if trailing:
-        said.append(Suggestion("archive_variants", tuple(trailing)))
+        said.append(Suggestion("archive_variants", tuple(trailing), reward=reward))
     return said
 
 

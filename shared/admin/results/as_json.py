@@ -38,7 +38,7 @@ def results_json(found: Results, org_slug: str) -> dict[str, Any]:
             for one in found.weeks
         ],
         "worn_off": found.worn_off, "advice": [
-            {"kind": one.kind, "names": list(one.names), "why": one.why} for one in found.advice
+            {"kind": one.kind, "names": list(one.names), "why": one.why, "reward": one.reward} for one in found.advice
         ],
     }  # fmt: skip
 

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from shared.admin.errors import Refused
 from shared.admin.results.advice import Suggestion, advice
+from shared.admin.results.basis import Basis, Rates, basis_of, compared
+from shared.admin.results.earned import Earnings
 from shared.admin.results.ratios import ratios_of
 from shared.admin.results.store import Asked, Fact, People, Read, total
 from shared.admin.results.themes import Theme, by_theme
@@ -27,8 +29,8 @@ _MOST_SEGMENTS = 20  # more comparisons than that at once and none of them would
 @dataclass(frozen=True, slots=True)
 class Variant:
     """One variant's row. `guard_now`: by the days after it was last resumed, rolled back or approved again. `fits`: it
-    was drawn as often as its logged probabilities say. `compared`: its rate over the decisions at which each that
-    serves could be drawn; None: it does not serve, or has no rate at all."""
+    was drawn as often as its logged probabilities say. `compared`: its rate, in the reward that advice goes by, over
+    the decisions at which each that serves could be drawn; None: it does not serve, or has no rate at all."""
 
     copy_id: UUID
     name: str
@@ -93,14 +95,19 @@ class Results:
     advice: Sequence[Suggestion]
 
 
-def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share: float | None, worth: float) -> Results:
-    """Everything at once. Raises Refused for an attr of which nothing can be compared."""
+def judge_results(
+    known: Read, asked: Asked, earnings: Earnings | None, *, attr: str | None, control_share: float | None, worth: float
+) -> Results:
+    """Everything at once. `earnings`: where conversions are counted. Raises Refused for an attr of which nothing can be
+    compared."""
     treatment, control = arms_of(known.facts)
     design = design_of(treatment, control, known.people)
     strata = strata_of(known.facts)
     found = lift.of_rates(strata, worth=worth, design=design)
     tally = variants.tally(known.draws)
-    rows = _variants(known, tally, design)
+    rates = {copy_id: variants.judged(sums, tally.pooled, design) for copy_id, sums in tally.of.items()}
+    basis = basis_of(Basis("click", found, rates, known.draws, design), earnings)
+    rows = _variants(known, tally, rates, compared(basis, known.states))
     weeks, worn_off = _decay(known, asked, worth, design)
     split, delivery = ratios_of(known.firsts, control_share or known.planned_control, external=known.external)
     logged = sum(one.sends for one in tally.of.values())
@@ -125,8 +132,8 @@ def judge_results(known: Read, asked: Asked, *, attr: str | None, control_share:
         weeks=weeks,
         worn_off=worn_off,
         advice=advice(
-            found, rows=rows, alarms=[one for one in (split, delivery) if one is not None and one.alarm],
-            state=known.state, worn_off=worn_off,
+            basis.lift, rows=rows, alarms=[one for one in (split, delivery) if one is not None and one.alarm],
+            state=known.state, worn_off=worn_off, reward=basis.reward,
         ),
     )  # fmt: skip
 
@@ -156,15 +163,13 @@ def design_of(treatment: Fact, control: Fact, people: Iterable[People]) -> float
     )  # fmt: skip
 
 
-def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant]:
-    rates = {copy_id: variants.judged(sums, tally.pooled, design) for copy_id, sums in tally.of.items()}
+def _variants(known: Read, tally: variants.Tally, rates: Rates, compared_rates: Rates) -> list[Variant]:
     known_rates = {copy_id: rate for copy_id, rate in rates.items() if isinstance(rate, Estimate)}
     # The best of one says nothing, least of all beside others that are not known yet.
     chances = variants.chances_of_being_best(known_rates) if len(known_rates) > 1 else {}
     delivered = sum(sums.sends for sums in tally.of.values())
     guards = _guards(known.facts, tally.of)
     guards_now = _guards(_judged_anew(known), tally.of) if known.anew else guards
-    compared = _compared(known, known_rates, design)
     rows = [
         Variant(
             copy_id,
@@ -178,20 +183,11 @@ def _variants(known: Read, tally: variants.Tally, design: float) -> list[Variant
             guards_now[copy_id],
             _fits(sums),
             known.states.get(copy_id, ""),
-            compared.get(copy_id),
+            compared_rates.get(copy_id),
         )
         for copy_id, sums in tally.of.items()
     ]
     return sorted(rows, key=lambda row: (-(row.best or 0.0), -row.sends, row.name))
-
-
-def _compared(known: Read, rates: Iterable[UUID], design: float) -> dict[UUID, Estimate | NotEnough]:
-    """Of these variants those that serve now, by the decisions at which each of them could be drawn: a rate of a good
-    month and one of a bad month say nothing of each other. What has no rate yet is not waited for: from the hour in
-    which a variant was approved there are hardly any decisions."""
-    serving = {copy_id for copy_id in rates if known.states.get(copy_id) == "approved"}
-    alike = variants.tally(one for one in known.draws if serving <= one.possible)
-    return {copy_id: variants.judged(alike.of.get(copy_id, Sums()), alike.pooled, design) for copy_id in serving}
 
 
 def _fits(sums: Sums) -> bool:

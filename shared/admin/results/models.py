@@ -8,6 +8,7 @@ from pydantic import Field
 
 from shared.admin.operation import ResultModel
 from shared.admin.results.advice import Kind
+from shared.schemas.policy import Reward
 
 
 class Arm(ResultModel):
@@ -167,11 +168,12 @@ class Week(ResultModel):
 
 
 class Advised(ResultModel):
-    """What a person might do."""
+    """What a person might do. `reward`: what shipping and archiving go by, that of the template's policy."""
 
     kind: Kind
     names: list[str]
     why: str
+    reward: Reward = "click"
 
 
 class Report(ResultModel):

@@ -28,9 +28,10 @@ async def make_report(
     earned = await read_earned(database, asked)
 
     def judge() -> dict[str, Any]:
-        found = judge_results(known, asked, attr=None, control_share=None, worth=WORTH)
+        earnings = judge_earned(earned, WORTH) if earned is not None else None
+        found = judge_results(known, asked, earnings, attr=None, control_share=None, worth=WORTH)
         return results_json(found, org_slug) | {
-            "conversions": earnings_json(judge_earned(earned, WORTH), known.names) if earned is not None else None,
+            "conversions": earnings_json(earnings, known.names) if earnings is not None else None,
             "design": design_of(*arms_of(known.facts), known.people),
         }
 

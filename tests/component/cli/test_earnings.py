@@ -192,6 +192,23 @@ def test_a_definition_that_is_not_counted_yet_is_said(shop: Cli) -> None:
     assert "They are being counted anew" in told(shop)
 
 
+def test_advice_goes_by_what_the_ranker_is_paid_by(shop: Cli) -> None:
+    """Warm is clicked, Short is bought from, and control is clicked most and bought from least."""
+    warm, short = decide(shop, 3000, copy_id=WARM, clicked=900), decide(shop, 3000, copy_id=SHORT, clicked=60)
+    order(shop, warm[:120], 20)
+    order(shop, short[:150], 90)
+    order(shop, decide(shop, 6000, clicked=1_500)[:100], 20)
+    by_clicks = told(shop)
+    counts(shop, {"reward": "revenue", "revenue_cap": 100})
+    by_revenue = told(shop)
+
+    assert "Treatment does worse than control: archive the template" in by_clicks
+    assert "To archive: 'Short', whose interval lies below that of the best." in by_clicks
+    assert "Treatment does better than control in revenue: it may be shipped" in by_revenue
+    assert "Ship & Lock keeps 'Short' alone, whose revenue a send is above all others'." in by_revenue
+    assert "To archive: 'Warm', whose interval in revenue lies below that of the best." in by_revenue
+
+
 # --- what if
 
 
