@@ -135,3 +135,27 @@ async def test_opening_many_known_sends_takes_no_longer_than_bringing_them(rig: 
         await rig.settle()
 
     assert (await rig.one("SELECT sum(human_opens) AS opens FROM sends"))["opens"] == 6000
+
+
+async def test_opening_many_known_sends_of_an_org_that_exports_outcomes_takes_no_longer(rig: Rig, folder: Path) -> None:
+    await rig.run(
+        "INSERT INTO export_targets (org_id, bucket, tables, created_at, updated_at)"
+        " VALUES ($1, 'exports', '{outcomes}', $2, $2)",
+        rig.org_id, SENT,
+    )  # fmt: skip
+    for number in range(2):
+        await rig.add_generation(f"P{number}", copy_id=uuid4(), accepted_at=SENT - timedelta(minutes=2 + 60 * number))
+    mails = [Mail(f"T{number}", profile_id=f"P{number}") for number in range(8000)]
+    (folder / "sent.csv").write_bytes(nested_csv(mail.received() for mail in mails))
+    began = time.monotonic()
+    await rig.settle()
+    bringing_s = time.monotonic() - began
+    await rig.run("DELETE FROM export_marks")
+    (folder / "opened.csv").write_bytes(nested_csv(mail.opened() for mail in mails))
+
+    async with asyncio.timeout(max(15, 5 * bringing_s)):  # as above, by the marks of those exports
+        await rig.settle()
+
+    assert (await rig.one("SELECT sum(human_opens) AS opens FROM sends"))["opens"] == 8000
+    hours = await rig.rows("SELECT DISTINCT table_name, hour FROM export_marks ORDER BY hour")
+    assert hours == [{"table_name": "outcomes", "hour": SENT - timedelta(hours=ago)} for ago in (2, 1)]
