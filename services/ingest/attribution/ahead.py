@@ -208,7 +208,7 @@ class Ahead:
 
     async def add(self, orders: Orders) -> None:
         """Once they are: add those sums, and note in `touched` what has to be computed."""
-        days = await self._connection.fetchrow(SELECT_DAYS)
+        days = await self._connection.fetchrow(SELECT_DAYS, timeout=STATEMENT_TIMEOUT_S)
         if days is not None and days["first"] is not None:
             await self._run(NOTE_LOOSE, days["first"], days["last"])
         await self._connection.execute(NOTE_CORRECTED, timeout=STATEMENT_TIMEOUT_S)

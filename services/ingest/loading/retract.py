@@ -81,6 +81,7 @@ CREATE_TABLES = """
         said jsonb
     ) ON COMMIT DROP;
 """
+INDEX_KNOWN = "CREATE INDEX ON known (event_id, day); ANALYZE known"
 NOTE_KNOWN = f"""
     INSERT INTO known
     SELECT DISTINCT ON (s.event_id, s.day) s.event_id, s.day, s.line, e.file_id, d.differs,
@@ -287,7 +288,7 @@ class Tellers:
             return loaded
         await self._connection.execute(CREATE_TABLES)
         await self._run(NOTE_KNOWN, self._file_id, self._anew)
-        await self._connection.execute("CREATE INDEX ON known (event_id, day); ANALYZE known")
+        await self._connection.execute(INDEX_KNOWN, timeout=STATEMENT_TIMEOUT_S)
         searched = await self._note_doubtful()
         await self._connection.execute("ANALYZE doubtful")
         await self._run(JUDGE, self._file_id, self._versions, self._retracts)
@@ -299,18 +300,18 @@ class Tellers:
     async def _note_doubtful(self) -> bool:
         """Whether the rows of older versions had to be looked for: all that a file has which only grew is known, and
         counted is soon."""
-        still = await self._connection.fetchval(COUNT_KNOWN, self._older)
+        still = await self._connection.fetchval(COUNT_KNOWN, self._older, timeout=STATEMENT_TIMEOUT_S)
         if searched := self._retracts and still != self._held:
             await self._run(NOTE_GONE, self._older)
         await self._run(FORGET_REPEATS, self._versions, self._retracts)
         await self._run(NOTE_REPEATS, self._file_id, self._versions, self._retracts)
-        await self._connection.execute(NOTE_DIFFERING)
+        await self._connection.execute(NOTE_DIFFERING, timeout=STATEMENT_TIMEOUT_S)
         if self._older:
             await self._run(NOTE_UNBACKED, self._backing)
         return searched
 
     async def _carry_out(self, orders: Orders, loaded: Loaded) -> Loaded:
-        counts = await self._connection.fetchrow(COUNT_VERDICTS)
+        counts = await self._connection.fetchrow(COUNT_VERDICTS, timeout=STATEMENT_TIMEOUT_S)
         assert counts is not None  # noqa: S101  # an aggregate has one row
         await self._connection.execute("ANALYZE verdicts")
         await self._note_changed(orders)

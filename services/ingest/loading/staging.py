@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
+import asyncpg
+
 from services.ingest.attribution.ahead import CREATE_READY, DROP_READY, Ahead
 from services.ingest.attribution.attribute import recompute_sends
 from services.ingest.attribution.conversions import orders_of
@@ -177,7 +179,8 @@ class Stagings:
 
     @asynccontextmanager
     async def open(self, file: Claimed) -> AsyncIterator[Staged]:
-        """Empty tables on a connection of our own, dropped afterwards."""
+        """Empty tables on a connection of our own, dropped afterwards. Raises Transient for a file over whose rows one
+        statement takes longer than the server lets it."""
         async with self._database.connection(_FILE_TIMEOUT_S) as connection:
             async with connection.transaction():
                 await connection.execute(SCOPE_TO_ORG, str(file.source.org_id))
@@ -187,6 +190,12 @@ class Stagings:
                 await connection.execute(CREATE_WORK_TABLES)
             try:
                 yield Staged(connection, file, self._window, self._peppers)
+            except asyncpg.QueryCanceledError as error:
+                raise Transient(
+                    "one statement over its rows took the database too long; give it in smaller pieces, or see what "
+                    "keeps the database",
+                    reason="too_long",
+                ) from error
             finally:
                 if not connection.is_closed():
                     await connection.execute(DROP_STAGING)

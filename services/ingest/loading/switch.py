@@ -10,7 +10,10 @@ from uuid import UUID
 from shared.db.pool import SCOPE_TO_ORG, Connection
 from shared.event_lock import LOCK_ORG
 
-STATEMENT_TIMEOUT_S = 600.0  # of one statement over all that one file, or one day, touched
+LIMIT_S = 600  # the server's, of one statement over all that one file, or one day, touched
+STATEMENT_TIMEOUT_S = LIMIT_S + 15.0
+"""Ours of the same. The server's must strike first: it says that this statement takes too long, which is the file's
+trouble and spends an attempt; ours says that the server does not answer, which is nobody's."""
 
 CREATE_WORK_TABLES = """
     DROP TABLE IF EXISTS pg_temp.touched, pg_temp.loose, pg_temp.tallies, pg_temp.cells, pg_temp.decided,
@@ -38,8 +41,8 @@ DROP_WORK_TABLES = """
 """
 
 # What we ANALYZE are work tables, of which the planner need only know how long they are.
-BEGIN_LONG_WORK = """
-    SET LOCAL statement_timeout = '600s'; SET LOCAL lock_timeout = '300s'; SET LOCAL work_mem = '64MB';
+BEGIN_LONG_WORK = f"""
+    SET LOCAL statement_timeout = '{LIMIT_S}s'; SET LOCAL lock_timeout = '300s'; SET LOCAL work_mem = '64MB';
     SET LOCAL default_statistics_target = 10
 """
 

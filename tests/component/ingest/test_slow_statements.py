@@ -1,0 +1,87 @@
+"""A database that takes long over the rows of one file: it is that file's trouble, and keeps no other from its turn."""
+
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from services.ingest.loading import fresh, retract, switch
+from shared.db import pool
+from tests.component.ingest.given import Mail, mails, nested_csv
+from tests.component.ingest.rig import Rig
+
+TAKE_LONG_OVER_P0 = """
+    CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF EXISTS (SELECT FROM brought WHERE profile_id = 'P0') THEN
+            PERFORM pg_sleep(30);
+        END IF;
+        RETURN NULL;
+    END
+    $$;
+    CREATE TRIGGER events_take_long AFTER INSERT ON events
+        REFERENCING NEW TABLE AS brought FOR EACH STATEMENT EXECUTE FUNCTION take_long();
+"""
+SLOWLY = {
+    "INDEX_KNOWN": f"SELECT pg_sleep(3); {retract.INDEX_KNOWN}",
+    "COUNT_KNOWN": f"WITH slow AS MATERIALIZED (SELECT pg_sleep(3)) {retract.COUNT_KNOWN}".replace(
+        "FROM known", "FROM slow CROSS JOIN known"
+    ),
+    "NOTE_DIFFERING": f"SELECT pg_sleep(3); {retract.NOTE_DIFFERING}",
+}
+
+
+@pytest.fixture
+def little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server gives up a statement of a file after a second; we, as much later as otherwise."""
+    limit = f"'{switch.LIMIT_S}s'"
+    assert limit in switch.BEGIN_LONG_WORK
+    monkeypatch.setattr(switch, "BEGIN_LONG_WORK", switch.BEGIN_LONG_WORK.replace(limit, "'1s'"))
+    monkeypatch.setattr(fresh, "STATEMENT_TIMEOUT_S", 1 + switch.STATEMENT_TIMEOUT_S - switch.LIMIT_S)
+
+
+@pytest.fixture
+def short_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever does not say how long a statement may take gets two seconds."""
+    monkeypatch.setattr(pool, "STATEMENT_TIMEOUT_S", 2)
+
+
+@pytest.mark.usefixtures("little_time")
+async def test_a_file_over_which_a_statement_takes_too_long_fails_after_its_attempts_and_the_next_is_loaded(
+    rig: Rig, folder: Path, database_url: str
+) -> None:
+    owner = await asyncpg.connect(database_url)
+    await owner.execute(TAKE_LONG_OVER_P0)
+    await owner.close()
+    (folder / "slow.csv").write_bytes(nested_csv([Mail("T0", "P0").received()]))
+    await rig.list_twice()
+    jobs = list(rig.queued)
+
+    for _ in range(3):
+        rig.queued = list(jobs)
+        await rig.work()
+    (folder / "next.csv").write_bytes(nested_csv([Mail("T1", "P1").received()]))
+    await rig.settle()
+
+    assert [getattr(outcome, "reason", None) for outcome in rig.outcomes] == ["too_long"] * 3 + [None]
+    assert await rig.files() == {"slow.csv": "failed", "next.csv": "done"}
+    slow = await rig.one("SELECT attempts, error FROM ingest_files WHERE path LIKE '%slow.csv'")
+    assert slow["attempts"] == 3
+    assert slow["error"].startswith("too_long: one statement over its rows took the database too long")
+
+
+@pytest.mark.usefixtures("short_uses")
+@pytest.mark.parametrize("statement", SLOWLY)
+async def test_a_file_that_grew_is_loaded_however_long_it_takes_to_compare_it(
+    rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    rows = [mail.received() for mail in mails(4)]
+    (folder / "events.csv").write_bytes(nested_csv(rows[:2]))
+    await rig.settle()
+    monkeypatch.setattr(retract, statement, SLOWLY[statement])
+    (folder / "events.csv").write_bytes(nested_csv(rows))
+
+    await rig.settle()
+
+    assert rig.outcomes == [None, None]
+    assert await rig.event_ids() == [row.event_id for row in rows]
