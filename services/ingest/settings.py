@@ -80,8 +80,8 @@ class Settings(ServiceSettings):
     ingest_keep_days: int | None = Field(
         None,
         ge=100,
-        description="Whole days for which events are kept in PostgreSQL, at least 100; for ever if unset. What was "
-        "counted of them stays.",
+        description="Whole days for which events, and rows of files that are none, are kept in PostgreSQL, at least "
+        "100; for ever if unset. What was counted of them stays.",
     )
     ingest_max_rejects: float = Field(
         0.05,

@@ -4,6 +4,7 @@ The clean-up of the Klaviyo profile is hastened first, then the rows go: a copy 
 more, so nothing lands on the profile in between that the clean-up does not take away. Rollups, which are sums, stay.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -15,11 +16,9 @@ from shared.admin.hold import hold_events
 from shared.admin.operation import AskedModel, ResultModel, operation_after
 from shared.admin.outcomes.shown_store import SET_PLANNED_ONCE
 from shared.admin.person.known import has_rows, nobody, on_profile
+from shared.admin.person.rejected import Naming, delete_rejects, rejects_naming
 from shared.admin.person.told import Told, delete_told, told_of
 from shared.person_proof import proof_of
-
-# An id as a word of its own: one that is part of another, or too short to be Klaviyo's, names nobody.
-_NAMES = "$2 ~ '^[A-Za-z0-9]{6,}$' AND raw ~ ('(^|[^A-Za-z0-9])' || $2 || '([^A-Za-z0-9]|$)')"
 
 # An hour's objects that name the person: control rows only where the record, or another table, has them. What is being
 # exported just now may have them.
@@ -43,7 +42,6 @@ COUNT = f"""
         (SELECT count(*) FROM conversions
             WHERE org_id = $1 AND transmission_id IN (SELECT transmission_id FROM mails)) AS conversions,
         (SELECT count(*) FROM last_copies WHERE org_id = $1 AND user_id = $2) AS last_copies,
-        (SELECT count(*) FROM ingest_rejects WHERE org_id = $1 AND {_NAMES}) AS rejects,
         (SELECT count(DISTINCT e.hour) FROM export_hours e WHERE {_OF_THE_PERSON}) AS export_hours
 """  # noqa: S608 - our own words
 # Taking the account first, as whoever sends does: else a turn under way would write its own moment over ours.
@@ -87,7 +85,6 @@ DELETE_EVENTS = """
 DELETE_OTHER_EVENTS = "DELETE FROM events WHERE org_id = $1 AND profile_id = $2 AND transmission_id IS NULL"
 DELETE_SENDS = "DELETE FROM sends WHERE org_id = $1 AND profile_id = $2"
 DELETE_LAST_COPIES = "DELETE FROM last_copies WHERE org_id = $1 AND user_id = $2"
-DELETE_REJECTS = f"DELETE FROM ingest_rejects WHERE org_id = $1 AND {_NAMES}"  # noqa: S608 - our own words
 DELETE_ALIASES = """
     DELETE FROM generation_aliases a USING generations g
     WHERE g.org_id = $1 AND g.user_id = $2 AND a.org_id = $1 AND a.day = g.day AND a.generation_id = g.generation_id
@@ -130,8 +127,9 @@ ProfileId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class OnePerson(AskedModel):
-    """`user_id`: a Klaviyo profile's id. `quick`: events of emails that are not known as theirs are looked for only
-    where nothing else is stored, for that reads all days of events."""
+    """`user_id`: a Klaviyo profile's id. `quick`: events of emails that are not known as theirs, and rows of files that
+    are no events, are looked for only where nothing else is stored, for that reads all days of events, and all such
+    rows."""
 
     user_id: ProfileId
     quick: bool = False
@@ -184,33 +182,44 @@ class Deleted(ResultModel):
         return touched + self.last_copies + self.rejects + self.clean_ups == 0
 
 
-async def _look_first(asking: Asking, asked: OnePerson) -> tuple[int, int, int]:
-    """As `on_profile`, and how many events of emails that are not known as theirs name them."""
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What no index finds of a person. `told`: events of emails that are not known as theirs."""
+
+    on_profile: int
+    remembered: int
+    told: int = 0
+    rejects: int = 0
+
+
+async def _look_first(asking: Asking, asked: OnePerson) -> _Counted:
     on_the_profile, remembered = await on_profile(asking, asked.user_id)
     if asked.quick and (remembered or await has_rows(asking, asked.user_id)):
-        return on_the_profile, remembered, 0
-    return on_the_profile, remembered, sum(map(len, (await told_of(asking, asked.user_id)).values()))
+        return _Counted(on_the_profile, remembered)
+    told, rejects = await told_of(asking, asked.user_id), await rejects_naming(asking, asked.user_id)
+    return _Counted(on_the_profile, remembered, sum(map(len, told.values())), sum(map(len, rejects.values())))
 
 
 @operation_after(
     _look_first, "person.show", "GET", "/people/{user_id}", "editor",
     "Count what is stored about one person, by Klaviyo profile id.",
 )  # fmt: skip
-async def show(context: Context, asked: OnePerson, found_first: tuple[int, int, int]) -> Held:
+async def show(context: Context, asked: OnePerson, found_first: _Counted) -> Held:
     """Raises NotFound for one of whom nothing is stored."""
-    on_the_profile, remembered, told = found_first
     await context.connection.execute(SET_PLANNED_ONCE)
     row = await context.connection.fetchrow(COUNT, context.org_id, asked.user_id)
     if row is None:
         raise AssertionError("an aggregate has one row")
-    if not remembered and not told and not any(row.values()):
+    if not any((found_first.remembered, found_first.told, found_first.rejects, *row.values())):
         raise nobody(asked.user_id)
-    return Held(**dict(row) | {"events": row["events"] + told}, on_profile=on_the_profile)
+    events = row["events"] + found_first.told
+    return Held(**dict(row) | {"events": events}, rejects=found_first.rejects, on_profile=found_first.on_profile)
 
 
-async def _look_and_clean(asking: Asking, asked: DeletePerson) -> tuple[int, Told]:
-    told = await told_of(asking, asked.user_id.get_secret_value())
-    return await _clean(asking, asked), told
+async def _look_and_clean(asking: Asking, asked: DeletePerson) -> tuple[int, Told, Naming]:
+    user_id = asked.user_id.get_secret_value()
+    told, rejects = await told_of(asking, user_id), await rejects_naming(asking, user_id)
+    return await _clean(asking, asked), told, rejects
 
 
 async def _clean(asking: Asking, asked: DeletePerson) -> int:
@@ -229,8 +238,8 @@ async def _clean(asking: Asking, asked: DeletePerson) -> int:
     _look_and_clean, "person.delete", "POST", "/people/delete", "owner",
     "Delete what is stored about one person, clean their profile, and export their hours again.",
 )  # fmt: skip
-async def delete(context: Context, asked: DeletePerson, found_first: tuple[int, Told]) -> Deleted:
-    clean_ups, told = found_first
+async def delete(context: Context, asked: DeletePerson, found_first: tuple[int, Told, Naming]) -> Deleted:
+    clean_ups, told, naming = found_first
     connection, org_id, user_id = context.connection, context.org_id, asked.user_id.get_secret_value()
     # A file that has not committed yet may bring what cannot be seen here, or emails anew that are deleted here.
     await hold_events(context)
@@ -242,7 +251,8 @@ async def delete(context: Context, asked: DeletePerson, found_first: tuple[int, 
     events = await gone(DELETE_SAID) + await delete_told(context, connection, user_id, told)
     await gone(DELETE_REPEATS, DELETE_OTHER_REPEATS)
     events += await gone(DELETE_EVENTS, DELETE_OTHER_EVENTS)
-    sends, last_copies, rejects = await gone(DELETE_SENDS), await gone(DELETE_LAST_COPIES), await gone(DELETE_REJECTS)
+    sends, last_copies = await gone(DELETE_SENDS), await gone(DELETE_LAST_COPIES)
+    rejects = await delete_rejects(connection, org_id, user_id, naming)
     await connection.execute(LOCK_HOURS, org_id, user_id)
     export_hours: int = await connection.fetchval(MARK_HOURS, org_id, user_id, context.now)
     await gone(DELETE_ALIASES, DELETE_OUTCOMES, FORGET_IN_JOBS)
