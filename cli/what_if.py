@@ -11,7 +11,7 @@ from cli.session import command, session
 from shared.admin.errors import Refused
 from shared.admin.results.earned_store import read_earned
 from shared.admin.results.store import read
-from shared.admin.results.what_if_log import Asked, Rewarded, parse_policy, rewarded, value_json
+from shared.admin.results.what_if_log import Asked, Rewarded, parse_policy, rewarded, value_json, valued
 from shared.inference import policy
 from shared.inference.sequence import NotEnough
 
@@ -32,8 +32,8 @@ async def what_if(
 
     \b
     uniform            every eligible variant alike
-    best               always the variant with the highest weighted rate, chosen on one half of the sends and valued
-                       on the other
+    best               always the variant with the highest weighted rate among those with 10 clicks to be expected,
+                       chosen on one half of the sends and valued on the other
     fixed:A=0.5,B=0.5  these shares, by the variants' names
 
     Nothing is sent: each delivered send of treatment counts with the policy's probability of its variant over the
@@ -46,10 +46,10 @@ async def what_if(
         earned = await read_earned(s.db, wanted)
     try:
         log = rewarded(known, earned)
-        asked = parse_policy(text, known.names, log.draws)
+        asked = parse_policy(text, known.names, log)
     except Refused as error:
         raise _refused(error) from None
-    found = policy.value(log.draws, asked.target, log.design)
+    found = valued(asked, log)
     if as_json:
         click.echo(orjson.dumps(value_json(asked, found, log), option=orjson.OPT_INDENT_2).decode())
         return

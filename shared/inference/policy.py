@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from shared.inference.sequence import Interval, NotEnough, widening
-from shared.inference.variants import Draws, tally
+from shared.inference.sequence import EXPECTED_EVENTS, Interval, NotEnough, widening
+from shared.inference.variants import Draws, Tally, enough, tally
 
 LEAST_ESS = 300
 """Effective sends below which nothing is said."""
@@ -24,6 +24,7 @@ LEAST_ESS = 300
 MOST_LEFT_OUT = 0.5
 """Share of sends at which the logged policy could not have done what the target does, above which nothing is said."""
 
+_NO_SENDS = NotEnough("no delivered send with logged probabilities")
 _SHRINKAGE = 50  # sends of the variant's overall rate that a cell's own sends are mixed with
 
 Shares = Mapping[UUID, float]
@@ -58,19 +59,35 @@ def fixed(shares: Shares) -> Target:
     return lambda _: shares
 
 
-def best(draws: Sequence[Draws]) -> tuple[Target, Shares]:
-    """Always the variant with the highest weighted rate, chosen for each half on the other; and who was chosen."""
-    chosen: dict[int, UUID | None] = {}
+def best(draws: Sequence[Draws], of: str = "clicks") -> tuple[Target, Shares] | NotEnough:
+    """Always the variant with the highest weighted rate, chosen for each half on the other; and who was chosen.
+
+    Only a variant with `enough` sends is chosen: of many that are hardly sent, one has clicks by luck, and each of them
+    counts as hundreds. Such a one would be chosen now and then, and there would be next to nothing to value it by.
+    """
+    if not draws:
+        return _NO_SENDS
+    chosen: dict[int, UUID] = {}
     for fold in (0, 1):
         found = tally(one for one in draws if one.fold != fold)
-        rates = {copy_id: sums.rate for copy_id, sums in found.of.items() if sums.weight and sums.clicks}
-        chosen[fold] = max(rates, key=lambda one: (rates[one], str(one))) if rates else None
+        rates = {copy_id: sums.rate for copy_id, sums in found.of.items() if enough(sums, found.pooled)}
+        if not rates:
+            return _none_to_choose(found, of)
+        chosen[fold] = max(rates, key=lambda one: (rates[one], str(one)))
     shares: dict[UUID, float] = {}
     for copy_id in chosen.values():
-        if copy_id is not None:
-            shares[copy_id] = shares.get(copy_id, 0.0) + 0.5
-    picks = {fold: {copy_id: 1.0} if copy_id is not None else {} for fold, copy_id in chosen.items()}
-    return (lambda one: picks[one.fold]), shares
+        shares[copy_id] = shares.get(copy_id, 0.0) + 0.5
+    return (lambda one: {chosen[one.fold]: 1.0}), shares
+
+
+def _none_to_choose(half: Tally, of: str) -> NotEnough:
+    """`more`: sends of all variants, in both halves, until the one that is nearest to it has enough."""
+    expected = max((sums.ess for sums in half.of.values()), default=0.0) * half.pooled
+    sends = sum(sums.sends for sums in half.of.values())
+    return NotEnough(
+        f"in a half of the sends, fewer than {EXPECTED_EVENTS} {of} are to be expected of each variant's",
+        math.ceil(2 * sends * (EXPECTED_EVENTS / expected - 1)) if expected else None,
+    )
 
 
 def possible(draws: Draws, shares: Shares) -> Shares | None:
@@ -92,7 +109,7 @@ def value(draws: Sequence[Draws], target: Target, design: float = 1.0) -> Value 
     """All three estimates, or why there is none. `design`: the variance is larger by this, because people come back."""
     everything = sum(one.sends for one in draws)
     if not everything:
-        return NotEnough("no delivered send with logged probabilities")
+        return _NO_SENDS
     followed = [(one, shares) for one in draws if (shares := possible(one, target(one))) is not None]
     sends = sum(one.sends for one, _ in followed)
     if everything - sends > MOST_LEFT_OUT * everything:

@@ -145,10 +145,15 @@ def estimate(sums: Sums, alpha: float = ALPHA, design: float = 1.0) -> Estimate 
     return Estimate(rate, math.sqrt(variance * inverse) / sums.weight, within, sums.ess)
 
 
+def enough(sums: Sums, pooled: float) -> bool:
+    """Whether so many sends stand behind its rate that the rate may be told. `pooled`: the rate of all variants."""
+    return sums.ess * pooled >= EXPECTED_EVENTS
+
+
 def judged(sums: Sums, pooled: float, design: float = 1.0, of: str = "clicks") -> Estimate | NotEnough:
     """The estimate, where enough sends stand behind it. `pooled`: the rate of all variants."""
     found = estimate(sums, design=design)
-    if found is not None and found.ess * pooled >= EXPECTED_EVENTS:
+    if found is not None and enough(sums, pooled):
         return found
     if not pooled:
         return NotEnough(f"no variant has a {of.removesuffix('s')} yet")

@@ -13,9 +13,8 @@ from shared.admin.results.days import zone_of_org
 from shared.admin.results.earned_store import read_earned
 from shared.admin.results.results import IN_SPAN, SELECT_TEMPLATE, AskedResults
 from shared.admin.results.store import Asked, read
-from shared.admin.results.what_if_log import Rewarded, parse_policy, rewarded, value_json
+from shared.admin.results.what_if_log import Rewarded, parse_policy, rewarded, value_json, valued
 from shared.admin.templates.one import no_template
-from shared.inference import policy
 from shared.zones import begin_of, day_in
 
 MOST_DECISIONS: Final = 2_000_000
@@ -97,6 +96,5 @@ def _too_much(why: str) -> Refused:
     "Estimate from the log what another policy would have earned.",
 )  # fmt: skip
 async def what_if(context: Context, asked: AskedWhatIf, known: _Log) -> WhatIf:
-    wanted = parse_policy(asked.policy, known.names, known.log.draws)
-    found = policy.value(known.log.draws, wanted.target, known.log.design)
-    return WhatIf.model_validate({**value_json(wanted, found, known.log), "unit": known.log.unit})
+    wanted = parse_policy(asked.policy, known.names, known.log)
+    return WhatIf.model_validate({**value_json(wanted, valued(wanted, known.log), known.log), "unit": known.log.unit})

@@ -17,14 +17,15 @@ from shared.inference.variants import Draws
 from shared.schemas.policy import Reward
 
 _SUM_TOLERANCE = 1e-6
+_REWARDS: Mapping[Reward, str] = {"click": "clicks", "conversion": "conversions", "revenue": "rewards of the whole cap"}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A policy as it was named, and who it would send."""
+    """A policy as it was named, and who it would send; or why that cannot be told yet."""
 
     name: str
-    target: policy.Target
+    target: policy.Target | NotEnough
     shares: Mapping[str, float]
 
 
@@ -64,13 +65,16 @@ def rewarded(known: Read, earned: Earned | None) -> Rewarded:
     )  # fmt: skip
 
 
-def parse_policy(text: str, names: Mapping[UUID, str], draws: Sequence[Draws]) -> Asked:
+def parse_policy(text: str, names: Mapping[UUID, str], log: Rewarded) -> Asked:
     """The policy that `--policy` names. Raises Refused with what is wrong with it."""
     kind, _, rest = text.partition(":")
     if text == "uniform":
         return Asked(text, policy.uniform, {})
     if text == "best":
-        target, chosen = policy.best(draws)
+        found = policy.best(log.draws, _REWARDS[log.reward])
+        if isinstance(found, NotEnough):
+            return Asked(text, found, {})
+        target, chosen = found
         return Asked(text, target, {names.get(one, str(one)): share for one, share in chosen.items()})
     if kind != "fixed" or not rest:
         raise _bad(f"{text!r} is none of uniform, best, fixed:NAME=SHARE,…")
@@ -100,6 +104,11 @@ def _share(name: str, number: str) -> float:
 
 def _bad(what: str) -> Refused:
     return Refused(what, code="bad_policy", field="policy")
+
+
+def valued(asked: Asked, log: Rewarded) -> policy.Value | NotEnough:
+    """What the policy would have earned by this log."""
+    return asked.target if isinstance(asked.target, NotEnough) else policy.value(log.draws, asked.target, log.design)
 
 
 def value_json(asked: Asked, found: policy.Value | NotEnough, log: Rewarded) -> dict[str, Any]:
