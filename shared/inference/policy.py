@@ -151,10 +151,13 @@ def _within(weighed: Sequence[tuple[float, int, float]], weights: float, reach: 
     vary more."""
     rewards = math.fsum(w * clicks for w, _, clicks in weighed)
     squares = math.fsum(w * w * n for w, n, _ in weighed)
-    snipw = rewards / weights
+    snipw, ess = rewards / weights, weights**2 / squares
     seen = math.fsum(w * w * (clicks * (1 - snipw) ** 2 + (n - clicks) * snipw**2) for w, n, clicks in weighed)
-    # Few clicks with large weights: if they happen to be missing, what is seen spreads too little.
-    padded = (rewards + 1) / (weights + 2)
+    # Few clicks with large weights: if they happen to be missing, what is seen spreads too little. So two clicks and
+    # two misses more, among as many sends as speak of the target: among all of the log they would be next to nothing.
+    # With one, at 300 to 1,200 of them and a rate of 1 %, 6 % of the intervals missed it at one of 30 looks; with two,
+    # 3 %.
+    padded = (ess * snipw + 2) / (ess + 4)
     half = reach * math.sqrt(max(seen, padded * (1 - padded) * squares)) / weights
     return Interval(max(0.0, snipw - half), min(1.0, snipw + half))
 

@@ -283,6 +283,20 @@ def test_without_a_variant_of_which_clicks_are_to_be_expected_none_is_the_best()
     assert policy.best([]) == policy.value([], policy.uniform)
 
 
+@pytest.mark.parametrize(("clicks", "rate"), [(0, 0.005), (0, 0.01), (1, 0.015)])
+def test_few_clicks_of_few_sends_leave_the_interval_wide_however_long_the_log_is(clicks: int, rate: float) -> None:
+    """310 of 31,000 sends speak of the policy. Without a click the interval ended at 0.05 %."""
+    p = (0.99, 0.01)
+    log = [draws(A, 30_690, 307, p), draws(B, 310, clicks, p)]
+
+    found = policy.value(log, policy.fixed({B: 1.0}))
+
+    assert isinstance(found, policy.Value)
+    assert found.ess == pytest.approx(310)
+    assert found.within.holds(rate)
+    assert found.within.low == 0
+
+
 def test_uniform_means_every_variant_that_was_eligible_then() -> None:
     assert policy.uniform(draws(A, 1, 0, (0.2, 0.3, 0.5))) == {A: 1 / 3, B: 1 / 3, C: 1 / 3}
 
