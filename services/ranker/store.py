@@ -71,7 +71,8 @@ SELECT_SERVED_VERSIONS = """
 """
 
 # Only what the policy drew teaches: a generation without a propensity was chosen by somebody, to look at it. One that
-# names a variant whose copy could not be rendered is a draw like others, with what came of the control content instead.
+# names a variant whose copy could not be rendered is a draw like others, with what came of the control content instead;
+# once its day is dropped, its send tells (one that an older release wrote does not, so a generation goes first).
 # A click counts when it came within the window and before the moment, so a moment in the past sees what there was to
 # see. Whose a send is, is asked only of variants with replaced texts: its generation says the version; where that does
 # not say, or is dropped, the version that was served then.
@@ -91,9 +92,11 @@ _SELECT_FACTS = """
                  ELSE -1 END AS delay {columns}
         FROM sends s
         LEFT JOIN generations g ON g.day = s.generation_day AND g.generation_id = s.generation_id
-        CROSS JOIN LATERAL (SELECT coalesce(s.copy_id, g.drawn_copy_id)) drawn (copy_id) {more}
+        CROSS JOIN LATERAL (
+            SELECT coalesce(s.copy_id, CASE WHEN g.generation_id IS NULL THEN s.drawn_copy_id ELSE g.drawn_copy_id END)
+        ) drawn (copy_id) {more}
         WHERE s.org_id = $1 AND s.template_id = $2 AND s.delivered AND s.sent_at <= $3 AND s.day >= $6
-          AND CASE WHEN s.copy_id IS NULL THEN g.drawn_copy_id IS NOT NULL
+          AND CASE WHEN s.copy_id IS NULL THEN drawn.copy_id IS NOT NULL
                    ELSE g.generation_id IS NULL OR g.propensity IS NOT NULL END
     ) one
     GROUP BY copy_id, cell, age, delay ORDER BY age, copy_id, cell, delay LIMIT $7

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from services.ingest.attribution.attribute import (
     ALL_GENERATIONS,
+    ATTRIBUTED,
     ATTRIBUTION,
     BEST,
     FACTS,
@@ -32,7 +33,6 @@ _TALLIED = """
     transmission_id, profile_id, message_id, flow_id, sent_at, day, delivered, bounced, unsubscribed, spam,
     first_open_at, human_opens, machine_opens, first_click_at, human_clicks, bot_clicks
 """.strip()
-_ATTRIBUTED = "attribution, generation_id, generation_day, template_id, copy_id, cell"
 
 CREATE_READY = """
     DROP TABLE IF EXISTS pg_temp.ready, pg_temp.ready_emails, pg_temp.later, pg_temp.added, pg_temp.apart;
@@ -40,7 +40,7 @@ CREATE_READY = """
         transmission_id text, profile_id text, message_id text, flow_id text, sent_at timestamptz, day date,
         delivered bool, bounced bool, unsubscribed bool, spam bool, first_open_at timestamptz, human_opens int,
         machine_opens int, first_click_at timestamptz, human_clicks int, bot_clicks int, attribution text,
-        generation_id uuid, generation_day date, template_id text, copy_id uuid, cell text,
+        generation_id uuid, generation_day date, template_id text, copy_id uuid, cell text, drawn_copy_id uuid,
         fits bool, accepted_at timestamptz, candidate_id uuid
     );
     CREATE TEMP TABLE later (
@@ -80,7 +80,7 @@ FORETELL = f"""
     ), t AS (
         SELECT *, (sent_at AT TIME ZONE 'UTC')::date AS day FROM sums WHERE sent AND first_day >= since - 1
     )
-    INSERT INTO ready ({_TALLIED}, {_ATTRIBUTED}, fits, accepted_at, candidate_id)
+    INSERT INTO ready ({_TALLIED}, {ATTRIBUTED}, fits, accepted_at, candidate_id)
     SELECT {", ".join(f"t.{name.strip()}" for name in _TALLIED.split(","))},
         {ATTRIBUTION},
         g.fits, g.accepted_at, g.generation_id
@@ -128,8 +128,8 @@ DROP_APART = """
 """
 
 INSERT_SENDS = f"""
-    INSERT INTO sends (org_id, {_TALLIED}, {_ATTRIBUTED})
-    SELECT $1, {_TALLIED}, {_ATTRIBUTED} FROM ready
+    INSERT INTO sends (org_id, {_TALLIED}, {ATTRIBUTED})
+    SELECT $1, {_TALLIED}, {ATTRIBUTED} FROM ready
 """  # noqa: S608  # our own text
 NOTE_UNMATCHED = f"""
     WITH kept AS (SELECT day, message_id, attribution, true AS fresh FROM ready)

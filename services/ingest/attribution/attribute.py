@@ -145,8 +145,10 @@ ATTRIBUTION = """
         CASE WHEN g.fits AND NOT g.preview THEN g.day END,
         CASE WHEN g.fits AND NOT g.preview THEN g.template_id END,
         CASE WHEN g.fits AND NOT g.preview THEN g.copy_id END,
-        CASE WHEN g.fits AND NOT g.preview THEN g.cell ELSE '' END
+        CASE WHEN g.fits AND NOT g.preview THEN g.cell ELSE '' END,
+        CASE WHEN g.fits AND NOT g.preview THEN g.drawn_copy_id END
 """.strip()
+ATTRIBUTED = "attribution, generation_id, generation_day, template_id, copy_id, cell, drawn_copy_id"
 _CANDIDATES = """
     LEFT JOIN (
         SELECT message_id, array_agg(action_id) AS actions FROM flow_messages WHERE org_id = $1 GROUP BY message_id
@@ -155,7 +157,7 @@ _CANDIDATES = """
         -- What was only looked at never showed. What was written as a preview may have: an email that shows it is no
         -- result, and none of an older generation either.
         SELECT g.decision = 'written_preview' AS preview, g.generation_id, g.day, g.template_id, g.copy_id,
-            g.accepted_at, g.cell, (CASE
+            g.accepted_at, g.cell, g.drawn_copy_id, (CASE
             WHEN m.actions IS NOT NULL THEN a.action_id = ANY (m.actions)
             ELSE a.flow_id = t.flow_id AND NOT EXISTS (
                 SELECT FROM flow_messages f WHERE f.org_id = $1 AND f.action_id = a.action_id)
@@ -198,7 +200,7 @@ UPSERT_SENDS = f"""
     WITH kept AS (
     INSERT INTO sends (org_id, transmission_id, profile_id, message_id, flow_id, sent_at, day, delivered, bounced,
         unsubscribed, spam, first_open_at, human_opens, machine_opens, first_click_at, human_clicks, bot_clicks,
-        attribution, generation_id, generation_day, template_id, copy_id, cell)
+        {ATTRIBUTED})
     SELECT $1, t.transmission_id, t.profile_id, t.message_id, t.flow_id, t.sent_at, t.day, t.delivered, t.bounced,
         t.unsubscribed, t.spam, t.first_open_at, t.human_opens, t.machine_opens, t.first_click_at, t.human_clicks,
         t.bot_clicks,
@@ -212,7 +214,8 @@ UPSERT_SENDS = f"""
         machine_opens = excluded.machine_opens, first_click_at = excluded.first_click_at,
         human_clicks = excluded.human_clicks, bot_clicks = excluded.bot_clicks, attribution = excluded.attribution,
         generation_id = excluded.generation_id, generation_day = excluded.generation_day,
-        template_id = excluded.template_id, copy_id = excluded.copy_id, cell = excluded.cell
+        template_id = excluded.template_id, copy_id = excluded.copy_id, cell = excluded.cell,
+        drawn_copy_id = excluded.drawn_copy_id
     WHERE sends.day > {EVENTS_SINCE}
     RETURNING day, message_id, attribution, xmax = 0 AS fresh
     )

@@ -6,7 +6,13 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from services.ingest.attribution.attribute import ATTRIBUTION, GENERATIONS, SELECT_LOOKBACK_DAYS, recompute_sends
+from services.ingest.attribution.attribute import (
+    ATTRIBUTED,
+    ATTRIBUTION,
+    GENERATIONS,
+    SELECT_LOOKBACK_DAYS,
+    recompute_sends,
+)
 from services.ingest.attribution.conversions import orders_of
 from services.ingest.loading.switch import (
     BEGIN_LONG_WORK,
@@ -57,7 +63,6 @@ DROP_EMPTY: Final = """
 """
 
 _COLUMNS: Final = "transmission_id, profile_id, message_id, flow_id, sent_at, day"
-_SHOWN: Final = "attribution, generation_id, generation_day, template_id, copy_id, cell"
 _OF_MESSAGE: Final = {True: "s.message_id = $6", False: "$6 = '' AND s.message_id IS NULL"}
 _OPEN: Final = "s.template_id IS NULL"
 _BY_FLOW: Final = "s.template_id = ANY ($7::text[]) AND s.attribution = 'flow'"
@@ -67,13 +72,13 @@ def _look(which: str, *, named: bool, batch: int) -> str:
     """$1 to $4: see ATTRIBUTION. $5: the day; $6: the message; $7: the org's templates; $8: after this transmission."""
     return f"""
     WITH t AS MATERIALIZED (
-        SELECT {_COLUMNS}, {_SHOWN} FROM sends s
+        SELECT {_COLUMNS}, {ATTRIBUTED} FROM sends s
         WHERE s.org_id = $1 AND s.day = $5 AND {which} AND {_OF_MESSAGE[named]} AND s.transmission_id > $8
           AND $7::text[] IS NOT NULL
         ORDER BY s.transmission_id LIMIT {batch}
     ), looked AS (
         SELECT t.transmission_id, t.attribution, ROW(t.attribution, t.generation_id, t.generation_day, t.template_id,
-            t.copy_id, t.cell) IS DISTINCT FROM ROW({ATTRIBUTION}) AS differs
+            t.copy_id, t.cell, t.drawn_copy_id) IS DISTINCT FROM ROW({ATTRIBUTION}) AS differs
         FROM t
         {GENERATIONS}
     )

@@ -49,6 +49,29 @@ async def test_every_layout_means_the_same(
     assert send["first_open_at"] == SENT + timedelta(minutes=5)
 
 
+async def test_a_send_says_which_variant_was_drawn_where_it_could_not_be_rendered(rig: Rig, folder: Path) -> None:
+    """Also one that a release before attributed, once all is counted anew; and when its day of generations is gone."""
+    await rig.add_generation()
+    await rig.run("UPDATE generations SET drawn_copy_id = $1", COPY)
+
+    async def drawn() -> tuple[UUID | None, UUID | None]:
+        send = await rig.send("T1")
+        return send["copy_id"], send["drawn_copy_id"]
+
+    mail = Mail("T1")
+    await load(rig, folder, mail.received())
+    assert await drawn() == (None, COPY)
+
+    await rig.run("UPDATE sends SET drawn_copy_id = NULL")
+    await recount_all(rig.database, rig.org_id)
+    assert await drawn() == (None, COPY)
+
+    await rig.run("INSERT INTO dropped_days VALUES ($1, $2)", SENT.date(), SENT)
+    await rig.run("SELECT detach_generations($1)", SENT.date())
+    await recount_all(rig.database, rig.org_id)
+    assert await drawn() == (None, COPY)
+
+
 async def test_machines_and_bots_and_unsubscribe_links_never_count_as_people(rig: Rig, folder: Path) -> None:
     await rig.add_generation(copy_id=COPY)
     mail = Mail("T1")

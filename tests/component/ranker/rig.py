@@ -47,7 +47,7 @@ INSERT_UNRENDERED = """
     FROM sends WHERE org_id = $1 AND transmission_id LIKE $2 || '%'
 """
 UPDATE_GENERATION = """
-    UPDATE sends SET generation_id = md5(transmission_id)::uuid, generation_day = day
+    UPDATE sends SET generation_id = md5(transmission_id)::uuid, generation_day = day, drawn_copy_id = $3
     WHERE org_id = $1 AND transmission_id LIKE $2 || '%'
 """
 INSERT_ROLLUP = """
@@ -88,7 +88,7 @@ class Shop:
         begin = await self.sent(None, cell, sends, clicks, at=at)
         await self.rows("SELECT ensure_partition('generations', $1)", at.date())
         await self.rows(INSERT_UNRENDERED, self.org_id, begin, self.copy_ids[variant])
-        await self.rows(UPDATE_GENERATION, self.org_id, begin)
+        await self.rows(UPDATE_GENERATION, self.org_id, begin, self.copy_ids[variant])
 
     async def feedback(self) -> None:
         """What ingest does last: rollups are rebuilt, here of one variant."""

@@ -198,6 +198,25 @@ async def test_a_draw_that_could_not_be_rendered_is_one_of_its_variants(shop: Sh
     assert next_snapshot(task).otherwise[2] < 0.1
 
 
+async def test_a_draw_that_could_not_be_rendered_stays_a_fact_when_its_day_is_dropped(shop: Shop) -> None:
+    """Else the variant would lose the people whom it failed, and keep those whom it did not."""
+    await shop.sent(2, "plan=pro", 200, 20)
+    await shop.unrendered(2, "plan=pro", 150, 3)
+    facts = (await fitted(shop)).facts
+    assert sum(one.sends for one in facts) == 350
+
+    await shop.rows("SELECT detach_generations($1)", (NOW - timedelta(days=10)).date())
+
+    assert (await fitted(shop)).facts == facts
+
+
+async def test_a_draw_that_a_release_before_attributed_is_told_by_its_generation(shop: Shop) -> None:
+    await shop.unrendered(2, "plan=pro", 150, 3)
+    await shop.rows("UPDATE sends SET drawn_copy_id = NULL WHERE org_id = $1", shop.org_id)
+
+    assert {one.copy_id for one in (await fitted(shop)).facts} == {shop.copy_ids[2]}
+
+
 async def test_a_moment_in_the_past_sees_what_had_happened_by_then(shop: Shop) -> None:
     await shop.sent(0, "plan=pro", 10, 10, at=NOW - timedelta(minutes=10))  # clicked in 20 minutes
     await shop.sent(0, "plan=pro", 7, 0, at=NOW + timedelta(minutes=1))
