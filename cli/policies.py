@@ -111,16 +111,16 @@ async def rebuild(org_slug: str, template_id: str, at: datetime | None) -> None:
         async with s.db.transaction(org_id, 200) as connection:
             found = await connection.fetchrow(SELECT_BY_ID, org_id, row["previous_id"]) if row["previous_id"] else None
             used = Policy.model_validate(row["settings"]["policy"])
-            asked = org_id, template_id, row["fitted_until"]
-            texts = await read_replaced(connection, *asked) if row["settings"].get("by_text") else []
-            today = await read_facts(connection, *asked, used, texts)
+            asked, fitted_until = (org_id, template_id), row["fitted_until"]
+            texts = await read_replaced(connection, *asked, fitted_until) if row["settings"].get("by_text") else []
+            known_until = policies.known_until_of(row["settings"], fitted_until) or fitted_until
+            today = await read_facts(connection, *asked, known_until, used, texts)
     before = before_of(dict(found)) if found else None
     stored = unpack(row["facts"])
     made, now = (
-        next_snapshot(task_of(org_id, template_id, row["fitted_until"], row["settings"], facts, before))
-        for facts in (stored, today)
+        next_snapshot(task_of(*asked, fitted_until, row["settings"], facts, before)) for facts in (stored, today)
     )
-    click.echo(f"Snapshot {row['snapshot_id']}, facts until {moment(row['fitted_until'])}.")
+    click.echo(f"Snapshot {row['snapshot_id']}, facts until {moment(known_until)}.")
     served = in_order(row["otherwise"], sorted(row["otherwise"])), {c: tuple(p) for c, p in row["cells"].items()}
     if pack(stored)[1] != row["facts_hash"] or (made.otherwise, dict(made.cells)) != served:
         raise click.ClickException("Its own facts give OTHER shares: another version fitted it, or it was edited.")
@@ -167,7 +167,7 @@ def _show_state(found: policies.Policy) -> None:
         click.echo(f"Nothing was fitted for these variants yet: uniform over {names}.")
         return
     click.echo(f"Snapshot {found.snapshot_id}, model {found.model}, made {moment(found.created_at)}.")
-    if found.fitted_until is not None:
+    if found.known_until is not None:
         what = "clicks" if found.reward == "click" else "conversions"
         learned = f" from {found.sends} sends with {found.clicks} {what}" if found.sends is not None else ""
-        click.echo(f"Facts until {moment(found.fitted_until)}{learned}, sha256 {found.facts_hash}.")
+        click.echo(f"Facts until {moment(found.known_until)}{learned}, sha256 {found.facts_hash}.")

@@ -67,6 +67,8 @@ class Task:
     variants: Sequence[Variant]
     facts: Sequence[Fact]
     before: Before | None = None
+    known_until: datetime | None = None
+    """The moment that the facts are of, where events are not known up to `fitted_until`."""
 
 
 Learned = tuple[Shares, dict[str, Shares], dict[str, object]]

@@ -53,6 +53,10 @@ CLAIM = """
     RETURNING org_id, template_id, epoch, claimed_sign AS sign
 """
 
+# Of clicks that came later nobody knows yet: with one file a day, all emails of the day would count as missed until the
+# next. Where events end for good, facts stay as ripe as they were.
+SELECT_KNOWN_UNTIL = "SELECT least($2, (SELECT emails_until FROM known_events WHERE org_id = $1))"
+
 SELECT_POLICY = "SELECT policy, conversions FROM templates WHERE org_id = $1 AND template_id = $2"
 SELECT_VARIANTS = """
     SELECT copy_id, name, theme, state = 'approved' AS eligible FROM variants WHERE org_id = $1 AND template_id = $2
@@ -158,11 +162,12 @@ class Store:
             copy_ids = sorted(str(one.copy_id) for one in variants if one.eligible)
             served = await connection.fetchrow(SELECT_SERVED, *key, copy_ids)
             served_versions = await connection.fetch(SELECT_SERVED_VERSIONS, *key, until)
+            known_until: datetime = await connection.fetchval(SELECT_KNOWN_UNTIL, claim.org_id, until)
         texts = await asyncio.to_thread(replaced_of, served_versions)  # texts are parsed and compared
         async with self._database.transaction(claim.org_id, _FACTS_TIMEOUT_S) as connection:
-            facts = await read_facts(connection, *key, until, policy, texts)
+            facts = await read_facts(connection, *key, known_until, policy, texts)
         known = known_variants([*variants, *as_variants(texts, variants)], facts)
-        return Task(*key, until, policy, known, facts, before_of(dict(served)) if served else None)
+        return Task(*key, until, policy, known, facts, before_of(dict(served)) if served else None, known_until)
 
     async def settle(
         self, claim: Claim, task: Task, made: Snapshot, now: datetime, next_fit_at: datetime
@@ -237,12 +242,15 @@ def policy_of(stored: Mapping[str, Any]) -> Policy:
 
 def settings_of(task: Task) -> dict[str, Any]:
     """What a snapshot's `settings` say: with the facts and the snapshot before, all that it follows from. `by_text`
-    tells it from one that was made when all versions of a variant shared their facts."""
+    tells it from one that was made when all versions of a variant shared their facts; `known_until` says which moment
+    its facts are of."""
     variants = [
         {"copy_id": str(one.copy_id), "name": one.name, "theme": one.theme, "eligible": one.eligible}
         for one in task.variants
     ]
-    return {"policy": task.policy.model_dump(mode="json"), "variants": variants, "by_text": True}
+    known_until = (task.known_until or task.fitted_until).isoformat()
+    policy = task.policy.model_dump(mode="json")
+    return {"policy": policy, "variants": variants, "by_text": True, "known_until": known_until}
 
 
 def task_of(

@@ -5,7 +5,7 @@ plainly. ON CONFLICT would write each row as a doubtful one and look for its id 
 behind it. Rows that are told again leave `staged` for `again`: all that is computed from `staged` is of fresh ones.
 """
 
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
@@ -81,6 +81,13 @@ NOTE_BOUGHT = """
     SELECT event_id, day FROM staged
     WHERE transmission_id IS NULL AND lower(metric) = ANY ($1::text[])
 """
+# An event of the future is of a clock that is wrong.
+NOTE_UNTIL = """
+    INSERT INTO known_events AS k (org_id, emails_until)
+    SELECT $1, max(event_at) FROM staged WHERE transmission_id IS NOT NULL AND event_at <= $2 HAVING count(*) > 0
+    ON CONFLICT (org_id) DO UPDATE SET emails_until = excluded.emails_until
+    WHERE k.emails_until < excluded.emails_until
+"""
 
 
 class Fresh:
@@ -115,13 +122,14 @@ class Fresh:
             await self._run(NOTE_KNOWN_IN_SHORT_DAY, day)
             await self._connection.execute("SET LOCAL enable_nestloop = on")
 
-    async def insert(self, file_id: UUID, counted: list[str]) -> int:
-        """They become events. Returns how many; notes those that name no email, and those of metrics that are
-        `counted`."""
+    async def insert(self, file_id: UUID, counted: list[str], now: datetime) -> int:
+        """They become events. Returns how many; notes those that name no email, those of metrics that are `counted`,
+        and how far emails are told of."""
         status = await self._connection.execute(INSERT_EVENTS, self._org_id, file_id, timeout=STATEMENT_TIMEOUT_S)
         await self._connection.execute(NOTE_LOOSE, timeout=STATEMENT_TIMEOUT_S)
         if counted:
             await self._connection.execute(NOTE_BOUGHT, counted, timeout=STATEMENT_TIMEOUT_S)
+        await self._run(NOTE_UNTIL, now)
         return int(str(status).rpartition(" ")[2])
 
     async def _run(self, statement: str, *arguments: object) -> None:

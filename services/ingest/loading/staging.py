@@ -118,7 +118,7 @@ class Staged:
             await self._fresh.keep_fresh(self._days, loaded.rows)
             await self._ahead.foretell()
             orders = await orders_of(connection, org_id)
-            loaded = replace(loaded, fresh=await self._fresh.insert(file_id, orders.metrics))
+            loaded = replace(loaded, fresh=await self._fresh.insert(file_id, orders.metrics, now))
             loaded = await tellers.take_over(orders, loaded)
             await self._ahead.add(orders)
             await recompute_sends(connection, orders, org_id, self._window)

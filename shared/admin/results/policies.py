@@ -71,6 +71,7 @@ class PolicyVariant(ResultModel):
 class Policy(ResultModel):
     """Shares of the approved variants, by the policy that decides about exactly these. Without a snapshot nothing was
     fitted for them yet: all are drawn alike, and where there is none, everybody is control.
+    `known_until`: the moment that its facts are of, that of the newest event of an email which was loaded.
     `otherwise`: of everybody whose cell of attrs is not listed. `error`: of the last fit. `drawn_from`: whether emails
     are now, as the template is live and not stopped."""
 
@@ -80,6 +81,7 @@ class Policy(ResultModel):
     model: str | None = None
     created_at: datetime | None = None
     fitted_until: datetime | None = None
+    known_until: datetime | None = None
     sends: int | None = None
     clicks: int | None = None
     reward: str | None = None
@@ -137,6 +139,7 @@ async def show(context: Context, asked: AskedPolicy) -> Policy:
         model=row["model"],
         created_at=row["created_at"],
         fitted_until=row["fitted_until"],
+        known_until=known_until_of(row["settings"], row["fitted_until"]),
         sends=told.get("sends"),
         clicks=told.get("clicks"),
         reward=(row["settings"] or {}).get("policy", {}).get("reward", "click"),
@@ -167,6 +170,12 @@ async def shares(context: Context, asked: AskedShares) -> Shares:
         variants=[PolicyVariant(copy_id=UUID(copy_id), name=names.get(copy_id)) for copy_id in order],
         days=[SharesThen(at=row["at"], shares=[row["shares"].get(copy_id) for copy_id in order]) for row in rows],
     )
+
+
+def known_until_of(settings: Mapping[str, Any] | None, fitted_until: datetime | None) -> datetime | None:
+    """The moment that a stored snapshot's facts are of; a release before did not tell it from that of the fit."""
+    stored = (settings or {}).get("known_until")
+    return datetime.fromisoformat(stored) if stored else fitted_until
 
 
 async def served_at(

@@ -161,6 +161,27 @@ def test_a_snapshot_is_rebuilt_by_the_texts_of_its_moment(cli: Cli, database_url
     assert "From today's events: the same facts." in told
 
 
+def test_a_snapshot_is_rebuilt_from_what_was_known_at_its_moment(cli: Cli, database_url: str) -> None:
+    """The newest event was of 40 minutes before the fit; the emails' clicks came ten minutes after it."""
+
+    async def a_file_a_day(shop: Shop) -> None:
+        await shop.tastes()
+        await shop.told_until(NOW - timedelta(minutes=40))
+        await shop.sent(1, "plan=pro", 40, 30, at=NOW - timedelta(hours=1))
+        await fit(shop)
+        await shop.rows("UPDATE known_events SET emails_until = $1", NOW + timedelta(hours=1))
+
+    on_a_shop(database_url, a_file_a_day)
+
+    told = cli.ok("policy", "rebuild", "shop", "welcome", *AT)
+    assert "facts until 2026-11-23 09:20:00 UTC" in told
+    assert "From its own facts: the same shares in all 3 rows." in told
+    assert "From today's events: the same facts." in told
+    assert "Facts until 2026-11-23 09:20:00 UTC from 3640 sends with 168 clicks" in cli.ok(
+        "policy", "show", "shop", "welcome", *AT
+    )
+
+
 def test_a_snapshot_of_a_release_that_knew_no_texts_is_rebuilt_as_it_was_fitted(cli: Cli, database_url: str) -> None:
     async def older(shop: Shop) -> None:
         await shop.tastes()

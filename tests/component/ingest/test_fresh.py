@@ -45,6 +45,27 @@ async def test_an_event_is_new_once_a_day_however_known_ones_are_looked_for(
     ])  # fmt: skip
 
 
+async def test_how_far_emails_are_told_of_is_the_newest_event_of_one(rig: Rig, folder: Path) -> None:
+    """An order tells nothing of clicks, an older file nothing new, and a clock that is ahead nothing true."""
+
+    async def until() -> timedelta:
+        found = await rig.one("SELECT emails_until FROM known_events WHERE org_id = $1", rig.org_id)
+        told: timedelta = found["emails_until"] - SENT
+        return told
+
+    mail = Mail("T1")
+    order = Row("EV-order", "Placed Order", "P1", SENT + timedelta(minutes=50), {"$value": 10})
+    await put(rig, folder / "a.csv", [mail.received(), mail.opened(after=timedelta(minutes=30)), order])
+    assert await until() == timedelta(minutes=30)
+
+    await put(rig, folder / "older.csv", [Mail("T2", sent_at=SENT - timedelta(days=1)).received()])
+    await put(rig, folder / "ahead.csv", [mail.opened(after=timedelta(hours=20))])
+    assert await until() == timedelta(minutes=30)
+
+    await put(rig, folder / "b.csv", [mail.opened(after=timedelta(minutes=40))])
+    assert await until() == timedelta(minutes=40)
+
+
 async def _sends(rig: Rig) -> list[dict[str, Any]]:
     return await rig.rows("SELECT * FROM sends ORDER BY transmission_id")
 

@@ -90,6 +90,10 @@ class Shop:
         await self.rows(INSERT_UNRENDERED, self.org_id, begin, self.copy_ids[variant])
         await self.rows(UPDATE_GENERATION, self.org_id, begin, self.copy_ids[variant])
 
+    async def told_until(self, moment: datetime) -> None:
+        """What ingest notes with a file: the newest event of an email in it."""
+        await self.rows("INSERT INTO known_events VALUES ($1, $2)", self.org_id, moment)
+
     async def feedback(self) -> None:
         """What ingest does last: rollups are rebuilt, here of one variant."""
         async with self.database.transaction() as connection:

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import asyncpg
 import pytest
 
 from services.ranker.fit import Task, next_snapshot
-from services.ranker.store import Store, before_of, policy_of
+from services.ranker.store import Store, before_of, policy_of, settings_of
 from tests.component.ranker.rig import NOW, Shop, open_shop, running
 from tests.support.waiting import eventually
 
@@ -43,13 +43,13 @@ async def fits(shop: Shop, error: str | None = None) -> asyncpg.Record:
     return await eventually(settled, within_s=15)
 
 
-async def fitted(shop: Shop) -> Task:
+async def fitted(shop: Shop, now: datetime = NOW) -> Task:
     """What a fit would see now; the fit itself is given up."""
     store = Store(shop.database)
-    claim = await store.claim(NOW, NOW + LEASE)
+    claim = await store.claim(now, now + LEASE)
     assert claim is not None
-    task = await store.task(claim, NOW)
-    await store.failed(claim, "given up", NOW - timedelta(seconds=1))
+    task = await store.task(claim, now)
+    await store.failed(claim, "given up", now - timedelta(seconds=1))
     return task
 
 
@@ -224,6 +224,33 @@ async def test_a_moment_in_the_past_sees_what_had_happened_by_then(shop: Shop) -
     facts = (await fitted(shop)).facts
 
     assert [(one.sends, one.delay) for one in facts] == [(10, -1)]
+
+
+async def test_sends_do_not_ripen_while_no_event_is_loaded(shop: Shop) -> None:
+    """One file a day: until the next one comes nobody knows what was clicked, and it is no failure that nothing is."""
+    newest = NOW - timedelta(hours=1)
+    await shop.tastes()
+    for variant in (0, 1):
+        await shop.sent(variant, "plan=pro", 300, 0, at=newest - timedelta(minutes=20))
+    await shop.told_until(newest)
+
+    first, day_later = await fitted(shop), await fitted(shop, NOW + timedelta(days=1))
+
+    assert day_later.facts == first.facts
+    assert next_snapshot(day_later).cells == next_snapshot(first).cells
+    assert [settings_of(one)["known_until"] for one in (first, day_later)] == [newest.isoformat()] * 2
+    await shop.rows("UPDATE known_events SET emails_until = $1", NOW + timedelta(hours=20))
+    assert (await fitted(shop, NOW + timedelta(days=1))).facts != first.facts
+
+
+async def test_facts_are_never_of_a_moment_after_the_fit(shop: Shop) -> None:
+    await shop.sent(0, "plan=pro", 10, 10, at=NOW - timedelta(minutes=10))  # clicked in 20 minutes
+    await shop.told_until(NOW + timedelta(hours=1))
+
+    task = await fitted(shop)
+
+    assert [(one.sends, one.delay) for one in task.facts] == [(10, -1)]
+    assert task.known_until == NOW
 
 
 async def test_a_policy_that_cannot_be_read_is_told_and_tried_again_later(shop: Shop) -> None:
