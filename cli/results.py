@@ -127,6 +127,9 @@ async def results(
                  the ranker pauses such a variant, unless it is the last one
     conversions  and revenue, where the template counts them: of delivered sends, with lifts like that of clicks
 
+    "At every look" is from one first day on: of a test that is older than 90 days choose --since, and stay with it,
+    since the default begins a day later each day.
+
     What cannot be said yet is "not enough yet". docs/results.md defines every number. Nothing is shipped, paused or
     archived by this command: that is a person's decision.
 

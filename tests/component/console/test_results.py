@@ -184,6 +184,7 @@ async def test_a_page_its_files_and_the_api_say_the_same(
     assert page.status == 200
     assert f"{found.treatment.delivered:,}" in page.words
     assert "Warm welcome" in page.words
+    assert "choose the first day and stay with it" in page.words
     assert "tells no attrs" not in page.words
     lines = days.html.splitlines()
     assert days.headers["Content-Disposition"] == 'attachment; filename="welcome-days.csv"'
