@@ -25,7 +25,8 @@ _BRANCHES = {"else": {"if"}, "elif": {"if"}, "elseif": {"if"}, "empty": {"for"}}
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What the email shows when our copy must not: the customer's own content; Klaviyo tags are allowed in it."""
+    """What the email shows when our copy must not: the customer's own content; Klaviyo tags are allowed in it. Header
+    and footer are none of it: an unsubscribe tag in here is shown to nobody who is shown a variant."""
 
     subject: str
     preheader: str

@@ -95,7 +95,8 @@ def lint(wanted: Wanted, read: Read) -> list[Answer]:
         wait = waits_after_webhook(read.actions).get(treatment.action_id)
         if wait is not None:
             answers.append(_delay(wait, wanted))
-    return [*answers, *emails(treatment, read.sent, wanted.snippet, wanted.earlier), _prefix(wanted.prefix)]
+    sent = emails(treatment, read.sent, wanted.snippet, wanted.earlier, wanted.prefix.name)
+    return [*answers, *sent, _prefix(wanted.prefix)]
 
 
 def webhook_message(read: Read, action_id: str) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""What the treatment step sends: the snippet in each of its emails. Pure, as `lint` is.
+"""What the treatment step sends: the snippet in each of its emails, and what stands around it. Pure, as `lint` is.
 
 A step that runs a test of Klaviyo's own sends more than one, and what any of them brings counts for the template.
 """
@@ -14,6 +14,8 @@ from shared.snippet import Snippet
 
 _TESTS: Final = frozenset({"ab-test", "content-experiment"})
 _WORST_FIRST: Final = ("wrong", "warning", "unknown", "good")
+_OPT_OUT: Final = re.compile(r"\{%-?\s*(?:unsubscribe|manage_preferences)|\{\{[^{}]*\bunsubscribe_(?:url|link)\b")
+_IF: Final = re.compile(r"\{%-?\s*(?P<end>end)?if\b(?P<asked>[^{}]*)%\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,18 @@ def emails_of(action: FlowAction, listed: Sequence[Message]) -> list[Email]:
     ]
 
 
-def emails(action: FlowAction, sent: Sequence[Email], newest: Snippet, earlier: Snippet) -> Iterator[Answer]:
-    """Whether all that is sent holds the snippet. `earlier`: as releases before handed it out."""
+def emails(
+    action: FlowAction, sent: Sequence[Email], newest: Snippet, earlier: Snippet, prefix: str
+) -> Iterator[Answer]:
+    """Whether all that is sent holds the snippet, and what a variant needs around it. `earlier`: as releases before
+    handed it out; `prefix`: of the profile properties."""
     if len(sent) > 1 or action.definition.get("type") in _TESTS:
         yield _tested(len(sent))
     for name, label in (("subject", "Subject Line"), ("preheader", "Preview Text"), ("body", "Body")):
         guarded = getattr(newest, name), getattr(earlier, name)
         yield _of_all([(one, _pasted(name, label, one, guarded)) for one in sent])
+    if links := [(one, answer) for one in sent if (answer := _opt_out(one.body, newest.body, prefix))]:
+        yield _of_all(links)
     if old := _of_earlier(sent, earlier):
         yield Answer(
             "snippet_person", "Snippet asks whose copy it is", "warning",
@@ -102,6 +109,48 @@ def _pasted(name: str, label: str, email: Email, guarded: Sequence[str]) -> Answ
             "it can show old or foreign copy.", fix,
         )  # fmt: skip
     return Answer(rule, title, "wrong", f"The {label} does not hold the snippet.", fix)
+
+
+def _opt_out(html: str | None, snippet: str, prefix: str) -> Answer | None:
+    """Whether who is shown a variant can unsubscribe too; None where nothing speaks against it and nobody can look.
+
+    Klaviyo adds a link of its own only to an email in which it finds none, and one in the snippet's control content it
+    does find.
+    """
+    rule, title = "unsubscribe", "Variants have the unsubscribe link"
+    fix = (
+        "In Klaviyo, put the unsubscribe tag into the email's footer, below the snippet; then take it out of the "
+        "control content and paste the Body again."
+    )
+    if html is None:
+        if not _OPT_OUT.search(snippet):
+            return None
+        return Answer(
+            rule, title, "warning", "The control content holds an unsubscribe tag, which no variant has. The key may "
+            "not read whether the email has another one around the snippet.", fix,
+        )  # fmt: skip
+    if _OPT_OUT.search(_around(html, prefix)):
+        return Answer(rule, title, "good", "The unsubscribe tag stands outside the snippet.")
+    if _OPT_OUT.search(html):
+        return Answer(
+            rule, title, "wrong", "The email's only unsubscribe tag stands in the snippet's control content: who is "
+            "shown a variant has none.", fix,
+        )  # fmt: skip
+    return Answer(rule, title, "good", "The email has no unsubscribe tag, so Klaviyo adds a link to it.")
+
+
+def _around(html: str, prefix: str) -> str:
+    """The email without any `if` that asks for our properties: also without a snippet that was changed, or is older."""
+    ours = re.compile(rf"\b{re.escape(prefix)}_")
+    kept, at, depth = [], 0, 0
+    for tag in _IF.finditer(html):
+        if depth:
+            depth += -1 if tag["end"] else 1
+            at = tag.end()
+        elif not tag["end"] and ours.search(tag["asked"]):
+            kept.append(html[at : tag.start()])
+            depth = 1
+    return "".join(kept) if depth else "".join([*kept, html[at:]])
 
 
 def _of_earlier(sent: Sequence[Email], earlier: Snippet) -> list[str]:

@@ -86,7 +86,7 @@ def test_a_flow_that_was_set_up_as_told_has_nothing_wrong() -> None:
     answers = lint(WANTED, flow())
 
     assert {one.outcome for one in answers} == {"good"}
-    assert len(answers) == 14
+    assert len(answers) == 15
     assert [one.fix for one in answers if one.fix] == []
 
 
@@ -185,6 +185,43 @@ def test_an_email_that_klaviyo_lists_beside_the_steps_definition_is_read_too() -
     assert answers["snippet_subject"].found == "In “B”: The Subject Line does not hold the snippet."
     assert answers["snippet_body"].outcome == "unknown"
     assert answers["one_message"].outcome == "warning"
+
+
+BYE = "{% unsubscribe 'Bye' %}"
+LEAVING = snippet(*PLACE[:2], Control("Hello", "", f"<p>Hello</p>{{% if person.vip %}}x{{% endif %}}{BYE}"))
+WITH_LINK = replace(WANTED, snippet=LEAVING)
+FOOTER = "<footer>{% unsubscribe %}</footer>"
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted", "outcome", "says"),
+    [
+        (LEAVING.body, WITH_LINK, "wrong", "only unsubscribe tag stands in the snippet's control content"),
+        (f"<html>{LEAVING.body}</html>".replace("'", "&#39;"), WITH_LINK, "wrong", "only unsubscribe tag"),
+        (LEAVING.body.replace("Hello", "Hello, by hand"), WANTED, "wrong", "only unsubscribe tag"),
+        (LEAVING.body.replace(BYE, "<a href='{% unsubscribe_link %}'>x</a>"), WANTED, "wrong", ""),
+        (LEAVING.body.replace(BYE, "{%manage_preferences%}"), WANTED, "wrong", ""),
+        (LEAVING.body.replace(BYE, "{{ organization.unsubscribe_url }}"), WANTED, "wrong", ""),
+        (LEAVING.body + FOOTER, WITH_LINK, "good", "outside the snippet"),
+        (f"{FOOTER}<br>{SNIPPET.body}", WANTED, "good", "outside the snippet"),
+        ("{% if person.vip %}" + SNIPPET.body + FOOTER + "{% endif %}", WANTED, "good", "outside the snippet"),
+        (f"{SNIPPET.body}<a href='{{{{ organization.unsubscribe_url }}}}'>x</a>", WANTED, "good", "outside"),
+        (SNIPPET.body, WITH_LINK, "good", "Klaviyo adds a link"),
+        (None, WITH_LINK, "warning", "The key may not read"),
+    ],
+)  # fmt: skip
+def test_an_unsubscribe_tag_that_no_variant_would_have_is_found(
+    body: str | None, wanted: Wanted, outcome: Outcome, says: str
+) -> None:
+    answer = said(flow(body=body), wanted)["unsubscribe"]
+
+    assert answer.outcome == outcome
+    assert says in answer.found
+    assert ("footer" in answer.fix) == (outcome != "good")
+
+
+def test_where_nobody_can_look_and_control_has_no_unsubscribe_tag_nothing_is_said_of_it() -> None:
+    assert "unsubscribe" not in said(flow(body=None))
 
 
 @pytest.mark.parametrize(
