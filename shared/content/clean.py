@@ -1,7 +1,9 @@
 """The markup that a mail may hold. Everything else is taken out when copy is saved, and its author is told. Pure.
 
 An allow-list over a real HTML5 parser (ammonia): what is not named here does not come out, whatever it is. Conditional
-comments are kept, because Outlook needs them and reads them as HTML: their inside is held to the same list.
+comments are kept, because Outlook needs them and reads them as HTML: their inside is held to the same list. They come
+in halves (what opens a table and what closes it, a button for Outlook and the same for all others), so where one may
+not stay, none does.
 """
 
 import re
@@ -11,6 +13,7 @@ from html import unescape
 
 import nh3
 
+from shared.content.between import without
 from shared.html_reader import HtmlReader
 from shared.rendering.places import SCHEMES, scheme_of
 
@@ -61,14 +64,22 @@ _WITH_CONTENT = frozenset(_WITH_CONTENT_WORDS.split())
 _PICTURES = frozenset(
     {("img", "src"), ("table", "background"), ("td", "background"), ("th", "background"), ("tr", "background")}
 )
+_COMMENT_NAME = "a conditional comment"
+_ALL_COMMENTS = "all conditional comments, since one of them holds more than mail may"
 _PASSES = 5  # the second shows that nothing changes any more; tangled links need a third
 _CSS_URL = re.compile(r"url\(\s*[\"']?\s*(?!https://)", re.IGNORECASE)
 _CSS_CODE = re.compile(r"expression\s*\(|javascript:|vbscript:|behavior\s*:|-moz-binding|@import|[\\<]", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _SLOT = re.compile(r"jai_[0-9a-f]{12}x\d+x")  # what stands for a Liquid tag inside an attribute
 _STYLE = re.compile(r' style="[^"]*"')
-_CONDITIONAL = re.compile(r"\[if [^\]<>]*\]>(?P<html>.*)<!\[endif\]", re.DOTALL)
-_REVEALED = re.compile(r"\[if [^\]<>]*\]><!|<!\[endif\]")
+_CONDITION = re.compile(r"\s*(?:\[if\b|<!\[endif\])", re.IGNORECASE)
+_CONDITIONAL = re.compile(r"\[if [^\]<>]*\]>(?P<html>.*)<!\[endif\]\s*", re.DOTALL)
+_REVEALED = re.compile(r"\[if [^\]<>]*\]>\s*(?:<!(?:--\s*)?)?|\s*<!\[endif\]\s*")  # beside `<!-->`: `<!-- -->`, `-->`
+_SETTINGS = tuple(
+    (re.compile(rf"<{name}\b[^<>]*>", re.IGNORECASE), re.compile(rf"</{name}\s*>", re.IGNORECASE))
+    for name in ("xml", "style")
+)
+_SHOWN_NOWHERE = re.compile(r"</?noscript\s*>|<(?:meta|link)\b[^<>]*>", re.IGNORECASE)
 _ELEMENT = re.compile(
     r"<(/?)([a-zA-Z][a-zA-Z0-9]*)((?:\s+[a-zA-Z][a-zA-Z-]*(?:\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'))?)*)\s*/?>"
 )
@@ -95,10 +106,17 @@ def clean(html: str, *, is_slot: Callable[[str], bool] = lambda _: False, tbody:
 
 def _clean_once(html: str, is_slot: Callable[[str], bool], *, tbody: bool) -> str:
     cleaned = _CLEANER.clean(html)
+    torn = any(_tears(comment) for comment in _COMMENT.findall(cleaned))
+    if torn:
+        cleaned = _UNHIDING_CLEANER.clean(cleaned)
     if not tbody:
         cleaned = re.sub(r"</?tbody>", "", cleaned)
     cleaned = _STYLE.sub(lambda found: found[0].replace(" , ", ", "), cleaned)  # how the parser writes lists of fonts
-    return _COMMENT.sub(lambda found: found[0] if is_slot(found[1]) or _comment_is_safe(found[1]) else "", cleaned)
+
+    def kept(comment: str) -> bool:
+        return is_slot(comment) or (not torn and _comment_is_safe(comment))
+
+    return _COMMENT.sub(lambda found: found[0] if kept(found[1]) else "", cleaned)
 
 
 def outline(html: str) -> str:
@@ -108,7 +126,10 @@ def outline(html: str) -> str:
 
 def removed(before: str, after: str) -> list[str]:
     """What cleaning took out: elements, attributes of elements, and conditional comments, each named once."""
-    gone = _Markup(before).seen - _Markup(after).seen
+    seen, left = _Markup(before).seen, _Markup(after).seen
+    gone = set(seen - left)
+    if seen[_COMMENT_NAME] > 1 and not left[_COMMENT_NAME]:
+        gone = gone - {_COMMENT_NAME} | {_ALL_COMMENTS}
     return sorted(gone)
 
 
@@ -156,6 +177,18 @@ def _comment_is_safe(comment: str) -> bool:
     return "<" not in _ELEMENT.sub(lambda one: "" if _element_is_safe(one) else "<", found["html"])
 
 
+def _tears(comment: str) -> bool:
+    """Whether this comment may not stay, and its other half would be left alone. Settings show nothing, so have none:
+    the head of most whole documents holds some."""
+    if not _CONDITION.match(comment) or _comment_is_safe(comment):
+        return False
+    found = _CONDITIONAL.fullmatch(comment)
+    shown = found["html"] if found else comment
+    for opened, closed in _SETTINGS:
+        shown = without(shown, opened, closed)
+    return bool(_SHOWN_NOWHERE.sub("", shown).strip())
+
+
 def _element_is_safe(found: re.Match[str]) -> bool:
     tag = found[2].lower()
     if tag not in TAGS:
@@ -192,20 +225,25 @@ class _Markup(HtmlReader):
 
     def handle_comment(self, data: str) -> None:
         if data.lstrip().startswith("[if"):
-            self.seen["a conditional comment"] += 1
+            self.seen[_COMMENT_NAME] += 1
 
 
-_CLEANER = nh3.Cleaner(
-    tags=set(TAGS),
-    clean_content_tags=set(_WITH_CONTENT),
-    attributes={"*": set(_EVERYWHERE.split())} | {tag: set(names.split()) for tag, names in ATTRIBUTES.items()},
-    attribute_filter=_value,
-    filter_style_properties=set(STYLES),
-    generic_attribute_prefixes={"aria-"},
-    strip_comments=False,
-    link_rel=None,
-    url_schemes=set(SCHEMES),
-)
+def _cleaner(styles: frozenset[str]) -> nh3.Cleaner:
+    return nh3.Cleaner(
+        tags=set(TAGS),
+        clean_content_tags=set(_WITH_CONTENT),
+        attributes={"*": set(_EVERYWHERE.split())} | {tag: set(names.split()) for tag, names in ATTRIBUTES.items()},
+        attribute_filter=_value,
+        filter_style_properties=set(styles),
+        generic_attribute_prefixes={"aria-"},
+        strip_comments=False,
+        link_rel=None,
+        url_schemes=set(SCHEMES),
+    )
+
+
+_CLEANER = _cleaner(STYLES)
+_UNHIDING_CLEANER = _cleaner(STYLES - {"mso-hide"})  # what a comment stood in for must show in Outlook
 _OUTLINER = nh3.Cleaner(
     tags=set(TAGS),
     clean_content_tags=set(_WITH_CONTENT),

@@ -66,7 +66,7 @@ class Hidden:
             places = marks.get(number, [])
             often = len(places) > 1 and not (repeated and slot.inside != "text")
             if not places or often or places[0] < at:
-                raise SlotFault(slot, _LOST)
+                raise SlotFault(slot, _LOST_IN_COMMENT if slot.inside == "comment" else _LOST)
             at = places[0]
         return self._mark.sub(lambda found: self.slots[int(found[1] or found[2])].text, html)
 
@@ -86,6 +86,10 @@ class Hidden:
 _LOST = (
     "stands where HTML cannot keep it; put it into text or a quoted attribute, and close each element in the branch "
     "that opens it"
+)
+_LOST_IN_COMMENT = (
+    "stands where HTML cannot keep it: in a comment that is taken out, as all conditional ones are where one holds "
+    "more than mail may; put it into text, or leave that out"
 )
 
 

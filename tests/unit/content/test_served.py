@@ -216,6 +216,64 @@ def test_outlooks_comments_stay_with_the_tags_inside() -> None:
     assert serve(body).body == body
 
 
+VML_BUTTON = (
+    '<!--[if mso]><v:roundrect href="https://x.example" arcsize="10%"><w:anchorlock/><center>Go</center></v:roundrect>'
+    "<![endif]-->"
+)
+GHOST = "<!--[if mso]><table><tr><td{}><![endif]-->", "<!--[if mso]></td></tr></table><![endif]-->"
+
+
+@pytest.mark.parametrize(
+    ("body", "served"),
+    [
+        (
+            f'{VML_BUTTON}<a href="https://x.example" style="color:red;mso-hide:all">Go</a>',
+            '<a href="https://x.example" style="color:red">Go</a>',
+        ),
+        (f"{VML_BUTTON}<!--[if !mso]><!--><b>Go</b><!--<![endif]-->", "<b>Go</b>"),
+        ("<p>a</p>".join(GHOST).format(" onclick='x'"), "<p>a</p>"),
+        (f"{VML_BUTTON}<!--[if !mso]><!-- --><b>Go</b><!-- <![endif]-->", "<b>Go</b>"),
+    ],
+)
+def test_one_of_outlooks_comments_that_is_not_for_mail_takes_its_other_half_along(body: str, served: str) -> None:
+    """Half a pair is worse than none: no button, or a closing that closes a table of Klaviyo's own."""
+    made = serve(body)
+
+    assert made.body == served
+    assert [one for one in made.removed if "conditional comment" in one]
+
+
+def test_that_all_of_outlooks_comments_went_is_said_with_why() -> None:
+    assert serve("<p>a</p>".join(GHOST).format(" onclick='x'")).removed == [
+        "all conditional comments, since one of them holds more than mail may"
+    ]
+
+
+@pytest.mark.parametrize("opened", ["<!-- -->", "<!---->", "<!-->", " -->", "-->"])
+@pytest.mark.parametrize("closed", ["<!--<![endif]-->", "<!-- <![endif]-->"])
+def test_what_all_but_outlook_show_stays_so_however_it_is_written(opened: str, closed: str) -> None:
+    made = serve(f"<!--[if !mso]>{opened}<p>b</p>{closed}")
+
+    assert made.removed == []
+    assert made.body == f"<!--[if !mso]>{opened}<p>b</p>{closed}"
+
+
+def test_settings_for_outlook_have_no_other_half() -> None:
+    """They stand in the head of most whole documents."""
+    settings = (
+        "<!--[if gte mso 9]><noscript><xml><o:AllowPNG/></xml></noscript><![endif]-->"
+        "<!--[if mso]><style>p { color: red }</style><meta name='x'><![endif]-->"
+    )
+    ghost = '<p style="mso-hide:all">a</p>'.join(GHOST).format("")
+
+    assert serve(f"<html><head>{settings}</head><body>{ghost}</body></html>").body == ghost
+
+
+def test_a_tag_of_liquid_in_a_comment_that_goes_is_told_why() -> None:
+    with pytest.raises(CannotServe, match="as all conditional ones are where one holds more than mail may"):
+        serve(f"{VML_BUTTON}<!--[if mso]><p>{{{{ a }}}}</p><![endif]-->")
+
+
 def test_mjml_becomes_html_with_its_liquid_in_place() -> None:
     body = (
         "<mjml><mj-body><mj-section><mj-column><mj-text>Hi {{ a | default: 'you' }}</mj-text>{% if b %}"
