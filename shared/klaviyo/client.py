@@ -77,6 +77,15 @@ class Message:
     definition: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class MessageParts:
+    """What the template of an email holds: a mail program shows one of the three. Empty: there is none."""
+
+    html: str
+    text: str = ""
+    amp: str = ""
+
+
 class KlaviyoClient:
     """Calls with one private key. Cheap to make; the session and its connections are shared.
 
@@ -194,9 +203,9 @@ class KlaviyoClient:
         name, status, trigger = (told.get(one) or "" for one in ("name", "status", "trigger_type"))
         return Flow(flow_id, name, status, bool(told.get("archived")), trigger)
 
-    async def message_html(self, message_id: str) -> str | None:
-        """The body of one message's email; None where the key may not read templates, or there is none."""
-        url = self._wire.url(f"/api/flow-messages/{message_id}/template", {"fields[template]": "html"})
+    async def message_parts(self, message_id: str) -> MessageParts | None:
+        """The bodies of one message's email; None where the key may not read templates, or there is none."""
+        url = self._wire.url(f"/api/flow-messages/{message_id}/template", {"fields[template]": "html,text,amp"})
         try:
             item = (await self._wire.read(url, "get_message_template", self._pacer)).get("data") or {}
         except KeyRefused as error:
@@ -207,7 +216,8 @@ class KlaviyoClient:
             if error.reason != "resource_not_found":
                 raise
             return None
-        return str((item.get("attributes") or {}).get("html") or "")
+        told = item.get("attributes") or {}
+        return MessageParts(*(str(told.get(part) or "") for part in ("html", "text", "amp")))
 
     async def flow_actions(self, flow_id: str) -> list[FlowAction]:
         """The steps of one flow with their definitions, which link them to a graph."""

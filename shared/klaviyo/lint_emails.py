@@ -20,13 +20,16 @@ _IF: Final = re.compile(r"\{%-?\s*(?P<end>end)?if\b(?P<asked>[^{}]*)%\}")
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """One message of the step. `body`: its HTML, None where the key may not read it."""
+    """One message of the step. `body`: its HTML, None where the key may not read it; `text`, `amp`: what a mail program
+    may show in its place, empty where there is none or it may not be read."""
 
     message_id: str
     name: str
     subject: str
     preview: str
     body: str | None = None
+    text: str = ""
+    amp: str = ""
 
 
 def emails_of(action: FlowAction, listed: Sequence[Message]) -> list[Email]:
@@ -53,8 +56,13 @@ def emails(
     for name, label in (("subject", "Subject Line"), ("preheader", "Preview Text"), ("body", "Body")):
         guarded = getattr(newest, name), getattr(earlier, name)
         yield _of_all([(one, _pasted(name, label, one, guarded)) for one in sent])
-    if links := [(one, answer) for one in sent if (answer := _opt_out(one.body, newest.body, prefix))]:
-        yield _of_all(links)
+    for each in (
+        [(one, _opt_out(one.body, newest.body, prefix)) for one in sent],
+        [(one, _plain_text(one.text, prefix)) for one in sent],
+        [(one, _amp(one.amp)) for one in sent],
+    ):
+        if told := [(one, answer) for one, answer in each if answer is not None]:
+            yield _of_all(told)
     if old := _of_earlier(sent, earlier):
         yield Answer(
             "snippet_person", "Snippet asks whose copy it is", "warning",
@@ -137,6 +145,31 @@ def _opt_out(html: str | None, snippet: str, prefix: str) -> Answer | None:
             "shown a variant has none.", fix,
         )  # fmt: skip
     return Answer(rule, title, "good", "The email has no unsubscribe tag, so Klaviyo adds a link to it.")
+
+
+def _plain_text(text: str, prefix: str) -> Answer | None:
+    """Klaviyo makes the plain-text version of the template's own text, so the snippet is pasted there as well. To ask
+    for our copy prints nothing: an author may keep the condition and write a text of their own."""
+    rule, title = "plain_text", "Plain-text version is readable"
+    if not text.strip():
+        return None
+    if re.search(rf"\{{\{{[^{{}}]*\b{re.escape(prefix)}_body\b", text):
+        return Answer(
+            rule, title, "wrong", f"The email's plain-text version prints {prefix}_body: who reads mail as plain text "
+            "is shown the source of its HTML.",
+            "In Klaviyo, edit the plain-text version: put the control's text there, in the place of the snippet.",
+        )  # fmt: skip
+    return Answer(rule, title, "good", f"The email's plain-text version does not print {prefix}_body.")
+
+
+def _amp(amp: str) -> Answer | None:
+    if not amp.strip():
+        return None
+    return Answer(
+        "amp", "No AMP version hides the copy", "warning", "The email has an AMP version. Mail programs that know AMP "
+        "show it in the place of our copy, and clicks on it count for the variant.",
+        "In Klaviyo, take the AMP version out of this email.",
+    )  # fmt: skip
 
 
 def _around(html: str, prefix: str) -> str:

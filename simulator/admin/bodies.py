@@ -68,7 +68,8 @@ class DelayBody(Body):
 
 
 class EmailBody(Body):
-    """`prefix` names the profile properties with generated content, for the judge and the literal snippet."""
+    """`prefix` names the profile properties with generated content, for the judge and the literal snippet. `text` and
+    `amp` can be read of the template, and are shown to nobody."""
 
     type: Literal["send-email"]
     id: str | None = None
@@ -77,6 +78,8 @@ class EmailBody(Body):
     subject: str
     preview_text: str = ""
     html: str
+    text: str = ""
+    amp: str | None = None
     from_email: str = "hello@shop.example"
     from_label: str = "Shop"
     prefix: str = "jai"
@@ -131,6 +134,8 @@ class ActionPatch(Body):
     subject: str | None = None
     preview_text: str | None = None
     html: str | None = None
+    text: str | None = None
+    amp: str | None = None
     prefix: str | None = None
 
 

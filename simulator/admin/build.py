@@ -13,7 +13,7 @@ CHANGEABLE = {
     "send-webhook": {"status", "url", "headers", "body", "name"},
     "time-delay": {"unit", "value", "until_time", "until_weekdays"},
     "conditional-split": set[str](),
-    "send-email": {"status", "name", "subject", "preview_text", "html", "prefix"},
+    "send-email": {"status", "name", "subject", "preview_text", "html", "text", "amp", "prefix"},
 }
 
 
@@ -61,8 +61,8 @@ def _action(world: World, flow_id: str, wanted: ActionBody) -> FlowAction:
         message = FlowMessage(
             wanted.message_id or ids.short(), action_id, "email", wanted.name, now, now, template_id=ids.short(),
             subject=wanted.subject,
-            preview_text=wanted.preview_text, html=wanted.html, from_email=wanted.from_email,
-            from_label=wanted.from_label, prefix=wanted.prefix,
+            preview_text=wanted.preview_text, html=wanted.html, text=wanted.text, amp=wanted.amp,
+            from_email=wanted.from_email, from_label=wanted.from_label, prefix=wanted.prefix,
         )  # fmt: skip
     return FlowAction(action_id, flow_id, wanted.type, wanted.status, now, now, message=message)
 

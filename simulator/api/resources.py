@@ -156,8 +156,8 @@ def template(base: str, it: FlowMessage, paths: Paths) -> Json:
         "name": it.name,
         "editor_type": "CODE",
         "html": it.html,
-        "text": "",
-        "amp": None,
+        "text": it.text,
+        "amp": it.amp,
         "created": iso(it.created_at),
         "updated": iso(it.updated_at),
     }

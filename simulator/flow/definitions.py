@@ -41,7 +41,8 @@ def literal_snippet(prefix: str) -> EmailText:
 
 @dataclass(slots=True)
 class FlowMessage:
-    """What a webhook or email step sends. `prefix` names the profile properties that carry generated content."""
+    """What a webhook or email step sends. `prefix` names the profile properties that carry generated content; `text`
+    and `amp` can be read of the template, and are shown to nobody."""
 
     id: str
     action_id: str
@@ -53,6 +54,8 @@ class FlowMessage:
     subject: str = ""
     preview_text: str = ""
     html: str = ""
+    text: str = ""
+    amp: str | None = None
     from_email: str = "hello@shop.example"
     from_label: str = "Shop"
     prefix: str = "jai"

@@ -6,10 +6,10 @@ from aiohttp import web
 
 from shared.errors import Permanent
 from shared.klaviyo.campaigns import read_campaign_messages
-from shared.klaviyo.client import Flow, KlaviyoClient
+from shared.klaviyo.client import Flow, KlaviyoClient, MessageParts
 from shared.klaviyo.flows import Wait, read_flow_messages
 from simulator.faults import Fault
-from tests.contract.klaviyo_stage import Hurrying, account_in_a_box, add_flows, serving_with
+from tests.contract.klaviyo_stage import PAGE_SCOPES, Hurrying, account_in_a_box, add_flows, serving_with
 
 
 class Only:
@@ -35,6 +35,29 @@ async def test_flows_are_read_page_by_page_within_the_limits() -> None:
             (found[1].name, Wait(300, 300)),
         ]
         assert all(request.status == 200 for request in box.world.log.since(0, None, 10_000))
+
+
+async def test_the_three_parts_of_an_email_are_read_where_the_key_may() -> None:
+    async with account_in_a_box(PAGE_SCOPES | {"templates:read"}) as (client, box, account):
+        add_flows(box, account, 1)
+        [flow] = account.flows.values()
+        email = flow.actions[-1].message
+        assert email is not None
+
+        plain = await client.message_parts(email.id)
+        email.html, email.text, email.amp = "<p>h</p>", "t", "<html amp4email>"
+        whole = await client.message_parts(email.id)
+
+        assert plain == MessageParts("h")
+        assert whole == MessageParts("<p>h</p>", "t", "<html amp4email>")
+        assert await client.message_parts("AAAAAA") is None
+    async with account_in_a_box() as (client, box, account):
+        add_flows(box, account, 1)
+        [flow] = account.flows.values()
+        email = flow.actions[-1].message
+        assert email is not None
+
+        assert await client.message_parts(email.id) is None
 
 
 async def test_campaigns_are_read_with_their_messages_page_by_page() -> None:

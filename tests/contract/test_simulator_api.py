@@ -25,7 +25,7 @@ async def add_flow(caller: Caller, account: Account, name: str = "Welcome") -> d
     actions = [
         {"type": "send-webhook", "url": "https://gateway.example/x", "headers": {"X-Api-Key": "k"}, "body": "{}"},
         {"type": "time-delay", "unit": "minutes", "value": 3},
-        {"type": "send-email", "name": "Welcome 1", "subject": "Hi", "html": "<p>{% unsubscribe %}</p>"},
+        {"type": "send-email", "name": "Welcome 1", "subject": "Hi", "html": "<p>{% unsubscribe %}</p>", "text": "Bye"},
     ]
     made: dict[str, Any] = await caller.sim("POST", f"/accounts/{account.id}/flows", {"name": name, "actions": actions})
     return made
@@ -163,7 +163,8 @@ async def test_the_whole_graph_of_a_flow_can_be_read(caller: Caller, account: Ac
     assert [it["id"] for it in messages.json["data"]] == [mail["message_id"]]
     assert mail["message_id"] != mail["id"]
     assert message.json["data"]["relationships"]["flow-action"]["data"]["id"] == mail["id"]
-    assert template.json["data"]["attributes"]["html"] == "<p>{% unsubscribe %}</p>"
+    attributes = template.json["data"]["attributes"]
+    assert (attributes["html"], attributes["text"], attributes["amp"]) == ("<p>{% unsubscribe %}</p>", "Bye", None)
 
 
 async def test_collections_are_paged_by_a_link_that_is_followed_as_it_is(

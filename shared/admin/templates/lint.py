@@ -74,9 +74,14 @@ async def _read(asking: Asking, asked: OneTemplate) -> _Seen:
 
 
 async def _sent(klaviyo: KlaviyoClient, treatment: FlowAction) -> list[Email]:
-    """Each email of the step with its body, where the key may read it."""
+    """Each email of the step with its bodies, where the key may read them."""
     found = emails_of(treatment, await klaviyo.flow_messages(treatment.action_id))
-    return [replace(one, body=await klaviyo.message_html(one.message_id)) if one.message_id else one for one in found]
+    return [await _with_bodies(klaviyo, one) for one in found]
+
+
+async def _with_bodies(klaviyo: KlaviyoClient, email: Email) -> Email:
+    parts = await klaviyo.message_parts(email.message_id) if email.message_id else None
+    return replace(email, body=parts.html, text=parts.text, amp=parts.amp) if parts else email
 
 
 def _needed(place: Place | None, template_id: str) -> tuple[str, str]:

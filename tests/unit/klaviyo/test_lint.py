@@ -187,6 +187,36 @@ def test_an_email_that_klaviyo_lists_beside_the_steps_definition_is_read_too() -
     assert answers["one_message"].outcome == "warning"
 
 
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        (SNIPPET.body, "wrong"),
+        (EARLIER.body.replace("'", "&#39;"), "wrong"),
+        ("{{ person.jai_body|safe }}", "wrong"),
+        (SNIPPET.body.replace("{{ person|lookup:'jai_body'|safe }}", "Hello"), "good"),
+        ("Hello {{ person.first_name }}. {% unsubscribe %}", "good"),
+        ("{{ person|lookup:'jai2_body' }}", "good"),
+    ],
+)
+def test_a_plain_text_version_that_prints_the_body_is_found(text: str, outcome: Outcome) -> None:
+    """There it is the source of HTML."""
+    read = flow()
+
+    answer = said(replace(read, sent=[replace(one, text=text) for one in read.sent]))["plain_text"]
+
+    assert answer.outcome == outcome
+    assert ("edit the plain-text version" in answer.fix) == (outcome == "wrong")
+
+
+def test_an_amp_version_is_warned_of_and_what_is_not_there_is_not_spoken_of() -> None:
+    read = flow()
+
+    answers = said(replace(read, sent=[replace(one, amp="<html amp4email>") for one in read.sent]))
+
+    assert answers["amp"].outcome == "warning"
+    assert not {"amp", "plain_text"} & set(said(read))
+
+
 BYE = "{% unsubscribe 'Bye' %}"
 LEAVING = snippet(*PLACE[:2], Control("Hello", "", f"<p>Hello</p>{{% if person.vip %}}x{{% endif %}}{BYE}"))
 WITH_LINK = replace(WANTED, snippet=LEAVING)
