@@ -32,7 +32,8 @@ _WHY = {
     "empty_body": "shows neither words nor a picture to whoever lacks a field, or to all; give it words that do not "
     "depend on one",
     "body_too_large": f"is larger than the {BODY_BYTES // 1000} KB that fit a profile; shorten it",
-    "unsafe_link": f"has a link that is none of {', '.join(sorted(SCHEMES))}",
+    "unsafe_link": f"has a link that is none of {', '.join(sorted(SCHEMES))}, for whoever lacks a field or for all; "
+    "let its fallback be a whole address, with https://",
     "render_limit": "loops or grows too much; repeat less",
     "render_failed": "cannot be computed: a filter does not fit its value",
     "unfilled_tag": "still shows {{ or {% when all is filled in, and Klaviyo fills in nothing inside a profile "
@@ -161,8 +162,8 @@ def _read_whole(variant: VariantCopy, required: frozenset[str], fields: frozense
         return Reading([found("body", what, "unsafe_place")])
     findings = [found("body", what, "link") for what in _link_faults(made.body if variant.is_mjml else variant.body)]
     try:
-        compiled.render(dict.fromkeys(required, _SAMPLE))
-        shown = compiled.render(dict.fromkeys(fields | required, _SAMPLE))
+        compiled.render(dict.fromkeys(required, _SAMPLE), sample=_SAMPLE)
+        shown = compiled.render(dict.fromkeys(fields | required, _SAMPLE), sample=_SAMPLE)
     except RenderError as error:
         place = "subject" if error.reason == "empty_subject" else "body"
         check = "body_size" if error.reason == "body_too_large" else "can_be_served"

@@ -12,7 +12,7 @@ from liquid import BoundTemplate
 from liquid.exceptions import ResourceLimitError, UndefinedError
 
 from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces, shown_to_some, surely_shown
-from shared.rendering.places import UnsafePlace, links_are_safe, value_may_start_link
+from shared.rendering.places import UnsafePlace, links_are_safe, marked, settled, value_may_start_link
 from shared.rendering.sight import may_hide, says_something, shows_something
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.jobs import Fields
@@ -48,19 +48,22 @@ class CompiledCopy:
     check_links: bool
     check_sight: bool
 
-    def render(self, fields: Fields) -> Vars:
-        """The three texts for one person. Raises RenderError."""
+    def render(self, fields: Fields, *, sample: str = "") -> Vars:
+        """The three texts for one person. `sample`: a value that stands for any, and need not be a link where one is
+        wanted. Raises RenderError."""
         values = {name: value if value.isprintable() else _UNWANTED.sub("", value) for name, value in fields.items()}
         subject = _one_line(_fill(self.subject, values), SUBJECT_CHARS)
         preheader = _one_line(_fill(self.preheader, values), PREHEADER_CHARS)
-        body = _fill(self.body, values)
+        body, leads = _fill(self.body, values), True
+        if self.check_links:
+            body, leads = settled(body, sample)
         if not says_something(subject):
             raise RenderError("empty_subject")
         if self.check_sight and not shows_something(body):
             raise RenderError("empty_body")
         if len(body) > BODY_BYTES // 4 and _too_large(body):
             raise RenderError("body_too_large")
-        if self.check_links and not links_are_safe(body):
+        if self.check_links and not (leads and links_are_safe(body)):
             raise RenderError("unsafe_link")
         return Vars(subject, preheader, body)
 
@@ -72,6 +75,8 @@ def compile_copy(source: VariantSource) -> CompiledCopy:
         body = parse_body(source.body)
         check_links = value_may_start_link(pieces(source.body))
         check_sight = not shows_something(surely_shown(body)) or may_hide(shown_to_some(body))
+        if check_links:
+            body = parse_body(marked(source.body))
         return CompiledCopy(subject, preheader, body, check_links, check_sight)
     except NotInTheLanguage as error:
         raise RenderError("copy_broken", str(error)) from error

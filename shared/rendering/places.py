@@ -21,9 +21,11 @@ SCHEMES = frozenset({"http", "https", "mailto", "tel", "sms"})
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _IGNORED_IN_URLS = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]+")  # browsers skip most of these before the colon
-_LINK = re.compile(
-    rf"(?:{'|'.join(sorted(_URL_ATTRIBUTES, key=len, reverse=True))})\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE
-)
+_NAME = "|".join(sorted(_URL_ATTRIBUTES, key=len, reverse=True))
+_LINK = re.compile(rf"(?:{_NAME})\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
+_MARK = "\x02"  # no value holds one: control characters leave values before they are filled in
+_BEGUN = re.compile(rf"(?<![\w-])(?:{_NAME})\s*=\s*[\"'](?=\s*\{{[{{%])", re.IGNORECASE)
+_MARKED = re.compile(rf"(?P<name>{_NAME})(?P<before>\s*=\s*[\"']){_MARK}\s*(?P<url>[^\"'<>]*)", re.IGNORECASE)
 # The space inside shows missing quotes: a parser ends an unquoted attribute there.
 _PROBE = re.compile(r"jai (\d+)=jai")
 
@@ -51,6 +53,29 @@ def value_may_start_link(pieces: Iterable[str | None]) -> bool:
 def links_are_safe(body: str) -> bool:
     """Whether every link of a rendered body has a harmless scheme, or none."""
     return all(_scheme_is_safe(unescape(double or single)) for double, single in _LINK.findall(body))
+
+
+def marked(source: str) -> str:
+    """The source with a mark in each link that begins with a tag, so that `settled` finds what was filled in there."""
+    return _BEGUN.sub(lambda found: found[0] + _MARK, source.replace(_MARK, ""))
+
+
+def settled(body: str, sample: str = "") -> tuple[str, bool]:
+    """A rendered body without its marks, and whether each marked link leads somewhere. A mail has no page that
+    `/products/x` could belong to, so that is a dead button; `//host/x`, as shops give pictures, lacks nothing but the
+    scheme. No picture at all is none, no link is dead. What begins with `sample` is no person's value."""
+    leads = True
+
+    def whole(found: re.Match[str]) -> str:
+        nonlocal leads
+        url = found["url"]
+        if re.match(r"//\w", url):
+            url = f"https:{url}"
+        elif not (url.startswith("#") or (sample and url.startswith(sample))):
+            leads &= scheme_of(unescape(url)) is not None or not (url or found["name"].lower() == "href")
+        return f"{found['name']}{found['before']}{url}"
+
+    return _MARKED.sub(whole, body), leads
 
 
 def links_of(pieces: Iterable[str | None]) -> list[tuple[str, str, str]]:

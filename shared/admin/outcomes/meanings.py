@@ -23,7 +23,10 @@ _LOOKED_AT = (
     "somebody looked at it; nothing was written, and it counts nowhere",
     "somebody looked at it and had it written; it counts nowhere",
 )
-_VALUE = Meaning("a person's value would break the email", "look at what the webhook puts in `fields`")
+_VALUE = Meaning(
+    "a person's value would break the email, or is a link that leads nowhere",
+    "look at what the webhook puts in `fields`",
+)
 _VARIANT = Meaning("the variant itself", "its checks look for this: correct it and have it approved again")
 
 DECISIONS: Mapping[str, Meaning] = {

@@ -125,6 +125,26 @@ def test_a_link_that_is_not_for_mail_is_refused(attribute: str, said: str) -> No
         assert 'href="' in found
 
 
+@pytest.mark.parametrize(
+    ("link", "refused"),
+    [
+        ("{{ a | default: '/shop' }}", True),
+        ("{{ a | default: 'www.shop.example' }}", True),
+        ("{% if a %}{{ a }}{% endif %}", True),
+        ("{% if a %}{{ a }}{% else %}https://shop.example{% endif %}", False),
+        ("{{ a | default: 'https://shop.example' }}", False),
+        ("{{ a | default: '//shop.example' }}", False),
+        ("{{ a | default: '#' }}", False),
+        ("{{ b }}/path", False),
+    ],
+)
+def test_a_fallback_that_leads_nowhere_in_a_mail_is_refused(link: str, refused: bool) -> None:
+    found = faults("b", body=f'<p>Hello</p><a href="{link}">Go</a>')
+
+    assert [one for one in found if "let its fallback be a whole address" in one] == found
+    assert bool(found) == refused
+
+
 def test_each_faulty_link_is_told_once() -> None:
     body = '<p>Hi</p><a href="/a">1</a><a href="/a">2</a><img src="/b.png">'
 

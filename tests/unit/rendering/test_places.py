@@ -67,7 +67,7 @@ def test_a_link_with_another_scheme_is_unsafe(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["https://a.example/?b=c:d", "HTTP://a.example", "mailto:a@b.example", "tel:+1", "/x:y", "", "#x"]
 )
-def test_a_link_for_mail_is_safe(url: str) -> None:
+def test_a_link_without_a_scheme_or_with_one_for_mail_is_harmless(url: str) -> None:
     assert links_are_safe(f'<a href="{url}">x</a>')
 
 
@@ -80,6 +80,67 @@ def test_a_value_that_makes_a_link_dangerous_is_control() -> None:
     with pytest.raises(RenderError) as caught:
         copy.render({"link": "javascript:alert(1)"})
     assert caught.value.reason == "unsafe_link"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://shop.example/?a=1", "HTTP://a.example", "mailto:a@b.example", "tel:+1", "sms:+1", "#offers",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("body", ['<a href="{{ link }}">Go</a>', "<p>x</p><img alt='' src = ' {{- link }}'>"])
+def test_a_value_that_is_a_link_for_mail_stays_as_it_is(value: str, body: str) -> None:
+    rendered = compile_copy(source(body=f"<p>Hi</p>{body}")).render({"link": value}).body
+
+    assert rendered == f"<p>Hi</p>{body}".replace(" {{- link }}", value).replace("{{ link }}", value)
+
+
+@pytest.mark.parametrize(
+    "value", ["www.shop.example/x", "/products/x", "products", "?a=1", "/\\evil.example", "//", "///x", "\\\\x"]
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<a href="{{ link }}">Go</a>', "<img alt='' SRC = '{{ link }}'>",
+        '<a href="{% if a %}{% endif %}{{ link }}">x</a>',
+        '<!--[if mso]><td background="{{ link }}"><![endif]-->', "{% assign u = link %}<a href='{{ u }}'>x</a>",
+    ],
+)  # fmt: skip
+def test_a_value_that_leads_nowhere_in_a_mail_is_control(value: str, body: str) -> None:
+    """No page is there that it could belong to: a dead button."""
+    copy = compile_copy(source(body=f"<p>Hi</p>{body}"))
+
+    with pytest.raises(RenderError) as caught:
+        copy.render({"link": value})
+    assert caught.value.reason == "unsafe_link"
+
+
+def test_a_value_that_lacks_the_scheme_alone_gets_it() -> None:
+    copy = compile_copy(source(body='<p>//x</p><img alt="" src="{{ link }}?w=1"><a href=\'{{ link }}\'>x</a>'))
+
+    assert copy.render({"link": "//cdn.shop.example/a.png"}).body == (
+        '<p>//x</p><img alt="" src="https://cdn.shop.example/a.png?w=1">'
+        "<a href='https://cdn.shop.example/a.png'>x</a>"
+    )
+
+
+def test_only_links_that_begin_with_a_value_must_have_a_scheme() -> None:
+    """What an author has written is judged when it is saved."""
+    body = '<a href="/old">x</a><a href="#top">y</a><p>data="5" href="z"</p><a href="{{ link }}">Go</a>'
+
+    assert compile_copy(source(body=body)).render({"link": "https://a.example"}).body == body.replace(
+        "{{ link }}", "https://a.example"
+    )
+
+
+def test_no_picture_is_none_and_no_link_is_dead() -> None:
+    picture, link = '<img src="{{ a | default: \'\' }}" alt="">', '<a href="{% if a %}{{ a }}{% endif %}">x</a>'
+
+    assert compile_copy(source(body=f"<p>Hi</p>{picture}")).render({}).body == '<p>Hi</p><img src="" alt="">'
+    with pytest.raises(RenderError, match="empty_body"):
+        compile_copy(source(body=picture)).render({})
+    with pytest.raises(RenderError, match="unsafe_link"):
+        compile_copy(source(body=link)).render({})
 
 
 def test_an_unsafe_place_tells_its_author_where() -> None:
