@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -43,11 +43,14 @@ class Records(Protocol):
 
 @dataclass(slots=True)
 class _Sorted:
-    """A batch taken apart: new requests, requests seen again under another id, and all that was stored before."""
+    """A batch taken apart: new requests, requests seen again under another id, and all that was stored before.
+
+    `accepted_last`: of new requests that this batch repeats, when that was."""
 
     fresh: list[GenerateJob] = field(default_factory=list)
     aliases: list[Alias] = field(default_factory=list)
     again: list[Stored] = field(default_factory=list)
+    accepted_last: dict[UUID, datetime] = field(default_factory=dict)
 
 
 class Generator:
@@ -64,13 +67,18 @@ class Generator:
         with tracing.part("find what is stored"):
             found = await self._find(sound, configs)
         batch = sort_out(sound, found.stored)
-        generations, failures = await self._compose(batch.fresh, configs, found.last)
-        writes = [*await self._remember(generations), *_asked_again(batch.again, configs)]
-        if batch.aliases:
-            await self._records.insert_aliases_once(batch.aliases)
-        if due := [write for write in writes if write is not None]:
+        generations, failures = await self._compose(batch, configs, found.last)
+        remembered = await self._remember(generations)
+        last = batch.accepted_last
+        repeated = [one.accepted_again(last[one.generation_id]) for one in remembered if one.generation_id in last]
+        writes = [
+            write for one in (*remembered, *repeated, *batch.again) if (write := _write(one, configs)) is not None
+        ]
+        if aliases := [one for one in batch.aliases if one.alias_id not in failures]:
+            await self._records.insert_aliases_once(aliases)
+        if writes:
             with tracing.part("publish writes"):
-                await self._publish(due)
+                await self._publish(writes)
         return [
             Permanent("this job cannot be stored", reason=fault) if fault else failures.get(job.generation_id)
             for job, fault in zip(jobs, faults, strict=True)
@@ -89,12 +97,13 @@ class Generator:
         return await self._records.find(sorted(days), ids, [*people]) if ids else Found()
 
     async def _compose(
-        self, jobs: Sequence[GenerateJob], configs: Mapping[UUID, OrgConfig], last: Mapping[Person, UUID]
+        self, batch: _Sorted, configs: Mapping[UUID, OrgConfig], last: Mapping[Person, UUID]
     ) -> tuple[list[Generation], dict[UUID, Exception]]:
+        """The generations of new requests; by the ids of those that failed and of their aliases, why."""
         generations: list[Generation] = []
         failures: dict[UUID, Exception] = {}
         got = dict(last)
-        for number, job in enumerate(jobs, start=1):
+        for number, job in enumerate(batch.fresh, start=1):
             try:
                 made = compose(job, configs[job.org_id], self._renderer, got.get(person := _person(job)))
                 generations.append(made)
@@ -104,10 +113,13 @@ class Generator:
                 failures[job.generation_id] = error
             if number % _COMPOSED_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        # An alias of what is not stored yet is tried again too: it may come first then, and be the generation.
+        of_aliases = {one.alias_id: failures.get(one.generation_id) for one in batch.aliases}
+        failures |= {alias_id: failure for alias_id, failure in of_aliases.items() if failure is not None}
         return generations, failures
 
-    async def _remember(self, generations: Sequence[Generation]) -> list[WriteJob | None]:
-        """Store what is new; the writes of what is stored now, ours or that of whoever was faster."""
+    async def _remember(self, generations: Sequence[Generation]) -> list[Stored]:
+        """Store what is new; what is stored now, ours or that of whoever was faster."""
         if not generations:
             return []
         unstored = {
@@ -122,12 +134,12 @@ class Generator:
         counts = Counter((one.decision, one.reason) for one in generations if one.generation_id in inserted)
         for (decision, reason), number in counts.items():
             metrics.count("generations_total", number, decision=decision, reason=reason)
-        writes = [one.write for one in generations if one.generation_id in inserted]
-        if overtaken := [one for one in generations if one.generation_id not in inserted]:
-            ids = [one.generation_id for one in overtaken]
-            found = await self._records.find(sorted({one.day for one in overtaken}), ids)
-            writes += [one.write for one in found.stored.values()]
-        return writes
+        stored = [one.stored for one in generations if one.generation_id in inserted]
+        if overtaken := {one.generation_id: one for one in generations if one.generation_id not in inserted}:
+            found = await self._records.find(sorted({one.day for one in overtaken.values()}), [*overtaken])
+            # The faster one may have had an earlier webhook of the same request, and knows nothing of ours.
+            stored += [one.accepted_again(overtaken[the_id].accepted_at) for the_id, one in found.stored.items()]
+        return stored
 
 
 def sort_out(jobs: Iterable[GenerateJob], stored: Mapping[UUID, Stored]) -> _Sorted:
@@ -141,25 +153,24 @@ def sort_out(jobs: Iterable[GenerateJob], stored: Mapping[UUID, Stored]) -> _Sor
     again: dict[UUID, Stored] = {}
     for job in sorted(jobs, key=lambda job: job.accepted_at):
         same, earlier = known.get(job.generation_id), known.get(job.earlier_id)
-        if same is not None:
-            if isinstance(same, Stored):
-                again[same.generation_id] = same.accepted_again(job.accepted_at)
-        elif earlier is not None and earlier.accepted_at > job.accepted_at - _WINDOW:
+        if same is None and earlier is not None and earlier.accepted_at > job.accepted_at - _WINDOW:
             batch.aliases.append(
                 Alias(job.generation_id, job.org_id, earlier.generation_id, earlier.day, job.accepted_at)
             )
-            known[job.generation_id] = earlier
-            if isinstance(earlier, Stored):
-                again[earlier.generation_id] = earlier.accepted_again(job.accepted_at)
-        else:
+            known[job.generation_id] = same = earlier
+        if same is None:
             batch.fresh.append(job)
             known[job.generation_id] = job
+        elif isinstance(same, Stored):
+            again[same.generation_id] = same.accepted_again(job.accepted_at)
+        elif job.accepted_at > same.accepted_at:  # else it is the same webhook, delivered twice
+            batch.accepted_last[same.generation_id] = job.accepted_at
     batch.again = [*again.values()]
     return batch
 
 
-def _asked_again(again: Iterable[Stored], configs: Mapping[UUID, OrgConfig]) -> Iterable[WriteJob | None]:
-    return (asked_again(one, configs[one.write.org_id]) for one in again if one.write is not None)
+def _write(stored: Stored, configs: Mapping[UUID, OrgConfig]) -> WriteJob | None:
+    return asked_again(stored, configs[stored.write.org_id]) if stored.write is not None else None
 
 
 def _person(job: GenerateJob) -> Person:

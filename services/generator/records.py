@@ -60,6 +60,14 @@ class Generation:
             deadline_at=self.deadline_at,
         )
 
+    @property
+    def stored(self) -> "Stored":
+        """The same, as a repeated request finds it."""
+        return Stored(
+            self.generation_id, self.day, self.accepted_at, self.write, self.template_id, self.copy_id,
+            self.variant_version,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -79,14 +87,14 @@ class Stored:
         return self.write is not None and self.write.accepted_at > self.accepted_at
 
     def accepted_again(self, at: datetime) -> "Stored":
-        """The same generation, its write due for the email that this later webhook leads to.
+        """The same generation, its write due for the email that this later webhook leads to; of several, the last.
 
         A redelivered message carries the first moment and changes nothing. A webhook that Klaviyo repeats, or a person
         who comes back within the window with the same body, leads to a later email: the copy must be there then too.
         """
-        if self.write is None or at <= self.accepted_at:
+        if self.write is None or at <= self.write.accepted_at:
             return self
-        later = {"accepted_at": at, "deadline_at": self.write.deadline_at + (at - self.accepted_at)}
+        later = {"accepted_at": at, "deadline_at": self.write.deadline_at + (at - self.write.accepted_at)}
         return replace(self, write=self.write.model_copy(update=later))
 
 

@@ -17,7 +17,7 @@ from shared.clock import FrozenClock
 from shared.errors import Outage, Permanent
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.ids import window_start
-from shared.schemas.jobs import Attrs, Fields, GenerateJob, WriteJob
+from shared.schemas.jobs import Attrs, Fields, GenerateJob, Preview, WriteJob
 from tests.unit.generator.given import COPIES, ORG, TEN, config, job, source, template
 
 EDGE = window_start(TEN) + timedelta(hours=1)
@@ -84,6 +84,11 @@ def generator(memory: Memory, published: list[WriteJob]) -> Generator:
     return Generator(memory, Catalog(memory, FrozenClock(), max_bytes=100_000), Fragile(), publish)
 
 
+def again(one: GenerateJob, later: timedelta) -> GenerateJob:
+    """The same webhook, accepted once more within its window."""
+    return one.model_copy(update={"accepted_at": one.accepted_at + later})
+
+
 def stored(one: GenerateJob, accepted_at: datetime | None = None) -> Stored:
     return Stored(one.generation_id, one.day, accepted_at or one.accepted_at, None)
 
@@ -120,7 +125,7 @@ async def test_a_webhook_accepted_again_later_asks_for_the_same_copy_until_its_o
     one, wait = job(), timedelta(minutes=5)
     await handle([one])
 
-    await handle([one.model_copy(update={"accepted_at": one.accepted_at + wait})])
+    await handle([again(one, wait)])
 
     first, second = published
     assert len(memory.generations) == 1
@@ -151,7 +156,7 @@ async def test_copy_that_was_withdrawn_is_not_written_for_a_later_email(
     memory.served = config(*filter(None, [meanwhile]))
 
     await handle([one])
-    await handle([one.model_copy(update={"accepted_at": one.accepted_at + timedelta(minutes=35)})])
+    await handle([again(one, timedelta(minutes=35))])
 
     first, delivered_again, later = published
     assert delivered_again == first
@@ -170,6 +175,56 @@ async def test_who_was_overtaken_publishes_what_the_faster_one_stored() -> None:
     await generator(memory, published)([one])
 
     assert published == [faster.write]
+
+
+async def test_a_faster_replica_with_the_earlier_webhook_does_not_cost_the_later_email_its_copy() -> None:
+    memory, published = Memory(), list[WriteJob]()
+    one = job()
+    await generator(memory, [])([one])
+    faster = memory.generations.pop(one.generation_id)
+    memory.overtaken_by = [faster]
+    wait = timedelta(minutes=6)
+
+    await generator(memory, published)([again(one, wait)])
+
+    [write] = published
+    assert faster.write is not None
+    assert (write.generation_id, write.action) == (one.generation_id, "write")
+    assert write.accepted_at - one.accepted_at == write.deadline_at - faster.write.deadline_at == wait
+
+
+@pytest.mark.parametrize("overtaken", [False, True])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3,), (2, 1), (1, 2)])
+async def test_a_webhook_repeated_behind_another_one_is_the_newest_in_whatever_batches_they_come(
+    sizes: tuple[int, ...], overtaken: bool
+) -> None:
+    memory, published = Memory(), list[WriteJob]()
+    first, other = job(TEN, b'{"a":1}'), job(TEN + timedelta(minutes=3), b'{"a":2}')
+    jobs = iter([first, other, again(first, timedelta(minutes=6))])
+    handle = generator(memory, published)
+    if overtaken:
+        await generator(memory, [])([first])
+        memory.overtaken_by = [memory.generations.pop(first.generation_id)]
+
+    for size in sizes:
+        assert not any(await handle([next(jobs) for _ in range(size)]))
+
+    newest = max(published, key=lambda write: write.accepted_at)
+    earliest = min(published, key=lambda write: write.accepted_at)
+    assert {one.generation_id for one in published} == set(memory.generations)
+    assert newest.generation_id == earliest.generation_id == first.generation_id
+    assert newest.accepted_at - first.accepted_at == timedelta(minutes=6)
+    assert newest.deadline_at - earliest.deadline_at == timedelta(minutes=6)
+
+
+async def test_a_batch_that_holds_one_webhook_twice_asks_for_its_write_once() -> None:
+    memory, published = Memory(), list[WriteJob]()
+    shown = job(user_id="LOOKS1", preview=Preview())
+
+    await generator(memory, published)([job(), job(), shown, again(shown, timedelta(minutes=6))])
+
+    assert len(memory.generations) == 2
+    assert [write.accepted_at for write in published] == [TEN]
 
 
 async def test_a_job_that_nobody_foresaw_and_one_that_cannot_be_stored_do_not_stop_their_neighbours() -> None:
@@ -204,14 +259,25 @@ async def test_an_outage_while_publishing_is_healed_by_the_repeated_batch() -> N
 async def test_a_request_repeated_across_a_windows_edge_is_one_generation_with_an_alias(together: bool) -> None:
     memory, published = Memory(), list[WriteJob]()
     handle = generator(memory, published)
-    first, again = job(EDGE - timedelta(minutes=10)), job(EDGE + timedelta(minutes=10))
+    first, later = job(EDGE - timedelta(minutes=10)), job(EDGE + timedelta(minutes=10))
 
-    for jobs in [[again, first]] if together else [[first], [again]]:
+    for jobs in [[later, first]] if together else [[first], [later]]:
         assert not any(await handle(jobs))
 
     assert set(memory.generations) == {first.generation_id}
-    assert memory.aliases[again.generation_id].generation_id == first.generation_id
-    assert {write.generation_id for write in published} == {first.generation_id}
+    assert memory.aliases[later.generation_id].generation_id == first.generation_id
+    assert [write.generation_id for write in published] == [first.generation_id] * 2
+    assert [write.accepted_at for write in published] == [first.accepted_at, later.accepted_at]
+
+
+async def test_a_repetition_across_the_edge_of_what_failed_is_not_forgotten() -> None:
+    memory = Memory()
+    first, later = (job(EDGE + timedelta(minutes=at), fields={"name": "poison"}) for at in (-10, 10))
+
+    outcomes = await generator(memory, [])([first, later])
+
+    assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
+    assert memory.aliases == {}
 
 
 def case(**minutes: Any) -> list[GenerateJob]:
