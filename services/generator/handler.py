@@ -19,7 +19,7 @@ from services.generator.records import Alias, Found, Generation, Person, Stored
 from services.generator.render import Renderer
 from services.generator.select import Snapshot
 from shared import metrics, tracing
-from shared.errors import Permanent
+from shared.errors import Outage, Permanent, Transient
 from shared.schemas.ids import WINDOW_S, window_start
 from shared.schemas.jobs import GenerateJob, WriteJob
 
@@ -60,7 +60,14 @@ class Generator:
         self._records, self._catalog, self._renderer, self._publish = records, catalog, renderer, publish
 
     async def __call__(self, jobs: Sequence[GenerateJob]) -> Sequence[Exception | None]:
-        """One outcome per job. Raises Outage with nothing promised: repeat the batch."""
+        """One outcome per job. Raises Outage with nothing promised: repeat the batch. Also on a conflict in the
+        database, which is no fault of a job: tried one by one, each would wait for the same lock."""
+        try:
+            return await self._generate(jobs)
+        except Transient as conflict:
+            raise Outage(str(conflict), reason=conflict.reason) from conflict
+
+    async def _generate(self, jobs: Sequence[GenerateJob]) -> Sequence[Exception | None]:
         faults = [fault_of(job) for job in jobs]
         sound = [job for job, fault in zip(jobs, faults, strict=True) if fault is None]
         configs = await self._catalog.orgs({job.org_id for job in sound})

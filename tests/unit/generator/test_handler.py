@@ -14,7 +14,7 @@ from services.generator.records import Alias, Found, Generation, Person, Stored
 from services.generator.render import Renderer
 from services.generator.select import TOO_MANY_ATTRS, Snapshot
 from shared.clock import FrozenClock
-from shared.errors import Outage, Permanent
+from shared.errors import Conflict, Outage, Permanent, Transient
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.ids import window_start
 from shared.schemas.jobs import Attrs, Fields, GenerateJob, Preview, WriteJob
@@ -252,6 +252,31 @@ async def test_an_outage_while_publishing_is_healed_by_the_repeated_batch() -> N
         await broken([job()])
     await generator(memory, published)([job()])
 
+    assert len(memory.generations) == len(published) == 1
+
+
+@pytest.mark.parametrize("kind", [Transient, Conflict])  # a lock that is held, a deadlock
+async def test_a_conflict_in_the_database_spends_no_attempt_of_a_job(kind: type[Transient]) -> None:
+    class Locked(Memory):
+        conflicts = 2
+
+        async def insert_generations_once(self, generations: Sequence[Generation]) -> set[UUID]:
+            if self.conflicts:
+                self.conflicts -= 1
+                raise kind("the database asks to try again", reason="database_conflict")
+            return await super().insert_generations_once(generations)
+
+    memory, published = Locked(), list[WriteJob]()
+    handle = generator(memory, published)
+    jobs = [job(), job(user_id="BAD\x00")]
+
+    for _ in range(2):
+        with pytest.raises(Outage) as outage:
+            await handle(jobs)
+        assert outage.value.reason == "database_conflict"
+    outcomes = await handle(jobs)
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), Permanent]
     assert len(memory.generations) == len(published) == 1
 
 
