@@ -20,6 +20,7 @@ from shared import logs, metrics
 from shared.clock import Clock
 from shared.errors import Conflict, Failure, Outage, Permanent, Throttled
 from shared.exports import Record
+from shared.messaging.in_time import in_time, limit_of
 from shared.messaging.topology import EXPORT_HOUR
 from shared.messaging.verdict import describe
 from shared.schemas.jobs import ExportHourJob
@@ -27,6 +28,7 @@ from shared.schemas.jobs import ExportHourJob
 log = logs.get(__name__)
 
 _WAITED_IN_QUEUE_S = max(EXPORT_HOUR.policy.waits_s)
+_TOO_LONG = "is the line to its bucket fast enough for so large an hour?"
 
 
 class Hours(Leases, Protocol):
@@ -60,7 +62,8 @@ class Buckets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """What an export needs. `lease_s` is virtual; it is renewed while the export runs."""
+    """What an export needs. `lease_s` is virtual; it is renewed while the export runs. `most_s`: real seconds of one
+    try."""
 
     hours: Hours
     reader: Reader
@@ -69,6 +72,7 @@ class Deps:
     lease_s: float
     spool_dir: str | None = None
     resting: Resting = field(default_factory=Resting)
+    most_s: float = limit_of(EXPORT_HOUR)
 
 
 async def export_hours(jobs: Sequence[ExportHourJob], deps: Deps) -> list[BaseException | None]:
@@ -103,7 +107,7 @@ async def export_hour(job: ExportHourJob, deps: Deps) -> None:
     hold = Hold(lease, deps.hours, deps.clock, deps.lease_s)
     try:
         async with hold.renewed():
-            await _export(hold, deps)
+            await in_time(_export(hold, deps), deps.most_s, "exported", hint=_TOO_LONG)
     except Permanent as error:
         deps.resting.answered(lease.org_id)
         metrics.count("export_hours_total", outcome="blocked")

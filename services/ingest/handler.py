@@ -40,6 +40,7 @@ from services.ingest.records import (
 from shared import logs, metrics
 from shared.clock import Clock
 from shared.errors import Conflict, Failure, Outage, Transient
+from shared.messaging.in_time import in_time, limit_of
 from shared.messaging.topology import INGEST_FILE
 from shared.schemas.jobs import IngestFileJob
 
@@ -48,7 +49,7 @@ log = logs.get(__name__)
 _GIVE_BACK_TIMEOUT_S = 5.0
 _TELL_S = 1.0  # real seconds between two words of how far a file is: people watch
 _CLAIM_LOOK_S = 1.0
-_MOST_S = INGEST_FILE.handler_timeout_s - 60  # ours must strike before the consumer's, which tells a file nothing
+_TOO_LONG = "give it in smaller pieces, or from a faster server"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -105,7 +106,7 @@ class Deps:
     max_file_bytes: int
     spool_dir: Path | None
     queue_some: Callable[[Source, datetime], Awaitable[int]]
-    most_s: float = _MOST_S
+    most_s: float = limit_of(INGEST_FILE)
 
 
 async def ingest_files(jobs: Sequence[IngestFileJob], deps: Deps) -> list[BaseException | None]:
@@ -132,7 +133,7 @@ async def _ingest(job: IngestFileJob, deps: Deps) -> None:
         return  # done already: a repeated message
     with logs.bound(org_id=job.org_id, source_id=job.source_id, file_id=job.file_id):
         try:
-            await _in_time(_Loading(file, deps).run(), deps.most_s)
+            await in_time(_Loading(file, deps).run(), deps.most_s, "loaded", hint=_TOO_LONG)
             await _queue_next(file.source, deps)
         except Changed as changed:
             log.info("file.changed", reason=changed.reason)
@@ -151,20 +152,6 @@ async def _ingest(job: IngestFileJob, deps: Deps) -> None:
         except Exception as error:
             await _give_back(file, f"unexpected: {type(error).__name__}", deps, attempts=1)
             raise
-
-
-async def _in_time(loading: Coroutine[None, None, None], most_s: float) -> None:
-    """A file that is never done in time has its attempts too, or it would be fetched again for ever."""
-    try:
-        async with asyncio.timeout(most_s) as limit:
-            await loading
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise Transient(
-            f"not loaded within {most_s / 60:.0f} minutes; give it in smaller pieces, or from a faster server",
-            reason="too_long",
-        ) from None
 
 
 async def _queue_next(source: Source, deps: Deps) -> None:

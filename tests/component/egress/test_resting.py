@@ -1,6 +1,7 @@
 """One customer's server takes no other's time: orgs whose place fails again and again rest."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from services.egress.handler import Deps, export_hours
 from services.egress.resting import Resting
+from services.egress.s3 import S3, S3Options
 from shared.errors import Throttled, Transient
 from shared.exports import HOUR as AN_HOUR
 from shared.messaging.topology import EXPORT_HOUR
@@ -78,6 +80,29 @@ async def test_others_are_exported_meanwhile(world: World, deps: Deps, script: S
     outcomes = await export_hours([*[job(ill)] * 5, job(well)], deps)
 
     assert outcomes[-1] is None
+    assert (await world.hour(well))["state"] == "exported"
+
+
+async def test_an_hour_that_is_never_uploaded_in_time_rests_too_and_says_so(
+    world: World, deps: Deps, script: ScriptedS3
+) -> None:
+    ill, well = [
+        await world.shop(slug, bucket="shared", prefix=slug, endpoint_url=script.url) for slug in ("ill", "well")
+    ]
+    for shop in (ill, well):
+        await world.say(shop, people(3))
+    script.faults["UploadPart"] = ["silence"] * 3
+
+    async with AsyncExitStack() as stack:
+        patient = S3(S3Options(read_timeout_s=60, attempts=1, part_bytes=1024), stack)  # our own limit strikes first
+        outcomes = await export_hours([*[job(ill)] * 4, job(well)], replace(deps, buckets=patient, most_s=2))
+
+    assert [type(one) for one in outcomes] == [Transient, Transient, Throttled, Throttled, type(None)]
+    assert script.seen.count("Abort") == 3
+    assert script.uploads == {}
+    row = await world.hour(ill)
+    assert row["state"] == "pending"
+    assert row["error"].startswith("too_long: not exported within ")
     assert (await world.hour(well))["state"] == "exported"
 
 
