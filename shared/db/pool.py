@@ -38,9 +38,11 @@ OUTAGE_ERRORS = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    # Classes 53 and 58 of SQLSTATE, whole: a full disk, memory or lock table, a page that cannot be read. It is the
+    # server's trouble, whatever was asked.
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.DiskFullError,
     asyncpg.InternalClientError,
     ConnectionError,
 )

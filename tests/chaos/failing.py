@@ -154,8 +154,8 @@ def _wrap_uploads(points: Failpoints, uploads: Collection[str]) -> None:
 
 
 def refuse(share: float, seed: int) -> None:
-    """Answer this share of our statements and connections as PostgreSQL does when it asks to try again. From when the
-    service is built: one that does not start is started again by whoever keeps it running."""
+    """Answer this share of our statements and connections as PostgreSQL does when it asks to try again, or is itself in
+    trouble. From when the service is built: one that does not start is started again by whoever keeps it running."""
     chance, built, settle_heap = random.Random(seed), threading.Event(), runtime.settle_heap
 
     def settled() -> None:
@@ -176,8 +176,11 @@ def refuse(share: float, seed: int) -> None:
         return asked
 
     for name in ("execute", "executemany", "fetch", "fetchrow", "fetchval", "copy_records_to_table"):
-        conflicts = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-        setattr(asyncpg.Connection, name, refusing(getattr(asyncpg.Connection, name), conflicts))
+        refusals = (
+            asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.OutOfMemoryError,
+            asyncpg.PostgresIOError,
+        )  # fmt: skip
+        setattr(asyncpg.Connection, name, refusing(getattr(asyncpg.Connection, name), refusals))
     full = (asyncpg.TooManyConnectionsError, asyncpg.ReadOnlySQLTransactionError)
     Database._acquire = refusing(Database._acquire, full)  # type: ignore[method-assign]  # as `crash_on` does
 

@@ -1,0 +1,42 @@
+"""Which troubles of PostgreSQL are an outage, that work waits for, and not a fault of what was asked."""
+
+from typing import Any, cast
+
+import asyncpg
+import pytest
+
+from shared.db.pool import Database
+from shared.errors import Outage
+
+
+class OneConnection:
+    """A pool of which only taking and giving back is used."""
+
+    async def acquire(self) -> "OneConnection":
+        return self
+
+    async def release(self, connection: Any, *, timeout: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "sqlstate",
+    ["53000", "53100", "53200", "53300", "53400", "57P01", "57P02", "57P03", "58000", "58030", "58P01", "58P02"],
+)
+async def test_regression_a_server_in_trouble_is_an_outage_and_ends_no_service(sqlstate: str) -> None:
+    database = Database(cast("asyncpg.Pool[asyncpg.Record]", OneConnection()))
+
+    with pytest.raises(Outage) as outage:
+        async with database.connection():
+            raise asyncpg.PostgresError.new({"C": sqlstate, "M": "out of shared memory"})
+
+    assert outage.value.reason == "database_unreachable"
+
+
+@pytest.mark.parametrize("sqlstate", ["22P02", "23505", "42601", "XX000"])
+async def test_a_statement_that_is_wrong_is_our_own_fault(sqlstate: str) -> None:
+    database = Database(cast("asyncpg.Pool[asyncpg.Record]", OneConnection()))
+
+    with pytest.raises(asyncpg.PostgresError):
+        async with database.connection():
+            raise asyncpg.PostgresError.new({"C": sqlstate, "M": "is wrong"})
