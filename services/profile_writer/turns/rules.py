@@ -117,7 +117,7 @@ def settle(
         held = given_up(sent.row, held, now)
     match result:
         case None:
-            after, outcomes = _applied(sent, row if not newer else sent.row, held, now)
+            after, outcomes = _applied(sent, row if not newer else _hastened(sent.row, held), held, now)
             if _covered(held):  # by what landed before it or after it, so once more
                 again = replace(_released(row, now), lane=Lane.DIRTY)
                 return _due_again(row, held, now, outcomes) if newer else Verdict(again, held, outcomes)
@@ -158,6 +158,14 @@ def _applied(sent: Sent, row: Pending, held: Held | None, now: datetime) -> tupl
     return (clean if clean.clean_at > now else None), outcomes
 
 
+def _hastened(row: Pending, held: Held | None) -> Pending:
+    """The row as it was sent. Its window ends with that of what the profile counts as, which is the row's own, unless
+    the person was deleted meanwhile."""
+    if held is None or held.ref.generation_id != row.ref.generation_id:
+        return row
+    return replace(row, clean_at=min(row.clean_at, held.clean_at))
+
+
 def _covered(held: Held | None) -> bool:
     """Whether a request of an earlier turn may have landed while this one was in flight (`late_rules.uncovered`)."""
     return held is not None and held.state == "covered"
@@ -191,9 +199,11 @@ def _restored(sent: Sent, held: Held | None) -> Held | None:
     may_show = {before.written_for, *older_for} if before.dirty else set()
     stale_for = {*before.stale_for, *may_show.intersection(held.stale_for)}
     at, until = max(before.decided_at, held.decided_at), max(before.decided_until, held.decided_until)
+    hastened = _hastened(sent.row, held).clean_at < sent.row.clean_at
     return replace(
         before, older_for=tuple(sorted(older_for)), decided_at=at, decided_until=until,
         stale_for=tuple(sorted(stale_for)),
+        clean_at=min(before.clean_at, held.clean_at) if hastened else before.clean_at,
     )  # fmt: skip
 
 

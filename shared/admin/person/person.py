@@ -49,11 +49,18 @@ LOCK_ACCOUNTS = """
     SELECT account_key FROM klaviyo_accounts a
     WHERE EXISTS (SELECT FROM profile_state s
                   WHERE s.account_key = a.account_key AND s.profile_id = $2 AND s.org_id = $1)
+       OR EXISTS (SELECT FROM pending_writes p
+                  WHERE p.account_key = a.account_key AND p.profile_id = $2 AND p.org_id = $1)
     ORDER BY account_key FOR UPDATE
 """
 HASTEN = """
     UPDATE profile_state SET clean_at = least(clean_at, $3), decided_until = least(decided_until, $3)
     WHERE org_id = $1 AND profile_id = $2 AND account_key = ANY($4) AND state <> 'clean'
+"""
+# Whose write is in flight, or leaves before the rows are gone: its answer is what the profile holds from then on.
+HASTEN_PENDING = """
+    UPDATE pending_writes SET clean_at = least(clean_at, $3)
+    WHERE org_id = $1 AND profile_id = $2 AND account_key = ANY($4)
 """
 FORGET_CLEAN = """
     DELETE FROM profile_state WHERE org_id = $1 AND profile_id = $2 AND account_key = ANY($3) AND state = 'clean'
@@ -229,6 +236,7 @@ async def _clean(asking: Asking, asked: DeletePerson) -> int:
         accounts = [row["account_key"] for row in await connection.fetch(LOCK_ACCOUNTS, org_id, user_id)]
         await connection.execute(FORGET_CLEAN, org_id, user_id, accounts)
         hastened = _counted(await connection.execute(HASTEN, org_id, user_id, now, accounts))
+        await connection.execute(HASTEN_PENDING, org_id, user_id, now, accounts)
         if hastened:
             await connection.execute(WAKE, accounts, now)
     return hastened

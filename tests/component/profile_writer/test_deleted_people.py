@@ -5,12 +5,14 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from shared.admin.context import Actor, Asking, Means
 from shared.admin.person import person as operations_person
-from shared.admin.person.person import Deleted
+from shared.admin.person.person import Deleted, DeletePerson
 from shared.admin.run import run
 from shared.api_keys import Peppers
+from simulator.faults import Fault
 from tests.component.cli.rig import PEPPER
 from tests.component.profile_writer.rig import RING, Rig, rigged, writing
 from tests.support.waiting import eventually
@@ -18,10 +20,13 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.timeout(90)
 
 
-async def delete(rig: Rig, person: str) -> Deleted:
+def asking(rig: Rig) -> Asking:
     means = Means(rig.db, rig.clock, RING, Peppers(PEPPER), new_id=uuid4, random_bytes=os.urandom)
-    actor = Actor("Ada", "person", "owner", rig.org_id, "acme")
-    return await run(Asking(means, actor, "request-1"), operations_person.delete, {"user_id": person})
+    return Asking(means, Actor("Ada", "person", "owner", rig.org_id, "acme"), "request-1")
+
+
+async def delete(rig: Rig, person: str) -> Deleted:
+    return await run(asking(rig), operations_person.delete, {"user_id": person})
 
 
 async def test_copy_leaves_the_profile_of_who_is_deleted_long_before_its_window_ends(
@@ -77,3 +82,38 @@ async def test_what_waits_for_who_is_deleted_is_never_sent(database_url: str, am
 
         assert (await rig.outcomes(1))[job.generation_id]["reason"] == "no_stored_copy"
         assert rig.patches() == []
+
+
+async def test_regression_copy_that_is_in_flight_while_its_person_is_deleted_leaves_the_profile_too(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url, factor=3.0) as rig, writing(rig):
+        [person] = rig.people(1)
+        rig.box.world.faults.append(Fault(kind="slow", operation="update_profile", delay_s=4, count=1))
+        job = await rig.generate(person, window_s=36_000)
+        await rig.send(job)
+        await eventually(lambda: "jai_subject" in rig.properties(person), within_s=20)
+
+        done = await delete(rig, person)
+
+        assert done.clean_ups == 1
+        assert (await rig.outcomes(1))[job.generation_id]["outcome"] == "written"  # told after the deletion
+        await eventually(lambda: rig.properties(person) == {}, within_s=20)
+
+
+async def test_what_is_sent_while_its_person_is_being_deleted_leaves_the_profile_too(
+    database_url: str, amqp_url: str
+) -> None:
+    """It waits when the clean-up is hastened, and leaves before its generation is gone."""
+    async with rigged(database_url, amqp_url) as rig, writing(rig):
+        [person] = rig.people(1)
+        await rig.hold(until=rig.clock.now() + timedelta(hours=1))
+        await rig.send(await rig.generate(person, delay_s=36_000, window_s=36_000))
+        await rig.taken_in(1)
+
+        assert operations_person.delete.first is not None
+        await operations_person.delete.first(asking(rig), DeletePerson(user_id=SecretStr(person)))
+        await rig.hold(until=None)
+
+        await eventually(lambda: len(rig.patches()) == 2, within_s=20)
+        assert rig.properties(person) == {}
