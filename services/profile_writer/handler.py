@@ -81,8 +81,9 @@ class Intake:
 
     async def _demand_current(self, desk: Desk, jobs: Sequence[tuple[str, WriteJob]]) -> None:
         """Raises Outage where an org has got another quota since it was asked for: its rows may have followed while we
-        waited for the account, and what came in under the earlier one now would be known to nobody."""
-        current = await desk.account_keys({job.org_id for _, job in jobs})
+        waited for the account, and what came in under the earlier one now would be known to nobody. From here on it
+        keeps its quota until our rows are there, to follow with the others."""
+        current = await desk.hold_account_keys({job.org_id for _, job in jobs})
         if any(current.get(job.org_id) != account_key for account_key, job in jobs):
             raise Outage("an org was connected anew meanwhile", reason="account_changed")
 

@@ -86,6 +86,15 @@ class Desk:
         rows = await self.connection.fetch(self.SELECT_ACCOUNT_KEYS, list(org_ids))
         return {row["org_id"]: row["account_key"] for row in rows}
 
+    # Who changes a key meanwhile waits for us, for milliseconds, and whoever then looks for what stayed under the old
+    # quota sees what we have written. No ring of waiters: who changes keys holds no account, and orgs have one order.
+    HOLD_ACCOUNT_KEYS = f"{SELECT_ACCOUNT_KEYS} ORDER BY org_id FOR SHARE"
+
+    async def hold_account_keys(self, org_ids: Collection[UUID]) -> dict[UUID, str]:
+        """As `account_keys`, and they stay so until the transaction ends."""
+        rows = await self.connection.fetch(self.HOLD_ACCOUNT_KEYS, list(org_ids))
+        return {row["org_id"]: row["account_key"] for row in rows}
+
     SELECT_KNOWN = """
         SELECT k.ord, g.written_for, g.deadline_at, g.clean_at, o.generation_id IS NOT NULL AS ended,
                g.clean_at - make_interval(secs => t.send_window_s) AS latest_at,

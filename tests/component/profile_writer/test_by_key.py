@@ -29,6 +29,7 @@ STATEMENTS = {
     "move_twice": (move_store.SELECT_TWICE, "uuid, text, text, text, text"),
     "move_held": (move_store.MOVE_HELD, "uuid, text, text, text, text"),
     "move_pending": (move_store.MOVE_PENDING, "uuid, text, text, text, text"),
+    "quotas": (Desk.HOLD_ACCOUNT_KEYS, "uuid[]"),
     "known": (Desk.SELECT_KNOWN, "date[], uuid[]"),
     "vars": (Contents.SELECT_VARS, "date[], uuid[]"),
     "agenda": (AgendaStore.SELECT_AGENDA, "text, timestamptz, timestamptz, timestamptz, int, int, int, uuid[]"),

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +14,7 @@ import pytest
 
 from services.profile_writer.handler import Intake
 from services.profile_writer.rows import Held, Key, Lane, Pending, Ref, Verdict
-from services.profile_writer.store import Desk, Store
+from services.profile_writer.store import Desk, Known, Store
 from services.profile_writer.upkeep.move_store import MoveStore
 from shared.admin.context import Actor, Asking, Means
 from shared.admin.errors import Conflict
@@ -22,6 +22,7 @@ from shared.admin.operation import Operation
 from shared.admin.orgs import klaviyo
 from shared.admin.run import run
 from shared.api_keys import Peppers
+from shared.db.pool import Connection, Database
 from shared.errors import Outage
 from shared.klaviyo.client import KlaviyoClient
 from shared.schemas.jobs import WriteJob
@@ -198,6 +199,65 @@ async def test_a_batch_that_waited_while_the_key_changed_is_taken_in_under_the_n
         await intake(rig)([job])
 
         assert await rows(rig, SELECT_WAITING) == [(NEW, job.generation_id, "write", Lane.FRESH)]
+
+
+async def test_regression_a_batch_that_is_taken_in_while_the_key_changes_follows_with_the_others(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        job = await rig.generate(rig.people(1)[0])
+        store = Pausing(rig.db)
+
+        async def changed() -> None:
+            await reconnect(rig)
+            await moves(rig).follow_accounts(rig.org_id, rig.clock.now())  # as its notification has it
+
+        async def changed_or_waiting() -> None:
+            if not changing.done():
+                await somebody_waits(rig)
+
+        async with asyncio.TaskGroup() as tasks:
+            taken = tasks.create_task(Intake(store, rig.clock, margin_s=2, wake=lambda: None)([job]))
+            await store.has_looked.wait()
+            changing = tasks.create_task(changed())
+            await eventually(changed_or_waiting)
+            store.goes_on.set()
+
+        assert taken.result() == [None]
+        assert await rows(rig, SELECT_WAITING) == [(NEW, job.generation_id, "write", Lane.FRESH)]
+
+
+class Pausing(Store):
+    """Whose desks pause between the look at which quota is an org's and what is written."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.has_looked, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def desk(self, account_keys: Collection[str]) -> AsyncIterator[Desk]:
+        async with super().desk(account_keys) as desk:
+            yield PausingDesk(desk.connection, self)
+
+
+class PausingDesk(Desk):
+    def __init__(self, connection: Connection, store: Pausing) -> None:
+        super().__init__(connection)
+        self._store = store
+
+    async def known(self, jobs: Sequence[tuple[str, WriteJob]]) -> list[Known]:
+        self._store.has_looked.set()
+        await self._store.goes_on.wait()
+        return await super().known(jobs)
+
+
+async def test_intakes_of_several_accounts_share_an_org(database_url: str, amqp_url: str) -> None:
+    """They keep its quota as it is, and do not wait for each other."""
+    async with rigged(database_url, amqp_url) as rig:
+        async with Store(rig.db).desk({"key:one"}) as one, Store(rig.db).desk({"key:two"}) as two:
+            held = [await asyncio.wait_for(desk.hold_account_keys({rig.org_id}), 5) for desk in (one, two)]
+
+        assert held == [{rig.org_id: account_key(rig)}] * 2
 
 
 async def refused(rig: Rig, job: WriteJob) -> str:
