@@ -72,10 +72,10 @@ SELECT_DIRTY = """
     SELECT EXISTS (SELECT FROM export_hours
                    WHERE dirty_seq > exported_seq AND exported_at IS NOT NULL AND hour >= $1 AND hour < $2)
 """
-# No later generation or outcome may have a dropped quarter counted anew.
+# No later generation or outcome may have a dropped quarter counted anew. By org: that is how quarters are found.
 SETTLE_QUARTERS = """
-    UPDATE shown_quarters SET next_at = NULL, waits_from = NULL, waits_to = NULL, hangs = false, left_to = NULL
-    WHERE at >= $1 AND at < $2
+    UPDATE shown_quarters q SET next_at = NULL, waits_from = NULL, waits_to = NULL, hangs = false, left_to = NULL
+    FROM orgs o WHERE q.org_id = o.org_id AND q.at >= $1 AND q.at < $2
 """
 
 
@@ -170,16 +170,17 @@ class StoredDays:
         return True
 
     async def _detach(self, day: date, at: datetime) -> bool:
+        """The table is taken last: with its lock in hand nobody stores a webhook. Who counts a quarter of the day just
+        then holds the table, and keeps it from being taken; or comes to it later, and finds the day dropped."""
         start, end = _bounds(day)
         async with self._database.connection() as connection:
             transaction = connection.transaction()
             await transaction.start()
             try:
+                await connection.execute(INSERT_DROPPED, day, at)
+                await connection.execute(SETTLE_QUARTERS, start, end)
                 await connection.execute(DETACH, day)
                 free = not await connection.fetchval(SELECT_DIRTY, start, end)
-                if free:
-                    await connection.execute(INSERT_DROPPED, day, at)
-                    await connection.execute(SETTLE_QUARTERS, start, end)
             except BaseException:
                 await transaction.rollback()
                 raise
