@@ -1,11 +1,15 @@
 """Settings of the exporter."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from shared.settings import ServiceSettings
+
+_TO_EXPORT: Final = 2
+"""Connections at the least: one from which the hour in hand is read, from its first row to its last, and one for all
+that is short, the texts of its variants among it."""
 
 
 class Settings(ServiceSettings):
@@ -51,3 +55,13 @@ class Settings(ServiceSettings):
         if folder is not None and not (folder.is_absolute() and folder.is_dir()):
             raise ValueError("is no folder that is there, named from the root")
         return folder
+
+    @model_validator(mode="after")
+    def _reading_leaves_connections(self) -> Self:
+        least = _TO_EXPORT + (self.egress_keep_days is not None)
+        if self.database_pool < least:
+            raise ValueError(
+                f"database_pool ({self.database_pool}) has to be at least {least} here: the hour in hand holds one "
+                "connection, what is asked meanwhile another, and a look for old days (egress_keep_days) a third"
+            )
+        return self
