@@ -43,7 +43,12 @@ SELECT_SERVER: Final = """
         clock_timestamp() AS now, current_setting('max_connections')::int AS most,
         (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
         (SELECT max(clock_timestamp() - xact_start) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid()) AS longest
+         WHERE datname = current_database() AND pid <> pg_backend_pid()) AS longest,
+        (SELECT coalesce(sum(1 + (SELECT count(*) FROM pg_index x WHERE x.indrelid = i.inhrelid)), 0)::int
+         FROM pg_inherits i WHERE i.inhparent = ANY (ARRAY[
+             to_regclass('generations'), to_regclass('write_outcomes'), to_regclass('events')])) AS locks,
+        current_setting('max_locks_per_transaction')::int * (current_setting('max_connections')::int
+            + current_setting('max_prepared_transactions')::int) AS most_locks
 """
 SELECT_ROLE: Final = """
     SELECT r.rolsuper OR r.rolbypassrls AS above_rules,
@@ -185,7 +190,8 @@ async def _database(settings: ServiceSettings) -> Iterable[Finding]:
             version=row["version"], said=f"PostgreSQL {row['said'].split()[0]}", applied=applied.keys(),
             edited={file.name for file in files if applied.get(file.name, file.sha256) != file.sha256},
             role_problem=await _role_problem(connection, settings.database_role) if applied else None,
-            now=row["now"], used=row["used"], most=row["most"], longest=row["longest"],
+            now=row["now"], used=row["used"], most=row["most"], longest=row["longest"], locks=row["locks"],
+            most_locks=row["most_locks"],
         )  # fmt: skip
         found = list(rules.of_database(seen, files, here, real_time=True))
         if not any(one.tone == "bad" and one.area == "schema" for one in found):

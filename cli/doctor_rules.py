@@ -50,7 +50,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSeen:
-    """`applied`: names of migrations; `role_problem`: what is wrong with the role that services work as."""
+    """`applied`: names of migrations; `role_problem`: what is wrong with the role that services work as; `locks`: that
+    one transaction takes which asks for all kept days, `most_locks`: that all transactions may hold together."""
 
     version: int
     said: str
@@ -61,6 +62,8 @@ class DatabaseSeen:
     used: int
     most: int
     longest: timedelta | None
+    locks: int
+    most_locks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class UrlSeen:
 def of_database(
     seen: DatabaseSeen, files: Sequence[Migration], here: datetime, *, real_time: bool
 ) -> Iterator[Finding]:
-    """Version, schema, role, room for connections, and its clock beside ours."""
+    """Version, schema, role, room for connections and locks, and its clock beside ours."""
     if seen.version < OLDEST_POSTGRES:
         yield Finding("database", "bad", f"{seen.said} is older than 15", "Use PostgreSQL 15 or newer.")
     else:
@@ -113,6 +116,10 @@ def of_database(
     if seen.used > 0.9 * seen.most:
         yield Finding("database", "warn", f"{seen.used} of {seen.most} connections are used",
                       "Raise max_connections, or lower JUSTAI_DATABASE_POOL of what has many replicas.")  # fmt: skip
+    if seen.locks > 0.5 * seen.most_locks:
+        yield Finding("database", "warn", f"Asking for all kept days takes {seen.locks:,} of {seen.most_locks:,} locks",
+                      "Raise max_locks_per_transaction, or keep fewer days: where they do not suffice, no person is "
+                      "deleted or looked up.")  # fmt: skip
     if seen.longest is not None and seen.longest > _LONG_TRANSACTION:
         minutes = seen.longest.total_seconds() / 60
         yield Finding("database", "warn", f"A transaction has been open for {minutes:.0f} minutes",

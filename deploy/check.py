@@ -32,6 +32,8 @@ GRACE_S = ServiceSettings.model_fields["drain_s"].default + 10
 # Servers of others, that run as their images are made.
 _FOREIGN = {"postgres", "rabbitmq", "s3", "sftp", "edge", "prometheus", "grafana"}
 
+_LOCKS = 512  # per connection, of PostgreSQL
+
 # Ours, yet started as root: it shuts logins into folders. What it may keep of root's rights is that and no more.
 _SHUTS_IN = "sftp-drop"
 _TO_SHUT_IN = {"CHOWN", "SETGID", "SETUID", "SYS_CHROOT"}
@@ -147,12 +149,22 @@ def compose_rules(document: Document) -> Iterator[str]:
             yield f"{name}: no health check"
         if _has_registry(service.get("image", "")):
             yield f"{name}: image {service['image']} names a registry; which one is the site's choice"
+        if name == "postgres":
+            yield from _too_few_locks(name, service)
         yield from _secrets_in_variables(name, programs.environment(service, ROOT))
         yield from _single_files(name, service.get("volumes", ()))
         if name == _SHUTS_IN:
             yield from _shutting_in_faults(name, service)
         elif name not in _FOREIGN:
             yield from _our_compose_faults(name, service)
+
+
+def _too_few_locks(where: str, service: Document) -> Iterator[str]:
+    """As its default has it, the lock table is full when some hundred days are kept: of each, whoever asks for all of a
+    person locks thirteen tables and indexes."""
+    given = dict(word.split("=", 1) for word in str(service.get("command", "")).split() if "=" in word)
+    if int(given.get("max_locks_per_transaction", 64)) < _LOCKS:
+        yield f"{where}: max_locks_per_transaction must be at least {_LOCKS}"
 
 
 def _secrets_in_variables(where: str, values: dict[str, str]) -> Iterator[str]:

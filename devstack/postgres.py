@@ -42,6 +42,7 @@ KEPT = {
     "effective_cache_size": "1GB",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
+    "max_locks_per_transaction": "512",
 }
 # Data that nobody wants after the run need not reach the disk. What processes of a killed server have shared would stay
 # in /dev/shm for good; below the data folder it goes with it.

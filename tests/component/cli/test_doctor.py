@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from cli.doctor import SELECT_SERVER
 from shared.messaging.broker import connect, declare
 from shared.messaging.topology import ALL, WRITE
 from tests.component.cli.rig import OTHER_KEY, PEPPER, Cli, settings
@@ -68,6 +69,21 @@ def findings(cli: Cli, *arguments: str) -> list[dict[str, str]]:
 def bad(cli: Cli, area: str, *arguments: str) -> list[str]:
     return [f"{one['says']} | {one['do']}" for one in findings(cli, *arguments)
             if one["area"] == area and one["tone"] == "bad"]  # fmt: skip
+
+
+async def test_a_kept_day_takes_as_many_locks_as_the_page_says(database_url: str) -> None:
+    """docs/scale.md and deploy/compose.yaml count with 13."""
+    connection = await asyncpg.connect(database_url)
+    before = await connection.fetchrow(SELECT_SERVER)
+    for table in ("generations", "write_outcomes", "events"):
+        await connection.execute("SELECT ensure_partition($1, '2026-11-23')", table)
+    after = await connection.fetchrow(SELECT_SERVER)
+    await connection.close()
+
+    assert before is not None
+    assert after is not None
+    assert after["locks"] == before["locks"] + 13
+    assert after["most_locks"] >= 64 * after["most"]
 
 
 def test_servers_schema_keys_and_room_are_well(well: Cli, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ NOW = datetime(2026, 11, 26, 10, tzinfo=UTC)
 FILES = [Migration("0001_a", "SELECT 1"), Migration("0002_b", "SELECT 2")]
 WELL = DatabaseSeen(
     version=150_018, said="PostgreSQL 15.18", applied={"0001_a", "0002_b"}, edited=set(), role_problem=None, now=NOW,
-    used=10, most=100, longest=timedelta(seconds=3),
+    used=10, most=100, longest=timedelta(seconds=3), locks=13 * 240, most_locks=64 * 100,
 )  # fmt: skip
 NEEDED = {
     "DATABASE_URL": "postgresql://justai@127.0.0.1:1/nowhere", "AMQP_URL": "amqp://127.0.0.1:1/",
@@ -62,6 +62,7 @@ def test_a_database_that_is_well_has_nothing_to_do() -> None:
         ({"edited": {"0001_a"}}, "bad: 0001_a was edited after it was applied"),
         ({"role_problem": "The role x does not exist"}, "bad: The role x does not exist"),
         ({"used": 95}, "warn: 95 of 100 connections are used"),
+        ({"locks": 13 * 800}, "warn: Asking for all kept days takes 10,400 of 6,400 locks"),
         ({"longest": timedelta(hours=1)}, "warn: A transaction has been open for 60 minutes"),
         ({"now": NOW + timedelta(seconds=5)}, "warn: Its clock is 5.0 s ahead of ours"),
         ({"now": NOW - timedelta(minutes=2)}, "bad: Its clock is 120.0 s behind ours | Deadlines are wrong"),

@@ -66,6 +66,7 @@ COMPOSE_FAULTS: list[tuple[Change, str]] = [
     (lambda s: s["gateway"].pop("security_opt"), "gateway: may gain privileges"),
     (lambda s: s["ingest"].pop("deploy"), "ingest: no limits of cpus and memory"),
     (lambda s: s["s3"].pop("healthcheck"), "s3: no health check"),
+    (lambda s: s["postgres"].pop("command"), "postgres: max_locks_per_transaction must be at least 512"),
     (lambda s: s["edge"].pop("logging"), "edge: its log may fill the disk"),
     (lambda s: s["gateway"]["logging"]["options"].pop("max-size"), "gateway: its log may fill the disk"),
     (lambda s: s["generator"].update(environment={"JUSTAI_TYPO": "1"}), "generator: no setting JUSTAI_TYPO"),
