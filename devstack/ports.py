@@ -34,16 +34,18 @@ def free_ports(count: int, *, also: int = 0) -> tuple[int, ...]:
     with _lock:
         _give_back()
         for port in candidates:
+            if len(found) == count:
+                break
             if (name := _taken(port)) is None:
                 continue
             if _is_free(port) and (not also or _is_free(port + also)):
                 _ours.append((time.monotonic(), name))
                 found.append(port)
-                if len(found) == count:
-                    return tuple(found)
             else:
                 os.close(name)
-    raise OSError(f"no {count} free ports between {_FIRST} and {_LAST}")
+    if len(found) < count:
+        raise OSError(f"no {count} free ports between {_FIRST} and {_LAST}")
+    return tuple(found)
 
 
 def _taken(port: int) -> int | None:

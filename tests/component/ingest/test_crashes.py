@@ -44,9 +44,12 @@ from tests.support.servers import Servers
 
 COPY = UUID("00000000-0000-4000-8000-000000000001")
 ORG = UUID("00000000-0000-4000-8000-0000000000aa")
-NOT_OF_FILES = ("batches", "klaviyo_store", "reconciling/store", "lake/inputs", "ingest/retention")
-"""Other kinds of source, the hourly comparison, an export of history and the end of old days:
-tests/component/ingest/test_batches.py, test_klaviyo_events.py, test_reconciling.py, test_lake.py, test_kept_days.py."""
+NOT_OF_FILES = (
+    "batches", "klaviyo_store", "reconciling/store", "reconciling/flow_store", "lake/inputs", "ingest/retention",
+)  # fmt: skip
+"""Other kinds of source, the hourly comparison and look at flows, an export of history and the end of old days:
+tests/component/ingest/test_batches.py, test_klaviyo_events.py, test_reconciling.py, test_flow_watch.py, test_lake.py,
+test_kept_days.py."""
 NOT_HERE = {"commit services/ingest/sources/store.py Sources.find"}  # only who previews a file asks for it
 SITES = sorted(
     site

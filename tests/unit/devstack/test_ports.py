@@ -19,6 +19,11 @@ def test_ports_are_different_and_free() -> None:
                 pass  # binding is the proof
 
 
+def test_who_asks_for_none_takes_none_from_others() -> None:
+    assert ports.free_ports(0) == ()
+    assert len(ports.free_ports(20)) == 20
+
+
 def test_a_port_in_use_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     taken, free = ports.free_ports(2)
     monkeypatch.setattr("devstack.ports._OURS_FOR_S", -1.0)
