@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import aio_pika
+from aio_pika import RobustConnection
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection, AbstractRobustQueue
+from aio_pika.connection import make_url
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from aiormq.exceptions import AMQPError as WireError
 from aiormq.exceptions import InvalidFrameError
@@ -21,6 +23,9 @@ and looks every 3."""
 AWAY = (AMQPError, WireError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError)
 """What the client library raises where the broker, the line to it or a channel is away; see `lost_lines`, too."""
 
+_ATTEMPT_TIMEOUT_S = 5
+"""For each attempt to connect, the later ones too: a handshake that is swallowed has no heartbeats yet."""
+
 _CONNECT_TIMEOUT_S = 15
 _DECLARE_TIMEOUT_S = 15
 
@@ -32,24 +37,29 @@ _DEAD_ARGUMENTS: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-l
 async def connect(amqp_url: str, name: str) -> AsyncIterator[AbstractRobustConnection]:
     """One connection that heals itself. Publishing and consuming each get their own: an alarm in the broker
     blocks everything that a publishing connection sends, acks included."""
+    connection = RobustConnection(
+        make_url(amqp_url, heartbeat=HEARTBEAT_S), client_properties={"connection_name": name}, reconnect_interval=1
+    )
     try:
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            connection = await aio_pika.connect_robust(
-                amqp_url, client_properties={"connection_name": name}, heartbeat=HEARTBEAT_S, reconnect_interval=1
-            )
-    except InvalidFrameError as error:  # how the library reports that opening the virtual host was answered by a close
-        raise Outage(
-            "the broker does not let us in: does the virtual host exist, and may this user use it?",
-            reason="broker_refused",
-        ) from error
-    try:
+        await _enter(connection)
         yield connection
-    finally:
+    finally:  # also where the first attempt came to nothing: what nobody closes goes on trying, and outlives a stop
         try:
             async with asyncio.timeout(5):
                 await connection.close()
         except TimeoutError:
             pass  # a frozen broker answers no farewell; the socket closes with the process
+
+
+async def _enter(connection: AbstractRobustConnection) -> None:
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            await connection.connect(timeout=_ATTEMPT_TIMEOUT_S)
+    except InvalidFrameError as error:  # how the library reports that opening the virtual host was answered by a close
+        raise Outage(
+            "the broker does not let us in: does the virtual host exist, and may this user use it?",
+            reason="broker_refused",
+        ) from error
 
 
 @contextmanager
