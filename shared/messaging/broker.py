@@ -2,15 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import aio_pika
 from aio_pika import RobustConnection
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection, AbstractRobustQueue
 from aio_pika.connection import make_url
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
-from aiormq.exceptions import AMQPError as WireError
-from aiormq.exceptions import InvalidFrameError
+from aio_pika.exceptions import AMQPError, InvalidFrameError
 
 from shared.errors import Outage
 from shared.messaging import topology
@@ -20,12 +18,14 @@ HEARTBEAT_S = 7
 """A line that swallows everything is given up after three times that and a little: aiormq waits (7 + 1) * 3 = 24 s,
 and looks every 3."""
 
-AWAY = (AMQPError, WireError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError)
-"""What the client library raises where the broker, the line to it or a channel is away; see `lost_lines`, too."""
+AWAY = (AMQPError, OSError, RuntimeError)
+"""What the client library raises where the broker, the line to it or a channel is away: time limits are OSErrors, a
+closed channel is a RuntimeError. The rest is made an OSError by `lost_lines`."""
 
 _ATTEMPT_TIMEOUT_S = 5
 """For each attempt to connect, the later ones too: a handshake that is swallowed has no heartbeats yet."""
 
+_LOST = "the line to the broker was lost while something waited on it"
 _CONNECT_TIMEOUT_S = 15
 _DECLARE_TIMEOUT_S = 15
 
@@ -74,13 +74,25 @@ def broker_outages(what: str = "the broker is out of reach") -> Iterator[None]:
 
 @contextmanager
 def lost_lines() -> Iterator[None]:
-    """Raises ConnectionResetError where a wait inside was cancelled and nobody cancelled us."""
+    """Raises ConnectionResetError where a wait inside was cancelled and nobody cancelled us, or ended with an error
+    that says nothing: with that the library ends all waits where the broker closes the line behind other frames."""
     try:
         yield
     except asyncio.CancelledError as error:
         if meant():
             raise
-        raise ConnectionResetError("the line to the broker was lost while something waited on it") from error
+        raise ConnectionResetError(_LOST) from error
+    except Exception as error:
+        if type(error) is Exception:
+            raise ConnectionResetError(_LOST) from error
+        raise
+
+
+@contextmanager
+def unless_away() -> Iterator[None]:
+    """Done where the broker is there; what it was for, a lost line or channel has settled as well."""
+    with suppress(*AWAY), lost_lines():
+        yield
 
 
 def meant() -> bool:

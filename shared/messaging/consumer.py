@@ -10,13 +10,12 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from pydantic import ValidationError
 
 from shared import logs, metrics, tracing
 from shared.clock import Clock
 from shared.errors import Failure, Outage, Transient
-from shared.messaging.broker import declare_shard, lost_lines, open_channel
+from shared.messaging.broker import AWAY, declare_shard, lost_lines, open_channel, unless_away
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import QueueSpec
 from shared.messaging.verdict import Bury, Later, Requeue, Verdict, decide
@@ -34,7 +33,6 @@ nothing was done and the batch should be tried again as it is; raising anything 
 jobs are then tried one by one."""
 
 _OUTAGE_WAITS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-_CHANNEL_FAILURES = (AMQPError, ChannelInvalidStateError, TimeoutError, ConnectionError, RuntimeError)
 _CHANNEL_TIMEOUT_S = 5.0
 _SPLIT_FROM = 3  # deliveries that nobody settled
 _BURY_WINDOW = 50
@@ -99,7 +97,7 @@ class Consumer(Generic[J]):
     async def _run_shard(self, queue_name: str, stop: asyncio.Event) -> None:
         """Consume, on another channel each time that the watchdog finds the last one dead, or that the broker was away
         for so long that what had to be moved could not be: it went back untouched with its channel."""
-        with suppress(Outage, ConnectionError), lost_lines():
+        with suppress(Outage, ConnectionError), lost_lines():  # a queue that cannot be declared ends the start
             await self._consume(queue_name, stop)
         while not stop.is_set():
             metrics.count("consumer_revived_total", queue=self._spec.name)
@@ -107,7 +105,7 @@ class Consumer(Generic[J]):
             try:
                 with lost_lines():
                     await self._consume(queue_name, stop)
-            except (Outage, *_CHANNEL_FAILURES):  # the broker went away meanwhile
+            except (Outage, *AWAY):  # the broker went away meanwhile
                 await _unless(stop, asyncio.sleep(LOOK_EVERY_S))
 
     async def _consume(self, queue_name: str, stop: asyncio.Event) -> None:
@@ -131,7 +129,7 @@ class Consumer(Generic[J]):
                 if batch:
                     await self._work(batch, queue_name, stop)
                     if careful and not any(delivery.message.redelivered for delivery in batch):
-                        with suppress(*_CHANNEL_FAILURES), lost_lines():  # then after a later batch
+                        with unless_away():  # else after a later batch
                             async with asyncio.timeout(_CHANNEL_TIMEOUT_S):
                                 # The broker applies a prefetch to consumers that begin after it.
                                 await channel.set_qos(prefetch_count=self._spec.prefetch)
@@ -140,7 +138,7 @@ class Consumer(Generic[J]):
                                 await queue.cancel(old)
         finally:
             self._attached.discard(queue_name)
-            with suppress(*_CHANNEL_FAILURES), lost_lines():
+            with unless_away():
                 async with asyncio.timeout(_CHANNEL_TIMEOUT_S):
                     await queue.cancel(tag)
                     await channel.close()  # what is still in the buffer goes back, uncounted
@@ -245,7 +243,7 @@ class Consumer(Generic[J]):
             if error is not None:
                 log.warning("job.failed", queue=self._spec.name, verdict=str(verdict), stack=_stack(error))
         if Requeue() in moves:
-            with suppress(AMQPError, ChannelInvalidStateError, ConnectionError), lost_lines():
+            with unless_away():
                 await delivery.message.nack(requeue=True)
             return
         for verdict, jobs in moves.items():
@@ -302,7 +300,7 @@ async def _unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
 
 async def _ack(message: AbstractIncomingMessage) -> None:
     """A lost channel has given the message back already; doing it again is harmless by design."""
-    with suppress(AMQPError, ChannelInvalidStateError, ConnectionError), lost_lines():
+    with unless_away():
         await message.ack()
 
 

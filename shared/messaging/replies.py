@@ -18,7 +18,7 @@ from pamqp.common import FieldTable
 
 from shared import logs, metrics
 from shared.clock import first_of
-from shared.messaging.broker import AWAY, HEARTBEAT_S, broker_outages, lost_lines
+from shared.messaging.broker import HEARTBEAT_S, broker_outages, lost_lines, unless_away
 
 log = logs.get(__name__)
 
@@ -110,7 +110,7 @@ class ReplyQueue:
             if not lost.is_set():
                 await self._until_nobody_waits()
         finally:
-            with suppress(*AWAY):
+            with unless_away():
                 async with asyncio.timeout(5):
                     await connection.close()
 
@@ -118,7 +118,7 @@ class ReplyQueue:
         for coming in self._waiting.get(message.correlation_id or "", ()):
             if not coming.done():
                 coming.set_result(message.body)
-        with suppress(*AWAY):
+        with unless_away():
             await message.ack()
 
     async def _until_nobody_waits(self) -> None:

@@ -7,12 +7,11 @@ vain asks the broker.
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
 
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 
-from shared.messaging.broker import AWAY, lost_lines
+from shared.messaging.broker import AWAY, lost_lines, unless_away
 
 LOOK_EVERY_S = 2.0
 
@@ -57,6 +56,6 @@ class Watchdog:
     async def _give_up(self) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:
-            with suppress(*AWAY), lost_lines():
+            with unless_away():
                 async with asyncio.timeout(_LOOK_S):
                     await channel.close()

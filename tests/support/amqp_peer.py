@@ -10,7 +10,7 @@ from typing import Any
 
 import pamqp.frame
 from pamqp import commands
-from pamqp.header import ContentHeader
+from pamqp.body import ContentBody
 
 from devstack.ports import LOOPBACK
 
@@ -51,7 +51,7 @@ class Line:
             head = await self._reader.readexactly(_HEAD_BYTES)
             rest = await self._reader.readexactly(int.from_bytes(head[3:]) + 1)
             _, channel, frame = pamqp.frame.unmarshal(head + rest)
-            if isinstance(frame, ContentHeader):
+            if isinstance(frame, ContentBody):
                 self.published += 1
                 published(self, channel)
             elif (answer := _ANSWERS.get(frame.name)) is not None:
@@ -89,7 +89,7 @@ async def listening(
     *, silent: Callable[[int], bool] = lambda _: False, published: Callable[[Line, int], None] = lambda *_: None
 ) -> AsyncIterator[tuple[Peer, str]]:
     """`silent`: whether it takes the connection of this number, from 1, and says nothing. `published`: told of each
-    message, with its channel."""
+    message of a few bytes, with its channel."""
     peer, serving = Peer(silent, published), set[asyncio.Task[None]]()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -10,7 +10,7 @@ from shared.messaging.broker import connect
 from shared.messaging.dead import Graveyard
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import GENERATE
-from tests.support.amqp_peer import listening
+from tests.support.amqp_peer import Line, listening
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(60)
@@ -44,6 +44,24 @@ async def test_who_looked_in_vain_leaves_no_connection_behind(limit: str, monkey
         await asyncio.sleep(1.5)  # whoever still tried would have been let in by now
 
         assert (peer.came, len(peer.here)) == (5, 0)
+
+
+async def test_a_broker_that_dies_behind_a_burst_of_confirms_is_an_outage_to_who_still_waits() -> None:
+    """The library has read all that came when it sees the end: no frame is broken off, and it has no error to tell."""
+
+    def confirms_all_but_the_last(line: Line, channel: int) -> None:
+        if line.published == 41:
+            line.confirm(channel, up_to=40)
+            line.end()
+
+    async with listening(published=confirms_all_but_the_last) as (_, url), connect(url, "test") as connection:
+        publisher = Publisher(connection, "test")
+        sends = [publisher.send("generate.0", b"{}") for _ in range(41)]
+        *confirmed, ended = await asyncio.gather(*sends, return_exceptions=True)
+
+    assert confirmed == [None] * 40
+    assert isinstance(ended, Outage)
+    assert ended.reason == "broker_unreachable"
 
 
 async def _ready(publisher: Publisher) -> bool:

@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
+from aio_pika.exceptions import ChannelInvalidStateError
 
 from shared.errors import Outage
-from shared.messaging.broker import broker_outages, lost_lines
+from shared.messaging.broker import broker_outages, lost_lines, unless_away
 from shared.messaging.publisher import outages
 
 
@@ -25,6 +26,20 @@ async def test_what_nobody_meant_is_an_outage_also_within_a_time_limit() -> None
         assert outage.value.reason == "broker_unreachable"
     with pytest.raises(ConnectionError), lost_lines():
         await _waits_on_a_lost_line()
+
+
+@pytest.mark.parametrize("ending", [Exception(), ConnectionResetError(), TimeoutError(), ChannelInvalidStateError()])
+async def test_whatever_the_library_says_of_a_lost_line_is_an_outage_and_harms_no_farewell(ending: Exception) -> None:
+    with unless_away():
+        raise ending
+    with pytest.raises(Outage), broker_outages():
+        raise ending
+
+
+async def test_a_fault_of_ours_is_no_lost_line() -> None:
+    for within in (unless_away, lost_lines, broker_outages):
+        with pytest.raises(KeyError), within():
+            raise KeyError
 
 
 async def test_a_task_that_was_told_to_end_ends() -> None:
