@@ -112,7 +112,7 @@ class Consumer(Generic[J]):
         """Until `stop` is set, or the channel is dead."""
         # One at a time, until a message comes that nobody has had in hand before. A process that a message crashes is
         # given back the message and all that were in hand with it, and the broker counts that for each of them: so only
-        # the one that crashes it comes to the limit.
+        # the one that crashes it comes to the limit, with what may each time be first in another shard.
         channel = await open_channel(self._connection, prefetch=1)
         careful = self._spec.prefetch > 1
         buffer: _Buffer = asyncio.Queue()
@@ -141,7 +141,7 @@ class Consumer(Generic[J]):
             with unless_away():
                 async with asyncio.timeout(_CHANNEL_TIMEOUT_S):
                     await queue.cancel(tag)
-                    await channel.close()  # what is still in the buffer goes back, uncounted
+                    await channel.close()  # what is in the buffer goes back; older brokers count that
 
     async def _next_batch(self, buffer: _Buffer, queue_name: str, stop: asyncio.Event) -> "list[_Delivery[J]] | None":
         """Whatever is there, at least one message; empty when all was settled already. None when stopping, or when the
