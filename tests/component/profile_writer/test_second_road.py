@@ -89,6 +89,7 @@ def minutes(rig: Rig, entries: Sequence[Any]) -> Counter[int]:
     return Counter(math.floor((entry.at.timestamp() - rig.account.phase_s) / MINUTE_S) for entry in entries)
 
 
+@pytest.mark.long
 async def test_where_the_quotas_are_separate_a_minute_carries_more_than_one_and_nothing_is_refused(
     database_url: str, amqp_url: str
 ) -> None:
@@ -106,6 +107,7 @@ async def test_where_the_quotas_are_separate_a_minute_carries_more_than_one_and_
         assert since is not None
 
 
+@pytest.mark.long
 async def test_where_they_are_one_quota_it_is_left_alone_after_a_few_writes_and_nothing_is_refused(
     database_url: str, amqp_url: str
 ) -> None:
