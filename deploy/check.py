@@ -17,6 +17,7 @@ import yaml
 
 from deploy import check_cluster as cluster
 from deploy import check_edge as edge
+from deploy import check_monitors as monitors
 from deploy import check_observability as observability
 from deploy import check_waits as waits
 from deploy import generate_env, programs, tools
@@ -65,7 +66,8 @@ def main(strict: bool) -> None:
         "kubernetes keeps our rules": lambda: kubernetes_rules(manifests()),
         "kustomize names every manifest": kustomizations,
         "overlays fit the base": cluster.overlays,
-        "overlays build, and what comes out keeps our rules": built_overlays,
+        "overlays and components build, and what comes out keeps our rules": built_overlays,
+        "prometheus' operator gets the alerts of compose, and whom they ask for": monitors.faults,
         "the environment example is fresh": fresh_example,
         "dashboards are fresh": observability.dashboards_are_fresh,
         "dashboards and alerts name what exists": observability.queries_name_what_exists,
@@ -243,11 +245,11 @@ def kubernetes_rules(documents: Iterable[Document]) -> Iterator[str]:
 
 
 def built_overlays() -> Iterator[str]:
-    """Each overlay as kubectl puts it together: patches can undo what the files say."""
+    """Each overlay and component as kubectl puts it together: patches can undo what the files say."""
     for folder, documents, failure in cluster.built():
         yield from (f"{folder}: {fault}" for fault in [failure] if fault)
         if not failure:
-            rules = (kubernetes_rules, cluster.counted, cluster.unhashed)
+            rules = (kubernetes_rules, cluster.counted, cluster.unhashed, monitors.asked_twice)
             yield from (f"{folder}: {fault}" for rule in rules for fault in rule(documents))
 
 

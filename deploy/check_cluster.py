@@ -1,9 +1,12 @@
 """Do the overlays fit the base: does what scales exist, lead ingresses somewhere, are pods held to the strictest rules?
 
-The kinds of KEDA and external-secrets have no schema offline; what we use of them is checked here.
+The kinds of KEDA and external-secrets have no schema offline; what we use of them is checked here, and those of
+Prometheus' operator in check_monitors.py.
 """
 
+import os
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,7 +21,7 @@ from shared.settings import ServiceSettings
 Document = dict[str, Any]
 
 ROOT: Final = Path(__file__).parent / "k8s"
-_OPERATORS: Final = ("keda.sh/", "external-secrets.io/")
+_OPERATORS: Final = ("keda.sh/", "external-secrets.io/", "monitoring.coreos.com/")
 _HASHED: Final = re.compile(r"-[a-z0-9]{10}$")  # what kustomize adds
 _POOL: Final = ServiceSettings.model_fields["database_pool"].default
 CONNECTIONS: Final = {"gateway": 3, "generator": _POOL + 1, "profile-writer": _POOL + 3}
@@ -85,11 +88,14 @@ def connection_faults(head: str, most: int) -> Iterator[str]:
 
 
 def built() -> Iterator[tuple[str, list[Document], str]]:
-    """Each overlay as kubectl puts it together: its name, what comes out, and the failure, where it is one."""
+    """Each overlay as kubectl puts it together, and each component on the base: its name, what comes out, and the
+    failure, where it is one."""
     tool = tools.found("kubectl", "any of 1.21 or later; no Debian package has it", optional=True)
-    for folder in sorted((ROOT / "overlays").iterdir()):
-        text, failure = tools.output([tool, "kustomize", str(folder)])
-        yield folder.name, [] if failure else list(yaml.safe_load_all(text)), failure
+    with tempfile.TemporaryDirectory() as made:
+        for folder in sorted([*(ROOT / "overlays").iterdir(), *(ROOT / "components").iterdir()]):
+            alone = folder.parent.name == "overlays"
+            text, failure = tools.output([tool, "kustomize", str(folder if alone else _on_base(folder, Path(made)))])
+            yield folder.name, [] if failure else list(yaml.safe_load_all(text)), failure
 
 
 def counted(documents: Iterable[Document]) -> Iterator[str]:
@@ -146,6 +152,13 @@ def _trigger_faults(triggers: Iterable[Document]) -> Iterator[str]:
         yield from faults_of(query)
         if trigger["type"] == "rabbitmq" and trigger["metadata"].get("protocol") != "http":
             yield "asks for a queue's length other than over http"
+
+
+def _on_base(component: Path, made: Path) -> Path:
+    """The least overlay that has it; kustomize takes no path from the file system's root."""
+    base, own = (os.path.relpath(path.resolve(), made.resolve()) for path in (ROOT / "base", component))
+    (made / "kustomization.yaml").write_text(yaml.safe_dump({"resources": [base], "components": [own]}))
+    return made
 
 
 def _opens_a_ring(deployment: str) -> bool:
