@@ -51,7 +51,7 @@ HistogramName = Literal[
     "publish_confirm_seconds",  # one publish until its confirm
 ]
 GaugeName = Literal[
-    "write_backlog",  # pending profile writes, by lane
+    "write_backlog",  # pending profile writes, by lane (shared/writes.py)
     "write_oldest_overdue_seconds",  # how far the most overdue pending write is past its deadline; 0 when none
     "write_budget_used_ratio",  # of its minute's quota, by the account that has used most of it
     "write_drain_seconds",  # until the backlog is written one by one, of the account that takes longest

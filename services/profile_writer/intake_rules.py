@@ -46,11 +46,12 @@ def place(
         return _place_ended(wanted, "stopped", None, pending, held, now)
     if (renewed := _renewed(wanted, pending, held)) is not None:
         return renewed
-    lane = Lane.DIRTY if held is not None and held.stale else Lane.FRESH
+    stale = held is not None and held.stale
     if _over(wanted.deadline_at, now, margin_s):
-        if lane == Lane.DIRTY or wanted.latest_at is None or _over(wanted.latest_at, now, margin_s):
+        if stale or wanted.latest_at is None or _over(wanted.latest_at, now, margin_s):
             return _place_ended(wanted, "expired", "arrived_late", pending, held, now)
-        lane, wanted = Lane.RETRY, replace(wanted, deadline_at=wanted.latest_at)
+        wanted = replace(wanted, deadline_at=wanted.latest_at)
+    lane = Lane.DIRTY if stale else Lane.RETRY if wanted.put_off else Lane.FRESH
     return Verdict(_waiting(wanted, "write", lane, pending, now), held, _displaced(pending, wanted))
 
 

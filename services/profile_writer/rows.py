@@ -147,12 +147,19 @@ class Wanted:
     stopped: bool = False
     latest_at: datetime | None = None
 
+    @property
+    def put_off(self) -> bool:
+        """See Pending."""
+        return self.latest_at is not None and self.latest_at <= self.deadline_at
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a generation says of its write, as its webhook was accepted first."""
+    """What a generation says of its write, as its webhook was accepted first. `latest_at`: of its email, never before
+    `deadline_at`."""
 
     written_for: str
     accepted_at: datetime
     deadline_at: datetime
     clean_at: datetime
+    latest_at: datetime

@@ -9,20 +9,17 @@ from services.profile_writer.rows import Key, Lane
 from services.profile_writer.turns.shares import crowded_out, evenly, shared_out, side_by_side
 from services.profile_writer.turns.store import Claim
 from shared.db.pool import Connection
+from shared.writes import LANES, NOT_PUT_OFF, PUT_OFF
 
 AT_ONCE = 500
 """Rows that one turn expires, and cleans up after: the bound on how long it holds the account."""
 
 
-def _due(lane: Lane, most: str) -> str:
-    """The branch of SELECT_AGENDA with what could be sent now of a lane, which it is called after; of retries those
-    apart that are put off."""
-    name = f"'{lane.name.lower()}'"
-    if lane == Lane.RETRY:
-        name = f"CASE WHEN p.latest_at <= p.deadline_at THEN 'put_off' ELSE {name} END"
+def _due(name: str, rows: str, most: str) -> str:
+    """The branch of SELECT_AGENDA with what could be sent now of these rows, which it is called after."""
     return f"""
-        (SELECT {name}, p.profile_id, p.prefix FROM pending_writes p
-         WHERE p.account_key = $1 AND p.lane = {lane:d} AND p.next_attempt_at <= $2
+        (SELECT '{name}', p.profile_id, p.prefix FROM pending_writes p
+         WHERE p.account_key = $1 AND {rows} AND p.next_attempt_at <= $2
            AND (p.action <> 'write' OR p.deadline_at > $3) AND p.org_id <> ALL($8::uuid[])
            AND NOT EXISTS ({in_flight("$1", "$2")})
          ORDER BY p.deadline_at LIMIT {most})
@@ -55,10 +52,10 @@ class AgendaStore:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    # Seven scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
+    # Eight scans by index: writes whose deadline is over, dangers first; clears nobody could make for a day; profiles
     # whose send window is over; and what could be sent now, lane by lane since each has a share of its own, by
-    # deadline, no profile twice at a time. Retries that are not due yet are passed over one by one, 2 µs each; the
-    # breaker keeps them few.
+    # deadline, no profile twice at a time; of retries those apart that are put off. Retries that are not due yet are
+    # passed over one by one, 2 µs each; the breaker keeps them few.
     SELECT_AGENDA = f"""
         (SELECT 'over' AS what, first.profile_id, first.prefix
          FROM unnest('{{0,1,2}}'::smallint[]) AS lanes (lane),
@@ -80,13 +77,15 @@ class AgendaStore:
          WHERE account_key = $1 AND NOT clean_queued AND clean_at <= $2
          ORDER BY clean_at LIMIT $5)
         UNION ALL
-        {_due(Lane.DIRTY, "$6")}
+        {_due("dirty", f"p.lane = {Lane.DIRTY:d}", "$6")}
         UNION ALL
-        {_due(Lane.FRESH, "$6")}
+        {_due("fresh", f"p.lane = {Lane.FRESH:d}", "$6")}
         UNION ALL
-        {_due(Lane.RETRY, "$6")}
+        {_due("retry", f"p.lane = {Lane.RETRY:d} AND {NOT_PUT_OFF}", "$6")}
         UNION ALL
-        {_due(Lane.CLEAN_UP, "$7")}
+        {_due("put_off", f"p.lane = {Lane.RETRY:d} AND {PUT_OFF}", "$6")}
+        UNION ALL
+        {_due("clean_up", f"p.lane = {Lane.CLEAN_UP:d}", "$7")}
     """  # noqa: S608 - our own names
 
     async def agenda(
@@ -101,14 +100,11 @@ class AgendaStore:
             self.SELECT_AGENDA, account_key, now, over_before, given_up_before, AT_ONCE, tokens, clean_up_tokens,
             claim.paused,
         )  # fmt: skip
-        lanes = [lane.name.lower() for lane in Lane]
-        found: dict[str, list[Key]] = {what: [] for what in ("over", "clean", "put_off", *lanes)}
+        found: dict[str, list[Key]] = {what: [] for what in ("over", "clean", *LANES)}
         for row in rows:
             found[row["what"]].append(Key(account_key, row["profile_id"], row["prefix"]))
         over = set(found["over"])
-        dirty, fresh, retries, clean_ups, put_off = (
-            [key for key in found[what] if key not in over] for what in (*lanes, "put_off")
-        )
+        dirty, fresh, retries, clean_ups, put_off = ([key for key in found[what] if key not in over] for what in LANES)
         first = (*dirty, *fresh)
         if crowded_out(dirty, fresh, tokens) and await self._dirty_can_wait(claim, now, margin_s):
             first = side_by_side(dirty, fresh, tokens, chance)

@@ -23,5 +23,5 @@ async def uncover(desk: Desk, book: Book, late: Sequence[Sent], now: datetime) -
 
 
 def _email_at(held: Held, stored: Stored | None) -> datetime | None:
-    """When the email of what is held is rendered: the later one, where its webhook was accepted again."""
-    return None if stored is None else stored.deadline_at + (held.accepted_at - stored.accepted_at)
+    """Until when the email of what is held may be rendered: the later one, where its webhook was accepted again."""
+    return None if stored is None else stored.latest_at + (held.accepted_at - stored.accepted_at)

@@ -231,7 +231,8 @@ def _due_again(row: Pending, held: Held | None, now: datetime, outcomes: tuple[O
     held = noted(row, held)
     danger = held is not None and held.stale
     if row.action == "write":
-        return Verdict(replace(free, lane=Lane.DIRTY if danger else Lane.FRESH), held, outcomes)
+        lane = Lane.DIRTY if danger else Lane.RETRY if row.put_off else Lane.FRESH
+        return Verdict(replace(free, lane=lane), held, outcomes)
     stopped_meanwhile = held is not None and held.dirty and held.ref.generation_id == row.ref.generation_id
     if danger or stopped_meanwhile:
         return Verdict(replace(free, lane=Lane.DIRTY), held, outcomes)

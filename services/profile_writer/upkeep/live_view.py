@@ -10,7 +10,7 @@ from services.profile_writer.quota.phase import MINUTE_S
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Rows of one lane of one account, and the first deadline of a write among them."""
+    """Rows of one lane (its place in `LANES`) of one account, and the first deadline of a write among them."""
 
     account_key: str
     lane: int

@@ -11,6 +11,7 @@ from services.profile_writer.upkeep.live_view import LiveView, Quota, Waiting, l
 from shared.db.pool import Database
 from shared.klaviyo.bulk import SCOPES
 from shared.schemas.ids import generation_day
+from shared.writes import lane_of
 
 LATE = timedelta(seconds=5)
 """A runnable account is served within a fraction of this, where there are writers enough."""
@@ -82,11 +83,11 @@ class UpkeepStore:
         async with self._store.free_desk() as desk:
             await desk.connection.execute(self.WAKE_ROADS, now, org_id, sorted(SCOPES))
 
-    SELECT_BACKLOG = """
-        SELECT account_key, lane, count(*) AS waiting,
+    SELECT_BACKLOG = f"""
+        SELECT account_key, {lane_of()} AS lane, count(*) AS waiting,
                min(deadline_at) FILTER (WHERE action = 'write' AND isfinite(deadline_at)) AS deadline_at
-        FROM pending_writes GROUP BY account_key, lane
-    """
+        FROM pending_writes p GROUP BY 1, 2
+    """  # noqa: S608 - our own words
     SELECT_QUOTAS = """
         SELECT account_key, steady_limit, factor, newest_slot, slots, others_per_s FROM klaviyo_accounts
         WHERE last_served_at > $1

@@ -4,11 +4,11 @@ reads whole tables, takes longest when most waits, and would keep changed keys a
 
 from datetime import timedelta
 
-from services.profile_writer.rows import Lane
 from services.profile_writer.upkeep.store import UpkeepStore
 from shared import metrics
 from shared.clock import Clock
 from shared.stepper import Stepper
+from shared.writes import LANES
 
 TELL_EVERY = timedelta(seconds=10)
 
@@ -26,8 +26,8 @@ class Teller(Stepper):
         """See Stepper."""
         now = self._clock.now()
         view = await self._store.live_view(now, second_road=self._second_road)
-        for lane in Lane:
-            metrics.gauge("write_backlog", view.waiting.get(lane, 0), lane=lane.name.lower())
+        for number, lane in enumerate(LANES):
+            metrics.gauge("write_backlog", view.waiting.get(number, 0), lane=lane)
         metrics.gauge("write_oldest_overdue_seconds", view.overdue_s(now))
         metrics.gauge("write_budget_used_ratio", view.used_ratio)
         metrics.gauge("write_drain_seconds", view.drain_s)

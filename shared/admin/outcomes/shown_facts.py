@@ -3,6 +3,7 @@
 from typing import Final
 
 from shared.schemas.decisions import NOT_RENDERED
+from shared.writes import LATEST_AT
 
 MISSED_BY_DECISION: Final = (*sorted(NOT_RENDERED), "unknown_template")
 """Reasons of a control decision that was not planned."""
@@ -22,16 +23,16 @@ OWN_WORDS: Final = ("", "not_settled", "written", "email_left_first", "email_lef
 # where it waits until a time of day or a weekday. Nothing is told before, nor of a write that has not ended: it is
 # tried for as long.
 # A send is of the person of its generation (services/ingest/attribution/attribute.py), so the person's index finds it.
-_TOLD: Final = """
+_TOLD: Final = f"""
         SELECT g.generation_id, g.template_id, g.day, g.decision, g.reason AS decided, g.user_id, g.property_prefix,
                g.written_for, g.accepted_at, g.deadline_at, g.clean_at, w.outcome, w.reason, w.at,
                w.outcome IN ('expired', 'rejected') AND w.reason IS DISTINCT FROM 'profile_not_found' AS hangs,
-               CASE WHEN coalesce(w.outcome, 'expired') IN ('expired', 'rejected') THEN greatest(g.deadline_at, (
-                   SELECT g.clean_at - make_interval(secs => t.send_window_s)
-                   FROM templates t WHERE t.org_id = $1 AND t.template_id = g.template_id)) END AS latest_at,
+               CASE WHEN coalesce(w.outcome, 'expired') IN ('expired', 'rejected') THEN coalesce((
+                   SELECT {LATEST_AT} FROM templates t WHERE t.org_id = $1 AND t.template_id = g.template_id),
+                   g.deadline_at) END AS latest_at,
                (SELECT min(s.sent_at) FROM sends s WHERE s.org_id = $1 AND s.profile_id = g.user_id
                    AND s.sent_at >= g.accepted_at AND s.generation_id = g.generation_id) AS sent_at
-"""
+"""  # noqa: S608  # the text above
 _ENDED: Final = """
         LEFT JOIN write_outcomes w ON w.day = g.day AND w.generation_id = g.generation_id AND w.day BETWEEN $4 AND $5
 """

@@ -26,13 +26,13 @@ from shared.admin.person.story import (
     Story,
     Waiting,
 )
-from shared.admin.queues.quota import LANES
 from shared.clock import Clock
 from shared.db.pool import Connection, Database
 from shared.draw import drawn_index, fraction
 from shared.schemas.copy import VariantSource, Vars
 from shared.snippet import properties
 from shared.vars_codec import decode_vars
+from shared.writes import LANES, lane_of
 
 # The id does not say its day. Each partition is asked by its primary key, day by day: asked for a range of days the
 # whole of its index would be read. Only as many as the days allow.
@@ -92,15 +92,16 @@ SELECT_EVENTS = """
     ORDER BY e.event_at, e.event_id LIMIT $6
 """
 # By every account: rows in flight stay under the account that they were sent on when the org is connected to another.
-SELECT_WAITING = """
-    SELECT p.generation_id, p.action, p.lane, p.next_attempt_at, p.attempt, p.last_reason, p.sent_generation_id,
-           p.taken_by IS NOT NULL AS in_flight,
+SELECT_WAITING = f"""
+    SELECT p.generation_id, p.action, {lane_of()} AS lane, p.next_attempt_at, p.attempt, p.last_reason,
+           p.sent_generation_id, p.taken_by IS NOT NULL AS in_flight,
            (SELECT count(*) FROM pending_writes o
-            WHERE o.account_key = p.account_key AND (o.lane, o.deadline_at) < (p.lane, p.deadline_at)) AS ahead
+            WHERE o.account_key = p.account_key
+              AND ({lane_of("o")}, o.deadline_at) < ({lane_of()}, p.deadline_at)) AS ahead
     FROM klaviyo_accounts a JOIN pending_writes p
       ON p.account_key = a.account_key AND p.profile_id = $1 AND p.prefix = $2
     WHERE p.generation_id = $3 OR p.sent_generation_id = $3
-"""
+"""  # noqa: S608  # our own words
 SELECT_HELD = """
     SELECT s.state, s.generation_id, s.written_for, s.older_for, s.clean_at
     FROM klaviyo_accounts a JOIN profile_state s

@@ -18,10 +18,10 @@ from shared.admin.outcomes.shown_store import SET_FOR_FEW, reading_of
 from shared.admin.queues.bulk_road import BulkRoad, bulk_road
 from shared.db.pool import Connection
 from shared.schemas.ids import generation_day
+from shared.writes import LANES, lane_of
 
 MINUTE_S = 60
 _STEP_S, _STEPS = 5, 6  # klaviyo_accounts.calls, as migration 0011 says
-LANES = ("dirty", "fresh", "retry", "clean_up")  # pending_writes.lane, as migration 0004 numbers them
 _DELAY_LEAST_S = 120  # the product's own minimum between webhook and email
 _DELAY_SPARE = 1.5  # over the p99 of the time asked for: tomorrow's burst may be larger
 
@@ -37,10 +37,11 @@ SELECT_ACCOUNTS = """
     WHERE $1::uuid IS NULL OR a.account_key = (SELECT account_key FROM integrations WHERE org_id = $1)
     GROUP BY a.account_key, r.account_key, r.road ORDER BY a.account_key
 """
-SELECT_BACKLOG = """
-    SELECT lane, count(*) AS waiting, min(deadline_at) FILTER (WHERE action = 'write') AS first_deadline_at
-    FROM pending_writes WHERE account_key = $1 GROUP BY lane
-"""
+SELECT_BACKLOG = f"""
+    SELECT {lane_of()} AS lane, count(*) AS waiting,
+           min(deadline_at) FILTER (WHERE action = 'write') AS first_deadline_at
+    FROM pending_writes p WHERE account_key = $1 GROUP BY 1
+"""  # noqa: S608  # our own words
 SELECT_MISSED = """
     SELECT coalesce(reason, outcome) AS reason, sum(emails)::bigint AS writes FROM found
     WHERE outcome IN ('expired', 'rejected') GROUP BY 1

@@ -67,6 +67,21 @@ async def test_writes_whose_first_emails_may_have_left_come_after_all_that_can_b
     assert max(_places(rig, fresh)) < 100 + TURN
 
 
+async def test_a_crowd_of_writes_that_are_put_off_does_not_stand_before_the_retries(
+    database_url: str, amqp_url: str
+) -> None:
+    async with rigged(database_url, amqp_url) as rig:
+        fresh, failed = await rig.generate_many(400, delay_s=3600), await rig.generate_many(40, delay_s=3600)
+        late = await rig.generate_many(100, delay_s=1800)
+        async with _waiting(rig, fresh, [*failed, *late], MAKE_RETRIES):
+            async with rig.db.connection() as connection:
+                await connection.execute(PUT_OFF, [job.generation_id for job in late])
+            async with writing(rig):
+                await rig.outcomes(540, within_s=60)
+
+    assert max(_places(rig, failed)) < 10 * TURN
+
+
 async def test_dirty_profiles_that_can_wait_let_fresh_writes_by(database_url: str, amqp_url: str) -> None:
     async with rigged(database_url, amqp_url) as rig:
         fresh, dirty = await rig.generate_many(40, delay_s=600), await rig.generate_many(400, delay_s=3600)
@@ -126,6 +141,7 @@ async def test_what_a_turn_is_about_is_found_by_index_in_its_order(database_url:
     nodes = list(nodes_of(answer[0]["Plan"]))
     assert "Sort" not in {node["Node Type"] for node in nodes}
     assert {node["Node Type"] for node in nodes if "Relation Name" in node} <= {"Index Scan", "Index Only Scan"}
+    assert {"pending_writes_by_retry", "pending_writes_put_off"} <= {node.get("Index Name") for node in nodes}
 
 
 @asynccontextmanager

@@ -196,7 +196,8 @@ class OneProfile(Profile):
         self.really_apply(late)
         assert may_have_landed(None if answered else MaybeApplied("lease_over"))
         if hidden(late, self.pending, self.held):
-            emails = {job.ref.generation_id: job.deadline_at for job in self.accepted if job.action == "write"}
+            writes = [job for job in self.accepted if job.action == "write"]
+            emails = {job.ref.generation_id: job.latest_at or job.deadline_at for job in writes}
             known = None if self.held is None else emails.get(self.held.ref.generation_id)
             self.apply(uncovered(late, self.pending, self.held, known, self.now))
 

@@ -32,6 +32,7 @@ LANES: Final = {
     "fresh": "New copy",
     "retry": "Tried before",
     "clean_up": "Clean-up after the send window",
+    "put_off": "Later than the first email, in time for others",
 }
 _HOURS: Final = {"today": None, "24h": 24.0, "7d": 24.0 * 7, "30d": 24.0 * 30}
 _LEAST_HOURS: Final = 1 / 60
