@@ -24,7 +24,7 @@ has the status of each code), because no retry could cure them. Nothing here log
 | "[]", "{}": an empty list or object as pasted    | missing                                               |
 | HTML entities                                    | unescaped once, if they end in `;`: `&copy=1` is none |
 | true, false, numbers (2^64, 19.90)               | text, digits as written; true is "true", never 1      |
-| false, "false", "False" in fields                | missing: `{% if %}` takes every text for true         |
+| false, "false", "False" in fields, or `[false]`  | missing: `{% if %}` takes every text for true         |
 | a list of scalars, also as Python prints it      | attrs: list of strings; fields: joined with ", "      |
 | objects, lists in lists, however deep            | dropped unread: no depth is too deep to answer        |
 | attrs or fields that are no object               | dropped                                               |

@@ -63,12 +63,17 @@ def texts(members: Iterable[tuple[str, Any]], room: Room, repairs: Repairs) -> d
     kept = texts_and_lists(members, room, repairs)
     if list not in map(type, kept.values()):
         return cast("dict[str, str]", kept)  # just seen: no list among them
-    joined = {key: value if isinstance(value, str) else ", ".join(value) for key, value in kept.items()}
     repairs["list_joined"] = None
-    if max(map(len, joined.values())) <= room.chars:
-        return joined
-    repairs[room.dropped] = None
-    return {key: value for key, value in joined.items() if len(value) <= room.chars}
+    joined: dict[str, str] = {}
+    for key, value in kept.items():
+        text = value if isinstance(value, str) else ", ".join(value)
+        if text in room.missing:  # a false alone in its list
+            repairs["missing_value"] = None
+        elif len(text) > room.chars:
+            repairs[room.dropped] = None
+        else:
+            joined[key] = text
+    return joined
 
 
 def texts_and_lists(members: Iterable[tuple[str, Any]], room: Room, repairs: Repairs) -> dict[str, str | list[str]]:
