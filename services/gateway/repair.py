@@ -26,7 +26,7 @@ Repair = Literal[
     "unreadable_rest",  # reading ended before the body did; what came after is lost
     "html_entities",  # a value was escaped for HTML
     "control_removed",  # NUL, another control character or half a surrogate pair
-    "missing_value",  # "", "None", "null" in attrs or fields, and "false" in fields
+    "missing_value",  # "", "None", "null", "[]", "{}" in attrs or fields, and "false" in fields
     "unrendered_tag",  # `{{ … }}` or `{% … %}` in attrs or fields: missing, too
     "attr_dropped",  # too long, too many, nested, or under a bad key
     "field_dropped",

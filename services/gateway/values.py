@@ -173,9 +173,6 @@ def _unpasted(text: str, room: Room, repairs: Repairs) -> str | list[str] | None
     if items is not None:
         repairs["python_literal"] = None
         return _items(map(str.strip, items), room, repairs)  # the text was cleaned; entities are unescaped once
-    if text == "{}":
-        repairs["missing_value"] = None
-        return None
     if text.startswith(("{'", '{"')) and text.endswith("}"):
         repairs[room.dropped] = None
         return None

@@ -241,15 +241,17 @@ def _untried(asked: TryVariant, name: str, error: ValidationError) -> Tried:
 
 
 def people_of(given: Sequence[GivenPerson]) -> list[Person]:
-    """With the fields that the gateway would find in a webhook of theirs."""
+    """Without the fields that are missing to the gateway. What it mends (escapes, control characters, lists that were
+    pasted) is no matter here: the values are given, not pasted."""
     return [
-        Person(
-            one.name or f"person {number}",
-            one.attrs,
-            {name: value for name, value in one.fields.items() if value and value.strip() not in MISSING_FIELDS},
-        )
+        Person(one.name or f"person {number}", one.attrs, _not_missing(one.fields))
         for number, one in enumerate(given, start=1)
     ]
+
+
+def _not_missing(fields: Mapping[str, str | None]) -> dict[str, str]:
+    stripped = {name: (value or "").strip() for name, value in fields.items()}
+    return {name: text for name, text in stripped.items() if text not in MISSING_FIELDS}
 
 
 async def _attrs(context: Context, template_id: str, sample: int) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""The people of a preview have what the gateway would make of their webhook."""
+"""The people of a preview have the fields that the gateway would find in their webhook."""
 
 import json
 
@@ -9,6 +9,7 @@ IDS = {"template_id": "welcome", "user_id": "VIP001", "tracking_id": "VIP001.FLO
 ATTRS = {"vip": False, "n": 0, "said": "False"}
 FIELDS = {
     "no": False, "pasted": "False", "said": " false ", "none": "None", "null": None, "empty": "",
+    "list": "[]", "object": " {} ", "blank": " ", "city": " London\n",
     "yes": True, "n": 0, "price": 19.5, "name": "Ada",
 }  # fmt: skip
 
@@ -20,4 +21,4 @@ def test_a_person_is_previewed_with_the_values_that_the_gateway_takes() -> None:
     [person] = people_of(asked.people)
 
     assert (person.attrs, person.fields) == (taken.attrs, taken.fields)
-    assert person.fields == {"yes": "true", "n": "0", "price": "19.5", "name": "Ada"}
+    assert person.fields == {"yes": "true", "n": "0", "price": "19.5", "name": "Ada", "city": "London"}
