@@ -26,15 +26,15 @@ CADDY = """
     }
 """
 WEBHOOKS = {
-    "read-timeout": "15", "next-upstream": "error timeout non_idempotent", "next-upstream-tries": "2",
-    "next-upstream-timeout": "20",
+    "read-timeout": "12", "next-upstream": "error timeout non_idempotent", "next-upstream-tries": "2",
+    "next-upstream-timeout": "17",
 }  # fmt: skip
 BATCHES = WEBHOOKS | {"read-timeout": "30", "next-upstream-timeout": "35"}
-A_MINUTE = "waits 60 s for an answer that takes 11.8 s at most"
+A_MINUTE = "waits 60 s for an answer that takes 6.8 s at most"
 ONE_POD = "asks no other pod: non_idempotent is not said"
 TWO_MINUTES = "keeps idle connections 120 s, and we close them after 75"
 TOO_CLOSE = "keeps idle connections 70 s, and we close them after 75"
-TOO_LATE = "asks another pod until 20 s are over, and the first one may take 25"
+TOO_LATE = "asks another pod until 17 s are over, and the first one may take 18"
 
 
 def ingress(said: dict[str, str], path: str) -> dict[str, Any]:
@@ -57,10 +57,10 @@ def test_what_we_ship_has_no_faults() -> None:
     ("said", "fault"),
     [
         ({"read-timeout": "60", "next-upstream-timeout": "65"}, A_MINUTE),
-        ({"read-timeout": "11"}, "waits 11 s for an answer that takes 11.8 s at most"),
+        ({"read-timeout": "6"}, "waits 6 s for an answer that takes 6.8 s at most"),
         ({"next-upstream": "error timeout"}, ONE_POD),
         ({"next-upstream-tries": "1"}, "tries 1 pods; two are enough to pass by one that hangs"),
-        ({"read-timeout": "20"}, TOO_LATE),
+        ({"read-timeout": "13"}, TOO_LATE),
     ],
 )
 def test_a_fault_of_an_ingress_is_told(said: dict[str, str], fault: str) -> None:
