@@ -161,10 +161,10 @@ async def _show(visit: Visit) -> web.Response:
     lacks_source = not found.treatment.delivered + found.control.delivered and await _no_source(visit)
     return visit.render(
         "results/one.html", results=found, span=span, spans=_SPANS, by=by, segments=segments,
-        how_long=_how_long(found), lift_chart=lift_chart, lift_note=lift_note, rate_chart=charts.rates(found),
-        shares_chart=charts.shares(shares) if shares.days else None, query=query, report=found.report,
-        weeks_chart=charts.weeks(found), nobody_is_control=template_choice.nobody_is_control(template),
-        lacks_source=lacks_source, no_segments=no_segments,
+        how_long=_how_long(found), pace_of=pace_of, lift_chart=lift_chart, lift_note=lift_note,
+        rate_chart=charts.rates(found), weeks_chart=charts.weeks(found), query=query, report=found.report,
+        shares_chart=charts.shares(shares) if shares.days else None, no_segments=no_segments,
+        nobody_is_control=template_choice.nobody_is_control(template), lacks_source=lacks_source,
     )  # fmt: skip
 
 
@@ -179,6 +179,11 @@ def _how_long(found: Results) -> results.HowLong | None:
         return results.how_long_of(found, WORTH)
     except Refused:  # at such a rate no lift of that size can be
         return None
+
+
+def pace_of(per_day: float) -> str:
+    """In words. Days without decisions count, so it may be less than one email a day."""
+    return f"{per_day:,.0f} a day" if per_day >= 1 else "fewer than one a day"
 
 
 def _asked(visit: Visit) -> tuple[dict[str, Any], int | None]:
