@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from services.ranker.records import Paused
+from shared.content.lifecycle import APPROVING
 from shared.db.pool import Connection
 from shared.inference.guardrail import FEWEST, Counts, Guard, judge_treatment, judge_variants, to_pause
 from shared.schemas.decisions import PLANNED_CONTROL
@@ -20,6 +21,7 @@ from shared.schemas.decisions import PLANNED_CONTROL
 ACTOR = "guardrail"
 _BACK = timedelta(days=366)
 _TIMEOUT_S = 180.0
+_CHANGING = (*APPROVING, "paused", "archived", "withdrawn")  # what an event may make of who is served
 
 # Unsubscribes are rare: looks at small templates end here, without a look at any send.
 SELECT_LEFT = """
@@ -29,14 +31,14 @@ SELECT_LEFT = """
 SELECT_CHANGED = """
     SELECT max(e.created_at) FROM variants v JOIN variant_events e USING (copy_id)
     WHERE v.org_id = $1 AND v.template_id = $2
-      AND e.event IN ('approved', 'rolled_back', 'resumed', 'paused', 'archived', 'withdrawn')
+      AND e.event = ANY ($3::text[])
 """
 
 # As `justai results` counts: by generation, of delivered ones, control as it was planned (Klaviyo's branch among it).
 SELECT_AWAY = """
     WITH since AS (
         SELECT v.copy_id, max(e.created_at) AS at FROM variants v
-        LEFT JOIN variant_events e ON e.copy_id = v.copy_id AND e.event IN ('approved', 'rolled_back', 'resumed')
+        LEFT JOIN variant_events e ON e.copy_id = v.copy_id AND e.event = ANY ($5::text[])
         WHERE v.org_id = $1 AND v.template_id = $2 GROUP BY v.copy_id
     ), sent AS (
         SELECT s.generation_day, s.generation_id, bool_or(s.unsubscribed OR s.spam) AS away FROM sends s
@@ -90,7 +92,7 @@ async def guard(connection: Connection, org_id: UUID, template_id: str, now: dat
         counts = await _counts(connection, org_id, template_id, since)
         guards = judge_variants(counts, [copy_id for copy_id, away in left.items() if away >= FEWEST])
         paused = await _pause(connection, org_id, template_id, guards, now)
-        changed = await connection.fetchval(SELECT_CHANGED, org_id, template_id)
+        changed = await connection.fetchval(SELECT_CHANGED, org_id, template_id, _CHANGING)
         note = _noted({key: of for key, of in counts.items() if changed is None or key[0] > changed.date()})
     await connection.execute(NOTE, org_id, template_id, note)
     return paused
@@ -124,7 +126,7 @@ async def _pause(
 async def _counts(connection: Connection, org_id: UUID, template_id: str, since: date) -> Counts:
     await connection.execute(f"SET LOCAL statement_timeout = '{_TIMEOUT_S:.0f}s'")
     rows = await connection.fetch(
-        SELECT_AWAY, org_id, template_id, since, sorted(PLANNED_CONTROL), timeout=_TIMEOUT_S
+        SELECT_AWAY, org_id, template_id, since, sorted(PLANNED_CONTROL), APPROVING, timeout=_TIMEOUT_S
     )  # fmt: skip
     counts: dict[tuple[date, str], dict[UUID | None, tuple[int, int]]] = defaultdict(dict)
     for row in rows:

@@ -8,11 +8,14 @@ One version is served while the next is on its way: `state` and `version` say wh
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 State = Literal["draft", "approved", "paused", "archived"]
 Proposal = Literal["draft", "checked", "in_review"]
 Action = Literal["check", "submit", "approve", "reject", "archive", "rollback", "resume"]
+
+APPROVING: Final = ("approved", "rolled_back", "resumed")
+"""Events that make an approved variant: it is judged by what came after the last of them."""
 
 _SHOWN = {"draft": "draft", "checked": "checked", "in_review": "in review"}
 

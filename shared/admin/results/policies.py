@@ -12,6 +12,7 @@ from shared.admin.errors import Refused
 from shared.admin.operation import AskedModel, ResultModel, operation
 from shared.admin.results.days import zone_of_org
 from shared.admin.templates.one import no_template
+from shared.content.lifecycle import APPROVING
 from shared.db.pool import Connection, Row
 from shared.zones import begins, day_in
 
@@ -48,9 +49,7 @@ SELECT_SHARES = """
     ORDER BY width_bucket(created_at, $5::timestamptz[]), created_at DESC
 """
 
-
-_APPROVING = ["approved", "rolled_back", "resumed"]
-_CHANGING = [*_APPROVING, "paused", "archived", "restored", "withdrawn"]  # what an event may make of what is served
+_CHANGING = [*APPROVING, "paused", "archived", "restored", "withdrawn"]  # what an event may make of what is served
 
 
 class AskedPolicy(AskedModel):
@@ -183,7 +182,7 @@ async def served_at(
 ) -> tuple[Row | None, Sequence[str]]:
     """The snapshot that a generator drew from at this moment, None where there was none of the variants that were
     approved then; and these, by copy id."""
-    rows = await connection.fetch(SELECT_APPROVED, org_id, template_id, at, _CHANGING, _APPROVING)
+    rows = await connection.fetch(SELECT_APPROVED, org_id, template_id, at, _CHANGING, APPROVING)
     approved = [row["copy_id"] for row in rows]
     return await connection.fetchrow(SELECT_SERVED, org_id, template_id, at, approved), approved
 

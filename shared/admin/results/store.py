@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from shared.content.lifecycle import APPROVING
 from shared.db.pool import Connection, Database
 from shared.inference.strata import Day
 from shared.inference.variants import Draws
@@ -133,7 +134,7 @@ SELECT_VARIANTS = """
     SELECT v.copy_id, v.name, v.state, v.theme,
         CASE WHEN count(e.event_id) > 1 OR bool_or(e.event <> 'approved') THEN max(e.created_at) END AS anew_at
     FROM variants v LEFT JOIN variant_events e ON e.org_id = v.org_id AND e.copy_id = v.copy_id
-        AND e.event IN ('approved', 'rolled_back', 'resumed')
+        AND e.event = ANY ($3::text[])
     WHERE v.org_id = $1 AND v.template_id = $2 GROUP BY v.copy_id
 """
 # Counted ahead and kept for ever, unlike decisions. Of other days than those that are asked for.
@@ -247,7 +248,7 @@ async def read(database: Database, asked: Asked) -> Read:
     async with database.transaction(asked.org_id, 3 * _TIMEOUT_S) as connection:
         await connection.execute(SET_FOR_REPORTS)
         template = await connection.fetchrow(SELECT_TEMPLATE, asked.org_id, asked.template_id)
-        variants = await connection.fetch(SELECT_VARIANTS, asked.org_id, asked.template_id)
+        variants = await connection.fetch(SELECT_VARIANTS, asked.org_id, asked.template_id, APPROVING)
         facts = await fetch(connection, SELECT_FACTS, asked, *asked.days)
         people = await fetch(connection, SELECT_PEOPLE, asked, *asked.days)
         draws = await fetch(connection, SELECT_DRAWS, asked)
