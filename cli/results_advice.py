@@ -1,18 +1,11 @@
 """Suggestions as this command line says them, with its commands."""
 
-from collections.abc import Mapping
-from typing import Final
-
-from shared.admin.results.advice import Suggestion
-from shared.schemas.policy import Reward
-
-_IN: Final[Mapping[Reward, str]] = {"click": "", "conversion": " in conversions", "revenue": " in revenue"}
-_RATES: Final[Mapping[Reward, str]] = {"click": "rate", "conversion": "conversion rate", "revenue": "revenue a send"}
+from shared.admin.results.advice import IN_REWARD, RATE, Suggestion
 
 
 def sentence(one: Suggestion) -> str:
     """One suggestion in words."""
-    first = one.names[0] if one.names else ""
+    first, in_reward = one.names[0] if one.names else "", IN_REWARD[one.reward]
     match one.kind:
         case "paused":
             return f"{first!r} is paused; `justai variant history` says why, `justai variant resume` serves it again."
@@ -24,13 +17,13 @@ def sentence(one: Suggestion) -> str:
         case "explain_alarm":
             return "Do not ship or archive by these numbers before the alarm is explained (docs/results.md)."
         case "archive_template":
-            return f"Treatment does worse than control{_IN[one.reward]}: archive the template, or give it other copy."
+            return f"Treatment does worse than control{in_reward}: archive the template, or give it other copy."
         case "ship":
             return (
-                f"Treatment does better than control{_IN[one.reward]}: it may be shipped (`state: shipped`). "
+                f"Treatment does better than control{in_reward}: it may be shipped (`state: shipped`). "
                 "Ship & Iterate keeps all variants and the ranker at work"
                 + (
-                    f"; Ship & Lock keeps {first!r} alone, whose {_RATES[one.reward]} is above all others'."
+                    f"; Ship & Lock keeps {first!r} alone, whose {RATE[one.reward]} is above all others'."
                     if first
                     else "."
                 )
@@ -39,4 +32,4 @@ def sentence(one: Suggestion) -> str:
             return "The newest week shows less than half of the lift that was shipped: it is time for other copy."
         case "archive_variants":
             names = ", ".join(repr(name) for name in one.names)
-            return f"To archive: {names}, whose interval{_IN[one.reward]} lies below that of the best."
+            return f"To archive: {names}, whose interval{in_reward} lies below that of the best."

@@ -1,8 +1,8 @@
 """What a person might do about the results: suggestions. Whoever ships, pauses or archives does it by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from shared.inference.guardrail import Guard
 from shared.inference.lift import Lift
@@ -12,6 +12,12 @@ from shared.inference.variants import Estimate
 from shared.schemas.policy import Reward
 
 Kind = Literal["paused", "pause", "explain_alarm", "archive_template", "ship", "refresh_copy", "archive_variants"]
+
+IN_REWARD: Final[Mapping[Reward, str]] = {"click": "", "conversion": " in conversions", "revenue": " in revenue"}
+"""In what treatment does better, by what shipping and archiving go by; clicks go without saying."""
+
+RATE: Final[Mapping[Reward, str]] = {"click": "rate", "conversion": "conversion rate", "revenue": "revenue a send"}
+"""And what a variant's rate of it is called."""
 
 
 class Row(Protocol):

@@ -19,6 +19,7 @@ from shared.admin.operation import Nothing
 from shared.admin.orgs import setting_up
 from shared.admin.registry import REGISTRY
 from shared.admin.results import policies, results, what_if
+from shared.admin.results.advice import IN_REWARD, RATE
 from shared.admin.results.models import Results, Segments
 from shared.admin.run import read
 from shared.admin.templates import settings as template_settings
@@ -164,7 +165,8 @@ async def _show(visit: Visit) -> web.Response:
         how_long=_how_long(found), pace_of=pace_of, lift_chart=lift_chart, lift_note=lift_note,
         rate_chart=charts.rates(found), weeks_chart=charts.weeks(found), query=query, report=found.report,
         shares_chart=charts.shares(shares) if shares.days else None, no_segments=no_segments,
-        nobody_is_control=template_choice.nobody_is_control(template), lacks_source=lacks_source,
+        nobody_is_control=template_choice.nobody_is_control(template), lacks_source=lacks_source, in_rewards=IN_REWARD,
+        rates=RATE,
     )  # fmt: skip
 
 
