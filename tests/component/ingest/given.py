@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
+from uuid import UUID
 
+COPY = UUID("00000000-0000-4000-8000-000000000001")
 SENT = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 _numbers = count(1)
 

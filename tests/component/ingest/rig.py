@@ -22,7 +22,7 @@ from shared.db.pool import Database
 from shared.hosts import Hosts
 from shared.schemas.ids import generation_day
 from shared.schemas.jobs import IngestFileJob
-from tests.component.ingest.given import SENT
+from tests.component.ingest.given import SENT, Row, nested_csv
 
 RING = "test:" + "A" * 43 + "="
 PEPPER = "1:" + "A" * 43 + "="
@@ -185,3 +185,11 @@ class Rig:
 
     async def send(self, transmission_id: str) -> dict[str, Any]:
         return await self.one("SELECT * FROM sends WHERE transmission_id = $1", transmission_id)
+
+
+async def load(rig: Rig, folder: Path, *rows: Row, name: str = "events.csv") -> None:
+    """All of a file, without a fault."""
+    (folder / name).write_bytes(nested_csv(rows))
+    await rig.settle()
+    assert rig.outcomes[-1:] == [None]
+    assert (await rig.files())[name] == "done"

@@ -2,11 +2,10 @@
 
 import pytest
 
-from services.profile_writer.intake_rules import leave, noted, place, place_beside
-from services.profile_writer.rows import Action, Lane, Verdict
+from services.profile_writer.intake_rules import leave, noted, place
+from services.profile_writer.rows import Lane, Verdict
 from services.profile_writer.turns.rules import over
 from tests.unit.profile_writer.given import (
-    KEY,
     MARGIN_S,
     NOW,
     TURN,
@@ -187,16 +186,6 @@ def test_a_write_that_arrives_when_its_first_email_may_have_left_is_there_for_a_
     assert endings(place(late, None, None, latest_at, MARGIN_S)) == [(2, "expired", "arrived_late")]
 
 
-def test_a_write_that_was_put_off_is_due_anew_when_its_webhook_comes_again() -> None:
-    latest_at = NOW + seconds(3600)
-    waits = pending(2, lane=Lane.RETRY, deadline_at=latest_at, latest_at=latest_at, accepted_at=NOW - seconds(600))
-    again = wanted(2, latest_at=latest_at + seconds(600))
-
-    renewed = place(again, waits, None, NOW, MARGIN_S).pending
-
-    assert renewed == pending(2, lane=Lane.FRESH, latest_at=again.latest_at)
-
-
 def test_a_write_that_arrives_late_leaves_another_messages_waiting_write_alone() -> None:
     other = pending(1, accepted_at=NOW - seconds(60), written_for="B")
 
@@ -342,62 +331,6 @@ def test_a_control_decision_waits_for_what_is_in_flight() -> None:
 
     assert verdict.pending is not None
     assert (verdict.pending.action, verdict.pending.taken_by) == ("clear", TURN)
-
-
-@pytest.mark.parametrize("action", ["write", "clear"])
-def test_the_same_messages_copy_under_an_earlier_prefix_is_taken_off_first(action: Action) -> None:
-    decided = wanted(2, action=action)
-
-    verdict = place_beside(decided, None, held(1), NOW)
-
-    assert verdict.pending is not None
-    assert (verdict.pending.key, verdict.pending.action, verdict.pending.lane) == (KEY, "clean_up", Lane.DIRTY)
-    assert verdict.pending.deadline_at == decided.deadline_at
-    assert verdict.held is not None
-    assert verdict.held.stale_for == ("A",)
-    assert verdict.outcomes == ()  # how the decision ends is told under its own prefix
-
-
-def test_a_write_under_an_earlier_prefix_that_waits_is_not_made_any_more() -> None:
-    verdict = place_beside(wanted(2), pending(1, accepted_at=NOW - seconds(60)), None, NOW)
-
-    assert verdict.pending is None
-    assert endings(verdict) == [(1, "superseded", None)]
-
-
-def test_a_write_under_an_earlier_prefix_that_is_in_flight_is_followed_by_a_clean_up() -> None:
-    in_flight = taken(1, accepted_at=NOW - seconds(60))
-
-    verdict = place_beside(wanted(2), in_flight, held(1, state="unknown"), NOW)
-
-    assert verdict.pending is not None
-    assert (verdict.pending.action, verdict.pending.lane, verdict.pending.taken_by) == ("clean_up", Lane.DIRTY, TURN)
-    assert verdict.outcomes == ()
-
-
-@pytest.mark.parametrize("lane", [Lane.FRESH, Lane.DIRTY])
-def test_what_lies_under_another_prefix_for_another_message_stays(lane: Lane) -> None:
-    other = pending(3, written_for="B", lane=lane)
-
-    assert place_beside(wanted(2), None, held(1, written_for="B"), NOW).pending is None
-    assert place_beside(wanted(2), other, held(1, written_for="B"), NOW).pending == other
-    assert place_beside(wanted(2), None, None, NOW).pending is None
-
-
-def test_another_messages_write_over_the_same_messages_copy_under_an_earlier_prefix_hurries() -> None:
-    other = pending(3, written_for="B", accepted_at=NOW - seconds(60))
-
-    verdict = place_beside(wanted(2), other, held(1), NOW)
-
-    assert verdict.pending == pending(3, written_for="B", accepted_at=NOW - seconds(60), lane=Lane.DIRTY)
-    assert verdict.outcomes == ()
-
-
-def test_what_is_newer_under_another_prefix_stays() -> None:
-    newer = held(3, accepted_at=NOW, clean_at=NOW + seconds(2000))
-
-    assert place_beside(wanted(2), None, newer, NOW).pending is None
-    assert place_beside(wanted(2), pending(3, accepted_at=NOW), None, NOW).pending == pending(3, accepted_at=NOW)
 
 
 def test_copy_that_was_withdrawn_is_taken_off_though_something_else_was_decided_before_that_is_known() -> None:

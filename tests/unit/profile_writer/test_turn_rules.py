@@ -16,7 +16,6 @@ from services.profile_writer.turns.rules import (
     expire,
     one_of_each,
     over,
-    put_off,
     settle,
     take,
 )
@@ -285,50 +284,9 @@ def test_a_write_is_over_at_its_deadline_a_clear_only_a_day_later() -> None:
     assert over(pending(2, action="clear", deadline_at=NOW - GIVE_UP_AFTER), NOW, MARGIN_S)
 
 
-LATEST_AT = NOW + seconds(3600)
-
-
-def test_a_write_whose_email_may_leave_later_waits_on_behind_the_others_until_then() -> None:
-    row = pending(2, deadline_at=NOW, latest_at=LATEST_AT)
-
-    verdict = put_off(row, held(1, written_for="B"), NOW, MARGIN_S)
-
-    assert verdict == Verdict(replace(row, lane=Lane.RETRY, deadline_at=LATEST_AT), held(1, written_for="B"))
-    assert verdict.pending is not None
-    assert not over(verdict.pending, NOW, MARGIN_S)
-    assert put_off(verdict.pending, None, LATEST_AT, MARGIN_S) is None
-
-
-@pytest.mark.parametrize(
-    ("row", "before"),
-    [
-        pytest.param(pending(2, deadline_at=NOW), None, id="no email leaves later"),
-        pytest.param(pending(2, deadline_at=NOW, latest_at=NOW + seconds(MARGIN_S)), None, id="nor any more"),
-        pytest.param(pending(2, deadline_at=NOW, latest_at=LATEST_AT), held(1), id="older copy could show"),
-        pytest.param(pending(2, action="clear", latest_at=LATEST_AT), held(1), id="a clear"),
-    ],
-)
-def test_a_write_is_not_put_off(row: Pending, before: Held | None) -> None:
-    assert put_off(row, before, NOW, MARGIN_S) is None
-
-
-def test_a_write_that_is_put_off_keeps_its_next_try_and_ends_what_it_had_overtaken() -> None:
-    later = pending(2, deadline_at=NOW, latest_at=LATEST_AT, next_attempt_at=NOW + seconds(20), attempt=3)
-    dead = replace(later, taken_by=OTHER_TURN, sent=ref(1), next_attempt_at=NOW - seconds(1))
-
-    waits, lost = put_off(later, None, NOW, MARGIN_S), put_off(dead, None, NOW, MARGIN_S)
-
-    assert waits is not None
-    assert waits.pending is not None
-    assert (waits.pending.next_attempt_at, waits.pending.attempt) == (NOW + seconds(20), 3)
-    assert lost is not None
-    assert lost.pending is not None
-    assert (lost.pending.taken_by, lost.pending.next_attempt_at, lost.pending.attempt) == (None, NOW, 4)
-    assert endings(lost) == [(1, "superseded", "unconfirmed")]
-
-
 def test_of_a_write_that_was_put_off_nobody_knows_if_its_email_had_left() -> None:
-    late = taken(2, deadline_at=LATEST_AT, latest_at=LATEST_AT)
+    latest_at = NOW + seconds(3600)
+    late = taken(2, deadline_at=latest_at, latest_at=latest_at)
 
     assert endings(answered(None, sent=late)) == [(2, "written", "answered_late")]
 
