@@ -1,13 +1,26 @@
 """What becomes of a write that is put off: its email may leave later. (Together: test_rules_together.)"""
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
 from services.profile_writer.intake_rules import place
 from services.profile_writer.rows import Held, Lane, Pending, Verdict
-from services.profile_writer.turns.rules import over, put_off
-from tests.unit.profile_writer.given import MARGIN_S, NOW, OTHER_TURN, endings, held, pending, ref, seconds, wanted
+from services.profile_writer.turns.rules import Sent, over, put_off, settle
+from shared.errors import Throttled
+from tests.unit.profile_writer.given import (
+    MARGIN_S,
+    NOW,
+    OTHER_TURN,
+    endings,
+    held,
+    pending,
+    ref,
+    seconds,
+    taken,
+    wanted,
+)
 
 LATEST_AT = NOW + seconds(3600)
 
@@ -59,3 +72,22 @@ def test_a_write_that_was_put_off_is_due_anew_when_its_webhook_comes_again() -> 
     renewed = place(again, waits, None, NOW, MARGIN_S).pending
 
     assert renewed == pending(2, lane=Lane.FRESH, latest_at=again.latest_at)
+
+
+def test_a_write_that_is_put_off_stays_behind_the_others_when_its_org_gets_another_key() -> None:
+    moved = wanted(2, deadline_at=LATEST_AT, latest_at=LATEST_AT)
+
+    assert place(moved, None, None, NOW, MARGIN_S).pending == pending(
+        2, lane=Lane.RETRY, deadline_at=LATEST_AT, latest_at=LATEST_AT
+    )
+
+
+def test_a_write_that_is_put_off_stays_behind_the_others_when_an_older_one_was_in_flight() -> None:
+    newer = taken(3, deadline_at=LATEST_AT, latest_at=LATEST_AT, sent=ref(2))
+
+    verdict = settle(
+        Sent(taken(2, written_for="B"), None), Throttled("429", wait_s=1), newer, None, NOW, MARGIN_S, Random(1)
+    )
+
+    assert verdict.pending is not None
+    assert (verdict.pending.ref, verdict.pending.lane) == (ref(3), Lane.RETRY)
