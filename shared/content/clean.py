@@ -2,8 +2,8 @@
 
 An allow-list over a real HTML5 parser (ammonia): what is not named here does not come out, whatever it is. Conditional
 comments are kept, because Outlook needs them and reads them as HTML: their inside is held to the same list. They come
-in halves (what opens a table and what closes it, a button for Outlook and the same for all others), so where one may
-not stay, none does.
+in halves (what opens a table and what closes it, a button for Outlook and the same for all others): where one may not
+stay and its other half would, none does.
 """
 
 import re
@@ -65,6 +65,7 @@ _PICTURES = frozenset(
     {("img", "src"), ("table", "background"), ("td", "background"), ("th", "background"), ("tr", "background")}
 )
 _COMMENT_NAME = "a conditional comment"
+_VML_NAME = "VML in a conditional comment"
 _ALL_COMMENTS = "all conditional comments, since one of them holds more than mail may"
 _PASSES = 5  # the second shows that nothing changes any more; tangled links need a third
 _CSS_URL = re.compile(r"url\(\s*[\"']?\s*(?!https://)", re.IGNORECASE)
@@ -78,6 +79,12 @@ _REVEALED = re.compile(r"\[if [^\]<>]*\]>\s*(?:<!(?:--\s*)?)?|\s*<!\[endif\]\s*"
 _SETTINGS = tuple(
     (re.compile(rf"<{name}\b[^<>]*>", re.IGNORECASE), re.compile(rf"</{name}\s*>", re.IGNORECASE))
     for name in ("xml", "style")
+)
+_VML = re.compile(r"</?v:[^<>]*>", re.IGNORECASE)
+_TAG = re.compile(r"<(?P<closes>/?)(?P<name>[a-z][\w:-]*+)[^<>]*?(?P<whole>/?)>", re.IGNORECASE)
+_VOID = frozenset({"br", "col", "hr", "img", "wbr"})
+_HIDES_FROM_OUTLOOK = re.compile(
+    r" style=\"[^\"]*\bmso-hide\b|<!--\[if\b[^\]<>!]*![^\]<>]*\]>\s*(?:<!|-->)", re.IGNORECASE
 )
 _SHOWN_NOWHERE = re.compile(r"</?noscript\s*>|<(?:meta|link)\b[^<>]*>", re.IGNORECASE)
 _ELEMENT = re.compile(
@@ -106,17 +113,17 @@ def clean(html: str, *, is_slot: Callable[[str], bool] = lambda _: False, tbody:
 
 def _clean_once(html: str, is_slot: Callable[[str], bool], *, tbody: bool) -> str:
     cleaned = _CLEANER.clean(html)
-    torn = any(_tears(comment) for comment in _COMMENT.findall(cleaned))
-    if torn:
+    if torn := _is_torn(cleaned):
         cleaned = _UNHIDING_CLEANER.clean(cleaned)
     if not tbody:
         cleaned = re.sub(r"</?tbody>", "", cleaned)
     cleaned = _STYLE.sub(lambda found: found[0].replace(" , ", ", "), cleaned)  # how the parser writes lists of fonts
 
-    def kept(comment: str) -> bool:
-        return is_slot(comment) or (not torn and _comment_is_safe(comment))
+    def kept(found: re.Match[str]) -> str:
+        stays = found[1] if is_slot(found[1]) else None if torn else _may_stay(found[1])
+        return "" if stays is None else f"<!--{stays}-->"
 
-    return _COMMENT.sub(lambda found: found[0] if kept(found[1]) else "", cleaned)
+    return _COMMENT.sub(kept, cleaned)
 
 
 def outline(html: str) -> str:
@@ -128,6 +135,8 @@ def removed(before: str, after: str) -> list[str]:
     """What cleaning took out: elements, attributes of elements, and conditional comments, each named once."""
     seen, left = _Markup(before).seen, _Markup(after).seen
     gone = set(seen - left)
+    if _COMMENT_NAME in gone:
+        gone.discard(_VML_NAME)
     if seen[_COMMENT_NAME] > 1 and not left[_COMMENT_NAME]:
         gone = gone - {_COMMENT_NAME} | {_ALL_COMMENTS}
     return sorted(gone)
@@ -177,16 +186,56 @@ def _comment_is_safe(comment: str) -> bool:
     return "<" not in _ELEMENT.sub(lambda one: "" if _element_is_safe(one) else "<", found["html"])
 
 
-def _tears(comment: str) -> bool:
-    """Whether this comment may not stay, and its other half would be left alone. Settings show nothing, so have none:
-    the head of most whole documents holds some."""
-    if not _CONDITION.match(comment) or _comment_is_safe(comment):
+def _may_stay(comment: str) -> str | None:
+    """What of a comment stays: all of it, all but the picture that MJML puts behind a section, or nothing."""
+    if not _comment_is_safe(comment) and _frames(comment):
+        comment = _VML.sub("", comment)
+    return comment if _comment_is_safe(comment) else None
+
+
+def _is_torn(html: str) -> bool:
+    """Whether what may stay of the comments would be halves: it closes other elements than it opens, or something is
+    hidden from Outlook and what Outlook was to show in its place goes."""
+    stay: list[str] = []
+    gone: list[str] = []
+    for comment in _COMMENT.findall(html):
+        if (stays := _may_stay(comment)) is not None:
+            stay.append(stays)
+        elif _CONDITION.match(comment) and _shown_of(comment):
+            gone.append(comment)
+    if not gone:
         return False
+    replaces = not all(map(_frames, gone)) and _HIDES_FROM_OUTLOOK.search(html)
+    return bool(replaces) or not _closes_what_it_opens("".join(stay))
+
+
+def _shown_of(comment: str) -> str:
+    """The inside without settings, which show nothing and so have no other half: the head of most whole documents holds
+    some."""
     found = _CONDITIONAL.fullmatch(comment)
     shown = found["html"] if found else comment
     for opened, closed in _SETTINGS:
         shown = without(shown, opened, closed)
-    return bool(_SHOWN_NOWHERE.sub("", shown).strip())
+    return _SHOWN_NOWHERE.sub("", shown).strip()
+
+
+def _frames(comment: str) -> bool:
+    """Whether this only opens or closes what stands around the content that all are shown: it stands in for nothing."""
+    found = _CONDITIONAL.fullmatch(comment)
+    return found is not None and not (_TAG.sub("", found["html"]).strip() or _closes_what_it_opens(found["html"]))
+
+
+def _closes_what_it_opens(html: str) -> bool:
+    opened: list[str] = []
+    for tag in _TAG.finditer(html):
+        name = tag["name"].lower()
+        if tag["whole"] or name in _VOID:
+            continue
+        if not tag["closes"]:
+            opened.append(name)
+        elif not opened or opened.pop() != name:
+            return False
+    return not opened
 
 
 def _element_is_safe(found: re.Match[str]) -> bool:
@@ -226,6 +275,7 @@ class _Markup(HtmlReader):
     def handle_comment(self, data: str) -> None:
         if data.lstrip().startswith("[if"):
             self.seen[_COMMENT_NAME] += 1
+            self.seen[_VML_NAME] += bool(_VML.search(data))
 
 
 def _cleaner(styles: frozenset[str]) -> nh3.Cleaner:

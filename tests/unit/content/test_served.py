@@ -269,9 +269,50 @@ def test_settings_for_outlook_have_no_other_half() -> None:
     assert serve(f"<html><head>{settings}</head><body>{ghost}</body></html>").body == ghost
 
 
+TWO_COLUMNS = "<mj-column><mj-text>A</mj-text></mj-column><mj-column><mj-text>B</mj-text></mj-column>"
+PICTURE = 'background-url="https://x.example/a.png"'
+
+
+@pytest.mark.parametrize(
+    ("mjml", "comments"),
+    [
+        (f"<mj-section {PICTURE}>{TWO_COLUMNS}</mj-section>", 8),
+        (f'<mj-section full-width="full-width" {PICTURE}>{TWO_COLUMNS}</mj-section>', 10),
+        (f"<mj-wrapper {PICTURE}><mj-section>{TWO_COLUMNS}</mj-section></mj-wrapper>", 12),
+        (f"<mj-hero {PICTURE}><mj-text>Hi</mj-text></mj-hero><mj-section>{TWO_COLUMNS}</mj-section>", 12),
+    ],
+)
+def test_a_picture_behind_a_section_of_mjml_costs_no_ghost_table(mjml: str, comments: int) -> None:
+    """Outlook is shown none, but columns stay beside each other."""
+    made = serve(f"<mjml><mj-body>{mjml}</mj-body></mjml>")
+
+    assert made.body.count("<!--[if mso") == comments
+    assert "v:" not in made.body
+    assert [one for one in made.removed if "conditional comment" in one] == ["VML in a conditional comment"]
+
+
+@pytest.mark.parametrize("other", [VML_BUTTON, "<!--[if mso]><v:rect><![endif]--><!--[if mso]></v:rect><![endif]-->"])
+def test_what_is_whole_without_a_comment_that_goes_stays(other: str) -> None:
+    """Nothing is hidden from Outlook, and what stays closes what it opens."""
+    ghost = "<p>a</p>".join(GHOST).format("")
+
+    made = serve(other + ghost)
+
+    assert made.body.replace("<!--[if mso]><![endif]-->", "") == ghost
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    ['<b style="mso-hide:all">Go</b>', "<!--[if (!mso)&(!IE)]><!--><b>Go</b><!--<![endif]-->"],
+)
+def test_a_button_that_goes_takes_ghost_tables_along_where_something_is_hidden_from_outlook(hidden: str) -> None:
+    """Which comment that was hidden for is not told by the markup."""
+    assert "<!--" not in serve("<p>a</p>".join(GHOST).format("") + VML_BUTTON + hidden).body
+
+
 def test_a_tag_of_liquid_in_a_comment_that_goes_is_told_why() -> None:
     with pytest.raises(CannotServe, match="as all conditional ones are where one holds more than mail may"):
-        serve(f"{VML_BUTTON}<!--[if mso]><p>{{{{ a }}}}</p><![endif]-->")
+        serve(f'{VML_BUTTON}<!--[if mso]><p>{{{{ a }}}}</p><![endif]--><b style="mso-hide:all">Go</b>')
 
 
 def test_mjml_becomes_html_with_its_liquid_in_place() -> None:
