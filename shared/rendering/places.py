@@ -24,8 +24,16 @@ _IGNORED_IN_URLS = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]+")  # browsers 
 _NAME = "|".join(sorted(_URL_ATTRIBUTES, key=len, reverse=True))
 _LINK = re.compile(rf"(?:{_NAME})\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
 _MARK = "\x02"  # no value holds one: control characters leave values before they are filled in
-_BEGUN = re.compile(rf"(?<![\w-])(?:{_NAME})\s*=\s*[\"'](?=\s*\{{[{{%])", re.IGNORECASE)
-_MARKED = re.compile(rf"(?P<name>{_NAME})(?P<before>\s*=\s*[\"']){_MARK}\s*(?P<url>[^\"'<>]*)", re.IGNORECASE)
+_TAG = r"\{\{(?:[^{}]|\}(?!\}))*+\}\}|\{%(?:[^{%]|%(?!\}))*+%\}"
+_QUOTED = rf"\"(?:[^\"{{]++|{_TAG}|\{{)*+(?:\"|\Z)|'(?:[^'{{]++|{_TAG}|\{{)*+(?:'|\Z)"
+# What is not closed goes on to the end, as in browsers: looking for an end from each `<` would take minutes.
+_STARTS = re.compile(rf"<[a-z](?:[^>={{]++|=\s*+(?:{_QUOTED})|{_TAG}|[={{])*+", re.IGNORECASE)
+_ATTRIBUTE = re.compile(
+    rf"(?<=[\s\"'/}}])(?P<name>[^\s\"'<>/={{}}]++)(?P<before>\s*+=\s*+)(?P<value>{_QUOTED})", re.IGNORECASE
+)
+_BLANKS = r"(?:\s|&(?:nbsp|tab|newline|#0*(?:9|10|13|32|160)|#x0*(?:9|a|d|20|a0));)*+"
+_BEGINS = re.compile(rf"[\"']{_BLANKS}\{{[{{%]", re.IGNORECASE)
+_MARKED = re.compile(rf"(?P<name>{_NAME})(?P<before>\s*=\s*[\"']){_MARK}{_BLANKS}(?P<url>[^\"'<>]*)", re.IGNORECASE)
 # The space inside shows missing quotes: a parser ends an unquoted attribute there.
 _PROBE = re.compile(r"jai (\d+)=jai")
 
@@ -57,7 +65,14 @@ def links_are_safe(body: str) -> bool:
 
 def marked(source: str) -> str:
     """The source with a mark in each link that begins with a tag, so that `settled` finds what was filled in there."""
-    return _BEGUN.sub(lambda found: found[0] + _MARK, source.replace(_MARK, ""))
+
+    def mark(found: re.Match[str]) -> str:
+        value = found["value"]
+        if found["name"].lower() not in _URL_ATTRIBUTES or not _BEGINS.match(value):
+            return found[0]
+        return f"{found['name']}{found['before']}{value[0]}{_MARK}{value[1:]}"
+
+    return _STARTS.sub(lambda tag: _ATTRIBUTE.sub(mark, tag[0]), source.replace(_MARK, ""))
 
 
 def settled(body: str, sample: str = "") -> tuple[str, bool]:

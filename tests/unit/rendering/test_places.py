@@ -1,9 +1,11 @@
 """Where values land: escaping protects as text and inside quotes; everywhere else copy is refused."""
 
+import time
+
 import pytest
 
 from shared.rendering.copy import RenderError, compile_copy
-from shared.rendering.places import UnsafePlace, links_are_safe, value_may_start_link
+from shared.rendering.places import UnsafePlace, links_are_safe, marked, value_may_start_link
 from tests.unit.rendering.given import source
 
 
@@ -104,6 +106,8 @@ def test_a_value_that_is_a_link_for_mail_stays_as_it_is(value: str, body: str) -
         '<a href="{{ link }}">Go</a>', "<img alt='' SRC = '{{ link }}'>",
         '<a href="{% if a %}{% endif %}{{ link }}">x</a>',
         '<!--[if mso]><td background="{{ link }}"><![endif]-->', "{% assign u = link %}<a href='{{ u }}'>x</a>",
+        '<a href="&#32;&#xA0; &nbsp;{{ link }}">x</a>', "<a title='>' href='{{ link | default: \"'\" }}'>x</a>",
+        '<a title="{{ "a" }} >"href="{{ link }}">x</a>', '<a title = x\'y href="{{ link }}">x</a>',
     ],
 )  # fmt: skip
 def test_a_value_that_leads_nowhere_in_a_mail_is_control(value: str, body: str) -> None:
@@ -131,6 +135,39 @@ def test_only_links_that_begin_with_a_value_must_have_a_scheme() -> None:
     assert compile_copy(source(body=body)).render({"link": "https://a.example"}).body == body.replace(
         "{{ link }}", "https://a.example"
     )
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        '<p>Your profile="{{ link }}"</p>', "<p title='src=\"{{ link }}\"'>x</p>", '<p data-src="{{ link }}">x</p>',
+        '<!--[if mso]><p>a > href="{{ link }}"</p><![endif]-->', '<p>a < b href="{{ link }}"</p>',
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_link_may_begin_with_any_value(elsewhere: str) -> None:
+    body = f'{elsewhere}<a href="{{{{ real }}}}">Go</a>'
+
+    shown = compile_copy(source(body=body)).render({"link": "7", "real": "https://a.example"}).body
+
+    assert shown == body.replace("{{ link }}", "7").replace("{{ real }}", "https://a.example")
+
+
+def test_blanks_before_a_value_do_not_keep_it_from_getting_its_scheme() -> None:
+    copy = compile_copy(source(body='<p>Hi</p><a href="&nbsp;&#9;{{ link }}">Go</a>'))
+
+    assert copy.render({"link": "//a.example"}).body == '<p>Hi</p><a href="https://a.example">Go</a>'
+
+
+@pytest.mark.parametrize(
+    "opening", ["<a ", "<a '", '<a ="', "<a =\"'", "<a x={{", "<a x='{%", "<a {{", "<a x", "<a x ="]
+)
+def test_links_are_marked_in_time_that_grows_as_the_text_does(opening: str) -> None:
+    begun = time.process_time()
+    marked(opening * (200_000 // len(opening)))
+    marked(opening + "x " * 100_000)
+    marked(opening + "x" * 200_000)
+
+    assert time.process_time() - begun < 2  # looked at anew from each opening it is minutes
 
 
 def test_no_picture_is_none_and_no_link_is_dead() -> None:
