@@ -75,6 +75,12 @@ def marked(source: str) -> str:
     return _STARTS.sub(lambda tag: _ATTRIBUTE.sub(mark, tag[0]), source.replace(_MARK, ""))
 
 
+def link_begins_behind(text: str, begins: bool = False) -> bool:
+    """Whether a piece of a marked source ends where a link begins; `begins`: one began before it already."""
+    _, mark, behind = text.rpartition(_MARK)
+    return bool(mark or begins) and re.fullmatch(_BLANKS, behind, re.IGNORECASE) is not None
+
+
 def settled(body: str, sample: str = "") -> tuple[str, bool]:
     """A rendered body without its marks, and whether each marked link leads somewhere. A mail has no page that
     `/products/x` could belong to, so that is a dead button; `//host/x`, as shops give pictures, lacks nothing but the

@@ -1,7 +1,7 @@
 """Variants × people, rendered as the generator renders them, the worst first. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2s
 from typing import Any
@@ -11,11 +11,15 @@ from shared.content.faults import check_variant
 from shared.content.fields import read_fields
 from shared.rendering.copy import CompiledCopy, RenderError, compile_copy
 from shared.rendering.language import NotInTheLanguage, parse_body, parse_header
+from shared.rendering.link_fields import link_fields
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.template_file import VariantCopy
 
 LONG_VALUE = "Maximiliane-Alexandrina Featherstonehaugh & Söhne " * 3
 """What a value looks like that nobody thought of."""
+LINK = "https://shop.example/"
+LONG_LINK = f"{LINK}{'maximiliane-alexandrina-featherstonehaugh/' * 3}"
+"""The same where a link begins with the value: one that is none would lead nowhere."""
 
 # The first that fits the name of a field; `3` also where the copy computes with it.
 _EXAMPLES = (
@@ -23,7 +27,7 @@ _EXAMPLES = (
     (r"last_?name|surname", "Lovelace"),
     (r"name", "Ada Lovelace"),
     (r"mail", "ada@shop.example"),
-    (r"url|link|image|picture|href", "https://shop.example/"),
+    (r"url|link|image|picture|href", LINK),
     (r"date|day$|birthday|until|expires", "24 December"),
     (r"count|points|total|amount|price|number|qty|quantity|age$|days|items|score|percent|discount", "3"),
     (r"city|town", "London"),
@@ -90,16 +94,35 @@ def fields_of(variant: Variant) -> frozenset[str]:
     return frozenset().union(*(read_fields(one).all for one in parsed))
 
 
-def sampled(attrs: Iterable[Mapping[str, Any]], fields: Iterable[str]) -> list[Person]:
+def link_fields_of(variant: Variant) -> frozenset[str]:
+    """Those of them that a link of the body begins with."""
+    compiled = _compiled(variant)
+    return frozenset() if isinstance(compiled, RenderError) else link_fields(compiled.body)
+
+
+def sampled(
+    attrs: Iterable[Mapping[str, Any]], fields: Iterable[str], links: Collection[str] = frozenset()
+) -> list[Person]:
     """People with these attrs and an example for each field, since fields are never stored; and the two that copy is
-    broken by: one without any field, one whose every value is long."""
-    examples = {name: example(name) for name in sorted(fields)}
+    broken by: one without any field, one whose every value is long. `links`: the fields that links begin with."""
+    names = sorted(fields)
+    examples = examples_of(names, links)
     people = [Person(_named(one), one, examples) for one in attrs] or [Person("example", {}, examples)]
-    return [*people, Person("nobody's fields", {}, {}), Person("long values", {}, dict.fromkeys(examples, LONG_VALUE))]
+    return [*people, Person("nobody's fields", {}, {}), Person("long values", {}, long_values_of(names, links))]
+
+
+def examples_of(fields: Iterable[str], links: Collection[str]) -> dict[str, str]:
+    """A value for each field that it may well have."""
+    return {name: LINK if name in links else example(name) for name in fields}
+
+
+def long_values_of(fields: Iterable[str], links: Collection[str]) -> dict[str, str]:
+    """A value for each field that is longer than its author thought of."""
+    return {name: LONG_LINK if name in links else LONG_VALUE for name in fields}
 
 
 def example(field: str) -> str:
-    """A value that the field may well have."""
+    """A value that the field may well have, by its name."""
     name = field.lower()
     return next((value for pattern, value in _EXAMPLES if re.search(pattern, name)), name.replace("_", " "))
 

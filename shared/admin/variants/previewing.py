@@ -1,7 +1,7 @@
 """What variants say to people before anybody gets them: saved ones as a grid, and one that is being written."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -168,7 +168,9 @@ async def _grid(context: Context, asked: AskedPreview) -> tuple[list[PreviewPers
         what = f"no variant {asked.variant!r}" if asked.variant else "no variant that is not archived"
         raise NotFound(f"Template {template_id!r} has {what}. Variants: {known or 'none'}", field="variant")
     people = people_of(asked.people) or preview_grid.sampled(
-        await _attrs(context, template_id, asked.sample), frozenset().union(*map(preview_grid.fields_of, variants))
+        await _attrs(context, template_id, asked.sample),
+        frozenset().union(*map(preview_grid.fields_of, variants)),
+        frozenset().union(*map(preview_grid.link_fields_of, variants)),
     )
     wanted = [one for one in people if not asked.who or one.key in asked.who or one.name in asked.who]
     if not wanted:
@@ -212,7 +214,7 @@ def _tried(copy: VariantCopy, looked_at: Asked, person: str) -> Tried:
         return Tried(findings=findings, fields=[], shown=False, subject="", preheader="", body="", reason="not_served")
     variant = Variant(_NOBODY, copy.name, "draft", 1, *reading.served)
     fields = sorted(preview_grid.fields_of(variant))
-    [cell] = preview_grid.grid([variant], [person_of(person, fields)])
+    [cell] = preview_grid.grid([variant], [person_of(person, fields, preview_grid.link_fields_of(variant))])
     shown = cell.shown
     return Tried(
         findings=findings, fields=fields, shown=shown is not None, subject=shown.subject if shown else "",
@@ -220,11 +222,11 @@ def _tried(copy: VariantCopy, looked_at: Asked, person: str) -> Tried:
     )  # fmt: skip
 
 
-def person_of(kind: str, fields: Sequence[str]) -> Person:
-    """The one of this kind, with these fields."""
+def person_of(kind: str, fields: Sequence[str], links: Collection[str] = frozenset()) -> Person:
+    """The one of this kind, with these fields; links begin with those among `links`."""
     values = {
-        "example": {name: preview_grid.example(name) for name in fields},
-        "long": dict.fromkeys(fields, preview_grid.LONG_VALUE),
+        "example": preview_grid.examples_of(fields, links),
+        "long": preview_grid.long_values_of(fields, links),
     }
     return Person(kind, {}, values.get(kind, {}))
 

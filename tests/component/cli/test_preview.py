@@ -90,6 +90,17 @@ def test_sampled_people_are_the_kinds_that_came_lately(shop: Cli) -> None:
     assert "Nobody of these is there: plan=free. People: 'plan=pro' (" in nobody
 
 
+def test_made_up_people_have_an_address_where_a_link_begins(acme: Cli, tmp_path: Path) -> None:
+    body = """<p>Cold</p><img src='{{ photo | default: "" }}' alt='x'>"""
+    (tmp_path / "welcome.yaml").write_text(FILE.replace("<p>Cold</p>", json.dumps(body)))
+    acme.ok("template", "import", "acme", str(tmp_path / "welcome.yaml"))
+
+    said = acme.ok("preview", "acme", "welcome", "--variant", "Cold")
+
+    assert "long values" in said
+    assert "unsafe_link" not in said
+
+
 def test_nothing_is_stored(shop: Cli, tmp_path: Path) -> None:
     before = shop.everything()
     shop.ok("preview", "acme", "welcome")

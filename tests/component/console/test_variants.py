@@ -97,6 +97,17 @@ async def test_an_email_is_served_behind_a_policy_that_runs_nothing(stage: Stage
     assert "Control content is shown instead" in answers[2].html
 
 
+async def test_somebody_made_up_has_an_address_where_a_link_begins(stage: Stage, visitor: Browser) -> None:
+    await visitor.sign_in(await stage.person("Ann", acme="owner"))
+    await make_template(stage, "acme")
+    body = """<p>Hi</p><img src="{{ photo | default: '' }}" alt="x">"""
+
+    for person in ("example", "long"):
+        shown = await visitor.post("/acme/templates/welcome/preview-text", subject="x", body=body, person=person)
+
+        assert 'src="https://shop.example/' in shown.html
+
+
 async def test_a_new_variant_is_not_called_wrong_before_a_word_is_written(stage: Stage, visitor: Browser) -> None:
     await visitor.sign_in(await stage.person("Ann", acme="owner"))
     await make_template(stage, "acme")

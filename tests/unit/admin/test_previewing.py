@@ -3,7 +3,8 @@
 import json
 
 from services.gateway.reader import read_webhook
-from shared.admin.variants.previewing import AskedPreview, people_of
+from shared.admin.variants.preview_grid import LONG_VALUE
+from shared.admin.variants.previewing import AskedPreview, people_of, person_of
 
 IDS = {"template_id": "welcome", "user_id": "VIP001", "tracking_id": "VIP001.FLOW01.1"}
 ATTRS = {"vip": False, "n": 0, "said": "False"}
@@ -22,3 +23,10 @@ def test_a_person_is_previewed_with_the_values_that_the_gateway_takes() -> None:
 
     assert (person.attrs, person.fields) == (taken.attrs, taken.fields)
     assert person.fields == {"yes": "true", "n": "0", "price": "19.5", "name": "Ada", "city": "London"}
+
+
+def test_somebody_made_up_has_an_address_where_a_link_begins() -> None:
+    people = [person_of(kind, ["cta", "name"], {"cta"}) for kind in ("example", "long", "nobody")]
+
+    assert [one.fields.get("cta", "")[:21] for one in people] == ["https://shop.example/", "https://shop.example/", ""]
+    assert [one.fields.get("name") for one in people] == ["Ada Lovelace", LONG_VALUE, None]

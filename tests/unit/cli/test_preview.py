@@ -7,7 +7,18 @@ import pytest
 
 from cli.preview_page import MOST_CELLS, page
 from services.generator.render import Renderer
-from shared.admin.variants.preview_grid import LONG_VALUE, Cell, Person, Variant, example, fields_of, grid, sampled
+from shared.admin.variants.preview_grid import (
+    LONG_LINK,
+    LONG_VALUE,
+    Cell,
+    Person,
+    Variant,
+    example,
+    fields_of,
+    grid,
+    link_fields_of,
+    sampled,
+)
 from shared.schemas.copy import VariantSource
 
 HOSTILE = '"></iframe><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 }}'
@@ -71,6 +82,25 @@ def test_sampled_people_have_examples_and_the_two_that_break_copy_are_among_them
     assert shown["nobody's fields"].reason == "field_missing"
     assert shown["long values"].person.fields["city"] == LONG_VALUE
     assert [one.name for one in sampled([], {"x"})] == ["example", "nobody's fields", "long values"]
+
+
+def test_a_field_that_a_link_begins_with_has_a_link_in_both_made_up_people() -> None:
+    link = "{% if cta %}{{ cta }}{% else %}{{ shop }}{% endif %}"
+    one = variant(body=f'<img src="{{{{ photo }}}}" alt="{{{{ name }}}}"><a href="{link}">x</a>')
+    people = sampled([], fields_of(one), link_fields_of(one))
+
+    shown = {cell.person.name: cell for cell in grid([one], people)}
+
+    assert {name: cell.reason for name, cell in shown.items()} == {
+        "example": None, "nobody's fields": "field_missing", "long values": None,
+    }  # fmt: skip
+    assert shown["example"].person.fields == {
+        "photo": "https://shop.example/", "cta": "https://shop.example/", "shop": "https://shop.example/",
+        "name": "Ada Lovelace", "first_name": "Ada",
+    }  # fmt: skip
+    assert [name for name, value in shown["long values"].person.fields.items() if value == LONG_LINK] == [
+        "cta", "photo", "shop",
+    ]  # fmt: skip
 
 
 def test_a_field_that_nobody_foresaw_is_exampled_by_its_name() -> None:
