@@ -15,6 +15,7 @@ from shared.content.klaviyo_tags import klaviyo_tags
 from shared.content.served import CannotServe, serve
 from shared.rendering.copy import BODY_BYTES, PREHEADER_CHARS, SUBJECT_CHARS, RenderError, compile_copy
 from shared.rendering.language import NotInTheLanguage, parse_body, parse_header, pieces, too_much
+from shared.rendering.link_fields import link_fields
 from shared.rendering.places import SCHEMES, links_of, scheme_of
 from shared.schemas.copy import VariantSource, Vars
 from shared.schemas.template_file import VariantCopy
@@ -26,6 +27,7 @@ CLIPPED_BYTES = 60_000
 
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#x?[0-9a-f]+);", re.IGNORECASE)
 _SAMPLE = "1"  # a number to arithmetic, a word to everything else
+_SAMPLE_LINK = "https://shop.example/1"
 
 _WHY = {
     "empty_subject": "shows no subject; give it words that do not depend on a field",
@@ -162,8 +164,9 @@ def _read_whole(variant: VariantCopy, required: frozenset[str], fields: frozense
         return Reading([found("body", what, "unsafe_place")])
     findings = [found("body", what, "link") for what in _link_faults(made.body if variant.is_mjml else variant.body)]
     try:
-        compiled.render(dict.fromkeys(required, _SAMPLE), sample=_SAMPLE)
-        shown = compiled.render(dict.fromkeys(fields | required, _SAMPLE), sample=_SAMPLE)
+        links = link_fields(compiled.body)
+        compiled.render(_sampled(required, links))
+        shown = compiled.render(_sampled(fields | required, links))
     except RenderError as error:
         place = "subject" if error.reason == "empty_subject" else "body"
         check = "body_size" if error.reason == "body_too_large" else "can_be_served"
@@ -174,6 +177,11 @@ def _read_whole(variant: VariantCopy, required: frozenset[str], fields: frozense
         findings.append(found("body", what, "removed_markup", warning=True))
     findings += [found(place, what, check, warning=True) for place, what, check in _looks(shown, made.body)]
     return Reading(findings, served, shown)
+
+
+def _sampled(fields: Iterable[str], links: frozenset[str]) -> dict[str, str]:
+    """A value for each field; an address where a link begins with it, for the copy is judged, not the value."""
+    return {name: _SAMPLE_LINK if name in links else _SAMPLE for name in fields}
 
 
 def _link_faults(body: str) -> Iterator[str]:

@@ -48,15 +48,14 @@ class CompiledCopy:
     check_links: bool
     check_sight: bool
 
-    def render(self, fields: Fields, *, sample: str = "") -> Vars:
-        """The three texts for one person. `sample`: a value that stands for any, and need not be a link where one is
-        wanted. Raises RenderError."""
+    def render(self, fields: Fields) -> Vars:
+        """The three texts for one person. Raises RenderError."""
         values = {name: value if value.isprintable() else _UNWANTED.sub("", value) for name, value in fields.items()}
         subject = _one_line(_fill(self.subject, values), SUBJECT_CHARS)
         preheader = _one_line(_fill(self.preheader, values), PREHEADER_CHARS)
         body, leads = _fill(self.body, values), True
         if self.check_links:
-            body, leads = settled(body, sample)
+            body, leads = settled(body)
         if not says_something(subject):
             raise RenderError("empty_subject")
         if self.check_sight and not shows_something(body):

@@ -81,10 +81,10 @@ def link_begins_behind(text: str, begins: bool = False) -> bool:
     return bool(mark or begins) and re.fullmatch(_BLANKS, behind, re.IGNORECASE) is not None
 
 
-def settled(body: str, sample: str = "") -> tuple[str, bool]:
+def settled(body: str) -> tuple[str, bool]:
     """A rendered body without its marks, and whether each marked link leads somewhere. A mail has no page that
     `/products/x` could belong to, so that is a dead button; `//host/x`, as shops give pictures, lacks nothing but the
-    scheme. No picture at all is none, no link is dead. What begins with `sample` is no person's value."""
+    scheme. No picture at all is none, no link is dead."""
     leads = True
 
     def whole(found: re.Match[str]) -> str:
@@ -92,7 +92,7 @@ def settled(body: str, sample: str = "") -> tuple[str, bool]:
         url = found["url"]
         if re.match(r"//\w", url):
             url = f"https:{url}"
-        elif not (url.startswith("#") or (sample and url.startswith(sample))):
+        elif not url.startswith("#"):
             leads &= scheme_of(unescape(url)) is not None or not (url or found["name"].lower() == "href")
         return f"{found['name']}{found['before']}{url}"
 

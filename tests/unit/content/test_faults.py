@@ -136,6 +136,13 @@ def test_a_link_that_is_not_for_mail_is_refused(attribute: str, said: str) -> No
         ("{{ a | default: '//shop.example' }}", False),
         ("{{ a | default: '#' }}", False),
         ("{{ b }}/path", False),
+        ("{{ b | replace: '1', '2' }}", False),
+        ("{{ b | replace: 'http:', 'https:' | append: '?n=1' }}", False),
+        ("{% assign u = b | upcase %}{{ u }}", False),
+        ("{{ b | prepend: '/p/' }}", True),
+        ("{{ b | times: 2 | prepend: 'https://shop.example/?n=' }}", False),
+        ("{{ b | default: '1.html' }}", False),
+        ("{{ a | default: '1.html' }}", True),
     ],
 )
 def test_a_fallback_that_leads_nowhere_in_a_mail_is_refused(link: str, refused: bool) -> None:
