@@ -55,14 +55,14 @@ def emails(
         yield _tested(len(sent))
     for name, label in (("subject", "Subject Line"), ("preheader", "Preview Text"), ("body", "Body")):
         guarded = getattr(newest, name), getattr(earlier, name)
-        yield _of_all([(one, _pasted(name, label, one, guarded)) for one in sent])
+        yield _of_all([(one, _pasted(name, label, one, guarded)) for one in sent], len(sent))
     for each in (
         [(one, _opt_out(one.body, newest.body, prefix)) for one in sent],
         [(one, _plain_text(one.text, prefix)) for one in sent],
         [(one, _amp(one.amp)) for one in sent],
     ):
         if told := [(one, answer) for one, answer in each if answer is not None]:
-            yield _of_all(told)
+            yield _of_all(told, len(sent))
     if old := _of_earlier(sent, earlier):
         yield Answer(
             "snippet_person", "Snippet asks whose copy it is", "warning",
@@ -91,10 +91,10 @@ def _tested(emails: int) -> Answer:
     )  # fmt: skip
 
 
-def _of_all(each: Sequence[tuple[Email, Answer]]) -> Answer:
-    """The worst answer of all emails; it names those that it is about where there are several."""
+def _of_all(each: Sequence[tuple[Email, Answer]], sent: int) -> Answer:
+    """The worst answer of all emails; it names those that it is about where several are `sent`, answered or not."""
     worst = min((answer for _, answer in each), key=lambda one: _WORST_FIRST.index(one.outcome))
-    if len(each) == 1 or worst.outcome == "good":
+    if sent == 1 or worst.outcome == "good":
         return worst
     such = [email.name or email.message_id for email, answer in each if answer.outcome == worst.outcome]
     return replace(worst, found=f"In {', '.join(f'“{name}”' for name in such)}: {worst.found}")

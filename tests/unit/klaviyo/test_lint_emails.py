@@ -103,6 +103,17 @@ def test_an_amp_version_is_warned_of_and_what_is_not_there_is_not_spoken_of() ->
     assert not {"amp", "plain_text"} & set(said(read))
 
 
+def test_of_several_emails_the_one_at_fault_is_named_where_nothing_is_said_of_the_others() -> None:
+    ours = [{**EMAIL, "id": f"M{n}", "name": f"{n}"} for n in range(2)]
+    read = read_of(ab_test(*ours), bodies={"M0": SNIPPET.body, "M1": SNIPPET.body})
+    first, second = read.sent
+
+    answers = said(replace(read, sent=[first, replace(second, text=SNIPPET.body, amp="<html amp4email>")]))
+
+    for rule in ("plain_text", "amp"):
+        assert answers[rule].found.startswith("In “1”: The email")
+
+
 BYE = "{% unsubscribe 'Bye' %}"
 LEAVING = snippet(*PLACE[:2], Control("Hello", "", f"<p>Hello</p>{{% if person.vip %}}x{{% endif %}}{BYE}"))
 WITH_LINK = replace(WANTED, snippet=LEAVING)
