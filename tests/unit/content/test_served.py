@@ -150,6 +150,7 @@ def test_a_tag_that_html_cannot_hold_is_refused_with_its_line_and_itself(body: s
         ("<img src='data:image/png;base64,x' alt='a'>", '<img alt="a">', "src of <img>"),
         ("<p style='position:fixed;color:red'>a</p>", '<p style="color:red">a</p>', "style position of <p>"),
         ("<p style='background:url(http://x.example)'>a</p>", "<p>a</p>", "style background of <p>"),
+        ("<p style=\"background:url('//x.example')\">a</p>", "<p>a</p>", "style background of <p>"),
         ("<!--[if mso]><script>x</script><![endif]-->a", "a", "a conditional comment"),
         ("<!--[if mso]><p onclick='x'>x</p><![endif]-->a", "a", "a conditional comment"),
         ("<style>@import url(https://x.example/a.css);</style>a", "a", "@import"),
@@ -160,6 +161,13 @@ def test_what_is_not_for_mail_is_taken_out_and_named(body: str, served: str, gon
 
     assert made.body == served
     assert gone in made.removed
+
+
+@pytest.mark.parametrize("quote", ["", "'", "&quot;"])
+def test_a_picture_of_a_style_is_judged_by_its_address_however_it_is_quoted(quote: str) -> None:
+    made = serve(f'<p style="width:9px;background:url({quote}https://x.example/a.png{quote})">a</p>')
+
+    assert made.body == '<p style="width:9px;background:url(&quot;https://x.example/a.png&quot;)">a</p>'
 
 
 def test_every_kind_of_link_that_a_mail_may_have_stays() -> None:
