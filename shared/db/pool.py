@@ -38,8 +38,9 @@ OUTAGE_ERRORS = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    # Classes 53 and 58 of SQLSTATE, whole: a full disk, memory or lock table, a page that cannot be read. It is the
-    # server's trouble, whatever was asked.
+    # Classes 53 and 58 of SQLSTATE: a full disk, memory or lock table, a page that cannot be read. It is the server's
+    # trouble mostly; memory may be short because of the statement alone, and where that would be asked again for ever
+    # its caller says so (staging.py).
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
@@ -97,6 +98,8 @@ class Database:
         except CONFLICT_ERRORS as error:
             kind = Conflict if isinstance(error, COLLISIONS) else Transient
             raise kind(f"the database asks to try again: {name_of(error)}", reason="database_conflict") from error
+        except asyncpg.ConfigurationLimitExceededError:
+            raise  # of class 53, but it is this statement that passes a limit (temp_file_limit), and would again
         except OUTAGE_ERRORS as error:
             raise Outage(f"the database is out of reach: {name_of(error)}", reason="database_unreachable") from error
         except asyncpg.InterfaceError as error:

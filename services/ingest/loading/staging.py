@@ -180,7 +180,7 @@ class Stagings:
     @asynccontextmanager
     async def open(self, file: Claimed) -> AsyncIterator[Staged]:
         """Empty tables on a connection of our own, dropped afterwards. Raises Transient for a file over whose rows one
-        statement takes longer than the server lets it."""
+        statement takes longer, or needs more, than the server lets it: such a file must fail in the end."""
         async with self._database.connection(_FILE_TIMEOUT_S) as connection:
             async with connection.transaction():
                 await connection.execute(SCOPE_TO_ORG, str(file.source.org_id))
@@ -195,6 +195,12 @@ class Stagings:
                     "one statement over its rows took the database too long; give it in smaller pieces, or see what "
                     "keeps the database",
                     reason="too_long",
+                ) from error
+            except (asyncpg.OutOfMemoryError, asyncpg.ConfigurationLimitExceededError) as error:
+                raise Transient(
+                    "one statement over its rows needs more memory or disk than the database has for it; give it in "
+                    "smaller pieces, or see what else takes them",
+                    reason="too_much",
                 ) from error
             finally:
                 if not connection.is_closed():

@@ -1,4 +1,5 @@
-"""A database that takes long over the rows of one file: it is that file's trouble, and keeps no other from its turn."""
+"""A database that takes long, or needs much, over the rows of one file: it is that file's trouble, and keeps no other
+from its turn."""
 
 from pathlib import Path
 
@@ -21,6 +22,18 @@ TAKE_LONG_OVER_P0 = """
     $$;
     CREATE TRIGGER events_take_long AFTER INSERT ON events
         REFERENCING NEW TABLE AS brought FOR EACH STATEMENT EXECUTE FUNCTION take_long();
+"""
+NEED_MUCH_FOR_P0 = """
+    CREATE FUNCTION need_much() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF EXISTS (SELECT FROM brought WHERE profile_id = 'P0') THEN
+            RAISE 'short of it' USING ERRCODE = '{sqlstate}';
+        END IF;
+        RETURN NULL;
+    END
+    $$;
+    CREATE TRIGGER events_need_much AFTER INSERT ON events
+        REFERENCING NEW TABLE AS brought FOR EACH STATEMENT EXECUTE FUNCTION need_much();
 """
 SLOWLY = {
     "INDEX_KNOWN": f"SELECT pg_sleep(3); {retract.INDEX_KNOWN}",
@@ -50,24 +63,29 @@ def short_uses(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_file_over_which_a_statement_takes_too_long_fails_after_its_attempts_and_the_next_is_loaded(
     rig: Rig, folder: Path, database_url: str
 ) -> None:
-    owner = await asyncpg.connect(database_url)
-    await owner.execute(TAKE_LONG_OVER_P0)
-    await owner.close()
-    (folder / "slow.csv").write_bytes(nested_csv([Mail("T0", "P0").received()]))
-    await rig.list_twice()
-    jobs = list(rig.queued)
+    await _owner_runs(database_url, TAKE_LONG_OVER_P0)
 
-    for _ in range(3):
-        rig.queued = list(jobs)
-        await rig.work()
-    (folder / "next.csv").write_bytes(nested_csv([Mail("T1", "P1").received()]))
-    await rig.settle()
+    await _bring_bad_and_next(rig, folder)
 
     assert [getattr(outcome, "reason", None) for outcome in rig.outcomes] == ["too_long"] * 3 + [None]
-    assert await rig.files() == {"slow.csv": "failed", "next.csv": "done"}
-    slow = await rig.one("SELECT attempts, error FROM ingest_files WHERE path LIKE '%slow.csv'")
-    assert slow["attempts"] == 3
-    assert slow["error"].startswith("too_long: one statement over its rows took the database too long")
+    assert await rig.files() == {"bad.csv": "failed", "next.csv": "done"}
+    bad = await rig.one("SELECT attempts, error FROM ingest_files WHERE path LIKE '%bad.csv'")
+    assert bad["attempts"] == 3
+    assert bad["error"].startswith("too_long: one statement over its rows took the database too long")
+
+
+@pytest.mark.parametrize("sqlstate", ["53200", "53400"])
+async def test_a_file_over_which_a_statement_needs_too_much_fails_after_its_attempts_and_the_next_is_loaded(
+    rig: Rig, folder: Path, database_url: str, sqlstate: str
+) -> None:
+    await _owner_runs(database_url, NEED_MUCH_FOR_P0.format(sqlstate=sqlstate))
+
+    await _bring_bad_and_next(rig, folder)
+
+    assert [getattr(outcome, "reason", None) for outcome in rig.outcomes] == ["too_much"] * 3 + [None]
+    assert await rig.files() == {"bad.csv": "failed", "next.csv": "done"}
+    bad = await rig.one("SELECT error FROM ingest_files WHERE path LIKE '%bad.csv'")
+    assert bad["error"].startswith("too_much: one statement over its rows needs more memory or disk")
 
 
 @pytest.mark.usefixtures("short_uses")
@@ -85,3 +103,21 @@ async def test_a_file_that_grew_is_loaded_however_long_it_takes_to_compare_it(
 
     assert rig.outcomes == [None, None]
     assert await rig.event_ids() == [row.event_id for row in rows]
+
+
+async def _owner_runs(database_url: str, sql: str) -> None:
+    owner = await asyncpg.connect(database_url)
+    await owner.execute(sql)
+    await owner.close()
+
+
+async def _bring_bad_and_next(rig: Rig, folder: Path) -> None:
+    """All attempts at a file with a row of P0, then another one."""
+    (folder / "bad.csv").write_bytes(nested_csv([Mail("T0", "P0").received()]))
+    await rig.list_twice()
+    jobs = list(rig.queued)
+    for _ in range(3):
+        rig.queued = list(jobs)
+        await rig.work()
+    (folder / "next.csv").write_bytes(nested_csv([Mail("T1", "P1").received()]))
+    await rig.settle()
