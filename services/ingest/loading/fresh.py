@@ -81,10 +81,23 @@ NOTE_BOUGHT = """
     SELECT event_id, day FROM staged
     WHERE transmission_id IS NULL AND lower(metric) = ANY ($1::text[])
 """
-# An event of the future is of a clock that is wrong.
+# An event of the future is of a clock that is wrong. The first file since the table is there may be an old one, while
+# emails of yesterday are known: as of its newest event, the ranker would forget them. The newest send is found by
+# index, of each template.
 NOTE_UNTIL = """
     INSERT INTO known_events AS k (org_id, emails_until)
-    SELECT $1, max(event_at) FROM staged WHERE transmission_id IS NOT NULL AND event_at <= $2 HAVING count(*) > 0
+    SELECT $1, greatest(max(event_at), CASE WHEN NOT EXISTS (SELECT FROM known_events WHERE org_id = $1) THEN (
+        SELECT max(s.sent_at) FROM templates t
+        CROSS JOIN LATERAL (
+            SELECT day FROM sends
+            WHERE org_id = $1 AND template_id = t.template_id AND day <= ($2::timestamptz AT TIME ZONE 'UTC')::date
+            ORDER BY day DESC LIMIT 1) newest
+        CROSS JOIN LATERAL (
+            SELECT sent_at FROM sends
+            WHERE org_id = $1 AND template_id = t.template_id AND day = newest.day AND sent_at <= $2) s
+        WHERE t.org_id = $1
+    ) END)
+    FROM staged WHERE transmission_id IS NOT NULL AND event_at <= $2 HAVING count(*) > 0
     ON CONFLICT (org_id) DO UPDATE SET emails_until = excluded.emails_until
     WHERE k.emails_until < excluded.emails_until
 """

@@ -14,6 +14,10 @@ from tests.component.ingest.recounting import recount_all
 from tests.component.ingest.rig import Rig
 
 POLICIES = "SELECT tablename, qual FROM pg_policies WHERE policyname = 'tenant' AND qual LIKE '%app.org_id%'"
+INSERT_TEMPLATE = """
+    INSERT INTO templates (org_id, template_id, name, state, flow_id, created_at, updated_at)
+    VALUES ($1, 'welcome', 'Welcome', 'active', 'FLOW1', $2, $2)
+"""
 
 
 def write(path: Path, rows: list[Row]) -> None:
@@ -47,23 +51,40 @@ async def test_an_event_is_new_once_a_day_however_known_ones_are_looked_for(
 
 async def test_how_far_emails_are_told_of_is_the_newest_event_of_one(rig: Rig, folder: Path) -> None:
     """An order tells nothing of clicks, an older file nothing new, and a clock that is ahead nothing true."""
-
-    async def until() -> timedelta:
-        found = await rig.one("SELECT emails_until FROM known_events WHERE org_id = $1", rig.org_id)
-        told: timedelta = found["emails_until"] - SENT
-        return told
-
     mail = Mail("T1")
     order = Row("EV-order", "Placed Order", "P1", SENT + timedelta(minutes=50), {"$value": 10})
     await put(rig, folder / "a.csv", [mail.received(), mail.opened(after=timedelta(minutes=30)), order])
-    assert await until() == timedelta(minutes=30)
+    assert await _until(rig) == timedelta(minutes=30)
 
     await put(rig, folder / "older.csv", [Mail("T2", sent_at=SENT - timedelta(days=1)).received()])
     await put(rig, folder / "ahead.csv", [mail.opened(after=timedelta(hours=20))])
-    assert await until() == timedelta(minutes=30)
+    assert await _until(rig) == timedelta(minutes=30)
 
     await put(rig, folder / "b.csv", [mail.opened(after=timedelta(minutes=40))])
-    assert await until() == timedelta(minutes=40)
+    assert await _until(rig) == timedelta(minutes=40)
+
+
+async def test_regression_an_old_file_first_after_the_upgrade_takes_no_known_email_from_the_ranker(
+    rig: Rig, folder: Path
+) -> None:
+    await rig.run(INSERT_TEMPLATE, rig.org_id, SENT)
+    await rig.add_generation("P1", copy_id=uuid4())
+    await rig.add_flow_message("ACT1", "MSG1")
+    mail = Mail("T1")
+    await put(rig, folder / "before.csv", [mail.received(), mail.opened()])
+    await rig.run("DELETE FROM known_events")  # as an upgrade finds it
+
+    await put(rig, folder / "backfill.csv", [Mail("T2", sent_at=SENT - timedelta(days=30)).received()])
+    assert await _until(rig) == timedelta(0)
+
+    await put(rig, folder / "after.csv", [mail.clicked()])
+    assert await _until(rig) == timedelta(minutes=6)
+
+
+async def _until(rig: Rig) -> timedelta:
+    found = await rig.one("SELECT emails_until FROM known_events WHERE org_id = $1", rig.org_id)
+    told: timedelta = found["emails_until"] - SENT
+    return told
 
 
 async def _sends(rig: Rig) -> list[dict[str, Any]]:
