@@ -145,8 +145,7 @@ class StoredDays:
     async def holds(self, day: date) -> list[str]:
         """Why the day must stay, for people; empty: it need not."""
         start, end = _bounds(day)
-        async with self._database.transaction(timeout_s=_SCAN_TIMEOUT_S) as connection:
-            await connection.execute(f"SET LOCAL statement_timeout = '{_SCAN_TIMEOUT_S:.0f}s'")
+        async with self._database.transaction(timeout_s=_SCAN_TIMEOUT_S, long=True) as connection:
             rows = await connection.fetch(SELECT_NOT_EXPORTED, day, timeout=_SCAN_TIMEOUT_S)
             not_counted = await connection.fetchval(SELECT_NOT_COUNTED, day, start, end)
             on_profiles = await connection.fetchval(SELECT_ON_PROFILES, day, timeout=_SCAN_TIMEOUT_S)
@@ -161,8 +160,7 @@ class StoredDays:
 
     async def drop(self, day: date, at: datetime) -> bool:
         """Take the day out of the table, and delete it; False where the table was never free, or something came."""
-        async with self._database.transaction(timeout_s=_SCAN_TIMEOUT_S) as connection:
-            await connection.execute(f"SET LOCAL statement_timeout = '{_SCAN_TIMEOUT_S:.0f}s'")
+        async with self._database.transaction(timeout_s=_SCAN_TIMEOUT_S, long=True) as connection:
             await connection.execute(DELETE_ALIASES, day, timeout=_SCAN_TIMEOUT_S)
         if not await when_free(partial(self._detach, day, at)):
             return False

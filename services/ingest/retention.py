@@ -13,8 +13,7 @@ A switch keeps the table from losing a day until it is through, and reads once f
 of replicas may run this.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import partial
 from typing import Final
@@ -22,7 +21,7 @@ from typing import Final
 from shared import logs
 from shared.clock import Clock
 from shared.db.days import kept_since, old_days, when_free
-from shared.db.pool import Connection, Database
+from shared.db.pool import Database
 from shared.stepper import AT_ONCE, Stepper
 
 log = logs.get(__name__)
@@ -102,18 +101,12 @@ class Days:
 
     async def finish(self) -> None:
         """Delete what was taken out of the table, and who else said it."""
-        async with self._deleting() as connection:
+        async with self._database.transaction(timeout_s=_DELETE_TIMEOUT_S, long=True) as connection:
             await connection.execute(DROP_DETACHED, timeout=_DELETE_TIMEOUT_S)
             await connection.execute(DELETE_REPEATS, timeout=_DELETE_TIMEOUT_S)
 
     async def drop_rejects(self, before: date) -> int:
         """Of some files that were read before that day, UTC; how many rows they were."""
-        async with self._deleting() as connection:
+        async with self._database.transaction(timeout_s=_DELETE_TIMEOUT_S, long=True) as connection:
             status = await connection.execute(DELETE_REJECTS, before, _FILES_AT_ONCE, timeout=_DELETE_TIMEOUT_S)
         return int(status.rpartition(" ")[2])
-
-    @asynccontextmanager
-    async def _deleting(self) -> AsyncIterator[Connection]:
-        async with self._database.transaction(timeout_s=_DELETE_TIMEOUT_S) as connection:
-            await connection.execute(f"SET LOCAL statement_timeout = '{_DELETE_TIMEOUT_S:.0f}s'")
-            yield connection

@@ -20,7 +20,7 @@ from shared.schemas.decisions import PLANNED_CONTROL
 
 ACTOR = "guardrail"
 _BACK = timedelta(days=366)
-_TIMEOUT_S = 180.0
+TIMEOUT_S = 180.0
 _CHANGING = (*APPROVING, "paused", "archived", "withdrawn")  # what an event may make of who is served
 
 # Unsubscribes are rare: looks at small templates end here, without a look at any send.
@@ -124,9 +124,8 @@ async def _pause(
 
 
 async def _counts(connection: Connection, org_id: UUID, template_id: str, since: date) -> Counts:
-    await connection.execute(f"SET LOCAL statement_timeout = '{_TIMEOUT_S:.0f}s'")
     rows = await connection.fetch(
-        SELECT_AWAY, org_id, template_id, since, sorted(PLANNED_CONTROL), APPROVING, timeout=_TIMEOUT_S
+        SELECT_AWAY, org_id, template_id, since, sorted(PLANNED_CONTROL), APPROVING, timeout=TIMEOUT_S
     )  # fmt: skip
     counts: dict[tuple[date, str], dict[UUID | None, tuple[int, int]]] = defaultdict(dict)
     for row in rows:

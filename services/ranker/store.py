@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from services.ranker.facts import HORIZON, Fact, Variant, edges_of
 from services.ranker.fit import Before, Snapshot, Task, known_variants
-from services.ranker.guard import guard
+from services.ranker.guard import TIMEOUT_S, guard
 from services.ranker.records import Claim, Paused
 from services.ranker.texts import Replaced, as_variants, replaced
 from shared.db.pool import Connection, Database, Row
@@ -150,7 +150,7 @@ class Store:
         return Claim(**row) if row else None
 
     async def guard(self, claim: Claim, now: datetime) -> list[Paused]:
-        async with self._database.transaction(claim.org_id, _FACTS_TIMEOUT_S) as connection:
+        async with self._database.transaction(claim.org_id, TIMEOUT_S, long=True) as connection:
             return await guard(connection, claim.org_id, claim.template_id, now)
 
     async def task(self, claim: Claim, until: datetime) -> Task:

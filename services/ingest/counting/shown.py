@@ -233,9 +233,8 @@ class StoredShownCounts:
             return False
         org_id, at = row["org_id"], row["at"]
         try:
-            async with self._database.transaction(org_id, _TIMEOUT_S) as connection:
+            async with self._database.transaction(org_id, _TIMEOUT_S, long=True) as connection:
                 await connection.execute(SET_FOR_FEW)
-                await connection.execute(f"SET LOCAL statement_timeout = '{_TIMEOUT_S:.0f}s'")
                 facts = facts_of(org_id, [(at, at + QUARTER)], now)
                 found = await connection.fetchrow(COUNT, *facts, at, timeout=_TIMEOUT_S)
                 if found is None:

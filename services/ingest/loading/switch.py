@@ -7,11 +7,11 @@ counting/results.py counts those anew); `bought` and `placed` are those of conve
 
 from uuid import UUID
 
-from shared.db.pool import SCOPE_TO_ORG, Connection
+from shared.db.pool import SCOPE_TO_ORG, SERVER_SOONER_S, Connection
 from shared.event_lock import LOCK_ORG
 
 LIMIT_S = 600  # the server's, of one statement over all that one file, or one day, touched
-STATEMENT_TIMEOUT_S = LIMIT_S + 15.0
+STATEMENT_TIMEOUT_S = float(LIMIT_S + SERVER_SOONER_S)
 """Ours of the same. The server's must strike first: it says that this statement takes too long, which is the file's
 trouble and spends an attempt; ours says that the server does not answer, which is nobody's."""
 

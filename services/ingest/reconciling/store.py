@@ -13,7 +13,7 @@ from shared.source_silence import GAPS, silent_since
 REPORT_SPACING: Final = timedelta(seconds=61)  # Klaviyo: two in a minute, of whatever phase
 KEEP: Final = timedelta(days=7)
 _COUNT_TIMEOUT_S: Final = 300.0
-_SET_TIMEOUT: Final = "SET LOCAL statement_timeout = '300s'; SET LOCAL work_mem = '64MB'"
+_SET_FOR_COUNTS: Final = "SET LOCAL work_mem = '64MB'"
 _HELD_FOR: Final = timedelta(days=14)  # a file that nobody has mended since then explains nothing of this week
 _MAX_PROBLEM: Final = 1000
 _COUNTED: Final = ("delivered", "opens", "clicks", "bounced", "unsubscribes", "spam_complaints")
@@ -233,8 +233,8 @@ class Ours:
         )
 
     async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
-        async with self._database.transaction(self._org_id, _COUNT_TIMEOUT_S) as connection:
-            await connection.execute(_SET_TIMEOUT)
+        async with self._database.transaction(self._org_id, _COUNT_TIMEOUT_S, long=True) as connection:
+            await connection.execute(_SET_FOR_COUNTS)
             return list(await connection.fetch(statement, self._org_id, *arguments, timeout=_COUNT_TIMEOUT_S))
 
 

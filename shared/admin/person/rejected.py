@@ -63,6 +63,6 @@ async def delete_rejects(connection: Connection, org_id: UUID, user_id: str, nam
 
 
 async def _look(asking: Asking, statement: str, *arguments: object) -> list[Row]:
-    async with asking.means.database.transaction(asking.org_id, timeout_s=_TIMEOUT_S) as connection:
-        await connection.execute(f"{BY_INDEX}; SET LOCAL statement_timeout = '{_TIMEOUT_S:.0f}s'")
+    async with asking.means.database.transaction(asking.org_id, _TIMEOUT_S, long=True) as connection:
+        await connection.execute(BY_INDEX)
         return list(await connection.fetch(statement, *arguments, timeout=_TIMEOUT_S))

@@ -34,8 +34,7 @@ async def told_of(asking: Asking, user_id: str, *, only_whether: bool = False) -
     for first, last in await days_of_events(asking.means.database):
         if only_whether and found:
             break
-        async with asking.means.database.transaction(asking.org_id, timeout_s=DAY_TIMEOUT_S) as connection:
-            await connection.execute(f"SET LOCAL statement_timeout = '{DAY_TIMEOUT_S:.0f}s'")
+        async with asking.means.database.transaction(asking.org_id, DAY_TIMEOUT_S, long=True) as connection:
             rows = await connection.fetch(SELECT_TOLD, asking.org_id, user_id, first, last, timeout=DAY_TIMEOUT_S)
         for row in rows:
             found.setdefault(row["day"], []).append(row["event_id"])

@@ -10,9 +10,11 @@ import pytest
 from services.ingest import retention
 from services.ingest.retention import Days, Retention
 from shared.admin.person import person as operations_person
-from shared.admin.person import rejected
+from shared.admin.person import rejected, told
 from shared.admin.person.person import Held
 from shared.admin.run import run
+from shared.db.pool import SERVER_SOONER_S
+from shared.errors import Transient
 from tests.component.ingest.given import SENT, Mail, nested_csv
 from tests.component.ingest.rig import Rig
 from tests.component.ingest.test_deleted_people import asking, delete
@@ -132,3 +134,26 @@ async def test_rows_of_files_that_were_read_long_ago_go_with_the_events_of_then(
         rig.clock.advance(86_400)
 
     assert left == [[("a.csv", 3), ("b.csv", 4), ("b.csv", 5), ("c.csv", 3)], [("c.csv", 3)]]
+
+
+async def test_who_looks_for_longer_than_may_be_is_told_so_and_not_that_the_database_is_away(
+    rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's limit, a second here, strikes before ours."""
+    await load(rig, folder, "a.csv", Mail("T1", "P1"), "01PERSON")
+    for module, limit, statement, slow in (
+        (rejected, "_TIMEOUT_S", "SELECT_FILES", "SELECT pg_sleep(30), $1::uuid"),
+        (told, "DAY_TIMEOUT_S", "SELECT_TOLD", "SELECT pg_sleep(30), $1::uuid, $2::text, $3::date, $4::date"),
+        (retention, "_DELETE_TIMEOUT_S", "DELETE_REJECTS", "SELECT pg_sleep(30), $1::date, $2::int"),
+    ):
+        monkeypatch.setattr(module, limit, SERVER_SOONER_S + 1.0)
+        monkeypatch.setattr(module, statement, slow)
+
+    for looking in (
+        rejected.rejects_naming(asking(rig), "01PERSON"),
+        told.told_of(asking(rig), "01PERSON"),
+        Days(rig.database).drop_rejects(SENT.date()),
+    ):
+        with pytest.raises(Transient) as late:
+            await looking
+        assert late.value.reason == "database_conflict"

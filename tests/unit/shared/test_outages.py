@@ -1,5 +1,6 @@
 """Which troubles of PostgreSQL are an outage, that work waits for, and not a fault of what was asked."""
 
+from contextlib import nullcontext
 from typing import Any, cast
 
 import asyncpg
@@ -17,6 +18,12 @@ class OneConnection:
 
     async def release(self, connection: Any, *, timeout: float) -> None:
         pass
+
+    def transaction(self) -> nullcontext[None]:
+        return nullcontext()
+
+    async def execute(self, statement: str) -> None:
+        self.said = statement
 
 
 @pytest.mark.parametrize(
@@ -40,3 +47,12 @@ async def test_a_statement_that_is_wrong_is_our_own_fault(sqlstate: str) -> None
     with pytest.raises(asyncpg.PostgresError):
         async with database.connection():
             raise asyncpg.PostgresError.new({"C": sqlstate, "M": "is wrong"})
+
+
+async def test_the_server_gives_a_long_statement_up_before_we_call_it_silent() -> None:
+    one = OneConnection()
+
+    async with Database(cast("asyncpg.Pool[asyncpg.Record]", one)).transaction(timeout_s=600, long=True):
+        pass
+
+    assert one.said == "SET LOCAL statement_timeout = '585s'"
