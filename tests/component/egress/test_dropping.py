@@ -62,7 +62,7 @@ async def test_regression_inserts_do_not_wait_while_a_day_waits_for_one_of_its_q
     await transaction.rollback()
     await counting.close()
 
-    assert took_s < 0.5
+    assert took_s < 3  # whoever waits does so for 5 s
     assert await keeping == [DAY]
 
 
