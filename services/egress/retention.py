@@ -72,10 +72,12 @@ SELECT_DIRTY = """
     SELECT EXISTS (SELECT FROM export_hours
                    WHERE dirty_seq > exported_seq AND exported_at IS NOT NULL AND hour >= $1 AND hour < $2)
 """
-# No later generation or outcome may have a dropped quarter counted anew. By org: that is how quarters are found.
+# No later generation or outcome may have a dropped quarter counted anew. By org: that is how quarters are found. Most
+# wait for nothing by then, and each try to take the table would write them all in vain.
 SETTLE_QUARTERS = """
     UPDATE shown_quarters q SET next_at = NULL, waits_from = NULL, waits_to = NULL, hangs = false, left_to = NULL
     FROM orgs o WHERE q.org_id = o.org_id AND q.at >= $1 AND q.at < $2
+      AND (q.next_at IS NOT NULL OR q.waits_from IS NOT NULL OR q.hangs OR q.left_to IS NOT NULL)
 """
 
 

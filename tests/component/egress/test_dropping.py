@@ -10,6 +10,7 @@ import asyncpg
 
 from services.egress.retention import StoredDays
 from services.ingest.counting.shown import StoredShownCounts
+from shared.admin.outcomes.shown_spans import QUARTER
 from shared.db.pool import Connection, Database
 from tests.component.egress.shop import HOUR, Person, Shop, World, people
 from tests.component.egress.test_retention import (
@@ -30,6 +31,12 @@ COUNT_WAITERS = """
     WHERE NOT l.granted AND a.datname = current_database()
 """
 LOCK_QUARTER = "SELECT FROM shown_quarters WHERE at = $1 FOR UPDATE"
+HANG_QUARTER = "UPDATE shown_quarters SET hangs = true WHERE at = $1"
+ADD_DONE_QUARTER = """
+    INSERT INTO shown_quarters (org_id, at, counted) SELECT org_id, $1, 1 FROM orgs
+    ON CONFLICT (org_id, at) DO UPDATE SET next_at = NULL, waits_from = NULL, hangs = false, left_to = NULL
+"""
+SELECT_VERSION = "SELECT xmin::text FROM shown_quarters WHERE at = $1"
 RAISE_QUARTER = "UPDATE shown_quarters SET revision = revision + 1 WHERE at = $1"
 
 
@@ -45,6 +52,7 @@ async def old_day(world: World) -> Shop:
 
 async def test_regression_inserts_do_not_wait_while_a_day_waits_for_one_of_its_quarters(world: World) -> None:
     shop, today = await old_day(world), world.clock.now()
+    await world.admin.execute(HANG_QUARTER, HOUR)
     await world.admin.execute("SELECT ensure_partition('generations', $1)", today.date())
     counting = await asyncpg.connect(world.database_url)
     transaction = counting.transaction()
@@ -64,6 +72,18 @@ async def test_regression_inserts_do_not_wait_while_a_day_waits_for_one_of_its_q
 
     assert took_s < 3  # whoever waits does so for 5 s
     assert await keeping == [DAY]
+
+
+async def test_quarters_that_wait_for_nothing_are_not_written_when_their_day_goes(world: World) -> None:
+    await old_day(world)
+    await world.admin.execute(HANG_QUARTER, HOUR)
+    await world.admin.execute(ADD_DONE_QUARTER, HOUR + QUARTER)
+    before = await world.admin.fetchval(SELECT_VERSION, HOUR + QUARTER)
+
+    assert await keeper(world).look() == [DAY]
+
+    assert await world.admin.fetchval(SELECT_VERSION, HOUR + QUARTER) == before
+    assert await world.admin.fetchval("SELECT count(*) FROM shown_quarters WHERE hangs") == 0
 
 
 class DroppedAfterClaim(Database):
