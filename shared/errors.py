@@ -8,6 +8,9 @@ Failure
 └── Throttled     we are asked to wait: again later, no attempt spent
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class Failure(Exception):
     """Why one job was not done. `reason` is a stable code for counting, `str()` is for people."""
@@ -40,3 +43,15 @@ class Throttled(Failure):
     def __init__(self, message: str, *, wait_s: float, reason: str | None = None) -> None:
         super().__init__(message, reason=reason)
         self.wait_s = wait_s
+
+
+@contextmanager
+def as_outage(kind: type[Transient] = Transient) -> Iterator[None]:
+    """What is done here fails through no fault of a job: trouble of this kind is raised as an Outage, so that all wait
+    where they are and none spends an attempt."""
+    try:
+        yield
+    except Outage:
+        raise
+    except kind as trouble:
+        raise Outage(str(trouble), reason=trouble.reason) from trouble

@@ -19,7 +19,7 @@ from services.generator.records import Alias, Found, Generation, Person, Stored
 from services.generator.render import Renderer
 from services.generator.select import Snapshot
 from shared import metrics, tracing
-from shared.errors import Outage, Permanent, Transient
+from shared.errors import Permanent, as_outage
 from shared.schemas.ids import WINDOW_S, window_start
 from shared.schemas.jobs import GenerateJob, WriteJob
 
@@ -62,10 +62,8 @@ class Generator:
     async def __call__(self, jobs: Sequence[GenerateJob]) -> Sequence[Exception | None]:
         """One outcome per job. Raises Outage with nothing promised: repeat the batch. Also on a conflict in the
         database, which is no fault of a job: tried one by one, each would wait for the same lock."""
-        try:
+        with as_outage():
             return await self._generate(jobs)
-        except Transient as conflict:
-            raise Outage(str(conflict), reason=conflict.reason) from conflict
 
     async def _generate(self, jobs: Sequence[GenerateJob]) -> Sequence[Exception | None]:
         faults = [fault_of(job) for job in jobs]

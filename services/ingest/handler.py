@@ -39,7 +39,7 @@ from services.ingest.records import (
 )
 from shared import logs, metrics
 from shared.clock import Clock
-from shared.errors import Conflict, Failure, Outage, Transient
+from shared.errors import Conflict, Failure, Outage, Transient, as_outage
 from shared.messaging.in_time import in_time, limit_of
 from shared.messaging.topology import INGEST_FILE
 from shared.schemas.jobs import IngestFileJob
@@ -115,12 +115,11 @@ async def ingest_files(jobs: Sequence[IngestFileJob], deps: Deps) -> list[BaseEx
     outcomes: list[BaseException | None] = []
     for job in jobs:
         try:
-            await _ingest(job, deps)
+            with as_outage(Conflict):
+                await _ingest(job, deps)
             outcomes.append(None)
         except Outage:
             raise
-        except Conflict as conflict:
-            raise Outage(str(conflict), reason=conflict.reason) from conflict
         except Failure as failure:
             outcomes.append(failure)
     return outcomes

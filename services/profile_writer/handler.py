@@ -13,7 +13,7 @@ from services.profile_writer.rows import Key, Outcome, Ref
 from services.profile_writer.store import Desk, Known, Store
 from shared.clock import Clock
 from shared.db import losses
-from shared.errors import Outage, Permanent, Transient
+from shared.errors import Outage, Permanent, as_outage
 from shared.schemas.jobs import WriteJob
 
 Result = Exception | None
@@ -37,7 +37,8 @@ class Intake:
         missing: set[UUID] = set()
         if placed:
             # The order of acceptance is the order of generations, whatever the order of delivery.
-            missing = await self._retried(sorted(placed, key=lambda item: item[1].accepted_at))
+            with as_outage():  # a conflict in the database: the whole batch is tried again as it is
+                missing = await self._take_in(sorted(placed, key=lambda item: item[1].accepted_at))
             self._wake()
         if homeless := [job for job in sound if job.org_id not in account_keys]:
             await self._reject(homeless, "no_integration")
@@ -49,13 +50,6 @@ class Intake:
             else None
             for job in jobs
         ]
-
-    async def _retried(self, jobs: Sequence[tuple[str, WriteJob]]) -> set[UUID]:
-        """A conflict in the database is no job's fault: the whole batch is tried again as it is."""
-        try:
-            return await self._take_in(jobs)
-        except Transient as conflict:
-            raise Outage(str(conflict), reason=conflict.reason) from conflict
 
     async def _take_in(self, jobs: Sequence[tuple[str, WriteJob]]) -> set[UUID]:
         """Place the jobs; the ids of generations that are not stored."""

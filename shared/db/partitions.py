@@ -8,7 +8,7 @@ from typing import Final, Literal
 from shared import logs
 from shared.clock import Clock, first_of
 from shared.db.pool import Database
-from shared.errors import Outage, Transient
+from shared.errors import Outage, as_outage
 
 log = logs.get(__name__)
 
@@ -31,11 +31,9 @@ class Partitions:
         but it may wait. Raises Outage, also where somebody holds the table: without them no row can be stored, and no
         job is to blame."""
         for day in sorted(set(days) - self._made):
-            try:
+            with as_outage():
                 async with self._database.connection() as connection:
                     await connection.execute(ENSURE_PARTITION, self._parent, day)
-            except Transient as error:
-                raise Outage(str(error), reason=error.reason) from error
             self._made.add(day)
 
     async def keep(self, clock: Clock, stop: asyncio.Event) -> None:

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from shared.db.pool import Database
-from shared.errors import Outage
+from shared.errors import Conflict, Failure, Outage, Permanent, Transient, as_outage
 
 
 class OneConnection:
@@ -56,3 +56,24 @@ async def test_the_server_gives_a_long_statement_up_before_we_call_it_silent() -
         pass
 
     assert one.said == "SET LOCAL statement_timeout = '585s'"
+
+
+@pytest.mark.parametrize(
+    ("kind", "trouble", "raised"),
+    [
+        (Transient, Transient("held", reason="r"), Outage),
+        (Transient, Conflict("deadlock", reason="r"), Outage),
+        (Transient, Permanent("wrong", reason="r"), Permanent),
+        (Conflict, Conflict("deadlock", reason="r"), Outage),
+        (Conflict, Transient("held", reason="r"), Transient),
+        (Conflict, Outage("away", reason="r"), Outage),
+    ],
+)
+def test_what_is_no_fault_of_a_job_is_an_outage_with_its_own_reason(
+    kind: type[Transient], trouble: Failure, raised: type[Failure]
+) -> None:
+    with pytest.raises(Failure) as failure, as_outage(kind):
+        raise trouble
+
+    assert type(failure.value) is raised
+    assert (str(failure.value), failure.value.reason) == (str(trouble), "r")
