@@ -35,28 +35,30 @@ NEED_MUCH_FOR_P0 = """
     CREATE TRIGGER events_need_much AFTER INSERT ON events
         REFERENCING NEW TABLE AS brought FOR EACH STATEMENT EXECUTE FUNCTION need_much();
 """
+LIMIT_S = 5  # what is not slow on purpose takes less, on any machine
+SLEEP_S = 8
 SLOWLY = {
-    "INDEX_KNOWN": f"SELECT pg_sleep(3); {retract.INDEX_KNOWN}",
-    "COUNT_KNOWN": f"WITH slow AS MATERIALIZED (SELECT pg_sleep(3)) {retract.COUNT_KNOWN}".replace(
+    "INDEX_KNOWN": f"SELECT pg_sleep({SLEEP_S}); {retract.INDEX_KNOWN}",
+    "COUNT_KNOWN": f"WITH slow AS MATERIALIZED (SELECT pg_sleep({SLEEP_S})) {retract.COUNT_KNOWN}".replace(
         "FROM known", "FROM slow CROSS JOIN known"
     ),
-    "NOTE_DIFFERING": f"SELECT pg_sleep(3); {retract.NOTE_DIFFERING}",
+    "NOTE_DIFFERING": f"SELECT pg_sleep({SLEEP_S}); {retract.NOTE_DIFFERING}",
 }
 
 
 @pytest.fixture
 def little_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server gives up a statement of a file after a second; we, as much later as otherwise."""
+    """The server gives up a statement of a file after seconds; we, as much later as otherwise."""
     limit = f"'{switch.LIMIT_S}s'"
     assert limit in switch.BEGIN_LONG_WORK
-    monkeypatch.setattr(switch, "BEGIN_LONG_WORK", switch.BEGIN_LONG_WORK.replace(limit, "'1s'"))
-    monkeypatch.setattr(fresh, "STATEMENT_TIMEOUT_S", 1 + switch.STATEMENT_TIMEOUT_S - switch.LIMIT_S)
+    monkeypatch.setattr(switch, "BEGIN_LONG_WORK", switch.BEGIN_LONG_WORK.replace(limit, f"'{LIMIT_S}s'"))
+    monkeypatch.setattr(fresh, "STATEMENT_TIMEOUT_S", LIMIT_S + switch.STATEMENT_TIMEOUT_S - switch.LIMIT_S)
 
 
 @pytest.fixture
 def short_uses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever does not say how long a statement may take gets two seconds."""
-    monkeypatch.setattr(pool, "STATEMENT_TIMEOUT_S", 2)
+    """Whoever does not say how long a statement may take gets a few seconds."""
+    monkeypatch.setattr(pool, "STATEMENT_TIMEOUT_S", LIMIT_S)
 
 
 @pytest.mark.usefixtures("little_time")
