@@ -191,7 +191,7 @@ class Orders:
     async def recount(self) -> None:
         """Bring the conversions of all that was touched to what events and sends say, and note whose cells that is."""
         if self.metrics:
-            moved = await self._connection.fetchrow(SELECT_MOVED_DAYS)
+            moved = await self._connection.fetchrow(SELECT_MOVED_DAYS, timeout=STATEMENT_TIMEOUT_S)
             if moved is not None and moved["first"] is not None:
                 last: date = moved["last"] + timedelta(days=self._window_h // 24 + 2)
                 await self._run(TOUCH_ORDERS_OF_MOVED, self.metrics, self._window_h, moved["first"], last)
@@ -205,7 +205,7 @@ class Orders:
         await self._recount_bought()
 
     async def _recount_bought(self) -> None:
-        days = await self._connection.fetchrow(SELECT_DAYS)
+        days = await self._connection.fetchrow(SELECT_DAYS, timeout=STATEMENT_TIMEOUT_S)
         if days is None or days["first"] is None:
             return
         await self._connection.execute("ANALYZE bought")

@@ -1,15 +1,18 @@
 """A database that takes long, or needs much, over the rows of one file: it is that file's trouble, and keeps no other
 from its turn."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from services.ingest.attribution import conversions
 from services.ingest.loading import fresh, retract, switch
 from shared.db import pool
 from tests.component.ingest.given import Mail, mails, nested_csv
 from tests.component.ingest.rig import Rig
+from tests.component.ingest.test_conversions import counts, order
 
 TAKE_LONG_OVER_P0 = """
     CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -37,12 +40,20 @@ NEED_MUCH_FOR_P0 = """
 """
 LIMIT_S = 5  # what is not slow on purpose takes less, on any machine
 SLEEP_S = 8
+
+
+def slowly(select: str, table: str) -> str:
+    slow = f"WITH slow AS MATERIALIZED (SELECT pg_sleep({SLEEP_S})) {select}"
+    assert f"FROM {table}" in slow
+    return slow.replace(f"FROM {table}", f"FROM slow CROSS JOIN {table}")
+
+
 SLOWLY = {
     "INDEX_KNOWN": f"SELECT pg_sleep({SLEEP_S}); {retract.INDEX_KNOWN}",
-    "COUNT_KNOWN": f"WITH slow AS MATERIALIZED (SELECT pg_sleep({SLEEP_S})) {retract.COUNT_KNOWN}".replace(
-        "FROM known", "FROM slow CROSS JOIN known"
-    ),
+    "COUNT_KNOWN": slowly(retract.COUNT_KNOWN, "known"),
     "NOTE_DIFFERING": f"SELECT pg_sleep({SLEEP_S}); {retract.NOTE_DIFFERING}",
+    "SELECT_MOVED_DAYS": slowly(conversions.SELECT_MOVED_DAYS, "placed"),
+    "SELECT_DAYS": slowly(conversions.SELECT_DAYS, "bought"),
 }
 
 
@@ -95,16 +106,18 @@ async def test_a_file_over_which_a_statement_needs_too_much_fails_after_its_atte
 async def test_a_file_that_grew_is_loaded_however_long_it_takes_to_compare_it(
     rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
+    await counts(rig)
     rows = [mail.received() for mail in mails(4)]
+    rows.append(order(1, timedelta(minutes=30)))
     (folder / "events.csv").write_bytes(nested_csv(rows[:2]))
     await rig.settle()
-    monkeypatch.setattr(retract, statement, SLOWLY[statement])
+    monkeypatch.setattr(retract if hasattr(retract, statement) else conversions, statement, SLOWLY[statement])
     (folder / "events.csv").write_bytes(nested_csv(rows))
 
     await rig.settle()
 
     assert rig.outcomes == [None, None]
-    assert await rig.event_ids() == [row.event_id for row in rows]
+    assert await rig.event_ids() == sorted(row.event_id for row in rows)
 
 
 async def _owner_runs(database_url: str, sql: str) -> None:
