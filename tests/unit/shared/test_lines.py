@@ -38,10 +38,11 @@ async def test_who_looked_in_vain_leaves_no_connection_behind(limit: str, monkey
     monkeypatch.setattr(broker, limit, 0.1)
 
     async with listening(silent=lambda number: number <= 5) as (peer, url):
+        before = asyncio.all_tasks()
         for _ in range(5):
             with pytest.raises(Outage):
                 await Graveyard(url, "test").peek(GENERATE, limit=1)
-        await asyncio.sleep(1.5)  # whoever still tried would have been let in by now
+        await eventually(lambda: asyncio.all_tasks() == before, within_s=10)  # nobody is left who could try
 
         assert (peer.came, len(peer.here)) == (5, 0)
 
