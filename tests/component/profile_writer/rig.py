@@ -61,6 +61,7 @@ HOLD = """
     INSERT INTO klaviyo_accounts (account_key, blocked_until, runnable_at) VALUES ($1, $2, $3)
     ON CONFLICT (account_key) DO UPDATE SET blocked_until = $2, runnable_at = $3
 """
+SELECT_IN_FLIGHT = "SELECT profile_id FROM pending_writes WHERE taken_by IS NOT NULL"
 SELECT_STATE = "SELECT profile_id, state FROM profile_state WHERE state <> 'clean'"
 
 
@@ -163,6 +164,11 @@ class Rig:
     async def dirty(self) -> list[str]:
         async with self.db.connection() as connection:
             return [row["profile_id"] for row in await connection.fetch(SELECT_STATE)]
+
+    async def in_flight(self) -> list[str]:
+        """Whose writes a turn has taken, and no answer is settled."""
+        async with self.db.connection() as connection:
+            return [row["profile_id"] for row in await connection.fetch(SELECT_IN_FLIGHT)]
 
     def properties(self, profile_id: str) -> dict[str, Any]:
         return dict(self.account.profiles[profile_id].state.properties)

@@ -89,14 +89,15 @@ async def test_regression_copy_that_is_in_flight_while_its_person_is_deleted_lea
 ) -> None:
     async with rigged(database_url, amqp_url, factor=3.0) as rig, writing(rig):
         [person] = rig.people(1)
-        rig.box.world.faults.append(Fault(kind="slow", operation="update_profile", delay_s=4, count=1))
+        rig.box.world.faults.append(Fault(kind="slow", operation="update_profile", delay_s=6, count=1))
         job = await rig.generate(person, window_s=36_000)
         await rig.send(job)
         await eventually(lambda: "jai_subject" in rig.properties(person), within_s=20)
 
         done = await delete(rig, person)
+        in_flight = await rig.in_flight()
 
-        assert done.clean_ups == 1
+        assert (done.clean_ups, in_flight) == (1, [person])  # not answered before the deletion was through
         assert (await rig.outcomes(1))[job.generation_id]["outcome"] == "written"  # told after the deletion
         await eventually(lambda: rig.properties(person) == {}, within_s=20)
 
