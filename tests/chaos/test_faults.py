@@ -129,15 +129,18 @@ async def _connections_closed(load: Loaded) -> float:
     async with management(load.rig.endpoints) as (http, base):
 
         async def listed() -> list[str]:
+            """The list lags by seconds: of connections that are new it may know few."""
             async with http.get(f"{base}/api/connections") as answer:
-                return [one["name"] for one in await answer.json()]
+                names = [one["name"] for one in await answer.json()]
+            assert len(names) >= len(load.names)  # each has one and more
+            return names
 
         closed = 0
         for name in await eventually(listed, within_s=15, every_s=0.2):
             with contextlib.suppress(aiohttp.ClientError):  # it has gone meanwhile
                 await (await http.delete(f"{base}/api/connections/{quote(name, safe='')}")).release()
                 closed += 1
-    assert closed >= len(load.names)  # each has one and more
+    assert closed >= len(load.names)
     closed_s, at = time.monotonic(), load.rig.clock.now()
     await eventually(lambda: _written_since(load.rig, at), within_s=busy(30), every_s=0.1)
     await eventually(lambda: _attached(load.rig), within_s=busy(30), every_s=0.1)

@@ -11,11 +11,12 @@ from typing import Any
 import pamqp.frame
 from pamqp import commands
 from pamqp.body import ContentBody
+from pamqp.common import FieldTable
 
 from devstack.ports import LOOPBACK
 
 _PROTOCOL_BYTES, _HEAD_BYTES = 8, 7
-_CAPABILITIES = {"publisher_confirms": True, "basic.nack": True, "consumer_cancel_notify": True}
+_CAPABILITIES: FieldTable = {"publisher_confirms": True, "basic.nack": True, "consumer_cancel_notify": True}
 _START = commands.Connection.Start(server_properties={"capabilities": _CAPABILITIES}, mechanisms="PLAIN")
 _ANSWERS: dict[str, Any] = {
     "Connection.StartOk": commands.Connection.Tune(channel_max=2047, frame_max=131_072, heartbeat=0),

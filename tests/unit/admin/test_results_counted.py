@@ -32,8 +32,8 @@ def test_it_goes_on_as_it_did_for_two_weeks_whatever_was_before() -> None:
 def test_a_day_without_decisions_is_a_day_of_the_two_weeks_too() -> None:
     weekly = [day(number, 2500, 2500) for number in range(0, 30, 7)]
 
-    assert pace(weekly, on(28)) == (pytest.approx(5000 / 7), 0.5)
-    assert pace(weekly, on(34)) == (pytest.approx(5000 / 7), 0.5)
+    assert pace(weekly, on(28)) == pytest.approx((5000 / 7, 0.5))
+    assert pace(weekly, on(34)) == pytest.approx((5000 / 7, 0.5))
     assert pace(weekly, on(60)) == (0, 0)
 
 
