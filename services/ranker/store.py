@@ -55,6 +55,7 @@ CLAIM = """
 
 # Of clicks that came later nobody knows yet: with one file a day, all emails of the day would count as missed until the
 # next. Where events end for good, facts stay as ripe as they were.
+
 SELECT_KNOWN_UNTIL = "SELECT least($2, (SELECT emails_until FROM known_events WHERE org_id = $1))"
 
 SELECT_POLICY = "SELECT policy, conversions FROM templates WHERE org_id = $1 AND template_id = $2"
@@ -162,7 +163,7 @@ class Store:
             copy_ids = sorted(str(one.copy_id) for one in variants if one.eligible)
             served = await connection.fetchrow(SELECT_SERVED, *key, copy_ids)
             served_versions = await connection.fetch(SELECT_SERVED_VERSIONS, *key, until)
-            known_until: datetime = await connection.fetchval(SELECT_KNOWN_UNTIL, claim.org_id, until)
+            known_until = await _known_until(connection, claim.org_id, policy, until)
         texts = await asyncio.to_thread(replaced_of, served_versions)  # texts are parsed and compared
         async with self._database.transaction(claim.org_id, _FACTS_TIMEOUT_S) as connection:
             facts = await read_facts(connection, *key, known_until, policy, texts)
@@ -238,6 +239,15 @@ def policy_of(stored: Mapping[str, Any]) -> Policy:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise ValueError(f"policy.{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+
+
+async def _known_until(connection: Connection, org_id: UUID, policy: Policy, until: datetime) -> datetime:
+    """The moment that facts are of. Orders come on roads of their own, and their newest one says nothing of when the
+    others were known: where the reward is of them, it is `until`."""
+    if policy.reward != "click":
+        return until
+    moment: datetime = await connection.fetchval(SELECT_KNOWN_UNTIL, org_id, until)
+    return moment
 
 
 def settings_of(task: Task) -> dict[str, Any]:

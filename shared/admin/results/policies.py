@@ -70,7 +70,8 @@ class PolicyVariant(ResultModel):
 class Policy(ResultModel):
     """Shares of the approved variants, by the policy that decides about exactly these. Without a snapshot nothing was
     fitted for them yet: all are drawn alike, and where there is none, everybody is control.
-    `known_until`: the moment that its facts are of, that of the newest event of an email which was loaded.
+    `known_until`: the moment that its facts are of, that of the newest event of an email which was loaded, or of the
+    fit where the reward is of orders.
     `otherwise`: of everybody whose cell of attrs is not listed. `error`: of the last fit. `drawn_from`: whether emails
     are now, as the template is live and not stopped."""
 
