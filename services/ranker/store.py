@@ -55,7 +55,6 @@ CLAIM = """
 
 # Of clicks that came later nobody knows yet: with one file a day, all emails of the day would count as missed until the
 # next. Where events end for good, facts stay as ripe as they were.
-
 SELECT_KNOWN_UNTIL = "SELECT least($2, (SELECT emails_until FROM known_events WHERE org_id = $1))"
 
 SELECT_POLICY = "SELECT policy, conversions FROM templates WHERE org_id = $1 AND template_id = $2"

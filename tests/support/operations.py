@@ -137,7 +137,8 @@ class Facts:
         )  # fmt: skip
 
     async def exported(self, hour: datetime, *, state: str = "exported", error: str | None = None) -> None:
-        """An hour that was exported once, or was tried."""
+        """An hour that was exported once, or was tried, and its generations are kept."""
+        await self.execute("SELECT ensure_partition('generations', $1)", generation_day(hour))
         await self.execute(
             "INSERT INTO export_hours (org_id, table_name, hour, reason, due_at, state, dirty_seq, exported_seq, rows, "
             "bytes, exported_at, error) VALUES ($1, 'generations', $2, 'schedule', $2, $3, 1, $4, 120, 48000, $5, $6)",
