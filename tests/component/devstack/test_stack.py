@@ -59,9 +59,8 @@ def test_a_folder_serves_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.M
 
 
 PORTS_OF = [("sshd", ["sftp"]), ("rabbitmq", ["amqp", "management", "distribution", "epmd", "metrics"])]
-LONG = ("management", "distribution", "metrics")
-"""Two starts of a node each; of the ports that are left, the broker itself says of `amqp` what the matter is, nobody of
-`epmd`."""
+LONG = ("management", "distribution", "epmd", "metrics")
+"""Two starts of a node each; the short tests take another port once."""
 
 
 @pytest.mark.timeout(180)

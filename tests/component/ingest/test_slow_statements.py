@@ -102,7 +102,10 @@ async def test_a_file_over_which_a_statement_needs_too_much_fails_after_its_atte
 
 
 @pytest.mark.usefixtures("short_uses")
-@pytest.mark.parametrize("statement", SLOWLY)
+@pytest.mark.parametrize(
+    "statement",
+    ["INDEX_KNOWN", *(pytest.param(name, marks=pytest.mark.long) for name in SLOWLY if name != "INDEX_KNOWN")],
+)
 async def test_a_file_that_grew_is_loaded_however_long_it_takes_to_compare_it(
     rig: Rig, folder: Path, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
