@@ -76,10 +76,10 @@ def _renewed(wanted: Wanted, pending: Pending | None, held: Held | None) -> Verd
         at, until = wanted.accepted_at, wanted.deadline_at
         if pending.lane == Lane.DIRTY:
             until = pending.deadline_at
+        lane = Lane.FRESH if pending.put_off and pending.lane != Lane.DIRTY else pending.lane
         renewed = replace(
-            pending, lane=Lane.FRESH if pending.put_off else pending.lane, accepted_at=at, deadline_at=until,
-            clean_at=wanted.clean_at, latest_at=wanted.latest_at,
-        )  # fmt: skip
+            pending, lane=lane, accepted_at=at, deadline_at=until, clean_at=wanted.clean_at, latest_at=wanted.latest_at
+        )
         return Verdict(renewed, held)
     if held is None or held.ref.generation_id != wanted.ref.generation_id or held.state != "holding":
         return None

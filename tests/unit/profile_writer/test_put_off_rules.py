@@ -74,6 +74,16 @@ def test_a_write_that_was_put_off_is_due_anew_when_its_webhook_comes_again() -> 
     assert renewed == pending(2, lane=Lane.FRESH, latest_at=again.latest_at)
 
 
+def test_the_hurry_of_a_write_that_was_put_off_stays_when_its_webhook_comes_again() -> None:
+    """Something older could show beneath it since."""
+    hurries = pending(2, lane=Lane.DIRTY, deadline_at=LATEST_AT, latest_at=LATEST_AT, accepted_at=NOW - seconds(600))
+
+    renewed = place(wanted(2), hurries, None, NOW, MARGIN_S).pending
+
+    assert renewed is not None
+    assert renewed.lane == Lane.DIRTY
+
+
 def test_a_write_that_is_put_off_stays_behind_the_others_when_its_org_gets_another_key() -> None:
     moved = wanted(2, deadline_at=LATEST_AT, latest_at=LATEST_AT)
 
