@@ -12,16 +12,14 @@ from services.egress.retention import StoredDays
 from services.ingest.counting.shown import StoredShownCounts
 from shared.admin.outcomes.shown_spans import QUARTER
 from shared.db.pool import Connection, Database
-from tests.component.egress.shop import HOUR, Person, Shop, World, people
+from tests.component.egress.shop import HOUR, Person, World
 from tests.component.egress.test_retention import (
     DAY,
     SHOWN_PACE,
-    count,
-    export_day,
     keeper,
     kept_days,
+    old_day,
     results,
-    wait_until_old,
 )
 from tests.support.waiting import eventually
 
@@ -38,16 +36,6 @@ ADD_DONE_QUARTER = """
 """
 SELECT_VERSION = "SELECT xmin::text FROM shown_quarters WHERE at = $1"
 RAISE_QUARTER = "UPDATE shown_quarters SET revision = revision + 1 WHERE at = $1"
-
-
-async def old_day(world: World) -> Shop:
-    """An org whose day is exported, counted, and may go."""
-    shop = await world.shop()
-    await world.say(shop, people(2))
-    await export_day(world, shop)
-    wait_until_old(world)
-    await count(world)
-    return shop
 
 
 async def test_regression_inserts_do_not_wait_while_a_day_waits_for_one_of_its_quarters(world: World) -> None:

@@ -58,6 +58,16 @@ async def count(world: World) -> None:
         await quarters.count_quarter(world.clock.now())
 
 
+async def old_day(world: World, many: int = 2) -> Shop:
+    """An org whose day, of so many people, is exported, counted, and may go."""
+    shop = await world.shop()
+    await world.say(shop, people(many))
+    await export_day(world, shop)
+    wait_until_old(world)
+    await count(world)
+    return shop
+
+
 async def kept_days(world: World) -> list[str]:
     return await tables_of(world, "generations")
 
@@ -247,11 +257,7 @@ async def test_a_day_that_waits_only_because_exports_are_off_is_kept_until_they_
 
 
 async def test_a_row_that_comes_after_its_day_went_never_costs_the_customer_an_hour(world: World) -> None:
-    shop = await world.shop()
-    await world.say(shop, people(5))
-    await export_day(world, shop)
-    wait_until_old(world)
-    await count(world)
+    shop = await old_day(world, 5)
     await keeper(world).look()
     before = await world.objects()
 
@@ -264,11 +270,7 @@ async def test_a_row_that_comes_after_its_day_went_never_costs_the_customer_an_h
 
 
 async def test_an_hour_of_a_lost_ledger_is_not_taken_from_the_customer(world: World) -> None:
-    shop = await world.shop()
-    await world.say(shop, people(5))
-    await export_day(world, shop)
-    wait_until_old(world)
-    await count(world)
+    shop = await old_day(world, 5)
     await keeper(world).look()
     before = await world.objects()
 
@@ -283,11 +285,7 @@ async def test_inserts_do_not_wait_for_a_day_that_cannot_be_taken_out(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "TRIES", 3)
-    shop = await world.shop()
-    await world.say(shop, people(2))
-    await export_day(world, shop)
-    wait_until_old(world)
-    await count(world)
+    shop = await old_day(world)
     today = world.clock.now()
     await world.admin.execute("SELECT ensure_partition('generations', $1)", today.date())
     reading = await asyncpg.connect(world.database_url)
@@ -334,11 +332,7 @@ async def test_what_a_crash_left_between_taking_out_and_deleting_is_deleted_late
 
 
 async def test_the_scheduler_opens_nothing_of_days_that_went(world: World) -> None:
-    shop = await world.shop()
-    await world.say(shop, people(2))
-    await export_day(world, shop)
-    wait_until_old(world)
-    await count(world)
+    shop = await old_day(world)
     await keeper(world).look()
     await world.say(shop, people(2, hour=HOUR + timedelta(days=101)))
 
